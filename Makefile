@@ -1,0 +1,44 @@
+# Everything is made in .venv from pyproject.toml; each target works alone on a machine with Python >= 3.10 and make.
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST_FLAGS ?=
+
+.PHONY: demo test lint types wheel clean
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("samvideo needs Python 3.10 or newer; this is " + sys.version.split()[0] + ": run make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: .venv/installed
+	$(BIN)/samvideo demo-clip demo.mp4 --overwrite
+	$(BIN)/samvideo track demo.mp4 --prompt demo.prompts.json -o demo_tracked --overwrite
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Type checkers cannot follow the mapped folders of an editable install: check an installed tree.
+types: .venv/installed-dev
+	rm -rf build/typed
+	$(BIN)/python -m pip install --quiet --no-deps --target build/typed .
+	cp pyproject.toml build/typed/
+	cd build/typed && ../../$(BIN)/mypy -p samvideo
+
+# The wheel is tried from another folder, in an environment of its own that borrows only the dependencies.
+wheel: .venv/installed-dev
+	rm -rf build/wheel build/lib
+	$(BIN)/python -m build --outdir build/wheel .
+	$(BIN)/python tests/check_wheel.py build/wheel
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

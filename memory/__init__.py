@@ -1,0 +1,1 @@
+"""What a tracker remembers of past frames, one method a file."""

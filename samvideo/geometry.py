@@ -1,0 +1,88 @@
+"""Boxes, points and masks between the pixels of a video and the pixels of a model; numpy and OpenCV only."""
+
+import cv2
+import numpy as np
+
+from samvideo.errors import PromptError
+from samvideo.types import BoolArray, FloatArray, UInt8Array
+
+Box4 = tuple[float, float, float, float]
+
+
+def scale_points(xy: FloatArray, from_wh: tuple[int, int], to_wh: tuple[int, int]) -> FloatArray:
+    """(N, 2) pixel coordinates of one picture size in those of another; aspect need not be kept."""
+    factor = np.array([to_wh[0] / from_wh[0], to_wh[1] / from_wh[1]], np.float32)
+    return np.asarray(xy, np.float32) * factor
+
+
+def clip_box(xyxy: Box4, size_wh: tuple[int, int]) -> Box4:
+    """The part of a box inside the frame.
+
+    Raises:
+        PromptError: no part of it is inside.
+    """
+    width, height = size_wh
+    x1, y1, x2, y2 = xyxy
+    clipped = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
+    if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
+        raise PromptError(
+            f"box {xyxy} lies outside the frame: x from 0 to {width} and y from 0 to {height} expected, "
+            "in pixels of the video as displayed (`samvideo info` prints its size)"
+        )
+    return clipped
+
+
+def check_points(xy: FloatArray, size_wh: tuple[int, int]) -> None:
+    """Raise PromptError for the first point outside the frame."""
+    outside = (xy < 0).any(1) | (xy > np.asarray(size_wh)).any(1)
+    if outside.any():
+        x, y = xy[outside][0]
+        raise PromptError(
+            f"point ({x:g}, {y:g}) lies outside the frame: x from 0 to {size_wh[0]} and y from 0 to "
+            f"{size_wh[1]} expected, in pixels of the video as displayed"
+        )
+
+
+def check_mask_size(mask: BoolArray, size_wh: tuple[int, int]) -> None:
+    """Raise PromptError unless the mask has the frame's size."""
+    if mask.shape != size_wh[::-1]:
+        raise PromptError(
+            f"the mask is {mask.shape[1]}x{mask.shape[0]}, the frame {size_wh[0]}x{size_wh[1]}: "
+            "give the mask at the size of the video as displayed (resize it with nearest neighbour)"
+        )
+
+
+def mask_box(mask: BoolArray) -> Box4 | None:
+    """The tightest box (x1, y1, x2, y2) around a mask, None when it is empty."""
+    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+    if not len(rows):
+        return None
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+def mask_centroid(mask: BoolArray) -> tuple[float, float] | None:
+    """Mean (x, y) of a mask's pixel centres, None when it is empty."""
+    rows, columns = mask.sum(1), mask.sum(0)
+    area = int(rows.sum())
+    if area == 0:
+        return None
+    x = float(columns @ np.arange(mask.shape[1]) / area) + 0.5
+    y = float(rows @ np.arange(mask.shape[0]) / area) + 0.5
+    return x, y
+
+
+def fit_size(size_wh: tuple[int, int], longest: int) -> tuple[int, int]:
+    """The size with the same aspect whose longer side is at most `longest`; never larger than given."""
+    scale = min(1.0, longest / max(size_wh))
+    return max(1, round(size_wh[0] * scale)), max(1, round(size_wh[1] * scale))
+
+
+def resize_rgb(rgb: UInt8Array, size_wh: tuple[int, int]) -> UInt8Array:
+    """Resize a picture: area average when shrinking, bilinear when growing."""
+    if (rgb.shape[1], rgb.shape[0]) == size_wh:
+        return rgb
+    shrinking = size_wh[0] < rgb.shape[1]
+    resized: UInt8Array = cv2.resize(
+        rgb, size_wh, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+    ).astype(np.uint8, copy=False)
+    return resized

@@ -1,0 +1,77 @@
+"""The user's object ids: they never change, whatever slots a tracker keeps its objects in."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from samvideo.errors import PromptError
+from samvideo.geometry import Box4, check_mask_size, check_points, clip_box
+from samvideo.types import BoolArray, Box, FloatArray, Mask, Points, Prompt
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectPrompt:
+    """All that was said of one object on one frame, checked against that frame.
+
+    Attributes:
+        object_id: at least 1.
+        xy, labels: (N, 2) and (N,) clicks, N may be 0; label 1 is on the object, 0 is not.
+        box: clipped to the frame, or None.
+        mask: bool (H, W), or None; excludes clicks and box.
+    """
+
+    object_id: int
+    xy: FloatArray
+    labels: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+    box: Box4 | None = None
+    mask: BoolArray | None = None
+
+
+def number_prompts(prompts: Iterable[Prompt], taken: Iterable[int] = ()) -> list[Prompt]:
+    """Give every prompt without an id the next free one, in order."""
+    prompts = list(prompts)
+    used = set(taken) | {p.object_id for p in prompts if p.object_id is not None}
+    numbered = []
+    for prompt in prompts:
+        if prompt.object_id is None:
+            prompt = replace(prompt, object_id=next(i for i in range(1, len(used) + 2) if i not in used))
+        assert prompt.object_id is not None
+        used.add(prompt.object_id)
+        numbered.append(prompt)
+    return numbered
+
+
+def group_prompts(prompts: Sequence[Prompt], taken: Iterable[int], size_wh: tuple[int, int]) -> list[ObjectPrompt]:
+    """Check the prompts of one frame and join them per object, in ascending order of id.
+
+    Raises:
+        PromptError: outside the frame, wrong size, two boxes or two masks for one object, mask with clicks.
+    """
+    by_id: dict[int, list[Prompt]] = {}
+    for prompt in number_prompts(prompts, taken):
+        assert prompt.object_id is not None
+        by_id.setdefault(prompt.object_id, []).append(prompt)
+    return [_join(object_id, by_id[object_id], size_wh) for object_id in sorted(by_id)]
+
+
+def _join(object_id: int, prompts: list[Prompt], size_wh: tuple[int, int]) -> ObjectPrompt:
+    boxes = [clip_box(p.xyxy, size_wh) for p in prompts if isinstance(p, Box)]
+    masks = [p.mask for p in prompts if isinstance(p, Mask)]
+    clicks = [p for p in prompts if isinstance(p, Points)]
+    if len(boxes) > 1 or len(masks) > 1 or (masks and (boxes or clicks)):
+        raise PromptError(
+            f"object {object_id} has {len(boxes)} boxes, {len(masks)} masks and {len(clicks)} sets of points on "
+            "one frame: at most one box (with any points) or one mask expected; give a second object its own id"
+        )
+    for click in clicks:
+        check_points(click.xy, size_wh)
+    for mask in masks:
+        check_mask_size(mask, size_wh)
+    return ObjectPrompt(
+        object_id,
+        np.concatenate([np.zeros((0, 2), np.float32), *(c.xy for c in clicks)]),
+        np.concatenate([np.zeros(0, np.int64), *(c.labels for c in clicks)]),
+        boxes[0] if boxes else None,
+        masks[0] if masks else None,
+    )
