@@ -58,12 +58,6 @@ def test_boxes_are_tracked_into_every_file(clips: Path, tmp_path: Path) -> None:
     assert summary["out"] == "clip_tracked"
     names = sorted(path.name for path in out.iterdir())
     assert names == ["masks", "overlay.mp4", "run.json", "tracks.csv", "tracks.json"]
-        "masks",
-        "overlay.mp4",
-        "run.json",
-        "tracks.csv",
-        "tracks.json",
-    ]
     assert json.loads((out / "run.json").read_text())["status"] == "complete"
     with open_video(out / "overlay.mp4") as video:
         assert video.info.size_wh == SIZE
