@@ -5,6 +5,7 @@ import typer
 from samvideo.cli.demo_clip import demo_clip
 from samvideo.cli.info import info
 from samvideo.cli.track import track
+from samvideo.cli.weights import weights
 
 EPILOG = (
     "Exit codes: 0 done, 2 usage or prompt, 3 source, 4 weights, 5 tracking or writing failed, 130 interrupted "
@@ -40,6 +41,7 @@ def _root(
 
 for verb in (track, info, demo_clip):
     app.command(epilog=EPILOG)(verb)
+app.add_typer(weights, name="weights")
 
 
 def main() -> None:
