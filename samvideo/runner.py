@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import cv2
+
 from samvideo.errors import SamVideoError
 from samvideo.interrupt import Interrupt
 from samvideo.io.prefetch import prefetch
@@ -197,5 +199,10 @@ def _arguments(settings: RunSettings) -> dict[str, Any]:
 
 
 def _environment() -> dict[str, str]:
-    packages = {name: version(name) for name in ("samvideo", "numpy", "av", "opencv-python", "scipy")}
-    return {"python": platform.python_version(), "machine": platform.platform(), **packages}
+    packages = {name: version(name) for name in ("samvideo", "numpy", "scipy", "av")}
+    return {
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        **packages,
+        "opencv": cv2.__version__,
+    }

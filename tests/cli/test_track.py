@@ -46,8 +46,8 @@ def call(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def test_boxes_are_tracked_into_every_file(clips: Path, tmp_path: Path) -> None:
-    done = call("track", clips / "clip.mp4", "--prompt", clips / "clip.prompts.json", "--json")
+def test_masks_are_tracked_into_every_file(clips: Path, tmp_path: Path) -> None:
+    done = call("track", clips / "clip.mp4", "--prompt", f"mask={clips / 'truth' / '00000.png'}", "--json")
     assert done.exit_code == 0, done.output
     summary = json.loads(done.stdout)
     assert summary["status"] == "complete"
@@ -88,8 +88,9 @@ def test_a_folder_of_images_and_a_glob(clips: Path, tmp_path: Path) -> None:
         assert json.loads(done.stdout)["frames"] == 4
 
 
-def test_a_mask_prompt_from_a_file(clips: Path) -> None:
-    done = call("track", clips / "clip.mp4", "-p", f"mask={clips / 'truth' / '00000.png'}", "--json")
+def test_a_file_of_prompts(clips: Path) -> None:
+    done = call("track", clips / "clip.mp4", "-p", clips / "clip.prompts.json", "--json")
+    assert done.exit_code == 0, done.output
     assert [entry["id"] for entry in json.loads(done.stdout)["objects"]] == [1, 2, 3]
 
 
