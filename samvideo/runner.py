@@ -103,7 +103,7 @@ def run_tracking(
     with open_video(settings.source) as video:
         check_prompts(settings.prompts, video.info, start=settings.start, end=settings.end)
         outputs = Outputs(
-            settings.out or Path(f"{Path(video.info.name).stem}_tracked"),
+            settings.out or Path(f"{video.info.name}_tracked"),
             settings.save,
             video.info,
             audio_from=Path(settings.source) if video.info.has_audio else None,

@@ -47,7 +47,7 @@ def test_every_file_says_the_same(tmp_path: Path) -> None:
     assert decode_rle(first.pop("segmentation")).astype(int).tolist() == (index == 1).astype(int).tolist()
     assert first == {"id": 1, "present": True, "score": 0.9, "area": 4, "bbox": [2, 1, 2, 2]}
 
-    rows = list(csv.DictReader((folder / "tracks.csv").open()))
+    rows = list(csv.DictReader((folder / "tracks.csv").read_text().splitlines()))
     assert len(rows) == 8
     assert list(rows[2].values()) == ["1", "0.040000", "1", "1", "0.9000", "4", "2", "1", "4", "3", "3", "2"]
     gone = rows[6]
