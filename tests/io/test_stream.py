@@ -270,7 +270,7 @@ def test_size_change_names_the_frame_and_both_sizes(suffix: str, tmp_path: Path)
 def test_text_named_mp4(tmp_path: Path) -> None:
     path = tmp_path / "notes.mp4"
     path.write_text("not a video, but a long enough text to be looked at\n" * 50)
-    with pytest.raises(VideoError, match="notes.mp4 cannot be opened as a video"):
+    with pytest.raises(VideoError, match=r"notes\.mp4 cannot be opened as a video"):
         open_video(path)
 
 
