@@ -128,13 +128,15 @@ def _main_parts(mask: BoolArray) -> BoolArray:
 
 
 def _clicked_parts(mask: BoolArray, before: BoolArray, xy: FloatArray, labels: NDArray[np.int64]) -> BoolArray:
-    """The components that were clicked or overlap the mask before; the clicks themselves always obeyed."""
+    """The parts clicked or in the mask before, less those refused; the clicks themselves always obeyed."""
     size = np.array(mask.shape[::-1])
     columns, rows = np.minimum(xy.astype(np.int64), size - 1).T
     good = labels == 1
     mask[rows[good], columns[good]] = True
-    mask[rows[~good], columns[~good]] = False
     _, parts = cv2.connectedComponents(mask.astype(np.uint8))
-    wanted = np.union1d(parts[rows[good], columns[good]], parts[before & mask])
+    clicked = parts[rows[good], columns[good]]
+    refused = np.setdiff1d(parts[rows[~good], columns[~good]], clicked)
+    wanted = np.setdiff1d(np.union1d(clicked, parts[before & mask]), refused)
     kept: BoolArray = np.isin(parts, wanted[wanted > 0])
+    kept[rows[~good], columns[~good]] = False
     return kept

@@ -1,0 +1,204 @@
+"""Each kind of evidence on pictures whose answer is plain."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from samvideo.trackers.flow import FlowConfig, FlowTracker
+from samvideo.trackers.parts.classifier import Perceptron, Samples
+from samvideo.trackers.parts.colour import Codebook, GlobalColour, colour_bins, local_colour_logits
+from samvideo.trackers.parts.motion import motion_logits
+from samvideo.trackers.parts.prompting import box_to_mask, clicks_to_mask
+from samvideo.trackers.parts.redetection import Likeness, PresenceConfig, find_again
+from samvideo.trackers.parts.smoothing import SmoothingConfig, neighbour_weights, smooth
+from samvideo.trackers.parts.target import TargetConfig
+from samvideo.trackers.parts.view import FEATURES, View
+from samvideo.trackers.parts.warp import DenseFlow, consistency, sources, warp
+from samvideo.types import Mask
+from tests.scenes import BLUE, RED, Shape, overlap, scene
+
+DISC = Shape(lambda index: (60 + 3.0 * index, 50), 18, RED)
+
+
+@pytest.fixture
+def pair() -> tuple[View, View, np.ndarray, np.ndarray]:
+    frames, truth = scene(2, DISC)
+    return View(frames[0].rgb, 160), View(frames[1].rgb, 160), truth[0, 0], truth[1, 0]
+
+
+def test_flow_carries_a_mask_and_is_trusted(pair: tuple[View, View, np.ndarray, np.ndarray]) -> None:
+    before, now, old, new = pair
+    flow = DenseFlow().between(before.gray, now.gray)
+    places = sources(flow.backward)
+    carried = warp(old.astype(np.float32), places) > 0.5
+    assert overlap(carried, new) > 0.85 > overlap(old, new)
+    change = np.square(warp(before.lab, places) - now.lab).sum(2)
+    trust = consistency(flow, places, change)
+    assert 0 <= trust.min() <= trust.max() <= 1
+    assert trust[new].mean() > 0.7
+    assert consistency(flow, places, change + 1e4).max() < 0.01
+
+
+def test_flow_of_pictures_too_small_to_match_is_none() -> None:
+    dots = np.zeros((3, 5), np.uint8)
+    assert not DenseFlow().between(dots, dots + 9).backward.any()
+
+
+def test_view_is_bounded_and_keeps_aspect() -> None:
+    view = View(np.zeros((480, 854, 3), np.uint8), 427)
+    assert view.shape == (240, 427)
+    assert view.features.shape == (FEATURES, 240, 427)
+    assert np.isfinite(view.features).all()
+
+
+def test_global_colour_tells_the_object(pair: tuple[View, View, np.ndarray, np.ndarray]) -> None:
+    before, now, old, new = pair
+    colour = GlobalColour()
+    inside = old.astype(np.float32)
+    colour.learn(colour_bins(before.levels), inside, 1 - inside)
+    logits = colour.logits(colour_bins(now.levels))
+    assert overlap(logits > 0, new) > 0.9
+    assert np.abs(logits).max() <= 3
+
+
+def test_running_colour_follows_what_keep_leaves() -> None:
+    bins = np.zeros((2, 2), np.int32)
+    bins[0] = 100
+    top = np.array([[1, 1], [0, 0]], np.float32)
+    steady, moving = GlobalColour(keep=1.0), GlobalColour(keep=0.0, rate=0.5)
+    for colour in (steady, moving):
+        colour.learn(bins, top, 1 - top)
+        colour.follow(bins, 1 - top, top)
+        colour.follow(bins, 1 - top, top)
+    assert steady.logits(bins)[0, 0] > 0 > moving.logits(bins)[0, 0]
+
+
+def test_local_colour_only_counts_what_was_near() -> None:
+    words = np.zeros((60, 160), np.uint8)
+    words[:, 20:40] = words[:, 120:140] = 1  # two stripes of one colour, of which the left is the object
+    carried = np.zeros((60, 160), np.float32)
+    carried[:, 20:40] = 1
+    logits = local_colour_logits(words, words, carried, window=11)
+    assert logits[30, 30] > 1
+    assert logits[30, 130] < -1
+    assert logits[30, 80] < -1
+
+
+def test_codebook_gives_every_pixel_its_nearest_word() -> None:
+    samples = np.repeat(np.array([[20, 20, 20], [120, 120, 120], [220, 220, 220]], np.float32), 50, 0)
+    book = Codebook(samples, words=3)
+    words = book.assign(np.array([[[22, 20, 20], [119, 120, 121], [210, 220, 230]]], np.uint8))
+    assert book.size == 3
+    assert len(set(words.ravel().tolist())) == 3
+    assert Codebook(samples[:50], words=64).size == 1
+
+
+def test_motion_tells_what_moves_apart() -> None:
+    flow = np.zeros((60, 80, 2), np.float32)
+    flow[20:40, 30:50] = (4, 0)
+    prior = np.zeros((60, 80), np.float32)
+    prior[20:40, 30:42] = 1  # part of what moves
+    logits = motion_logits(flow, prior)
+    assert logits[30, 46] > 0.5
+    assert logits[10, 10] < -0.5
+    assert np.abs(motion_logits(np.zeros_like(flow), prior)).max() < 0.5
+
+
+def test_the_classifier_learns_what_is_not_linear() -> None:
+    rng = np.random.default_rng(0)
+    columns = rng.uniform(-1, 1, (3, 2000)).astype(np.float32)
+    targets = (columns[0] * columns[1] > 0).astype(np.float32)
+    network = Perceptron(3, 16, 1e-2, rng)
+    for _ in range(300):
+        network.train(columns, targets)
+    assert ((network.logits(columns) > 0) == targets).mean() > 0.95
+
+
+def test_samples_are_bounded_and_the_oldest_go() -> None:
+    store = Samples(1, 4)
+    rng = np.random.default_rng(0)
+    assert store.draw(5, rng)[0].shape == (1, 0)
+    for value in range(6):
+        store.add(np.full((1, 1), value, np.float32), np.ones(1, np.float32))
+    assert store.count == 4
+    assert set(store.draw(200, rng)[0].ravel()) == {2, 3, 4, 5}
+
+
+def test_smoothing_follows_edges() -> None:
+    lab = np.full((20, 40, 3), 50, np.float32)
+    lab[:, 20:] = 150
+    unary = np.where(np.arange(40) < 20, 1.0, -1.0) * np.ones((20, 1))
+    noisy = unary.astype(np.float32)
+    noisy[5, 5] = noisy[12, 30] = 0
+    noisy[5, 5] -= 2
+    config = SmoothingConfig()
+    smoothed = smooth(noisy, neighbour_weights(lab, config), config.steps)
+    assert ((smoothed > 0) == (unary > 0)).all()
+    assert np.array_equal(smooth(noisy, neighbour_weights(lab, replace(config, strength=0.0)), 5), noisy)
+
+
+def test_prompts_become_masks() -> None:
+    frames, truth = scene(1, DISC, Shape(lambda index: (120, 80), 14, BLUE))
+    rgb = frames[0].rgb
+    nothing = np.zeros((0, 2), np.float32), np.zeros(0, np.int64)
+    assert overlap(box_to_mask(rgb, (40, 30, 80, 70), *nothing), truth[0, 0]) > 0.9
+    click = np.array([[60, 50]], np.float32), np.ones(1, np.int64)
+    mask = clicks_to_mask(rgb, *click, np.zeros(rgb.shape[:2], bool))
+    assert overlap(mask, truth[0, 0]) > 0.8
+    away = np.array([[120, 80]], np.float32), np.zeros(1, np.int64)
+    both = truth[0].any(0)
+    corrected = clicks_to_mask(rgb, np.concatenate([click[0], away[0]]), np.array([1, 0]), both)
+    assert not corrected[80, 120]
+    assert overlap(corrected, truth[0, 0]) > 0.8
+
+
+def test_a_lost_object_is_found_where_it_looks_like_itself() -> None:
+    frames, truth = scene(2, Shape(lambda index: ((40, 50), (115, 80))[index], 18, RED), LURE)
+    views = [View(frame.rgb, 160) for frame in frames]
+    colour, likeness = GlobalColour(), Likeness(0.05)
+    inside = truth[0, 0].astype(np.float32)
+    colour.learn(colour_bins(views[0].levels), inside, 1 - inside)
+    likeness.learn(views[0].levels, truth[0, 0])
+    odds = colour.logits(colour_bins(views[1].levels))
+    found = find_again(odds, views[1].levels, likeness, float(inside.sum()), PresenceConfig())
+    assert found is not None
+    assert overlap(found, truth[1, 0]) > 0.8
+    hidden = np.where(truth[1, 0], np.float32(-3), odds)
+    assert find_again(hidden, views[1].levels, likeness, float(inside.sum()), PresenceConfig()) is None
+    assert find_again(odds, views[1].levels, likeness, 1e6, PresenceConfig()) is None
+
+
+LURE = Shape(lambda index: (60, 95), 14, BLUE)
+
+
+SETTINGS = {
+    "warp": 0.1,
+    "global_colour": 0.0,
+    "local_colour": 0.0,
+    "classifier": 0.0,
+    "motion": 0.0,
+    "bias": 1.0,
+    "keep": 1.0,
+    "hidden": 8,
+    "rate": 1e-4,
+    "start_steps": 1,
+    "frame_steps": 0,
+    "batch": 64,
+    "stored": 100,
+    "smoothing": SmoothingConfig(steps=1),
+    "presence": PresenceConfig(lose=1.1),
+}
+
+
+@pytest.mark.parametrize("name", ["longest", "preset", "words", *SETTINGS])
+def test_every_setting_changes_something(name: str) -> None:
+    other = {"longest": FlowConfig(longest=96), "preset": FlowConfig(preset=0), "words": FlowConfig(words=4)}
+    config = other.get(name) or FlowConfig(target=replace(TargetConfig(), **{name: SETTINGS[name]}))  # type: ignore[arg-type]
+    frames, truth = scene(6, DISC, LURE)
+    answers = []
+    for tracker in (FlowTracker(), FlowTracker(config)):
+        for frame in frames:
+            tracker.step(frame, [] if frame.index else [Mask(truth[0, 0]), Mask(truth[0, 1])])
+        answers.append(tracker._targets[1].belief)
+    assert not np.array_equal(*answers)
