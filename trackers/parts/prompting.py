@@ -133,10 +133,13 @@ def _clicked_parts(mask: BoolArray, before: BoolArray, xy: FloatArray, labels: N
     columns, rows = np.minimum(xy.astype(np.int64), size - 1).T
     good = labels == 1
     mask[rows[good], columns[good]] = True
-    _, parts = cv2.connectedComponents(mask.astype(np.uint8))
+    joined = mask.astype(np.uint8)
+    for x, y in xy[~good]:  # GrabCut left a hole at each of these: close it, so that it speaks for its part
+        cv2.circle(joined, (int(x), int(y)), max(4, max(mask.shape) // 60), 1, -1)
+    _, parts = cv2.connectedComponents(joined)
     clicked = parts[rows[good], columns[good]]
     refused = np.setdiff1d(parts[rows[~good], columns[~good]], clicked)
     wanted = np.setdiff1d(np.union1d(clicked, parts[before & mask]), refused)
-    kept: BoolArray = np.isin(parts, wanted[wanted > 0])
+    kept: BoolArray = np.isin(parts, wanted[wanted > 0]) & mask
     kept[rows[~good], columns[~good]] = False
     return kept
