@@ -69,7 +69,7 @@ class FlowTracker:
         self._frame_wh = frame.size_wh
         view = View(frame.rgb, self.config.longest)
         found = self._follow(view)
-        masks = self._compete(found, frame)
+        masks = self._compete(found, view.shape, frame)
         self._obey(frame, told, masks)
         self._learn(view, told, found, masks)
         return self._result(frame, masks)
@@ -88,12 +88,14 @@ class FlowTracker:
         self._scene = Scene(view, colour_bins(view.levels), self._codebook.assign(view.levels))
         return {i: target.expect(self._scene, passage) for i, target in self._targets.items()}
 
-    def _compete(self, found: dict[int, tuple[Region, FloatArray]], frame: Frame) -> dict[int, BoolArray]:
+    def _compete(
+        self, found: dict[int, tuple[Region, FloatArray]], working_hw: tuple[int, int], frame: Frame
+    ) -> dict[int, BoolArray]:
         """Masks at frame size: every pixel goes to the object with the strongest evidence, or to none."""
         width, height = frame.size_wh
         best, owner = np.zeros((height, width), np.float32), np.zeros((height, width), np.int32)
         for object_id, (region, logits) in found.items():
-            area, large = _enlarge(region, logits, self._scene.view.shape, (height, width))
+            area, large = _enlarge(region, logits, working_hw, (height, width))
             wins = large > best[area]
             best[area][wins] = large[wins]
             owner[area][wins] = object_id
@@ -149,7 +151,7 @@ class FlowTracker:
             scores[k] = target.score
             if target.present:
                 stack[k] = masks[object_id]
-        return FrameResult(frame.index, frame.seconds, ids, stack, scores, stack.any((1, 2)))
+        return FrameResult(frame.index, frame.seconds, ids, stack, scores, np.asarray(stack.any((1, 2))))
 
 
 def _share(

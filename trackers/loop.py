@@ -99,7 +99,8 @@ def run(
 
 def _split_due(prompts: list[Prompt], frame: Frame, until: float, stride: int) -> tuple[list[Prompt], list[Prompt]]:
     """The prompts for this frame, shown until `until` seconds, and the later ones."""
-    due, later = [], []
+    due: list[Prompt] = []
+    later: list[Prompt] = []
     for prompt in prompts:
         if prompt.frame is not None:
             waits, missed = prompt.frame > frame.index, prompt.frame < frame.index

@@ -7,7 +7,7 @@ from threadpoolctl import ThreadpoolController
 from samvideo.types import FloatArray
 
 # Matrices this small gain nothing from threads, and lose a hundredfold when those spin on a busy machine.
-_ONE_THREAD = ThreadpoolController().wrap(limits=1, user_api="blas")
+_BLAS = ThreadpoolController()
 
 _DECAY = 1e-4
 _BETAS = (0.9, 0.999)
@@ -34,32 +34,32 @@ class Perceptron:
         self._second = [np.zeros_like(p) for p in self._weights]
         self._steps = 0
 
-    @_ONE_THREAD
     def logits(self, columns: FloatArray) -> FloatArray:
         """(inputs, N) float32 to (N,) logits."""
         w1, b1, w2, b2, w3, b3 = self._weights
-        hidden = np.maximum(w1 @ columns + b1, 0)
-        hidden = np.maximum(w2 @ hidden + b2, 0)
-        out: FloatArray = (w3 @ hidden + b3)[0]
+        with _BLAS.limit(limits=1, user_api="blas"):
+            hidden = np.maximum(w1 @ columns + b1, 0)
+            hidden = np.maximum(w2 @ hidden + b2, 0)
+            out: FloatArray = (w3 @ hidden + b3)[0]
         return out
 
-    @_ONE_THREAD
     def train(self, columns: FloatArray, targets: FloatArray) -> None:
         """One step on (inputs, N) samples with (N,) targets in [0, 1]."""
         w1, b1, w2, b2, w3, b3 = self._weights
-        one = np.maximum(w1 @ columns + b1, 0)
-        two = np.maximum(w2 @ one + b2, 0)
-        wrong = (1 / (1 + np.exp(-(w3 @ two + b3))) - targets) / np.float32(len(targets))
-        back_two = (w3.T @ wrong) * (two > 0)
-        back_one = (w2.T @ back_two) * (one > 0)
-        slopes = [
-            back_one @ columns.T,
-            back_one.sum(1, keepdims=True),
-            back_two @ one.T,
-            back_two.sum(1, keepdims=True),
-            wrong @ two.T,
-            wrong.sum(1, keepdims=True),
-        ]
+        with _BLAS.limit(limits=1, user_api="blas"):
+            one = np.maximum(w1 @ columns + b1, 0)
+            two = np.maximum(w2 @ one + b2, 0)
+            wrong = (1 / (1 + np.exp(-(w3 @ two + b3))) - targets) / np.float32(len(targets))
+            back_two = (w3.T @ wrong) * (two > 0)
+            back_one = (w2.T @ back_two) * (one > 0)
+            slopes = [
+                back_one @ columns.T,
+                back_one.sum(1, keepdims=True),
+                back_two @ one.T,
+                back_two.sum(1, keepdims=True),
+                wrong @ two.T,
+                wrong.sum(1, keepdims=True),
+            ]
         self._adam(slopes)
 
     def _adam(self, slopes: list[FloatArray]) -> None:

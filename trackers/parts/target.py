@@ -129,7 +129,7 @@ class Target:
         unary += config.global_colour * self._colour.logits(scene.bins[region])
         unary += config.local_colour * local_colour_logits(scene.words[region], passage.words[region], near)
         unary += config.motion * motion_logits(passage.backward[region], near)
-        columns = _columns(scene.view.features[(slice(None), *region)], region, *_placement(carried))
+        columns = _columns(scene.view.features[:, region[0], region[1]], region, *_placement(carried))
         learned = np.clip(self._network.logits(columns), -4, 4).reshape(near.shape)
         unary += config.classifier * learned + np.float32(config.bias)
         ties = neighbour_weights(scene.view.lab[region], config.smoothing)
@@ -142,7 +142,7 @@ class Target:
         # Where it will be is unknown, so its place is taken to be anywhere: at its own centre.
         columns = _columns(scene.view.features, whole, (0.0, 0.0), np.inf)
         learned = np.clip(self._network.logits(columns), -4, 4).reshape(colour.shape)
-        odds = (colour + learned) / 2
+        odds = np.float32(0.5) * (colour + learned)
         found = find_again(odds, scene.view.levels, self._likeness, self._usual_area, self.config.presence)
         if found is None:
             return whole, np.full(colour.shape, np.float32(-8))
