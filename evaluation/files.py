@@ -28,4 +28,6 @@ def read_index_png(path: Path) -> UInt8Array:
     except FileNotFoundError:
         raise DatasetError(f"{path} is missing: restore it from the data set's archive") from None
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise DatasetError(f"{path} cannot be read ({error}): replace it by a fresh copy from the archive") from error
+        raise DatasetError(
+            f"{path} cannot be read ({error}): replace it by a fresh copy from the archive"
+        ) from error

@@ -1,26 +1,27 @@
 """The benchmarks' metrics, one frame at a time: exact ratios of integers, computed on as few pixels as possible.
 
 Region similarity J and boundary accuracy F are those of the DAVIS challenges (Perazzi et al., CVPR 2016, and
-davisvideochallenge/davis2017-evaluation: metrics.py); the SA-V rule for objects that have not yet been seen is that of
-facebookresearch/sam2: sav_dataset/utils/sav_benchmark.py. Only the part of the frame around both masks can count,
+davisvideochallenge/davis2017-evaluation: metrics.py); those of SA-V are the same numbers.
+Only the part of the frame around both masks can count,
 so everything is computed there; tests hold the numbers to the published evaluators'.
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from samvideo.errors import DatasetError
+from samvideo.evaluation.bits import boundaries, count, dilate, pack, trim
 from samvideo.types import UInt8Array
 
 BOUNDARY_TOLERANCE = 0.008
 """How far a boundary may be off, as a part of the image diagonal (bound_th of the DAVIS code)."""
 
-_SQUARE = np.ones((2, 2), np.uint8)
+_STACKING_PAYS = 40_000  # pixels of padding that cost less than handling an object on its own
 
 
 class FrameScore(NamedTuple):
@@ -31,79 +32,132 @@ class FrameScore(NamedTuple):
     dice: float
 
 
-def boundary_radius(shape_hw: tuple[int, int]) -> int:
+def boundary_radius(shape_hw: tuple[int, ...]) -> int:
     """Pixels that a boundary may be off in a frame of this size."""
     return math.ceil(BOUNDARY_TOLERANCE * math.sqrt(shape_hw[0] ** 2 + shape_hw[1] ** 2))
+
+
+Pair = tuple[UInt8Array, UInt8Array]
+Part = tuple[slice, slice]
 
 
 def score_masks(truth: UInt8Array, prediction: UInt8Array) -> FrameScore:
     """J, F and Dice of one object's mask on one frame; both empty counts as perfect.
 
     Args:
-        truth, prediction: uint8 (H, W), zero outside; inside, one and the same value throughout both arrays.
+        truth, prediction: uint8 or bool (H, W), zero outside, one inside.
 
     Raises:
         DatasetError: the sizes differ.
     """
+    _check_sizes(truth, prediction)
+    x, y, width, height = cv2.boundingRect(cv2.bitwise_or(truth.view(np.uint8), prediction.view(np.uint8)))
+    if not width:
+        return FrameScore(1.0, 1.0, 1.0)
+    part = _with_neighbours(x, y, x + width, y + height, truth.shape)
+    return next(_score_parts([(truth[part], prediction[part])], boundary_radius(truth.shape)))
+
+
+def score_indices(truth: UInt8Array, prediction: UInt8Array, objects: Sequence[int]) -> list[FrameScore]:
+    """Score all objects of one frame given as object numbers per pixel: as `score_masks` for each, but much faster.
+
+    Args:
+        truth, prediction: uint8 (H, W).
+        objects: the numbers to score, from 1 to 255.
+
+    Raises:
+        DatasetError: the sizes differ.
+    """
+    _check_sizes(truth, prediction)
+    scores = dict.fromkeys(objects, FrameScore(1.0, 1.0, 1.0))
+    parts = _object_parts(truth, prediction, objects)
+    for group in _alike(parts):
+        pairs = [(truth[parts[k]] == k, prediction[parts[k]] == k) for k in group]
+        scores.update(zip(group, _score_parts(pairs, boundary_radius(truth.shape)), strict=True))
+    return [scores[number] for number in objects]
+
+
+def _check_sizes(truth: UInt8Array, prediction: UInt8Array) -> None:
     if truth.shape != prediction.shape:
         raise DatasetError(
             f"the prediction is {prediction.shape[1]}x{prediction.shape[0]}, the ground truth "
             f"{truth.shape[1]}x{truth.shape[0]}: masks must be saved at the ground truth's size"
         )
-    part = _around(cv2.boundingRect(truth), cv2.boundingRect(prediction), truth.shape)
-    if part is None:
-        return FrameScore(1.0, 1.0, 1.0)
-    height, width = truth.shape
-    truth, prediction = truth[part], prediction[part]
-    areas = cv2.countNonZero(truth) + cv2.countNonZero(prediction)
-    common = cv2.countNonZero(cv2.bitwise_and(truth, prediction))
-    boundary_score = _boundary_score(truth, prediction, boundary_radius((height, width)))
-    return FrameScore(common / (areas - common), boundary_score, 2 * common / areas)
 
 
-def _around(
-    first: tuple[int, int, int, int] | list[int], second: tuple[int, int, int, int] | list[int], shape: tuple[int, ...]
-) -> tuple[slice, slice] | None:
-    """The part of the frame that holds both boxes (x, y, w, h) and the pixels next to them; None when both are empty.
+def _with_neighbours(left: int, top: int, right: int, bottom: int, shape: tuple[int, ...]) -> Part:
+    """The part of the frame that can count when both masks lie in this box.
 
     One pixel more on each side is enough: boundary pixels lie on the mask or just left of or above it, and beyond
     the part's last row and column both masks are empty, as they are beyond the first ones.
     """
-    boxes = [box for box in (first, second) if box[2]]
-    if not boxes:
-        return None
-    top, left = min(box[1] for box in boxes), min(box[0] for box in boxes)
-    bottom, right = max(box[1] + box[3] for box in boxes), max(box[0] + box[2] for box in boxes)
     return slice(max(top - 1, 0), min(bottom + 1, shape[0])), slice(max(left - 1, 0), min(right + 1, shape[1]))
 
 
-def _boundary(mask: UInt8Array) -> UInt8Array:
-    """Non-zero where a pixel differs from its right, lower or lower-right neighbour (seg2bmap of the DAVIS code).
+def _object_parts(truth: UInt8Array, prediction: UInt8Array, objects: Sequence[int]) -> dict[int, Part]:
+    """Where in the frame each object lies in truth or prediction, in one look for every eight objects."""
+    left, top, width, height = cv2.boundingRect(cv2.bitwise_or(truth, prediction))
+    if not width:
+        return {}
+    if len(objects) == 1:
+        return {objects[0]: _with_neighbours(left, top, left + width, top + height, truth.shape)}
+    box = slice(top, top + height), slice(left, left + width)
+    parts = {}
+    for start in range(0, len(objects), 8):
+        eight = objects[start : start + 8]
+        table = np.zeros(256, np.uint8)
+        table[list(eight)] = 1 << np.arange(len(eight))
+        seen = cv2.bitwise_or(cv2.LUT(truth[box], table), cv2.LUT(prediction[box], table))
+        in_rows, in_columns = np.bitwise_or.reduce(seen, 1), np.bitwise_or.reduce(seen, 0)
+        for number in eight:
+            x, _, width, _ = cv2.boundingRect((in_columns & table[number])[None])
+            y, _, height, _ = cv2.boundingRect((in_rows & table[number])[None])
+            if width:
+                x, y = x + left, y + top
+                parts[number] = _with_neighbours(x, y, x + width, y + height, truth.shape)
+    return parts
 
-    OpenCV leaves neighbours outside the image out of both minimum and maximum, which is what seg2bmap's special
-    cases for the last row and column come to.
-    """
-    edges: UInt8Array = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, _SQUARE, anchor=(0, 0))  # type: ignore[assignment]
-    return edges
+
+def _alike(parts: dict[int, Part]) -> list[list[int]]:
+    """Objects of like size, whose bits are worth stacking: small beside large is mostly padding."""
+    sizes = {
+        number: (rows.stop - rows.start, columns.stop - columns.start) for number, (rows, columns) in parts.items()
+    }
+    groups: list[list[int]] = []
+    filled = high = wide = 0
+    for number in sorted(sizes, key=lambda number: -sizes[number][0] * sizes[number][1]):
+        rows, columns = sizes[number]
+        high, wide, filled = max(high, rows), max(wide, columns), filled + rows * columns
+        if not groups or (len(groups[-1]) + 1) * high * wide > 2 * filled + _STACKING_PAYS:
+            groups.append([])
+            high, wide, filled = rows, columns, rows * columns
+        groups[-1].append(number)
+    return groups
 
 
-def _boundary_score(truth: UInt8Array, prediction: UInt8Array, radius: int) -> float:
-    truth_edge, predicted_edge = _boundary(truth), _boundary(prediction)
-    truth_count, predicted_count = cv2.countNonZero(truth_edge), cv2.countNonZero(predicted_edge)
-    if not truth_count or not predicted_count:
-        # One of the two has no boundary at all: precision or recall is zero, unless neither has (a full frame).
-        return float(truth_count == predicted_count)
-    disk = _disk(radius)
-    precision = cv2.countNonZero(cv2.bitwise_and(predicted_edge, cv2.dilate(truth_edge, disk))) / predicted_count
-    recall = cv2.countNonZero(cv2.bitwise_and(truth_edge, cv2.dilate(predicted_edge, disk))) / truth_count
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+def _score_parts(pairs: list[Pair], radius: int) -> Iterator[FrameScore]:
+    pictures = [picture for pair in pairs for picture in pair]
+    shapes = [picture.shape for picture in pictures]
+    masks = pack(pictures, radius)
+    edges = boundaries(masks)
+    trim(masks, shapes)
+    trim(edges, shapes)
+    near = dilate(edges, radius)
+    common = masks[::2] & masks[1::2]
+    found, recalled = edges[1::2] & near[::2], edges[::2] & near[1::2]
+    for number in range(len(pairs)):
+        truth, prediction = 2 * number, 2 * number + 1
+        shared, areas = count(common[number]), count(masks[truth]) + count(masks[prediction])
+        boundary = _f(count(found[number]), count(edges[prediction]), count(recalled[number]), count(edges[truth]))
+        yield FrameScore(shared / (areas - shared), boundary, 2 * shared / areas)
 
 
-@lru_cache(maxsize=32)
-def _disk(radius: int) -> UInt8Array:
-    steps = np.arange(-radius, radius + 1)
-    disk: UInt8Array = (steps[:, None] ** 2 + steps**2 <= radius**2).astype(np.uint8)
-    return disk
+def _f(found: int, predicted: int, recalled: int, true: int) -> float:
+    if not predicted or not true:
+        # One has no boundary at all: precision or recall is zero, unless neither has (both fill the frame).
+        return float(predicted == true)
+    precision, recall = found / predicted, recalled / true
+    return 2 * precision * recall / (precision + recall) if found or recalled else 0.0
 
 
 class Statistics(NamedTuple):
@@ -130,25 +184,15 @@ def statistics(values: list[float]) -> Statistics:
 
 @dataclass
 class ObjectScores:
-    """Collects one object's scores, frame by frame.
+    """One object's scores so far, frame by frame: parallel lists."""
 
-    Attributes:
-        wait_until_seen: leave frames out until the object was once in the truth or the prediction, as the SA-V
-            evaluator does; else every frame counts, absent in both being perfect.
-        frames, j, f, dice: what was scored so far, parallel lists.
-    """
-
-    wait_until_seen: bool = False
     frames: list[str] = field(default_factory=list)
     j: list[float] = field(default_factory=list)
     f: list[float] = field(default_factory=list)
     dice: list[float] = field(default_factory=list)
 
-    def add(self, frame: str, truth: UInt8Array, prediction: UInt8Array) -> None:
-        """Score one frame; masks as in `score_masks`."""
-        if self.wait_until_seen and not self.frames and not truth.any() and not prediction.any():
-            return
-        score = score_masks(truth, prediction)
+    def add(self, frame: str, score: FrameScore) -> None:
+        """Take in one frame."""
         self.frames.append(frame)
         self.j.append(score.j)
         self.f.append(score.f)
