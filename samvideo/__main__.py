@@ -1,0 +1,5 @@
+"""`python -m samvideo`."""
+
+from samvideo.cli.main import main
+
+main()

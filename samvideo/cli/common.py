@@ -1,0 +1,54 @@
+"""What the verbs share: errors as exit codes, moments of a video, logging."""
+
+import functools
+import logging
+import re
+import sys
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import typer
+
+from samvideo.errors import ConfigError, SamVideoError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+INTERRUPTED = 130
+MOMENT_HELP = "a frame number, or a time: 12.5s, 1:02.5"
+_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?)s?")
+
+
+def verb(function: Callable[P, R]) -> Callable[P, R]:
+    """Turn a SamVideoError into one line on stderr and its exit code, and Ctrl-C into 130."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+        try:
+            return function(*args, **kwargs)
+        except SamVideoError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+    return run
+
+
+def parse_moment(text: str | None) -> int | float | None:
+    """`120` is a frame (int); `12.5s`, `12.5`, `1:02` and `1:02:03.5` are seconds (float).
+
+    Raises:
+        ConfigError: anything else.
+    """
+    if text is None:
+        return None
+    if text.isdecimal():
+        return int(text)
+    match = _CLOCK.fullmatch(text)
+    if match is None:
+        raise ConfigError(f"cannot read the moment {text!r}: expected {MOMENT_HELP}")
+    hours, minutes, seconds = match.groups()
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)

@@ -1,0 +1,42 @@
+"""`samvideo demo-clip`: a synthetic clip to try things on."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import typer
+
+from samvideo.cli.common import verb
+from samvideo.errors import ConfigError
+
+
+@verb
+def demo_clip(
+    out: Path = typer.Argument(Path("demo.mp4"), help="The video to write; NAME.prompts.json goes beside it."),
+    frames: int = typer.Option(90, min=1, help="Number of frames, shown at 25 per second."),
+    width: int = typer.Option(854, min=16),
+    height: int = typer.Option(480, min=16),
+    truth: Path | None = typer.Option(None, help="Folder for the true masks, one palette PNG a frame."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace an existing file."),
+) -> None:
+    """Write a clip of three shapes that move in front of each other, and a box prompt for each."""
+    from samvideo.demo import demo_frames
+    from samvideo.geometry import mask_box
+    from samvideo.io.masks import index_map, write_index_png
+    from samvideo.io.sink import VideoWriter
+
+    if out.exists() and not overwrite:
+        raise ConfigError(f"{out} exists: choose another name, or replace it with --overwrite")
+    prompts = out.with_suffix(".prompts.json")
+    if truth:
+        truth.mkdir(parents=True, exist_ok=True)
+    with VideoWriter(out, (width, height), Fraction(25)) as writer:
+        for index, (rgb, masks) in enumerate(demo_frames(frames, (width, height))):
+            writer.write(rgb, index / 25)
+            if truth:
+                write_index_png(truth / f"{index:05d}.png", index_map(masks, range(1, len(masks) + 1)))
+            if index == 0:
+                boxes = [(row + 1, mask_box(mask)) for row, mask in enumerate(masks)]
+                entries = [{"object_id": i, "frame": 0, "box": box} for i, box in boxes if box]
+                prompts.write_text(json.dumps({"prompts": entries}, indent=2) + "\n")
+    typer.echo(f"{out}: {frames} frames, {width}x{height}\n{prompts}: a box for each of the three objects")

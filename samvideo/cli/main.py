@@ -1,0 +1,49 @@
+"""`samvideo`: the verbs, and what every verb shares."""
+
+import typer
+
+from samvideo.cli.demo_clip import demo_clip
+from samvideo.cli.info import info
+from samvideo.cli.track import track
+from samvideo.cli.weights import weights
+
+EPILOG = (
+    "Exit codes: 0 done, 2 usage or prompt, 3 source, 4 weights, 5 tracking or writing failed, 130 interrupted "
+    "(what was written until then is complete)."
+)
+
+app = typer.Typer(
+    name="samvideo",
+    help="Cut objects out of video and follow them, with the efficient SAM 2 family or with no weights at all.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from samvideo import __version__
+
+        typer.echo(f"samvideo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print it and exit."),
+) -> None:
+    pass
+
+
+for verb in (track, info, demo_clip):
+    app.command(epilog=EPILOG)(verb)
+app.add_typer(weights, name="weights")
+
+
+def main() -> None:
+    """The console script."""
+    app()

@@ -1,0 +1,69 @@
+"""`samvideo track`: prompts in, masks out."""
+
+import json
+from pathlib import Path
+
+import typer
+
+from samvideo.cli.common import INTERRUPTED, MOMENT_HELP, parse_moment, verb
+from samvideo.errors import ConfigError
+
+PROMPT_HELP = (
+    "box=X1,Y1,X2,Y2 | points=X,Y/-X,Y/... (a leading minus: not on the object) | mask=FILE.png | FILE.json; "
+    "each may end in @FRAME or @12.5s and #ID. Repeatable."
+)
+
+
+@verb
+def track(
+    source: str = typer.Argument(
+        help="Video file, folder or glob of images, camera index (0), RTSP or HTTP address, or - for stdin."
+    ),
+    prompt: list[str] = typer.Option([], "--prompt", "-p", help=PROMPT_HELP),
+    model: str = typer.Option("flow", help="flow: built in, no weights."),
+    out: Path | None = typer.Option(None, "-o", "--out", help="Folder for the results [NAME_tracked]."),
+    save: str = typer.Option("overlay,masks,rle,csv", help="What to write, of overlay, masks, rle, csv."),
+    start: str | None = typer.Option(None, metavar="T", help=f"First frame: {MOMENT_HELP}."),
+    end: str | None = typer.Option(None, metavar="T", help="Where to stop, itself left out; like --start."),
+    stride: int = typer.Option(1, min=1, help="Track every n-th frame."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace the results in an existing folder."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
+    as_json: bool = typer.Option(False, "--json", help="Print one summary object on stdout."),
+) -> None:
+    """Follow the prompted objects and write an overlay video, masks and tables."""
+    from samvideo.cli.progress import TrackProgress
+    from samvideo.prompts import parse_prompts
+    from samvideo.runner import RunSettings, run_tracking
+
+    if not prompt:
+        raise ConfigError(
+            f"nothing to track: give --prompt, for instance --prompt box=40,60,200,220\n{PROMPT_HELP}"
+        )
+    settings = RunSettings(
+        source=source,
+        prompts=tuple(parse_prompts(prompt)),
+        prompt_texts=tuple(prompt),
+        model=model,
+        out=out,
+        save=tuple(part.strip() for part in save.split(",") if part.strip()),
+        start=parse_moment(start),
+        end=parse_moment(end),
+        stride=stride,
+        overwrite=overwrite,
+    )
+    summary, failure = run_tracking(settings, lambda name, total: TrackProgress(name, total, quiet=quiet))
+    if as_json:
+        typer.echo(json.dumps(summary))
+    elif not quiet:
+        typer.echo(_sentence(summary), err=True)
+    if failure is not None:
+        raise failure
+    if summary["status"] == "interrupted":
+        raise typer.Exit(INTERRUPTED)
+
+
+def _sentence(summary: dict[str, object]) -> str:
+    files = summary["files"]
+    assert isinstance(files, dict)
+    lines = [f"{summary['status']}: {summary['frames']} frames at {summary['fps']} frames per second"]
+    return "\n".join([*lines, *(f"  {kind:8} {path}" for kind, path in files.items())])

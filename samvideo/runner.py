@@ -1,0 +1,201 @@
+"""One tracking run from source to files, with a stop at any frame and the time of every stage."""
+
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from samvideo.errors import SamVideoError
+from samvideo.interrupt import Interrupt
+from samvideo.io.prefetch import prefetch
+from samvideo.io.source import VideoSource, clip, open_video
+from samvideo.outputs import Outputs
+from samvideo.trackers.base import Tracker
+from samvideo.trackers.factory import create_tracker
+from samvideo.trackers.loop import Moment, check_prompts, run
+from samvideo.types import FrameResult, Prompt
+
+T = TypeVar("T")
+
+
+class Progress(AbstractContextManager["Progress"], Protocol):
+    """What the run reports to."""
+
+    def advance(self, result: FrameResult) -> None:
+        """One frame is done."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The arguments of one `samvideo track`."""
+
+    source: str
+    prompts: tuple[Prompt, ...]
+    prompt_texts: tuple[str, ...]
+    model: str
+    out: Path | None
+    save: tuple[str, ...]
+    start: Moment | None
+    end: Moment | None
+    stride: int
+    overwrite: bool
+
+
+class Tally:
+    """Counts over the frames of a run: per object the frames it was seen in and its mean score there."""
+
+    def __init__(self) -> None:
+        self._frames: dict[int, int] = {}
+        self._scores: dict[int, float] = {}
+
+    def add(self, result: FrameResult) -> None:
+        """One frame is done."""
+        for object_id, score, present in zip(result.object_ids, result.scores, result.present, strict=True):
+            self._frames[object_id] = self._frames.get(object_id, 0) + int(present)
+            self._scores[object_id] = self._scores.get(object_id, 0.0) + float(score) * int(present)
+
+    def objects(self) -> list[dict[str, Any]]:
+        """One entry per object, in order of id."""
+        return [
+            {"id": i, "frames_present": n, "mean_score": round(self._scores[i] / n, 4) if n else None}
+            for i, n in sorted(self._frames.items())
+        ]
+
+
+class Clock:
+    """Seconds spent in each stage."""
+
+    def __init__(self) -> None:
+        self.begin = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    def each(self, stage: str, items: Iterable[T]) -> Iterator[T]:
+        """The same items; the time to get each counts for the stage."""
+        iterator = iter(items)
+        while True:
+            begin = time.perf_counter()
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            finally:
+                spent = time.perf_counter() - begin
+                self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+            yield item
+
+
+def run_tracking(
+    settings: RunSettings, progress: Callable[[str, int | None], Progress]
+) -> tuple[dict[str, Any], SamVideoError | None]:
+    """Run, and return the summary together with the error that ended the run early, if one did.
+
+    Raises:
+        SamVideoError: before the first frame; nothing was written then.
+    """
+    clock, tally = Clock(), Tally()
+    tracker = create_tracker(settings.model)
+    with open_video(settings.source) as video:
+        check_prompts(settings.prompts, video.info, start=settings.start, end=settings.end)
+        outputs = Outputs(
+            settings.out or Path(f"{Path(video.info.name).stem}_tracked"),
+            settings.save,
+            video.info,
+            audio_from=Path(settings.source) if video.info.has_audio else None,
+            overwrite=settings.overwrite,
+        )
+        with progress(video.info.name, _expected_frames(video, settings)) as bar:
+            status, failure = _loop(settings, video, tracker, outputs, [tally.add, bar.advance], clock)
+        summary = _summary(settings, video, outputs, clock, status)
+        summary["objects"] = tally.objects()
+    if failure is not None:
+        summary["error"] = str(failure)
+    try:
+        outputs.describe(**summary, settings=_arguments(settings), environment=_environment())
+    except SamVideoError as error:
+        failure = failure or error
+    return summary, failure
+
+
+def _loop(
+    settings: RunSettings,
+    video: VideoSource,
+    tracker: Tracker,
+    outputs: Outputs,
+    listeners: Sequence[Callable[[FrameResult], None]],
+    clock: Clock,
+) -> tuple[str, SamVideoError | None]:
+    """Track until the end, an error or a signal; the files are finalised in every case."""
+    status, failure = "complete", None
+    with Interrupt() as interrupt:
+        try:
+            with outputs:
+                decoded = clock.each("decode", clip(video, settings.start, settings.end, settings.stride))
+                frames = clock.each("wait", interrupt.awaited(prefetch(decoded)))
+                steps = run(frames, tracker, settings.prompts, stride=settings.stride)
+                for frame, result in clock.each("step", steps):
+                    outputs.write(frame, result)
+                    for listen in listeners:
+                        listen(result)
+                    if interrupt.requested:
+                        status = "interrupted"
+                        break
+        except SamVideoError as error:
+            status, failure = "failed", error
+        except KeyboardInterrupt:
+            status = "interrupted"
+    return status, failure
+
+
+def _expected_frames(video: VideoSource, settings: RunSettings) -> int | None:
+    """How many frames will come, as far as the header tells."""
+    info = video.info
+    first, last = (
+        round(moment * info.rate) if isinstance(moment, float) else moment
+        for moment in (settings.start, settings.end)
+    )
+    last = last if info.frame_count is None else min(last or info.frame_count, info.frame_count)
+    return None if last is None else max(0, -(-(last - (first or 0)) // settings.stride))
+
+
+def _summary(
+    settings: RunSettings, video: VideoSource, outputs: Outputs, clock: Clock, status: str
+) -> dict[str, Any]:
+    total = time.perf_counter() - clock.begin
+    spent = clock.seconds
+    return {
+        "status": status,
+        "source": video.info.name,
+        "model": settings.model,
+        "frames": outputs.frames,
+        "skipped": video.skipped,
+        "fps": round(outputs.frames / total, 2),
+        # decode and write run beside the tracker, so the stages may add up to more than the total
+        "seconds": {
+            "total": round(total, 3),
+            "decode": round(spent.get("decode", 0.0), 3),
+            "track": round(spent.get("step", 0.0) - spent.get("wait", 0.0), 3),
+            "write": {kind: round(seconds, 3) for kind, seconds in outputs.seconds.items()},
+        },
+        "out": str(outputs.folder),
+        "files": {kind: str(path) for kind, path in outputs.files.items()},
+    }
+
+
+def _arguments(settings: RunSettings) -> dict[str, Any]:
+    # Names only: a result that is passed on should not tell where things lie on this machine.
+    return {
+        "prompts": [Path(text).name if text.endswith(".json") else text for text in settings.prompt_texts],
+        "save": settings.save,
+        "start": settings.start,
+        "end": settings.end,
+        "stride": settings.stride,
+    }
+
+
+def _environment() -> dict[str, str]:
+    packages = {name: version(name) for name in ("samvideo", "numpy", "av", "opencv-python", "scipy")}
+    return {"python": platform.python_version(), "machine": platform.platform(), **packages}

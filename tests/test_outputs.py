@@ -1,0 +1,140 @@
+import csv
+import errno
+import json
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from samvideo import outputs as writing
+from samvideo.errors import ConfigError, OutputError
+from samvideo.io.masks import decode_rle
+from samvideo.io.source import open_video
+from samvideo.outputs import GrowingFile, Outputs
+from samvideo.types import Frame, FrameResult, VideoInfo
+
+INFO = VideoInfo("clip.mp4", (6, 4), Fraction(25))
+ALL = ("overlay", "masks", "rle", "csv")
+
+
+def results(count: int) -> Iterator[tuple[Frame, FrameResult]]:
+    """Object 1 is a 2x2 square that moves right and leaves; object 3 has a fixed pixel."""
+    for index in range(count):
+        masks = np.zeros((2, 4, 6), bool)
+        masks[0, 1:3, 2 * index : 2 * index + 2] = True
+        masks[1, 3, 5] = True
+        frame = Frame(index, index / 25, np.full((4, 6, 3), 90, np.uint8))
+        scores = np.array([0.9, 0.5], np.float32)
+        yield frame, FrameResult(index, index / 25, (1, 3), masks, scores, masks.any((1, 2)))
+
+
+def test_every_file_says_the_same(tmp_path: Path) -> None:
+    with Outputs(tmp_path / "out", ALL, INFO) as out:
+        for frame, result in results(4):
+            out.write(frame, result)
+    folder = tmp_path / "out"
+
+    index = np.asarray(Image.open(folder / "masks" / "00001.png"))
+    assert index.tolist() == [[0] * 6, [0, 0, 1, 1, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 0, 3]]
+    assert len(list((folder / "masks").iterdir())) == 4
+
+    tracks = json.loads((folder / "tracks.json").read_text())
+    assert tracks["video"] == {"name": "clip.mp4", "width": 6, "height": 4, "rate": "25"}
+    first = tracks["frames"][1]["objects"][0]
+    assert decode_rle(first.pop("segmentation")).astype(int).tolist() == (index == 1).astype(int).tolist()
+    assert first == {"id": 1, "present": True, "score": 0.9, "area": 4, "bbox": [2, 1, 2, 2]}
+
+    rows = list(csv.DictReader((folder / "tracks.csv").open()))
+    assert len(rows) == 8
+    assert list(rows[2].values()) == ["1", "0.040000", "1", "1", "0.9000", "4", "2", "1", "4", "3", "3", "2"]
+    gone = rows[6]
+    assert (gone["present"], gone["area"], gone["x1"], gone["centroid_x"]) == ("0", "0", "", "")
+
+    with open_video(folder / "overlay.mp4") as video:
+        assert video.info.size_wh == (6, 4)
+        assert [round(frame.seconds, 3) for frame in video] == [0, 0.04, 0.08, 0.12]
+
+
+def test_only_what_is_asked_for_is_written(tmp_path: Path) -> None:
+    with Outputs(tmp_path / "out", ["csv"], INFO) as out:
+        for frame, result in results(2):
+            out.write(frame, result)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["tracks.csv"]
+    with pytest.raises(ConfigError, match="cannot save 'video'"):
+        Outputs(tmp_path / "other", ["video"], INFO)
+    assert not (tmp_path / "other").exists()
+
+
+def test_files_are_valid_after_every_frame(tmp_path: Path) -> None:
+    out = Outputs(tmp_path, ["rle"], INFO)
+    for count, (frame, result) in enumerate(results(3), start=1):
+        out.write(frame, result)
+        out._queues[0].flush()
+        assert len(json.loads((tmp_path / "tracks.json").read_text())["frames"]) == count
+    out.close()
+
+
+def test_an_existing_folder_is_refused_or_its_results_replaced(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "00099.png").write_bytes(b"old")
+    with pytest.raises(ConfigError, match="--overwrite"):
+        Outputs(tmp_path, ["csv"], INFO)
+    assert (tmp_path / "masks" / "00099.png").exists()
+    with Outputs(tmp_path, ["masks"], INFO, overwrite=True) as out:
+        out.write(*next(results(1)))
+    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["00000.png"]
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="choose another folder"):
+        Outputs(tmp_path / "file" / "out", ["csv"], INFO)
+
+
+def test_a_full_disk_keeps_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+
+    def write_two(path: Path, index: object) -> None:
+        if len(written) == 2:
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        path.write_bytes(b"whole")
+        written.append(path.name)
+
+    monkeypatch.setattr(writing, "write_index_png", write_two)
+    with pytest.raises(OutputError, match="No space left on device; the frames before are complete"):
+        with Outputs(tmp_path, ["masks", "rle"], INFO) as out:
+            for frame, result in results(3):
+                out.write(frame, result)
+            out.write(frame, result)
+    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == ["00000.png", "00001.png"]
+    assert len(json.loads((tmp_path / "tracks.json").read_text())["frames"]) >= 2
+
+
+def test_a_growing_file_is_cut_back_when_a_write_fails(tmp_path: Path) -> None:
+    class Failing:
+        def __init__(self, file: object) -> None:
+            self.file, self.budget = file, 1
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.file, name)
+
+        def write(self, data: bytes) -> None:
+            self.budget -= 1
+            if self.budget == 0:
+                self.file.write(data[: len(data) // 2])  # type: ignore[attr-defined]
+                raise OSError(errno.ENOSPC, "No space left on device")
+            self.file.write(data)  # type: ignore[attr-defined]
+
+    growing = GrowingFile(tmp_path / "f.json", "[1", "]")
+    growing.append(", 2")
+    growing._file = Failing(growing._file)  # type: ignore[assignment]
+    with pytest.raises(OSError, match="No space"):
+        growing.append(", 3")
+    growing.close()
+    assert json.loads((tmp_path / "f.json").read_text()) == [1, 2]

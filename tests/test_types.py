@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+
+from samvideo.errors import ConfigError, PromptError
+from samvideo.geometry import clip_box, fit_size, mask_box, mask_centroid, scale_points
+from samvideo.trackers.objects import group_prompts, number_prompts
+from samvideo.types import Box, Frame, FrameResult, Mask, Points, Prompt
+
+
+@pytest.mark.parametrize(
+    "rgb", [np.zeros((2, 2), np.uint8), np.zeros((2, 2, 3), np.float32), np.zeros((0, 2, 3), np.uint8)]
+)
+def test_a_frame_is_checked(rgb: np.ndarray) -> None:
+    with pytest.raises(ConfigError, match="frame must"):
+        Frame(0, 0.0, rgb)
+
+
+def test_a_result_is_checked_and_asked_by_id() -> None:
+    masks = np.zeros((2, 3, 4), bool)
+    result = FrameResult(5, 0.2, (1, 7), masks, np.ones(2, np.float32), np.array([True, False]))
+    assert result.mask(7).shape == (3, 4)
+    assert "7: lost" in repr(result)
+    with pytest.raises(KeyError, match="object 2 is not tracked"):
+        result.mask(2)
+    with pytest.raises(ConfigError, match="2 objects need masks"):
+        FrameResult(5, 0.2, (1, 7), masks[:1], np.ones(2, np.float32), np.ones(2, bool))
+
+
+def test_boxes_are_clipped_or_refused() -> None:
+    assert clip_box((-5, 2, 3, 99), (10, 8)) == (0, 2, 3, 8)
+    for outside in ((10, 0, 12, 5), (-9, 0, 0, 5), (0, 8, 5, 9)):
+        with pytest.raises(PromptError, match="outside the frame"):
+            clip_box(outside, (10, 8))
+
+
+def test_mask_measures() -> None:
+    mask = np.zeros((4, 4), bool)
+    assert mask_box(mask) is None
+    assert mask_centroid(mask) is None
+    mask[1:3, 1:4] = True
+    assert mask_box(mask) == (1, 1, 4, 3)
+    assert mask_centroid(mask) == (2.5, 2.0)
+
+
+def test_sizes() -> None:
+    assert fit_size((854, 480), 427) == (427, 240)
+    assert fit_size((1, 1000), 100) == (1, 100)
+    assert fit_size((10, 10), 100) == (10, 10)
+    assert scale_points(np.array([[10, 20]], np.float32), (100, 100), (50, 200)).tolist() == [[5, 40]]
+
+
+BOX = Box((0, 0, 2, 2))
+
+
+def test_free_ids_are_given_in_order() -> None:
+    prompts = [BOX, Box((0, 0, 2, 2), object_id=2), BOX]
+    assert [p.object_id for p in number_prompts(prompts)] == [1, 2, 3]
+    assert [p.object_id for p in number_prompts(prompts, taken=(1,))] == [3, 2, 4]
+
+
+def test_prompts_of_one_object_are_joined() -> None:
+    prompts = [
+        Points([(1, 1)], object_id=3),
+        Box((-1, 0, 3, 2), object_id=3),
+        Points([(2, 2)], [0], object_id=3),
+        BOX,
+    ]
+    first, second = group_prompts(prompts, (), (4, 4))
+    assert (first.object_id, second.object_id) == (1, 3)
+    assert second.box == (0, 0, 3, 2)
+    assert second.xy.tolist() == [[1, 1], [2, 2]]
+    assert second.labels.tolist() == [1, 0]
+    assert second.mask is None
+
+
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [
+        ([Box((0, 0, 1, 1), object_id=1), Box((0, 0, 2, 2), object_id=1)], "object 1 has 2 boxes"),
+        ([Mask(np.ones((4, 4)), object_id=1), Points([(1, 1)], object_id=1)], "1 masks and 1 sets of points"),
+        ([Mask(np.ones((3, 4)))], "the mask is 4x3, the frame 4x4"),
+        ([Points([(1, 5)])], r"point \(1, 5\) lies outside"),
+        ([Box((8, 0, 9, 1))], "outside the frame"),
+    ],
+)
+def test_prompts_that_do_not_fit(prompts: list[Prompt], message: str) -> None:
+    with pytest.raises(PromptError, match=message):
+        group_prompts(prompts, (), (4, 4))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Box((0, 0, float("nan"), 1)), "finite"),
+        (lambda: Box((0, 0, 1)), "four"),  # type: ignore[arg-type]
+        (lambda: Box((2, 0, 1, 1)), "no area"),
+        (lambda: Points([]), "points are"),
+        (lambda: Points([(1, float("inf"))]), "finite"),
+        (lambda: Points([(1, 1)], [1, 0]), "1 values"),
+        (lambda: Mask(np.zeros((1, 2, 2))), "one \\(H, W\\) array"),
+        (lambda: Box((0, 0, 1, 1), frame=1, seconds=0.1), "not both"),
+        (lambda: Box((0, 0, 1, 1), frame=-1), "count from 0"),
+        (lambda: Box((0, 0, 1, 1), seconds=-1.0), "at least 0"),
+        (lambda: Box((0, 0, 1, 1), object_id=0), "count from 1"),
+    ],
+)
+def test_malformed_prompts(make: object, message: str) -> None:
+    assert callable(make)
+    with pytest.raises(PromptError, match=message):
+        make()

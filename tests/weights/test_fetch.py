@@ -1,0 +1,188 @@
+"""Downloads against a local server: good, cut off and resumed, wrong, missing, full disk, two at once."""
+
+import errno
+import hashlib
+import multiprocessing
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from samvideo.errors import ConfigError, WeightsError
+from samvideo.weights import fetch as fetching
+from samvideo.weights.catalog import CATALOG, Checkpoint, checkpoint
+from samvideo.weights.fetch import cached_path, fetch, verify
+
+CONTENT = bytes(range(256)) * 4096
+
+
+@dataclass
+class Server:
+    """What the server offers, and what it was asked for."""
+
+    address: str = ""
+    content: bytes = CONTENT
+    cut_after: list[int] = field(default_factory=list)  # bytes given before the line breaks, one per request
+    status: int = 200
+    ranges: list[str | None] = field(default_factory=list)
+    resumable: bool = True
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    state = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            wanted = self.headers.get("Range")
+            state.ranges.append(wanted)
+            if state.status != 200:
+                self.send_error(state.status)
+                return
+            first = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and state.resumable else 0
+            if first > len(state.content):
+                self.send_error(416)
+                return
+            body = state.content[first:]
+            self.send_response(206 if first else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[: state.cut_after.pop(0)] if state.cut_after else body)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        state.address = f"http://127.0.0.1:{http.server_port}/model.pt"
+        yield state
+        http.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SAMVIDEO_HOME", str(tmp_path))
+    monkeypatch.setattr(fetching.time, "sleep", lambda seconds: None)
+    return tmp_path
+
+
+@pytest.fixture
+def row(server: Server) -> Checkpoint:
+    return Checkpoint("model", server.address, 1, "Apache-2.0", "somebody/model")
+
+
+def test_a_good_file_is_fetched_once_and_recorded(server: Server, row: Checkpoint) -> None:
+    seen: list[tuple[int, int | None]] = []
+    path = fetch(row, progress=lambda have, expected: seen.append((have, expected)))
+    assert path.read_bytes() == CONTENT
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+    assert fetch(row) == path
+    assert len(server.ranges) == 1
+    assert not path.with_name("model.pt.part").exists()
+
+
+def test_a_changed_file_is_noticed(row: Checkpoint) -> None:
+    path = fetch(row)
+    path.write_bytes(CONTENT[:-1] + b"x")
+    with pytest.raises(WeightsError, match="has changed since"):
+        fetch(row)
+
+
+def test_a_cut_download_is_resumed(server: Server, row: Checkpoint) -> None:
+    server.cut_after = [300_000, 200_000]
+    assert fetch(row).read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=300000-", "bytes=500000-"]
+
+
+def test_a_server_that_cannot_resume_starts_again(server: Server, row: Checkpoint) -> None:
+    server.cut_after, server.resumable = [300_000], False
+    assert fetch(row).read_bytes() == CONTENT
+
+
+def test_a_download_that_stays_cut_is_kept_for_the_next_try(server: Server, row: Checkpoint) -> None:
+    server.cut_after = [100_000] * 4
+    with pytest.raises(WeightsError, match="after 400000 bytes"):
+        fetch(row)
+    assert not cached_path(row).exists()
+    assert fetch(row).read_bytes() == CONTENT
+    assert server.ranges[-1] == "bytes=400000-"
+
+
+def test_a_stale_part_longer_than_the_file_is_dropped(row: Checkpoint, home: Path) -> None:
+    (home / "weights").mkdir()
+    (home / "weights" / "model.pt.part").write_bytes(CONTENT * 2)
+    assert fetch(row).read_bytes() == CONTENT
+
+
+def test_published_checksums(row: Checkpoint) -> None:
+    blob = hashlib.sha1(f"blob {len(CONTENT)}\0".encode() + CONTENT).hexdigest()
+    good = replace(row, sha256=hashlib.sha256(CONTENT).hexdigest(), git_blob=blob)
+    verify_path = fetch(good)
+    verify(good)
+    verify_path.unlink()
+    for wrong in (replace(row, sha256="0" * 64), replace(row, git_blob="0" * 40)):
+        with pytest.raises(WeightsError, match="is not the published file"):
+            fetch(wrong)
+        assert not cached_path(wrong).exists()
+        assert not cached_path(wrong).with_name("model.pt.part").exists()
+
+
+def test_not_found(server: Server, row: Checkpoint) -> None:
+    server.status = 404
+    with pytest.raises(WeightsError, match="answered 404"):
+        fetch(row)
+    assert len(server.ranges) == 1
+
+
+def test_a_busy_server_is_asked_again(server: Server, row: Checkpoint) -> None:
+    server.status = 503
+    with pytest.raises(WeightsError, match="503"):
+        fetch(row)
+    assert len(server.ranges) == 4
+
+
+def test_offline(row: Checkpoint) -> None:
+    with pytest.raises(WeightsError, match="no connection to"):
+        fetch(replace(row, url="http://127.0.0.1:9/model.pt"))
+
+
+def test_full_disk(row: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_space(*arguments: object) -> bool:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(fetching, "_transfer", no_space)
+    with pytest.raises(WeightsError, match="No space left on device; free about 1 MB"):
+        fetch(row)
+    assert not cached_path(row).exists()
+
+
+def _fetch_in_child(row: Checkpoint, results: "multiprocessing.Queue[int]") -> None:
+    results.put(len(fetch(row).read_bytes()))
+
+
+def test_two_processes_share_one_download(server: Server, row: Checkpoint) -> None:
+    context = multiprocessing.get_context("spawn")
+    results: multiprocessing.Queue[int] = context.Queue()
+    children = [context.Process(target=_fetch_in_child, args=(row, results)) for _ in range(2)]
+    for child in children:
+        child.start()
+    assert [results.get(timeout=60) for _ in children] == [len(CONTENT)] * 2
+    for child in children:
+        child.join()
+    assert len(server.ranges) == 1
+
+
+def test_catalog() -> None:
+    assert len(CATALOG) == 19
+    assert checkpoint("edgetam").git_blob == "abd54d22bbd22ba3e53cf59a307e59e0f3701be6"
+    assert checkpoint("efficienttam-s-512").file_name == "efficienttam_s_512x512.pt"
+    assert checkpoint("sam2.1-base-plus").file_name == "sam2.1_hiera_base_plus.pt"
+    with pytest.raises(ConfigError, match="did you mean 'edgetam'"):
+        checkpoint("edgtam")
+    with pytest.raises(WeightsError, match="by hand"):
+        fetch(checkpoint("surgical-sam2-s"))

@@ -1,0 +1,131 @@
+"""The frame loop: a source, a tracker, and prompts that wait for their frames."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeAlias
+
+from samvideo.errors import ConfigError, PromptError
+from samvideo.io.prefetch import prefetch
+from samvideo.io.source import SourceLike, clip, open_video
+from samvideo.trackers.base import Tracker
+from samvideo.trackers.factory import create_tracker
+from samvideo.trackers.objects import number_prompts
+from samvideo.types import Frame, FrameResult, Prompt, VideoInfo
+
+Moment: TypeAlias = int | float
+SLACK = 1e-3  # seconds: a time typed with three decimals still meets its frame
+
+
+def track(
+    source: SourceLike,
+    prompts: Sequence[Prompt],
+    *,
+    model: str | Tracker = "flow",
+    start: Moment | None = None,
+    end: Moment | None = None,
+    stride: int = 1,
+) -> Iterator[FrameResult]:
+    """Track the prompted objects through a video, one result a frame, as it is decoded.
+
+    ::
+
+        for result in track("v.mp4", [Box((40, 60, 200, 220)), Points([(300, 80)], frame=12)]):
+            print(result.seconds, result.object_ids, result.masks.shape)
+
+    Args:
+        source: whatever `open_video` takes: a file, a folder or glob of images, a camera index, an address,
+            an iterable of RGB arrays.
+        prompts: at least one; each waits for its `frame` or `seconds`, by default the first frame tracked.
+        model: a model's name, or a tracker of your own.
+        start, end: an int is a frame number, a float seconds; `end` is left out.
+        stride: take every n-th frame. Results carry the frame numbers of the source.
+
+    Raises:
+        VideoError: the source cannot be opened, or breaks off (after its last good frame).
+        PromptError: a prompt does not fit its frame, or its frame never comes.
+        ConfigError: no prompts, no such model, stride below 1.
+    """
+    tracker = create_tracker(model) if isinstance(model, str) else model
+    with open_video(source) as video:
+        check_prompts(prompts, video.info, start=start, end=end)
+        frames = prefetch(clip(video, start, end, stride))
+        for _, result in run(frames, tracker, prompts, stride=stride):
+            yield result
+
+
+def check_prompts(
+    prompts: Sequence[Prompt], info: VideoInfo, *, start: Moment | None = None, end: Moment | None = None
+) -> None:
+    """Raise PromptError for a prompt that the range or the length of the video rules out before any decoding."""
+    if not prompts:
+        raise ConfigError("nothing to track: give at least one prompt, a Box, Points or Mask")
+    for prompt in prompts:
+        if prompt.frame is not None:
+            if info.frame_count is not None and prompt.frame >= info.frame_count:
+                raise PromptError(
+                    f"a prompt is for frame {prompt.frame}, but {info.name} has {info.frame_count} frames: "
+                    f"0 to {info.frame_count - 1} expected"
+                )
+            early = isinstance(start, int) and prompt.frame < start
+            if early or (isinstance(end, int) and prompt.frame >= end):
+                raise PromptError(
+                    f"a prompt is for frame {prompt.frame}, outside the range that is tracked "
+                    f"(start {start}, end {end}): move the prompt or widen the range"
+                )
+
+
+def run(
+    frames: Iterable[Frame], tracker: Tracker, prompts: Sequence[Prompt], *, stride: int = 1
+) -> Iterator[tuple[Frame, FrameResult]]:
+    """Step a tracker through frames, handing each prompt over on its frame.
+
+    Raises:
+        PromptError: a prompt's frame is not among the frames; where only the end tells, after the last result.
+    """
+    waiting = number_prompts(prompts)
+    # Only a prompt given as a time needs to see the next frame first; a live source must not lag for nothing.
+    timed = any(prompt.seconds is not None for prompt in waiting)
+    frame: Frame | None = None
+    interval = SLACK
+    for frame, following in _with_next(frames) if timed else ((f, None) for f in frames):
+        interval = following.seconds - frame.seconds if following else interval
+        due, waiting = _split_due(waiting, frame, frame.seconds + interval, stride)
+        yield frame, tracker.step(frame, due)
+    if waiting and frame is not None:
+        raise PromptError(
+            f"{_moment(waiting[0])} was never reached: the last frame tracked is {frame.index} "
+            f"at {frame.seconds:.3f} s; give an earlier frame"
+        )
+
+
+def _split_due(prompts: list[Prompt], frame: Frame, until: float, stride: int) -> tuple[list[Prompt], list[Prompt]]:
+    """The prompts for this frame, shown until `until` seconds, and the later ones."""
+    due, later = [], []
+    for prompt in prompts:
+        if prompt.frame is not None:
+            waits, missed = prompt.frame > frame.index, prompt.frame < frame.index
+        elif prompt.seconds is not None:
+            waits, missed = prompt.seconds + SLACK >= until, prompt.seconds + SLACK < frame.seconds
+        else:
+            waits = missed = False
+        if missed:
+            raise PromptError(
+                f"{_moment(prompt)} is not among the frames tracked (the next one is frame {frame.index} at "
+                f"{frame.seconds:.3f} s, stride {stride}): prompt a frame that is, or start earlier"
+            )
+        (later if waits else due).append(prompt)
+    return due, later
+
+
+def _moment(prompt: Prompt) -> str:
+    at = f"frame {prompt.frame}" if prompt.frame is not None else f"{prompt.seconds} s"
+    return f"the prompt of object {prompt.object_id} at {at}"
+
+
+def _with_next(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Frame | None]]:
+    previous: Frame | None = None
+    for frame in frames:
+        if previous is not None:
+            yield previous, frame
+        previous = frame
+    if previous is not None:
+        yield previous, None

@@ -1,0 +1,110 @@
+"""Which colours belong to an object: in the whole picture, and within reach of where it was."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from samvideo.types import BoolArray, FloatArray, UInt8Array
+
+_BINS = 16
+_MINIMUM = 2e-5
+
+
+def colour_bins(levels: UInt8Array) -> NDArray[np.int32]:
+    """int32 (h, w): the cell of a 16 x 16 x 16 histogram that each pixel's colour falls in."""
+    cells = (levels >> 4).astype(np.int32)
+    index: NDArray[np.int32] = (cells[..., 0] * _BINS + cells[..., 1]) * _BINS + cells[..., 2]
+    return index
+
+
+class GlobalColour:
+    """Colour histograms of an object and of what is around it: half what a person showed, half what was seen since.
+
+    Attributes:
+        keep: share of the prompted frame in the model.
+        rate: how fast the rest follows the video.
+    """
+
+    def __init__(self, keep: float = 0.5, rate: float = 0.1) -> None:
+        self.keep, self.rate = keep, rate
+        self._first = self._recent = np.zeros((2, _BINS**3), np.float32)
+
+    def learn(self, bins: NDArray[np.int32], inside: FloatArray, outside: FloatArray) -> None:
+        """Start from a frame whose mask is known; weights (h, w) of both sides."""
+        self._first = self._recent = np.stack([_histogram(bins, inside), _histogram(bins, outside)])
+
+    def follow(self, bins: NDArray[np.int32], inside: FloatArray, outside: FloatArray) -> None:
+        """Adapt to a frame whose mask is believed."""
+        fresh = np.stack([_histogram(bins, inside), _histogram(bins, outside)])
+        self._recent = (1 - self.rate) * self._recent + self.rate * fresh
+
+    def logits(self, bins: NDArray[np.int32], limit: float = 3.0) -> FloatArray:
+        """Log-odds of the object given each pixel's colour, float32 (h, w) within ±limit."""
+        inside, outside = self.keep * self._first + (1 - self.keep) * self._recent
+        table = np.clip(np.log((inside + _MINIMUM) / (outside + _MINIMUM)), -limit, limit)
+        odds: FloatArray = table.astype(np.float32)[bins]
+        return odds
+
+
+def _histogram(bins: NDArray[np.int32], weight: FloatArray) -> FloatArray:
+    counts = np.bincount(bins.ravel(), weight.ravel(), _BINS**3).astype(np.float32)
+    cube = gaussian_filter(counts.reshape(_BINS, _BINS, _BINS), 0.6, truncate=3).ravel()
+    density: FloatArray = cube / max(float(cube.sum()), 1e-6)
+    return density
+
+
+class Codebook:
+    """A few dozen colours that tell a scene's parts apart; every pixel is given the nearest one by table."""
+
+    def __init__(self, samples: FloatArray, words: int = 64) -> None:
+        """Cluster (N, 3) colours in `View.levels` units; fewer colours give fewer words."""
+        distinct = len(np.unique(samples, axis=0)) if len(samples) < 4 * words else words
+        count = max(1, min(words, distinct))
+        cv2.setRNGSeed(0)
+        stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_MAX_ITER, 10, 1.0)
+        _, _, centres = cv2.kmeans(np.ascontiguousarray(samples), count, None, stop, 1, cv2.KMEANS_PP_CENTERS)
+        self.size = count
+        side = np.arange(32, dtype=np.float32) * 8 + 4
+        grid = np.stack(np.meshgrid(side, side, side, indexing="ij"), -1).reshape(-1, 3)
+        distance = (centres**2).sum(1) - 2 * grid @ centres.T
+        self._table = distance.argmin(1).astype(np.uint8)
+
+    def assign(self, levels: UInt8Array) -> UInt8Array:
+        """uint8 (h, w): number of the nearest word."""
+        cells = (levels >> 3).astype(np.int32)
+        words: UInt8Array = self._table[(cells[..., 0] << 10) | (cells[..., 1] << 5) | cells[..., 2]]
+        return words
+
+
+def local_colour_logits(
+    words: UInt8Array, carried_words: UInt8Array, carried: FloatArray, window: int = 21, limit: float = 3.0
+) -> FloatArray:
+    """Log-odds of the object given the word of each pixel and who had that word nearby one frame ago.
+
+    Args:
+        words: uint8 (h, w) words of the new picture.
+        carried_words: uint8 (h, w) words of the previous picture, warped.
+        carried: float32 (h, w) the previous mask, warped.
+        window: side of the neighbourhood in pixels of half the resolution.
+        limit: bound of the result.
+
+    Returns:
+        float32 (h, w) within ±limit.
+    """
+    height, width = words.shape
+    half = carried_words[::2, ::2]
+    weight = np.ascontiguousarray(carried[::2, ::2])
+    odds = np.zeros(half.shape, np.float32)
+    result = np.zeros((height, width), np.float32)
+    area = (window, window)
+    for word in np.unique(words):
+        here: BoolArray = half == word
+        everyone = cv2.boxFilter(here.astype(np.float32), -1, area, borderType=cv2.BORDER_CONSTANT)
+        inside = cv2.boxFilter(weight * here, -1, area, borderType=cv2.BORDER_CONSTANT)
+        outside = np.maximum(everyone - inside, 0)
+        np.divide(inside + np.float32(3e-4), outside + np.float32(3e-4), out=odds)
+        rows, columns = np.nonzero(words == word)
+        result[rows, columns] = odds[rows >> 1, columns >> 1]
+    np.log(result, out=result)
+    return np.clip(result, -limit, limit, out=result)

@@ -1,0 +1,142 @@
+"""From a box or clicks to a first mask: GrabCut (Rother et al., 2004) on a small crop, with a seeded generator."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from samvideo.geometry import Box4, fit_size, resize_rgb
+from samvideo.types import BoolArray, FloatArray, UInt8Array
+
+_LONGEST = 260
+_ROUNDS = 5
+
+
+def box_to_mask(rgb: UInt8Array, box: Box4, xy: FloatArray, labels: NDArray[np.int64]) -> BoolArray:
+    """Segment what a box holds.
+
+    Args:
+        rgb: uint8 (H, W, 3).
+        box: x1, y1, x2, y2 in its pixels, inside the picture.
+        xy: (N, 2) clicks that go with the box, N may be 0.
+        labels: (N,) 1 on the object, 0 not on it.
+
+    Returns:
+        bool (H, W), empty outside the box and never wholly empty.
+    """
+    area = _around(box, 0.2, rgb)
+    x1, y1, x2, y2 = box
+    rows, columns = np.mgrid[area]
+    across = np.abs(columns + 0.5 - (x1 + x2) / 2) / max((x2 - x1) / 2, 0.5)
+    down = np.abs(rows + 0.5 - (y1 + y2) / 2) / max((y2 - y1) / 2, 0.5)
+    outside = np.maximum(across, down) > 1
+    # The ellipse in the box is a better guess of most shapes than the box is.
+    ellipse = (across**2 + down**2 <= 1) & ~outside
+    guess = np.where(ellipse, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    guess[outside] = cv2.GC_BGD
+    inside = _main_parts(_cut(rgb, area, guess, xy, labels) & ~outside)
+    if inside.sum() < 0.1 * (~outside).sum():
+        inside = ellipse
+    mask = np.zeros(rgb.shape[:2], bool)
+    mask[area] = inside
+    if not mask.any():  # the box covers no pixel's centre
+        mask[min(int(y1), mask.shape[0] - 1), min(int(x1), mask.shape[1] - 1)] = True
+    return mask
+
+
+def clicks_to_mask(rgb: UInt8Array, xy: FloatArray, labels: NDArray[np.int64], before: BoolArray) -> BoolArray:
+    """Segment what clicks mark, or correct a mask by them.
+
+    Args:
+        rgb: uint8 (H, W, 3).
+        xy: (N, 2) clicks in its pixels.
+        labels: (N,) 1 on the object, 0 not on it.
+        before: bool (H, W), the mask to be corrected; empty for a new object.
+
+    Returns:
+        bool (H, W): holds the pixels clicked with 1, and none clicked with 0.
+    """
+    size = max(rgb.shape[:2])
+    radius = size / 6 if not before.any() else size / 12
+    held = cv2.boundingRect(before.astype(np.uint8)) if before.any() else None
+    corners = np.concatenate([xy - radius, xy + radius])
+    if held is not None:
+        corners = np.concatenate([corners, [[held[0], held[1]], [held[0] + held[2], held[1] + held[3]]]])
+    x1, y1 = np.maximum(corners.min(0), 0)
+    x2, y2 = np.minimum(corners.max(0), rgb.shape[1::-1])
+    area = _around((float(x1), float(y1), float(x2), float(y2)), 0.1, rgb)
+    guess = np.where(before[area], cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    _near(guess, area, xy[labels == 1], radius / 2, cv2.GC_PR_FGD)
+    _near(guess, area, xy[labels == 0], radius / 4, cv2.GC_PR_BGD)
+    inside = _cut(rgb, area, guess, xy, labels)
+    mask = np.zeros(rgb.shape[:2], bool)
+    mask[area] = inside
+    return _clicked_parts(mask, before, xy, labels)
+
+
+def _around(box: Box4, pad: float, rgb: UInt8Array) -> tuple[slice, slice]:
+    """The box grown by a share of its size on every side, as whole pixels of the picture."""
+    x1, y1, x2, y2 = box
+    wide, high = pad * (x2 - x1), pad * (y2 - y1)
+    rows = slice(max(0, int(y1 - high)), min(rgb.shape[0], int(np.ceil(y2 + high)) + 1))
+    columns = slice(max(0, int(x1 - wide)), min(rgb.shape[1], int(np.ceil(x2 + wide)) + 1))
+    return rows, columns
+
+
+def _near(
+    guess: UInt8Array, area: tuple[slice, slice], xy: FloatArray, radius: float, label: int
+) -> None:
+    """Paint discs around clicks."""
+    for x, y in xy - (area[1].start, area[0].start):
+        cv2.circle(guess, (int(x), int(y)), max(0, round(radius)), label, -1)
+
+
+def _cut(
+    rgb: UInt8Array, area: tuple[slice, slice], guess: UInt8Array, xy: FloatArray, labels: NDArray[np.int64]
+) -> BoolArray:
+    """GrabCut of one area at a bounded size; clicks are certain, `guess` says the rest."""
+    shape = guess.shape
+    size = fit_size((shape[1], shape[0]), _LONGEST)
+    small = cv2.resize(guess, size, interpolation=cv2.INTER_NEAREST)
+    scale = np.array([size[0] / shape[1], size[1] / shape[0]])
+    for (x, y), label in zip((xy - (area[1].start, area[0].start)) * scale, labels, strict=True):
+        cv2.circle(small, (int(x), int(y)), 2, int(cv2.GC_FGD if label else cv2.GC_BGD), -1)
+    sure = (small == cv2.GC_FGD) | (small == cv2.GC_PR_FGD)
+    if sure.any() and not sure.all():
+        cv2.setRNGSeed(0)
+        cv2.grabCut(
+            cv2.cvtColor(resize_rgb(rgb[area], size), cv2.COLOR_RGB2BGR),
+            small,
+            None,
+            np.zeros((1, 65)),
+            np.zeros((1, 65)),
+            _ROUNDS,
+            cv2.GC_INIT_WITH_MASK,
+        )
+        sure = (small == cv2.GC_FGD) | (small == cv2.GC_PR_FGD)
+    soft = cv2.resize(sure.astype(np.float32), (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+    inside: BoolArray = soft > 0.5
+    return inside
+
+
+def _main_parts(mask: BoolArray) -> BoolArray:
+    """The mask without components smaller than a tenth of its largest."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    if count < 2:
+        return mask
+    areas = stats[:, cv2.CC_STAT_AREA].copy()
+    areas[0] = 0
+    kept: BoolArray = (areas >= 0.1 * areas.max())[labels] & mask
+    return kept
+
+
+def _clicked_parts(mask: BoolArray, before: BoolArray, xy: FloatArray, labels: NDArray[np.int64]) -> BoolArray:
+    """The components that were clicked or overlap the mask before; the clicks themselves always obeyed."""
+    size = np.array(mask.shape[::-1])
+    columns, rows = np.minimum(xy.astype(np.int64), size - 1).T
+    good = labels == 1
+    mask[rows[good], columns[good]] = True
+    mask[rows[~good], columns[~good]] = False
+    _, parts = cv2.connectedComponents(mask.astype(np.uint8))
+    wanted = np.union1d(parts[rows[good], columns[good]], parts[before & mask])
+    kept: BoolArray = np.isin(parts, wanted[wanted > 0])
+    return kept

@@ -1,0 +1,201 @@
+"""One object: what is known of its looks, and the evidence for it in a new frame."""
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from samvideo.trackers.parts.classifier import Perceptron, Samples
+from samvideo.trackers.parts.colour import GlobalColour, local_colour_logits
+from samvideo.trackers.parts.motion import motion_logits
+from samvideo.trackers.parts.smoothing import SmoothingConfig, neighbour_weights, smooth
+from samvideo.trackers.parts.view import FEATURES, View
+from samvideo.trackers.parts.warp import warp
+from samvideo.types import BoolArray, FloatArray, UInt8Array
+
+Region = tuple[slice, slice]
+_INPUTS = FEATURES + 3
+
+
+@dataclass(frozen=True)
+class TargetConfig:
+    """How evidence is weighed and models are kept; the numbers were measured on DAVIS 2016's training set.
+
+    Attributes:
+        warp, global_colour, local_colour, classifier, motion: weights of the log-odds of each source.
+        bias: added to their sum.
+        keep: share of the prompted frame in the colour histograms.
+        hidden: units of the classifier's hidden layers.
+        rate: its step size.
+        start_steps, frame_steps: its steps on a prompted frame and on every other.
+        batch: samples of a step, half of them from prompted frames.
+        stored: samples kept of prompted and of other frames each.
+    """
+
+    warp: float = 0.5
+    global_colour: float = 0.35
+    local_colour: float = 0.7
+    classifier: float = 0.5
+    motion: float = 0.6
+    bias: float = 0.0
+    keep: float = 0.5
+    hidden: int = 32
+    rate: float = 3e-3
+    start_steps: int = 150
+    frame_steps: int = 4
+    batch: int = 1536
+    stored: int = 6000
+    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
+
+
+@dataclass(frozen=True, eq=False)
+class Passage:
+    """How the previous frame became this one.
+
+    Attributes:
+        backward: float32 (h, w, 2) flow to the previous frame.
+        places: `warp.sources` of it.
+        trust: float32 (h, w) in [0, 1].
+        words: uint8 (h, w), the previous frame's words carried along.
+    """
+
+    backward: FloatArray
+    places: FloatArray
+    trust: FloatArray
+    words: UInt8Array
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What all objects share of one frame: the view, its colour bins and words."""
+
+    view: View
+    bins: NDArray[np.int32]
+    words: UInt8Array
+
+
+class Target:
+    """The models of one object and its probability map on the last frame."""
+
+    def __init__(self, config: TargetConfig) -> None:
+        self.config = config
+        self._rng = np.random.default_rng(0)
+        self._colour = GlobalColour(config.keep)
+        self._network = Perceptron(_INPUTS, config.hidden, config.rate, self._rng)
+        self._shown = Samples(_INPUTS, config.stored)
+        self._seen = Samples(_INPUTS, config.stored)
+        self.belief = np.zeros((0, 0), np.float32)
+        self.first_area = 0.0
+
+    def teach(self, scene: Scene, mask: FloatArray) -> None:
+        """Learn from a mask that a person gave, float32 (h, w) in [0, 1] at working size."""
+        self.belief = mask
+        self.first_area = float(mask.sum())
+        region = _region(mask, 40)
+        self._colour.learn(scene.bins, mask, _outside(mask, region))
+        columns, targets = self._sample(scene, mask, region, self.config.stored // 2)
+        self._shown.add(columns, targets)
+        for _ in range(self.config.start_steps):
+            self._network.train(*_joined(self._shown.draw(self.config.batch, self._rng)))
+
+    def expect(self, scene: Scene, passage: Passage) -> tuple[Region, FloatArray]:
+        """Where the object may be in a new frame, and the log-odds there."""
+        config = self.config
+        carried = warp(self.belief, passage.places)
+        region = _region(carried, 24, 0.35)
+        near = carried[region]
+        history = np.clip(_logit(near), -4, 4) * (np.float32(0.3) + np.float32(0.7) * passage.trust[region])
+        unary = config.warp * history
+        unary += config.global_colour * self._colour.logits(scene.bins[region])
+        unary += config.local_colour * local_colour_logits(scene.words[region], passage.words[region], near)
+        unary += config.motion * motion_logits(passage.backward[region], near)
+        columns = _columns(scene.view.features[(slice(None), *region)], region, *_placement(carried))
+        learned = np.clip(self._network.logits(columns), -4, 4).reshape(near.shape)
+        unary += config.classifier * learned + np.float32(config.bias)
+        ties = neighbour_weights(scene.view.lab[region], config.smoothing)
+        return region, smooth(unary, ties, config.smoothing.steps)
+
+    def follow(self, scene: Scene, belief: FloatArray) -> None:
+        """Adapt to a frame, given the object's probability float32 (h, w) after all objects competed."""
+        self.belief = belief
+        area = float(belief.sum())
+        if area < 0.1 * self.first_area or area < 4:
+            return
+        region = _region(belief, 40)
+        self._colour.follow(scene.bins, belief, _outside(belief, region))
+        self._seen.add(*self._sample(scene, belief, region, 250))
+        half = self.config.batch // 2
+        for _ in range(self.config.frame_steps):
+            self._network.train(*_joined(self._shown.draw(half, self._rng), self._seen.draw(half, self._rng)))
+
+    def _sample(self, scene: Scene, belief: FloatArray, region: Region, count: int) -> tuple[FloatArray, FloatArray]:
+        """Up to `count` sure pixels of the object and as many of its surroundings, as classifier input."""
+        near = belief[region]
+        rows, columns = [], []
+        for sure in (near > 0.8, near < 0.2):
+            y, x = np.nonzero(sure)
+            if len(y):
+                chosen = self._rng.integers(0, len(y), min(count, len(y)))
+                rows.append(y[chosen] + region[0].start)
+                columns.append(x[chosen] + region[1].start)
+        if not rows:
+            return np.zeros((_INPUTS, 0), np.float32), np.zeros(0, np.float32)
+        y, x = np.concatenate(rows), np.concatenate(columns)
+        (cx, cy), size = _placement(belief)
+        inputs = np.empty((_INPUTS, len(y)), np.float32)
+        inputs[:FEATURES] = scene.view.features[:, y, x]
+        inputs[FEATURES] = np.clip((x - cx) / size, -3, 3)
+        inputs[FEATURES + 1] = np.clip((y - cy) / size, -3, 3)
+        inputs[FEATURES + 2] = 1
+        return inputs, np.where(belief[y, x] > 0.5, np.float32(0.98), np.float32(0.02))
+
+
+def _logit(p: FloatArray) -> FloatArray:
+    p = np.clip(p, np.float32(1e-4), np.float32(1 - 1e-4))
+    out: FloatArray = np.log(p / (1 - p))
+    return out
+
+
+def _joined(*parts: tuple[FloatArray, FloatArray]) -> tuple[FloatArray, FloatArray]:
+    return np.concatenate([p[0] for p in parts], 1), np.concatenate([p[1] for p in parts])
+
+
+def _region(belief: FloatArray, margin: int, share: float = 0.0) -> Region:
+    """The box around what is believed, grown by a margin and a share of its size; even start, never empty."""
+    inside = (belief > 0.3).view(np.uint8)
+    x, y, w, h = cv2.boundingRect(inside)
+    grow = margin + round(share * max(w, h))
+    rows = slice(max(0, y - grow) & ~1, min(belief.shape[0], y + h + grow))
+    columns = slice(max(0, x - grow) & ~1, min(belief.shape[1], x + w + grow))
+    return rows, columns
+
+
+def _outside(belief: FloatArray, region: Region) -> FloatArray:
+    """Weight of each pixel as background: what surrounds the object counts most."""
+    weight = (1 - belief) * np.float32(0.15)
+    weight[region] = 1 - belief[region]
+    return weight
+
+
+def _placement(belief: FloatArray) -> tuple[tuple[float, float], float]:
+    """Centre (x, y) and square root of the area."""
+    total = float(belief.sum())
+    if total < 1:
+        return (belief.shape[1] / 2, belief.shape[0] / 2), 1.0
+    x = float(belief.sum(0) @ np.arange(belief.shape[1], dtype=np.float32)) / total
+    y = float(belief.sum(1) @ np.arange(belief.shape[0], dtype=np.float32)) / total
+    return (x, y), float(np.sqrt(total))
+
+
+def _columns(planes: FloatArray, region: Region, centre: tuple[float, float], size: float) -> FloatArray:
+    """Classifier input (inputs, h * w) of a region's feature planes."""
+    count, height, width = planes.shape
+    inputs = np.empty((_INPUTS, height, width), np.float32)
+    inputs[:count] = planes
+    x = np.arange(region[1].start, region[1].stop, dtype=np.float32)
+    y = np.arange(region[0].start, region[0].stop, dtype=np.float32)
+    inputs[count] = np.clip((x - centre[0]) / size, -3, 3)
+    inputs[count + 1] = np.clip((y - centre[1]) / size, -3, 3)[:, None]
+    inputs[count + 2] = 1
+    return inputs.reshape(_INPUTS, -1)
