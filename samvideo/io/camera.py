@@ -1,0 +1,72 @@
+"""Cameras by index, through OpenCV: the one interface that counts them alike on every system."""
+
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from samvideo.errors import VideoError
+from samvideo.io.base import Reader
+from samvideo.types import Frame, UInt8Array, VideoInfo
+
+
+class CameraSource(Reader):
+    """A camera's pictures as they come; `seconds` is the clock since the first, and it cannot be sought.
+
+    Raises:
+        VideoError: the camera is not there, in use, or gives no picture.
+    """
+
+    def __init__(self, index: int) -> None:
+        name = f"camera {index}"
+        if sys.platform.startswith("linux") and not Path(f"/dev/video{index}").exists():
+            raise VideoError(f"{name} is not there: no /dev/video{index}; found: {_found()}")
+        level = cv2.setLogLevel(0)  # OpenCV would print its own complaints
+        try:
+            self._camera = cv2.VideoCapture(index)
+        finally:
+            cv2.setLogLevel(level)
+        rgb = self._grab() if self._camera.isOpened() else None
+        if rgb is None:
+            self._camera.release()
+            raise VideoError(f"{name} gives no picture: check that it is connected, free and allowed to be used")
+        self._first: UInt8Array | None = rgb
+        self._index = 0
+        self._started = time.monotonic()
+        rate = Fraction(self._camera.get(cv2.CAP_PROP_FPS) or 30).limit_denominator(1001)
+        self.info = VideoInfo(f"camera{index}", (rgb.shape[1], rgb.shape[0]), rate, codec="camera")
+
+    def _grab(self) -> UInt8Array | None:
+        got, bgr = self._camera.read()
+        if not got:
+            return None
+        rgb: UInt8Array = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+        return rgb
+
+    def _read(self) -> Frame | None:
+        if self._first is not None:
+            rgb, seconds, self._first = self._first, 0.0, None
+        else:
+            grabbed, seconds = self._grab(), time.monotonic() - self._started
+            if grabbed is None:
+                raise VideoError(f"{self.info.name} broke off after {self._index} frames: was it unplugged?")
+            rgb = grabbed
+        self._index += 1
+        return Frame(self._index - 1, seconds, rgb)
+
+    def seek(self, index: int) -> None:
+        """VideoError, unless `index` is the next frame anyway."""
+        if index != self._index:
+            raise VideoError(
+                f"{self.info.name} is at frame {self._index} and cannot go to {index}: a camera is live"
+            )
+
+    def _release(self) -> None:
+        self._camera.release()
+
+
+def _found() -> str:
+    return ", ".join(sorted(path.name for path in Path("/dev").glob("video*"))) or "none"

@@ -1,0 +1,162 @@
+"""Readers of still pictures: folders, globs and lists of files, and arrays in memory."""
+
+import logging
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from samvideo.errors import VideoError
+from samvideo.io.base import Reader
+from samvideo.types import Frame, UInt8Array, VideoInfo
+
+log = logging.getLogger(__name__)
+
+DEFAULT_RATE = Fraction(24)  # frames per second that pictures are played at: DAVIS's own
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+
+def natural_key(path: Path) -> tuple[tuple[int, int, str], ...]:
+    """Sorts 2.png before 10.png: runs of digits compare as numbers, the rest without case."""
+    parts = re.findall(r"\d+|\D+", path.name)
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in parts)
+
+
+def find_images(paths: Iterable[Path]) -> list[Path]:
+    """The pictures among `paths` by suffix, hidden files left out, in natural order."""
+    found = (p for p in paths if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file())
+    return sorted(found, key=lambda path: (str(path.parent), natural_key(path), path.name))
+
+
+def read_rgb(path: Path) -> UInt8Array:
+    """One picture as uint8 RGB (H, W, 3), upright by its EXIF tag; grey is spread, 16 bits cut to 8, alpha dropped.
+
+    Raises:
+        VideoError: the file cannot be read as a picture.
+    """
+    try:
+        coded = np.fromfile(path, np.uint8)  # cv2.imread fails on non-ASCII paths under Windows
+        bgr = cv2.imdecode(coded, cv2.IMREAD_COLOR) if len(coded) else None
+    except (OSError, cv2.error) as error:
+        raise VideoError(f"picture {path} cannot be read: {error}") from error
+    if bgr is None:
+        raise VideoError(f"{path} cannot be read as a picture: it is damaged or of another kind than its name says")
+    rgb: UInt8Array = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    return rgb
+
+
+class ImageSource(Reader):
+    """Pictures in the order given; frame k is `paths[k]`, shown at k / rate seconds.
+
+    An unreadable picture is skipped, counted and logged; its index stays free. The first readable one sets
+    the size.
+
+    Raises:
+        VideoError: none of them can be read. While reading: a picture has another size.
+    """
+
+    def __init__(self, paths: Sequence[Path], name: str, rate: Fraction | None = None) -> None:
+        self._paths = list(paths)
+        self._place = 0
+        self.info = VideoInfo(name, (0, 0), rate or DEFAULT_RATE, len(self._paths), codec="images")
+        first = self._read()
+        if first is None:
+            raise VideoError(f"none of the {len(self._paths)} pictures of {name} can be read: they are damaged")
+        self._place, self.skipped = 0, 0
+        self.info = VideoInfo(
+            name,
+            first.size_wh,
+            self.info.rate,
+            len(self._paths),
+            float(len(self._paths) / self.info.rate),
+            "images",
+        )
+
+    def _read(self) -> Frame | None:
+        while self._place < len(self._paths):
+            index, path = self._place, self._paths[self._place]
+            self._place += 1
+            try:
+                rgb = read_rgb(path)
+            except VideoError as error:
+                self.skipped += 1
+                log.warning("%s; frame %d skipped", error, index)
+                continue
+            frame = Frame(index, float(index / self.info.rate), rgb)
+            check_size(frame, self.info, str(path))
+            return frame
+        return None
+
+    def seek(self, index: int) -> None:
+        """Make `index` the next frame."""
+        self._check_index(index)
+        self._place = index
+
+    def index_at(self, seconds: float) -> int:
+        """The first frame shown at or after `seconds`."""
+        return first_index(seconds, self.info.rate)
+
+    def _release(self) -> None:
+        self._paths = []
+
+
+class ArraySource(Reader):
+    """uint8 RGB arrays (H, W, 3) in memory, or made one by one by an iterator, which cannot be sought."""
+
+    def __init__(self, arrays: Iterable[Any], name: str = "arrays", rate: Fraction | None = None) -> None:
+        sized = isinstance(arrays, (Sequence, np.ndarray))
+        self._sequence: Any = arrays if sized else None
+        self._rest: Iterator[Any] = iter(arrays)
+        self._place = 0
+        self._first = next(self._rest, None)
+        if self._first is None:
+            raise VideoError("there are no arrays to read: at least one uint8 array (H, W, 3) expected")
+        rate = rate or DEFAULT_RATE
+        count = len(self._sequence) if sized else None
+        size = Frame(0, 0.0, np.asarray(self._first)).size_wh
+        self.info = VideoInfo(name, size, rate, count, None if count is None else float(count / rate), "arrays")
+
+    def _read(self) -> Frame | None:
+        if self._first is not None:
+            rgb, self._first = self._first, None
+        elif (rgb := next(self._rest, None)) is None:
+            return None
+        frame = Frame(self._place, float(self._place / self.info.rate), np.asarray(rgb))
+        check_size(frame, self.info, f"array {self._place}")
+        self._place += 1
+        return frame
+
+    def seek(self, index: int) -> None:
+        """Make `index` the next frame; an iterator's arrays come once only."""
+        self._check_index(index)
+        if index == self._place:
+            return
+        if self._sequence is None:
+            raise VideoError(f"{self.info.name} are made by an iterator and cannot be sought; give a list instead")
+        self._place, self._first = index, None
+        self._rest = (self._sequence[k] for k in range(index, len(self._sequence)))
+
+    def index_at(self, seconds: float) -> int:
+        """The first frame shown at or after `seconds`."""
+        return first_index(seconds, self.info.rate)
+
+    def _release(self) -> None:
+        self._sequence, self._rest, self._first = None, iter(()), None
+
+
+def check_size(frame: Frame, info: VideoInfo, what: str) -> None:
+    """Raise VideoError where a frame differs in size from the first."""
+    if info.size_wh not in ((0, 0), frame.size_wh):
+        raise VideoError(
+            f"{info.name} changes its size at frame {frame.index} ({what}), from {'{}x{}'.format(*info.size_wh)} to "
+            f"{'{}x{}'.format(*frame.size_wh)}; the frames before are good: bring all to one size first"
+        )
+
+
+def first_index(seconds: float, rate: Fraction) -> int:
+    """The first frame at or after `seconds` at a constant rate; a microsecond early counts as at."""
+    return max(0, -int(-(Fraction(seconds) - Fraction(1, 10**6)) * rate // 1))

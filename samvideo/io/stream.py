@@ -1,0 +1,378 @@
+"""The streaming reader: files, pipes and network streams through PyAV. The only reader that imports av."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from fractions import Fraction
+from itertools import chain, islice
+from typing import IO, Any
+
+import av
+import av.error
+import av.filter
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from samvideo.errors import VideoError
+from samvideo.io.base import Reader
+from samvideo.io.pixels import Orientation, rgb_of
+from samvideo.io.timeline import Timeline
+from samvideo.types import Frame, VideoInfo
+
+log = logging.getLogger(__name__)
+
+DEFAULT_RATE = Fraction(25)  # where a file states none (raw streams)
+PATIENCE = 64  # demuxing errors in a row, after which a source is given up
+NETWORK_SECONDS = 15.0  # how long an address may stay silent
+LANDINGS = 3  # key pictures tried for one seek, before decoding from the beginning
+_LIVE = ("rtsp:", "rtsps:", "rtp:", "rtmp:", "udp:", "srt:", "tcp:")
+
+
+class StreamSource(Reader):
+    """Decodes a video with PyAV, one frame at a time, in display order.
+
+    Rotation and mirroring that the container asks for are applied; non-square pixels are not stretched.
+    Times are the presentation times, counted from the first frame; a frame without a time (or with one that
+    does not advance) comes one frame period after the last. Frames flagged as interlaced are deinterlaced
+    (bwdif), one picture per frame. See `pixels` for colours, HDR and alpha.
+
+    Broken packets are skipped, counted and logged; from the first on, where the source can be sought, indices
+    follow the packet table, so that what is lost leaves a gap and `seek` agrees with streaming.
+
+    Args:
+        source: what PyAV opens: "file:PATH", an address, or a binary file object that is only read forward.
+        name: for people and for output files.
+
+    Raises:
+        VideoError: it cannot be opened, or holds no picture.
+    """
+
+    def __init__(self, source: str | IO[bytes], name: str) -> None:
+        self._origin = source
+        self._name = name
+        self._can_seek = isinstance(source, str) and not source.startswith(_LIVE)
+        self._timeline: Timeline | None = None
+        self._interlaced = False
+        self._reformatter = VideoReformatter()
+        self._container, self._stream = self._open()
+        try:
+            self._restart(0)
+            first = self._decode()
+            if first is None:
+                raise VideoError(
+                    f"{name} holds no picture that can be decoded ({self.skipped} broken packets): "
+                    "it is empty or cut off; check it with a player"
+                )
+            self._pending = first
+            self._size_wh = first.width, first.height
+            self._origin_time = self._time_of(first)
+            self._orientation = _orientation(first)
+            self.info = self._describe()
+        except BaseException:
+            self._container.close()
+            raise
+
+    # --- opening -----------------------------------------------------------------------------------------
+
+    def _open(self) -> tuple[InputContainer, VideoStream]:
+        source = self._origin
+        remote = isinstance(source, str) and "://" in source
+        options = {"rtsp_transport": "tcp"} if isinstance(source, str) and source.startswith("rtsp") else {}
+        try:
+            container = av.open(source, "r", options=options, timeout=NETWORK_SECONDS if remote else None)
+        except (OSError, ValueError, av.error.FFmpegError) as error:
+            hint = "is it a video, and whole? (an mp4 that is cut off, or piped, needs its index at the front)"
+            if isinstance(error, OSError):
+                hint = "check the address" if remote else "check the path and its permissions"
+            raise VideoError(f"{self._name} cannot be opened as a video ({error}): {hint}") from error
+        tracks = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not tracks or tracks[0].codec_context is None:
+            container.close()
+            found = "a picture track of an unknown codec" if tracks else "no picture track"
+            raise VideoError(f"{self._name} has {found}: a video that this FFmpeg can decode is expected")
+        # Frame threads hold back a picture per thread: no matter for files, but too late for live sources.
+        tracks[0].thread_type = "AUTO" if remote is False else "SLICE"
+        return container, tracks[0]
+
+    def _describe(self) -> VideoInfo:
+        track = self._stream
+        width, height = self._size_wh
+        duration = None
+        if track.duration and track.time_base:
+            duration = float(track.duration * track.time_base)
+        elif self._container.duration and self._can_seek:
+            duration = self._container.duration / av.time_base
+        return VideoInfo(
+            name=self._name,
+            size_wh=(height, width) if self._orientation.transpose else (width, height),
+            rate=track.average_rate or track.guessed_rate or DEFAULT_RATE,
+            frame_count=self._count(),
+            duration=duration,
+            codec=track.codec_context.codec.name,
+            rotation=self._orientation.clockwise,
+            has_audio=self._can_seek and bool(self._container.streams.audio),
+        )
+
+    def _count(self) -> int | None:
+        """Frames shown, where the container keeps a table; an edit list may hide some of those it holds."""
+        promised: int = self._stream.frames
+        entries = getattr(self._stream, "index_entries", ())  # PyAV 17 and later
+        if len(entries) == promised:
+            promised -= sum(entry.is_discard for entry in entries)
+        return promised or None
+
+    # --- decoding ----------------------------------------------------------------------------------------
+
+    def _restart(self, index: int, packets: Iterable[Any] | None = None) -> None:
+        """Forget what was decoded; the next picture will be frame `index`."""
+        self._next_index = index
+        self._pictures = self._decoded(self._packets() if packets is None else packets)
+        self._deinterlacer: _Deinterlacer | None = None
+        self._pending: VideoFrame | None = None
+        self._last_seconds: float | None = None
+        self._packets_seen = 0
+
+    def _packets(self) -> Iterator[Any]:
+        try:
+            yield from _demux(self._container, self._stream)
+        except (OSError, av.error.FFmpegError) as error:
+            raise VideoError(
+                f"{self._name} broke off after {self._next_index} frames ({error}): the frames before are good"
+            ) from error
+
+    def _decoded(self, packets: Iterable[Any]) -> Iterator[VideoFrame]:
+        for packet in packets:
+            flush = packet.size == 0 and packet.dts is None
+            if packet.size == 0 and not flush:
+                continue  # AVI's way to say "show the last picture again"
+            self._packets_seen += not flush
+            try:
+                pictures = packet.decode()
+            except av.error.EOFError:
+                return
+            except (ValueError, OSError, av.error.FFmpegError) as error:
+                self._skip(error)
+                continue
+            yield from pictures
+
+    def _skip(self, error: Exception) -> None:
+        self.skipped += 1
+        log.warning("%s: broken packet skipped near frame %d: %s", self._name, self._next_index, error)
+        if self._can_seek:
+            self._table()
+
+    def _decode(self) -> VideoFrame | None:
+        """The next picture, deinterlaced, still in the file's colours and orientation; None at the end."""
+        for picture in self._pictures:
+            if self._deinterlacer is None:
+                if not picture.interlaced_frame:
+                    return picture
+                self._interlaced = True
+                self._deinterlacer = _Deinterlacer(picture, self._stream.time_base)
+            if (ready := self._deinterlacer.push(picture)) is not None:
+                return ready
+        return None if self._deinterlacer is None else self._deinterlacer.push(None)
+
+    def _time_of(self, picture: VideoFrame) -> Fraction | None:
+        """When a picture is shown, in seconds of the container."""
+        ticks = picture.dts if picture.pts is None else picture.pts
+        base = picture.time_base or self._stream.time_base
+        return None if ticks is None or base is None else ticks * base
+
+    def _take(self) -> tuple[VideoFrame, int, float] | None:
+        """The next picture with its index and seconds."""
+        picture, self._pending = self._pending or self._decode(), None
+        if picture is None:
+            return None
+        if (picture.width, picture.height) != self._size_wh:
+            raise VideoError(
+                f"{self._name} changes its size at frame {self._next_index}, from {'{}x{}'.format(*self._size_wh)} "
+                f"to {picture.width}x{picture.height}; the frames before are good: cut the file there, or scale "
+                "it to one size first"
+            )
+        time = self._time_of(picture)
+        index = self._next_index
+        if self.skipped and self._timeline is not None and time is not None:
+            index = max(index, self._timeline.index_of(time) or 0)
+        seconds = self._seconds(time, index)
+        self._next_index, self._last_seconds = index + 1, seconds
+        return picture, index, seconds
+
+    def _seconds(self, time: Fraction | None, index: int) -> float:
+        seconds = None if time is None or self._origin_time is None else float(time - self._origin_time)
+        last = self._last_seconds
+        if last is None:
+            return float(index / self.info.rate) if seconds is None else seconds
+        return last + float(1 / self.info.rate) if seconds is None or seconds <= last else seconds
+
+    def _read(self) -> Frame | None:
+        taken = self._take()
+        if taken is None:
+            self._check_end()
+            return None
+        picture, index, seconds = taken
+        return Frame(index, seconds, self._orientation.apply(rgb_of(picture, self._reformatter)))
+
+    def _check_end(self) -> None:
+        """Tell of a file that ends before its container says: VideoError, once all good frames are read."""
+        got, promised = self._next_index, self._stream.frames
+        short = got < (self.info.frame_count or 0)
+        if short:  # a table may count pictures that are never shown; only packets that are not there are a loss
+            short = (self._table().packets if self._can_seek else self._packets_seen) < promised
+        total = f"{got} of {self.info.frame_count} frames"
+        stated = _stated_seconds(self._stream.metadata)
+        if not short and stated is not None and self._last_seconds is not None:
+            short = self._last_seconds + float(3 / self.info.rate) + 0.5 < stated
+            total = f"{got} frames, {self._last_seconds:.2f} of {stated:.2f} seconds"
+        if short:
+            raise VideoError(
+                f"{self._name} broke off after {total}: the file is cut short; the frames before are good, "
+                "fetch the file again for the rest"
+            )
+
+    # --- seeking -----------------------------------------------------------------------------------------
+
+    def seek(self, index: int) -> None:
+        """Make `index` the next frame, the very picture that streaming gives there.
+
+        Decoding begins at a key picture before the frame or, where the container's times do not name each
+        frame, at the beginning. In a file with broken packets ahead of the place, these count as frames.
+        """
+        self._check_index(index)
+        if index == self._next_index:
+            return
+        if not self._can_seek:
+            raise VideoError(
+                f"{self._name} is a live stream or a pipe at frame {self._next_index} and cannot go to {index}; "
+                "save it to a file first"
+            )
+        table = self._table()
+        if table.exact:
+            if index >= len(table.times):
+                raise VideoError(f"{self._name} has no frame {index}: it ends after {len(table.times)} frames")
+            if self._jump(table, index):
+                return
+        self._wind(index)
+
+    def index_at(self, seconds: float) -> int:
+        """The first frame shown at or after `seconds`; on a live stream or pipe that is a guess."""
+        if self._can_seek and self._origin_time is not None and self._table().exact:
+            return self._table().index_after(self._origin_time + Fraction(seconds) - Fraction(1, 10**6))
+        return max(0, -int(-Fraction(seconds) * self.info.rate // 1))
+
+    def _table(self) -> Timeline:
+        """The times of all packets, from a second handle; read once."""
+        if self._timeline is None:
+            container, track = self._open()
+            with container:
+                self._timeline = Timeline.of(_demux(container, track, strict=False), track.time_base or Fraction(1))
+        return self._timeline
+
+    def _jump(self, table: Timeline, index: int) -> bool:
+        """Decode from a key picture on; False where no landing gives the wanted time exactly."""
+        wanted = table.time_of(index)
+        # The deinterlacer looks back: it must have met the frames before. Else a key picture will do.
+        settled = max(index - 2, 0) if self._interlaced else index
+        for latest, place in islice(table.starts(settled), LANDINGS):
+            try:
+                self._container.seek(place, stream=self._stream, backward=True)
+            except (OSError, av.error.FFmpegError):
+                return False
+            self._restart(index, self._from_key(latest))
+            while (picture := self._decode()) is not None:
+                time = self._time_of(picture)
+                if time == wanted:
+                    self._pending = picture
+                    return True
+                if time is None or time > wanted:
+                    break
+        return False
+
+    def _from_key(self, latest: Fraction) -> Iterator[Any]:
+        """Packets from the first key picture on; none if that one is later than `latest`."""
+        packets = self._packets()
+        for packet in packets:
+            if packet.is_keyframe and packet.pts is not None:
+                if packet.pts * packet.time_base <= latest:
+                    yield from chain([packet], packets)
+                return
+
+    def _wind(self, index: int) -> None:
+        """Decode from the beginning up to frame `index`."""
+        self._container.close()
+        self._container, self._stream = self._open()
+        self._restart(0)
+        while self._next_index < index:
+            if self._take() is None:
+                raise VideoError(f"{self._name} has no frame {index}: it ends after {self._next_index} frames")
+
+    def _release(self) -> None:
+        self._restart(self._next_index, ())
+        self._container.close()
+
+
+class _Deinterlacer:
+    """bwdif, one picture per frame; holds one frame back."""
+
+    def __init__(self, picture: VideoFrame, time_base: Fraction | None) -> None:
+        self._graph = av.filter.Graph()
+        source = self._graph.add_buffer(
+            width=picture.width, height=picture.height, format=picture.format, time_base=time_base
+        )
+        self._graph.link_nodes(
+            source, self._graph.add("bwdif", "mode=send_frame:deint=interlaced"), self._graph.add("buffersink")
+        )
+        self._graph.configure()
+        self._size = picture.width, picture.height
+        self._ended = False
+
+    def push(self, picture: VideoFrame | None) -> VideoFrame | None:
+        """Give one picture, or None at the end (again and again); returns one that is ready, if any is."""
+        if picture is not None and (picture.width, picture.height) != self._size:
+            return picture  # the reader tells of a changed size
+        if picture is not None or not self._ended:
+            self._ended = picture is None
+            self._graph.vpush(picture)
+        try:
+            return self._graph.vpull()
+        except (BlockingIOError, av.error.EOFError):
+            return None
+
+
+def _demux(container: InputContainer, track: VideoStream, strict: bool = True) -> Iterator[Any]:
+    """Packets of a track past broken places; gives up after `PATIENCE` errors in a row, raising if `strict`."""
+    errors = 0
+    while errors <= PATIENCE:
+        try:
+            for packet in container.demux(track):
+                errors = 0
+                yield packet
+            return
+        except av.error.EOFError:
+            return
+        except (OSError, av.error.FFmpegError) as error:
+            errors += 1
+            gone = isinstance(error, (TimeoutError, ConnectionError, av.error.ExitError))
+            if gone or errors > PATIENCE:
+                if strict:
+                    raise
+                return
+
+
+def _orientation(picture: VideoFrame) -> Orientation:
+    with suppress(KeyError):
+        return Orientation.from_matrix(bytes(picture.side_data["DISPLAYMATRIX"]))
+    return Orientation()
+
+
+def _stated_seconds(metadata: dict[str, str]) -> float | None:
+    """The track's length as Matroska's statistics tag states it, "HH:MM:SS.fraction"."""
+    stated = metadata.get("DURATION", "").split(":")
+    try:
+        hours, minutes, seconds = (float(part) for part in stated)
+    except ValueError:
+        return None
+    return hours * 3600 + minutes * 60 + seconds
