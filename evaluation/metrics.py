@@ -7,7 +7,7 @@ so everything is computed there; tests hold the numbers to the published evaluat
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -210,33 +210,26 @@ class ClassScores:
 
     challenge: list[float] = field(default_factory=list)
     present: list[float] = field(default_factory=list)
-    classes: dict[int, list[float]] = field(default_factory=dict)
+    classes: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, ious: dict[int, float], in_truth: set[int]) -> None:
+    def add(self, ious: Mapping[str, float], in_truth: Collection[str]) -> None:
         """Take one frame: the IoU of each class in truth or prediction, and which of them are in the truth."""
-        for number, iou in ious.items():
-            self.classes.setdefault(number, []).append(iou)
+        for name, iou in ious.items():
+            self.classes.setdefault(name, []).append(iou)
         if ious:
             self.present.append(float(np.mean(list(ious.values()))))
         if in_truth:
-            self.challenge.append(float(np.mean([ious[number] for number in sorted(in_truth)])))
+            self.challenge.append(float(np.mean([ious[name] for name in sorted(in_truth)])))
 
     def merge(self, other: "ClassScores") -> None:
         """Take in the frames of another video."""
         self.challenge += other.challenge
         self.present += other.present
-        for number, ious in other.classes.items():
-            self.classes.setdefault(number, []).extend(ious)
+        for name, ious in other.classes.items():
+            self.classes.setdefault(name, []).extend(ious)
 
-    def conclude(self) -> dict[str, float]:
-        """The three numbers as fractions: challenge_iou, class_iou, mean_class_iou; nan without any frame."""
-        per_class = [float(np.mean(self.classes[number])) for number in sorted(self.classes)]
-        return {
-            "challenge_iou": _mean(self.challenge),
-            "class_iou": _mean(self.present),
-            "mean_class_iou": _mean(per_class),
-        }
-
-
-def _mean(values: list[float]) -> float:
-    return float(np.mean(values)) if values else math.nan
+    def conclude(self) -> dict[str, float | None]:
+        """The three numbers as fractions, None without any frame."""
+        per_class = [float(np.mean(self.classes[name])) for name in sorted(self.classes)]
+        found = {"challenge_iou": self.challenge, "class_iou": self.present, "mean_class_iou": per_class}
+        return {name: float(np.mean(values)) if values else None for name, values in found.items()}

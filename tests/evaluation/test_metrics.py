@@ -149,11 +149,11 @@ def test_statistics_of_long_and_short_sequences() -> None:
 
 def test_instrument_classes() -> None:
     scores = ClassScores()
-    scores.add({1: 0.5, 2: 0.0}, in_truth={1})  # class 2 is predicted only
-    scores.add({2: 0.8}, in_truth={2})
+    scores.add({"a": 0.5, "b": 0.0}, in_truth={"a"})  # class b is predicted only
+    scores.add({"b": 0.8}, in_truth={"b"})
     scores.add({}, in_truth=set())
     other = ClassScores()
-    other.add({3: 0.3}, in_truth=set())
+    other.add({"c": 0.3}, in_truth=set())
     scores.merge(other)
     assert scores.conclude() == pytest.approx(
         {
