@@ -24,11 +24,12 @@ class CameraSource(Reader):
         name = f"camera {index}"
         if sys.platform.startswith("linux") and not Path(f"/dev/video{index}").exists():
             raise VideoError(f"{name} is not there: no /dev/video{index}; found: {_found()}")
-        level = cv2.setLogLevel(0)  # OpenCV would print its own complaints
+        logs = cv2.utils.logging
+        level = logs.setLogLevel(logs.LOG_LEVEL_SILENT)  # OpenCV would print its own complaints
         try:
             self._camera = cv2.VideoCapture(index)
         finally:
-            cv2.setLogLevel(level)
+            logs.setLogLevel(level)
         rgb = self._grab() if self._camera.isOpened() else None
         if rgb is None:
             self._camera.release()

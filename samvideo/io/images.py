@@ -108,15 +108,14 @@ class ArraySource(Reader):
     """uint8 RGB arrays (H, W, 3) in memory, or made one by one by an iterator, which cannot be sought."""
 
     def __init__(self, arrays: Iterable[Any], name: str = "arrays", rate: Fraction | None = None) -> None:
-        sized = isinstance(arrays, (Sequence, np.ndarray))
-        self._sequence: Any = arrays if sized else None
+        self._sequence: Any = arrays if isinstance(arrays, (Sequence, np.ndarray)) else None
         self._rest: Iterator[Any] = iter(arrays)
         self._place = 0
         self._first = next(self._rest, None)
         if self._first is None:
             raise VideoError("there are no arrays to read: at least one uint8 array (H, W, 3) expected")
         rate = rate or DEFAULT_RATE
-        count = len(self._sequence) if sized else None
+        count = None if self._sequence is None else len(self._sequence)
         size = Frame(0, 0.0, np.asarray(self._first)).size_wh
         self.info = VideoInfo(name, size, rate, count, None if count is None else float(count / rate), "arrays")
 
@@ -152,8 +151,8 @@ def check_size(frame: Frame, info: VideoInfo, what: str) -> None:
     """Raise VideoError where a frame differs in size from the first."""
     if info.size_wh not in ((0, 0), frame.size_wh):
         raise VideoError(
-            f"{info.name} changes its size at frame {frame.index} ({what}), from {'{}x{}'.format(*info.size_wh)} to "
-            f"{'{}x{}'.format(*frame.size_wh)}; the frames before are good: bring all to one size first"
+            f"{info.name} changes its size at frame {frame.index} ({what}), from {'{}x{}'.format(*info.size_wh)} "
+            f"to {'{}x{}'.format(*frame.size_wh)}; the frames before are good: bring all to one size first"
         )
 
 

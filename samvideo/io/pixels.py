@@ -36,6 +36,12 @@ class Orientation:
     clockwise: int = 0
 
     @classmethod
+    def of(cls, picture: Any) -> "Orientation":
+        """The orientation that a decoded `av.VideoFrame` is to be shown in."""
+        matrix = picture.side_data.get("DISPLAYMATRIX")
+        return cls() if matrix is None else cls.from_matrix(bytes(matrix))
+
+    @classmethod
     def from_matrix(cls, matrix: bytes) -> "Orientation":
         """The nearest upright orientation of a display matrix: nine native int32, (a b u, c d v, x y w).
 
@@ -62,10 +68,11 @@ class Orientation:
 
 
 def rgb_of(picture: Any, reformatter: Any) -> UInt8Array:
-    """8-bit RGB (H, W, 3) of a decoded `av.VideoFrame` by a `VideoReformatter`, from the colour matrix and range that the file states.
+    """8-bit RGB (H, W, 3) of a decoded `av.VideoFrame` from the matrix and range that the file states.
 
-    A file that states no matrix is read with BT.601, as swscale, OpenCV and decord do. PQ and HLG pictures
-    (HDR) are mapped to SDR: four times the HDR reference white of 203 cd/m2 (ITU-R BT.2408) becomes white.
+    `reformatter` is a `VideoReformatter`, which keeps its tables from frame to frame. A file that states no
+    matrix is read with BT.601, as swscale, OpenCV and decord do. PQ and HLG pictures (HDR) are mapped to SDR:
+    four times the HDR reference white of 203 cd/m2 (ITU-R BT.2408) becomes white.
     """
     if picture.color_trc in (PQ, HLG):
         deep = reformatter.reformat(picture, format="rgb48le").to_ndarray()

@@ -1,23 +1,28 @@
 """Random access through decord, where it is installed (it has no wheel for Arm). The only file that imports it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import cv2
 
 from samvideo.errors import ConfigError, VideoError
 from samvideo.io.base import Reader
 from samvideo.io.stream import StreamSource
-from samvideo.types import Frame, VideoInfo
+from samvideo.types import Frame
+
+TOLERANCE = 4.0  # mean grey levels between the two readers' first pictures; 10-bit files differ by about 1
 
 
 class DecordSource(Reader):
-    """A video file by decord; sizes and times are those of `StreamSource`, colours differ by rounding.
+    """A video file by decord, frame k at any time; sizes and times are those of `StreamSource`.
 
-    decord neither turns pictures nor tells that they should be turned, and counts pictures that an edit list
-    hides, so files with either are refused.
+    8-bit files give the same pixels as well. decord turns, mirrors and tone-maps nothing, so a file whose first
+    picture differs from the stream reader's is refused. Pictures cannot be skipped: a broken one is an error.
 
     Raises:
         ConfigError: decord is not installed.
-        VideoError: the file cannot be opened, or is of a kind that decord reads wrongly.
+        VideoError: the file cannot be opened, or decord reads it differently.
     """
 
     def __init__(self, path: Path) -> None:
@@ -28,34 +33,45 @@ class DecordSource(Reader):
                 "reader='decord' needs decord, which is not installed: pip install decord (x86 Linux and Windows "
                 "only; elsewhere leave the option out, the stream reader seeks exactly too)"
             ) from error
+        decord.logging.set_level(decord.logging.QUIET)
+        self._path = path
         with StreamSource(f"file:{path}", path.stem) as plain:
-            stated = plain.info
-        if stated.rotation:
-            raise VideoError(f"{path} is turned by {stated.rotation} degrees, which decord ignores: leave it out")
+            self.info = plain.info
+            first = next(iter(plain)).rgb
         try:
             self._reader: Any = decord.VideoReader(str(path), num_threads=1)
         except (decord.DECORDError, RuntimeError) as error:
-            raise VideoError(f"{path} cannot be opened by decord: {error}") from error
+            raise VideoError(f"{path} cannot be opened by decord: {_reason(error)}") from error
         self._place = 0
-        count = len(self._reader)
-        self.info = VideoInfo(
-            stated.name,
-            stated.size_wh,
-            stated.rate,
-            count,
-            stated.duration,
-            stated.codec,
-            stated.rotation,
-            stated.has_audio,
-        )
+        self._start = 0.0
+        self.info = replace(self.info, frame_count=len(self._reader))
+        opening = self._fetch(0)
+        self._start = opening.seconds
+        same = first.shape == opening.rgb.shape and float(cv2.absdiff(first, opening.rgb).mean()) <= TOLERANCE
+        if self.info.rotation or not same:
+            raise VideoError(
+                f"{path} is read differently by decord, which does not turn, mirror, deinterlace or tone-map "
+                f"(rotation {self.info.rotation}): leave reader='decord' out"
+            )
+
+    def _fetch(self, index: int) -> Frame:
+        try:
+            rgb = self._reader[index].asnumpy()
+            # decord keeps times in single precision: rounded to a microsecond they are right again
+            seconds = round(float(self._reader.get_frame_timestamp(index)[0]) - self._start, 6)
+        except RuntimeError as error:  # DECORDError is one
+            raise VideoError(
+                f"{self._path} broke off at frame {index}, which decord cannot read: {_reason(error)}; "
+                "the stream reader skips broken pieces"
+            ) from error
+        return Frame(index, seconds, rgb)
 
     def _read(self) -> Frame | None:
         if self._place >= len(self._reader):
             return None
-        rgb = self._reader[self._place].asnumpy()
-        seconds = float(self._reader.get_frame_timestamp(self._place)[0])
+        frame = self._fetch(self._place)
         self._place += 1
-        return Frame(self._place - 1, seconds, rgb)
+        return frame
 
     def seek(self, index: int) -> None:
         """Make `index` the next frame."""
@@ -64,3 +80,7 @@ class DecordSource(Reader):
 
     def _release(self) -> None:
         self._reader = None
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -242,7 +242,7 @@ class _Sound:
         if self._start > 1:  # a second early: formats seek coarsely
             with contextlib.suppress(av.error.FFmpegError):
                 self._input.seek(int((self._start - 1) * av.time_base))
-        yield from self._encoded() if self._way == "encode" else self._copied(self._input)
+        yield from self._encoded(self._input) if self._way == "encode" else self._copied(self._input)
 
     def _copied(self, source: InputContainer) -> Iterator[Any]:
         for packet in source.demux(self._in):
@@ -256,12 +256,12 @@ class _Sound:
                 packet.stream = self._out
                 yield packet
 
-    def _encoded(self) -> Iterator[Any]:
+    def _encoded(self, source: InputContainer) -> Iterator[Any]:
         context = self._out.codec_context
         resampler = AudioResampler(format=context.format, layout=context.layout, rate=context.rate)
         base = Fraction(1, context.rate)
         samples = 0
-        for frame in self._kept():
+        for frame in self._kept(source):
             for piece in resampler.resample(frame):
                 if samples == 0 and frame is not None:
                     samples = max(0, round((self._place(frame) or 0.0) / base))
@@ -270,9 +270,8 @@ class _Sound:
                 yield from self._out.encode(piece)
         yield from self._out.encode(None)
 
-    def _kept(self) -> Iterator[Any]:
-        assert self._input is not None
-        for frame in self._input.decode(self._in):
+    def _kept(self, source: InputContainer) -> Iterator[Any]:
+        for frame in source.decode(self._in):
             if frame.pts is None:
                 continue
             place = self._place(frame)

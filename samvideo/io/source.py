@@ -124,7 +124,7 @@ def _open_path(path: Path, rate: Fraction | None, reader: str) -> VideoSource:
     if not path.exists():
         if not has_magic(str(path)):
             raise VideoError(f"{path} does not exist: check the spelling and the folder you are in")
-        images = find_images(Path(found) for found in glob(str(path), recursive=True))
+        images = find_images(Path(found) for found in glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
         if not images:
             raise VideoError(f"no image matches {path}: quote the pattern so that the shell leaves it alone")
         return ImageSource(images, images[0].parent.resolve().name, rate)

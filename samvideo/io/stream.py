@@ -2,10 +2,9 @@
 
 import logging
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from fractions import Fraction
 from itertools import chain, islice
-from typing import IO, Any
+from typing import Any, Protocol
 
 import av
 import av.error
@@ -19,7 +18,7 @@ from av.video.stream import VideoStream
 from samvideo.errors import VideoError
 from samvideo.io.base import Reader
 from samvideo.io.pixels import Orientation, rgb_of
-from samvideo.io.timeline import Timeline
+from samvideo.io.timeline import Timeline, stated_seconds
 from samvideo.types import Frame, VideoInfo
 
 log = logging.getLogger(__name__)
@@ -29,6 +28,14 @@ PATIENCE = 64  # demuxing errors in a row, after which a source is given up
 NETWORK_SECONDS = 15.0  # how long an address may stay silent
 LANDINGS = 3  # key pictures tried for one seek, before decoding from the beginning
 _LIVE = ("rtsp:", "rtsps:", "rtp:", "rtmp:", "udp:", "srt:", "tcp:")
+
+
+class ReadOnly(Protocol):
+    """A binary file that is only read forward."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes; none at the end."""
+        ...
 
 
 class StreamSource(Reader):
@@ -50,15 +57,18 @@ class StreamSource(Reader):
         VideoError: it cannot be opened, or holds no picture.
     """
 
-    def __init__(self, source: str | IO[bytes], name: str) -> None:
+    def __init__(self, source: str | ReadOnly, name: str) -> None:
         self._origin = source
         self._name = name
         self._can_seek = isinstance(source, str) and not source.startswith(_LIVE)
         self._timeline: Timeline | None = None
         self._interlaced = False
+        self._pending: VideoFrame | None = None
         self._reformatter = VideoReformatter()
         self._container, self._stream = self._open()
         try:
+            # AVI stores no presentation times, and FFmpeg's guess for reordered frames depends on where it began.
+            self._untimed = self._container.format.name == "avi" and self._stream.codec_context.has_b_frames
             self._restart(0)
             first = self._decode()
             if first is None:
@@ -69,7 +79,7 @@ class StreamSource(Reader):
             self._pending = first
             self._size_wh = first.width, first.height
             self._origin_time = self._time_of(first)
-            self._orientation = _orientation(first)
+            self._orientation = Orientation.of(first)
             self.info = self._describe()
         except BaseException:
             self._container.close()
@@ -87,7 +97,7 @@ class StreamSource(Reader):
             hint = "is it a video, and whole? (an mp4 that is cut off, or piped, needs its index at the front)"
             if isinstance(error, OSError):
                 hint = "check the address" if remote else "check the path and its permissions"
-            raise VideoError(f"{self._name} cannot be opened as a video ({error}): {hint}") from error
+            raise VideoError(f"{self._name} cannot be opened as a video ({_reason(error)}): {hint}") from error
         tracks = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
         if not tracks or tracks[0].codec_context is None:
             container.close()
@@ -131,7 +141,7 @@ class StreamSource(Reader):
         self._next_index = index
         self._pictures = self._decoded(self._packets() if packets is None else packets)
         self._deinterlacer: _Deinterlacer | None = None
-        self._pending: VideoFrame | None = None
+        self._pending = None
         self._last_seconds: float | None = None
         self._packets_seen = 0
 
@@ -140,7 +150,8 @@ class StreamSource(Reader):
             yield from _demux(self._container, self._stream)
         except (OSError, av.error.FFmpegError) as error:
             raise VideoError(
-                f"{self._name} broke off after {self._next_index} frames ({error}): the frames before are good"
+                f"{self._name} broke off after {self._next_index} frames ({_reason(error)}): "
+                "the frames before are good"
             ) from error
 
     def _decoded(self, packets: Iterable[Any]) -> Iterator[VideoFrame]:
@@ -149,18 +160,22 @@ class StreamSource(Reader):
             if packet.size == 0 and not flush:
                 continue  # AVI's way to say "show the last picture again"
             self._packets_seen += not flush
+            if packet.is_corrupt:
+                log.warning(
+                    "%s: damaged data near frame %d, decoded as far as it goes", self._name, self._next_index
+                )
             try:
                 pictures = packet.decode()
             except av.error.EOFError:
                 return
             except (ValueError, OSError, av.error.FFmpegError) as error:
-                self._skip(error)
+                self._skip(_reason(error))
                 continue
             yield from pictures
 
-    def _skip(self, error: Exception) -> None:
+    def _skip(self, error: object) -> None:
         self.skipped += 1
-        log.warning("%s: broken packet skipped near frame %d: %s", self._name, self._next_index, error)
+        log.warning("%s: broken piece skipped near frame %d: %s", self._name, self._next_index, error)
         if self._can_seek:
             self._table()
 
@@ -180,26 +195,34 @@ class StreamSource(Reader):
         """When a picture is shown, in seconds of the container."""
         ticks = picture.dts if picture.pts is None else picture.pts
         base = picture.time_base or self._stream.time_base
-        return None if ticks is None or base is None else ticks * base
+        return None if self._untimed or ticks is None or base is None else ticks * base
 
     def _take(self) -> tuple[VideoFrame, int, float] | None:
         """The next picture with its index and seconds."""
-        picture, self._pending = self._pending or self._decode(), None
-        if picture is None:
-            return None
-        if (picture.width, picture.height) != self._size_wh:
-            raise VideoError(
-                f"{self._name} changes its size at frame {self._next_index}, from {'{}x{}'.format(*self._size_wh)} "
-                f"to {picture.width}x{picture.height}; the frames before are good: cut the file there, or scale "
-                "it to one size first"
-            )
-        time = self._time_of(picture)
-        index = self._next_index
-        if self.skipped and self._timeline is not None and time is not None:
-            index = max(index, self._timeline.index_of(time) or 0)
-        seconds = self._seconds(time, index)
-        self._next_index, self._last_seconds = index + 1, seconds
-        return picture, index, seconds
+        while (picture := self._pending or self._decode()) is not None:
+            self._pending = None
+            if (picture.width, picture.height) != self._size_wh:
+                raise VideoError(
+                    f"{self._name} changes its size at frame {self._next_index}, from "
+                    f"{'{}x{}'.format(*self._size_wh)} to {picture.width}x{picture.height}; the frames before are "
+                    "good: cut the file there, or scale it to one size first"
+                )
+            time = self._time_of(picture)
+            index = self._index_of(time)
+            if index < self._next_index:  # after damage a decoder may hand out what it had missed before
+                self._skip(f"the picture of frame {index} came too late")
+                continue
+            seconds = self._seconds(time, index)
+            self._next_index, self._last_seconds = index + 1, seconds
+            return picture, index, seconds
+        return None
+
+    def _index_of(self, time: Fraction | None) -> int:
+        if self.skipped and time is not None and self._timeline is not None and self._timeline.exact:
+            known = self._timeline.index_of(time)
+            if known is not None:
+                return known
+        return self._next_index
 
     def _seconds(self, time: Fraction | None, index: int) -> float:
         seconds = None if time is None or self._origin_time is None else float(time - self._origin_time)
@@ -223,7 +246,7 @@ class StreamSource(Reader):
         if short:  # a table may count pictures that are never shown; only packets that are not there are a loss
             short = (self._table().packets if self._can_seek else self._packets_seen) < promised
         total = f"{got} of {self.info.frame_count} frames"
-        stated = _stated_seconds(self._stream.metadata)
+        stated = stated_seconds(self._stream.metadata)
         if not short and stated is not None and self._last_seconds is not None:
             short = self._last_seconds + float(3 / self.info.rate) + 0.5 < stated
             total = f"{got} frames, {self._last_seconds:.2f} of {stated:.2f} seconds"
@@ -250,7 +273,7 @@ class StreamSource(Reader):
                 "save it to a file first"
             )
         table = self._table()
-        if table.exact:
+        if table.exact and not self._untimed:
             if index >= len(table.times):
                 raise VideoError(f"{self._name} has no frame {index}: it ends after {len(table.times)} frames")
             if self._jump(table, index):
@@ -351,7 +374,7 @@ def _demux(container: InputContainer, track: VideoStream, strict: bool = True) -
                 errors = 0
                 yield packet
             return
-        except av.error.EOFError:
+        except av.error.EOFError:  # noqa: PERF203
             return
         except (OSError, av.error.FFmpegError) as error:
             errors += 1
@@ -362,17 +385,5 @@ def _demux(container: InputContainer, track: VideoStream, strict: bool = True) -
                 return
 
 
-def _orientation(picture: VideoFrame) -> Orientation:
-    with suppress(KeyError):
-        return Orientation.from_matrix(bytes(picture.side_data["DISPLAYMATRIX"]))
-    return Orientation()
-
-
-def _stated_seconds(metadata: dict[str, str]) -> float | None:
-    """The track's length as Matroska's statistics tag states it, "HH:MM:SS.fraction"."""
-    stated = metadata.get("DURATION", "").split(":")
-    try:
-        hours, minutes, seconds = (float(part) for part in stated)
-    except ValueError:
-        return None
-    return hours * 3600 + minutes * 60 + seconds
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

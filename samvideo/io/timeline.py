@@ -66,3 +66,13 @@ class Timeline:
         last = bisect.bisect_right(self.keys, self.times[index], key=lambda entry: entry[0])
         for time, place in reversed(self.keys[:last]):
             yield time * self.time_base, place
+
+
+def stated_seconds(metadata: dict[str, str]) -> float | None:
+    """The track's length as Matroska's statistics tag states it, "HH:MM:SS.fraction"."""
+    stated = metadata.get("DURATION", "").split(":")
+    try:
+        hours, minutes, seconds = (float(part) for part in stated)
+    except ValueError:
+        return None
+    return hours * 3600 + minutes * 60 + seconds

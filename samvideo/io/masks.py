@@ -1,0 +1,171 @@
+"""Masks on disk: DAVIS palette PNGs and COCO run lengths. The only file that imports pycocotools."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pycocotools import mask as coco
+
+from samvideo.errors import ConfigError, OutputError, VideoError
+from samvideo.types import BoolArray, UInt8Array
+
+MAX_ID = 255  # of a palette PNG
+
+
+def davis_palette() -> UInt8Array:
+    """(256, 3) RGB: colour i spreads the bits of i over the channels, highest first (PASCAL VOC, DAVIS 2017)."""
+    ids = np.arange(256)
+    palette = np.zeros((256, 3), np.uint8)
+    for bit in range(8):
+        for channel in range(3):
+            palette[:, channel] |= (((ids >> channel) & 1) << (7 - bit)).astype(np.uint8)
+        ids >>= 3
+    return palette
+
+
+_PALETTE = davis_palette()
+_CODES = {int.from_bytes(bytes(colour), "big"): index for index, colour in enumerate(_PALETTE)}
+
+
+def index_map(masks_khw: BoolArray, ids: Sequence[int], scores: Sequence[float] | None = None) -> NDArray[np.int32]:
+    """One (H, W) map of ids, 0 for background; where masks overlap the higher score wins, the later on a tie.
+
+    Without scores all tie. Raises ConfigError for an id below 1 or a length that does not fit.
+    """
+    if masks_khw.ndim != 3 or len(masks_khw) != len(ids) or (scores is not None and len(scores) != len(ids)):
+        raise ConfigError(
+            f"masks (K, H, W) with as many ids and scores expected, not {masks_khw.shape}, {ids}, {scores}"
+        )
+    if any(k < 1 for k in ids):
+        raise ConfigError(f"object ids count from 1 (0 is background), not {list(ids)}")
+    order = np.argsort(np.zeros(len(ids)) if scores is None else np.asarray(scores), kind="stable")
+    index_hw = np.zeros(masks_khw.shape[1:], np.int32)
+    for row in order:
+        index_hw[np.asarray(masks_khw[row], bool)] = ids[row]
+    return index_hw
+
+
+def write_index_png(path: Path | str, index_hw: NDArray[Any]) -> None:
+    """Write an (H, W) map of ids 0 to 255 as an 8-bit PNG with the DAVIS palette.
+
+    Raises:
+        ConfigError: an id above 255, or not a map of whole numbers.
+        OutputError: the file cannot be written.
+    """
+    index_hw = np.asarray(index_hw)
+    if index_hw.ndim != 2 or index_hw.size == 0 or index_hw.dtype.kind not in "uib":
+        raise ConfigError(f"an (H, W) map of whole numbers expected, not {index_hw.dtype} {index_hw.shape}")
+    low, high = int(index_hw.min()), int(index_hw.max())
+    if low < 0 or high > MAX_ID:
+        raise ConfigError(
+            f"a palette PNG holds ids 0 to {MAX_ID}, not {low if low < 0 else high}: renumber the objects, "
+            "or save run lengths instead, which hold any id"
+        )
+    image = Image.fromarray(index_hw.astype(np.uint8))
+    image.putpalette(_PALETTE.tobytes())
+    try:
+        image.save(path, format="PNG", compress_level=1)  # masks shrink to little at any level
+    except OSError as error:
+        raise OutputError(f"mask {path} cannot be written: {error}") from error
+
+
+def read_index_png(path: Path | str) -> NDArray[np.int32]:
+    """The (H, W) ids of a mask file: indices of a palette or grey PNG, or the DAVIS number of each colour.
+
+    A picture of 0 and 255 only (or 1 bit, or black and white RGB) is one mask: its 255 becomes id 1. In other
+    colour pictures every colour must be one of the DAVIS palette; alpha is ignored.
+
+    Raises:
+        VideoError: the file is missing, unreadable, or has other colours.
+    """
+    try:
+        with Image.open(path) as image:
+            # A palette's colours mean nothing: its indices are the ids.
+            plain = image.mode in ("P", "L", "1", "I", "I;16")
+            values = np.asarray(image if plain else image.convert("RGB"))
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise VideoError(f"mask {path} cannot be read: {error}; an image file expected") from error
+    palette = image.mode == "P"
+    if values.ndim == 3:
+        if (values == values[..., :1]).all() and np.isin(values[..., 0], (0, 255)).all():
+            values = values[..., 0]
+        else:
+            return _colour_ids(values, path)
+    index_hw = values.astype(np.int32)
+    if not palette and np.isin(index_hw, (0, 255)).all():
+        index_hw = (index_hw > 0).astype(np.int32)
+    return index_hw
+
+
+def _colour_ids(rgb: UInt8Array, path: Path | str) -> NDArray[np.int32]:
+    codes = (rgb.astype(np.int32) * (65536, 256, 1)).sum(2)
+    colours, places = np.unique(codes, return_inverse=True)
+    unknown = [f"#{colour:06x}" for colour in colours.tolist() if colour not in _CODES]
+    if unknown:
+        raise VideoError(
+            f"mask {path} has {len(unknown)} colours that are not the DAVIS palette's ({', '.join(unknown[:3])}): "
+            "save it as a palette PNG, or black and white (not as JPEG, which blurs colours)"
+        )
+    ids = np.array([_CODES[colour] for colour in colours.tolist()], np.int32)
+    return np.asarray(ids[places.reshape(codes.shape)], np.int32)
+
+
+def read_mask_objects(path: Path | str) -> dict[int, BoolArray]:
+    """The objects of a mask file by ascending id, each bool (H, W); see `read_index_png`. Empty for a blank one."""
+    index_hw = read_index_png(path)
+    return {int(k): index_hw == k for k in np.unique(index_hw) if k > 0}
+
+
+def encode_rle(mask_hw: BoolArray) -> dict[str, Any]:
+    """COCO run lengths of a mask: {"size": [H, W], "counts": compressed string}, ready for JSON."""
+    if mask_hw.ndim != 2:
+        raise ConfigError(f"one (H, W) mask expected, not shape {mask_hw.shape}")
+    coded = coco.encode(np.asfortranarray(mask_hw, dtype=np.uint8))
+    return {"size": [int(side) for side in coded["size"]], "counts": coded["counts"].decode("ascii")}
+
+
+def decode_rle(rle: dict[str, Any]) -> BoolArray:
+    """The bool (H, W) mask of COCO run lengths, compressed (a string) or not (a list of counts).
+
+    Raises:
+        ConfigError: no such thing, or it does not fit its size.
+    """
+    # Not by pycocotools: it trusts wild strings, and warns under NumPy 2.
+    try:
+        height, width = (int(side) for side in rle["size"])
+        counts = rle["counts"]
+        if isinstance(counts, str):
+            counts = counts.encode("ascii")
+        runs = _expand(counts) if isinstance(counts, bytes) else np.asarray(counts, np.int64)
+        if runs.ndim != 1 or (runs < 0).any() or int(runs.sum()) != height * width:
+            raise ValueError(f"the runs do not add up to {height} x {width} pixels")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"these are no COCO run lengths (size [H, W] and counts): {error}") from error
+    flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return np.ascontiguousarray(flat.reshape(width, height).T)
+
+
+def _expand(packed: bytes) -> NDArray[np.int64]:
+    """Counts of a compressed string (cocoapi: common/maskApi.c, rleFrString).
+
+    Each count is a few characters of 5 bits, lowest first, with a sixth bit while more follow, the last one
+    signed; from the fourth count on it is the difference to the count two before.
+    """
+    codes = np.frombuffer(packed, np.uint8).astype(np.int64) - 48
+    if not len(codes):
+        return codes
+    last = (codes & 32) == 0
+    if (codes < 0).any() or (codes > 63).any() or not last[-1]:
+        raise ValueError("the string has characters that do not belong, or is cut off")
+    starts = np.flatnonzero(np.concatenate([[True], last[:-1]]))
+    digit = np.arange(len(codes)) - np.repeat(starts, np.diff(np.append(starts, len(codes))))
+    if digit.max() > 9:
+        raise ValueError("a count is longer than any picture")
+    values = np.add.reduceat((codes & 31) << (5 * digit), starts)
+    values -= ((codes[last] & 16) != 0) * (np.int64(1) << (5 * (digit[last] + 1)))
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    return values

@@ -1,0 +1,270 @@
+"""The writer: what it writes plays, in time, with sound, whatever happens."""
+
+import logging
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from samvideo.errors import ConfigError, OutputError
+from samvideo.io import sink
+from samvideo.io.sink import VideoWriter
+from samvideo.io.source import open_video
+from tests.clips import number_of, numbered, write_clip
+
+
+def write(path: Path, count: int = 24, size_wh: tuple[int, int] = (128, 96), **arguments: Any) -> Path:
+    with VideoWriter(path, size_wh, 25, **arguments) as writer:
+        for index in range(count):
+            writer.write(numbered(index, size_wh), index / 25)
+    return path
+
+
+def sound(path: Path) -> tuple[str, np.ndarray, float, int]:
+    """Codec, loudness per millisecond, start in seconds, sampling rate of the sound in a file."""
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        codec = stream.codec_context.name
+        frames = list(container.decode(stream))
+        rate = frames[0].sample_rate
+        wave = np.concatenate([frame.to_ndarray()[0] for frame in frames])
+        start = float(frames[0].time)
+    per = rate // 1000
+    return codec, np.abs(wave[: len(wave) // per * per].reshape(-1, per)).max(1), start, rate
+
+
+@contextmanager
+def small_disk(size: int) -> Iterator[None]:
+    """No file may grow beyond `size` bytes: writing fails like on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def left_over(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_is_what_it_says(tmp_path: Path) -> None:
+    path = write(tmp_path / "new" / "out.mp4")
+    with open_video(path) as source:
+        frames = list(source)
+        assert [number_of(frame.rgb) for frame in frames] == list(range(24))
+        assert [frame.seconds for frame in frames] == pytest.approx([k / 25 for k in range(24)])
+        assert source.info.duration == pytest.approx(24 / 25)
+        assert source.info.rate == 25
+        assert (source.info.codec, source.info.frame_count) == ("h264", 24)
+    with av.open(str(path)) as container:
+        context = container.streams.video[0].codec_context
+        assert context.pix_fmt == "yuv420p"
+        assert (context.colorspace, context.color_primaries, context.color_trc, context.color_range) == (1, 1, 1, 1)
+    data = path.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+    assert b"moof" not in data
+    assert not left_over(path.parent)
+
+
+@pytest.mark.parametrize("colour", [(200, 90, 40), (10, 240, 10), (20, 30, 250), (255, 255, 255), (0, 0, 0)])
+def test_colours_come_back(colour: tuple[int, int, int], tmp_path: Path) -> None:
+    picture = np.full((64, 64, 3), colour, np.uint8)
+    with VideoWriter(tmp_path / "out.mp4", (64, 64), 25) as writer:
+        writer.write(picture, 0)
+    rgb = next(iter(open_video(tmp_path / "out.mp4"))).rgb
+    assert np.abs(rgb.astype(int) - picture).max() <= 4
+
+
+@pytest.mark.parametrize("size_wh", [(1, 1), (1, 7), (3, 2), (129, 97), (128, 97), (16, 16)])
+def test_any_size(size_wh: tuple[int, int], tmp_path: Path) -> None:
+    width, height = size_wh
+    picture = np.full((height, width, 3), (200, 90, 40), np.uint8)
+    with VideoWriter(tmp_path / "out.mp4", size_wh, 25) as writer:
+        for index in range(3):
+            writer.write(picture, index / 25)
+    frames = list(open_video(tmp_path / "out.mp4"))
+    assert [frame.size_wh for frame in frames] == [(width + width % 2, height + height % 2)] * 3
+    assert np.abs(frames[2].rgb.astype(int) - (200, 90, 40)).max() <= 6  # the edge too: repeated, not black
+
+
+def test_8k(tmp_path: Path) -> None:
+    path = write(tmp_path / "out.mp4", 1, (7680, 4320))
+    assert next(iter(open_video(path))).size_wh == (7680, 4320)
+
+
+def test_views_are_written(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "out.mp4", (128, 96), 25) as writer:
+        writer.write(numbered(5)[:, ::-1][:, ::-1], 0)
+    assert number_of(next(iter(open_video(tmp_path / "out.mp4"))).rgb) == 5
+
+
+def test_variable_rate_and_start(tmp_path: Path) -> None:
+    times = [7.0, 7.01, 7.05, 7.5, 9.0, 9.04]
+    with VideoWriter(tmp_path / "out.mp4", (128, 96), Fraction(30000, 1001), start_seconds=7.0) as writer:
+        for index, seconds in enumerate(times):
+            writer.write(numbered(index), seconds)
+    frames = list(open_video(tmp_path / "out.mp4"))
+    assert [frame.seconds for frame in frames] == pytest.approx([t - 7 for t in times], abs=2e-5)
+
+
+def test_times_that_do_not_advance_still_play(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "out.mp4", (128, 96), 25) as writer:
+        for index, seconds in enumerate([0.0, 0.0, 0.1, 0.05, 0.2]):
+            writer.write(numbered(index), seconds)
+    assert [number_of(frame.rgb) for frame in open_video(tmp_path / "out.mp4")] == list(range(5))
+
+
+# --- sound --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "expected"),
+    [("aac", ".mp4", "aac"), ("aac", ".ts", "aac"), ("libopus", ".mkv", "opus"), ("pcm_s16le", ".mov", "aac")],
+)
+def test_sound_is_copied_or_encoded_and_in_time(codec: str, suffix: str, expected: str, tmp_path: Path) -> None:
+    source = write_clip(tmp_path / f"source{suffix}", 50, audio=codec)  # 2 s, the tone begins at 1 s
+    path = write(tmp_path / "out.mp4", 50, audio_from=source)
+    found, loudness, start, _ = sound(path)
+    assert found == expected
+    assert start + int(np.argmax(loudness > 0.2)) / 1000 == pytest.approx(1.0, abs=0.05)
+    assert start + len(loudness) / 1000 == pytest.approx(2.0, abs=0.06)
+    assert len(list(open_video(path))) == 50
+
+
+@pytest.mark.parametrize("codec", ["aac", "pcm_s16le"])
+def test_sound_is_cut_to_what_was_written(codec: str, tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "source.mov", 50, audio=codec)
+    path = tmp_path / "out.mp4"
+    with VideoWriter(path, (128, 96), 25, audio_from=source, start_seconds=0.6) as writer:
+        for index in range(15, 40):
+            writer.write(numbered(index), index / 25)
+    _, loudness, start, _ = sound(path)
+    assert start + int(np.argmax(loudness > 0.2)) / 1000 == pytest.approx(0.4, abs=0.05)
+    assert start + len(loudness) / 1000 == pytest.approx(1.0, abs=0.08)
+    with open_video(path) as written:
+        assert written.info.duration == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("trouble", ["missing", "text", "silent"])
+def test_trouble_with_sound_never_costs_the_video(
+    trouble: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = tmp_path / "source.mp4"
+    if trouble == "text":
+        source.write_text("no sound here")
+    elif trouble == "silent":
+        write_clip(source, 5)
+    with caplog.at_level(logging.WARNING, "samvideo"):
+        path = write(tmp_path / "out.mp4", audio_from=source)
+    assert len(list(open_video(path))) == 24
+    assert ("without the sound" in caplog.text) == (trouble != "silent")
+    assert not left_over(tmp_path)
+
+
+# --- trouble ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_error_in_the_middle_leaves_a_finished_file(error: type[BaseException], tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+
+    def interrupted() -> None:
+        with VideoWriter(path, (128, 96), 25) as writer:
+            for index in range(10):
+                writer.write(numbered(index), index / 25)
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
+    assert [number_of(frame.rgb) for frame in open_video(path)] == list(range(10))
+    assert not left_over(tmp_path)
+
+
+def test_killed_program_leaves_playable_fragments(tmp_path: Path) -> None:
+    writer = VideoWriter(tmp_path / "out.mp4", (128, 96), 25)
+    for index in range(200):
+        writer.write(numbered(index), index / 25)
+    crashed = tmp_path / "crashed.mp4"
+    crashed.write_bytes((tmp_path / ".out.mp4.part").read_bytes())
+    frames = list(open_video(crashed))
+    assert len(frames) >= 100
+    assert [number_of(frame.rgb) for frame in frames] == list(range(len(frames)))
+    writer.close()
+
+
+def test_full_disk_is_told_and_what_was_written_plays(tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    writer = VideoWriter(path, (128, 96), 10)
+
+    def fill() -> None:
+        rng = np.random.default_rng(0)
+        for index in range(500):
+            noise = rng.integers(0, 60, (96, 128, 3), dtype=np.uint8)
+            writer.write(numbered(index % 256) // 255 * 190 + noise, index / 10)
+
+    with small_disk(400_000):
+        with pytest.raises(OutputError, match=r"disk full"):
+            fill()
+        with pytest.raises(OutputError, match="what was written plays"):
+            writer.close()
+        writer.close()
+    frames = list(open_video(path))
+    assert 20 < len(frames) < 500
+    assert [number_of(frame.rgb) for frame in frames] == list(range(len(frames)))
+    assert not left_over(tmp_path)
+
+
+def test_no_room_for_the_last_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sink, "_assemble", full)
+    with pytest.raises(OutputError, match="No space left"):
+        write(tmp_path / "out.mp4", 30)
+    assert [number_of(frame.rgb) for frame in open_video(tmp_path / "out.mp4")] == list(range(30))
+
+
+def test_unwritable_place(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be written"):
+        VideoWriter(tmp_path / "file" / "out.mp4", (128, 96), 25)
+
+
+def test_no_frames_no_file(tmp_path: Path) -> None:
+    write(tmp_path / "out.mp4", 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "size_wh", "rate"), [("a.avi", (8, 8), 25), ("a.mp4", (0, 8), 25), ("a.mp4", (8, 8), 0)]
+)
+def test_wrong_arguments(name: str, size_wh: tuple[int, int], rate: int, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected"):
+        VideoWriter(tmp_path / name, size_wh, rate)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_frame_and_closed(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "out.mp4", (128, 96), 25) as writer:
+        for bad in (numbered(0, (96, 128)), numbered(0).astype(np.float32), numbered(0)[..., 0]):
+            with pytest.raises(ConfigError, match="expected"):
+                writer.write(bad, 0)
+        writer.write(numbered(0), 0)
+    writer.close()
+    with pytest.raises(OutputError, match="closed"):
+        writer.write(numbered(1), 1)
+
+
+def test_quality_setting_counts(tmp_path: Path) -> None:
+    fine, coarse = (write(tmp_path / f"{crf}.mp4", crf=crf).stat().st_size for crf in (5, 40))
+    assert fine > 1.5 * coarse

@@ -1,0 +1,283 @@
+"""`open_video` on everything it takes, and `clip`."""
+
+import io
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from samvideo.errors import ConfigError, VideoError
+from samvideo.io.images import ImageSource, read_rgb
+from samvideo.io.source import clip, open_video
+from tests.clips import number_of, numbered, write_clip
+
+
+def write_images(folder: Path, names: list[str], size_wh: tuple[int, int] = (128, 96)) -> Path:
+    folder.mkdir(exist_ok=True)
+    for number, name in enumerate(names):
+        cv2.imwrite(str(folder / name), cv2.cvtColor(numbered(number, size_wh), cv2.COLOR_RGB2BGR))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("source") / "clip.mp4", 24, options={"bf": "2", "g": "8"})
+
+
+# --- images -------------------------------------------------------------------------------------------------
+
+
+def test_folder_in_natural_order_of_mixed_kinds(tmp_path: Path) -> None:
+    names = ["1.png", "2.JPG", "10.bmp", "11.webp", "100.tif", "a1.jpeg", "a02.png", "b.tiff"]
+    folder = write_images(tmp_path / "pictures", names)
+    (folder / "Thumbs.db").write_bytes(b"x")
+    (folder / "notes.txt").write_text("x")
+    (folder / ".hidden.png").write_bytes(b"x")
+    with open_video(folder) as source:
+        assert [number_of(frame.rgb) for frame in source] == list(range(8))
+        assert (source.info.name, source.info.frame_count, source.info.codec) == ("pictures", 8, "images")
+
+
+def test_glob_and_single_image(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "pictures", ["a0.png", "a1.png", "b2.png"])
+    assert [number_of(f.rgb) for f in open_video(str(folder / "a*.png"))] == [0, 1]
+    assert [number_of(f.rgb) for f in open_video(folder / "b2.png")] == [2]
+
+
+def test_names_outside_ascii(tmp_path: Path) -> None:
+    folder = tmp_path / "Bilder"
+    folder.mkdir()
+    coded = cv2.imencode(".png", numbered(3))[1]
+    (folder / "größe 日本.png").write_bytes(coded.tobytes())
+    assert number_of(next(iter(open_video(folder))).rgb) == 3
+
+
+def test_grey_16_bit_and_alpha(tmp_path: Path) -> None:
+    grey = np.full((8, 8), 200, np.uint8)
+    cv2.imwrite(str(tmp_path / "grey.png"), grey)
+    cv2.imwrite(str(tmp_path / "deep.png"), np.full((8, 8, 3), 200 * 257, np.uint16))
+    cv2.imwrite(str(tmp_path / "alpha.png"), np.dstack([grey, grey, grey, np.full_like(grey, 7)]))
+    for name in ("grey", "deep", "alpha"):
+        rgb = read_rgb(tmp_path / f"{name}.png")
+        assert rgb.shape == (8, 8, 3)
+        assert rgb.dtype == np.uint8
+        assert (rgb == 200).all(), name
+
+
+def test_unreadable_image_is_skipped_counted_and_leaves_its_index(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write_images(tmp_path / "pictures", ["0.png", "1.png", "2.png"])
+    (folder / "1.png").write_bytes(b"no picture")
+    with open_video(folder) as source:
+        assert [(f.index, number_of(f.rgb)) for f in source] == [(0, 0), (2, 2)]
+        assert source.skipped == 1
+    assert "1.png cannot be read" in caplog.text
+
+
+def test_no_image_readable(tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(b"")
+    with pytest.raises(VideoError, match="none of the 1 pictures"):
+        open_video(tmp_path)
+
+
+def test_image_size_change(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "pictures", ["0.png", "1.png"])
+    cv2.imwrite(str(folder / "2.png"), numbered(2, (64, 48)))
+    source = open_video(folder)
+    frames = []
+    with pytest.raises(VideoError, match=r"frame 2 .*2\.png.* from 128x96 to 64x48"):
+        frames.extend(iter(source))
+    source.seek(0)
+    assert [next(iter(source)).index for _ in range(2)] == [0, 1]
+
+
+def test_rate_of_images(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "pictures", ["0.png", "1.png", "2.png"])
+    assert [f.seconds for f in open_video(folder, rate=10)] == pytest.approx([0, 0.1, 0.2])
+    assert float(open_video(folder, rate=29.97).info.rate) == pytest.approx(29.97)
+
+
+# --- arrays -------------------------------------------------------------------------------------------------
+
+
+def test_iterator_streams_but_cannot_be_sought() -> None:
+    source = open_video(numbered(k) for k in range(4))
+    assert source.info.frame_count is None
+    assert number_of(next(iter(source)).rgb) == 0
+    with pytest.raises(VideoError, match="iterator"):
+        source.seek(0)
+    assert [frame.index for frame in source] == [1, 2, 3]
+
+
+def test_stacked_arrays() -> None:
+    assert len(list(open_video(np.stack([numbered(k) for k in range(3)])))) == 3
+
+
+@pytest.mark.parametrize("bad", [[], iter(()), np.zeros((0, 4, 4, 3), np.uint8)])
+def test_no_arrays(bad: object) -> None:
+    with pytest.raises(VideoError, match="no arrays"):
+        open_video(bad)
+
+
+def test_wrong_arrays() -> None:
+    with pytest.raises(ConfigError, match="uint8"):
+        open_video([np.zeros((4, 4, 3))])
+    with pytest.raises(VideoError, match="frame 1"):
+        list(open_video([np.zeros((4, 4, 3), np.uint8), np.zeros((5, 4, 3), np.uint8)]))
+
+
+# --- the rest -----------------------------------------------------------------------------------------------
+
+
+def test_source_given_back(video: Path) -> None:
+    with open_video(video) as source:
+        assert open_video(source) is source
+        with pytest.raises(ConfigError, match="rate"):
+            open_video(source, rate=5)
+
+
+def test_stdin(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in (
+        write_clip(tmp_path / "pipe.ts", 12),
+        write_clip(tmp_path / "pipe.mp4", 12, mux={"movflags": "faststart"}),
+    ):
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(path.read_bytes())))
+        with open_video("-") as source:
+            assert source.info.name == "stdin"
+            assert [number_of(frame.rgb) for frame in source] == list(range(12))
+            with pytest.raises(VideoError, match="pipe"):
+                source.seek(0)
+
+
+def test_cut_off_stdin_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_clip(tmp_path / "pipe.mp4", 24, mux={"movflags": "faststart"})
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(path.read_bytes()[:-150])))
+    frames = []
+    with pytest.raises(VideoError, match=r"of 24 frames"), open_video("-") as source:
+        frames.extend(iter(source))
+    assert frames
+
+
+@pytest.mark.parametrize("camera", [77, "77"])
+def test_camera_that_is_not_there(camera: object) -> None:
+    with pytest.raises(VideoError, match="camera 77"):
+        open_video(camera)
+
+
+def test_address_that_does_not_answer() -> None:
+    with pytest.raises(VideoError, match="address"):
+        open_video("http://127.0.0.1:9/clip.mp4")
+    with pytest.raises(VideoError, match="address"):
+        open_video("rtsp://127.0.0.1:9/live")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [("missing.mp4", "does not exist"), ("nothing*.png", "no image matches"), (3.5, "no video source")],
+)
+def test_not_there(source: object, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(VideoError, match=words):
+        open_video(source)
+
+
+def test_folder_without_images(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(VideoError, match="holds no images"):
+        open_video(tmp_path)
+
+
+def test_options_that_do_not_fit(video: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="rate is for images"):
+        open_video(video, rate=30)
+    with pytest.raises(ConfigError, match="above 0"):
+        open_video(video, rate=0)
+    with pytest.raises(ConfigError, match="'decord'"):
+        open_video(video, reader="opencv")
+    with pytest.raises(ConfigError, match="video"):
+        open_video(write_images(tmp_path / "p", ["0.png"]), reader="decord")
+
+
+def test_names_with_colons_and_percent(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "plain.mp4", 3).rename(tmp_path / "a:b %03d [x].mp4")
+    assert len(list(open_video(path))) == 3
+
+
+def test_decord_missing(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "decord", None)
+    with pytest.raises(ConfigError, match="pip install decord"):
+        open_video(video, reader="decord")
+
+
+def test_decord_refuses_what_it_would_turn(tmp_path: Path) -> None:
+    pytest.importorskip("decord")
+    for rotate in [(90, False, False), (0, True, False)]:
+        with pytest.raises(VideoError, match="leave reader='decord' out"):
+            open_video(write_clip(tmp_path / "turned.mp4", 3, rotate=rotate), reader="decord")
+
+
+# --- clip ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "stride", "expected"),
+    [
+        (None, None, 1, list(range(24))),
+        (3, 9, 1, [3, 4, 5, 6, 7, 8]),
+        (3, 12, 4, [3, 7, 11]),
+        (0.2, 0.4, 1, [5, 6, 7, 8, 9]),
+        (0.21, 10, 2, [6, 8]),
+        (20, None, 1, [20, 21, 22, 23]),
+        (None, 0.08, 1, [0, 1]),
+        (None, 0, 1, []),
+        (22, 99.0, 1, [22, 23]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["seekable", "iterator"])
+def test_clip(video: Path, kind: str, start: float, end: float, stride: int, expected: list[int]) -> None:
+    source = open_video(video) if kind == "seekable" else open_video((numbered(k) for k in range(24)), rate=25)
+    with source:
+        frames = list(clip(source, start, end, stride))
+    assert [frame.index for frame in frames] == expected
+    assert [number_of(frame.rgb) for frame in frames] == expected
+
+
+def test_clip_by_seconds_at_a_variable_rate(tmp_path: Path) -> None:
+    times = [0.0, 0.1, 0.15, 1.0, 1.02, 1.5, 1.6, 4.0, 4.1]
+    with open_video(write_clip(tmp_path / "vfr.mp4", 9, times=times)) as source:
+        assert [frame.index for frame in clip(source, 1.01, 4.0)] == [4, 5, 6]
+
+
+@pytest.mark.parametrize("start", [24, 500, 1.0, 99.5])
+def test_clip_beyond_the_end(video: Path, start: float) -> None:
+    with open_video(video) as source, pytest.raises(VideoError, match="start"):
+        list(clip(source, start))
+    with open_video((numbered(k) for k in range(24)), rate=25) as source, pytest.raises(VideoError, match="start"):
+        list(clip(source, start))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "stride"), [(5, 5, 1), (0.5, 0.1, 1), (-1, None, 1), (float("nan"), None, 1), (0, None, 0)]
+)
+def test_clip_that_makes_no_sense(video: Path, start: float, end: float, stride: int) -> None:
+    with open_video(video) as source, pytest.raises(ConfigError):
+        list(clip(source, start, end, stride))
+
+
+def test_clip_seeks_and_does_not_decode_what_is_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_images(tmp_path / "pictures", [f"{k}.png" for k in range(9)])
+    source = open_video(folder)
+    reads: list[int] = []
+    plain = ImageSource._read
+
+    def counted(self: ImageSource) -> object:
+        reads.append(self._place)
+        return plain(self)
+
+    monkeypatch.setattr(ImageSource, "_read", counted)
+    assert [frame.index for frame in clip(source, 7)] == [7, 8]
+    assert reads == [7, 8, 9]
