@@ -2,8 +2,8 @@
 
 In an array of bytes (P, height, width), bit k of byte (p, y, x) is the pixel of picture p at row y + k * height.
 A byte so holds eight pixels that lie far apart, and moving pictures by whole pixels is moving bytes: one slice of
-the stream of all bytes for all pictures, without shifts. Pixels next to the first and last row are in the neighbouring
-bit of the last and first row; where many rows are to be crossed they are copied into a margin.
+the stream of all bytes for all pictures, without shifts. Pixels next to the first and last row are in the
+neighbouring bit of the last and first row; where many rows are to be crossed they are copied into a margin.
 """
 
 from collections.abc import Sequence

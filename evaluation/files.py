@@ -1,4 +1,4 @@
-"""Mask files of a benchmark: read strictly, so that every error names the path and the fix, and written as wanted."""
+"""Mask files of a benchmark: read strictly, so that every error names path and fix, and written as wanted."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -77,7 +77,9 @@ def read_index_png(path: Path) -> UInt8Array:
     except FileNotFoundError:
         raise DatasetError(f"{path} is missing: restore it from the archive it came from") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read ({error}): replace it by a fresh copy from the archive") from error
+        raise DatasetError(
+            f"{path} cannot be read ({error}): replace it by a fresh copy from the archive"
+        ) from error
 
 
 def read_binary_png(path: Path) -> BoolArray:
@@ -107,8 +109,8 @@ def read_prediction(folder: Path, frame: str, labels: Mapping[int, str], apart: 
         if labels.keys() == {1} and strange == {255}:
             return MaskSet(index=(index > 0).astype(np.uint8))
         raise DatasetError(
-            f"{path} has object {max(strange)}, but the objects are {', '.join(labels.values())}: pixel values must "
-            "be object numbers, as in the ground truth"
+            f"{path} has object {max(strange)}, but the objects are {', '.join(labels.values())}: pixel values "
+            "must be object numbers, as in the ground truth"
         )
     return MaskSet(index=index)
 

@@ -1,8 +1,8 @@
 """How a tracker is told what to follow, from the ground truth; every choice is deterministic.
 
-Clicks and the two interactive protocols follow Ravi et al., arXiv 2408.00714, appendix F, and facebookresearch/sam2:
-sam2/modeling/sam2_utils.py, get_next_point: the next click lies in the middle of the largest error, where the distance
-to pixels without error is greatest, on the object where it is missing and off it where it is too much.
+Clicks and the two interactive protocols follow Ravi et al., arXiv 2408.00714, appendix F, and facebookresearch/sam2
+(sam2/modeling/sam2_utils.py, get_next_point): the next click lies in the middle of the largest error, where the
+distance to pixels without error is greatest, on the object where it is missing and off it where it is too much.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -49,13 +49,13 @@ class Protocol:
         text = f"{told} of each object where it first appears"
         if self.correction == "online":
             return (
-                f"{text}; one pass, {self.clicks} corrective clicks where J < {self.threshold}, on at most {self.frames} "
-                "frames per object"
+                f"{text}; one pass, {self.clicks} corrective clicks where J < {self.threshold}, on at most "
+                f"{self.frames} frames per object"
             )
         if self.correction == "offline":
             return (
-                f"{text}; {self.frames} passes, {self.clicks} corrective clicks on the worst frame of each object after "
-                "each but the last"
+                f"{text}; {self.frames} passes, {self.clicks} corrective clicks on the worst frame of each object "
+                "after each but the last"
             )
         return f"{text}; no correction"
 
@@ -206,4 +206,3 @@ def overlap(truth: BoolArray, prediction: BoolArray) -> float:
     """J of one object on one frame."""
     union = np.count_nonzero(truth | prediction)
     return float(np.count_nonzero(truth & prediction) / union) if union else 1.0
-

@@ -101,7 +101,10 @@ def environment() -> dict[str, Any]:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return {"versions": versions, "machine": {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()}}
+    return {
+        "versions": versions,
+        "machine": {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()},
+    }
 
 
 def _processor() -> str:

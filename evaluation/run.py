@@ -49,14 +49,18 @@ def choose_sequences(dataset: Dataset, wanted: Sequence[str] = (), limit: int | 
     """
     names = dataset.sequences()
     if unknown := [name for name in wanted if name not in names]:
-        raise ConfigError(f"{dataset.name} {dataset.split} has no sequence {unknown[0]!r}; it has {', '.join(names)}")
+        raise ConfigError(
+            f"{dataset.name} {dataset.split} has no sequence {unknown[0]!r}; it has {', '.join(names)}"
+        )
     chosen = [name for name in names if not wanted or name in wanted][:limit]
     if not chosen:
         raise ConfigError(f"{dataset.name} {dataset.split} has no sequence to run")
     return tuple(chosen)
 
 
-def evaluate(run: Run, pool: Pool = run_here, progress: Progress = lambda name, done, total: None) -> dict[str, Any]:
+def evaluate(
+    run: Run, pool: Pool = run_here, progress: Progress = lambda name, done, total: None
+) -> dict[str, Any]:
     """Run what is not finished yet, then put all together; what was finished before is not touched.
 
     Raises:
@@ -88,10 +92,14 @@ def _claim(run: Run) -> None:
     path = run.task.out / "run.json"
     task = asdict(run.task)
     del task["out"]
-    wanted = json.loads(json.dumps({"format": FORMAT, "model": run.model, "options": run.options, **task}, default=str))
+    wanted = json.loads(
+        json.dumps({"format": FORMAT, "model": run.model, "options": run.options, **task}, default=str)
+    )
     if not path.exists():
         if run.task.out.is_dir() and any(run.task.out.iterdir()):
-            raise ConfigError(f"{run.task.out} is neither empty nor a run of samvideo evaluate: choose another folder")
+            raise ConfigError(
+                f"{run.task.out} is neither empty nor a run of samvideo evaluate: choose another folder"
+            )
         write_json(path, wanted)
         return
     try:
@@ -101,8 +109,8 @@ def _claim(run: Run) -> None:
     if different := [key for key in wanted if found.get(key) != wanted[key]]:
         key = different[0]
         raise ConfigError(
-            f"{run.task.out} holds another run: its {key} is {found.get(key)!r}, not {wanted[key]!r}; choose another "
-            "folder, or delete this one"
+            f"{run.task.out} holds another run: its {key} is {found.get(key)!r}, not {wanted[key]!r}; choose "
+            "another folder, or delete this one"
         )
 
 
@@ -164,7 +172,7 @@ def score(
     ends: bool = False,
     progress: Progress = lambda name, done, total: None,
 ) -> dict[str, Any]:
-    """Score masks that another tool made, `<predictions>/<sequence>/<frame>.png`, or per object as the data set does.
+    """Score masks that another tool made: `<predictions>/<sequence>/<frame>.png`, or a folder per object for SA-V.
 
     A broken video is listed under "failed" and left out of the means. With `ends`, the first and the last annotated
     frame count as well, whatever the benchmark does.
@@ -204,7 +212,9 @@ def _score_sequence(
         whole = dict.fromkeys(clip.scored, tuple(sorted(clip.masks)))
         clip = replace(clip, scored=whole)
     if not clip.scored:
-        raise DatasetError(f"{name} has ground truth for its first frame only: upload the masks to the server instead")
+        raise DatasetError(
+            f"{name} has ground truth for its first frame only: upload the masks to the server instead"
+        )
     if not folder.is_dir():
         raise DatasetError(f"{folder} is missing: predictions of every sequence expected")
     return score_video(

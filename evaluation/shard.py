@@ -1,7 +1,7 @@
 """Videos over workers: here, in processes of this machine, or on a Ray cluster; the numbers are the same.
 
-A worker makes one tracker and then runs video after video. A worker that dies is replaced and its video tried again.
-Workers use one thread each, since results of some libraries depend on the number of threads.
+A worker makes one tracker and then runs video after video. A worker that dies is replaced and its video tried
+again. Workers use one thread each, since results of some libraries depend on the number of threads.
 """
 
 import logging
@@ -195,7 +195,7 @@ def _receive(worker: _Process) -> "Failure | SamVideoError | Death | None":
 
 
 class RayPool:
-    """One actor per graphics card or core of a Ray cluster; a `Pool`. Data and results lie where all nodes see them.
+    """One actor per graphics card or core of a Ray cluster; a `Pool`. All nodes must see data and results.
 
     Attributes:
         address: of the cluster ("auto" for the one this machine belongs to), None to start one here.
@@ -268,5 +268,7 @@ def _ray() -> Any:
     try:
         import ray
     except ImportError:
-        raise ConfigError("Ray is not installed: pip install 'samvideo[ray]', or use --workers on one machine") from None
+        raise ConfigError(
+            "Ray is not installed: pip install 'samvideo[ray]', or use --workers on one machine"
+        ) from None
     return ray

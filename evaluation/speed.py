@@ -41,7 +41,7 @@ def plain_disk(radius: int) -> UInt8Array:
 
 
 def plain_score(truth: BoolArray, prediction: BoolArray) -> Score:
-    """J and F of one object by the published algorithm: full-frame maps and dilations, void pixels, step by step."""
+    """J and F of one object by the published algorithm: full-frame maps and dilations, void pixels."""
     void = np.zeros_like(truth)
     shared, union = np.sum(prediction & truth & ~void), np.sum((prediction | truth) & ~void)
     region = float(shared / union) if union else 1.0

@@ -110,8 +110,8 @@ class VideoRun:
         truth = self._truth(index)
         if self._size is not None and truth.shape_hw != self._size:
             raise DatasetError(
-                f"{self._clip.masks[index]} has another size (height, width) than its picture, {truth.shape_hw} not "
-                f"{self._size}: restore it from the archive"
+                f"{self._clip.masks[index]} has another size (height, width) than its picture, {truth.shape_hw} "
+                f"not {self._size}: restore it from the archive"
             )
         found = {number: truth.mask(number) for number in self._clip.first_seen}
         return {number: mask for number, mask in found.items() if mask is not None}

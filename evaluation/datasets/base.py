@@ -49,7 +49,7 @@ class Dataset(ABC):
         name, split: what it is called on the command line.
         rule: which frames count, in a sentence; printed in every result.
         apart: predictions are saved in a folder per object, since objects may overlap.
-        archive: folder inside the zip that the benchmark's server wants ("" for its top), None where none is wanted.
+        archive: folder inside the zip that the benchmark's server wants ("" for its top), None for none.
         until_seen: an object does not count before it was once in the truth or the prediction.
         instruments: the EndoVis challenge metrics are wanted too, with `Clip.groups` as classes.
         overall: the number that the benchmark ranks by.

@@ -76,7 +76,7 @@ class CholecPublished(Cholec):
         return MaskSet(index=table[read_index_png(path)])
 
 
-def open(root: Path, split: str) -> Cholec:  # noqa: A001
+def open(root: Path, split: str) -> Cholec:
     """Open the folder.
 
     Raises:

@@ -38,7 +38,7 @@ class Davis2016(MaskFolders):
         return {1: min(masks)}
 
 
-def open(root: Path, split: str) -> Davis2016:  # noqa: A001 - the name that every data set's file has
+def open(root: Path, split: str) -> Davis2016:
     """Open one split.
 
     Raises:
@@ -51,6 +51,6 @@ def open(root: Path, split: str) -> Davis2016:  # noqa: A001 - the name that eve
     found = next((path for path in lists if path.is_file()), None)
     if found is None:
         raise wrong_root(NAME, root, lists, TREE)
-    # The published lists name files, "/JPEGImages/480p/bear/00000.jpg /Annotations/..."; shorter ones name sequences.
+    # The published lists name files, "/JPEGImages/480p/bear/00000.jpg /Annotations/..."; others sequences.
     named = [Path(line).parent.name if "/" in line else line for line in read_list(found)]
     return Davis2016(split, images, annotations, sorted(set(named)))

@@ -40,7 +40,7 @@ class Davis2017(MaskFolders):
         return dict.fromkeys(range(1, max(self.read(masks[first]).numbers, default=0) + 1), first)
 
 
-def open(root: Path, split: str) -> Davis2017:  # noqa: A001
+def open(root: Path, split: str) -> Davis2017:
     """Open one split.
 
     Raises:

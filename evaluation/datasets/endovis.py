@@ -1,4 +1,4 @@
-"""EndoVis 2017 and 2018 instruments (Allan et al., arXiv 1902.06426 and 2001.11190), in the challenge's or VOS folders."""
+"""EndoVis 2017 and 2018 instruments (Allan et al., arXiv 1902.06426 and 2001.11190), two ways to lay them out."""
 
 import json
 from collections.abc import Mapping
@@ -61,12 +61,14 @@ class EndoVis(MaskFolders):
 
 
 class EndoVisChallenge(EndoVis):
-    """The challenge's own folders: a file per instrument (2017), or colours by part, all instruments one object (2018)."""
+    """The challenge's own folders: a file per instrument (2017), or colours, all instruments one object (2018)."""
 
     apart = True
 
     def __init__(self, split: str, root: Path) -> None:
-        super().__init__(split, None, root, [name for name in subfolders(root) if (root / name / "left_frames").is_dir()])
+        super().__init__(
+            split, None, root, [name for name in subfolders(root) if (root / name / "left_frames").is_dir()]
+        )
 
     def clip(self, name: str) -> Clip:
         """Look at one sequence's files; see `Dataset.clip`."""
@@ -103,7 +105,10 @@ class EndoVisChallenge(EndoVis):
         return MaskSet(apart={k: read_index_png(folder / path.name) > 0 for k, folder in folders.items()})
 
     def _coloured(self, path: Path) -> BoolArray:
-        table = next((file for file in (path.parents[1] / "labels.json", path.parents[2] / "labels.json") if file.exists()), None)
+        table = next(
+            (file for file in (path.parents[1] / "labels.json", path.parents[2] / "labels.json") if file.exists()),
+            None,
+        )
         if table is None:
             raise DatasetError(f"{path.parents[2] / 'labels.json'} is missing: it names the colours; restore it")
         try:
@@ -112,7 +117,9 @@ class EndoVisChallenge(EndoVis):
             with Image.open(path) as image:
                 rgb = np.asarray(image.convert("RGB"))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DatasetError(f"{path} or {table} cannot be read ({error}): restore them from the archive") from error
+            raise DatasetError(
+                f"{path} or {table} cannot be read ({error}): restore them from the archive"
+            ) from error
         mask: BoolArray = np.any([(rgb == colour).all(2) for colour in colours], 0)
         return mask
 
@@ -121,7 +128,7 @@ class EndoVisChallenge(EndoVis):
         return dict(self.clip(name).first_seen)
 
 
-def open(root: Path, split: str) -> EndoVis:  # noqa: A001
+def open(root: Path, split: str) -> EndoVis:
     """Open one split, or a folder that is one; the challenge's folders have no splits.
 
     Raises:

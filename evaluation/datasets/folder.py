@@ -1,6 +1,7 @@
 """Any sequences of your own: pictures or videos beside masks, or masks alone (for scoring)."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from samvideo.errors import DatasetError
@@ -36,7 +37,9 @@ class Folder(MaskFolders):
     every_frame = False
     until_seen = True
     name = NAME
-    rule = "folder: annotated frames from an object's first on, but the sequence's first and last, as SA-V and DAVIS"
+    rule = (
+        "folder: annotated frames from an object's first on, but the sequence's first and last, as SA-V and DAVIS"
+    )
 
     def __init__(self, split: str, images: Path | None, videos: Path | None, annotations: Path) -> None:
         super().__init__(split, images, annotations, subfolders(annotations))
@@ -58,7 +61,7 @@ class Folder(MaskFolders):
         strange = [frame for frame in clip.frames if not frame.isdecimal()]
         if strange:
             raise DatasetError(
-                f"{self.annotations / clip.name / strange[0]}.png: a video's masks are named by their frame's number"
+                f"{self.annotations / clip.name / strange[0]}.png: the masks of a video are named by frame number"
             )
         numbers = {index: int(frame) for index, frame in enumerate(clip.frames)}
         width = len(clip.frames[0])
@@ -77,18 +80,18 @@ class Folder(MaskFolders):
         if not all(frame.isdecimal() for frame in clip.frames):
             return
         numbers = [int(frame) for frame in clip.frames]
-        steps = [after - before for before, after in zip(numbers, numbers[1:], strict=False)]
+        steps = [after - before for before, after in pairwise(numbers)]
         holes = [k for k, step in enumerate(steps) if step != min(steps)]
         if 0 < len(holes) <= len(steps) // 4:
             missing = numbers[holes[0]] + min(steps)
             width = len(clip.frames[0])
             raise DatasetError(
-                f"{self.annotations / clip.name / f'{missing:0{width}d}.png'} is missing: every {min(steps)}. frame "
-                "around it has a mask; restore it"
+                f"{self.annotations / clip.name / f'{missing:0{width}d}.png'} is missing: the masks around it are "
+                f"{min(steps)} frame(s) apart; restore it"
             )
 
 
-def open(root: Path, split: str) -> Folder:  # noqa: A001
+def open(root: Path, split: str) -> Folder:
     """Open a folder.
 
     Raises:

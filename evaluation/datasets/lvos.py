@@ -50,7 +50,8 @@ class Lvos(MaskFolders):
         """Look at one sequence's files; see `Dataset.clip`."""
         clip = super().clip(name)
         ranges = {
-            int(number): entry["frame_range"] for number, entry in self._meta.get(name, {}).get("objects", {}).items()
+            int(number): entry["frame_range"]
+            for number, entry in self._meta.get(name, {}).get("objects", {}).items()
         }
         if not clip.scored or not ranges:
             return clip
@@ -67,7 +68,7 @@ class Lvos(MaskFolders):
         return tuple(index for index in annotated if index > first[number])
 
 
-def open(root: Path, split: str) -> Lvos:  # noqa: A001
+def open(root: Path, split: str) -> Lvos:
     """Open one split, or a folder that is one.
 
     Raises:

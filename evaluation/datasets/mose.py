@@ -31,7 +31,7 @@ class Mose(MaskFolders):
     rule = "MOSE: annotated frames but the first and the last, as DAVIS 2017"
 
 
-def open(root: Path, split: str) -> Mose:  # noqa: A001
+def open(root: Path, split: str) -> Mose:
     """Open one split.
 
     Raises:

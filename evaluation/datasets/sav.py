@@ -1,4 +1,4 @@
-"""SA-V (Ravi et al., arXiv 2408.00714): objects may overlap; val and test as pictures, train as video and run lengths."""
+"""SA-V (Ravi et al., arXiv 2408.00714): objects may overlap; pictures (val, test) or video (train)."""
 
 import json
 from collections.abc import Mapping
@@ -77,7 +77,9 @@ class SavPictures(Dataset):
             first[number], scored[number] = seen, without_ends(sorted(own))
             masks |= {index: folder / path.name for index, path in own.items()}
         secret = len(masks) == 1
-        return Clip(name, frames, tuple(images.values()), masks, labels, first, {} if secret else scored, tuple(masks))
+        return Clip(
+            name, frames, tuple(images.values()), masks, labels, first, {} if secret else scored, tuple(masks)
+        )
 
     def truth(self, clip: Clip, index: int) -> MaskSet:
         """One mask per object that is annotated there."""
@@ -117,7 +119,9 @@ class SavVideos(Dataset):
         # The stated first frame counts in video frames and may lie between two annotated ones: look for the mask.
         first = {number: self._first_mask(masklets, number - 1, path) for number in labels}
         scored = dict.fromkeys(labels, without_ends(sorted(masks)))
-        return Clip(name, frames, (), masks, labels, first, scored, tuple(masks), video=path.with_name(f"{name}.mp4"))
+        return Clip(
+            name, frames, (), masks, labels, first, scored, tuple(masks), video=path.with_name(f"{name}.mp4")
+        )
 
     def _first_mask(self, masklets: list[list[Any]], column: int, path: Path) -> int:
         for index, entry in enumerate(masklets):
@@ -152,7 +156,7 @@ def read_masklets(path: Path) -> dict[str, Any]:
     return content
 
 
-def open(root: Path, split: str) -> Dataset:  # noqa: A001
+def open(root: Path, split: str) -> Dataset:
     """Open one split.
 
     Raises:
@@ -169,4 +173,6 @@ def open(root: Path, split: str) -> Dataset:  # noqa: A001
     if images is None or annotations is None:
         raise wrong_root(NAME, root, [top / "JPEGImages_24fps", top / "Annotations_6fps"], TREE)
     listed = top / f"sav_{split}.txt"
-    return SavPictures(split, images, annotations, read_list(listed) if listed.exists() else subfolders(annotations))
+    return SavPictures(
+        split, images, annotations, read_list(listed) if listed.exists() else subfolders(annotations)
+    )

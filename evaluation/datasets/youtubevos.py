@@ -46,8 +46,8 @@ class YouTubeVOS(MaskFolders):
     every_frame = False
     overall = "G"
     rule = (
-        "YouTube-VOS: for each object the annotated frames after the one where it first appears; G is the mean of J "
-        "and F over objects of seen and unseen categories (the server's own code is not public)"
+        "YouTube-VOS: for each object the annotated frames after the one where it first appears; G is the mean of "
+        "J and F over objects of seen and unseen categories (the server's own code is not public)"
     )
 
     def __init__(
@@ -76,7 +76,7 @@ class YouTubeVOS(MaskFolders):
         return tuple(index for index in annotated if index > first[number])
 
 
-def open(root: Path, split: str) -> YouTubeVOS:  # noqa: A001
+def open(root: Path, split: str) -> YouTubeVOS:
     """Open one split, or a folder that is one.
 
     Raises:

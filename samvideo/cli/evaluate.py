@@ -23,7 +23,9 @@ def evaluate(
     objects: str | None = typer.Option(None, metavar="1,2", help="Follow and score these objects only."),
     sequences: str | None = typer.Option(None, metavar="A,B", help="Run these sequences only."),
     limit: int | None = typer.Option(None, min=1, help="Run the first N sequences only."),
-    workers: int | None = typer.Option(None, min=1, help="Processes on this machine, or actors on the cluster [1]."),
+    workers: int | None = typer.Option(
+        None, min=1, help="Processes on this machine, or actors on the cluster [1]."
+    ),
     ray: str | None = typer.Option(
         None, "--ray", metavar="ADDRESS", help="Run on this Ray cluster: local, auto, or its address."
     ),

@@ -5,6 +5,7 @@ import typer
 from samvideo.cli.demo_clip import demo_clip
 from samvideo.cli.evaluate import evaluate
 from samvideo.cli.info import info
+from samvideo.cli.report import report
 from samvideo.cli.score import score
 from samvideo.cli.track import track
 from samvideo.cli.weights import weights
@@ -41,7 +42,7 @@ def _root(
     pass
 
 
-for verb in (track, info, demo_clip, evaluate, score):
+for verb in (track, info, demo_clip, evaluate, score, report):
     app.command(epilog=EPILOG)(verb)
 app.add_typer(weights, name="weights")
 

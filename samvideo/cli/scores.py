@@ -5,7 +5,14 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 
 class VideoProgress:
@@ -49,7 +56,9 @@ def summary(results: dict[str, Any], path: Path) -> str:
         f"scored:   {dataset['rule']}",
     ]
     shown = [(key, value) for key, value in scores.items() if key != "objects" and value is not None]
-    lines += ["  ".join(f"{key} {100 * value:.2f}" for key, value in shown[k : k + 4]) for k in range(0, len(shown), 4)]
+    lines += [
+        "  ".join(f"{key} {100 * value:.2f}" for key, value in shown[k : k + 4]) for k in range(0, len(shown), 4)
+    ]
     lines.append(f"{scores['objects']} objects in {len(results['sequences'])} sequences")
     if results["timing"] and results["timing"]["fps"]:
         lines.append(f"{results['timing']['fps']:.2f} frames per second in the tracker")
