@@ -88,7 +88,8 @@ def dilate(bits: UInt8Array, radius: int) -> UInt8Array:
             row = _spread(row, row, step)
             reach += step
         disk = _spread(row, disk, width)
-    return disk.reshape(tall.shape)[:, radius:-radius]
+    near: UInt8Array = disk.reshape(tall.shape)[:, radius:-radius]
+    return near
 
 
 def _spread(base: UInt8Array, source: UInt8Array, distance: int) -> UInt8Array:

@@ -36,8 +36,9 @@ def _line(x1: float, y1: float, x2: float, y2: float, colour: str = "#ddd") -> s
 
 def scatter(dots: Sequence[Dot], ylabel: str) -> str:
     """Accuracy in percent against frames per second, the latter on a logarithmic scale."""
-    width, height, left, right, top, bottom = 860, 400, 56, 190, 16, 44
+    width, height, left, right, top, bottom = 860, 400, 56, 220, 30, 44
     low, high = min(dot.percent for dot in dots), max(dot.percent for dot in dots)
+    low, high = min(low, (low + high) / 2 - 5), max(high, (low + high) / 2 + 5)  # a lone dot needs a scale too
     step = next(s for s in (1, 2, 5, 10, 20) if (high - low) / s <= 8)
     low, high = math.floor(low / step - 0.5) * step, math.ceil(high / step + 0.5) * step
     slowest = math.floor(math.log10(min(dot.fps for dot in dots)))
@@ -61,9 +62,9 @@ def scatter(dots: Sequence[Dot], ylabel: str) -> str:
             parts += [_line(place, top, place, height - bottom, "#eee")]
             parts += [_text(place, height - bottom + 16, f"{factor * 10**power:g}", "middle")]
     parts += [
-        _text((left + width - right) / 2, height - 8, "frames per second in the tracker (log scale)", "middle")
+        _text((left + width - right) / 2, height - 6, "frames per second in the tracker (log scale)", "middle")
     ]
-    parts += [_text(8, top - 2, ylabel)]
+    parts += [_text(8, 12, ylabel)]
     for dot, offset in zip(dots, _label_rows([y(dot.percent) for dot in dots], 13), strict=True):
         fill, stroke = (dot.colour, dot.colour) if dot.colour else ("#fff", "#888")
         parts.append(

@@ -16,7 +16,7 @@ import numpy as np
 
 from samvideo.errors import DatasetError
 from samvideo.evaluation.bits import boundaries, count, dilate, pack, trim
-from samvideo.types import UInt8Array
+from samvideo.types import BoolArray, UInt8Array
 
 BOUNDARY_TOLERANCE = 0.008
 """How far a boundary may be off, as a part of the image diagonal (bound_th of the DAVIS code)."""
@@ -37,11 +37,11 @@ def boundary_radius(shape_hw: tuple[int, ...]) -> int:
     return math.ceil(BOUNDARY_TOLERANCE * math.sqrt(shape_hw[0] ** 2 + shape_hw[1] ** 2))
 
 
-Pair = tuple[UInt8Array, UInt8Array]
+Pair = tuple[UInt8Array | BoolArray, UInt8Array | BoolArray]
 Part = tuple[slice, slice]
 
 
-def score_masks(truth: UInt8Array, prediction: UInt8Array) -> FrameScore:
+def score_masks(truth: UInt8Array | BoolArray, prediction: UInt8Array | BoolArray) -> FrameScore:
     """J, F and Dice of one object's mask on one frame; both empty counts as perfect.
 
     Args:
@@ -77,7 +77,7 @@ def score_indices(truth: UInt8Array, prediction: UInt8Array, objects: Sequence[i
     return [scores[number] for number in objects]
 
 
-def _check_sizes(truth: UInt8Array, prediction: UInt8Array) -> None:
+def _check_sizes(truth: UInt8Array | BoolArray, prediction: UInt8Array | BoolArray) -> None:
     if truth.shape != prediction.shape:
         raise DatasetError(
             f"the prediction is {prediction.shape[1]}x{prediction.shape[0]}, the ground truth "

@@ -56,7 +56,8 @@ class Entry:
     @property
     def fps(self) -> float | None:
         """Frames per second in the tracker, None for masks made elsewhere."""
-        return self.results["timing"] and self.results["timing"]["fps"]
+        fps: float | None = (self.results["timing"] or {"fps": None})["fps"]
+        return fps
 
 
 def load(paths: Sequence[Path]) -> list[Entry]:

@@ -66,8 +66,8 @@ class VideoScores:
         if found is not None and shape is not None and found != shape:
             raise DatasetError(
                 f"the prediction for {path} is {found[1]}x{found[0]}, the ground truth {shape[1]}x{shape[0]}: "
-                "either the ground truth is damaged (compare it with its picture), or the predictions were saved at "
-                "another size"
+                "either the ground truth is damaged (compare it with its picture), or the predictions were saved "
+                "at another size"
             )
 
     def _add_classes(self, truth: MaskSet, prediction: MaskSet) -> None:

@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -90,6 +91,7 @@ def graphics_cards() -> list[str]:
 def _serve(channel: Connection, task: Task, make: Maker, card: str | None) -> None:
     if card is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = card
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         worker = Worker(task, make)
         while (name := channel.recv()) is not None:
@@ -98,6 +100,14 @@ def _serve(channel: Connection, task: Task, make: Maker, card: str | None) -> No
         return
     except SamVideoError as error:  # the tracker cannot be made: the same for every video
         channel.send(error)
+
+
+def _end_with_parent() -> None:
+    """When the run is killed its workers must not go on: the next run may already be at their videos."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @dataclass

@@ -66,7 +66,7 @@ def _mask(masks: MaskSet, number: int, rgb: UInt8Array) -> BoolArray:
 def outlined(rgb: UInt8Array, truth: BoolArray, prediction: BoolArray) -> UInt8Array:
     """A small copy with the prediction lightly filled and outlined in red, the truth outlined in green."""
     size_wh = fit_size((rgb.shape[1], rgb.shape[0]), LONGEST)
-    small = resize_rgb(rgb, size_wh).copy()
+    small: UInt8Array = resize_rgb(rgb, size_wh).copy()
     masks = [
         cv2.resize(mask.astype(np.uint8), size_wh, interpolation=cv2.INTER_AREA) for mask in (prediction, truth)
     ]

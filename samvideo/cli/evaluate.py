@@ -35,17 +35,18 @@ def evaluate(
     from samvideo.cli.scores import VideoProgress, summary
     from samvideo.evaluation.run import Run, choose_sequences, exit_code_of
     from samvideo.evaluation.run import evaluate as run_evaluation
-    from samvideo.evaluation.shard import LocalPool, RayPool, run_here
+    from samvideo.evaluation.shard import LocalPool, Pool, RayPool, run_here
     from samvideo.evaluation.video import Task
     from samvideo.trackers.factory import create_tracker
 
     opened = Task(dataset, root, split or "", protocol, out).open()
     task = Task(dataset, root, opened.split, protocol, out, parse_objects(objects))
     names = choose_sequences(opened, [part for part in (sequences or "").split(",") if part], limit)
+    pool: Pool = run_here
     if ray is not None:
         pool = RayPool(None if ray == "local" else ray, workers)
-    else:
-        pool = LocalPool(workers) if workers and workers > 1 else run_here
+    elif workers is not None and workers > 1:
+        pool = LocalPool(workers)
     run = Run(task, model, partial(create_tracker, model), names)
     with VideoProgress(f"{dataset} {opened.split}", quiet=quiet) as progress:
         results = run_evaluation(run, pool, progress.advance)
