@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from samvideo.errors import PromptError
+from samvideo.errors import PromptError, VideoError
 from samvideo.io.masks import read_mask_objects
 from samvideo.types import Box, Mask, Points, Prompt
 
@@ -69,7 +69,10 @@ def _points(text: str, tail: dict[str, Any]) -> Points:
 
 
 def _mask_prompts(path: Path, object_id: int | None = None, **moment: Any) -> list[Prompt]:
-    objects = read_mask_objects(path)
+    try:
+        objects = read_mask_objects(path)
+    except VideoError as error:
+        raise PromptError(str(error)) from error
     if not objects:
         raise PromptError(f"the mask {path} holds no object: at least one pixel above 0 expected")
     if len(objects) == 1:

@@ -27,7 +27,7 @@ def overlay(rgb: UInt8Array, result: FrameResult, *, opacity: float = 0.45) -> U
     """
     picture = rgb.copy()
     unit = max(1, round(min(rgb.shape[:2]) / 360))
-    lost = []
+    labels, lost = [], []
     for object_id, mask, score, present in zip(
         result.object_ids, result.masks, result.scores, result.present, strict=True
     ):
@@ -37,10 +37,12 @@ def overlay(rgb: UInt8Array, result: FrameResult, *, opacity: float = 0.45) -> U
             continue
         colour = object_colour(object_id)
         _tint(picture, mask, box, colour, opacity, unit)
-        _label(picture, f"{object_id}  {score:.2f}", (int(box[0]), int(box[1])), colour, unit)
+        labels.append((f"{object_id}  {score:.2f}", (int(box[0]), int(box[1])), colour))
     for row, object_id in enumerate(lost):
-        position = 4 * unit, (18 * row + 22) * unit
-        _label(picture, f"{object_id}  not in view", position, object_colour(object_id), unit)
+        position = 4 * unit, (20 * row + 24) * unit
+        labels.append((f"{object_id}  not in view", position, object_colour(object_id)))
+    for text, corner, colour in labels:  # last, so that no tint covers them
+        _label(picture, text, corner, colour, unit)
     return picture
 
 
@@ -64,7 +66,7 @@ def _label(
     picture: UInt8Array, text: str, corner: tuple[int, int], colour: tuple[int, int, int], unit: int
 ) -> None:
     """Dark text on the object's colour, its lower left at `corner`, moved inside the picture."""
-    font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.42 * unit
+    font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.5 * unit
     (width, height), base = cv2.getTextSize(text, font, scale, unit)
     pad = 3 * unit
     x = int(np.clip(corner[0], 0, max(0, picture.shape[1] - width - 2 * pad)))

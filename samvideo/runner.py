@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import cv2
+
 from samvideo.errors import SamVideoError
 from samvideo.interrupt import Interrupt
 from samvideo.io.prefetch import prefetch
@@ -101,7 +103,7 @@ def run_tracking(
     with open_video(settings.source) as video:
         check_prompts(settings.prompts, video.info, start=settings.start, end=settings.end)
         outputs = Outputs(
-            settings.out or Path(f"{Path(video.info.name).stem}_tracked"),
+            settings.out or Path(f"{video.info.name}_tracked"),
             settings.save,
             video.info,
             audio_from=Path(settings.source) if video.info.has_audio else None,
@@ -197,5 +199,10 @@ def _arguments(settings: RunSettings) -> dict[str, Any]:
 
 
 def _environment() -> dict[str, str]:
-    packages = {name: version(name) for name in ("samvideo", "numpy", "av", "opencv-python", "scipy")}
-    return {"python": platform.python_version(), "machine": platform.platform(), **packages}
+    packages = {name: version(name) for name in ("samvideo", "numpy", "scipy", "av")}
+    return {
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        **packages,
+        "opencv": cv2.__version__,
+    }

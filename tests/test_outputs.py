@@ -13,7 +13,7 @@ from samvideo import outputs as writing
 from samvideo.errors import ConfigError, OutputError
 from samvideo.io.masks import decode_rle
 from samvideo.io.source import open_video
-from samvideo.outputs import GrowingFile, Outputs
+from samvideo.outputs import GrowingFile, Outputs, RleTracks
 from samvideo.types import Frame, FrameResult, VideoInfo
 
 INFO = VideoInfo("clip.mp4", (6, 4), Fraction(25))
@@ -47,7 +47,7 @@ def test_every_file_says_the_same(tmp_path: Path) -> None:
     assert decode_rle(first.pop("segmentation")).astype(int).tolist() == (index == 1).astype(int).tolist()
     assert first == {"id": 1, "present": True, "score": 0.9, "area": 4, "bbox": [2, 1, 2, 2]}
 
-    rows = list(csv.DictReader((folder / "tracks.csv").open()))
+    rows = list(csv.DictReader((folder / "tracks.csv").read_text().splitlines()))
     assert len(rows) == 8
     assert list(rows[2].values()) == ["1", "0.040000", "1", "1", "0.9000", "4", "2", "1", "4", "3", "3", "2"]
     gone = rows[6]
@@ -69,12 +69,11 @@ def test_only_what_is_asked_for_is_written(tmp_path: Path) -> None:
 
 
 def test_files_are_valid_after_every_frame(tmp_path: Path) -> None:
-    out = Outputs(tmp_path, ["rle"], INFO)
+    tracks = RleTracks(tmp_path, INFO)
     for count, (frame, result) in enumerate(results(3), start=1):
-        out.write(frame, result)
-        out._queues[0].flush()
+        tracks.write(frame, result)
         assert len(json.loads((tmp_path / "tracks.json").read_text())["frames"]) == count
-    out.close()
+    tracks.close()
 
 
 def test_an_existing_folder_is_refused_or_its_results_replaced(tmp_path: Path) -> None:

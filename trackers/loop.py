@@ -1,11 +1,11 @@
 """The frame loop: a source, a tracker, and prompts that wait for their frames."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from samvideo.errors import ConfigError, PromptError
 from samvideo.io.prefetch import prefetch
-from samvideo.io.source import SourceLike, clip, open_video
+from samvideo.io.source import clip, open_video
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.factory import create_tracker
 from samvideo.trackers.objects import number_prompts
@@ -16,7 +16,7 @@ SLACK = 1e-3  # seconds: a time typed with three decimals still meets its frame
 
 
 def track(
-    source: SourceLike,
+    source: Any,
     prompts: Sequence[Prompt],
     *,
     model: str | Tracker = "flow",

@@ -97,7 +97,8 @@ class StreamSource(Reader):
             hint = "is it a video, and whole? (an mp4 that is cut off, or piped, needs its index at the front)"
             if isinstance(error, OSError):
                 hint = "check the address" if remote else "check the path and its permissions"
-            raise VideoError(f"{self._name} cannot be opened as a video ({_reason(error)}): {hint}") from error
+            place = source.removeprefix("file:") if isinstance(source, str) else self._name
+            raise VideoError(f"{place} cannot be opened as a video ({_reason(error)}): {hint}") from error
         tracks = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
         if not tracks or tracks[0].codec_context is None:
             container.close()
@@ -374,7 +375,7 @@ def _demux(container: InputContainer, track: VideoStream, strict: bool = True) -
                 errors = 0
                 yield packet
             return
-        except av.error.EOFError:  # noqa: PERF203
+        except av.error.EOFError:
             return
         except (OSError, av.error.FFmpegError) as error:
             errors += 1

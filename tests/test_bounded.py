@@ -1,0 +1,33 @@
+"""Memory does not grow with the length of the video."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from samvideo import Box, open_video
+from samvideo.demo import demo_frames
+from samvideo.io.prefetch import prefetch
+from samvideo.outputs import MAKERS, Outputs
+from samvideo.trackers.factory import create_tracker
+from samvideo.trackers.loop import run
+
+
+def back_and_forth(count: int) -> Iterator[np.ndarray]:
+    pictures = [rgb for rgb, _ in demo_frames(40, (160, 96))]
+    for index in range(count):
+        yield pictures[39 - abs(39 - index % 78)]
+
+
+@pytest.mark.slow
+def test_a_whole_run_needs_no_more_memory_at_frame_2000_than_at_200(tmp_path: Path) -> None:
+    process = psutil.Process()
+    resident = {}
+    with open_video(back_and_forth(2001)) as video, Outputs(tmp_path, MAKERS, video.info) as out:
+        for frame, result in run(prefetch(iter(video)), create_tracker("flow"), [Box((8, 24, 42, 62))]):
+            out.write(frame, result)
+            if frame.index in (200, 2000):
+                resident[frame.index] = process.memory_info().rss
+    assert resident[2000] < 1.05 * resident[200]
