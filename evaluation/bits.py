@@ -12,7 +12,7 @@ from math import isqrt
 import cv2
 import numpy as np
 
-from samvideo.types import UInt8Array
+from samvideo.types import BoolArray, UInt8Array
 
 BITS = 8
 
@@ -22,7 +22,7 @@ def count(bits: UInt8Array) -> int:
     return int(cv2.norm(bits.reshape(-1), cv2.NORM_HAMMING))
 
 
-def pack(pictures: Sequence[UInt8Array], margin: int) -> UInt8Array:
+def pack(pictures: Sequence[UInt8Array | BoolArray], margin: int) -> UInt8Array:
     """Pictures (H, W) of 0 and 1, of any sizes, as uint8 (P, height, width), eight rows to the byte.
 
     To the right and below, a picture's last column and row are repeated once, so that a pixel at the border has
@@ -43,12 +43,14 @@ def pack(pictures: Sequence[UInt8Array], margin: int) -> UInt8Array:
     return packed
 
 
-def trim(packed: UInt8Array, shapes: Sequence[tuple[int, ...]]) -> None:
-    """Clear what lies outside the pictures, whose shapes (H, W) these are: the repeated row and column."""
+def trim(packed: UInt8Array, pictures: Sequence[UInt8Array | BoolArray]) -> None:
+    """Clear what lies outside the pictures: the repeated row and column, where there is anything to repeat."""
     height = packed.shape[1]
-    for bits, (rows, columns) in zip(packed, shapes, strict=True):
-        bits[:, columns] = 0
-        bits[rows % height] &= 0xFF ^ (1 << rows // height)
+    for bits, picture in zip(packed, pictures, strict=True):
+        rows, columns = picture.shape
+        if picture[-1].any() or picture[:, -1].any():
+            bits[:, columns] = 0
+            bits[rows % height] &= 0xFF ^ (1 << rows // height)
     packed[:, :, -1] = 0
 
 

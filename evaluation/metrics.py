@@ -137,11 +137,10 @@ def _alike(parts: dict[int, Part]) -> list[list[int]]:
 
 def _score_parts(pairs: list[Pair], radius: int) -> Iterator[FrameScore]:
     pictures = [picture for pair in pairs for picture in pair]
-    shapes = [picture.shape for picture in pictures]
     masks = pack(pictures, radius)
     edges = boundaries(masks)
-    trim(masks, shapes)
-    trim(edges, shapes)
+    trim(masks, pictures)
+    trim(edges, pictures)
     near = dilate(edges, radius)
     common = masks[::2] & masks[1::2]
     found, recalled = edges[1::2] & near[::2], edges[::2] & near[1::2]

@@ -1,7 +1,7 @@
 """Videos over workers: here, in processes of this machine, or on a Ray cluster; the numbers are the same.
 
 A worker makes one tracker and then runs video after video. A worker that dies is replaced and its video tried
-again. Workers use one thread each, since results of some libraries depend on the number of threads.
+again. Workers have a fixed number of threads, however many there are: results of some libraries depend on it.
 """
 
 import logging
@@ -50,14 +50,19 @@ Outcome = tuple[str, Failure | None]
 Pool = Callable[[Task, Maker, Sequence[str]], Iterator[Outcome]]
 
 
+def set_threads(count: int) -> None:
+    """Limit OpenCV, and PyTorch where it is loaded, to some threads."""
+    cv2.setNumThreads(count)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
+
+
 class Worker:
     """One tracker, for as many videos as come."""
 
     def __init__(self, task: Task, make: Maker) -> None:
-        cv2.setNumThreads(1)
         self._task, self._dataset, self._tracker = task, task.open(), make()
-        if "torch" in sys.modules:
-            sys.modules["torch"].set_num_threads(1)
+        set_threads(task.threads)
 
     def run(self, name: str) -> Failure | None:
         """Run one video; whatever is wrong with it is reported, not raised."""
@@ -73,10 +78,15 @@ class Worker:
 
 def run_here(task: Task, make: Maker, names: Sequence[str]) -> Iterator[Outcome]:
     """All videos one after the other in this process."""
-    if names:
+    if not names:
+        return
+    before = cv2.getNumThreads()
+    try:
         worker = Worker(task, make)
         for name in names:
             yield name, worker.run(name)
+    finally:
+        set_threads(before)
 
 
 def graphics_cards() -> list[str]:

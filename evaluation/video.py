@@ -36,6 +36,7 @@ class Task:
         protocol: name of the protocol.
         out: folder of the run.
         objects: the objects to follow and score, all where empty.
+        threads: of each worker; results of some libraries depend on it, so it belongs to the run.
     """
 
     dataset: str
@@ -44,6 +45,7 @@ class Task:
     protocol: str
     out: Path
     objects: tuple[int, ...] = ()
+    threads: int = 1
 
     def open(self) -> Dataset:
         """The data set."""

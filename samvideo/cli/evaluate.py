@@ -29,6 +29,7 @@ def evaluate(
     ray: str | None = typer.Option(
         None, "--ray", metavar="ADDRESS", help="Run on this Ray cluster: local, auto, or its address."
     ),
+    threads: int = typer.Option(1, min=1, help="Threads of each worker."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
 ) -> None:
     """Run a model over a benchmark; the same command goes on where a run was cut off."""
@@ -40,7 +41,7 @@ def evaluate(
     from samvideo.trackers.factory import create_tracker
 
     opened = Task(dataset, root, split or "", protocol, out).open()
-    task = Task(dataset, root, opened.split, protocol, out, parse_objects(objects))
+    task = Task(dataset, root, opened.split, protocol, out, parse_objects(objects), threads)
     names = choose_sequences(opened, [part for part in (sequences or "").split(",") if part], limit)
     pool: Pool = run_here
     if ray is not None:

@@ -6,13 +6,16 @@ import subprocess
 import sys
 import time
 import zipfile
+from dataclasses import replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
-from evaluation_builders import davis2017, endovis, folder, mose, sav, youtubevos
+from evaluation_builders import davis2017, endovis, folder, mose, sav, sav_train, youtubevos
 from evaluation_helpers import RepeatTracker, index_map, number, write_frames, write_masks
 from PIL import Image
 
@@ -22,6 +25,7 @@ from samvideo.evaluation.run import Run, choose_sequences, evaluate, exit_code_o
 from samvideo.evaluation.shard import LocalPool, Pool, RayPool, Worker, run_here
 from samvideo.evaluation.video import Task
 from samvideo.io.masks import write_index_png
+from samvideo.io.sink import VideoWriter
 from samvideo.trackers.factory import create_tracker
 from samvideo.types import Frame
 
@@ -354,3 +358,35 @@ def test_a_worker_reports_instead_of_raising(davis: Path, tmp_path: Path) -> Non
     failure = Worker(task, RepeatTracker).run("nosuch")
     assert failure is not None
     assert "nosuch is missing" in failure.message
+
+
+def test_videos_as_well_as_pictures(tmp_path: Path) -> None:
+    """SA-V's train split, and a folder with videos: masks of some frames, the video has them all."""
+    rng = np.random.default_rng(0)
+    texture = cv2.resize(rng.integers(0, 255, (8, 16, 3), np.uint8), (80, 32), interpolation=cv2.INTER_CUBIC)
+    split = sav_train(tmp_path / "sav")
+    (tmp_path / "folder/videos").mkdir(parents=True)
+    videos = (tmp_path / "sav/sav_train/sav_000/sav_000007.mp4", tmp_path / "folder/videos/v.mp4")
+    for path in videos:
+        with VideoWriter(path, (48, 32), Fraction(24)) as writer:
+            for k in range(12):
+                writer.write(np.ascontiguousarray(texture[:, k : k + 48]), k / 24)
+    results = evaluate(make_run("sav", tmp_path / "sav", split, tmp_path / "out"))
+    assert results["failed"] == {}
+    assert results["sequences"]["sav_000007"]["objects"]["0"]["frames"] == ["00004"]
+    write_masks(tmp_path / "folder/Annotations/v", number(3, step=4), {1: (4, 4)})
+    results = evaluate(make_run("folder", tmp_path / "folder", "all", tmp_path / "out2"))
+    assert results["failed"] == {}
+    assert len(list((tmp_path / "out2/predictions/v").glob("*.png"))) == 9
+    write_index_png(tmp_path / "folder/Annotations/v/00040.png", index_map({1: (4, 4)}))
+    late = evaluate(make_run("folder", tmp_path / "folder", "all", tmp_path / "out3"))["failed"]
+    assert "has 12 frames, but masks go up to frame 40" in late["v"]["message"]
+
+
+def test_threads_are_given_back(davis: Path, tmp_path: Path) -> None:
+    before, seen = cv2.getNumThreads(), []
+    make = partial(RepeatTracker, lambda frame: seen.append(cv2.getNumThreads()))
+    run = make_run("davis2016", davis, "val", tmp_path / "out", make, limit=1)
+    evaluate(replace(run, task=replace(run.task, threads=2)))
+    assert set(seen) == {2}
+    assert cv2.getNumThreads() == before
