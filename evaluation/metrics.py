@@ -1,9 +1,9 @@
 """The benchmarks' metrics, one frame at a time: exact ratios of integers, computed on as few pixels as possible.
 
 Region similarity J and boundary accuracy F are those of the DAVIS challenges (Perazzi et al., CVPR 2016, and
-davisvideochallenge/davis2017-evaluation: metrics.py); those of SA-V are the same numbers.
-Only the part of the frame around both masks can count,
-so everything is computed there; tests hold the numbers to the published evaluators'.
+davisvideochallenge/davis2017-evaluation: metrics.py); those of SA-V are the same numbers. Only
+the part of the frame around both masks can count, so everything is computed there; tests hold the numbers to the
+published evaluators'.
 """
 
 import math
@@ -32,6 +32,9 @@ class FrameScore(NamedTuple):
     dice: float
 
 
+_PERFECT = FrameScore(1.0, 1.0, 1.0)
+
+
 def boundary_radius(shape_hw: tuple[int, ...]) -> int:
     """Pixels that a boundary may be off in a frame of this size."""
     return math.ceil(BOUNDARY_TOLERANCE * math.sqrt(shape_hw[0] ** 2 + shape_hw[1] ** 2))
@@ -53,7 +56,7 @@ def score_masks(truth: UInt8Array | BoolArray, prediction: UInt8Array | BoolArra
     _check_sizes(truth, prediction)
     x, y, width, height = cv2.boundingRect(cv2.bitwise_or(truth.view(np.uint8), prediction.view(np.uint8)))
     if not width:
-        return FrameScore(1.0, 1.0, 1.0)
+        return _PERFECT
     part = _with_neighbours(x, y, x + width, y + height, truth.shape)
     return next(_score_parts([(truth[part], prediction[part])], boundary_radius(truth.shape)))
 
@@ -69,7 +72,7 @@ def score_indices(truth: UInt8Array, prediction: UInt8Array, objects: Sequence[i
         DatasetError: the sizes differ.
     """
     _check_sizes(truth, prediction)
-    scores = dict.fromkeys(objects, FrameScore(1.0, 1.0, 1.0))
+    scores = dict.fromkeys(objects, _PERFECT)
     parts = _object_parts(truth, prediction, objects)
     for group in _alike(parts):
         pairs = [(truth[parts[k]] == k, prediction[parts[k]] == k) for k in group]
@@ -148,7 +151,10 @@ def _score_parts(pairs: list[Pair], radius: int) -> Iterator[FrameScore]:
         truth, prediction = 2 * number, 2 * number + 1
         shared, areas = count(common[number]), count(masks[truth]) + count(masks[prediction])
         boundary = _f(count(found[number]), count(edges[prediction]), count(recalled[number]), count(edges[truth]))
-        yield FrameScore(shared / (areas - shared), boundary, 2 * shared / areas)
+        if areas:
+            yield FrameScore(shared / (areas - shared), boundary, 2 * shared / areas)
+        else:
+            yield _PERFECT
 
 
 def _f(found: int, predicted: int, recalled: int, true: int) -> float:

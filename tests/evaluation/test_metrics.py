@@ -75,7 +75,9 @@ index_maps = hnp.array_shapes(min_dims=2, max_dims=2, max_side=40).flatmap(
 
 @given(index_maps)
 def test_wild_maps_score_as_by_the_plain_algorithm(pair: tuple[UInt8Array, UInt8Array]) -> None:
-    assert score_frame(pair, range(1, 11)) == score_frame_plainly(pair, range(1, 11))
+    together = score_frame(pair, range(1, 11))
+    assert together == score_frame_plainly(pair, range(1, 11))
+    assert together == [score_frame(pair, range(number, number + 1))[0] for number in range(1, 11)]
 
 
 def test_objects_at_every_border_of_the_frame() -> None:
