@@ -3,13 +3,27 @@
 from functools import partial
 from pathlib import Path
 
+import click
 import typer
+from typer.core import TyperCommand
 
 from samvideo.cli.common import verb
 from samvideo.errors import ConfigError
 
 DATASETS = "davis2016, davis2017, sav, youtubevos, mose, lvos, endovis, cholecseg8k, folder"
 PROTOCOLS = "mask, box, click1, click3, click5 on first appearance; online, offline: corrected where worst."
+
+
+class EvaluateCommand(TyperCommand):
+    """Lets `--ray` stand without an address, which typer's options cannot."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Give a `--ray` that is followed by nothing or by another option the address of a cluster made here."""
+        following = [*args[1:], "-"]
+        told = [
+            "--ray=local" if a == "--ray" and b.startswith("-") else a for a, b in zip(args, following, strict=True)
+        ]
+        return super().parse_args(ctx, told)
 
 
 @verb
@@ -27,7 +41,10 @@ def evaluate(
         None, min=1, help="Processes on this machine, or actors on the cluster [1]."
     ),
     ray: str | None = typer.Option(
-        None, "--ray", metavar="ADDRESS", help="Run on this Ray cluster: local, auto, or its address."
+        None,
+        "--ray",
+        metavar="[ADDRESS]",
+        help="Run on this Ray cluster (auto: the one around), or start one here.",
     ),
     threads: int = typer.Option(1, min=1, help="Threads of each worker."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),

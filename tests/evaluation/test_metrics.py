@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -73,6 +73,7 @@ index_maps = hnp.array_shapes(min_dims=2, max_dims=2, max_side=40).flatmap(
 )
 
 
+@settings(max_examples=50)
 @given(index_maps)
 def test_wild_maps_score_as_by_the_plain_algorithm(pair: tuple[UInt8Array, UInt8Array]) -> None:
     together = score_frame(pair, range(1, 11))

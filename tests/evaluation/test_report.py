@@ -122,6 +122,16 @@ def test_the_commands(davis: Path, tmp_path: Path) -> None:
     assert runner.invoke(app, ["evaluate", "davis2016", str(davis), "--objects", "a", "-o", "y"]).exit_code == 2
 
 
+def test_ray_may_stand_without_an_address(davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr("samvideo.evaluation.shard.RayPool", lambda *args: seen.append(args))
+    monkeypatch.setattr("samvideo.evaluation.run.evaluate", lambda *args: read_results(tmp_path))
+    command = ["evaluate", "davis2016", str(davis), "-o", str(tmp_path / "out")]
+    for more in (["--ray"], ["--ray", "--workers", "2"], ["--ray", "auto"]):
+        CliRunner().invoke(app, [*command, *more])
+    assert seen == [(None, None), (None, 2), ("auto", None)]
+
+
 def test_scoring_plain_folders_by_command_gives_the_official_numbers(tmp_path: Path) -> None:
     out = tmp_path / "results.json"
     command = ["score", "folder", str(FIXTURES / "gt"), str(FIXTURES / "pred"), "-o", str(out), "--quiet"]
