@@ -16,8 +16,9 @@ class Published(NamedTuple):
 
 
 _A100 = "A100"
+# EdgeTAM's SAM 2 rows are of weights trained on the full mix, not of the released ones.
 _SAM2 = "facebookresearch/sam2, README.md (A100, compiled)"
-_EDGETAM = "facebookresearch/EdgeTAM, README.md (its SAM 2 rows are full-mix weights, not the released ones)"
+_EDGETAM = "facebookresearch/EdgeTAM, README.md"
 _EFFICIENT = "EfficientTAM, arXiv 2411.18933, table 1"
 _SEC = "OpenIXCLab/SeC, README.md"
 _SAM3 = "facebookresearch/sam3, RELEASE_SAM3p1.md"

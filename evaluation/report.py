@@ -350,11 +350,12 @@ PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>samvideo report</title>
 <style>
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 960px; margin: 2em auto; padding: 0 1em; color: #222 }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2em auto; padding: 0 1em; color: #222 }
 h1 { font-size: 1.6em; border-bottom: 2px solid #222 }
 h2 { font-size: 1.2em; margin-top: 2em } h3 { margin-bottom: 0 }
 table { border-collapse: collapse; font-size: 13px } th, td { padding: 3px 9px; text-align: right }
 th { border-bottom: 1px solid #222 } td { border-bottom: 1px solid #e5e5e5; color: #666 }
+td, th { white-space: nowrap } td:last-child, .left td { white-space: normal }
 th:first-child, td:first-child, th:last-child, td:last-child, .left td, .left th { text-align: left }
 .own td { color: #000; background: #eef5fb; font-weight: 600 } .own td:last-child { font-weight: normal }
 .wide { overflow-x: auto } .note { color: #666; font-size: 13px } .bad { color: #b00 }

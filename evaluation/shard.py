@@ -7,7 +7,6 @@ again. Workers have a fixed number of threads, however many there are: results o
 import logging
 import multiprocessing
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from typing import Any
 import cv2
 
 from samvideo.errors import ConfigError, SamVideoError
+from samvideo.evaluation.threads import limit_children, limit_loaded
 from samvideo.evaluation.video import Task, evaluate_video
 from samvideo.trackers.base import Tracker
 
@@ -50,19 +50,12 @@ Outcome = tuple[str, Failure | None]
 Pool = Callable[[Task, Maker, Sequence[str]], Iterator[Outcome]]
 
 
-def set_threads(count: int) -> None:
-    """Limit OpenCV, and PyTorch where it is loaded, to some threads."""
-    cv2.setNumThreads(count)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(count)
-
-
 class Worker:
     """One tracker, for as many videos as come."""
 
     def __init__(self, task: Task, make: Maker) -> None:
         self._task, self._dataset, self._tracker = task, task.open(), make()
-        set_threads(task.threads)
+        limit_loaded(task.threads)
 
     def run(self, name: str) -> Failure | None:
         """Run one video; whatever is wrong with it is reported, not raised."""
@@ -86,7 +79,7 @@ def run_here(task: Task, make: Maker, names: Sequence[str]) -> Iterator[Outcome]
         for name in names:
             yield name, worker.run(name)
     finally:
-        set_threads(before)
+        limit_loaded(before)
 
 
 def graphics_cards() -> list[str]:
@@ -131,7 +124,8 @@ class _Process:
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
         process = context.Process(target=_serve, args=(there, task, make, card), daemon=True)
-        process.start()
+        with limit_children(task.threads):
+            process.start()
         there.close()
         here.send(name)
         return cls(process, here, name)
@@ -249,7 +243,10 @@ class RayPool:
         resources = ray.cluster_resources()
         cards = int(resources.get("GPU", 0))
         count = min(self.workers or cards or int(resources.get("CPU", 1)), len(names))
-        remote = ray.remote(num_cpus=1, num_gpus=min(1.0, cards / count) if cards and count else 0)(Worker)
+        # Ray limits the threads of an actor to its cores.
+        remote = ray.remote(num_cpus=task.threads, num_gpus=min(1.0, cards / count) if cards and count else 0)(
+            Worker
+        )
         waiting, attempts = deque(names), dict.fromkeys(names, 1)
         running: dict[Any, tuple[Any, str]] = {}
         for _ in range(count):

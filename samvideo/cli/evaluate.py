@@ -50,6 +50,9 @@ def evaluate(
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
 ) -> None:
     """Run a model over a benchmark; the same command goes on where a run was cut off."""
+    from samvideo.evaluation.threads import limit_unloaded
+
+    limit_unloaded(threads)  # before anything that loads NumPy
     from samvideo.cli.scores import VideoProgress, summary
     from samvideo.evaluation.run import Run, choose_sequences, exit_code_of
     from samvideo.evaluation.run import evaluate as run_evaluation

@@ -1,6 +1,7 @@
 import csv
 import json
 import multiprocessing
+import os
 import random
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from samvideo.errors import ConfigError, DatasetError
 from samvideo.evaluation.files import read_index_png
 from samvideo.evaluation.run import Run, choose_sequences, evaluate, exit_code_of, score
 from samvideo.evaluation.shard import LocalPool, Pool, RayPool, Worker, run_here
+from samvideo.evaluation.threads import limit_children
 from samvideo.evaluation.video import Task
 from samvideo.io.masks import write_index_png
 from samvideo.io.sink import VideoWriter
@@ -381,6 +383,42 @@ def test_videos_as_well_as_pictures(tmp_path: Path) -> None:
     write_index_png(tmp_path / "folder/Annotations/v/00040.png", index_map({1: (4, 4)}))
     late = evaluate(make_run("folder", tmp_path / "folder", "all", tmp_path / "out3"))["failed"]
     assert "has 12 frames, but masks go up to frame 40" in late["v"]["message"]
+
+
+def test_workers_start_with_limited_libraries(davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("MKL_NUM_THREADS", "7")
+    with limit_children(3):
+        command = [
+            sys.executable,
+            "-c",
+            "import os; print(os.environ['OMP_NUM_THREADS'], os.environ['MKL_NUM_THREADS'])",
+        ]
+        assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "3 3\n"
+    assert "OMP_NUM_THREADS" not in os.environ
+    assert os.environ["MKL_NUM_THREADS"] == "7"
+
+
+def test_the_command_limits_threads_before_numpy_is_loaded(davis: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; import samvideo.evaluation.threads as t; seen = []\n"
+        "t.limit_unloaded = lambda count: seen.append(('numpy' in sys.modules, count))\n"
+        "from samvideo.cli.main import app\n"
+        "app(sys.argv[1:], standalone_mode=False)\n"
+        "print(seen)"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "evaluate",
+        "davis2016",
+        str(davis),
+        "-o",
+        str(tmp_path / "o"),
+        "--quiet",
+    ]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "[(False, 1)]\n"
 
 
 def test_threads_are_given_back(davis: Path, tmp_path: Path) -> None:
