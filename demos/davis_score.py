@@ -51,7 +51,11 @@ def main() -> None:
     with ProcessPoolExecutor(options.workers) as pool:
         rows = list(pool.map(job, [images / n for n in names], [annotations / n for n in names]))
     for row in rows:
-        print("{name:20} J {J:.3f}  first {first:.3f}  lost {lost:.3f}  {cpu_ms:5.0f} ms  {fps:5.1f} fps".format(**row))
+        print(
+            "{name:20} J {J:.3f}  first {first:.3f}  lost {lost:.3f}  {cpu_ms:5.0f} ms  {fps:5.1f} fps".format(
+                **row
+            )
+        )
     keys = ("J", "first", "lost", "cpu_ms", "fps")
     print(f"mean of {len(rows)}:", "  ".join(f"{key} {np.mean([row[key] for row in rows]):.3f}" for key in keys))
 

@@ -48,6 +48,7 @@ HOMES = {
     "typer": {"samvideo.cli"},
     "platformdirs": {"samvideo.weights"},
     "filelock": {"samvideo.weights"},
+    "threadpoolctl": {"samvideo.trackers.parts.classifier"},
     "timm": {"samvideo.encoders.repvit"},
     "hiera": {"samvideo.encoders.hiera"},
     "ray": {"samvideo.evaluation.shard"},

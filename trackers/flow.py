@@ -60,10 +60,10 @@ class FlowTracker:
 
     def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> FrameResult:
         """Take the next frame in time and return every live object's mask on it; see `Tracker.step`."""
-        if self._frame_wh not in (None, frame.size_wh):
+        if self._frame_wh is not None and self._frame_wh != frame.size_wh:
             raise VideoError(
-                f"frame {frame.index} is {frame.size_wh[0]}x{frame.size_wh[1]}, those before it "
-                f"{self._frame_wh}: one size expected; reset the tracker or resize the frames"
+                f"frame {frame.index} is {'{}x{}'.format(*frame.size_wh)}, those before it "
+                f"{'{}x{}'.format(*self._frame_wh)}: one size expected; reset the tracker or resize the frames"
             )
         told = group_prompts(prompts, self._targets, frame.size_wh)
         self._frame_wh = frame.size_wh
@@ -138,17 +138,17 @@ class FlowTracker:
         self._targets = dict(sorted(self._targets.items()))
         odds = {i: pair for i, pair in found.items() if i not in names}
         for object_id, belief in _share(odds, small, view.shape).items():
-            self._targets[object_id].follow(self._scene, belief)
+            self._targets[object_id].follow(self._scene, belief, found[object_id][0])
 
     def _result(self, frame: Frame, masks: dict[int, BoolArray]) -> FrameResult:
         ids = tuple(self._targets)
         stack = np.zeros((len(ids), *frame.rgb.shape[:2]), bool)
         scores = np.zeros(len(ids), np.float32)
         for k, object_id in enumerate(ids):
-            stack[k] = masks[object_id]
-            belief = self._targets[object_id].belief
-            inside = belief > 0.5
-            scores[k] = belief[inside].mean() if inside.any() else 0
+            target = self._targets[object_id]
+            scores[k] = target.score
+            if target.present:
+                stack[k] = masks[object_id]
         return FrameResult(frame.index, frame.seconds, ids, stack, scores, stack.any((1, 2)))
 
 

@@ -59,16 +59,7 @@ TRAITS: dict[str, tuple[str, dict[str, Any], bool]] = {
     "alpha": (".mov", {"codec": "qtrle", "pix_fmt": "argb"}, True),
     "odd size": (".mp4", {"size_wh": (129, 97), "pix_fmt": "yuv444p", "options": GOP}, True),
     "full range": (".mov", {"codec": "mjpeg", "pix_fmt": "yuvj420p"}, True),
-    "hdr": (
-        ".mp4",
-        {
-            "codec": "libx265",
-            "pix_fmt": "yuv420p10le",
-            "colour": (9, 16, 9),
-            "options": {"x265-params": "log-level=none"},
-        },
-        True,
-    ),
+    "hdr": (".mp4", {"pix_fmt": "yuv420p10le", "colour": (9, 16, 9), "options": GOP}, True),
 }
 
 
@@ -150,10 +141,14 @@ def test_alpha_is_dropped_not_blended(tmp_path: Path) -> None:
 
 def test_hdr_becomes_darker_than_its_codes_but_keeps_order(tmp_path: Path) -> None:
     ramp = np.repeat(np.linspace(0, 255, 64).astype(np.uint8)[None, :, None], 64, 0).repeat(3, 2)
-    arguments: dict[str, Any] = {"codec": "libx265", "pix_fmt": "yuv420p10le"}
-    arguments["options"] = {"x265-params": "log-level=none", "crf": "5"}
     for transfer in (16, 18):
-        path = write_clip(tmp_path / f"{transfer}.mp4", [ramp], colour=(9, transfer, 9), **arguments)
+        path = write_clip(
+            tmp_path / f"{transfer}.mp4",
+            [ramp],
+            pix_fmt="yuv420p10le",
+            colour=(9, transfer, 9),
+            options={"crf": "5"},
+        )
         row = read(path)[0].rgb[32].astype(int).mean(1)
         assert row[0] < 10
         assert row[-1] > 250
@@ -275,7 +270,7 @@ def test_size_change_names_the_frame_and_both_sizes(suffix: str, tmp_path: Path)
 def test_text_named_mp4(tmp_path: Path) -> None:
     path = tmp_path / "notes.mp4"
     path.write_text("not a video, but a long enough text to be looked at\n" * 50)
-    with pytest.raises(VideoError, match="notes cannot be opened as a video"):
+    with pytest.raises(VideoError, match=r"notes\.mp4 cannot be opened as a video"):
         open_video(path)
 
 

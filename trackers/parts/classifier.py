@@ -2,8 +2,12 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from samvideo.types import FloatArray
+
+# Matrices this small gain nothing from threads, and lose a hundredfold when those spin on a busy machine.
+_ONE_THREAD = ThreadpoolController().wrap(limits=1, user_api="blas")
 
 _DECAY = 1e-4
 _BETAS = (0.9, 0.999)
@@ -30,6 +34,7 @@ class Perceptron:
         self._second = [np.zeros_like(p) for p in self._weights]
         self._steps = 0
 
+    @_ONE_THREAD
     def logits(self, columns: FloatArray) -> FloatArray:
         """(inputs, N) float32 to (N,) logits."""
         w1, b1, w2, b2, w3, b3 = self._weights
@@ -38,6 +43,7 @@ class Perceptron:
         out: FloatArray = (w3 @ hidden + b3)[0]
         return out
 
+    @_ONE_THREAD
     def train(self, columns: FloatArray, targets: FloatArray) -> None:
         """One step on (inputs, N) samples with (N,) targets in [0, 1]."""
         w1, b1, w2, b2, w3, b3 = self._weights

@@ -82,9 +82,7 @@ def _around(box: Box4, pad: float, rgb: UInt8Array) -> tuple[slice, slice]:
     return rows, columns
 
 
-def _near(
-    guess: UInt8Array, area: tuple[slice, slice], xy: FloatArray, radius: float, label: int
-) -> None:
+def _near(guess: UInt8Array, area: tuple[slice, slice], xy: FloatArray, radius: float, label: int) -> None:
     """Paint discs around clicks."""
     for x, y in xy - (area[1].start, area[0].start):
         cv2.circle(guess, (int(x), int(y)), max(0, round(radius)), label, -1)

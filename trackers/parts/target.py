@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from samvideo.trackers.parts.classifier import Perceptron, Samples
 from samvideo.trackers.parts.colour import GlobalColour, local_colour_logits
 from samvideo.trackers.parts.motion import motion_logits
+from samvideo.trackers.parts.redetection import Likeness, PresenceConfig, find_again
 from samvideo.trackers.parts.smoothing import SmoothingConfig, neighbour_weights, smooth
 from samvideo.trackers.parts.view import FEATURES, View
 from samvideo.trackers.parts.warp import warp
-from samvideo.types import BoolArray, FloatArray, UInt8Array
+from samvideo.types import FloatArray, UInt8Array
 
 Region = tuple[slice, slice]
 _INPUTS = FEATURES + 3
@@ -31,6 +32,8 @@ class TargetConfig:
         start_steps, frame_steps: its steps on a prompted frame and on every other.
         batch: samples of a step, half of them from prompted frames.
         stored: samples kept of prompted and of other frames each.
+        smoothing: of the summed evidence.
+        presence: when the object counts as lost and as found again.
     """
 
     warp: float = 0.5
@@ -47,6 +50,7 @@ class TargetConfig:
     batch: int = 1536
     stored: int = 6000
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
+    presence: PresenceConfig = field(default_factory=PresenceConfig)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +80,13 @@ class Scene:
 
 
 class Target:
-    """The models of one object and its probability map on the last frame."""
+    """The models of one object and what is believed of the last frame.
+
+    Attributes:
+        belief: float32 (h, w), probability of the object at working size.
+        present: whether it was in view.
+        score: confidence in the mask, 0 to 1.
+    """
 
     def __init__(self, config: TargetConfig) -> None:
         self.config = config
@@ -86,12 +96,17 @@ class Target:
         self._shown = Samples(_INPUTS, config.stored)
         self._seen = Samples(_INPUTS, config.stored)
         self.belief = np.zeros((0, 0), np.float32)
-        self.first_area = 0.0
+        self.present, self.score = False, 0.0
+        self._first_area = self._usual_area = 0.0
+        self._likeness = Likeness(config.presence.rate)
 
     def teach(self, scene: Scene, mask: FloatArray) -> None:
         """Learn from a mask that a person gave, float32 (h, w) in [0, 1] at working size."""
         self.belief = mask
-        self.first_area = float(mask.sum())
+        self._first_area = self._usual_area = float(mask.sum())
+        self.present = bool((mask > 0.5).any())
+        self.score = float(self.present)
+        self._likeness.learn(scene.view.levels, mask > 0.5)
         region = _region(mask, 40)
         self._colour.learn(scene.bins, mask, _outside(mask, region))
         columns, targets = self._sample(scene, mask, region, self.config.stored // 2)
@@ -101,9 +116,13 @@ class Target:
 
     def expect(self, scene: Scene, passage: Passage) -> tuple[Region, FloatArray]:
         """Where the object may be in a new frame, and the log-odds there."""
+        if not self.present:
+            return self._search(scene)
         config = self.config
         carried = warp(self.belief, passage.places)
         region = _region(carried, 24, 0.35)
+        if passage.trust[region].mean() < config.presence.cut:
+            return self._search(scene)
         near = carried[region]
         history = np.clip(_logit(near), -4, 4) * (np.float32(0.3) + np.float32(0.7) * passage.trust[region])
         unary = config.warp * history
@@ -116,12 +135,30 @@ class Target:
         ties = neighbour_weights(scene.view.lab[region], config.smoothing)
         return region, smooth(unary, ties, config.smoothing.steps)
 
-    def follow(self, scene: Scene, belief: FloatArray) -> None:
+    def _search(self, scene: Scene) -> tuple[Region, FloatArray]:
+        """Look for a lost object in the whole picture."""
+        whole = slice(0, scene.view.shape[0]), slice(0, scene.view.shape[1])
+        colour = self._colour.logits(scene.bins)
+        # Where it will be is unknown, so its place is taken to be anywhere: at its own centre.
+        columns = _columns(scene.view.features, whole, (0.0, 0.0), np.inf)
+        learned = np.clip(self._network.logits(columns), -4, 4).reshape(colour.shape)
+        odds = (colour + learned) / 2
+        found = find_again(odds, scene.view.levels, self._likeness, self._usual_area, self.config.presence)
+        if found is None:
+            return whole, np.full(colour.shape, np.float32(-8))
+        return whole, np.where(found, np.maximum(odds, 1), np.float32(-8))
+
+    def follow(self, scene: Scene, belief: FloatArray, region: Region) -> None:
         """Adapt to a frame, given the object's probability float32 (h, w) after all objects competed."""
         self.belief = belief
-        area = float(belief.sum())
-        if area < 0.1 * self.first_area or area < 4:
+        self._judge(scene, region)
+        if not self.present:
+            self.belief = np.zeros_like(belief)
             return
+        area = float(belief.sum())
+        if area < 0.1 * self._first_area:
+            return
+        self._usual_area += 0.1 * (area - self._usual_area)  # slowly: an object that leaves shrinks first
         region = _region(belief, 40)
         self._colour.follow(scene.bins, belief, _outside(belief, region))
         self._seen.add(*self._sample(scene, belief, region, 250))
@@ -129,7 +166,21 @@ class Target:
         for _ in range(self.config.frame_steps):
             self._network.train(*_joined(self._shown.draw(half, self._rng), self._seen.draw(half, self._rng)))
 
-    def _sample(self, scene: Scene, belief: FloatArray, region: Region, count: int) -> tuple[FloatArray, FloatArray]:
+    def _judge(self, scene: Scene, region: Region) -> None:
+        """Set `present` and `score` from the mask's size, its sharpness and its colours."""
+        near = self.belief[region]
+        inside = near > 0.5
+        levels = scene.view.levels[region]
+        alike = self._likeness.of(levels, inside)
+        self.score = alike * float(near[inside].mean()) if inside.any() else 0.0
+        large_enough = inside.sum() >= min(4.0, 0.1 * self._usual_area)  # in view means more than a stray pixel
+        self.present = bool(large_enough and alike > self.config.presence.lose)
+        if self.present:
+            self._likeness.follow(levels, inside)
+
+    def _sample(
+        self, scene: Scene, belief: FloatArray, region: Region, count: int
+    ) -> tuple[FloatArray, FloatArray]:
         """Up to `count` sure pixels of the object and as many of its surroundings, as classifier input."""
         near = belief[region]
         rows, columns = [], []

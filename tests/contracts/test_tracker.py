@@ -1,0 +1,194 @@
+"""What every tracker promises (samvideo.trackers.base.Tracker)."""
+
+from collections.abc import Callable
+
+import numpy as np
+import psutil
+import pytest
+
+from samvideo.errors import PromptError, VideoError
+from samvideo.trackers.base import Tracker
+from samvideo.trackers.flow import FlowTracker
+from samvideo.types import Box, Frame, FrameResult, Mask, Points
+from tests.scenes import BLUE, RED, SIZE, Shape, overlap, scene
+
+MAKERS: dict[str, Callable[[], Tracker]] = {"flow": FlowTracker}
+
+
+@pytest.fixture(params=MAKERS)
+def tracker(request: pytest.FixtureRequest) -> Tracker:
+    return MAKERS[request.param]()
+
+
+RIGHT = Shape(lambda index: (40 + 2.0 * index, 50), 18, RED)
+LEFT = Shape(lambda index: (125 - 2.0 * index, 85), 15, BLUE)
+
+
+def follow(tracker: Tracker, frames: list[Frame], prompts: dict[int, list]) -> list[FrameResult]:  # type: ignore[type-arg]
+    return [tracker.step(frame, prompts.get(frame.index, ())) for frame in frames]
+
+
+def same(one: FrameResult, other: FrameResult) -> bool:
+    return (
+        one.object_ids == other.object_ids
+        and np.array_equal(one.masks, other.masks)
+        and np.array_equal(one.scores, other.scores)
+    )
+
+
+def test_it_is_a_tracker(tracker: Tracker) -> None:
+    assert isinstance(tracker, Tracker)
+
+
+def test_without_an_object_there_is_nothing(tracker: Tracker) -> None:
+    frames, _ = scene(2, RIGHT)
+    for result in follow(tracker, frames, {}):
+        assert result.object_ids == ()
+        assert result.masks.shape == (0, *SIZE[::-1])
+
+
+def test_objects_are_followed_and_exclude_each_other(tracker: Tracker) -> None:
+    frames, truth = scene(20, RIGHT, LEFT)
+    results = follow(tracker, frames, {0: [Mask(truth[0, 0], object_id=5), Mask(truth[0, 1], object_id=2)]})
+    for index, result in enumerate(results):
+        assert result.index == index
+        assert result.object_ids == (2, 5)
+        assert result.masks.shape == (2, *SIZE[::-1])
+        assert result.present.all()
+        assert ((result.scores >= 0) & (result.scores <= 1)).all()
+        assert not result.masks.all(0).any()
+        assert overlap(result.mask(5), truth[index, 0]) > 0.75
+        assert overlap(result.mask(2), truth[index, 1]) > 0.75
+
+
+@pytest.mark.parametrize("kind", ["box", "points", "box and points"])
+def test_boxes_and_points(tracker: Tracker, kind: str) -> None:
+    frames, truth = scene(6, RIGHT)
+    box, inside, outside = Box((21, 31, 59, 69), object_id=1), [(40, 50), (34, 44)], [(90, 90)]
+    points = Points([*inside, *outside], [1, 1, 0], object_id=1)
+    prompts = {"box": [box], "points": [points], "box and points": [box, points]}[kind]
+    results = follow(tracker, frames, {0: prompts})
+    for x, y in inside if kind != "box" else []:
+        assert results[0].masks[0, y, x]
+    assert overlap(results[0].masks[0], truth[0, 0]) > 0.7
+    assert overlap(results[-1].masks[0], truth[5, 0]) > 0.65
+
+
+def test_add_forget_and_add_again(tracker: Tracker) -> None:
+    frames, truth = scene(12, RIGHT, LEFT)
+    first = tracker.step(frames[0], [Mask(truth[0, 0])])
+    assert first.object_ids == (1,)
+    added = tracker.step(frames[1], [Mask(truth[1, 1])])
+    assert added.object_ids == (1, 2)
+    for frame in frames[2:5]:
+        tracker.step(frame)
+    tracker.forget(1)
+    assert tracker.step(frames[5]).object_ids == (2,)
+    with pytest.raises(KeyError, match="object 1 is not tracked"):
+        tracker.forget(1)
+    again = tracker.step(frames[6], [Mask(truth[6, 0])])
+    assert again.object_ids == (1, 2)
+    for index in range(7, 12):
+        result = tracker.step(frames[index])
+    assert overlap(result.mask(1), truth[11, 0]) > 0.7
+    assert overlap(result.mask(2), truth[11, 1]) > 0.7
+
+
+def test_a_correction_moves_one_object_only(tracker: Tracker) -> None:
+    frames, truth = scene(8, RIGHT, LEFT)
+    wrong = np.zeros_like(truth[0, 0])
+    wrong[2:20, 130:150] = True  # a patch of ground
+    plain, corrected = type(tracker)(), tracker
+    for index in range(8):
+        start = [Mask(wrong, object_id=1), Mask(truth[0, 1], object_id=2)] if index == 0 else []
+        before = plain.step(frames[index], start)
+        fix = [Mask(truth[4, 0], object_id=1)] if index == 4 else start
+        after = corrected.step(frames[index], fix)
+        assert overlap(after.mask(2), before.mask(2)) > 0.9
+    assert overlap(after.mask(1), truth[7, 0]) > 0.7
+    assert overlap(before.mask(1), truth[7, 0]) < 0.2
+
+
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        [Box((300, 300, 310, 310))],
+        [Points([(500, 10)])],
+        [Mask(np.ones((3, 3), bool))],
+        [Mask(np.ones(SIZE[::-1], bool), object_id=1), Box((1, 1, 9, 9), object_id=1)],
+        [Box((1, 1, 9, 9), object_id=1), Box((1, 1, 19, 19), object_id=1)],
+        [Box((1, 1, 9, 9)), Box((300, 300, 310, 310))],
+    ],
+)
+def test_a_bad_prompt_changes_nothing(tracker: Tracker, prompts: list) -> None:  # type: ignore[type-arg]
+    frames, truth = scene(3, RIGHT)
+    undisturbed = type(tracker)()
+    for each in (tracker, undisturbed):
+        each.step(frames[0], [Mask(truth[0, 0])])
+    with pytest.raises(PromptError):
+        tracker.step(frames[1], prompts)
+    for frame in frames[1:]:
+        assert same(tracker.step(frame), undisturbed.step(frame))
+
+
+def test_a_frame_of_another_size_is_refused(tracker: Tracker) -> None:
+    frames, truth = scene(2, RIGHT)
+    tracker.step(frames[0], [Mask(truth[0, 0])])
+    with pytest.raises(VideoError, match="160x120"):
+        tracker.step(Frame(1, 0.04, frames[1].rgb[:100]))
+
+
+def test_nothing_leaks_through_reset(tracker: Tracker) -> None:
+    frames, truth = scene(4, RIGHT)
+    others, other_truth = scene(4, LEFT)
+    follow(tracker, others, {0: [Mask(other_truth[0, 0])]})
+    tracker.reset()
+    fresh = type(tracker)()
+    for index, frame in enumerate(frames):
+        prompts = [] if index else [Mask(truth[0, 0])]
+        assert same(tracker.step(frame, prompts), fresh.step(frame, prompts))
+
+
+def test_an_empty_mask_and_tiny_frames(tracker: Tracker) -> None:
+    frames, _ = scene(3, RIGHT)
+    results = follow(tracker, frames, {0: [Mask(np.zeros(SIZE[::-1], bool))]})
+    assert not any(result.present.any() or result.masks.any() for result in results)
+    tracker.reset()
+    for index in range(3):
+        dot = Frame(index, 0.0, np.full((1, 1, 3), 90, np.uint8))
+        result = tracker.step(dot, [] if index else [Box((0, 0, 1, 1))])
+        assert result.masks.shape == (1, 1, 1)
+
+
+def test_an_object_that_leaves_is_reported_and_found_again(tracker: Tracker) -> None:
+    def place(index: int) -> tuple[float, float] | None:
+        return None if 14 <= index < 30 else (100 + 6.0 * index, 60) if index < 14 else (40, 40 + index - 30.0)
+
+    frames, truth = scene(40, Shape(place, 16, RED))
+    results = follow(tracker, frames, {0: [Mask(truth[0, 0])]})
+    away = [result for result in results if not truth[result.index, 0].any()]
+    assert sum(result.present[0] for result in away) <= 3
+    assert not any(result.masks[~result.present].any() for result in results)
+    assert results[-1].present[0]
+    assert overlap(results[-1].masks[0], truth[-1, 0]) > 0.6
+
+
+def test_an_object_behind_another_comes_back(tracker: Tracker) -> None:
+    still = Shape(lambda index: (80, 60), 12, RED)
+    passing = Shape(lambda index: (20 + 4.0 * index, 60), 26, BLUE)
+    frames, truth = scene(32, still, passing)
+    results = follow(tracker, frames, {0: [Mask(truth[0, 0]), Mask(truth[0, 1])]})
+    assert any(not result.present[0] for result in results)
+    assert overlap(results[-1].masks[0], truth[-1, 0]) > 0.6
+
+
+@pytest.mark.slow
+def test_memory_is_bounded(tracker: Tracker) -> None:
+    frames, truth = scene(40, RIGHT, LEFT)
+    process, resident = psutil.Process(), {}
+    for index in range(2001):
+        frame = Frame(index, index / 25, frames[39 - abs(39 - index % 78)].rgb)
+        tracker.step(frame, [] if index else [Mask(truth[0, 0]), Mask(truth[0, 1])])
+        if index in (200, 2000):
+            resident[index] = process.memory_info().rss
+    assert resident[2000] < 1.05 * resident[200]

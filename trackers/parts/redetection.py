@@ -1,0 +1,86 @@
+"""Is the object still there, and where is it again after it was lost: by its colours alone."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from samvideo.types import BoolArray, FloatArray, UInt8Array
+
+
+@dataclass(frozen=True)
+class PresenceConfig:
+    """When an object counts as lost and as found. Likeness is a Bhattacharyya coefficient in [0, 1].
+
+    Attributes:
+        lose: it is lost when its mask's likeness falls below. Tracked objects of DAVIS 2016's training set stay
+            above 0.79, what a tracker makes of a scene without the object lies below 0.77.
+        find: it is found where a region's likeness exceeds.
+        smallest, largest: bounds of a found region's area, in units of the object's usual area.
+        cut: mean trust in the flow around the object below which it is searched anew, as after a scene cut.
+        rate: how fast the looks that are compared with follow the video.
+    """
+
+    lose: float = 0.74
+    find: float = 0.88
+    smallest: float = 0.2
+    largest: float = 3.0
+    cut: float = 0.3
+    rate: float = 0.05
+
+
+_LEVELS = (0.0, 1.0, 2.0)  # log-odds; where the surroundings look alike, a higher one still parts the object off
+
+
+class Likeness:
+    """Colours of an object in coarse cells: as it was shown, and as it was seen of late."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._shown = self._recent = np.zeros(512, np.float32)
+
+    def learn(self, levels: UInt8Array, inside: BoolArray) -> None:
+        """Start from a mask that is known; `levels` uint8 (h, w, 3) of `View`, `inside` (h, w)."""
+        self._shown = self._recent = _colours(levels, inside)
+
+    def follow(self, levels: UInt8Array, inside: BoolArray) -> None:
+        """Adapt to a mask that is believed."""
+        self._recent = (1 - self._rate) * self._recent + self._rate * _colours(levels, inside)
+
+    def of(self, levels: UInt8Array, inside: BoolArray) -> float:
+        """Likeness of what a mask holds, in [0, 1]; 0 for an empty mask."""
+        colours = np.sqrt(_colours(levels, inside))
+        return float(max(colours @ np.sqrt(self._shown), colours @ np.sqrt(self._recent)))
+
+
+def _colours(levels: UInt8Array, inside: BoolArray) -> FloatArray:
+    cells = (levels[inside] >> 5).astype(np.int32)
+    counts = np.bincount((cells[:, 0] * 8 + cells[:, 1]) * 8 + cells[:, 2], minlength=512).astype(np.float32)
+    density: FloatArray = counts / max(float(counts.sum()), 1.0)
+    return density
+
+
+def find_again(
+    odds: FloatArray, levels: UInt8Array, likeness: Likeness, area: float, config: PresenceConfig
+) -> BoolArray | None:
+    """The region of a whole picture that is most like a lost object, None where nothing is.
+
+    Args:
+        odds: float32 (h, w) log-odds from appearance; regions are where they are high.
+        levels: uint8 (h, w, 3) of `View`.
+        likeness: the object's.
+        area: pixels that the object usually has.
+        config: thresholds.
+    """
+    side = int(np.clip(0.15 * np.sqrt(area), 3, 15)) | 1
+    smooth = cv2.blur(odds, (side, side))
+    best, found = config.find, None
+    for level in _LEVELS:
+        count, parts, stats, _ = cv2.connectedComponentsWithStats((smooth > level).astype(np.uint8))
+        for part in range(1, count):
+            if config.smallest * area <= stats[part, cv2.CC_STAT_AREA] <= config.largest * area:
+                inside = parts == part
+                alike = likeness.of(levels, inside)
+                if alike > best:
+                    best, found = alike, inside
+    return found
