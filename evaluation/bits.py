@@ -8,6 +8,7 @@ neighbouring bit of the last and first row; where many rows are to be crossed th
 
 from collections.abc import Sequence
 from math import isqrt
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from samvideo.types import BoolArray, UInt8Array
 
 BITS = 8
+Picture: TypeAlias = UInt8Array | BoolArray
 
 
 def count(bits: UInt8Array) -> int:
@@ -22,20 +24,23 @@ def count(bits: UInt8Array) -> int:
     return int(cv2.norm(bits.reshape(-1), cv2.NORM_HAMMING))
 
 
-def pack(pictures: Sequence[UInt8Array | BoolArray], margin: int) -> UInt8Array:
+def pack(pictures: Sequence[Picture], margin: int, bordering: Sequence[bool]) -> UInt8Array:
     """Pictures (H, W) of 0 and 1, of any sizes, as uint8 (P, height, width), eight rows to the byte.
 
-    To the right and below, a picture's last column and row are repeated once, so that a pixel at the border has
-    neighbours like itself; beyond are zeros, at least `margin` columns. `height` is at least `margin`.
+    To the right and below come zeros, at least `margin` columns. Where a picture ends at the border of its frame
+    (`bordering`), its last column and row are repeated once before, so that a pixel there has neighbours like
+    itself; other pictures end in zeros themselves. `height` is at least `margin`.
     """
     height = max(-(-(max(len(picture) for picture in pictures) + 1) // BITS), margin)
     width = max(picture.shape[1] for picture in pictures) + margin
     planes = np.zeros((len(pictures), BITS, height, width), np.uint8)
-    for canvas, picture in zip(planes.reshape(len(pictures), BITS * height, width), pictures, strict=True):
+    canvases = planes.reshape(len(pictures), BITS * height, width)
+    for canvas, picture, at_border in zip(canvases, pictures, bordering, strict=True):
         rows, columns = picture.shape
         canvas[:rows, :columns] = picture
-        canvas[rows] = canvas[rows - 1]
-        canvas[:, columns] = canvas[:, columns - 1]
+        if at_border:
+            canvas[rows] = canvas[rows - 1]
+            canvas[:, columns] = canvas[:, columns - 1]
     packed: UInt8Array = planes[:, -1].copy()
     for bit in range(BITS - 2, -1, -1):
         np.add(packed, packed, out=packed)  # one bit up: NumPy adds faster than it shifts
@@ -43,12 +48,12 @@ def pack(pictures: Sequence[UInt8Array | BoolArray], margin: int) -> UInt8Array:
     return packed
 
 
-def trim(packed: UInt8Array, pictures: Sequence[UInt8Array | BoolArray]) -> None:
-    """Clear what lies outside the pictures: the repeated row and column, where there is anything to repeat."""
+def trim(packed: UInt8Array, pictures: Sequence[Picture], bordering: Sequence[bool]) -> None:
+    """Clear what lies outside the pictures: the repeated row and column."""
     height = packed.shape[1]
-    for bits, picture in zip(packed, pictures, strict=True):
-        rows, columns = picture.shape
-        if picture[-1].any() or picture[:, -1].any():
+    for bits, picture, at_border in zip(packed, pictures, bordering, strict=True):
+        if at_border:
+            rows, columns = picture.shape
             bits[:, columns] = 0
             bits[rows % height] &= 0xFF ^ (1 << rows // height)
     packed[:, :, -1] = 0

@@ -58,7 +58,7 @@ def score_masks(truth: UInt8Array | BoolArray, prediction: UInt8Array | BoolArra
     if not width:
         return _PERFECT
     part = _with_neighbours(x, y, x + width, y + height, truth.shape)
-    return next(_score_parts([(truth[part], prediction[part])], boundary_radius(truth.shape)))
+    return next(_score_parts([(truth[part], prediction[part])], [_borders(part, truth.shape)], truth.shape))
 
 
 def score_indices(truth: UInt8Array, prediction: UInt8Array, objects: Sequence[int]) -> list[FrameScore]:
@@ -76,7 +76,8 @@ def score_indices(truth: UInt8Array, prediction: UInt8Array, objects: Sequence[i
     parts = _object_parts(truth, prediction, objects)
     for group in _alike(parts):
         pairs = [(truth[parts[k]] == k, prediction[parts[k]] == k) for k in group]
-        scores.update(zip(group, _score_parts(pairs, boundary_radius(truth.shape)), strict=True))
+        bordering = [_borders(parts[k], truth.shape) for k in group]
+        scores.update(zip(group, _score_parts(pairs, bordering, truth.shape), strict=True))
     return [scores[number] for number in objects]
 
 
@@ -138,18 +139,25 @@ def _alike(parts: dict[int, Part]) -> list[list[int]]:
     return groups
 
 
-def _score_parts(pairs: list[Pair], radius: int) -> Iterator[FrameScore]:
+def _borders(part: Part, shape: tuple[int, ...]) -> bool:
+    """Whether a part ends at the right or lower border of its frame."""
+    return bool(part[0].stop == shape[0] or part[1].stop == shape[1])
+
+
+def _score_parts(pairs: list[Pair], bordering: list[bool], shape: tuple[int, ...]) -> Iterator[FrameScore]:
     pictures = [picture for pair in pairs for picture in pair]
-    masks = pack(pictures, radius)
+    both = [at_border for at_border in bordering for _ in range(2)]
+    radius = boundary_radius(shape)
+    masks = pack(pictures, radius, both)
     edges = boundaries(masks)
-    trim(masks, pictures)
-    trim(edges, pictures)
+    trim(masks, pictures, both)
+    trim(edges, pictures, both)
     near = dilate(edges, radius)
     common = masks[::2] & masks[1::2]
     found, recalled = edges[1::2] & near[::2], edges[::2] & near[1::2]
     for number in range(len(pairs)):
         truth, prediction = 2 * number, 2 * number + 1
-        shared, areas = count(common[number]), count(masks[truth]) + count(masks[prediction])
+        shared, areas = count(common[number]), count(masks[truth : prediction + 1])
         boundary = _f(count(found[number]), count(edges[prediction]), count(recalled[number]), count(edges[truth]))
         if areas:
             yield FrameScore(shared / (areas - shared), boundary, 2 * shared / areas)

@@ -94,8 +94,8 @@ def test_objects_at_every_border_of_the_frame() -> None:
 def test_dilation_reaches_exactly_a_disk(radius: int) -> None:
     picture = np.zeros((2 * radius + 9, 2 * radius + 5), np.uint8)
     picture[radius + 2, radius + 1] = 1
-    packed = pack([picture, np.zeros_like(picture)], radius)
-    trim(packed, [picture] * 2)
+    packed = pack([picture, np.zeros_like(picture)], radius, [True, True])
+    trim(packed, [picture] * 2, [True, True])
     bits = dilate(packed, radius)
     rows, columns = np.indices(picture.shape)
     planes = np.concatenate([bits[0] >> k & 1 for k in range(8)])[: len(picture), : picture.shape[1]]
@@ -105,8 +105,8 @@ def test_dilation_reaches_exactly_a_disk(radius: int) -> None:
 def test_a_boundary_lies_on_the_mask_and_left_of_and_above_it() -> None:
     picture = np.zeros((6, 6), np.uint8)
     picture[2:4, 2:4] = 1
-    edges = boundaries(pack([picture], 1))
-    trim(edges, [picture])
+    edges = boundaries(pack([picture], 1, [False]))
+    trim(edges, [picture], [False])
     planes = np.concatenate([edges[0] >> k & 1 for k in range(8)])[:6, :6]
     assert [tuple(p) for p in np.argwhere(planes)] == [
         (1, 1),
