@@ -2,8 +2,8 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import click
 import typer
 from typer.core import TyperCommand
 
@@ -17,7 +17,7 @@ PROTOCOLS = "mask, box, click1, click3, click5 on first appearance; online, offl
 class EvaluateCommand(TyperCommand):
     """Lets `--ray` stand without an address, which typer's options cannot."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Give a `--ray` that is followed by nothing or by another option the address of a cluster made here."""
         following = [*args[1:], "-"]
         told = [
