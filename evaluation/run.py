@@ -133,7 +133,7 @@ def _assemble(run: Run, dataset: Dataset, failures: Mapping[str, Failure]) -> di
         **_body(dataset, {name: entry["result"] for name, entry in entries.items()}, failures),
         "timing": {
             "frames": frames,
-            "track_seconds": round(seconds, 3),
+            "track_seconds": round(seconds, 6),
             "seconds": round(sum(part["seconds"] for part in timing.values()), 3),
             "fps": round(frames / seconds, 3) if seconds else None,
             "sequences": timing,

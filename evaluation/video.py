@@ -202,7 +202,7 @@ def evaluate_video(task: Task, dataset: Dataset, tracker: Tracker, name: str) ->
         shutil.rmtree(part, ignore_errors=True)
     timing = {
         "frames": len(clip.frames),
-        "track_seconds": round(track_seconds, 3),
+        "track_seconds": round(track_seconds, 6),
         "seconds": round(time.perf_counter() - begin, 3),
     }
     write_json(task.entry_path(name), {"result": entry, "timing": timing})
