@@ -25,7 +25,8 @@ def box_to_mask(rgb: UInt8Array, box: Box4, xy: FloatArray, labels: NDArray[np.i
     """
     area = _around(box, 0.2, rgb)
     x1, y1, x2, y2 = box
-    rows, columns = np.mgrid[area[0], area[1]]
+    rows = np.arange(area[0].start, area[0].stop)[:, None]
+    columns = np.arange(area[1].start, area[1].stop)[None]
     across = np.abs(columns + 0.5 - (x1 + x2) / 2) / max((x2 - x1) / 2, 0.5)
     down = np.abs(rows + 0.5 - (y1 + y2) / 2) / max((y2 - y1) / 2, 0.5)
     outside = np.maximum(across, down) > 1

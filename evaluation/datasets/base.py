@@ -1,0 +1,255 @@
+"""What a data set is to the harness, and what most of them share: frames and masks in a folder per sequence.
+
+A new data set is one file here with `NAME`, `SPLITS`, `TREE` (the published folders, drawn), `recognises(root)` and
+`open(root, split)`; `tests/evaluation/test_datasets.py` runs over all of them.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from samvideo.errors import DatasetError
+from samvideo.evaluation.files import MaskSet, list_names, read_index_png
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One sequence.
+
+    Attributes:
+        name: of the sequence, and of the folder of its predictions.
+        frames: names of all frames in order, without ending; predictions are saved under them.
+        images: the picture of each frame; empty where `video` holds them, or where there are none.
+        video: the video file, or None.
+        masks: the ground truth of annotated frames: frame index -> file (or folder of files).
+        labels: the objects: number -> how the benchmark writes it.
+        first_seen: object -> index of the frame where it first appears, and is prompted.
+        scored: object -> indices of the frames that count; empty where the ground truth is not public.
+        saved: indices of the frames whose predictions are kept.
+        groups: object -> "seen" or "unseen", or the name of its class, where the benchmark tells them apart.
+    """
+
+    name: str
+    frames: tuple[str, ...]
+    images: tuple[Path, ...]
+    masks: Mapping[int, Path]
+    labels: Mapping[int, str]
+    first_seen: Mapping[int, int]
+    scored: Mapping[int, tuple[int, ...]]
+    saved: tuple[int, ...]
+    video: Path | None = None
+    groups: Mapping[int, str] = field(default_factory=dict)
+
+
+class Dataset(ABC):
+    """One split of a benchmark.
+
+    Attributes:
+        name, split: what it is called on the command line.
+        rule: which frames count, in a sentence; printed in every result.
+        apart: predictions are saved in a folder per object, since objects may overlap.
+        archive: folder inside the zip that the benchmark's server wants ("" for its top), None for none.
+        until_seen: an object does not count before it was once in the truth or the prediction.
+        instruments: the EndoVis challenge metrics are wanted too, with `Clip.groups` as classes.
+        overall: the number that the benchmark ranks by.
+    """
+
+    name: str
+    split: str
+    rule: str
+    apart: bool = False
+    until_seen: bool = False
+    archive: str | None = None
+    instruments: bool = False
+    overall: str = "J&F"
+
+    @abstractmethod
+    def sequences(self) -> list[str]:
+        """Names of all sequences, in order."""
+
+    @abstractmethod
+    def clip(self, name: str) -> Clip:
+        """Look at one sequence's files.
+
+        Raises:
+            DatasetError: something is missing or too much, with the path and the fix.
+        """
+
+    def truth(self, clip: Clip, index: int) -> MaskSet:
+        """The ground truth of an annotated frame.
+
+        Raises:
+            DatasetError: unreadable, of another size than the frame before, or with an unknown object.
+        """
+        path = clip.masks[index]
+        masks = self.read(path)
+        if strange := masks.numbers - clip.labels.keys():
+            raise DatasetError(
+                f"{path} has object {max(strange)}, above the {len(clip.labels)} objects of this sequence "
+                f"({', '.join(clip.labels.values())}): correct the file, or restore it from the archive"
+            )
+        return masks
+
+    def read(self, path: Path) -> MaskSet:
+        """A ground truth file as it is."""
+        return MaskSet(index=read_index_png(path))
+
+
+def pictures(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """The files of a sequence by name, hidden ones left out.
+
+    Raises:
+        DatasetError: no such folder, nothing in it, or other files.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder} is missing: restore it from the data set's archive")
+    files = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    extra = [path for path in files if path.suffix.lower() not in suffixes or not path.is_file()]
+    if extra:
+        raise DatasetError(
+            f"{folder} holds what does not belong there: {list_names(extra)}; only {' or '.join(suffixes)} files "
+            "expected, remove the rest"
+        )
+    if not files:
+        raise DatasetError(f"{folder} is empty: restore it from the data set's archive")
+    return {path.stem: path for path in files}
+
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def match(frames: tuple[str, ...], masks: dict[str, Path], folder: Path, every: bool) -> dict[int, Path]:
+    """Ground truth files by frame index.
+
+    Args:
+        every: each frame must have one; else some may.
+
+    Raises:
+        DatasetError: masks without a frame, or the other way round.
+    """
+    places = {name: index for index, name in enumerate(frames)}
+    extra = [path for name, path in masks.items() if name not in places]
+    if extra:
+        raise DatasetError(
+            f"{folder} holds masks without a frame: {list_names(extra)}; remove them, or restore the frames"
+        )
+    missing = [name for name in frames if name not in masks] if every else []
+    if missing:
+        raise DatasetError(
+            f"{folder / (missing[0] + '.png')} is missing ({len(missing)} of {len(frames)} frames have no mask): "
+            "restore it from the data set's archive"
+        )
+    return {places[name]: path for name, path in masks.items()}
+
+
+def appearances(masks: Mapping[int, MaskSet]) -> dict[int, int]:
+    """Object -> first of the frames that has it, in order of object."""
+    first: dict[int, int] = {}
+    for index in sorted(masks):
+        for number in masks[index].numbers:
+            first.setdefault(number, index)
+    return dict(sorted(first.items()))
+
+
+def without_ends(frames: list[int]) -> tuple[int, ...]:
+    """The annotated frames less the first and the last, as DAVIS and those after it score."""
+    return tuple(frames[1:-1])
+
+
+def read_list(path: Path) -> list[str]:
+    """Names in a text file, one a line.
+
+    Raises:
+        DatasetError: missing or empty.
+    """
+    try:
+        names = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} cannot be read ({error}): restore it from the data set's archive") from error
+    if not names:
+        raise DatasetError(f"{path} is empty: one sequence name a line expected")
+    return names
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Names of the folders in a folder, hidden ones left out, in order."""
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def first_existing(root: Path, *choices: str) -> Path | None:
+    """The first of these folders that is there."""
+    return next((root / choice for choice in choices if (root / choice).is_dir()), None)
+
+
+class MaskFolders(Dataset):
+    """Sequences of `<images>/<sequence>/*.jpg` and `<annotations>/<sequence>/*.png`, objects numbered per pixel.
+
+    Attributes:
+        images, annotations: the two folders; `images` None where there are masks only.
+        every_frame: each picture must have a mask (unless the whole split keeps its masks secret).
+    """
+
+    name = "folder"
+    every_frame = True
+
+    def __init__(self, split: str, images: Path | None, annotations: Path, names: list[str]) -> None:
+        self.split = split
+        self.images, self.annotations = images, annotations
+        self._names = names
+
+    def sequences(self) -> list[str]:
+        """Names of all sequences, in order."""
+        return list(self._names)
+
+    def frames(self, name: str) -> dict[str, Path]:
+        """Pictures by frame name; empty where there are masks only."""
+        return pictures(self.images / name, IMAGE_SUFFIXES) if self.images else {}
+
+    def masks(self, name: str) -> dict[str, Path]:
+        """Ground truth files by frame name."""
+        return pictures(self.annotations / name, (".png",))
+
+    def clip(self, name: str) -> Clip:
+        """Look at one sequence's files; see `Dataset.clip`."""
+        folder = self.annotations / name
+        masks = self.masks(name)
+        images = self.frames(name)
+        names = tuple(images or masks)
+        secret = len(masks) == 1 and len(names) > 1
+        matched = match(names, masks, folder, every=self.every_frame and not secret)
+        first = self.objects(name, matched)
+        if not first:
+            raise DatasetError(f"{folder} has no object in any mask it should be prompted with")
+        scored = {} if secret else {number: self.scored(sorted(matched), number, first) for number in first}
+        return Clip(
+            name=name,
+            frames=names,
+            images=tuple(images.values()),
+            masks=matched,
+            labels={number: str(number) for number in first},
+            first_seen=first,
+            scored=scored,
+            saved=tuple(range(len(names))),
+        )
+
+    def objects(self, name: str, masks: Mapping[int, Path]) -> dict[int, int]:
+        """The objects and the frame each is prompted on: where it first appears."""
+        return appearances({index: self.read(path) for index, path in masks.items()})
+
+    def scored(self, annotated: list[int], number: int, first: Mapping[int, int]) -> tuple[int, ...]:
+        """The frames that count for one object."""
+        return without_ends(annotated)
+
+
+class WrongRoot(DatasetError):
+    """The folder that was given does not hold the data set."""
+
+
+def wrong_root(name: str, root: Path, looked_for: list[Path], tree: str) -> WrongRoot:
+    """The error for a folder that is something else; the data set it looks like is added by the caller."""
+    tree = tree.strip("\n")
+    places = " or ".join(str(path) for path in looked_for)
+    return WrongRoot(f"{root} is no {name} folder: looked for {places}. Expected:\n\n{tree}")

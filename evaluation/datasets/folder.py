@@ -1,0 +1,105 @@
+"""Any sequences of your own: pictures or videos beside masks, or masks alone (for scoring)."""
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+from samvideo.errors import DatasetError
+from samvideo.evaluation.datasets.base import (
+    Clip,
+    MaskFolders,
+    first_existing,
+    subfolders,
+    wrong_root,
+)
+
+NAME = "folder"
+SPLITS = ("all",)
+TREE = """
+ROOT/
+├── JPEGImages/<sequence>/00000.jpg ...            or videos/<sequence>.mp4
+└── Annotations/<sequence>/00000.png ...           of any frames; object numbers per pixel; a video's masks are
+                                                   named by frame number
+or, to score masks only:
+ROOT/<sequence>/00000.png ...
+"""
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm")
+
+
+def recognises(root: Path) -> bool:
+    """Whether a folder looks like this data set."""
+    return (root / "Annotations").is_dir() or any(root.glob("*/*.png"))
+
+
+class Folder(MaskFolders):
+    """Objects are prompted where they first appear; annotated frames from there, less the very first and last."""
+
+    every_frame = False
+    until_seen = True
+    name = NAME
+    rule = (
+        "folder: annotated frames from an object's first on, but the sequence's first and last, as SA-V and DAVIS"
+    )
+
+    def __init__(self, split: str, images: Path | None, videos: Path | None, annotations: Path) -> None:
+        super().__init__(split, images, annotations, subfolders(annotations))
+        self._videos = videos
+
+    def clip(self, name: str) -> Clip:
+        """Look at one sequence's files; see `Dataset.clip`."""
+        clip = super().clip(name)
+        if self._videos is not None:
+            return self._with_video(clip, self._videos)
+        if not clip.images:
+            self._check_gaps(clip)
+        return clip
+
+    def _with_video(self, clip: Clip, videos: Path) -> Clip:
+        found = [path for path in sorted(videos.glob(f"{clip.name}.*")) if path.suffix.lower() in VIDEO_SUFFIXES]
+        if len(found) != 1:
+            raise DatasetError(f"{videos} holds {len(found)} videos named {clip.name}: exactly one expected")
+        strange = [frame for frame in clip.frames if not frame.isdecimal()]
+        if strange:
+            raise DatasetError(
+                f"{self.annotations / clip.name / strange[0]}.png: the masks of a video are named by frame number"
+            )
+        numbers = {index: int(frame) for index, frame in enumerate(clip.frames)}
+        width = len(clip.frames[0])
+        return replace(
+            clip,
+            video=found[0],
+            frames=tuple(f"{k:0{width}d}" for k in range(max(numbers.values()) + 1)),
+            masks={numbers[index]: path for index, path in clip.masks.items()},
+            first_seen={k: numbers[index] for k, index in clip.first_seen.items()},
+            scored={k: tuple(numbers[index] for index in indices) for k, indices in clip.scored.items()},
+            saved=tuple(range(max(numbers.values()) + 1)),
+        )
+
+    def _check_gaps(self, clip: Clip) -> None:
+        """Masks alone do not tell which frames there are, but a hole in an even row is a missing file."""
+        if not all(frame.isdecimal() for frame in clip.frames):
+            return
+        numbers = [int(frame) for frame in clip.frames]
+        steps = [after - before for before, after in pairwise(numbers)]
+        holes = [k for k, step in enumerate(steps) if step != min(steps)]
+        if 0 < len(holes) <= len(steps) // 4:
+            missing = numbers[holes[0]] + min(steps)
+            width = len(clip.frames[0])
+            raise DatasetError(
+                f"{self.annotations / clip.name / f'{missing:0{width}d}.png'} is missing: the masks around it are "
+                f"{min(steps)} frame(s) apart; restore it"
+            )
+
+
+def open(root: Path, split: str) -> Folder:
+    """Open a folder.
+
+    Raises:
+        DatasetError: nothing of the kind.
+    """
+    annotations = first_existing(root, "Annotations")
+    if annotations is None:
+        if not any(root.glob("*/*.png")):
+            raise wrong_root(NAME, root, [root / "Annotations", root / "<sequence>/*.png"], TREE)
+        return Folder(split, None, None, root)
+    return Folder(split, first_existing(root, "JPEGImages"), first_existing(root, "videos"), annotations)

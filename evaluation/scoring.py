@@ -1,0 +1,159 @@
+"""From masks to numbers: one video at a time, then all videos together."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from samvideo.errors import DatasetError
+from samvideo.evaluation.datasets.base import Clip, Dataset
+from samvideo.evaluation.files import MaskSet, score_frame
+from samvideo.evaluation.metrics import ClassScores, FrameScore, ObjectScores, score_masks, statistics
+
+Tree = dict[str, Any]
+"""What goes into `results.json`; its fields are described in `samvideo.evaluation.results`."""
+
+
+class VideoScores:
+    """The scores of one video, fed a frame at a time."""
+
+    def __init__(self, dataset: Dataset, clip: Clip) -> None:
+        self._dataset, self._clip = dataset, clip
+        self._wanted: dict[int, list[int]] = {}
+        for number, indices in clip.scored.items():
+            for index in indices:
+                self._wanted.setdefault(index, []).append(number)
+        self.objects = {number: ObjectScores() for number in clip.first_seen}
+        self._classes = ClassScores()
+        self._shape: tuple[int, int] | None = None
+
+    def wants(self, index: int) -> bool:
+        """Whether a frame counts."""
+        return index in self._wanted
+
+    def add(self, index: int, prediction: MaskSet, truth: MaskSet | None = None) -> list[FrameScore]:
+        """Score one frame that counts.
+
+        Raises:
+            DatasetError: the ground truth is broken, or the prediction has another size.
+        """
+        truth = truth or self._dataset.truth(self._clip, index)
+        self._check_sizes(index, truth, prediction)
+        numbers = self._wanted[index]
+        if self._dataset.until_seen:
+            seen = truth.numbers | prediction.numbers
+            numbers = [number for number in numbers if self.objects[number].frames or number in seen]
+        scores = score_frame(truth, prediction, numbers)
+        for number, score in zip(numbers, scores, strict=True):
+            self.objects[number].add(self._clip.frames[index], score)
+        if self._dataset.instruments:
+            self._add_classes(truth, prediction)
+        return scores
+
+    def _check_sizes(self, index: int, truth: MaskSet, prediction: MaskSet) -> None:
+        path, shape = self._clip.masks[index], truth.shape_hw
+        self._shape = self._shape or shape
+        if shape != self._shape:
+            assert shape is not None
+            assert self._shape is not None
+            raise DatasetError(
+                f"{path} is {shape[1]}x{shape[0]}, the masks before it {self._shape[1]}x{self._shape[0]}: "
+                "restore it from the archive"
+            )
+        found = prediction.shape_hw
+        if found is not None and shape is not None and found != shape:
+            raise DatasetError(
+                f"the prediction for {path} is {found[1]}x{found[0]}, the ground truth {shape[1]}x{shape[0]}: "
+                "either the ground truth is damaged (compare it with its picture), or the predictions were saved "
+                "at another size"
+            )
+
+    def _add_classes(self, truth: MaskSet, prediction: MaskSet) -> None:
+        classes: dict[str, list[int]] = {}
+        for number, label in self._clip.labels.items():
+            classes.setdefault(self._clip.groups.get(number, label), []).append(number)
+        true_numbers, found_numbers = truth.numbers, prediction.numbers
+        shape = truth.shape_hw or prediction.shape_hw or (1, 1)
+        ious, in_truth = {}, set()
+        for name, numbers in classes.items():
+            if not (true_numbers | found_numbers).intersection(numbers):
+                continue
+            if true_numbers.intersection(numbers):
+                in_truth.add(name)
+            ious[name] = score_masks(_union(truth, numbers, shape), _union(prediction, numbers, shape)).j
+        self._classes.add(ious, in_truth)
+
+    def conclude(self) -> Tree:
+        """The entry of this video in `results.json`."""
+        entry: Tree = {"frames": len(self._clip.frames), "objects": {}}
+        for number, scores in self.objects.items():
+            entry["objects"][self._clip.labels[number]] = self._object_entry(number, scores)
+        if self._dataset.instruments:
+            entry["classes"] = asdict(self._classes)
+        return entry
+
+    def _object_entry(self, number: int, scores: ObjectScores) -> Tree:
+        entry: Tree = {"first_frame": self._clip.frames[self._clip.first_seen[number]]}
+        if number in self._clip.groups:
+            entry["group"] = self._clip.groups[number]
+        for letter, values in (("J", scores.j), ("F", scores.f)):
+            for name, value in statistics(values)._asdict().items():
+                entry[f"{letter}_{name}"] = value if math.isfinite(value) else None
+        entry["Dice_mean"] = mean(scores.dice)
+        return entry | {"frames": scores.frames, "J": scores.j, "F": scores.f, "Dice": scores.dice}
+
+
+def _union(masks: MaskSet, numbers: list[int], shape: tuple[int, int]) -> Any:
+    union = np.zeros(shape, bool)
+    for number in numbers:
+        mask = masks.mask(number)
+        if mask is not None:
+            union |= mask
+    return union
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """The mean of the values that there are, None without any."""
+    present = [value for value in values if value is not None]
+    return float(np.mean(present)) if present else None
+
+
+def summarise(sequences: Mapping[str, Tree], *, overall: str, instruments: bool) -> Tree:
+    """The numbers of a whole split: means over all objects, and over the groups where the benchmark has them."""
+    objects = [entry for sequence in sequences.values() for entry in sequence["objects"].values() if entry["J"]]
+    keys = [f"{letter}_{name}" for letter in "JF" for name in ("mean", "recall", "decay")]
+    scores: Tree = {key: mean(entry[key] for entry in objects) for key in [*keys, "Dice_mean"]}
+    scores = {"J&F": mean((scores["J_mean"], scores["F_mean"])), **scores, "objects": len(objects)}
+    if overall == "G":
+        scores = {"G": _groups_mean(objects, scores), **scores}
+    if instruments:
+        classes = ClassScores()
+        for sequence in sequences.values():
+            classes.merge(ClassScores(**sequence["classes"]))
+        scores |= classes.conclude()
+    return scores
+
+
+def _groups_mean(objects: list[Tree], scores: Tree) -> float | None:
+    """G of YouTube-VOS; J and F of seen and unseen objects are added to `scores`."""
+    parts: list[float | None] = []
+    for group in sorted({entry["group"] for entry in objects if "group" in entry}):
+        for letter in "JF":
+            value = mean(entry[f"{letter}_mean"] for entry in objects if entry.get("group") == group)
+            scores[f"{letter}_{group}"] = value
+            parts.append(value)
+    return mean(parts or (scores["J_mean"], scores["F_mean"]))
+
+
+Reader = Callable[[int], MaskSet]
+
+
+def score_video(dataset: Dataset, clip: Clip, read: Reader) -> Tree:
+    """Score saved predictions of one video; `read` gives those of a frame."""
+    scores = VideoScores(dataset, clip)
+    for index in sorted(clip.masks):
+        if scores.wants(index):
+            scores.add(index, read(index))
+    return scores.conclude()

@@ -1,0 +1,291 @@
+"""Videos over workers: here, in processes of this machine, or on a Ray cluster; the numbers are the same.
+
+A worker makes one tracker and then runs video after video. A worker that dies is replaced and its video tried
+again. Workers have a fixed number of threads, however many there are: results of some libraries depend on it.
+"""
+
+import logging
+import multiprocessing
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from samvideo.errors import ConfigError, SamVideoError
+from samvideo.evaluation.threads import limit_children, limit_loaded
+from samvideo.evaluation.video import Task, evaluate_video
+from samvideo.trackers.base import Tracker
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 3
+"""How often a video is tried whose workers die."""
+
+Maker = Callable[[], Tracker]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a video has no result, and the exit code that says so."""
+
+    message: str
+    exit_code: int = SamVideoError.exit_code
+
+    @classmethod
+    def of(cls, error: Exception) -> "Failure":
+        """From what was raised."""
+        if isinstance(error, SamVideoError):
+            return cls(str(error), error.exit_code)
+        return cls(f"{type(error).__name__}: {error}")
+
+
+Outcome = tuple[str, Failure | None]
+Pool = Callable[[Task, Maker, Sequence[str]], Iterator[Outcome]]
+
+
+class Worker:
+    """One tracker, for as many videos as come."""
+
+    def __init__(self, task: Task, make: Maker) -> None:
+        self._task, self._dataset, self._tracker = task, task.open(), make()
+        limit_loaded(task.threads)
+
+    def run(self, name: str) -> Failure | None:
+        """Run one video; whatever is wrong with it is reported, not raised."""
+        try:
+            evaluate_video(self._task, self._dataset, self._tracker, name)
+        except SamVideoError as error:
+            return Failure.of(error)
+        except Exception as error:
+            log.exception("%s failed", name)
+            return Failure.of(error)
+        return None
+
+
+def run_here(task: Task, make: Maker, names: Sequence[str]) -> Iterator[Outcome]:
+    """All videos one after the other in this process."""
+    if not names:
+        return
+    before = cv2.getNumThreads()
+    try:
+        worker = Worker(task, make)
+        for name in names:
+            yield name, worker.run(name)
+    finally:
+        limit_loaded(before)
+
+
+def graphics_cards() -> list[str]:
+    """The CUDA devices of this machine, as CUDA_VISIBLE_DEVICES names them, found without loading CUDA."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [card for card in visible.split(",") if card.strip()]
+    listed = Path("/proc/driver/nvidia/gpus")
+    return [str(index) for index, _ in enumerate(listed.iterdir())] if listed.is_dir() else []
+
+
+def _serve(channel: Connection, task: Task, make: Maker, card: str | None) -> None:
+    if card is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = card
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        worker = Worker(task, make)
+        while (name := channel.recv()) is not None:
+            channel.send(worker.run(name))
+    except (EOFError, KeyboardInterrupt):
+        return
+    except SamVideoError as error:  # the tracker cannot be made: the same for every video
+        channel.send(error)
+
+
+def _end_with_parent() -> None:
+    """When the run is killed its workers must not go on: the next run may already be at their videos."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@dataclass
+class _Process:
+    process: BaseProcess
+    channel: Connection
+    name: str
+
+    @classmethod
+    def start(cls, task: Task, make: Maker, card: str | None, name: str) -> "_Process":
+        context = multiprocessing.get_context("spawn")
+        here, there = context.Pipe()
+        process = context.Process(target=_serve, args=(there, task, make, card), daemon=True)
+        with limit_children(task.threads):
+            process.start()
+        there.close()
+        here.send(name)
+        return cls(process, here, name)
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.channel.close()
+
+
+class LocalPool:
+    """A number of processes on this machine, graphics cards dealt out in turn; a `Pool`."""
+
+    def __init__(self, workers: int) -> None:
+        if workers < 1:
+            raise ConfigError(f"at least one worker is needed, not {workers}")
+        self._workers = workers
+
+    def __call__(self, task: Task, make: Maker, names: Sequence[str]) -> Iterator[Outcome]:
+        """Run the videos; outcomes come as they finish.
+
+        Raises:
+            SamVideoError: the tracker cannot be made.
+        """
+        waiting, attempts = deque(names), dict.fromkeys(names, 1)
+        cards = graphics_cards()
+        running: dict[int, _Process] = {}
+
+        def start(place: int) -> None:
+            if waiting:
+                card = cards[place % len(cards)] if cards else None
+                running[place] = _Process.start(task, make, card, waiting.popleft())
+
+        try:
+            for place in range(min(self._workers, len(names))):
+                start(place)
+            while running:
+                ready = wait([worker.channel for worker in running.values()])
+                for place, worker in [(p, w) for p, w in running.items() if w.channel in ready]:
+                    outcome = _receive(worker)
+                    if isinstance(outcome, SamVideoError):
+                        raise outcome
+                    if isinstance(outcome, Death):
+                        worker.stop()
+                        del running[place]
+                        if attempts[worker.name] < ATTEMPTS:
+                            log.warning("%s: %s; trying again", worker.name, outcome.reason)
+                            attempts[worker.name] += 1
+                            waiting.appendleft(worker.name)
+                        else:
+                            yield worker.name, Failure(f"{outcome.reason}, {ATTEMPTS} times over")
+                        start(place)
+                        continue
+                    finished = worker.name
+                    if waiting:
+                        worker.name = waiting.popleft()
+                        worker.channel.send(worker.name)
+                    else:
+                        worker.stop()
+                        del running[place]
+                    yield finished, outcome
+        finally:
+            for worker in running.values():
+                worker.stop()
+
+
+@dataclass(frozen=True)
+class Death:
+    """A worker is gone."""
+
+    reason: str
+
+
+def _receive(worker: _Process) -> "Failure | SamVideoError | Death | None":
+    try:
+        outcome: Failure | SamVideoError | None = worker.channel.recv()
+    except (EOFError, OSError):
+        worker.process.join()
+        return Death(f"its worker died (exit code {worker.process.exitcode})")
+    return outcome
+
+
+class RayPool:
+    """One actor per graphics card or core of a Ray cluster; a `Pool`. All nodes must see data and results.
+
+    Attributes:
+        address: of the cluster ("auto" for the one this machine belongs to), None to start one here.
+        workers: how many actors, None for as many as the cluster has cards or else cores.
+    """
+
+    def __init__(self, address: str | None = None, workers: int | None = None) -> None:
+        self.address, self.workers = address, workers
+
+    def __call__(self, task: Task, make: Maker, names: Sequence[str]) -> Iterator[Outcome]:
+        """Run the videos; outcomes come as they finish.
+
+        Raises:
+            ConfigError: Ray is not installed, or there is no such cluster.
+            SamVideoError: the tracker cannot be made.
+        """
+        ray = _ray()
+        started = not ray.is_initialized()
+        if started:
+            try:
+                ray.init(address=self.address, num_cpus=None if self.address else self.workers, log_to_driver=False)
+            except (ConnectionError, ValueError) as error:
+                raise ConfigError(f"no Ray cluster at {self.address!r}: {error}") from error
+        try:
+            yield from self._run(ray, task, make, names)
+        finally:
+            if started:
+                ray.shutdown()
+
+    def _run(self, ray: Any, task: Task, make: Maker, names: Sequence[str]) -> Iterator[Outcome]:
+        resources = ray.cluster_resources()
+        cards = int(resources.get("GPU", 0))
+        count = min(self.workers or cards or int(resources.get("CPU", 1)), len(names))
+        # Ray limits the threads of an actor to its cores.
+        remote = ray.remote(num_cpus=task.threads, num_gpus=min(1.0, cards / count) if cards and count else 0)(
+            Worker
+        )
+        waiting, attempts = deque(names), dict.fromkeys(names, 1)
+        running: dict[Any, tuple[Any, str]] = {}
+        for _ in range(count):
+            actor, name = remote.remote(task, make), waiting.popleft()
+            running[actor.run.remote(name)] = actor, name
+        while running:
+            (future,), _ = ray.wait(list(running), num_returns=1)
+            actor, name = running.pop(future)
+            try:
+                outcome = ray.get(future)
+            except ray.exceptions.RayTaskError as error:  # raised by the constructor
+                raise error.cause if isinstance(error.cause, SamVideoError) else error from None
+            except ray.exceptions.RayActorError as error:
+                if isinstance(cause := _creation_error(error), SamVideoError):
+                    raise cause from None
+                actor = remote.remote(task, make)
+                if attempts[name] < ATTEMPTS:
+                    log.warning("%s: its worker died; trying again", name)
+                    attempts[name] += 1
+                    waiting.appendleft(name)
+                else:
+                    yield name, Failure(f"its worker died, {ATTEMPTS} times over")
+            else:
+                yield name, outcome
+            if waiting:
+                following = waiting.popleft()
+                running[actor.run.remote(following)] = actor, following
+
+
+def _creation_error(error: Any) -> BaseException | None:
+    cause: BaseException | None = getattr(error, "cause", None) or error.__cause__
+    return getattr(cause, "cause", cause)
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise ConfigError(
+            "Ray is not installed: pip install 'samvideo[ray]', or use --workers on one machine"
+        ) from None
+    return ray

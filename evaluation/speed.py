@@ -1,0 +1,150 @@
+"""How fast scoring is beside the published algorithm: `python -m samvideo.evaluation.speed ROOT`.
+
+ROOT holds `gt/<sequence>/*.png` and `pred/<sequence>/*.png`. One thread on both sides, masks in memory, both timed
+several times in turn and the best taken, since machines are shared; results must agree to the last bit.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from samvideo.errors import DatasetError, SamVideoError
+from samvideo.evaluation.files import read_index_png
+from samvideo.evaluation.metrics import boundary_radius, score_indices
+from samvideo.types import BoolArray, UInt8Array
+
+Pair = tuple[UInt8Array, UInt8Array]
+Score = tuple[float, float]
+
+
+def plain_boundary(mask: BoolArray) -> BoolArray:
+    """Pixels that differ from their right, lower or lower-right neighbour, over the whole frame (seg2bmap)."""
+    right, below, diagonal = np.zeros_like(mask), np.zeros_like(mask), np.zeros_like(mask)
+    right[:, :-1], below[:-1], diagonal[:-1, :-1] = mask[:, 1:], mask[1:], mask[1:, 1:]
+    edges = mask ^ right | mask ^ below | mask ^ diagonal
+    edges[-1] = mask[-1] ^ right[-1]
+    edges[:, -1] = mask[:, -1] ^ below[:, -1]
+    edges[-1, -1] = False
+    return edges
+
+
+def plain_disk(radius: int) -> UInt8Array:
+    """The structuring element, made anew for each dilation as the published code does."""
+    x, y = np.meshgrid(np.arange(-radius, radius + 1), np.arange(-radius, radius + 1))
+    return np.array(x**2 + y**2 <= radius**2, np.uint8)
+
+
+def plain_score(truth: BoolArray, prediction: BoolArray) -> Score:
+    """J and F of one object by the published algorithm: full-frame maps and dilations, void pixels."""
+    void = np.zeros_like(truth)
+    shared, union = np.sum(prediction & truth & ~void), np.sum((prediction | truth) & ~void)
+    region = float(shared / union) if union else 1.0
+    edges, truth_edges = plain_boundary(prediction * ~void), plain_boundary(truth * ~void)
+    radius = boundary_radius(truth.shape)
+    wide = cv2.dilate(edges.astype(np.uint8), plain_disk(radius))
+    truth_wide = cv2.dilate(truth_edges.astype(np.uint8), plain_disk(radius))
+    found, expected = np.sum(edges), np.sum(truth_edges)
+    if not found or not expected:
+        return region, float(found == expected)
+    precision = np.sum(edges * truth_wide) / float(found)
+    recall = np.sum(truth_edges * wide) / float(expected)
+    return region, float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
+
+
+def score_frame_plainly(pair: Pair, objects: range) -> list[Score]:
+    """All objects of one frame, the published way."""
+    truth, prediction = pair
+    return [plain_score(truth == number, prediction == number) for number in objects]
+
+
+def score_frame(pair: Pair, objects: range) -> list[Score]:
+    """All objects of one frame, this package's way."""
+    truth, prediction = pair
+    return [(score.j, score.f) for score in score_indices(truth, prediction, objects)]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds for one sequence on one core, the best of the rounds."""
+
+    sequence: str
+    frames: int
+    objects: int
+    plain_seconds: float
+    seconds: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster."""
+        return self.plain_seconds / self.seconds
+
+
+def compare(root: Path, rounds: int = 3) -> list[Timing]:
+    """Time both on every sequence under `root`.
+
+    Raises:
+        DatasetError: nothing to score, or a frame without its prediction.
+        ArithmeticError: the two disagree.
+    """
+    folders = sorted(path for path in (root / "gt").glob("*") if path.is_dir())
+    if not folders:
+        raise DatasetError(
+            f"{root} has no gt/<sequence>/ folders; gt/<sequence>/*.png and pred/<sequence>/*.png expected"
+        )
+    return [_time_sequence(folder, root / "pred" / folder.name, rounds) for folder in folders]
+
+
+def _time_sequence(truth: Path, predictions: Path, rounds: int) -> Timing:
+    pairs = [
+        (read_index_png(path), read_index_png(predictions / path.name)) for path in sorted(truth.glob("*.png"))
+    ]
+    objects = range(1, max(int(pair[0].max()) for pair in pairs) + 1)
+
+    def run(method: Callable[[Pair, range], list[Score]]) -> tuple[float, list[list[Score]]]:
+        begin = time.perf_counter()
+        scores = [method(pair, objects) for pair in pairs]
+        return time.perf_counter() - begin, scores
+
+    taken = [(run(score_frame_plainly), run(score_frame)) for _ in range(rounds)]
+    if taken[0][0][1] != taken[0][1][1]:
+        raise ArithmeticError(f"the two scorings of {truth} differ")
+    plain, fast = min(pair[0][0] for pair in taken), min(pair[1][0] for pair in taken)
+    return Timing(truth.name, len(pairs), len(objects), plain, fast)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the table; the exit code is 1 below ten times the published algorithm's speed."""
+    parser = argparse.ArgumentParser(prog="python -m samvideo.evaluation.speed", description=__doc__)
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args(arguments)
+    cv2.setNumThreads(1)
+    try:
+        timings = compare(options.root, options.rounds)
+    except SamVideoError as error:
+        parser.exit(error.exit_code, f"{error}\n")
+    lines = [
+        "milliseconds per object and frame on one core",
+        f"{'sequence':<16}{'frames':>8}{'objects':>9}{'published':>11}{'ours':>9}{'ratio':>8}",
+    ]
+    for timing in timings:
+        count = timing.frames * timing.objects / 1000
+        lines.append(
+            f"{timing.sequence:<16}{timing.frames:>8}{timing.objects:>9}{timing.plain_seconds / count:>11.3f}"
+            f"{timing.seconds / count:>9.3f}{timing.ratio:>7.1f}x"
+        )
+    total = sum(timing.plain_seconds for timing in timings) / sum(timing.seconds for timing in timings)
+    sys.stdout.write(
+        "\n".join([*lines, f"all sequences: {total:.1f} times the speed of the published algorithm"]) + "\n"
+    )
+    return 0 if total >= 10 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""Small pictures of single frames with prediction and truth outlined."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from samvideo.errors import SamVideoError
+from samvideo.evaluation.datasets.base import Clip
+from samvideo.evaluation.files import MaskSet, read_prediction
+from samvideo.evaluation.video import Task, frames_of
+from samvideo.geometry import fit_size, resize_rgb
+from samvideo.io.images import read_rgb
+from samvideo.types import BoolArray, UInt8Array
+
+LONGEST = 420
+TRUTH, PREDICTION = (0, 200, 0), (230, 0, 0)
+
+
+class Gallery:
+    """The frames of one object of one sequence of a run, as far as masks and data set are still there.
+
+    Attributes:
+        frames: names of all frames, empty where nothing is there.
+    """
+
+    def __init__(self, folder: Path, sequence: str, label: str) -> None:
+        self._predictions = folder / "predictions" / sequence
+        self.frames: tuple[str, ...] = ()
+        try:
+            noted = json.loads((folder / "run.json").read_text())
+            task = Task(noted["dataset"], Path(noted["root"]), noted["split"], noted["protocol"], folder)
+            self._dataset = task.open()
+            self._clip: Clip = self._dataset.clip(sequence)
+        except (OSError, ValueError, KeyError, SamVideoError):
+            return
+        self._number = next(number for number, name in self._clip.labels.items() if name == label)
+        self.frames = self._clip.frames
+
+    def picture(self, frame: str) -> bytes | None:
+        """A JPEG, or None where picture or masks are gone."""
+        if frame not in self.frames:
+            return None
+        index = self.frames.index(frame)
+        labels = {self._number: self._clip.labels[self._number]} if self._dataset.apart else self._clip.labels
+        try:
+            rgb = self._rgb(index)
+            found = read_prediction(self._predictions, frame, labels, self._dataset.apart)
+            truth = self._dataset.truth(self._clip, index)
+        except (SamVideoError, StopIteration):
+            return None
+        return encode(outlined(rgb, _mask(truth, self._number, rgb), _mask(found, self._number, rgb)))
+
+    def _rgb(self, index: int) -> UInt8Array:
+        if self._clip.images:
+            return read_rgb(self._clip.images[index])
+        return next(frame.rgb for frame in frames_of(self._clip) if frame.index == index)
+
+
+def _mask(masks: MaskSet, number: int, rgb: UInt8Array) -> BoolArray:
+    mask = masks.mask(number)
+    return np.zeros(rgb.shape[:2], bool) if mask is None else mask
+
+
+def outlined(rgb: UInt8Array, truth: BoolArray, prediction: BoolArray) -> UInt8Array:
+    """A small copy with the prediction lightly filled and outlined in red, the truth outlined in green."""
+    size_wh = fit_size((rgb.shape[1], rgb.shape[0]), LONGEST)
+    small: UInt8Array = resize_rgb(rgb, size_wh).copy()
+    masks = [
+        cv2.resize(mask.astype(np.uint8), size_wh, interpolation=cv2.INTER_AREA) for mask in (prediction, truth)
+    ]
+    inside = masks[0] > 0
+    small[inside] = (0.7 * small[inside] + 0.3 * np.array(PREDICTION)).astype(np.uint8)
+    for mask, colour in zip(masks, (PREDICTION, TRUTH), strict=True):
+        contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(small, contours, -1, colour, 1, cv2.LINE_AA)
+    return small
+
+
+def encode(rgb: UInt8Array) -> bytes:
+    """As JPEG."""
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
+    return bytes(data.tobytes())

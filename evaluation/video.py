@@ -1,0 +1,208 @@
+"""One video of a benchmark, from frames to saved masks and scores."""
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samvideo.errors import ConfigError, DatasetError, OutputError
+from samvideo.evaluation.datasets import open_dataset
+from samvideo.evaluation.datasets.base import Clip, Dataset
+from samvideo.evaluation.files import MaskSet, write_prediction
+from samvideo.evaluation.protocols import Prompter, find_protocol
+from samvideo.evaluation.results import write_json
+from samvideo.evaluation.scoring import VideoScores
+from samvideo.io.images import read_rgb
+from samvideo.io.masks import index_map
+from samvideo.io.source import open_video
+from samvideo.trackers.base import Tracker
+from samvideo.types import BoolArray, Frame, FrameResult
+
+PICTURE_RATE = Fraction(24)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be run on every video; small and picklable, so that it can travel to other processes.
+
+    Attributes:
+        dataset, root, split: as for `open_dataset`.
+        protocol: name of the protocol.
+        out: folder of the run.
+        objects: the objects to follow and score, all where empty.
+        threads: of each worker; results of some libraries depend on it, so it belongs to the run.
+    """
+
+    dataset: str
+    root: Path
+    split: str
+    protocol: str
+    out: Path
+    objects: tuple[int, ...] = ()
+    threads: int = 1
+
+    def open(self) -> Dataset:
+        """The data set."""
+        return open_dataset(self.dataset, self.root, self.split or None)
+
+    def entry_path(self, name: str) -> Path:
+        """Where the scores of a finished video are; a video is finished when this file is there."""
+        return self.out / "sequences" / f"{name}.json"
+
+
+def choose(clip: Clip, objects: tuple[int, ...]) -> Clip:
+    """The clip with some of its objects only.
+
+    Raises:
+        ConfigError: it has none of them.
+    """
+    if not objects:
+        return clip
+    if not clip.first_seen.keys() & set(objects):
+        raise ConfigError(f"{clip.name} has none of the objects {list(objects)}, only {sorted(clip.first_seen)}")
+    first = {number: index for number, index in clip.first_seen.items() if number in objects}
+    return replace(clip, first_seen=first, scored={k: v for k, v in clip.scored.items() if k in objects})
+
+
+def frames_of(clip: Clip) -> Iterator[Frame]:
+    """The frames of a clip in order.
+
+    Raises:
+        DatasetError: it has masks only, or its video has ended early.
+        VideoError: a picture or the video cannot be read.
+    """
+    if clip.video is not None:
+        count = 0
+        with open_video(clip.video) as video:
+            for frame in video:
+                if frame.index >= len(clip.frames):
+                    break
+                count = frame.index + 1
+                yield frame
+        if count < max(clip.masks, default=0) + 1:
+            raise DatasetError(
+                f"{clip.video} has {count} frames, but masks go up to frame {max(clip.masks)}: restore the video"
+            )
+        return
+    if not clip.images:
+        raise DatasetError(f"sequence {clip.name} has masks but no pictures: there is nothing to run a model on")
+    for index, path in enumerate(clip.images):
+        yield Frame(index, float(index / PICTURE_RATE), read_rgb(path))
+
+
+class VideoRun:
+    """Runs one tracker over one video; see `evaluate_video`."""
+
+    def __init__(self, task: Task, dataset: Dataset, clip: Clip) -> None:
+        self._dataset, self._clip = dataset, clip
+        self._protocol = find_protocol(task.protocol)
+        self._prompter = Prompter(self._protocol, clip.first_seen, self._masks)
+        self._size: tuple[int, int] | None = None
+        self._truth = lru_cache(maxsize=1)(lambda index: dataset.truth(clip, index))
+
+    def _masks(self, index: int) -> Mapping[int, BoolArray] | None:
+        if index not in self._clip.masks:
+            return None
+        truth = self._truth(index)
+        if self._size is not None and truth.shape_hw != self._size:
+            raise DatasetError(
+                f"{self._clip.masks[index]} has another size (height, width) than its picture, {truth.shape_hw} "
+                f"not {self._size}: restore it from the archive"
+            )
+        found = {number: truth.mask(number) for number in self._clip.first_seen}
+        return {number: mask for number, mask in found.items() if mask is not None}
+
+    def run(self, tracker: Tracker, folder: Path) -> tuple[dict[str, Any], float]:
+        """Track, save and score; gives the entry of this video and the seconds spent in the tracker."""
+        passes = self._protocol.frames if self._protocol.correction == "offline" else 1
+        seconds = 0.0
+        for number in range(passes):
+            last = number == passes - 1
+            scores, spent = self._pass(tracker, folder if last else None)
+            seconds += spent
+            if not last:
+                self._correct_worst(scores)
+        entry = scores.conclude()
+        if self._protocol.kind == "clicks":
+            entry["clicks"] = [
+                {"frame": self._clip.frames[index], "object": self._clip.labels[number], "xyl": made}
+                for (index, number), made in sorted(self._prompter.clicks.items())
+                if made
+            ]
+        return entry, seconds
+
+    def _pass(self, tracker: Tracker, folder: Path | None) -> tuple[VideoScores, float]:
+        scores = VideoScores(self._dataset, self._clip)
+        wanted = set(self._clip.saved)
+        seconds, begin = 0.0, time.perf_counter()
+        for frame, result in self._prompter.run(tracker, self._watched(frames_of(self._clip))):
+            seconds += time.perf_counter() - begin
+            if scores.wants(frame.index) or (folder and frame.index in wanted):
+                masks = self._masks_found(result, frame)
+                if folder and frame.index in wanted:
+                    labels = {number: self._clip.labels[number] for number in self._clip.first_seen}
+                    write_prediction(folder, self._clip.frames[frame.index], labels, masks)
+                if scores.wants(frame.index):
+                    scores.add(frame.index, masks, self._truth(frame.index))
+            begin = time.perf_counter()
+        return scores, seconds - self._reading
+
+    def _watched(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """The same frames; notes their size, and the time to read them, which is not the tracker's."""
+        self._reading = 0.0
+        while True:
+            begin = time.perf_counter()
+            frame = next(frames, None)
+            self._reading += time.perf_counter() - begin
+            if frame is None:
+                return
+            self._size = frame.rgb.shape[:2]
+            yield frame
+
+    def _masks_found(self, result: FrameResult, frame: Frame) -> MaskSet:
+        if self._dataset.apart:
+            nothing = np.zeros(frame.rgb.shape[:2], bool)
+            tracked = {k: result.mask(k) if k in result.object_ids else nothing for k in self._clip.first_seen}
+            return MaskSet(apart=tracked)
+        index = index_map(result.masks, result.object_ids, [float(score) for score in result.scores])
+        return MaskSet(index=index.astype(np.uint8))
+
+    def _correct_worst(self, scores: VideoScores) -> None:
+        for number, found in scores.objects.items():
+            if found.j and min(found.j) < 1:
+                worst = found.frames[int(np.argmin(found.j))]
+                self._prompter.correct(number, self._clip.frames.index(worst))
+
+
+def evaluate_video(task: Task, dataset: Dataset, tracker: Tracker, name: str) -> None:
+    """Run one video; its masks and its scores appear under their names only when they are complete.
+
+    Raises:
+        SamVideoError: the video is broken, or nothing can be written. Nothing is left under its name.
+    """
+    begin = time.perf_counter()
+    done = task.out / "predictions" / name
+    part = done.with_name(f".{name}.part")
+    try:
+        for leftover in (part, done):  # of a run that was killed: without its scores a video is not finished
+            shutil.rmtree(leftover, ignore_errors=True)
+        part.mkdir(parents=True)
+        clip = choose(dataset.clip(name), task.objects)
+        entry, track_seconds = VideoRun(task, dataset, clip).run(tracker, part)
+        part.replace(done)
+    except OSError as error:
+        raise OutputError(f"{done} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    timing = {
+        "frames": len(clip.frames),
+        "track_seconds": round(track_seconds, 6),
+        "seconds": round(time.perf_counter() - begin, 3),
+    }
+    write_json(task.entry_path(name), {"result": entry, "timing": timing})

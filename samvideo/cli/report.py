@@ -1,0 +1,21 @@
+"""`samvideo report`: runs compared on one page."""
+
+from pathlib import Path
+
+import typer
+
+from samvideo.cli.common import verb
+
+
+@verb
+def report(
+    results: list[Path] = typer.Argument(help="results.json files of evaluate or score, or folders of runs."),
+    out: Path = typer.Option(
+        Path("report.html"), "-o", "--out", help="The page; tables come beside it, .md and .tex."
+    ),
+) -> None:
+    """Compare runs with each other and with published numbers."""
+    from samvideo.evaluation.report import write_report
+
+    for path in write_report(results, out):
+        typer.echo(f"written to {path}")

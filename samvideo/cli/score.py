@@ -1,0 +1,45 @@
+"""`samvideo score`: masks that another tool made, against a benchmark's ground truth."""
+
+from pathlib import Path
+
+import typer
+
+from samvideo.cli.common import verb
+from samvideo.cli.evaluate import DATASETS, parse_objects
+
+
+@verb
+def score(
+    dataset: str = typer.Argument(help=f"One of {DATASETS}."),
+    root: Path = typer.Argument(help="Its folder; for `folder` also plain <sequence>/<frame>.png."),
+    predictions: Path = typer.Argument(help="<sequence>/<frame>.png, or <sequence>/<object>/<frame>.png for SA-V."),
+    split: str | None = typer.Option(None, help="Part of the data set [its validation split]."),
+    out: Path = typer.Option(Path("results.json"), "-o", "--out", help="Where to write; a CSV comes beside it."),
+    objects: str | None = typer.Option(None, metavar="1,2", help="Score these objects only."),
+    sequences: str | None = typer.Option(None, metavar="A,B", help="Score these sequences only."),
+    ends: bool = typer.Option(False, "--ends", help="Count the first and the last annotated frame as well."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
+) -> None:
+    """Score saved masks, to the last digit as the official evaluations do."""
+    from samvideo.cli.scores import VideoProgress, summary
+    from samvideo.evaluation.results import write_results
+    from samvideo.evaluation.run import exit_code_of
+    from samvideo.evaluation.run import score as run_score
+
+    names = [part for part in (sequences or "").split(",") if part]
+    with VideoProgress(f"scoring {dataset}", quiet=quiet) as progress:
+        results = run_score(
+            dataset,
+            root,
+            predictions,
+            split=split,
+            sequences=names,
+            objects=parse_objects(objects),
+            ends=ends,
+            progress=progress.advance,
+        )
+    write_results(out.parent, results, out.name)
+    if not quiet:
+        typer.echo(summary(results, out))
+    if code := exit_code_of(results):
+        raise typer.Exit(code)

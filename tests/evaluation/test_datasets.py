@@ -1,0 +1,176 @@
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from evaluation_builders import BUILDERS
+from evaluation_helpers import number, write_frames, write_masks
+from PIL import Image
+
+from samvideo.errors import ConfigError, DatasetError
+from samvideo.evaluation.datasets import names, open_dataset
+
+SHARED = Path(os.environ.get("SAMVIDEO_SHARED", Path(__file__).parents[2].parent / "shared"))
+
+
+def test_every_data_set_has_a_builder() -> None:
+    assert {name for name, _ in BUILDERS} == set(names())
+
+
+@pytest.mark.parametrize(("name", "build"), BUILDERS, ids=[build.__name__ for _, build in BUILDERS])
+def test_every_data_set_keeps_its_promises(name: str, build: Callable[[Path], str], tmp_path: Path) -> None:
+    root = tmp_path / f"{name}-root"
+    split = build(root)
+    dataset = open_dataset(name, root, split)
+    assert (dataset.name, dataset.split) == (name, split)
+    assert dataset.rule
+    assert dataset.sequences()
+    for sequence in dataset.sequences():
+        clip = dataset.clip(sequence)
+        assert clip.first_seen.keys() == clip.labels.keys()
+        assert len(clip.images) in (0, len(clip.frames))
+        assert set(clip.saved) <= set(range(len(clip.frames)))
+        for seen in clip.first_seen.values():
+            assert seen in clip.masks
+        for indices in clip.scored.values():
+            assert set(indices) <= clip.masks.keys()
+        for index in clip.masks:
+            truth = dataset.truth(clip, index)
+            assert truth.numbers <= clip.labels.keys()
+            assert truth.shape_hw in (None, (32, 48))
+
+
+@pytest.mark.parametrize(("name", "build"), BUILDERS, ids=[build.__name__ for _, build in BUILDERS])
+def test_a_wrong_root_names_what_it_looks_like(name: str, build: Callable[[Path], str], tmp_path: Path) -> None:
+    root = tmp_path / f"{name}-root"
+    build(root)
+    for other in set(names()) - {name}:
+        try:
+            open_dataset(other, root)
+        except DatasetError as error:
+            message = str(error)
+            assert f"no {other} folder: looked for {root}" in message
+            assert "├──" in message or "└──" in message
+            assert "looks like" in message
+            if name != "folder":
+                assert name in message.split("looks like")[1]
+
+
+def test_missing_folder_and_unknown_names(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="is not a folder"):
+        open_dataset("mose", tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="no data set 'davis'; known: cholecseg8k, davis2016"):
+        open_dataset("davis", tmp_path)
+    with pytest.raises(ConfigError, match="davis2017 has no split 'test'; known: val"):
+        open_dataset("davis2017", tmp_path, "test")
+    with pytest.raises(DatasetError, match="is no folder folder"):
+        open_dataset("folder", tmp_path)
+
+
+def test_youtubevos_objects_that_come_later_and_groups(tmp_path: Path) -> None:
+    dict(BUILDERS)["youtubevos"](tmp_path)
+    clip = open_dataset("youtubevos", tmp_path).clip("a")
+    assert clip.frames == ("00000", "00005", "00010", "00015", "00020")
+    assert clip.first_seen == {1: 0, 2: 2}
+    assert clip.scored == {1: (1, 2, 3, 4), 2: (3, 4)}
+    assert clip.groups == {1: "seen", 2: "unseen"}
+
+
+def test_sav_counts_from_label_zero_and_leaves_the_ends_out(tmp_path: Path) -> None:
+    dict(BUILDERS)["sav"](tmp_path)
+    clip = open_dataset("sav", tmp_path, "val").clip("sav_1")
+    assert clip.labels == {1: "000", 2: "001"}
+    assert clip.saved == (0, 4, 8, 12)
+    assert clip.scored == {1: (4, 8), 2: (4, 8)}
+    assert clip.first_seen == {1: 0, 2: 4}
+
+
+def test_lvos_scores_the_ranges_of_its_meta_file(tmp_path: Path) -> None:
+    dict(BUILDERS)["lvos"](tmp_path)
+    clip = open_dataset("lvos", tmp_path).clip("v")
+    assert clip.frames == ("00000001", "00000006", "00000011", "00000016")
+    assert clip.scored == {1: (0, 1, 2), 2: (2, 3)}
+
+
+@pytest.mark.parametrize("kind", ["manual", "auto"])
+def test_sav_masklets_have_the_areas_that_pycocotools_finds(kind: str) -> None:
+    root = SHARED / "data" / "sav-example"
+    if not root.is_dir():
+        pytest.skip(f"{root} is not there")
+    from pycocotools import mask as coco
+
+    dataset = open_dataset("sav", root, "train" if kind == "manual" else "train-auto")
+    clip = dataset.clip("sav_000001")
+    masklets = json.loads((root / f"sav_000001_{kind}.json").read_text())["masklet"]
+    assert len(clip.labels) == len(masklets[0])
+    for index in list(clip.masks)[::10]:
+        areas = [int(coco.area(rle)) for rle in masklets[index // 4]]
+        truth = dataset.truth(clip, index)
+        assert [int(truth.apart[k].sum()) for k in sorted(truth.apart)] == areas
+        assert truth.shape_hw == (848, 480)
+
+
+def test_a_video_with_masks_named_by_frame_number(tmp_path: Path) -> None:
+    write_masks(tmp_path / "Annotations/v", ["00002", "00006"], {1: (3, 3)})
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos/v.mp4").touch()
+    clip = open_dataset("folder", tmp_path).clip("v")
+    assert clip.video == tmp_path / "videos/v.mp4"
+    assert len(clip.frames) == 7
+    assert sorted(clip.masks) == [2, 6]
+    assert clip.first_seen == {1: 2}
+
+
+def broken(root: Path, do: Callable[[Path], object]) -> str:
+    """What opening and reading all of a sequence says after its masks were broken."""
+    write_frames(root / "JPEGImages/480p/s", number(5))
+    write_masks(root / "Annotations/480p/s", number(5), {1: (2, 2), 2: (20, 12)})
+    (root / "ImageSets/2017").mkdir(parents=True)
+    (root / "ImageSets/2017/val.txt").write_text("s\n")
+    do(root / "Annotations/480p/s")
+    dataset = open_dataset("davis2017", root)
+    with pytest.raises(DatasetError) as caught:
+        clip = dataset.clip("s")
+        for index in clip.masks:
+            dataset.truth(clip, index)
+    return str(caught.value)
+
+
+def too_high(folder: Path) -> None:
+    Image.fromarray(np.full((32, 48), 3, np.uint8)).save(folder / "00002.png")
+
+
+@pytest.mark.parametrize(
+    ("do", "path", "remedy"),
+    [
+        (lambda folder: (folder / "00003.png").unlink(), "s/00003.png is missing", "restore"),
+        (
+            lambda folder: (folder / "00001.png").write_bytes(b"nonsense"),
+            "s/00001.png cannot be read",
+            "fresh copy",
+        ),
+        (lambda folder: (folder / "00009.png").write_bytes((folder / "00001.png").read_bytes()), "00009", "remove"),
+        (lambda folder: (folder / "notes.txt").touch(), "notes.txt", "remove"),
+        (too_high, "s/00002.png has object 3, above the 2 objects", "correct the file"),
+        (
+            lambda folder: Image.new("RGB", (48, 32)).save(folder / "00000.png"),
+            "s/00000.png is a colour",
+            "convert",
+        ),
+    ],
+)
+def test_broken_ground_truth_names_path_and_fix(
+    do: Callable[[Path], object], path: str, remedy: str, tmp_path: Path
+) -> None:
+    message = broken(tmp_path, do)
+    assert path in message
+    assert remedy in message
+
+
+def test_a_hole_among_masks_without_pictures_is_found(tmp_path: Path) -> None:
+    write_masks(tmp_path / "s", number(12), {1: (2, 2)})
+    (tmp_path / "s/00007.png").unlink()
+    with pytest.raises(DatasetError, match=r"s/00007\.png is missing"):
+        open_dataset("folder", tmp_path).clip("s")
