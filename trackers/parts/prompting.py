@@ -40,7 +40,7 @@ def box_to_mask(rgb: UInt8Array, box: Box4, xy: FloatArray, labels: NDArray[np.i
     mask = np.zeros(rgb.shape[:2], bool)
     mask[area] = inside
     if not mask.any():  # the box covers no pixel's centre
-        mask[min(int(y1), mask.shape[0] - 1), min(int(x1), mask.shape[1] - 1)] = True
+        mask[min(int(y1), rgb.shape[0] - 1), min(int(x1), rgb.shape[1] - 1)] = True
     return mask
 
 
