@@ -17,6 +17,7 @@ LAYERS = {
     "samvideo.io": 1,
     "samvideo.nn": 1,
     "samvideo.tensors": 1,
+    "samvideo.registry": 1,
     "samvideo.weights": 1,
     "samvideo.encoders": 2,
     "samvideo.heads": 2,

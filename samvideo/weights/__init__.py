@@ -1,0 +1,1 @@
+"""Published weights: where they are, how to fetch them, what their keys are called."""
