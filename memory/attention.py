@@ -1,6 +1,6 @@
 """Memory attention: the current frame looks at itself, then at what is remembered (Ravi et al. 2024, section 4).
 
-Counterparts: facebookresearch/sam2: sam2/modeling/memory_attention.py; sam2/modeling/sam/transformer.py, RoPEAttention.
+Counterparts: facebookresearch/sam2: sam2/modeling/memory_attention.py and sam/transformer.py, RoPEAttention.
 """
 
 from collections.abc import Callable

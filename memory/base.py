@@ -134,8 +134,8 @@ class MemoryMethod(nn.Module):
         """(B, 256, H/16, W/16): the frame's features in the light of what B objects remember."""
         batch = context.features.shape[0]
         current = features.coarse.flatten(2).transpose(1, 2).expand(batch, -1, -1)
-        conditioned = self.attention(current, _flat(features.position), features.grid, context)
-        return conditioned.transpose(1, 2).unflatten(2, features.grid)
+        conditioned: Tensor = self.attention(current, _flat(features.position), features.grid, context)
+        return conditioned.transpose(1, 2).reshape(batch, -1, *features.grid)
 
     def without_memory(self, features: Features) -> Tensor:
         """(1, 256, H/16, W/16): the frame's features for an object that has no past."""

@@ -47,12 +47,11 @@ class _ConvNextBlock(nn.Module):
 class _Fuser(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(_ConvNextBlock(width) for _ in range(2))
+        self.layers = nn.Sequential(*(_ConvNextBlock(width) for _ in range(2)))
 
     def forward(self, x: Tensor) -> Tensor:
-        for layer in self.layers:
-            x = layer(x)
-        return x
+        out: Tensor = self.layers(x)
+        return out
 
 
 class MemoryEncoder(nn.Module):

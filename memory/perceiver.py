@@ -121,7 +121,7 @@ class SpatialPerceiver(nn.Module):
         for layer in self.layers:
             everywhere = layer(everywhere, whole, code)
             local = layer(local, patches)
-        out: Tensor = self.norm(torch.cat([everywhere, local.unflatten(0, (batch, -1)).squeeze(2)], 1))
+        out: Tensor = self.norm(torch.cat([everywhere, local.view(batch, -1, memory.shape[1])], 1))
         return out
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from samvideo.memory.attention import CrossAttention, RotaryCrossAttention
 from samvideo.memory.base import TOKEN_WIDTH, WIDTH, MemoryMethod, MethodConfig
 from torch import Tensor
@@ -65,10 +66,11 @@ class PooledCrossAttention(RotaryCrossAttention):
 
 def _pool(x: Tensor, memory: MemoryContext) -> Tensor:
     """(B, R, H * W, C) to (B, R * H/2 * W/2, C)."""
-    batch = x.shape[0]
-    maps = x.flatten(0, 1).transpose(1, 2).unflatten(2, memory.grid)
-    pooled = F.avg_pool2d(maps, CELL).flatten(2).transpose(1, 2)
-    return pooled.unflatten(0, (batch, -1)).flatten(1, 2)
+    height, width = memory.grid
+    maps = rearrange(x, "b r (y x) c -> (b r) c y x", y=height, x=width)
+    pooled = F.avg_pool2d(maps, CELL)
+    flat: Tensor = rearrange(pooled, "(b r) c y x -> b (r y x) c", b=x.shape[0])
+    return flat
 
 
 class PooledMemory(MemoryMethod):

@@ -1,8 +1,8 @@
 """Efficient frame pruning: of the remembered frames, those most like the newest are left out (Liu et al. 2024,
 Surgical SAM 2).
 
-Counterpart: jinlab-imvr/Surgical-SAM-2: sam2/modeling/sam2_base.py, _prepare_memory_conditioned_features. Frames left
-out stay candidates for the frames to come.
+Counterpart: jinlab-imvr/Surgical-SAM-2: sam2/modeling/sam2_base.py, _prepare_memory_conditioned_features. Frames
+left out stay candidates for the frames to come.
 """
 
 from collections import defaultdict

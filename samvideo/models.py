@@ -58,11 +58,9 @@ class ModelSpec:
 
 def _specs() -> dict[str, ModelSpec]:
     small = (512, 512)
-    specs = []
-    for size in ("tiny", "small", "base-plus", "large"):
-        specs.append(ModelSpec(f"sam2.1-{size}", f"hiera-{size}", absent_code=True, pointer_ages=True))
-    for size in ("tiny", "small", "base-plus", "large"):
-        specs.append(ModelSpec(f"sam2-{size}", f"hiera-{size}"))
+    sizes = ("tiny", "small", "base-plus", "large")
+    specs = [ModelSpec(f"sam2.1-{s}", f"hiera-{s}", absent_code=True, pointer_ages=True) for s in sizes]
+    specs += [ModelSpec(f"sam2-{s}", f"hiera-{s}") for s in sizes]
     for size in ("s", "ti"):
         name = f"efficienttam-{size}"
         specs.append(ModelSpec(name, f"vit-{size}"))
@@ -204,7 +202,7 @@ class SamModel(nn.Module):
         return MaskPrediction(logits, decoded.quality, self.pointers(decoded.token, present), decoded.presence)
 
     def adopt(self, features: Features, masks: Tensor) -> MaskPrediction:
-        """Take given masks (B, 1, H, W) of the input's size, 0 or 1, as the answer; the decoder adds the pointer."""
+        """Take given masks, (B, 1, H, W) of 0 or 1 at input size, as the answer; the decoder adds the pointer."""
         masks = masks.to(self.dtype)
         decoded = self.decode(
             features,
@@ -318,6 +316,24 @@ def load_state(model: SamModel, state: Mapping[str, Tensor]) -> None:
         )
     own = {ours: state[theirs] for theirs, ours in ((keys.published(k), k) for k in model.state_dict())}
     model.load_state_dict(own)
+
+
+def recognise(state: Mapping[str, Tensor]) -> list[str]:
+    """Names of the published models whose checkpoints have these keys and shapes.
+
+    Weights do not tell how they are to be used: models that differ only in input size, pooling or policy share
+    their shapes (efficienttam-s, -s-1, -s-2 and -s-512; sam2-small and both surgical-sam2). The plainest comes
+    first; where there are several, the user says which, or gets the first.
+    """
+    state = keys.from_hub(state) if keys.is_hub(state) else state
+    shapes = {key: tuple(value.shape) for key, value in state.items()}
+    return [name for name, spec in SPECS.items() if spec_shapes(spec) == shapes]
+
+
+def spec_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+    """Key and shape of every entry of the checkpoint of a spec, by the publishers' names; no memory is taken."""
+    with torch.device("meta"):
+        return published_shapes(SamModel(spec))
 
 
 def published_shapes(model: SamModel) -> dict[str, tuple[int, ...]]:

@@ -7,7 +7,7 @@ Other distributions add modules through entry points whose name is the family's:
 """
 
 import pkgutil
-from dataclasses import is_dataclass, replace
+from dataclasses import fields, replace
 from importlib import import_module
 from importlib.metadata import entry_points
 from types import ModuleType
@@ -54,9 +54,9 @@ def build(package: str, kind: str, name: str, **changes: Any) -> Any:
         ConfigError: no such variant or field, or a value that the component refuses.
     """
     module, config = find(package, kind, name)
-    assert is_dataclass(config)
-    unknown = sorted(set(changes) - set(config.__dataclass_fields__))
+    known_fields = [field.name for field in fields(config)]
+    unknown = sorted(set(changes) - set(known_fields))
     if unknown:
-        known = ", ".join(config.__dataclass_fields__)
+        known = ", ".join(known_fields)
         raise ConfigError(f"{kind} {name!r} has no option {unknown[0]!r}; it has: {known}")
     return module.build(replace(config, **changes))

@@ -91,8 +91,8 @@ class TrackerState:
 class SamTracker:
     """Follows objects with a `SamModel`; see `samvideo.trackers.base.Tracker`.
 
-    Time is measured in frames shown, whatever their source index, so any stride and backwards order will do. A frame
-    with the index of the one before is the same frame again: its prompts correct what was said of it.
+    Time is measured in frames shown, whatever their source index, so any stride and backwards order will do. A
+    frame with the index of the one before is the same frame again: its prompts correct what was said of it.
 
     Args:
         model: is moved, put in evaluation mode and fused, all in place.

@@ -33,7 +33,7 @@ class ImageEncoder(nn.Module):
         raise NotImplementedError
 
     def fuse(self) -> None:
-        """Fold what can be folded for inference (batch norms, parallel branches); once, after weights are loaded."""
+        """Fold what can be folded for inference (batch norms, branches); once, after weights are loaded."""
 
 
 def check_multiple(size_wh: tuple[int, int], step: int, who: str) -> None:

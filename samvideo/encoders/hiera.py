@@ -73,7 +73,7 @@ class WindowAttention(MaskUnitAttention):  # type: ignore[misc]
 
 
 class _Block(nn.Module):
-    """Windowed (or global, `window` 0) attention and MLP; with `pool`, queries and shortcut are halved by maxima."""
+    """Windowed (global if `window` is 0) attention and MLP; `pool` halves queries and shortcut by maxima."""
 
     def __init__(self, dim: int, dim_out: int, heads: int, window: int, pool: bool) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class _Block(nn.Module):
         rows, columns = x.shape[1] // side_y, x.shape[2] // side_x
         p = self.pool
         tokens = rearrange(x, "b (r y p) (c x q) d -> b (p q y x r c) d", r=rows, c=columns, p=p, q=p)
-        mixed = rearrange(
+        mixed: Tensor = rearrange(
             self.attn(tokens),
             "b (y x r c) d -> b (r y) (c x) d",
             r=rows,

@@ -1,6 +1,7 @@
 """RepViT, the encoder of EdgeTAM (Wang et al. 2024; Zhou et al. 2025), on timm's trunk."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import timm
 from torch import Tensor, nn
@@ -34,7 +35,9 @@ class _Trunk(nn.Module):
 
     def __init__(self, model: str) -> None:
         super().__init__()
-        self.body = timm.create_model(model, pretrained=False, features_only=True, out_indices=(0, 1, 2, 3))
+        body = timm.create_model(model, pretrained=False, features_only=True, out_indices=(0, 1, 2, 3))
+        self.channels: list[int] = body.feature_info.channels()
+        self.body = body
 
     def forward(self, image_bchw: Tensor) -> list[Tensor]:
         out: list[Tensor] = self.body(image_bchw)
@@ -50,7 +53,7 @@ class RepVit(ImageEncoder):
     def __init__(self, config: RepVitConfig) -> None:
         super().__init__()
         self.trunk = _Trunk(config.model)
-        self.neck = PyramidNeck(self.trunk.body.feature_info.channels())
+        self.neck = PyramidNeck(self.trunk.channels)
         self.fused = False
 
     def forward(self, image_bchw: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -67,8 +70,9 @@ class RepVit(ImageEncoder):
 
 def _fuse_children(module: nn.Module) -> None:
     for name, child in module.named_children():
-        if hasattr(child, "fuse"):
-            child = child.fuse()
+        fuse: Any = getattr(child, "fuse", None)
+        if fuse is not None:
+            child = fuse()
             setattr(module, name, child)
         _fuse_children(child)
 

@@ -79,7 +79,7 @@ class _Block(nn.Module):
         x = F.pad(x, (0, 0, 0, -width % side_x, 0, -height % side_y))
         rows, columns = x.shape[1] // side_y, x.shape[2] // side_x
         tokens = rearrange(x, "b (r y) (c x) d -> (b r c) (y x) d", r=rows, c=columns)
-        mixed = rearrange(
+        mixed: Tensor = rearrange(
             self.attn(tokens), "(b r c) (y x) d -> b (r y) (c x) d", r=rows, c=columns, y=side_y, x=side_x
         )
         return mixed[:, :height, :width]

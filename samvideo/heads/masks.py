@@ -148,7 +148,7 @@ class MaskDecoder(nn.Module):
         tokens, flat = self.transformer(
             image.flatten(2).transpose(1, 2), image_code.flatten(2).transpose(1, 2), tokens
         )
-        upscaled = self._upscale(flat.transpose(1, 2).unflatten(2, (height, width)), fine)
+        upscaled = self._upscale(flat.transpose(1, 2).reshape(batch, -1, height, width), fine)
         outputs = tokens[:, 2:6]
         weights = torch.stack([mlp(outputs[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], 1)
         masks = torch.einsum("bmc,bchw->bmhw", weights, upscaled).float()
@@ -162,8 +162,8 @@ class MaskDecoder(nn.Module):
             return out
         grow1, norm, activate, grow2, last = self.output_upscaling
         quarter, eighth = fine
-        out = last(grow2(activate(norm(grow1(image) + eighth))) + quarter)
-        return out
+        upscaled: Tensor = last(grow2(activate(norm(grow1(image) + eighth))) + quarter)
+        return upscaled
 
 
 def stability(logits: Tensor) -> Tensor:

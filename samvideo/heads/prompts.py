@@ -38,11 +38,11 @@ class PromptEncoder(nn.Module):
         self.no_mask_embed = nn.Embedding(1, width)
 
     def points(self, prompts: PromptTensors, size_wh: tuple[int, int]) -> Tensor:
-        """(B, N + 1, width) tokens of N points in pixels of a `size_wh` input; the last is the published padding."""
+        """(B, N + 1, width) tokens of N points in pixels of a `size_wh` input; the last one is padding."""
         padding = torch.nn.functional.pad
         xy = padding(prompts.xy + 0.5, (0, 0, 0, 1))
         labels = padding(prompts.labels, (0, 1), value=PADDING)
-        kinds = torch.cat([self.not_a_point_embed.weight, *(e.weight for e in self.point_embeddings)])
+        kinds = torch.cat([self.not_a_point_embed.weight, *self.point_embeddings.parameters()])
         code = self.pe_layer(xy / torch.tensor(size_wh, device=xy.device)).to(kinds.dtype)
         said = (labels != PADDING)[..., None]
         tokens: Tensor = code * said + kinds[labels + 1]

@@ -23,7 +23,7 @@ class RotaryTable(NamedTuple):
 
 @lru_cache(maxsize=16)
 def rotary_table(grid: Grid, channels: int, device: torch.device, dtype: torch.dtype) -> RotaryTable:
-    """Angles for the tokens of a grid, row by row: the first half of the channel pairs turns with x, the rest with y."""
+    """Angles for the tokens of a grid, row by row: half of the channel pairs turn with x, the others with y."""
     height, width = grid
     rates = THETA ** -(torch.arange(0, channels, 4, dtype=torch.float32) / channels)
     x = torch.arange(width, dtype=torch.float32).repeat(height)
@@ -34,5 +34,5 @@ def rotary_table(grid: Grid, channels: int, device: torch.device, dtype: torch.d
 
 def rotate(x: Tensor, table: RotaryTable) -> Tensor:
     """Turn the channel pairs (2i, 2i + 1) of x (..., N, C) by the table's angles."""
-    a, b = x.unflatten(-1, (-1, 2)).unbind(-1)
+    a, b = x[..., 0::2], x[..., 1::2]
     return torch.stack([a * table.cos - b * table.sin, a * table.sin + b * table.cos], -1).flatten(-2)

@@ -2,7 +2,7 @@
 
 Whole clip at hand, nothing ever freed, prompts gathered first and put into memory when a run starts. The product's
 tracker streams instead; here lies only what is needed to walk through the scenarios as the published code did.
-Counterparts: facebookresearch/sam2 (December 2024), EdgeTAM and Surgical SAM 2 (July 2024): sam2_video_predictor.py.
+Counterparts: sam2_video_predictor.py of facebookresearch/sam2 (December 2024), EdgeTAM and Surgical SAM 2 (July).
 """
 
 from dataclasses import dataclass, replace
@@ -48,9 +48,7 @@ class Options:
             raise ValueError(f"unknown option {sorted(unknown)}; known: {[*cls.__dataclass_fields__, *NO_EFFECT]}")
         options = cls(**{key: value for key, value in given.items() if key not in NO_EFFECT})
         if options.fill_hole_area:
-            raise ValueError(
-                "fill_hole_area: the published code skips it without its CUDA extension; only 0 is known"
-            )
+            raise ValueError("fill_hole_area: the published code needs its CUDA extension for it; only 0 is known")
         return options
 
 
