@@ -39,7 +39,7 @@ class _ConvNextBlock(nn.Module):
         self.gamma = nn.Parameter(torch.full((width,), 1e-6))
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = self.norm(self.dwconv(x)).permute(0, 2, 3, 1)
+        inner: Tensor = self.norm(self.dwconv(x)).permute(0, 2, 3, 1)
         inner = self.gamma * self.pwconv2(F.gelu(self.pwconv1(inner)))
         return x + inner.permute(0, 3, 1, 2)
 

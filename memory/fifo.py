@@ -54,7 +54,8 @@ class FifoPolicy:
         """See `MemoryPolicy.keep`: tokens expire after `frames` steps, pointers after `pointers`."""
         now = entries[-1].index
         prompted = [e for e in entries if e.prompted]
-        dropped = {id(e) for e in prompted[1 : len(prompted) - self.prompted + 1]}
+        surplus = max(0, len(prompted) - self.prompted)
+        dropped = {id(e) for e in prompted[1 : 1 + surplus]}
         kept = []
         for entry in entries:
             age = now - entry.index

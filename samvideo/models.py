@@ -230,6 +230,21 @@ class SamModel(nn.Module):
         return self.memory.encode(features.coarse, masks * MEMORY_SCALE + MEMORY_BIAS, prediction.presence > 0)
 
 
+def encoders() -> list[str]:
+    """Names of all encoders that can be built."""
+    return list(registry.variants("samvideo.encoders", "encoder"))
+
+
+def memory_methods() -> list[str]:
+    """Names of all memory methods that can be built."""
+    return list(registry.variants("samvideo.memory", "memory method"))
+
+
+def memory_policies() -> list[str]:
+    """Names of all memory policies."""
+    return list(registry.variants("samvideo.memory", "memory policy"))
+
+
 def resolve_policy(policy: str | MemoryPolicy) -> MemoryPolicy:
     """The policy of a name; a policy is returned as it is."""
     if isinstance(policy, str):
@@ -246,9 +261,8 @@ def find_spec(name: str) -> ModelSpec:
     """
     if name in SPECS:
         return SPECS[name]
-    encoders = registry.variants("samvideo.encoders", "encoder")
-    if name not in encoders:
-        raise ConfigError(f"no model or encoder is called {name!r}; there are: {', '.join([*SPECS, *encoders])}")
+    if name not in encoders():
+        raise ConfigError(f"no model or encoder is called {name!r}; there are: {', '.join([*SPECS, *encoders()])}")
     return ModelSpec(name, name)
 
 

@@ -143,12 +143,14 @@ class SamTracker:
         asked = group_prompts(prompts, state.objects, frame.size_wh)
         if state.size_wh not in (None, frame.size_wh):
             raise VideoError(f"frame {frame.index} is {frame.size_wh}, the frames before {state.size_wh}: one size")
-        if frame.index != state.index:
+        new = frame.index != state.index
+        if new:
             state.clock, state.index, state.size_wh = state.clock + 1, frame.index, frame.size_wh
             self._features = None
-        if state.objects or asked:
+        if asked or (new and state.objects):
             if self._features is None:
                 self._features = self.model.encode(self.model.picture(frame.rgb))
+            if new:
                 self._track(self._features)
             for prompt in asked:
                 self._answer(self._features, prompt)

@@ -35,7 +35,7 @@ class _Trunk(nn.Module):
 
     def __init__(self, model: str) -> None:
         super().__init__()
-        body = timm.create_model(model, pretrained=False, features_only=True, out_indices=(0, 1, 2, 3))
+        body: Any = timm.create_model(model, pretrained=False, features_only=True, out_indices=(0, 1, 2, 3))
         self.channels: list[int] = body.feature_info.channels()
         self.body = body
 
