@@ -18,6 +18,7 @@ LAYERS = {
     "samvideo.nn": 1,
     "samvideo.tensors": 1,
     "samvideo.prompts": 1,
+    "samvideo.registry": 1,
     "samvideo.weights": 1,
     "samvideo.encoders": 2,
     "samvideo.heads": 2,

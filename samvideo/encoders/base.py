@@ -1,0 +1,46 @@
+"""What every image encoder is: `forward(image_bchw) -> (coarse, fine)`, declared by a few attributes."""
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from samvideo.errors import ConfigError
+
+WIDTH = 256
+"""Channels of the maps that encoders hand to heads and memory."""
+
+
+class ImageEncoder(nn.Module):
+    """A pure function from a normalised picture to feature maps.
+
+    Attributes:
+        step: input height and width must be multiples of this.
+        fine: whether the stride-4 and stride-8 maps come along (the mask decoder then uses them).
+    """
+
+    step: ClassVar[int]
+    fine: ClassVar[bool]
+
+    def forward(self, image_bchw: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Feature maps of width 256.
+
+        Args:
+            image_bchw: (B, 3, H, W), mean and deviation already taken out.
+
+        Returns:
+            The stride-16 map (B, 256, H/16, W/16) and the finer maps, finest first: strides 4 and 8, or none.
+        """
+        raise NotImplementedError
+
+    def fuse(self) -> None:
+        """Fold what can be folded for inference (batch norms, branches); once, after weights are loaded."""
+
+
+def check_multiple(size_wh: tuple[int, int], step: int, who: str) -> None:
+    """Raise ConfigError unless both sides are multiples of `step`."""
+    if min(size_wh) < step or any(side % step for side in size_wh):
+        nearest = tuple(max(step, round(side / step) * step) for side in size_wh)
+        raise ConfigError(
+            f"input size {size_wh[0]}x{size_wh[1]} does not suit {who}: multiples of {step} expected, "
+            f"for example {nearest[0]}x{nearest[1]}"
+        )

@@ -1,0 +1,41 @@
+"""The feature pyramid shared by the encoders with four stages."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from samvideo.encoders.base import WIDTH
+
+
+class _Lateral(nn.Module):
+    """A 1x1 convolution; a module of its own because the published keys have the extra level."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, WIDTH, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(x)
+        return out
+
+
+class PyramidNeck(nn.Module):
+    """1x1 convolutions to 256 channels; the stride-32 map is added to the stride-16 one and then dropped.
+
+    Counterpart: facebookresearch/sam2: image_encoder.py, FpnNeck with fpn_top_down_levels [2, 3], scalp 1.
+
+    Args:
+        channels: of the maps at strides 4, 8, 16, 32.
+    """
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        # coarsest first, as the checkpoints have it
+        self.convs = nn.ModuleList(_Lateral(c) for c in reversed(channels))
+
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Maps at strides 4, 8, 16, 32 to the coarse map and the two fine ones."""
+        top, coarse, eighth, quarter = (conv(x) for conv, x in zip(self.convs, reversed(maps), strict=True))
+        coarse = coarse + F.interpolate(top, scale_factor=2.0, mode="nearest")
+        return coarse, (quarter, eighth)

@@ -1,0 +1,152 @@
+"""Plain ViT, the encoder of EfficientTAM (Xiong et al. 2024; ViTDet: Li et al. 2022).
+
+Counterpart: yformer/EfficientTAM: efficient_track_anything/modeling/backbones/vitdet.py.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from samvideo.encoders.base import WIDTH, ImageEncoder
+from samvideo.errors import ConfigError
+from samvideo.nn.mlp import Mlp
+from samvideo.nn.norm import LayerNorm2d
+from samvideo.nn.patch import PatchEmbed
+
+KIND = "encoder"
+PATCH = 16
+TABLE = 14
+"""Side of the table of absolute positions: 224-pixel pictures in patches of 16."""
+
+
+@dataclass(frozen=True)
+class VitConfig:
+    """Sizes of a plain ViT.
+
+    Attributes:
+        dim: channels.
+        heads: attention heads; divides `dim`.
+        depth: number of blocks.
+        window: side of the attention windows, in patches.
+        global_blocks: blocks that attend over the whole picture.
+    """
+
+    dim: int
+    heads: int
+    depth: int = 12
+    window: int = 14
+    global_blocks: tuple[int, ...] = (2, 5, 8, 11)
+
+
+VARIANTS = {"vit-s": VitConfig(384, 6), "vit-ti": VitConfig(192, 3)}
+
+
+class _Attention(nn.Module):
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = rearrange(self.qkv(x), "b n (three heads c) -> three b heads n c", three=3, heads=self.heads)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        out: Tensor = self.proj(rearrange(mixed, "b heads n c -> b n (heads c)"))
+        return out
+
+
+class _Block(nn.Module):
+    def __init__(self, config: VitConfig, window: int) -> None:
+        super().__init__()
+        self.window = window
+        self.norm1 = nn.LayerNorm(config.dim, eps=1e-6)
+        self.attn = _Attention(config.dim, config.heads)
+        self.norm2 = nn.LayerNorm(config.dim, eps=1e-6)
+        self.mlp = Mlp(config.dim, 4 * config.dim, config.dim, activation=F.gelu)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self._attend(self.norm1(x))
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
+
+    def _attend(self, x: Tensor) -> Tensor:
+        """(B, H, W, C); windows that stick out are filled with zeros, which take part in the attention."""
+        height, width = x.shape[1:3]
+        side_y, side_x = (self.window, self.window) if self.window else (height, width)
+        x = F.pad(x, (0, 0, 0, -width % side_x, 0, -height % side_y))
+        rows, columns = x.shape[1] // side_y, x.shape[2] // side_x
+        tokens = rearrange(x, "b (r y) (c x) d -> (b r c) (y x) d", r=rows, c=columns)
+        mixed: Tensor = rearrange(
+            self.attn(tokens), "(b r c) (y x) d -> b (r y) (c x) d", r=rows, c=columns, y=side_y, x=side_x
+        )
+        return mixed[:, :height, :width]
+
+
+class _Trunk(nn.Module):
+    def __init__(self, config: VitConfig) -> None:
+        super().__init__()
+        self.patch_embed = PatchEmbed(config.dim, PATCH, PATCH)
+        # the first row belonged to a class token, which is not used
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + TABLE**2, config.dim))
+        self.blocks = nn.ModuleList(
+            _Block(config, 0 if i in config.global_blocks else config.window) for i in range(config.depth)
+        )
+
+    def forward(self, image_bchw: Tensor) -> Tensor:
+        x = self.patch_embed(image_bchw)
+        table = rearrange(self.pos_embed[:, 1:], "1 (y x) c -> 1 c y x", y=TABLE)
+        position = F.interpolate(table, size=x.shape[1:3], mode="bicubic", align_corners=False)
+        x = x + position.permute(0, 2, 3, 1)
+        for block in self.blocks:
+            x = block(x)
+        out: Tensor = x.permute(0, 3, 1, 2)
+        return out
+
+
+class _Project(nn.Module):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.conv_1x1 = nn.Conv2d(dim, WIDTH, 1, bias=False)
+        self.norm_0 = LayerNorm2d(WIDTH)
+        self.conv_3x3 = nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False)
+        self.norm_1 = LayerNorm2d(WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.norm_1(self.conv_3x3(self.norm_0(self.conv_1x1(x))))
+        return out
+
+
+class _Neck(nn.Module):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList([_Project(dim)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.convs[0](x)
+        return out
+
+
+class PlainVit(ImageEncoder):
+    """A column of equal blocks at stride 16, most of them with windowed attention; no finer maps."""
+
+    step = PATCH
+    fine = False
+
+    def __init__(self, config: VitConfig) -> None:
+        super().__init__()
+        if config.dim % config.heads:
+            raise ConfigError(f"{config.heads} heads do not divide {config.dim} channels")
+        self.trunk = _Trunk(config)
+        self.neck = _Neck(config.dim)
+
+    def forward(self, image_bchw: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """See `ImageEncoder.forward`."""
+        return self.neck(self.trunk(image_bchw)), ()
+
+
+def build(config: VitConfig) -> PlainVit:
+    """A plain ViT with untrained weights."""
+    return PlainVit(config)

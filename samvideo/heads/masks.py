@@ -1,0 +1,178 @@
+"""Two-way mask decoder (Kirillov et al. 2023; high-resolution features and object score: Ravi et al. 2024).
+
+Counterparts: facebookresearch/sam2: sam2/modeling/sam/transformer.py and mask_decoder.py.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from samvideo.nn.attention import Attention
+from samvideo.nn.mlp import Mlp
+from samvideo.nn.norm import LayerNorm2d
+
+STABILITY_DELTA = 0.05
+STABILITY_THRESHOLD = 0.98
+
+
+class TwoWayBlock(nn.Module):
+    """Tokens attend to themselves and to the image, then the image to the tokens."""
+
+    def __init__(self, width: int, heads: int, hidden: int, first: bool) -> None:
+        super().__init__()
+        self.first = first
+        self.self_attn = Attention(width, heads)
+        self.norm1 = nn.LayerNorm(width)
+        self.cross_attn_token_to_image = Attention(width, heads, inner=width // 2)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = Mlp(width, hidden, width)
+        self.norm3 = nn.LayerNorm(width)
+        self.norm4 = nn.LayerNorm(width)
+        self.cross_attn_image_to_token = Attention(width, heads, inner=width // 2)
+
+    def forward(
+        self, tokens: Tensor, image: Tensor, token_code: Tensor, image_code: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(B, T, C) tokens and (B, N, C) image, each with its position code."""
+        if self.first:  # the first block's tokens are nothing but code
+            tokens = self.self_attn(tokens, tokens, tokens)
+        else:
+            coded = tokens + token_code
+            tokens = tokens + self.self_attn(coded, coded, tokens)
+        tokens = self.norm1(tokens)
+        coded_image = image + image_code
+        tokens = self.norm2(tokens + self.cross_attn_token_to_image(tokens + token_code, coded_image, image))
+        tokens = self.norm3(tokens + self.mlp(tokens))
+        image = self.norm4(image + self.cross_attn_image_to_token(coded_image, tokens + token_code, tokens))
+        return tokens, image
+
+
+class TwoWayTransformer(nn.Module):
+    """Two blocks and a last look of the tokens at the image."""
+
+    def __init__(self, width: int, heads: int = 8, hidden: int = 2048, depth: int = 2) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(TwoWayBlock(width, heads, hidden, first=i == 0) for i in range(depth))
+        self.final_attn_token_to_image = Attention(width, heads, inner=width // 2)
+        self.norm_final_attn = nn.LayerNorm(width)
+
+    def forward(self, image: Tensor, image_code: Tensor, token_code: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, N, C) image and its code, (B, T, C) tokens; returns tokens and image."""
+        tokens = token_code
+        for layer in self.layers:
+            tokens, image = layer(tokens, image, token_code, image_code)
+        look = self.final_attn_token_to_image(tokens + token_code, image + image_code, image)
+        return self.norm_final_attn(tokens + look), image
+
+
+class DecodedMask(NamedTuple):
+    """One mask per object: logits (B, 1, 4 H, 4 W), quality (B,), output token (B, C), presence (B,)."""
+
+    logits: Tensor
+    quality: Tensor
+    token: Tensor
+    presence: Tensor
+
+
+class MaskDecoder(nn.Module):
+    """Predicts one mask and three alternatives, their quality, and whether the object is there at all.
+
+    Args:
+        fine: whether stride-4 and stride-8 maps are used.
+        width: channels of image and tokens.
+    """
+
+    def __init__(self, fine: bool, width: int = 256) -> None:
+        super().__init__()
+        self.transformer = TwoWayTransformer(width)
+        self.iou_token = nn.Embedding(1, width)
+        self.mask_tokens = nn.Embedding(4, width)
+        self.obj_score_token = nn.Embedding(1, width)
+        self.output_upscaling = nn.Sequential(
+            nn.ConvTranspose2d(width, width // 4, 2, stride=2),
+            LayerNorm2d(width // 4),
+            nn.GELU(),
+            nn.ConvTranspose2d(width // 4, width // 8, 2, stride=2),
+            nn.GELU(),
+        )
+        if fine:
+            self.conv_s0 = nn.Conv2d(width, width // 8, 1)
+            self.conv_s1 = nn.Conv2d(width, width // 4, 1)
+        self.output_hypernetworks_mlps = nn.ModuleList(Mlp(width, width, width, width // 8) for _ in range(4))
+        self.iou_prediction_head = Mlp(width, width, width, 4)
+        self.pred_obj_score_head = Mlp(width, width, width, 1)
+
+    def project(self, fine: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The encoder's fine maps (finest first) in the decoder's widths; once per frame."""
+        if not fine:
+            return ()
+        quarter, eighth = fine
+        return self.conv_s0(quarter), self.conv_s1(eighth)
+
+    def forward(
+        self,
+        image: Tensor,
+        image_code: Tensor,
+        points: Tensor,
+        fine: Sequence[Tensor],
+        alternatives: bool,
+    ) -> DecodedMask:
+        """Decode B objects.
+
+        Args:
+            image: (B, C, H, W) conditioned features plus dense prompt.
+            image_code: (1, C, H, W).
+            points: (B, T, C) prompt tokens.
+            fine: what `project` returned.
+            alternatives: take the best of the three alternatives; otherwise the single mask, unless it is unstable.
+        """
+        masks, quality, tokens, presence = self._all(image, image_code, points, fine)
+        rows = torch.arange(len(masks), device=masks.device)
+        best = 1 + quality[:, 1:].argmax(1)
+        if alternatives:
+            chosen = pointing = best
+        else:
+            chosen = torch.where(stability(masks[:, 0]) >= STABILITY_THRESHOLD, torch.zeros_like(best), best)
+            pointing = torch.zeros_like(best)
+        return DecodedMask(masks[rows, chosen][:, None], quality[rows, chosen], tokens[rows, pointing], presence)
+
+    def _all(
+        self, image: Tensor, image_code: Tensor, points: Tensor, fine: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        batch, _, height, width = image.shape
+        own = torch.cat([self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight])
+        tokens = torch.cat([own.expand(batch, -1, -1), points], 1)
+        tokens, flat = self.transformer(
+            image.flatten(2).transpose(1, 2), image_code.flatten(2).transpose(1, 2), tokens
+        )
+        upscaled = self._upscale(flat.transpose(1, 2).reshape(batch, -1, height, width), fine)
+        outputs = tokens[:, 2:6]
+        weights = torch.stack([mlp(outputs[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], 1)
+        masks = torch.einsum("bmc,bchw->bmhw", weights, upscaled).float()
+        quality = self.iou_prediction_head(tokens[:, 1]).float().sigmoid()
+        presence = self.pred_obj_score_head(tokens[:, 0]).float()[:, 0]
+        return masks, quality, outputs, presence
+
+    def _upscale(self, image: Tensor, fine: Sequence[Tensor]) -> Tensor:
+        if not fine:
+            out: Tensor = self.output_upscaling(image)
+            return out
+        grow1, norm, activate, grow2, last = self.output_upscaling
+        quarter, eighth = fine
+        upscaled: Tensor = last(grow2(activate(norm(grow1(image) + eighth))) + quarter)
+        return upscaled
+
+
+def stability(logits: Tensor) -> Tensor:
+    """(B, H, W) logits to (B,): how little the mask's area changes when its threshold moves by +-0.05."""
+    inner = (logits > STABILITY_DELTA).flatten(1).sum(1).float()
+    outer = (logits > -STABILITY_DELTA).flatten(1).sum(1).float()
+    return torch.where(outer > 0, inner / outer.clamp(min=1), torch.ones_like(inner))
+
+
+def upsample(logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """Bilinear resize of (B, 1, h, w) logits."""
+    return F.interpolate(logits, size=size_hw, mode="bilinear", align_corners=False)

@@ -1,0 +1,60 @@
+"""Prompt encoder (Kirillov et al. 2023, Segment Anything).
+
+Counterpart: facebookresearch/sam2: sam2/modeling/sam/prompt_encoder.py.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from samvideo.nn.norm import LayerNorm2d
+from samvideo.nn.position import FourierPosition
+from samvideo.tensors import Grid, PromptTensors
+
+PADDING = -1
+"""Label of a point that says nothing."""
+
+
+class PromptEncoder(nn.Module):
+    """Clicks, boxes (as two labelled corners) and mask logits to tokens and a map.
+
+    Args:
+        width: channels of tokens and map.
+    """
+
+    def __init__(self, width: int = 256) -> None:
+        super().__init__()
+        self.pe_layer = FourierPosition(width)
+        self.point_embeddings = nn.ModuleList(nn.Embedding(1, width) for _ in range(4))
+        self.not_a_point_embed = nn.Embedding(1, width)
+        self.mask_downscaling = nn.Sequential(
+            nn.Conv2d(1, 4, 2, stride=2),
+            LayerNorm2d(4),
+            nn.GELU(),
+            nn.Conv2d(4, 16, 2, stride=2),
+            LayerNorm2d(16),
+            nn.GELU(),
+            nn.Conv2d(16, width, 1),
+        )
+        self.no_mask_embed = nn.Embedding(1, width)
+
+    def points(self, prompts: PromptTensors, size_wh: tuple[int, int]) -> Tensor:
+        """(B, N + 1, width) tokens of N points in pixels of a `size_wh` input; the last one is padding."""
+        padding = torch.nn.functional.pad
+        xy = padding(prompts.xy + 0.5, (0, 0, 0, 1))
+        labels = padding(prompts.labels, (0, 1), value=PADDING)
+        kinds = torch.cat([self.not_a_point_embed.weight, *self.point_embeddings.parameters()])
+        code = self.pe_layer(xy / torch.tensor(size_wh, device=xy.device)).to(kinds.dtype)
+        said = (labels != PADDING)[..., None]
+        tokens: Tensor = code * said + kinds[labels + 1]
+        return tokens
+
+    def grid_code(self, grid: Grid) -> Tensor:
+        """(1, width, H, W) position code of the decoder's image tokens, in the manner of the points."""
+        return self.pe_layer.of_grid(grid).to(self.no_mask_embed.weight.dtype)
+
+    def dense(self, mask_logits: Tensor | None, grid: Grid) -> Tensor:
+        """Map for (B, 1, 4 H, 4 W) mask logits on an H x W grid; without a mask the learned (1, width, H, W)."""
+        if mask_logits is None:
+            return self.no_mask_embed.weight[..., None, None].expand(-1, -1, *grid)
+        out: Tensor = self.mask_downscaling(mask_logits.to(self.no_mask_embed.weight.dtype))
+        return out

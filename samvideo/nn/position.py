@@ -1,0 +1,65 @@
+"""Fixed position codes: sine on a grid, sine of a time, random Fourier features of points."""
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from samvideo.tensors import Grid
+
+TEMPERATURE = 10000.0
+
+
+def _periods(count: int) -> Tensor:
+    return TEMPERATURE ** (2 * (torch.arange(count, dtype=torch.float32) // 2) / count)
+
+
+@lru_cache(maxsize=16)
+def sine_grid(grid: Grid, channels: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(1, channels, H, W): interleaved sine and cosine of y in the first half of the channels, of x in the second.
+
+    Positions run from just above 0 to 2 pi along each side (Carion et al. 2020, DETR).
+    """
+
+    def line(length: int) -> Tensor:
+        at = torch.arange(1, length + 1, dtype=torch.float32) / (length + 1e-6) * 2 * math.pi
+        angles = at[:, None] / _periods(channels // 2)
+        return torch.stack([angles[:, 0::2].sin(), angles[:, 1::2].cos()], 2).flatten(1)
+
+    height, width = grid
+    y = line(height)[:, None].expand(height, width, channels // 2)
+    x = line(width)[None].expand(height, width, channels // 2)
+    return torch.cat([y, x], 2).permute(2, 0, 1)[None].contiguous().to(device, dtype)
+
+
+def sine_time(times: Tensor, channels: int) -> Tensor:
+    """(...) times to (..., channels): all sines, then all cosines."""
+    angles = times.float()[..., None] / _periods(channels // 2).to(times.device)
+    return torch.cat([angles.sin(), angles.cos()], -1)
+
+
+class FourierPosition(nn.Module):
+    """Random Fourier features of points in [0, 1]^2 (Tancik et al. 2020); the frequencies come with the weights."""
+
+    positional_encoding_gaussian_matrix: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, channels // 2))
+
+    def forward(self, xy: Tensor) -> Tensor:
+        """(..., 2) coordinates in [0, 1] to (..., channels)."""
+        frequencies = self.positional_encoding_gaussian_matrix
+        angles = 2 * math.pi * ((2 * xy.to(frequencies.dtype) - 1) @ frequencies)
+        return torch.cat([angles.sin(), angles.cos()], -1)
+
+    def of_grid(self, grid: Grid) -> Tensor:
+        """(1, channels, H, W): the code of every cell's centre."""
+        height, width = grid
+        device = self.positional_encoding_gaussian_matrix.device
+        y = (torch.arange(height, device=device) + 0.5) / height
+        x = (torch.arange(width, device=device) + 0.5) / width
+        yy, xx = torch.meshgrid(y, x, indexing="ij")
+        code: Tensor = self(torch.stack([xx, yy], -1))
+        return code.permute(2, 0, 1)[None]

@@ -1,0 +1,137 @@
+"""Names of parameters: the publishers' (facebookresearch/sam2 and its relatives), Hugging Face's, and ours.
+
+Inside the parts, we keep the publishers' names; only the parts themselves are called otherwise.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PREFIXES = {
+    "image_encoder.": "encoder.",
+    "memory_attention.": "memory.attention.",
+    "memory_encoder.": "memory.encoder.",
+    "spatial_perceiver.": "memory.perceiver.",
+    "maskmem_tpos_enc": "memory.frame_codes",
+    "no_mem_embed": "memory.no_memory",
+    "no_obj_embed_spatial": "memory.absent",
+    "sam_prompt_encoder.": "prompts.",
+    "sam_mask_decoder.": "decoder.",
+    "mask_downsample.": "pointers.mask_downsample.",
+    "obj_ptr_proj.": "pointers.obj_ptr_proj.",
+    "obj_ptr_tpos_proj.": "pointers.obj_ptr_tpos_proj.",
+    "no_obj_ptr": "pointers.no_obj_ptr",
+}
+UNUSED = {"no_mem_pos_enc": (1, 1, 256)}
+"""Keys of every checkpoint that no published model reads at inference, with their shapes."""
+
+
+def published(own: str) -> str:
+    """The publisher's name of one of our parameters."""
+    for theirs, ours in PREFIXES.items():
+        if own.startswith(ours):
+            return theirs + own[len(ours) :]
+    raise KeyError(f"no published name for {own!r}")
+
+
+_HUB_RULES = (
+    (r"^no_memory_embedding$", "no_mem_embed"),
+    (r"^no_memory_positional_encoding$", "no_mem_pos_enc"),
+    (r"^memory_temporal_positional_encoding$", "maskmem_tpos_enc"),
+    (r"^no_object_pointer$", "no_obj_ptr"),
+    (r"^occlusion_spatial_embedding_parameter$", "no_obj_embed_spatial"),
+    (r"^temporal_positional_encoding_projection_layer\.", "obj_ptr_tpos_proj."),
+    (r"^object_pointer_proj\.", "obj_ptr_proj."),
+    (r"^vision_encoder\.backbone\.timm_model\.", "image_encoder.trunk.body."),
+    (r"^vision_encoder\.backbone\.", "image_encoder.trunk."),
+    (r"^vision_encoder\.neck\.convs\.(\d+)\.", r"image_encoder.neck.convs.\1.conv."),
+    (r"\.patch_embed\.projection\.", ".patch_embed.proj."),
+    (r"^shared_image_embedding\.positional_embedding$", "prompt_encoder.shared_embedding.positional_embedding"),
+    (
+        r"^prompt_encoder\.shared_embedding\.positional_embedding$",
+        "sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix",
+    ),
+    (r"^prompt_encoder\.mask_embed\.conv1\.", "sam_prompt_encoder.mask_downscaling.0."),
+    (r"^prompt_encoder\.mask_embed\.layer_norm1\.", "sam_prompt_encoder.mask_downscaling.1."),
+    (r"^prompt_encoder\.mask_embed\.conv2\.", "sam_prompt_encoder.mask_downscaling.3."),
+    (r"^prompt_encoder\.mask_embed\.layer_norm2\.", "sam_prompt_encoder.mask_downscaling.4."),
+    (r"^prompt_encoder\.mask_embed\.conv3\.", "sam_prompt_encoder.mask_downscaling.6."),
+    (r"^prompt_encoder\.", "sam_prompt_encoder."),
+    (r"^mask_decoder\.upscale_conv1\.", "sam_mask_decoder.output_upscaling.0."),
+    (r"^mask_decoder\.upscale_layer_norm\.", "sam_mask_decoder.output_upscaling.1."),
+    (r"^mask_decoder\.upscale_conv2\.", "sam_mask_decoder.output_upscaling.3."),
+    (r"^mask_decoder\.", "sam_mask_decoder."),
+    (r"\.layer_norm_final_attn\.", ".norm_final_attn."),
+    (
+        r"^memory_encoder\.mask_downsampler\.layers\.(\d)\.conv\.",
+        r"memory_encoder.mask_downsampler.encoder.3*\1+0.",
+    ),
+    (r"\.mask_downsampler\.layers\.(\d)\.layer_norm\.", r".mask_downsampler.encoder.3*\1+1."),
+    (r"^memory_encoder\.mask_downsampler\.final_conv\.", "memory_encoder.mask_downsampler.encoder.12."),
+    (r"^memory_encoder\.feature_projection\.", "memory_encoder.pix_feat_proj."),
+    (r"^memory_encoder\.projection\.", "memory_encoder.out_proj."),
+    (r"^memory_encoder\.memory_fuser\.", "memory_encoder.fuser."),
+    (r"\.fuser\.layers\.(\d)\.scale$", r".fuser.layers.\1.gamma"),
+    (r"\.depthwise_conv\.", ".dwconv."),
+    (r"\.pointwise_conv(\d)\.", r".pwconv\1."),
+    (r"\.fuser\.layers\.(\d)\.layer_norm\.", r".fuser.layers.\1.norm."),
+    (r"^memory_attention\.layers\.(\d)\.mlp\.up_proj\.", r"memory_attention.layers.\1.linear1."),
+    (r"^memory_attention\.layers\.(\d)\.mlp\.down_proj\.", r"memory_attention.layers.\1.linear2."),
+    (r"^spatial_perceiver\.latents_1d$", "spatial_perceiver.latents"),
+    (r"^(spatial_perceiver\.layers\.\d)\.layer_norm_input\.", r"\1.attn.norm_x."),
+    (r"^(spatial_perceiver\.layers\.\d)\.layer_norm_latents\.", r"\1.attn.norm_latents."),
+    (r"^(spatial_perceiver\.layers\.\d)\.layer_norm_self\.", r"\1.self_attn.norm."),
+    (r"^(spatial_perceiver\.layers\.\d)\.cross_attention\.", r"\1.attn."),
+    (r"^(spatial_perceiver\.layers\.\d)\.self_attention\.", r"\1.self_attn."),
+    (r"^(spatial_perceiver\.layers\.\d)\.(self_)?mlp\.layer_norm\.", r"\1.\2ff.0."),
+    (r"^(spatial_perceiver\.layers\.\d)\.(self_)?mlp\.up_proj\.", r"\1.\2ff.1."),
+    (r"^(spatial_perceiver\.layers\.\d)\.(self_)?mlp\.down_proj\.", r"\1.\2ff.3."),
+    (r"^(spatial_perceiver\.layers\.\d\.(?:self_)?attn)\.q_proj\.", r"\1.to_q."),
+    (r"^(spatial_perceiver\.layers\.\d\.(?:self_)?attn)\.o(?:ut)?_proj\.", r"\1.to_out."),
+    (r"^(spatial_perceiver|memory_attention)\.layer_norm\.", r"\1.norm."),
+    (r"\.layer_norm(\d)\.", r".norm\1."),
+    (r"\.o_proj\.", ".out_proj."),
+    (r"\.mlp\.proj_in\.", ".mlp.layers.0."),
+    (r"\.mlp\.proj_out\.", ".mlp.layers.1."),
+    # three layers: the middle one first, lest it be taken for the first
+    (r"(_mlps\.\d|_head|^obj_ptr_proj)\.layers\.0\.", r"\1.layers.1."),
+    (r"(_mlps\.\d|_head|^obj_ptr_proj)\.proj_in\.", r"\1.layers.0."),
+    (r"(_mlps\.\d|_head|^obj_ptr_proj)\.proj_out\.", r"\1.layers.2."),
+)
+_COMPILED = tuple((re.compile(pattern), into) for pattern, into in _HUB_RULES)
+_SUM = re.compile(r"3\*(\d)\+(\d)")
+_POINTS = "sam_prompt_encoder.point_embed.weight"
+
+
+def hub_to_published(key: str) -> str:
+    """The publisher's name of an entry named by Hugging Face transformers (Sam2VideoModel, EdgeTamVideoModel).
+
+    Three tensors are cut otherwise there; `from_hub` puts them together: `point_embed` holds four embeddings, the
+    Perceiver's `k_proj` and `v_proj` are halves of `to_kv`.
+    """
+    for pattern, into in _COMPILED:
+        key = pattern.sub(into, key)
+    return _SUM.sub(lambda found: str(3 * int(found[1]) + int(found[2])), key)
+
+
+def is_hub(state: Mapping[str, object]) -> bool:
+    """Whether a state dict has the names of Hugging Face transformers."""
+    return any(key.startswith("vision_encoder.") for key in state)
+
+
+def from_hub(state: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+    """The same state dict under the publishers' names."""
+    import torch
+
+    renamed = {hub_to_published(key): value for key, value in state.items()}
+    if _POINTS in renamed:
+        for i, row in enumerate(renamed.pop(_POINTS)):
+            renamed[f"sam_prompt_encoder.point_embeddings.{i}.weight"] = row[None]
+    for key in [k for k in renamed if k.startswith("spatial_perceiver.") and k.endswith(".k_proj.weight")]:
+        values = key.replace(".k_proj.", ".v_proj.")
+        if values in renamed:
+            renamed[key.replace(".k_proj.", ".to_kv.")] = torch.cat([renamed.pop(key), renamed.pop(values)])
+    return renamed

@@ -1,0 +1,89 @@
+"""What every image encoder promises, on every encoder there is; a new file in samvideo/encoders is picked up."""
+
+import socket
+
+import pytest
+import torch
+
+from samvideo import models, registry
+from samvideo.encoders.base import WIDTH, ImageEncoder, check_multiple
+from samvideo.errors import ConfigError
+from samvideo.models import build
+
+ENCODERS = models.encoders()
+
+
+def make(name: str) -> ImageEncoder:
+    torch.manual_seed(0)
+    return registry.build("samvideo.encoders", "encoder", name).eval()
+
+
+def test_the_published_ones_are_there() -> None:
+    assert {spec.encoder for spec in models.SPECS.values()} <= set(ENCODERS)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+@torch.inference_mode()
+def test_maps(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strides, widths, any multiple of the step, rectangles too; nothing is kept; nothing is downloaded."""
+    monkeypatch.setattr(socket, "socket", None)
+    encoder = make(name)
+    for height, width in ((64, 64), (64, 96), (224, 64)):
+        image = torch.randn(1, 3, height, width)
+        coarse, fine = encoder(image)
+        assert coarse.shape == (1, WIDTH, height // 16, width // 16)
+        assert [tuple(x.shape) for x in fine] == [
+            (1, WIDTH, height // stride, width // stride) for stride in ((4, 8) if encoder.fine else ())
+        ]
+        assert torch.equal(encoder(image)[0], coarse)
+    before = encoder(image)
+    encoder.fuse()
+    encoder.fuse()
+    for a, b in zip([before[0], *before[1]], [(after := encoder(image))[0], *after[1]], strict=True):
+        assert torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(a.abs().max()))
+
+
+@pytest.mark.parametrize("name", ["vit-ti", "hiera-tiny", "repvit-m1"])
+@torch.inference_mode()
+def test_every_pixel_counts(name: str) -> None:
+    """A change in the last corner reaches the maps: nothing is cut off by windows or padding."""
+    encoder = make(name)
+    image = torch.zeros(1, 3, 96, 160)
+    changed = image.clone()
+    changed[..., -3:, -3:] = 3.0
+    (a, fine_a), (b, fine_b) = encoder(image), encoder(changed)
+    for x, y in zip([a, *fine_a], [b, *fine_b], strict=True):
+        assert not torch.equal(x[..., -1, -1], y[..., -1, -1])
+
+
+def test_wrong_sizes_are_refused() -> None:
+    with pytest.raises(ConfigError, match="multiples of 32 expected, for example 512x512"):
+        build("hiera-tiny", input_size=500)
+    with pytest.raises(ConfigError, match="memory 'perceiver': multiples of 256"):
+        build("vit-ti", memory="perceiver", input_size=(512, 320))
+    check_multiple((64, 32), 32, "this")
+
+
+def test_unknown_names_list_what_there_is() -> None:
+    with pytest.raises(ConfigError, match=r"'resnet'.*edgetam.*repvit-m1"):
+        build("resnet")
+    with pytest.raises(ConfigError, match=r"no memory method is called 'lstm'; there are: perceiver, plain"):
+        build("edgetam", memory="lstm")
+    with pytest.raises(ConfigError, match=r"no memory policy is called 'plain'; there are: fifo, pruning"):
+        build("edgetam", policy="plain")
+    with pytest.raises(ConfigError, match="has no option 'colour'; it has: dim, heads"):
+        registry.build("samvideo.encoders", "encoder", "vit-ti", colour=1)
+
+
+def test_entry_points_add_components(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "foreign_vit.py").write_text(
+        "from samvideo.encoders.vit import PlainVit, VitConfig\n"
+        "KIND = 'encoder'\nVARIANTS = {'foreign-small': VitConfig(32, 2, depth=1)}\nbuild = PlainVit\n"
+    )
+    info = tmp_path / "foreign-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: foreign\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[samvideo.encoders]\nforeign = foreign_vit\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "foreign-small" in models.encoders()
+    assert build("foreign-small", input_size=64).spec.encoder == "foreign-small"

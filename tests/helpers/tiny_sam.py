@@ -1,0 +1,82 @@
+"""Small untrained models and clips, for tests of behaviour."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+import torch
+from samvideo.memory.perceiver import PerceiverConfig, PerceiverMemory
+
+from samvideo.encoders.vit import PlainVit, VitConfig
+from samvideo.models import ModelSpec, SamModel, build
+from samvideo.types import Frame, VideoInfo
+
+TINY_VIT = VitConfig(dim=32, heads=2, depth=2, window=2, global_blocks=(1,))
+
+
+def randomise(model: SamModel, seed: int = 0) -> SamModel:
+    """Weights that let every input matter, with objects always present."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            noise = torch.randn(value.shape, generator=generator)
+            if value.ndim == 1:
+                value.copy_(0.05 * noise if name.endswith("bias") else 1 + 0.1 * noise)
+            else:
+                value.copy_(noise / np.sqrt(max(1, np.prod(value.shape[1:]))))
+        for name, value in model.named_buffers():
+            if name.endswith("gaussian_matrix"):
+                value.copy_(torch.randn(value.shape, generator=generator))
+        model.decoder.pred_obj_score_head.layers[-1].bias.fill_(20.0)
+    return model
+
+
+def tiny_model(
+    memory: str = "plain", policy: object = "fifo", size: int | tuple[int, int] = 64, **changes: object
+) -> SamModel:
+    """A model around a two-block ViT; a frame takes milliseconds."""
+    spec = ModelSpec("tiny", "vit-ti", layers=1, **changes)
+    small_perceiver = memory == "perceiver" and size == 64
+    model = build(spec, memory="plain" if small_perceiver else memory, policy=policy, input_size=size)
+    if small_perceiver:  # the published one needs inputs of 256 pixels at least
+        model.memory = PerceiverMemory(PerceiverConfig(layers=1, latents=16, side=4)).eval()
+    model.encoder = PlainVit(TINY_VIT).eval()
+    return randomise(model)
+
+
+def picture(index: int, size_wh: tuple[int, int] = (64, 64)) -> np.ndarray:
+    """A drifting coloured ground with a disc that moves."""
+    width, height = size_wh
+    y, x = np.mgrid[:height, :width]
+    ground = np.stack([(3 * x + 5 * index) % 256, (4 * y + 2 * index) % 256, (x * y + index) % 256], -1)
+    cx, cy = width / 3 + index % 11, height / 2
+    ground[(x - cx) ** 2 + (y - cy) ** 2 < (min(size_wh) / 5) ** 2] = (230, 40, 90)
+    return ground.astype(np.uint8)
+
+
+def clip(count: int, size_wh: tuple[int, int] = (64, 64)) -> list[Frame]:
+    return [Frame(i, i / 25, picture(i, size_wh)) for i in range(count)]
+
+
+class ClipSource:
+    """A `VideoSource` over frames made on demand; counts seeks."""
+
+    def __init__(self, count: int, size_wh: tuple[int, int] = (64, 64)) -> None:
+        self.info = VideoInfo("clip", size_wh, Fraction(25), count)
+        self.skipped, self.at, self.count, self.seeks = 0, 0, count, 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        while self.at < self.count:
+            self.at += 1
+            yield Frame(self.at - 1, (self.at - 1) / 25, picture(self.at - 1, self.info.size_wh))
+
+    def seek(self, index: int) -> None:
+        self.at = index
+        self.seeks += 1
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> "ClipSource":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...

@@ -1,0 +1,133 @@
+"""Which frames are kept and recalled: each option of each policy changes something."""
+
+import pytest
+import torch
+from samvideo.memory.bank import MemoryBank
+from samvideo.memory.base import MemoryEntry, Recall
+from samvideo.memory.fifo import FifoPolicy
+from samvideo.memory.pruning import PruningPolicy
+
+from samvideo.errors import ConfigError
+from samvideo.tensors import MemoryTokens
+
+
+def entry(index: int, prompted: bool = False, angle: float | None = None) -> MemoryEntry:
+    """Tokens are unit vectors at `angle`, so similarity is under control; the pointer holds the index."""
+    turn = torch.tensor(float(index) if angle is None else angle)
+    features = torch.stack([turn.cos(), turn.sin()]).repeat(1, 4, 32).bfloat16()
+    tokens = MemoryTokens(features, torch.zeros(1, 4, 64), 0, (2, 2))
+    return MemoryEntry(index, prompted, tokens, torch.full((1, 256), float(index)))
+
+
+def line(count: int, prompted: tuple[int, ...] = (0,)) -> list[MemoryEntry]:
+    return [entry(i, i in prompted) for i in range(count)]
+
+
+def recall(policy: FifoPolicy, entries: list[MemoryEntry], index: int, reverse: bool = False) -> Recall:
+    return policy.recall([entries], index, reverse)[0]
+
+
+def rows(found: Recall) -> list[int]:
+    return [row for row, _ in found.frames]
+
+
+def ages(found: Recall) -> list[int]:
+    return [age for age, _ in found.pointers]
+
+
+def test_order_rows_and_ages() -> None:
+    """Prompted first (row 6), then from six frames back (row 5) to the last (row 0); pointers go on to 15."""
+    found = recall(FifoPolicy(), line(20), 20)
+    assert rows(found) == [6, 5, 4, 3, 2, 1, 0]
+    assert ages(found) == [20, *range(1, 16)]
+    assert all(20 - age == int(pointer[0, 0]) for age, pointer in found.pointers)
+
+
+def test_frames_and_pointers() -> None:
+    found = recall(FifoPolicy(frames=2, pointers=3), line(20), 20)
+    assert (rows(found), ages(found)) == ([6, 1, 0], [20, 1, 2, 3])
+
+
+def test_stride_takes_the_last_frame_and_then_every_nth() -> None:
+    entries = line(20)
+    found = recall(FifoPolicy(stride=3), entries, 20)
+    by_tokens = {id(e.tokens): e.index for e in entries}
+    assert [by_tokens[id(t)] for _, t in found.frames] == [0, 6, 9, 12, 15, 18, 19]
+
+
+def test_nearest_prompted_frames() -> None:
+    """The closest on either side, then by distance; the others count as ordinary frames when in reach."""
+    entries = line(20, prompted=(0, 5, 17, 19))
+    found = recall(FifoPolicy(nearest=2), entries, 18)
+    assert rows(found) == [6, 6, 5, 4, 3, 2, 1]
+    assert ages(found)[:1] == [1], "the prompted frame ahead gives no pointer"
+    all_of_them = recall(FifoPolicy(), entries, 18)
+    assert rows(all_of_them) == [6, 6, 6, 6, 5, 4, 3, 2, 1]
+
+
+def test_pointers_from_the_future_only_on_request() -> None:
+    entries = line(10, prompted=(0, 9))
+    assert ages(recall(FifoPolicy(pointers=1), entries, 5)) == [5, 1]
+    assert ages(recall(FifoPolicy(pointers=1, past_only=False), entries, 5)) == [5, -4, 1]
+    assert ages(recall(FifoPolicy(pointers=1), entries, 5, reverse=True)) == [4, 1]
+
+
+def test_bank_replaces_the_same_frame_and_clears_around() -> None:
+    bank = MemoryBank(FifoPolicy())
+    for e in line(10):
+        bank.insert(e)
+    bank.insert(entry(9, prompted=True))
+    assert [e.index for e in bank.entries].count(9) == 1
+    other = bank.copy()
+    bank.drop_near(9, 6)
+    assert [e.index for e in bank.entries] == [0, 1, 2, 9]
+    assert len(other.entries) == 10
+
+
+def test_few_prompts_are_all_kept() -> None:
+    bank = MemoryBank(FifoPolicy(prompted=8))
+    for index in range(8):
+        bank.insert(entry(index, prompted=True))
+        assert len(bank.entries) == index + 1
+    bank.insert(entry(8, prompted=True))
+    assert [e.index for e in bank.entries] == [0, 2, 3, 4, 5, 6, 7, 8]
+
+
+ANGLES = [0.0, 1.0, 0.05, 1.2, 0.9, 0.1, 0.0]  # of the newest seven; 2 and 5 look like the newest, frame 6
+
+
+def looks(prompted: tuple[int, ...]) -> list[MemoryEntry]:
+    return [entry(i, i in prompted, angle) for i, angle in enumerate(ANGLES)]
+
+
+def test_pruning_leaves_out_what_is_most_like_the_newest() -> None:
+    assert rows(recall(PruningPolicy(), looks((0,)), 7)) == [6, 5, 3, 2, 0]
+    assert rows(recall(PruningPolicy(kept=6, removed=1), looks((0,)), 7)) == [6, 5, 3, 2, 1, 0]
+    assert rows(recall(PruningPolicy(kept=6), looks((0,)), 7)) == [6, 5, 4, 3, 2, 1, 0], "not enough frames yet"
+
+
+def test_pruning_never_takes_a_prompt_unless_published() -> None:
+    entries = looks((0, 2))
+    assert rows(recall(PruningPolicy(), entries, 7)) == [6, 6, 5, 3, 0]
+    assert rows(recall(PruningPolicy(published=True), entries, 7)) == [6, 5, 3, 2, 0]
+
+
+def test_published_pruning_chooses_for_all_objects_together() -> None:
+    one, other = looks((0,)), [entry(i, i == 0, a) for i, a in enumerate([0, 0.0, 3.1, 0.0, 3.1, 3.1, 0.0])]
+    apart = PruningPolicy().recall([one, other], 7)
+    assert [rows(r) for r in apart] == [[6, 5, 3, 2, 0], [6, 4, 2, 1, 0]]
+    together = PruningPolicy(published=True).recall([one, other], 7)
+    assert rows(together[0]) == rows(together[1])
+
+
+@pytest.mark.parametrize(
+    "options", [{"frames": 7}, {"frames": -1}, {"pointers": 0}, {"prompted": 0}, {"stride": 0}, {"nearest": 1}]
+)
+def test_senseless_options_are_refused(options: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="must be"):
+        FifoPolicy(**options)  # type: ignore[arg-type]
+
+
+def test_senseless_pruning_is_refused() -> None:
+    with pytest.raises(ConfigError, match="pruning must"):
+        PruningPolicy(removed=0)

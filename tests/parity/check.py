@@ -1,0 +1,185 @@
+"""Compare samvideo with the published implementations' outputs: python tests/parity/check.py DIR [--only PATTERN].
+
+Every `<model>--<scenario>.npz` in DIR (or DIR/fixtures) is run; `<scenario>.scenario.json` and
+`<model>.manifest.json` lie beside it or in the folder above. One line a fixture; exit status 1 if one fails.
+"""
+
+import argparse
+import fnmatch
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from published import Clip, Options, Output, Predictor
+from seeded import seeded_array
+
+from samvideo.models import SamModel, build, load_state
+from samvideo.tensors import MemoryTokens, PromptTensors
+
+MASK_LIMIT, SIGN_LIMIT, POINTER_LIMIT = 1e-3, 0.999, 1e-2
+# the predictors of these two are the older ones, which keep the clicks on a corrected frame
+KEEPING = ("edgetam", "surgical")
+ALPHABET = {"prompt": {"frame", "object", "box", "points", "labels", "disc"}}
+ALPHABET["propagate"] = {"tag", "start", "max", "reverse"}
+
+
+@dataclass
+class Report:
+    """Worst error of each quantity over a fixture's frames and objects."""
+
+    worst: dict[str, float] = field(default_factory=dict)
+    signs: float = 1.0
+    compared: set[str] = field(default_factory=set)
+
+    def take(self, key: str, expected: np.ndarray, got: np.ndarray) -> None:
+        self.compared.add(key)
+        quantity = key.split("/")[-1] if not key.startswith("act/") else "act"
+        expected, got = np.asarray(expected, np.float64), np.asarray(got, np.float64)
+        assert expected.shape == got.shape, f"{key}: {expected.shape} expected, not {got.shape}"
+        error = float(np.linalg.norm(got - expected) / max(np.linalg.norm(expected), 1e-12))
+        self.worst[quantity] = max(self.worst.get(quantity, 0.0), error)
+        if quantity == "mask_logits":
+            self.signs = min(self.signs, float(((expected > 0) == (got > 0)).mean()))
+
+    @property
+    def passed(self) -> bool:
+        masks, pointers = self.worst.get("mask_logits", 1.0), self.worst.get("obj_ptr", 0.0)
+        return masks <= MASK_LIMIT and self.signs >= SIGN_LIMIT and pointers <= POINTER_LIMIT
+
+    def __str__(self) -> str:
+        parts = [f"{name} {error:.1e}" for name, error in sorted(self.worst.items())]
+        return f"worst relative error: {', '.join(parts)}; signs {self.signs:.5f}"
+
+
+def beside(fixture: Path, name: str) -> Path:
+    for folder in (fixture.parent, fixture.parent.parent, fixture.parent / "fixtures"):
+        if (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(f"{name} is neither beside {fixture} nor in the folder above")
+
+
+def seeded_model(name: str, manifest: dict, score_bias: float | None = None) -> SamModel:
+    """A published model with the deterministic weights; every key of the manifest, and no other, must fit."""
+    bias = {} if score_bias is None else {"score_bias": score_bias}
+    state = {key: torch.from_numpy(seeded_array(key, tuple(shape), **bias)) for key, (shape, _) in manifest.items()}
+    model = build(name, policy="pruning-published" if name.startswith("surgical") else None)
+    load_state(model, state)
+    model.encoder.fuse()
+    return model
+
+
+def prompt_of(step: dict, size: int) -> tuple[PromptTensors | None, np.ndarray | None]:
+    """A scenario's prompt, written for 256 pixels, at the model's input size."""
+    scale = size / 256
+    if "disc" in step:
+        cx, cy, r = (value * scale for value in step["disc"])
+        y, x = np.mgrid[:size, :size] + 0.5
+        return None, (x - cx) ** 2 + (y - cy) ** 2 <= r**2
+    xy = np.asarray(step.get("points", []), np.float32).reshape(-1, 2)
+    labels = np.asarray(step.get("labels", [1] * len(xy)), np.int64)
+    if "box" in step:
+        xy = np.concatenate([np.asarray(step["box"], np.float32).reshape(2, 2), xy])
+        labels = np.concatenate([[2, 3], labels])
+    if not len(xy):
+        raise ValueError(f"a prompt has a box, points or a disc; this one has {sorted(step)}")
+    return PromptTensors(torch.from_numpy(xy * scale)[None], torch.from_numpy(labels)[None]), None
+
+
+def compare(report: Report, fixture: dict, key: str, output: Output) -> None:
+    prediction, entry = output.prediction, output.entry
+    logits = prediction.logits[0, 0]
+    values = {
+        "mask_logits": logits[::4, ::4],
+        "mask_area": (logits > 0).sum(),
+        "obj_ptr": prediction.pointer[0],
+        "object_score": prediction.presence,
+        "memory": sampled(entry.tokens),
+    }
+    for quantity, value in values.items():
+        if f"{key}/{quantity}" in fixture:
+            report.take(f"{key}/{quantity}", fixture[f"{key}/{quantity}"], value.float().numpy())
+
+
+def sampled(tokens: MemoryTokens) -> torch.Tensor:
+    return tokens.features[0, ::8] if tokens.plain else tokens.features[0].T[:, ::61]
+
+
+def check_step(kind: str, step: dict) -> None:
+    unknown = set(step) - ALPHABET[kind]
+    if unknown:
+        raise ValueError(f"{kind} step: unknown {sorted(unknown)}; known: {sorted(ALPHABET[kind])}")
+
+
+@torch.inference_mode()
+def run(path: Path, last_frame: int | None = None) -> Report:
+    """Run one fixture; `last_frame` cuts the clip's runs short for quick tests."""
+    name, scenario_name = path.name.removesuffix(".npz").split("--")
+    scenario = json.loads(beside(path, f"{scenario_name}.scenario.json").read_text())
+    manifest = json.loads(beside(path, f"{name}.manifest.json").read_text())
+    fixture = dict(np.load(path))
+    model = seeded_model(name, manifest, scenario.get("score_bias", {}).get(name))
+    clip = Clip(model, scenario["frames"])
+    options = Options.of(scenario.get("set", {}))
+    objects: dict[int, Predictor] = {}
+    report = Report()
+    for step in scenario["steps"]:
+        ((kind, said),) = step.items()
+        if kind not in ALPHABET:
+            raise ValueError(f"unknown step {kind!r}; known: {sorted(ALPHABET)}")
+        check_step(kind, said)
+        if kind == "prompt":
+            if said["object"] not in objects:
+                objects[said["object"]] = Predictor(clip, options, not name.startswith(KEEPING))
+            objects[said["object"]].prompt(said["frame"], *prompt_of(said, clip.size))
+            continue
+        for object_id, predictor in objects.items():
+            for frame, output in predictor.run(said.get("start"), said.get("max"), said.get("reverse", False)):
+                compare(report, fixture, f"{said['tag']}/{frame}/{object_id}", output)
+                if last_frame is not None and frame >= last_frame:
+                    break
+    maps = [*clip.features(0).fine, clip.features(0).coarse]
+    for level, value in enumerate(maps):
+        if f"act/image_fpn{level}" in fixture:
+            report.take(f"act/image_fpn{level}", fixture[f"act/image_fpn{level}"], value[0, :16, ::4, ::4].numpy())
+    left = sorted(set(fixture) - report.compared)
+    if left and last_frame is None:
+        raise ValueError(f"{path.name}: the run never reached {len(left)} entries, first {left[:3]}")
+    return report
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", default="*", metavar="PATTERN", help="shell pattern for <model>--<scenario>")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    paths = sorted(arguments.folder.glob("*--*.npz")) + sorted(arguments.folder.glob("fixtures/*--*.npz"))
+    paths = [p for p in paths if fnmatch.fnmatch(p.stem, arguments.only) or arguments.only in p.stem]
+    if not paths:
+        parser.error(f"no <model>--<scenario>.npz like {arguments.only!r} in {arguments.folder}")
+    failed = 0
+    for path in paths:
+        began = time.perf_counter()
+        try:
+            report = run(path)
+            passed, text = report.passed, str(report)
+        except Exception as error:
+            passed, text = False, f"{type(error).__name__}: {error}"
+        failed += not passed
+        print(
+            f"{'pass' if passed else 'FAIL'}  {path.stem:40} {text}  ({time.perf_counter() - began:.0f} s)",
+            flush=True,
+        )
+    print(f"{len(paths) - failed} of {len(paths)} passed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

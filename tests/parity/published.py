@@ -1,0 +1,168 @@
+"""The published predictors' offline semantics, one object at a time, on samvideo's networks and policies.
+
+Whole clip at hand, nothing ever freed, prompts gathered first and put into memory when a run starts. The product's
+tracker streams instead; here lies only what is needed to walk through the scenarios as the published code did.
+Counterparts: sam2_video_predictor.py of facebookresearch/sam2 (December 2024), EdgeTAM and Surgical SAM 2 (July).
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from samvideo.memory.base import MemoryEntry, Recall
+from samvideo.memory.fifo import FifoPolicy
+from samvideo.trackers.sam import CLAMP
+from seeded import seeded_frame
+
+from samvideo.models import SamModel, resolve_policy
+from samvideo.tensors import Features, MaskPrediction, PromptTensors
+
+NO_EFFECT = {  # on the low-resolution output of a single object
+    "non_overlap_masks",
+    "non_overlap_masks_for_mem_enc",
+    "clear_non_cond_mem_for_multi_obj",
+    "offload_video_to_cpu",
+    "offload_state_to_cpu",
+    "async_loading_frames",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """The published predictor's options, under their published names."""
+
+    add_all_frames_to_correct_as_cond: bool = False
+    clear_non_cond_mem_around_input: bool = False
+    memory_temporal_stride_for_eval: int = 1
+    max_cond_frames_in_attn: int = -1
+    max_obj_ptrs_in_encoder: int = 16
+    only_obj_ptrs_in_the_past_for_eval: bool = True
+    binarize_mask_from_pts_for_mem_enc: bool = True
+    num_maskmem: int = 7
+    fill_hole_area: int = 0
+
+    @classmethod
+    def of(cls, given: dict) -> "Options":
+        unknown = set(given) - set(cls.__dataclass_fields__) - NO_EFFECT
+        if unknown:
+            raise ValueError(f"unknown option {sorted(unknown)}; known: {[*cls.__dataclass_fields__, *NO_EFFECT]}")
+        options = cls(**{key: value for key, value in given.items() if key not in NO_EFFECT})
+        if options.fill_hole_area:
+            raise ValueError("fill_hole_area: the published code needs its CUDA extension for it; only 0 is known")
+        return options
+
+
+@dataclass
+class Output:
+    prediction: MaskPrediction
+    entry: MemoryEntry | None = None
+
+
+class Clip:
+    """Frames of the synthetic clip and their features, computed once."""
+
+    def __init__(self, model: SamModel, frames: list[int]) -> None:
+        self.model, self.frames = model, frames
+        self.size = model.spec.input_wh[0]
+        self._features: dict[int, Features] = {}
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def features(self, index: int) -> Features:
+        if index not in self._features:
+            picture = self.model.picture(seeded_frame(self.frames[index], self.size))
+            self._features[index] = self.model.encode(picture)
+        return self._features[index]
+
+
+class Predictor:
+    """One object's state. `retracks`: a corrected frame that is not pinned is tracked anew when a run meets it."""
+
+    def __init__(self, clip: Clip, options: Options, retracks: bool) -> None:
+        self.clip, self.model, self.options, self.retracks = clip, clip.model, options, retracks
+        policy = resolve_policy(clip.model.policy)
+        assert isinstance(policy, FifoPolicy)
+        nearest = options.max_cond_frames_in_attn
+        self.policy = replace(
+            policy,
+            frames=options.num_maskmem - 1,
+            pointers=max(1, min(len(clip), options.max_obj_ptrs_in_encoder) - 1),
+            nearest=None if nearest == -1 else nearest,
+            stride=options.memory_temporal_stride_for_eval,
+            past_only=options.only_obj_ptrs_in_the_past_for_eval,
+        )
+        self.model.policy = self.policy
+        self.conditioning: dict[int, Output] = {}
+        self.others: dict[int, Output] = {}
+        self.tracked: dict[int, bool] = {}
+        self.said: dict[bool, dict[int, Output]] = {False: {}, True: {}}
+        self.corrected: set[int] = set()
+
+    def prompt(self, frame: int, points: PromptTensors | None, mask: np.ndarray | None) -> None:
+        first = frame not in self.tracked
+        conditioning = first or self.options.add_all_frames_to_correct_as_cond
+        features = self.clip.features(frame)
+        if mask is not None:
+            prediction = self.model.adopt(features, torch.from_numpy(mask)[None, None].float())
+        else:
+            earlier = self.said[conditioning].get(frame) or self.conditioning.get(frame) or self.others.get(frame)
+            logits = None if earlier is None else earlier.prediction.logits.clamp(-CLAMP, CLAMP)
+            recall = Recall((), ()) if first else self.recall(frame, self.tracked[frame])
+            prediction = self.model.decode(features, self.model.condition(features, [recall]), points, logits)
+        self.said[conditioning][frame] = Output(prediction)
+
+    def recall(self, frame: int, reverse: bool) -> Recall:
+        entries = [o.entry for store in (self.conditioning, self.others) for o in store.values()]
+        (recall,) = self.policy.recall([[e for e in entries if e is not None]], frame, reverse)
+        return recall
+
+    def remember(self, frame: int, prediction: MaskPrediction, prompted: bool, spoken: bool) -> MemoryEntry:
+        binary = torch.tensor([spoken and self.options.binarize_mask_from_pts_for_mem_enc])
+        tokens = self.model.remember(self.clip.features(frame), prediction, binary)
+        return MemoryEntry(frame, prompted, tokens, prediction.pointer)
+
+    def settle(self) -> None:
+        """Put what was said into memory, before a run."""
+        for conditioning, store in ((False, self.others), (True, self.conditioning)):
+            for frame, output in self.said[conditioning].items():
+                entry = self.remember(frame, output.prediction, conditioning, True)
+                store[frame] = Output(output.prediction, entry)
+                if not conditioning:
+                    self.corrected.add(frame)
+                self.clear_around(frame)
+            self.said[conditioning].clear()
+        for frame in self.conditioning:
+            self.others.pop(frame, None)
+            self.corrected.discard(frame)
+
+    def clear_around(self, frame: int) -> None:
+        if self.options.clear_non_cond_mem_around_input:
+            radius = self.options.memory_temporal_stride_for_eval * self.options.num_maskmem
+            for near in range(frame - radius, frame + radius + 1):
+                self.others.pop(near, None)
+
+    def run(self, start: int | None, most: int | None, reverse: bool):
+        """Yields (frame, output), as propagate_in_video."""
+        self.settle()
+        last = len(self.clip) - 1
+        start = min(self.conditioning) if start is None else start
+        most = len(self.clip) if most is None else most
+        if reverse:
+            order = range(start, max(start - most, 0) - 1, -1) if start > 0 else range(0)
+        else:
+            order = range(start, min(start + most, last) + 1)
+        for frame in order:
+            if frame in self.conditioning:
+                output = self.conditioning[frame]
+                self.clear_around(frame)
+            elif frame in self.corrected and frame in self.others and not self.retracks:
+                output = self.others[frame]
+            else:
+                features = self.clip.features(frame)
+                conditioned = self.model.condition(features, [self.recall(frame, reverse)])
+                prediction = self.model.decode(features, conditioned)
+                output = Output(prediction, self.remember(frame, prediction, False, False))
+                self.others[frame] = output
+            self.tracked[frame] = reverse
+            yield frame, output

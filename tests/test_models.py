@@ -1,0 +1,123 @@
+"""Specs, building, loading, recognising."""
+
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+import torch
+from samvideo.memory.pruning import PruningPolicy
+from samvideo.trackers.sam import SamTracker
+from tiny_sam import clip, picture, tiny_model
+
+from samvideo.errors import ConfigError, WeightsError
+from samvideo.models import (
+    SPECS,
+    build,
+    count_parameters,
+    load_state,
+    memory_policies,
+    published_shapes,
+    recognise,
+    spec_shapes,
+)
+from samvideo.types import Box, Points
+
+
+def meta_state(name: str) -> dict[str, torch.Tensor]:
+    return {key: torch.empty(shape, device="meta") for key, shape in spec_shapes(SPECS[name]).items()}
+
+
+def test_specs_are_frozen_and_printable() -> None:
+    assert len(SPECS) == 19
+    assert "encoder='repvit-m1', memory='perceiver'" in repr(SPECS["edgetam"])
+    with pytest.raises(FrozenInstanceError):
+        SPECS["edgetam"].layers = 4  # type: ignore[misc]
+
+
+def test_parameters() -> None:
+    with torch.device("meta"):
+        assert round(count_parameters(build("edgetam")) / 1e6, 1) == 13.9
+        assert round(count_parameters(build("sam2.1-large")) / 1e6) == 224
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("edgetam", ["edgetam"]),
+        ("sam2.1-tiny", ["sam2.1-tiny"]),
+        ("sam2-small", ["sam2-small", "surgical-sam2-s", "surgical-sam2-s-512"]),
+        ("efficienttam-ti-2", [f"efficienttam-ti{x}" for x in ("", "-1", "-2", "-512")]),
+    ],
+)
+def test_recognise(name: str, expected: list[str]) -> None:
+    assert recognise(meta_state(name)) == expected
+    assert recognise({**meta_state(name), "head.weight": torch.empty(1)}) == []
+
+
+def test_load_state_names_what_does_not_fit() -> None:
+    model = tiny_model()
+    state = {key: torch.zeros(shape) for key, shape in published_shapes(model).items()}
+    load_state(model, state)
+    assert not any(p.any() for p in model.parameters())
+    broken = dict(state)
+    del broken["sam_mask_decoder.iou_token.weight"]
+    broken["no_obj_ptr"] = torch.zeros(1, 128)
+    broken["optimizer"] = torch.zeros(1)
+    with pytest.raises(WeightsError, match=r"1 missing \(sam_mask_decoder.iou_token.weight\)") as caught:
+        load_state(model, broken)
+    assert "1 unexpected (optimizer)" in str(caught.value)
+    assert "no_obj_ptr is (1, 128) instead of (1, 256)" in str(caught.value)
+    assert "no model known here" in str(caught.value)
+
+
+def test_another_models_weights_are_named() -> None:
+    with pytest.raises(WeightsError, match="they fit: sam2.1-tiny"):
+        load_state(tiny_model(), meta_state("sam2.1-tiny"))
+
+
+@pytest.mark.parametrize(
+    ("name", "memory", "policy", "size"),
+    [
+        ("repvit-m1", "pooled", "pruning", 256),
+        ("vit-ti", "perceiver", None, (512, 256)),
+        ("hiera-tiny", "pooled-2", "fifo", (320, 192)),
+        ("edgetam", "plain", "pruning-published", 256),
+    ],
+)
+def test_any_encoder_with_any_memory_and_policy(name: str, memory: str, policy: str | None, size: object) -> None:
+    """Untrained weights, two objects, past the point where pooling and pruning begin."""
+    torch.manual_seed(0)
+    model = build(name, memory=memory, policy=policy, input_size=size)  # type: ignore[arg-type]
+    with torch.no_grad():
+        model.decoder.pred_obj_score_head.layers[-1].bias.fill_(5.0)
+    assert (model.spec.memory, model.spec.policy) == (memory, policy or "fifo")
+    tracker = SamTracker(model)
+    prompts = [Box(object_id=1, xyxy=(10, 5, 40, 30)), Points(object_id=2, xy=[(50, 20)])]
+    for frame in clip(9, (90, 40)):
+        result = tracker.step(frame, prompts if frame.index == 0 else [])
+    assert result.masks.shape == (2, 40, 90)
+    assert np.isfinite(result.scores).all()
+
+
+def test_a_policy_with_options_of_its_own() -> None:
+    policy = PruningPolicy(kept=3)
+    assert build("vit-ti", policy=policy, input_size=64).policy is policy
+    assert memory_policies() == ["fifo", "pruning", "pruning-published"]
+
+
+def test_frames_are_squashed_as_published() -> None:
+    """Antialiased bicubic on bytes, as Pillow does it for folders of pictures; then mean and deviation."""
+    from PIL import Image
+
+    model = tiny_model(size=64)
+    rgb = picture(3, (90, 130))
+    resized = np.asarray(Image.fromarray(rgb).resize((64, 64)), np.float32) / 255
+    expected = (resized - np.array(model.spec.mean)) / np.array(model.spec.deviation)
+    got = model.picture(rgb)[0].permute(1, 2, 0).numpy()
+    assert np.abs(got - expected).max() <= 1.01 / 255 / min(model.spec.deviation)
+    assert np.abs(got - expected).mean() < 2e-3
+
+
+def test_half_precision_is_refused_on_a_cpu() -> None:
+    with pytest.raises(ConfigError, match="fp32 or bf16"):
+        tiny_model().convert(torch.device("cpu"), torch.float16)
