@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
-from samvideo.memory.attention import CrossAttention, MemoryAttention, RotaryCrossAttention
-from samvideo.memory.encoder import MemoryEncoder
 from torch import Tensor, nn
 
+from samvideo.memory.attention import CrossAttention, MemoryAttention, RotaryCrossAttention
+from samvideo.memory.encoder import MemoryEncoder
 from samvideo.nn.position import sine_grid
 from samvideo.tensors import Features, Grid, MemoryContext, MemoryTokens
 

@@ -7,10 +7,10 @@ is ever freed; here prompted entries are bounded and the others expire.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from samvideo.memory.base import TIME_ROWS, MemoryEntry, Recall
 from torch import Tensor
 
 from samvideo.errors import ConfigError
+from samvideo.memory.base import TIME_ROWS, MemoryEntry, Recall
 from samvideo.tensors import MemoryTokens
 
 KIND = "memory policy"

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from samvideo.memory.base import TOKEN_WIDTH, MemoryMethod, MethodConfig
 from torch import Tensor, nn
 
 from samvideo.errors import ConfigError
+from samvideo.memory.base import TOKEN_WIDTH, MemoryMethod, MethodConfig
 from samvideo.nn.position import sine_grid
 from samvideo.tensors import MemoryTokens
 

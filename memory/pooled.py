@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from samvideo.memory.attention import CrossAttention, RotaryCrossAttention
-from samvideo.memory.base import TOKEN_WIDTH, WIDTH, MemoryMethod, MethodConfig
 from torch import Tensor
 
+from samvideo.memory.attention import CrossAttention, RotaryCrossAttention
+from samvideo.memory.base import TOKEN_WIDTH, WIDTH, MemoryMethod, MethodConfig
 from samvideo.tensors import MemoryContext
 
 KIND = "memory method"

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from samvideo.memory.base import TIME_ROWS, MemoryEntry, Recall
-from samvideo.memory.fifo import FifoPolicy
 from torch import Tensor
 
 from samvideo.errors import ConfigError
+from samvideo.memory.base import TIME_ROWS, MemoryEntry, Recall
+from samvideo.memory.fifo import FifoPolicy
 
 KIND = "memory policy"
 

@@ -5,11 +5,10 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 import torch
-from samvideo.memory.pruning import PruningPolicy
-from samvideo.trackers.sam import SamTracker
 from tiny_sam import clip, picture, tiny_model
 
 from samvideo.errors import ConfigError, WeightsError
+from samvideo.memory.pruning import PruningPolicy
 from samvideo.models import (
     SPECS,
     build,
@@ -20,6 +19,7 @@ from samvideo.models import (
     recognise,
     spec_shapes,
 )
+from samvideo.trackers.sam import SamTracker
 from samvideo.types import Box, Points
 
 

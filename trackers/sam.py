@@ -10,16 +10,16 @@ from typing import Literal
 
 import numpy as np
 import torch
-from samvideo.memory.bank import MemoryBank
-from samvideo.memory.base import MemoryEntry, Recall
-from samvideo.trackers.objects import ObjectPrompt, group_prompts
 from torch import Tensor
 
 from samvideo.errors import ConfigError, VideoError
 from samvideo.geometry import scale_points
 from samvideo.heads.masks import upsample
+from samvideo.memory.bank import MemoryBank
+from samvideo.memory.base import MemoryEntry, Recall
 from samvideo.models import MEMORY_BIAS, MEMORY_SCALE, SamModel
 from samvideo.tensors import Features, MaskPrediction, PromptTensors
+from samvideo.trackers.objects import ObjectPrompt, group_prompts
 from samvideo.types import BoolArray, Frame, FrameResult, Prompt
 
 Corrections = Literal["pin", "published"]

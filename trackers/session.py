@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 import numpy as np
-from samvideo.trackers.objects import number_prompts
-from samvideo.trackers.sam import SamTracker, TrackerState
 
 from samvideo.errors import ConfigError, PromptError, VideoError
 from samvideo.io.source import VideoSource
+from samvideo.trackers.objects import number_prompts
+from samvideo.trackers.sam import SamTracker, TrackerState
 from samvideo.types import Frame, FrameResult, Prompt
 
 Direction = Literal["forward", "backward", "both"]

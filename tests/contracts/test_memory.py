@@ -7,15 +7,15 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from samvideo.memory.bank import MemoryBank
-from samvideo.memory.base import MemoryEntry, MemoryPolicy
-from samvideo.trackers.sam import SamTracker, TrackerOptions
 from tiny_sam import clip, picture, tiny_model
 
 from samvideo import models
 from samvideo.heads.masks import TwoWayTransformer
+from samvideo.memory.bank import MemoryBank
+from samvideo.memory.base import MemoryEntry, MemoryPolicy
 from samvideo.models import resolve_policy
 from samvideo.tensors import MemoryTokens
+from samvideo.trackers.sam import SamTracker, TrackerOptions
 from samvideo.types import Box, Frame, Mask, Points, Prompt
 
 METHODS, POLICIES = models.memory_methods(), models.memory_policies()

@@ -5,9 +5,9 @@ from fractions import Fraction
 
 import numpy as np
 import torch
-from samvideo.memory.perceiver import PerceiverConfig, PerceiverMemory
 
 from samvideo.encoders.vit import PlainVit, VitConfig
+from samvideo.memory.perceiver import PerceiverConfig, PerceiverMemory
 from samvideo.models import ModelSpec, SamModel, build
 from samvideo.types import Frame, VideoInfo
 

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+
+from samvideo.errors import ConfigError
 from samvideo.memory.bank import MemoryBank
 from samvideo.memory.base import MemoryEntry, Recall
 from samvideo.memory.fifo import FifoPolicy
 from samvideo.memory.pruning import PruningPolicy
-
-from samvideo.errors import ConfigError
 from samvideo.tensors import MemoryTokens
 
 

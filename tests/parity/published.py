@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from samvideo.memory.base import MemoryEntry, Recall
-from samvideo.memory.fifo import FifoPolicy
-from samvideo.trackers.sam import CLAMP
 from seeded import seeded_frame
 
+from samvideo.memory.base import MemoryEntry, Recall
+from samvideo.memory.fifo import FifoPolicy
 from samvideo.models import SamModel, resolve_policy
 from samvideo.tensors import Features, MaskPrediction, PromptTensors
+from samvideo.trackers.sam import CLAMP
 
 NO_EFFECT = {  # on the low-resolution output of a single object
     "non_overlap_masks",

@@ -10,11 +10,11 @@ import pytest
 import torch
 from check import main, run, seeded_model
 from published import Options
-from samvideo.trackers import sam
-from samvideo.trackers.sam import SamTracker
 from seeded import seeded_frame
 
 from samvideo.models import SPECS, spec_shapes
+from samvideo.trackers import sam
+from samvideo.trackers.sam import SamTracker
 from samvideo.types import Box, Frame, Mask, Points
 
 HERE = Path(__file__).parent

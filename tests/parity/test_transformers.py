@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from samvideo.memory.fifo import FifoPolicy
-from samvideo.trackers.sam import SamTracker, TrackerOptions
 from seeded import seeded_array, seeded_frame
 
+from samvideo.memory.fifo import FifoPolicy
 from samvideo.models import build, load_state, recognise
+from samvideo.trackers.sam import SamTracker, TrackerOptions
 from samvideo.types import Box, Frame
 from samvideo.weights import keys
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from tiny_sam import clip, tiny_model
+
+from samvideo.errors import ConfigError, PromptError, VideoError
 from samvideo.memory.fifo import FifoPolicy
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.objects import group_prompts
 from samvideo.trackers.sam import SamTracker, TrackerOptions, exclusive, prompt_tensors, resolve_device, squash_mask
-from tiny_sam import clip, tiny_model
-
-from samvideo.errors import ConfigError, PromptError, VideoError
 from samvideo.types import Box, Mask, Points
 
 BOX = Box(object_id=1, xyxy=(10, 20, 34, 44))
