@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from samvideo.checkpoints import load
     from samvideo.io.source import open_video
     from samvideo.trackers.loop import track
     from samvideo.types import Box, Frame, FrameResult, Mask, Points, VideoInfo
@@ -18,11 +19,12 @@ _HOME = {
     "Mask": "samvideo.types",
     "Points": "samvideo.types",
     "VideoInfo": "samvideo.types",
+    "load": "samvideo.checkpoints",
     "open_video": "samvideo.io.source",
     "track": "samvideo.trackers.loop",
 }
 
-__all__ = ["Box", "Frame", "FrameResult", "Mask", "Points", "VideoInfo", "open_video", "track"]
+__all__ = ["Box", "Frame", "FrameResult", "Mask", "Points", "VideoInfo", "load", "open_video", "track"]
 
 
 def __getattr__(name: str) -> Any:

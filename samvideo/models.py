@@ -299,6 +299,12 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
+def count_spec_parameters(spec: ModelSpec) -> int:
+    """Number of learned values that a spec asks for; no memory is taken."""
+    with torch.device("meta"):
+        return count_parameters(SamModel(spec))
+
+
 def load_state(model: SamModel, state: Mapping[str, Tensor]) -> None:
     """Load published weights into a model that is not fused yet; all of them or none.
 

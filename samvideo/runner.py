@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -11,14 +11,14 @@ from typing import Any, Protocol, TypeVar
 
 import cv2
 
-from samvideo.errors import SamVideoError
+from samvideo.errors import ConfigError, SamVideoError
 from samvideo.interrupt import Interrupt
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import VideoSource, clip, open_video
 from samvideo.outputs import Outputs
 from samvideo.trackers.base import Tracker
-from samvideo.trackers.factory import create_tracker
-from samvideo.trackers.loop import Moment, check_prompts, run
+from samvideo.trackers.direction import Direction, around
+from samvideo.trackers.loop import Moment, check_prompts, place_prompts, run
 from samvideo.types import FrameResult, Prompt
 
 T = TypeVar("T")
@@ -39,6 +39,8 @@ class RunSettings:
     prompts: tuple[Prompt, ...]
     prompt_texts: tuple[str, ...]
     model: str
+    options: Mapping[str, str | None]
+    direction: Direction
     out: Path | None
     save: tuple[str, ...]
     start: Moment | None
@@ -91,17 +93,25 @@ class Clock:
 
 
 def run_tracking(
-    settings: RunSettings, progress: Callable[[str, int | None], Progress]
+    settings: RunSettings,
+    make_tracker: Callable[[], Tracker],
+    progress: Callable[[str, int | None], Progress],
 ) -> tuple[dict[str, Any], SamVideoError | None]:
     """Run, and return the summary together with the error that ended the run early, if one did.
+
+    Args:
+        settings: what to do.
+        make_tracker: called once source and prompts are known to be good; it may take long.
+        progress: called with the source's name and its expected number of frames.
 
     Raises:
         SamVideoError: before the first frame; nothing was written then.
     """
-    clock, tally = Clock(), Tally()
-    tracker = create_tracker(settings.model)
     with open_video(settings.source) as video:
         check_prompts(settings.prompts, video.info, start=settings.start, end=settings.end)
+        _check_direction(settings)
+        tracker = make_tracker()
+        clock, tally = Clock(), Tally()
         outputs = Outputs(
             settings.out or Path(f"{video.info.name}_tracked"),
             settings.save,
@@ -110,7 +120,7 @@ def run_tracking(
             overwrite=settings.overwrite,
         )
         with progress(video.info.name, _expected_frames(video, settings)) as bar:
-            status, failure = _loop(settings, video, tracker, outputs, [tally.add, bar.advance], clock)
+            status, failure = _loop(settings, video, tracker, outputs, tally, bar, clock)
         summary = _summary(settings, video, outputs, clock, status)
         summary["objects"] = tally.objects()
     if failure is not None:
@@ -127,29 +137,47 @@ def _loop(
     video: VideoSource,
     tracker: Tracker,
     outputs: Outputs,
-    listeners: Sequence[Callable[[FrameResult], None]],
+    tally: Tally,
+    bar: Progress,
     clock: Clock,
 ) -> tuple[str, SamVideoError | None]:
     """Track until the end, an error or a signal; the files are finalised in every case."""
-    status, failure = "complete", None
+    forward = settings.direction == "forward"
+    failure: SamVideoError | None = None
     with Interrupt() as interrupt:
+
+        def goes_on(result: FrameResult) -> bool:
+            bar.advance(result)
+            return not interrupt.requested
+
         try:
             with outputs:
-                decoded = clock.each("decode", clip(video, settings.start, settings.end, settings.stride))
-                frames = clock.each("wait", interrupt.awaited(prefetch(decoded)))
-                steps = run(frames, tracker, settings.prompts, stride=settings.stride)
+                if forward:
+                    decoded = clock.each("decode", clip(video, settings.start, settings.end, settings.stride))
+                    frames = clock.each("wait", interrupt.awaited(prefetch(decoded)))
+                    steps = run(frames, tracker, settings.prompts, stride=settings.stride)
+                else:
+                    placed = place_prompts(settings.prompts, video)
+                    steps = around(tracker, video, placed, settings.direction, goes_on)
                 for frame, result in clock.each("step", steps):
                     outputs.write(frame, result)
-                    for listen in listeners:
-                        listen(result)
-                    if interrupt.requested:
-                        status = "interrupted"
+                    tally.add(result)
+                    if forward and not goes_on(result):
                         break
         except SamVideoError as error:
-            status, failure = "failed", error
+            failure = error
         except KeyboardInterrupt:
-            status = "interrupted"
+            interrupt.requested = True
+    status = "failed" if failure else "interrupted" if interrupt.requested else "complete"
     return status, failure
+
+
+def _check_direction(settings: RunSettings) -> None:
+    ranged = settings.start is not None or settings.end is not None or settings.stride != 1
+    if settings.direction != "forward" and ranged:
+        raise ConfigError(
+            f"direction {settings.direction} goes over the whole video: leave --start, --end and --stride out"
+        )
 
 
 def _expected_frames(video: VideoSource, settings: RunSettings) -> int | None:
@@ -192,6 +220,8 @@ def _arguments(settings: RunSettings) -> dict[str, Any]:
     return {
         "prompts": [Path(text).name if text.endswith(".json") else text for text in settings.prompt_texts],
         "save": settings.save,
+        "options": {key: Path(value).name for key, value in settings.options.items() if value is not None},
+        "direction": settings.direction,
         "start": settings.start,
         "end": settings.end,
         "stride": settings.stride,

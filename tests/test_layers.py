@@ -24,6 +24,7 @@ LAYERS = {
     "samvideo.heads": 2,
     "samvideo.memory": 2,
     "samvideo.models": 3,
+    "samvideo.checkpoints": 3,
     "samvideo.trackers.parts": 3,
     "samvideo.trackers": 4,
     "samvideo.evaluation": 5,
@@ -55,7 +56,13 @@ HOMES = {
     "ray": {"samvideo.evaluation.shard"},
     "matplotlib": {"samvideo.evaluation.report"},
 }
-TORCH_FREE = ("samvideo.io", "samvideo.trackers.flow", "samvideo.trackers.parts", "samvideo.trackers.loop")
+TORCH_FREE = (
+    "samvideo.io",
+    "samvideo.trackers.direction",
+    "samvideo.trackers.flow",
+    "samvideo.trackers.parts",
+    "samvideo.trackers.loop",
+)
 
 
 def modules() -> Iterator[tuple[str, Path]]:

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 from samvideo.errors import ConfigError, PromptError
 from samvideo.io.prefetch import prefetch
-from samvideo.io.source import clip, open_video
+from samvideo.io.source import Timed, VideoSource, clip, open_video
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.factory import create_tracker
 from samvideo.trackers.objects import number_prompts
@@ -19,7 +19,7 @@ def track(
     source: Any,
     prompts: Sequence[Prompt],
     *,
-    model: str | Tracker = "flow",
+    model: str | Tracker = "auto",
     start: Moment | None = None,
     end: Moment | None = None,
     stride: int = 1,
@@ -35,7 +35,7 @@ def track(
         source: whatever `open_video` takes: a file, a folder or glob of images, a camera index, an address,
             an iterable of RGB arrays.
         prompts: at least one; each waits for its `frame` or `seconds`, by default the first frame tracked.
-        model: a model's name, or a tracker of your own.
+        model: a model's name, "auto" (see `samvideo.trackers.factory.choose_model`), or a tracker of your own.
         start, end: an int is a frame number, a float seconds; `end` is left out.
         stride: take every n-th frame. Results carry the frame numbers of the source.
 
@@ -71,6 +71,23 @@ def check_prompts(
                     f"a prompt is for frame {prompt.frame}, outside the range that is tracked "
                     f"(start {start}, end {end}): move the prompt or widen the range"
                 )
+
+
+def place_prompts(prompts: Sequence[Prompt], video: VideoSource) -> dict[int, list[Prompt]]:
+    """Prompts by the index of their frame, for a source that can tell which frame a time means.
+
+    Raises:
+        PromptError: a prompt is given as a time and the source cannot tell.
+    """
+    placed: dict[int, list[Prompt]] = {}
+    for prompt in number_prompts(prompts):
+        index = prompt.frame or 0
+        if prompt.seconds is not None:
+            if not isinstance(video, Timed):
+                raise PromptError(f"{video.info.name} has no times to seek by: give @FRAME, not {prompt.seconds} s")
+            index = video.index_at(prompt.seconds)
+        placed.setdefault(index, []).append(prompt)
+    return placed
 
 
 def run(

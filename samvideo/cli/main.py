@@ -5,6 +5,7 @@ import typer
 from samvideo.cli.demo_clip import demo_clip
 from samvideo.cli.evaluate import EvaluateCommand, evaluate
 from samvideo.cli.info import info
+from samvideo.cli.models import models
 from samvideo.cli.report import report
 from samvideo.cli.score import score
 from samvideo.cli.track import track
@@ -42,7 +43,7 @@ def _root(
     pass
 
 
-for verb in (track, info, demo_clip, score, report):
+for verb in (track, info, models, demo_clip, score, report):
     app.command(epilog=EPILOG)(verb)
 app.command(epilog=EPILOG, cls=EvaluateCommand)(evaluate)
 app.add_typer(weights, name="weights")

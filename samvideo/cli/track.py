@@ -2,11 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from samvideo.cli.common import INTERRUPTED, MOMENT_HELP, parse_moment, verb
+from samvideo.cli.models import announce_choice, ready_tracker
 from samvideo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from samvideo.runner import RunSettings
 
 PROMPT_HELP = (
     "box=X1,Y1,X2,Y2 | points=X,Y/-X,Y/... (a leading minus: not on the object) | mask=FILE.png | FILE.json; "
@@ -20,7 +25,13 @@ def track(
         help="Video file, folder or glob of images, camera index (0), RTSP or HTTP address, or - for stdin."
     ),
     prompt: list[str] = typer.Option([], "--prompt", "-p", help=PROMPT_HELP),
-    model: str = typer.Option("flow", help="flow: built in, no weights."),
+    model: str = typer.Option("auto", help="auto, flow (built in, no weights), or one of `samvideo models`."),
+    weights: Path | None = typer.Option(None, help="Read the model from this file (.pt, .pth, .safetensors)."),
+    memory: str | None = typer.Option(None, help="Another memory method: plain, pooled, pooled-2, perceiver."),
+    policy: str | None = typer.Option(None, help="Another memory policy: fifo, pruning, ..."),
+    device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
+    dtype: str = typer.Option("auto", help="auto, fp32, bf16 or fp16 (not on a CPU)."),
+    direction: str = typer.Option("forward", help="forward, backward or both, seen from the prompts."),
     out: Path | None = typer.Option(None, "-o", "--out", help="Folder for the results [NAME_tracked]."),
     save: str = typer.Option("overlay,masks,rle,csv", help="What to write, of overlay, masks, rle, csv."),
     start: str | None = typer.Option(None, metavar="T", help=f"First frame: {MOMENT_HELP}."),
@@ -31,19 +42,22 @@ def track(
     as_json: bool = typer.Option(False, "--json", help="Print one summary object on stdout."),
 ) -> None:
     """Follow the prompted objects and write an overlay video, masks and tables."""
-    from samvideo.cli.progress import TrackProgress
     from samvideo.prompts import parse_prompts
-    from samvideo.runner import RunSettings, run_tracking
+    from samvideo.runner import RunSettings
+    from samvideo.trackers.direction import check_direction
 
     if not prompt:
         raise ConfigError(
             f"nothing to track: give --prompt, for instance --prompt box=40,60,200,220\n{PROMPT_HELP}"
         )
+    file = str(weights) if weights else None
     settings = RunSettings(
         source=source,
         prompts=tuple(parse_prompts(prompt)),
         prompt_texts=tuple(prompt),
-        model=model,
+        model=announce_choice(quiet) if model == "auto" and weights is None else model,
+        options={"weights": file, "memory": memory, "policy": policy, "device": device, "dtype": dtype},
+        direction=check_direction(direction),
         out=out,
         save=tuple(part.strip() for part in save.split(",") if part.strip()),
         start=parse_moment(start),
@@ -51,7 +65,18 @@ def track(
         stride=stride,
         overwrite=overwrite,
     )
-    summary, failure = run_tracking(settings, lambda name, total: TrackProgress(name, total, quiet=quiet))
+    _run(settings, quiet, as_json)
+
+
+def _run(settings: "RunSettings", quiet: bool, as_json: bool) -> None:
+    from samvideo.cli.progress import TrackProgress
+    from samvideo.runner import run_tracking
+
+    summary, failure = run_tracking(
+        settings,
+        lambda: ready_tracker(settings.model, quiet=quiet, **settings.options),
+        lambda name, total: TrackProgress(name, total, quiet=quiet),
+    )
     if as_json:
         typer.echo(json.dumps(summary))
     elif not quiet:

@@ -57,8 +57,12 @@ class VideoSource(Protocol):
 
 
 @runtime_checkable
-class _Timed(Protocol):
-    def index_at(self, seconds: float) -> int: ...
+class Timed(Protocol):
+    """A source that knows its frames' times without decoding them."""
+
+    def index_at(self, seconds: float) -> int:
+        """Index of the frame on show at a time."""
+        ...
 
 
 def open_video(source: Any, *, rate: Fraction | float | None = None, reader: str = "stream") -> VideoSource:
@@ -191,7 +195,7 @@ def _check_clip(start: float | None, end: float | None, stride: int) -> None:
 def _approach(source: VideoSource, start: float) -> None:
     """Seek where the source can; else its frames before `start` are read and passed over."""
     if not isinstance(start, int):
-        if not isinstance(source, _Timed):
+        if not isinstance(source, Timed):
             return
         start = source.index_at(start)
     count = source.info.frame_count

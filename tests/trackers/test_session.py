@@ -5,8 +5,9 @@ import pytest
 from tiny_sam import ClipSource, clip, tiny_model
 
 from samvideo.errors import ConfigError, PromptError, VideoError
+from samvideo.trackers.direction import backwards, follow
 from samvideo.trackers.sam import SamTracker, TrackerOptions
-from samvideo.trackers.session import Session, backwards, follow
+from samvideo.trackers.session import Session
 from samvideo.types import Box, Points
 
 BOX = Box(object_id=1, xyxy=(10, 20, 34, 44))
