@@ -9,7 +9,7 @@ import pytest
 import torch
 from samvideo.memory.bank import MemoryBank
 from samvideo.memory.base import MemoryEntry, MemoryPolicy
-from samvideo.trackers.sam import SamTracker, TrackerOptions
+from samvideo.trackers.sam import SamTracker
 from tiny_sam import clip, picture, tiny_model
 
 from samvideo import models
@@ -30,7 +30,7 @@ def test_the_published_ones_are_there() -> None:
 
 
 def tracker(memory: str, policy: str | MemoryPolicy = "fifo", size: int = 64) -> SamTracker:
-    return SamTracker(tiny_model(memory, policy, size), options=TrackerOptions(logits=True))
+    return SamTracker(tiny_model(memory, policy, size), logits=True)
 
 
 def near(got: np.ndarray, want: np.ndarray, tolerance: float = 1e-4) -> bool:

@@ -35,7 +35,7 @@ def tiny_model(
     memory: str = "plain", policy: object = "fifo", size: int | tuple[int, int] = 64, **changes: object
 ) -> SamModel:
     """A model around a two-block ViT; a frame takes milliseconds."""
-    spec = ModelSpec("tiny", "vit-ti", layers=1, **changes)
+    spec = ModelSpec("tiny", "vit-ti", **{"layers": 1, **changes})
     small_perceiver = memory == "perceiver" and size == 64
     model = build(spec, memory="plain" if small_perceiver else memory, policy=policy, input_size=size)
     if small_perceiver:  # the published one needs inputs of 256 pixels at least

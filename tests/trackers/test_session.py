@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from samvideo.trackers.sam import SamTracker, TrackerOptions
+from samvideo.trackers.sam import SamTracker
 from samvideo.trackers.session import Session, backwards, follow
 from tiny_sam import ClipSource, clip, tiny_model
 
@@ -14,7 +14,7 @@ CLICK = Points(object_id=2, xy=[(40.0, 30.0)])
 
 
 def tracker() -> SamTracker:
-    return SamTracker(tiny_model(), options=TrackerOptions(logits=True))
+    return SamTracker(tiny_model(), logits=True)
 
 
 def test_backwards_reads_in_chunks() -> None:
