@@ -11,6 +11,8 @@ from samvideo.encoders.vit import PlainVit, VitConfig
 from samvideo.models import ModelSpec, SamModel, build
 from samvideo.types import Frame, VideoInfo
 
+torch.set_num_threads(1)  # on tensors as small as these, threads only stand in each other's way
+
 TINY_VIT = VitConfig(dim=32, heads=2, depth=2, window=2, global_blocks=(1,))
 
 
