@@ -317,7 +317,7 @@ def load_state(model: SamModel, state: Mapping[str, Tensor]) -> None:
     """
     names = published_shapes(model)
     state = keys.from_hub(state) if keys.is_hub(state) else dict(state)
-    missing = sorted(set(names) - set(state))
+    missing = sorted(set(names) - set(state) - set(keys.UNUSED))
     unexpected = sorted(set(state) - set(names))
     wrong = [
         f"{key} is {tuple(state[key].shape)} instead of {names[key]}"
@@ -347,7 +347,7 @@ def recognise(state: Mapping[str, Tensor]) -> list[str]:
     """
     state = keys.from_hub(state) if keys.is_hub(state) else state
     shapes = {key: tuple(value.shape) for key, value in state.items()}
-    return [name for name, spec in SPECS.items() if spec_shapes(spec) == shapes]
+    return [name for name, spec in SPECS.items() if spec_shapes(spec) == keys.UNUSED | shapes]
 
 
 def spec_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:

@@ -122,3 +122,40 @@ def test_frames_are_squashed_as_published() -> None:
 def test_half_precision_is_refused_on_a_cpu() -> None:
     with pytest.raises(ConfigError, match="fp32 or bf16"):
         tiny_model().convert(torch.device("cpu"), torch.float16)
+
+
+def last_logits(**changes: object) -> np.ndarray:
+    tracker = SamTracker(tiny_model(**changes), logits=True)
+    for frame in clip(9, (70, 70)):
+        result = tracker.step(frame, [Box(object_id=1, xyxy=(10, 5, 40, 30))] if frame.index == 0 else [])
+    assert result.logits is not None
+    return result.logits
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"memory": "pooled"},
+        {"memory": "pooled-2"},
+        {"memory": "perceiver"},
+        {"policy": "pruning"},
+        {"size": (96, 64)},
+        {"pointer_ages": True},
+        {"mean": (0.5, 0.5, 0.5)},
+        {"deviation": (0.3, 0.3, 0.3)},
+    ],
+    ids=str,
+)
+def test_every_field_of_a_spec_counts(change: dict[str, object]) -> None:
+    assert not np.allclose(last_logits(**change), last_logits(), atol=1e-3)
+
+
+@torch.inference_mode()
+def test_absent_code() -> None:
+    """SAM 2.1 marks the memory of frames where the object is absent."""
+    model = tiny_model(absent_code=True)
+    features = model.encode(model.picture(picture(0)))
+    masks = torch.full((2, 1, 64, 64), -10.0)
+    tokens = model.memory.encode(features.coarse, masks, torch.tensor([True, False])).features.float()
+    assert model.memory.absent is not None
+    assert torch.allclose(tokens[1] - tokens[0], model.memory.absent[0].expand(16, -1), atol=0.05)

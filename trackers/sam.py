@@ -6,7 +6,7 @@ Counterpart: facebookresearch/sam2: sam2/sam2_video_predictor.py, which needs th
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -28,27 +28,6 @@ CLAMP = 32.0
 BATCH = 16
 """Objects go through the networks in batches of at most this many, so that peak memory is bounded."""
 CLEAR_RADIUS = 6
-
-
-@dataclass(frozen=True)
-class TrackerOptions:
-    """How `SamTracker` behaves.
-
-    Attributes:
-        corrections: what a prompt on an object that is already tracked becomes. "pin": prompted memory, kept like
-            the first prompt, and the un-prompted memories within 6 frames are cleared, since they show the mistake.
-            "published": ordinary memory, which has faded after six frames.
-        non_overlap: give every pixel to the object with the highest logit there. Memory is not touched by this.
-        logits: return logits with every result.
-    """
-
-    corrections: Corrections = "pin"
-    non_overlap: bool = False
-    logits: bool = False
-
-    def __post_init__(self) -> None:
-        if self.corrections not in ("pin", "published"):
-            raise ConfigError(f'corrections must be "pin" or "published", not {self.corrections!r}')
 
 
 @dataclass
@@ -97,10 +76,14 @@ class SamTracker:
     Args:
         model: is moved, put in evaluation mode and fused, all in place.
         device, dtype: where and how to compute; see `resolve_device`.
-        options: behaviour.
+        corrections: what a prompt on an object that is already tracked becomes. "pin": prompted memory, kept like
+            the first prompt, and the un-prompted memories within 6 frames are cleared, since they show the mistake.
+            "published": ordinary memory, which has faded after six frames.
+        non_overlap: give every pixel to the object with the highest logit there. Memory is not touched by this.
+        logits: return logits with every result.
 
     Raises:
-        ConfigError: no such device or dtype, or float16 on a CPU.
+        ConfigError: an unknown value, or float16 on a CPU.
     """
 
     def __init__(
@@ -109,9 +92,13 @@ class SamTracker:
         *,
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype = "fp32",
-        options: TrackerOptions | None = None,
+        corrections: Corrections = "pin",
+        non_overlap: bool = False,
+        logits: bool = False,
     ) -> None:
-        self.options = options or TrackerOptions()
+        if corrections not in get_args(Corrections):
+            raise ConfigError(f'corrections must be "pin" or "published", not {corrections!r}')
+        self.corrections, self.non_overlap, self.logits = corrections, non_overlap, logits
         self.model = model.eval().convert(*resolve_device(device, dtype))
         model.encoder.fuse()
         self._state = TrackerState()
@@ -202,38 +189,44 @@ class SamTracker:
             tokens = self.model.remember(features, MaskPrediction.join([p for _, _, p in batch]), spoken)
             for row, (object_id, tracked, prediction) in enumerate(batch):
                 fresh = all(e.index == clock for e in tracked.bank.entries)
-                pinned = object_id in prompted and (fresh or self.options.corrections == "pin")
+                pinned = object_id in prompted and (fresh or self.corrections == "pin")
                 if pinned and not fresh:
                     tracked.bank.drop_near(clock, CLEAR_RADIUS)
                 tracked.bank.insert(MemoryEntry(clock, pinned, tokens.row(row), prediction.pointer))
 
     def _result(self, frame: Frame) -> FrameResult:
         ids = tuple(sorted(self._state.objects))
-        objects = [self._state.objects[i] for i in ids]
+        shown = [(o.given, o.prediction) for o in (self._state.objects[i] for i in ids) if o.prediction is not None]
         width, height = frame.size_wh
-        if not ids:
-            nothing = np.zeros((0, height, width), np.float32)
-            empty = np.zeros(0, np.float32)
-            logits = nothing if self.options.logits else None
-            return FrameResult(frame.index, frame.seconds, (), nothing > 0, empty, empty > 0, logits)
-        predictions = [o.prediction for o in objects if o.prediction is not None]
-        joined = MaskPrediction.join(predictions)
-        logits_khw = upsample(joined.logits, (height, width))[:, 0]
-        for row, tracked in enumerate(objects):
-            if tracked.given is not None:
-                given = torch.from_numpy(tracked.given).to(logits_khw.device)
-                logits_khw[row] = given * MEMORY_SCALE + MEMORY_BIAS
-        if self.options.non_overlap:
-            logits_khw = exclusive(logits_khw)
+        masks, logits = [np.zeros((0, height, width), bool)], [np.zeros((0, height, width), np.float32)]
+        # objects that contend for pixels must be seen together, others only a few at a time
+        for part in [shown] if self.non_overlap and shown else _parts(shown):
+            logits_khw = self._full_size(part, (height, width))
+            masks.append((logits_khw > 0).cpu().numpy())
+            if self.logits:
+                logits.append(logits_khw.cpu().numpy())
+        nothing = torch.zeros(0)
+        presence = torch.cat([nothing, *(p.presence.cpu() for _, p in shown)])
+        quality = torch.cat([nothing, *(p.quality.cpu() for _, p in shown)])
         return FrameResult(
             frame.index,
             frame.seconds,
             ids,
-            (logits_khw > 0).cpu().numpy(),
-            (joined.quality * joined.presence.sigmoid()).float().cpu().numpy(),
-            (joined.presence > 0).cpu().numpy(),
-            logits_khw.cpu().numpy() if self.options.logits else None,
+            np.concatenate(masks),
+            (quality * presence.sigmoid()).numpy(),
+            (presence > 0).numpy(),
+            np.concatenate(logits) if self.logits else None,
         )
+
+    def _full_size(
+        self, shown: Sequence[tuple[BoolArray | None, MaskPrediction]], size_hw: tuple[int, int]
+    ) -> Tensor:
+        """(K, H, W) logits at frame size; where the user gave a mask, exactly that mask."""
+        logits_khw = upsample(torch.cat([p.logits for _, p in shown]), size_hw)[:, 0]
+        for row, (given, _) in enumerate(shown):
+            if given is not None:
+                logits_khw[row] = torch.from_numpy(given).to(logits_khw.device) * MEMORY_SCALE + MEMORY_BIAS
+        return exclusive(logits_khw) if self.non_overlap else logits_khw
 
 
 def _parts(items: Sequence) -> Iterable[Sequence]:  # type: ignore[type-arg]

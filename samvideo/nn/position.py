@@ -28,9 +28,10 @@ def sine_grid(grid: Grid, channels: int, device: torch.device, dtype: torch.dtyp
         return torch.stack([angles[:, 0::2].sin(), angles[:, 1::2].cos()], 2).flatten(1)
 
     height, width = grid
-    y = line(height)[:, None].expand(height, width, channels // 2)
-    x = line(width)[None].expand(height, width, channels // 2)
-    return torch.cat([y, x], 2).permute(2, 0, 1)[None].contiguous().to(device, dtype)
+    with torch.inference_mode(False):  # what is cached must do for training, too
+        y = line(height)[:, None].expand(height, width, channels // 2)
+        x = line(width)[None].expand(height, width, channels // 2)
+        return torch.cat([y, x], 2).permute(2, 0, 1)[None].contiguous().to(device, dtype)
 
 
 def sine_time(times: Tensor, channels: int) -> Tensor:

@@ -15,7 +15,7 @@ from samvideo.memory.bank import MemoryBank
 from samvideo.memory.base import MemoryEntry, MemoryPolicy
 from samvideo.models import resolve_policy
 from samvideo.tensors import MemoryTokens
-from samvideo.trackers.sam import SamTracker, TrackerOptions
+from samvideo.trackers.sam import SamTracker
 from samvideo.types import Box, Frame, Mask, Points, Prompt
 
 METHODS, POLICIES = models.memory_methods(), models.memory_policies()
@@ -30,7 +30,7 @@ def test_the_published_ones_are_there() -> None:
 
 
 def tracker(memory: str, policy: str | MemoryPolicy = "fifo", size: int = 64) -> SamTracker:
-    return SamTracker(tiny_model(memory, policy, size), options=TrackerOptions(logits=True))
+    return SamTracker(tiny_model(memory, policy, size), logits=True)
 
 
 def near(got: np.ndarray, want: np.ndarray, tolerance: float = 1e-4) -> bool:

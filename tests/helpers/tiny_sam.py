@@ -11,6 +11,8 @@ from samvideo.memory.perceiver import PerceiverConfig, PerceiverMemory
 from samvideo.models import ModelSpec, SamModel, build
 from samvideo.types import Frame, VideoInfo
 
+torch.set_num_threads(1)  # on tensors as small as these, threads only stand in each other's way
+
 TINY_VIT = VitConfig(dim=32, heads=2, depth=2, window=2, global_blocks=(1,))
 
 
@@ -35,7 +37,7 @@ def tiny_model(
     memory: str = "plain", policy: object = "fifo", size: int | tuple[int, int] = 64, **changes: object
 ) -> SamModel:
     """A model around a two-block ViT; a frame takes milliseconds."""
-    spec = ModelSpec("tiny", "vit-ti", layers=1, **changes)
+    spec = ModelSpec("tiny", "vit-ti", **{"layers": 1, **changes})
     small_perceiver = memory == "perceiver" and size == 64
     model = build(spec, memory="plain" if small_perceiver else memory, policy=policy, input_size=size)
     if small_perceiver:  # the published one needs inputs of 256 pixels at least

@@ -1,6 +1,7 @@
 """The published implementations' own outputs, reproduced; see README.md here for what the fixtures are."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,9 +30,10 @@ def manifest(name: str) -> dict:
 
 
 @pytest.fixture(autouse=True)
-def _two_threads():  # type: ignore[no-untyped-def]
+def _threads():  # type: ignore[no-untyped-def]
+    """Two threads, or one where other tests run beside."""
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
     yield
     torch.set_num_threads(before)
 

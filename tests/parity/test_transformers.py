@@ -12,7 +12,7 @@ from seeded import seeded_array, seeded_frame
 
 from samvideo.memory.fifo import FifoPolicy
 from samvideo.models import build, load_state, recognise
-from samvideo.trackers.sam import SamTracker, TrackerOptions
+from samvideo.trackers.sam import SamTracker
 from samvideo.types import Box, Frame
 from samvideo.weights import keys
 
@@ -70,7 +70,7 @@ def test_same_masks(name: str, make) -> None:  # type: ignore[no-untyped-def]
     load_state(ours, state)
     assert recognise(state)[0] == name
 
-    tracker = SamTracker(ours, options=TrackerOptions(logits=True))
+    tracker = SamTracker(ours, logits=True)
     frames = [Frame(i, i / 25, seeded_frame(i, 1024)) for i in range(FRAMES)]
     with torch.inference_mode():
         video = torch.cat([ours.picture(f.rgb) for f in frames])

@@ -9,16 +9,15 @@ from samvideo.errors import ConfigError, PromptError, VideoError
 from samvideo.memory.fifo import FifoPolicy
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.objects import group_prompts
-from samvideo.trackers.sam import SamTracker, TrackerOptions, exclusive, prompt_tensors, resolve_device, squash_mask
+from samvideo.trackers.sam import SamTracker, exclusive, prompt_tensors, resolve_device, squash_mask
 from samvideo.types import Box, Mask, Points
 
 BOX = Box(object_id=1, xyxy=(10, 20, 34, 44))
 CLICK = Points(object_id=2, xy=[(40.0, 30.0)])
-WITH_LOGITS = TrackerOptions(logits=True)
 
 
-def tracker(options: TrackerOptions = WITH_LOGITS, **model: object) -> SamTracker:
-    return SamTracker(tiny_model(**model), options=options)
+def tracker(policy: object = "fifo", **options: object) -> SamTracker:
+    return SamTracker(tiny_model(policy=policy), **{"logits": True, **options})
 
 
 def square(x: int, y: int, side: int, size: int = 64) -> np.ndarray:
@@ -54,7 +53,7 @@ def test_results_have_the_frames_size_and_the_users_ids() -> None:
 
 
 def test_logits_only_on_request() -> None:
-    assert tracker(TrackerOptions()).step(clip(1)[0], [BOX]).logits is None
+    assert tracker(logits=False).step(clip(1)[0], [BOX]).logits is None
 
 
 def test_a_given_mask_is_the_answer() -> None:
@@ -127,7 +126,7 @@ def test_corrections_pin() -> None:
 
 
 def test_corrections_as_published() -> None:
-    t = tracker(TrackerOptions(corrections="published", logits=True))
+    t = tracker(corrections="published")
     for frame in clip(12):
         t.step(
             frame, [BOX] if frame.index == 0 else [Points(object_id=1, xy=[(30, 30)])] if frame.index == 8 else []
@@ -183,7 +182,7 @@ def test_refused_prompts_change_nothing() -> None:
 
 
 def test_non_overlap_gives_each_pixel_to_one_object() -> None:
-    t = tracker(TrackerOptions(non_overlap=True, logits=True))
+    t = tracker(non_overlap=True)
     for frame in clip(4):
         prompts = [BOX, Box(object_id=2, xyxy=(14, 20, 40, 44))] if frame.index == 0 else []
         assert t.step(frame, prompts).masks.sum(0).max() <= 1
@@ -215,7 +214,7 @@ def test_prompted_entries_are_bounded() -> None:
 
 def test_bfloat16_on_the_cpu() -> None:
     frames, exact = clip(4), tracker()
-    half = SamTracker(tiny_model(), dtype="bf16", options=WITH_LOGITS)
+    half = SamTracker(tiny_model(), dtype="bf16", logits=True)
     for frame in frames:
         want, got = (
             exact.step(frame, [BOX] if not frame.index else []),
@@ -234,7 +233,7 @@ def test_devices_and_dtypes() -> None:
     with pytest.raises(ConfigError, match="no dtype is called 'int8'"):
         resolve_device("cpu", "int8")
     with pytest.raises(ConfigError, match="corrections must be"):
-        TrackerOptions(corrections="never")  # type: ignore[arg-type]
+        tracker(corrections="never")
 
 
 def test_prompts_are_scaled_to_the_input() -> None:

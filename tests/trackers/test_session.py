@@ -6,7 +6,7 @@ from tiny_sam import ClipSource, clip, tiny_model
 
 from samvideo.errors import ConfigError, PromptError, VideoError
 from samvideo.trackers.direction import backwards, follow
-from samvideo.trackers.sam import SamTracker, TrackerOptions
+from samvideo.trackers.sam import SamTracker
 from samvideo.trackers.session import Session
 from samvideo.types import Box, Points
 
@@ -15,7 +15,7 @@ CLICK = Points(object_id=2, xy=[(40.0, 30.0)])
 
 
 def tracker() -> SamTracker:
-    return SamTracker(tiny_model(), options=TrackerOptions(logits=True))
+    return SamTracker(tiny_model(), logits=True)
 
 
 def test_backwards_reads_in_chunks() -> None:

@@ -36,12 +36,12 @@ class TargetConfig:
         presence: when the object counts as lost and as found again.
     """
 
-    warp: float = 0.5
+    warp: float = 0.35
     global_colour: float = 0.35
-    local_colour: float = 0.7
+    local_colour: float = 0.4
     classifier: float = 0.5
-    motion: float = 0.6
-    bias: float = 0.0
+    motion: float = 0.8
+    bias: float = -0.6
     keep: float = 0.5
     hidden: int = 32
     rate: float = 3e-3
