@@ -5,15 +5,18 @@ The video is never held in memory: what is needed again is decoded again.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
+from samvideo.trackers.base import Tracker
 from samvideo.trackers.objects import number_prompts
-from samvideo.trackers.sam import SamTracker, TrackerState
 
 from samvideo.errors import ConfigError, PromptError, VideoError
 from samvideo.io.source import VideoSource
 from samvideo.types import Frame, FrameResult, Prompt
+
+if TYPE_CHECKING:  # `follow` serves every tracker, those without torch too
+    from samvideo.trackers.sam import SamTracker, TrackerState
 
 Direction = Literal["forward", "backward", "both"]
 CHUNK = 16
@@ -42,7 +45,7 @@ def backwards(source: VideoSource, last: int, chunk: int = CHUNK) -> Iterator[Fr
 
 
 def follow(
-    tracker: SamTracker,
+    tracker: Tracker,
     source: VideoSource,
     prompts: Mapping[int, Sequence[Prompt]],
     direction: Direction = "forward",
@@ -87,9 +90,7 @@ def _numbered(prompts: Mapping[int, Sequence[Prompt]]) -> dict[int, list[Prompt]
     return asked
 
 
-def _forward(
-    tracker: SamTracker, source: VideoSource, asked: Mapping[int, Sequence[Prompt]]
-) -> Iterator[FrameResult]:
+def _forward(tracker: Tracker, source: VideoSource, asked: Mapping[int, Sequence[Prompt]]) -> Iterator[FrameResult]:
     tracker.reset()
     _seek(source, min(asked))
     waiting = set(asked)
@@ -101,7 +102,7 @@ def _forward(
 
 
 def _remaining(
-    tracker: SamTracker, source: VideoSource, asked: Mapping[int, Sequence[Prompt]]
+    tracker: Tracker, source: VideoSource, asked: Mapping[int, Sequence[Prompt]]
 ) -> Iterator[FrameResult]:
     """What the forward pass could not reach: each object before its first prompt."""
     first: dict[int, int] = {}
@@ -148,7 +149,7 @@ class Session:
         source: must be able to seek.
     """
 
-    def __init__(self, tracker: SamTracker, source: VideoSource) -> None:
+    def __init__(self, tracker: "SamTracker", source: VideoSource) -> None:
         self.tracker, self.source = tracker, source
         self._said: dict[int, list[list[Prompt]]] = {}
         self._states: dict[int, TrackerState] = {}
@@ -211,7 +212,10 @@ class Session:
         if self._at is not None and index < self._at:
             earlier = [i for i in self._states if i <= index]
             self._at = max(earlier, default=None)
-            self.tracker.restore(self._states[self._at] if self._at is not None else TrackerState())
+            if self._at is None:
+                self.tracker.reset()
+            else:
+                self.tracker.restore(self._states[self._at])
         if self._at is not None:
             for _ in self.run(until=index):
                 pass
