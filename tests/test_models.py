@@ -119,6 +119,21 @@ def test_frames_are_squashed_as_published() -> None:
     assert np.abs(got - expected).max() < 0.15
 
 
+def test_branches_are_folded_before_precision_is_lost() -> None:
+    """A RepViT in bfloat16: its encoder stays close to float32, and everything has one number format."""
+    torch.manual_seed(0)
+    exact = build("repvit-m1", input_size=64)
+    half = build("repvit-m1", input_size=64)
+    half.load_state_dict(exact.state_dict())
+    frame = clip(1)[0]
+    tracker = SamTracker(half, dtype="bf16")
+    tracker.step(frame, [Box(object_id=1, xyxy=(10, 5, 40, 30))])
+    assert tracker.model.dtype == torch.bfloat16
+    with torch.inference_mode():
+        want, got = (m.encoder(m.picture(frame.rgb))[0].float() for m in (exact, half))
+    assert (want - got).norm() < 0.03 * want.norm()
+
+
 def test_half_precision_is_refused_on_a_cpu() -> None:
     with pytest.raises(ConfigError, match="fp32 or bf16"):
         tiny_model().convert(torch.device("cpu"), torch.float16)

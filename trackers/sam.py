@@ -99,8 +99,9 @@ class SamTracker:
         if corrections not in get_args(Corrections):
             raise ConfigError(f'corrections must be "pin" or "published", not {corrections!r}')
         self.corrections, self.non_overlap, self.logits = corrections, non_overlap, logits
-        self.model = model.eval().convert(*resolve_device(device, dtype))
-        model.encoder.fuse()
+        where = resolve_device(device, dtype)
+        model.eval().encoder.fuse()  # before the conversion: folding wants float32
+        self.model = model.convert(*where)
         self._state = TrackerState()
         self._features: Features | None = None
 
