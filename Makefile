@@ -1,7 +1,8 @@
 # Everything is made in .venv from pyproject.toml; each target works alone on a machine with Python >= 3.10 and make.
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST_FLAGS ?=
+# A file's tests stay in one process, so that its fixtures are made once.
+PYTEST_FLAGS ?= -n auto --dist loadfile
 
 .PHONY: demo test lint types wheel clean
 
