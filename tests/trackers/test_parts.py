@@ -186,6 +186,7 @@ SETTINGS = {
     "frame_steps": 0,
     "batch": 64,
     "stored": 100,
+    "placeless": 0.0,
     "smoothing": SmoothingConfig(steps=1),
     "presence": PresenceConfig(lose=1.1),
 }

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samvideo.geometry import Box4, fit_size, resize_rgb
+from samvideo.geometry import Box4
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 
 _LONGEST = 260
@@ -30,13 +30,12 @@ def box_to_mask(rgb: UInt8Array, box: Box4, xy: FloatArray, labels: NDArray[np.i
     across = np.abs(columns + 0.5 - (x1 + x2) / 2) / max((x2 - x1) / 2, 0.5)
     down = np.abs(rows + 0.5 - (y1 + y2) / 2) / max((y2 - y1) / 2, 0.5)
     outside = np.maximum(across, down) > 1
-    # The ellipse in the box is a better guess of most shapes than the box is.
-    ellipse = (across**2 + down**2 <= 1) & ~outside
-    guess = np.where(ellipse, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    guess[outside] = cv2.GC_BGD
-    inside = _main_parts(_cut(rgb, area, guess, xy, labels) & ~outside)
+    guess = np.where(outside, cv2.GC_BGD, cv2.GC_PR_FGD).astype(np.uint8)
+    # On few pixels GrabCut cuts worse, so that a small box is enlarged.
+    factor = _LONGEST / max(guess.shape)
+    inside = _main_parts(_cut(rgb, area, guess, (xy, labels), factor) & ~outside)
     if inside.sum() < 0.1 * (~outside).sum():
-        inside = ellipse
+        inside = (across**2 + down**2 <= 1) & ~outside  # nothing told apart: the ellipse fits most shapes best
     mask = np.zeros(rgb.shape[:2], bool)
     mask[area] = inside
     if not mask.any():  # the box covers no pixel's centre
@@ -68,7 +67,7 @@ def clicks_to_mask(rgb: UInt8Array, xy: FloatArray, labels: NDArray[np.int64], b
     guess = np.where(before[area], cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     _near(guess, area, xy[labels == 1], radius / 2, cv2.GC_PR_FGD)
     _near(guess, area, xy[labels == 0], radius / 4, cv2.GC_PR_BGD)
-    inside = _cut(rgb, area, guess, xy, labels)
+    inside = _cut(rgb, area, guess, (xy, labels), min(1.0, _LONGEST / max(guess.shape)))
     mask = np.zeros(rgb.shape[:2], bool)
     mask[area] = inside
     return _clicked_parts(mask, before, xy, labels)
@@ -90,11 +89,15 @@ def _near(guess: UInt8Array, area: tuple[slice, slice], xy: FloatArray, radius: 
 
 
 def _cut(
-    rgb: UInt8Array, area: tuple[slice, slice], guess: UInt8Array, xy: FloatArray, labels: NDArray[np.int64]
+    rgb: UInt8Array,
+    area: tuple[slice, slice],
+    guess: UInt8Array,
+    clicks: tuple[FloatArray, NDArray[np.int64]],
+    factor: float,
 ) -> BoolArray:
-    """GrabCut of one area at a bounded size; clicks are certain, `guess` says the rest."""
-    shape = guess.shape
-    size = fit_size((shape[1], shape[0]), _LONGEST)
+    """GrabCut of one area resized by a factor; clicks are certain, `guess` says the rest."""
+    (xy, labels), shape = clicks, guess.shape
+    size = max(1, round(shape[1] * factor)), max(1, round(shape[0] * factor))
     small = cv2.resize(guess, size, interpolation=cv2.INTER_NEAREST)
     scale = np.array([size[0] / shape[1], size[1] / shape[0]])
     for (x, y), label in zip((xy - (area[1].start, area[0].start)) * scale, labels, strict=True):
@@ -103,7 +106,7 @@ def _cut(
     if sure.any() and not sure.all():
         cv2.setRNGSeed(0)
         cv2.grabCut(
-            cv2.cvtColor(resize_rgb(rgb[area], size), cv2.COLOR_RGB2BGR),
+            cv2.resize(rgb[area], size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC),
             small,
             None,
             np.zeros((1, 65)),

@@ -32,16 +32,17 @@ class TargetConfig:
         start_steps, frame_steps: its steps on a prompted frame and on every other.
         batch: samples of a step, half of them from prompted frames.
         stored: samples kept of prompted and of other frames each.
+        placeless: share of a step's samples without their place, so that looks alone are learned too.
         smoothing: of the summed evidence.
         presence: when the object counts as lost and as found again.
     """
 
-    warp: float = 0.35
+    warp: float = 0.25
     global_colour: float = 0.35
-    local_colour: float = 0.4
+    local_colour: float = 0.3
     classifier: float = 0.5
     motion: float = 0.8
-    bias: float = -0.6
+    bias: float = -0.9
     keep: float = 0.5
     hidden: int = 32
     rate: float = 3e-3
@@ -49,6 +50,7 @@ class TargetConfig:
     frame_steps: int = 4
     batch: int = 1536
     stored: int = 6000
+    placeless: float = 0.25
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
     presence: PresenceConfig = field(default_factory=PresenceConfig)
 
@@ -112,7 +114,7 @@ class Target:
         columns, targets = self._sample(scene, mask, region, self.config.stored // 2)
         self._shown.add(columns, targets)
         for _ in range(self.config.start_steps):
-            self._network.train(*_joined(self._shown.draw(self.config.batch, self._rng)))
+            self._train(self._shown.draw(self.config.batch, self._rng))
 
     def expect(self, scene: Scene, passage: Passage) -> tuple[Region, FloatArray]:
         """Where the object may be in a new frame, and the log-odds there."""
@@ -139,8 +141,8 @@ class Target:
         """Look for a lost object in the whole picture."""
         whole = slice(0, scene.view.shape[0]), slice(0, scene.view.shape[1])
         colour = self._colour.logits(scene.bins)
-        # Where it will be is unknown, so its place is taken to be anywhere: at its own centre.
         columns = _columns(scene.view.features, whole, (0.0, 0.0), np.inf)
+        columns[FEATURES:] = 0  # where it will be is unknown
         learned = np.clip(self._network.logits(columns), -4, 4).reshape(colour.shape)
         odds = np.float32(0.5) * (colour + learned)
         found = find_again(odds, scene.view.levels, self._likeness, self._usual_area, self.config.presence)
@@ -164,7 +166,13 @@ class Target:
         self._seen.add(*self._sample(scene, belief, region, 250))
         half = self.config.batch // 2
         for _ in range(self.config.frame_steps):
-            self._network.train(*_joined(self._shown.draw(half, self._rng), self._seen.draw(half, self._rng)))
+            self._train(self._shown.draw(half, self._rng), self._seen.draw(half, self._rng))
+
+    def _train(self, *batches: tuple[FloatArray, FloatArray]) -> None:
+        """One step; a share of the samples hides where it lies, so that looks by themselves are learned too."""
+        for columns, _ in batches:
+            columns[FEATURES:, : round(self.config.placeless * columns.shape[1])] = 0
+        self._network.train(np.concatenate([b[0] for b in batches], 1), np.concatenate([b[1] for b in batches]))
 
     def _judge(self, scene: Scene, region: Region) -> None:
         """Set `present` and `score` from the mask's size, its sharpness and its colours."""
@@ -206,10 +214,6 @@ def _logit(p: FloatArray) -> FloatArray:
     p = np.clip(p, np.float32(1e-4), np.float32(1 - 1e-4))
     out: FloatArray = np.log(p / (1 - p))
     return out
-
-
-def _joined(*parts: tuple[FloatArray, FloatArray]) -> tuple[FloatArray, FloatArray]:
-    return np.concatenate([p[0] for p in parts], 1), np.concatenate([p[1] for p in parts])
 
 
 def _region(belief: FloatArray, margin: int, share: float = 0.0) -> Region:
