@@ -3,7 +3,7 @@
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -151,10 +151,10 @@ def _loop(
             return not interrupt.requested
 
         try:
-            with outputs:
+            decoded = clock.each("decode", clip(video, settings.start, settings.end, settings.stride))
+            with outputs, closing(prefetch(decoded)) as ahead:
                 if forward:
-                    decoded = clock.each("decode", clip(video, settings.start, settings.end, settings.stride))
-                    frames = clock.each("wait", interrupt.awaited(prefetch(decoded)))
+                    frames = clock.each("wait", interrupt.awaited(ahead))
                     steps = run(frames, tracker, settings.prompts, stride=settings.stride)
                 else:
                     placed = place_prompts(settings.prompts, video)

@@ -1,6 +1,7 @@
 """The frame loop: a source, a tracker, and prompts that wait for their frames."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import Any, TypeAlias
 
 from samvideo.errors import ConfigError, PromptError
@@ -47,9 +48,9 @@ def track(
     tracker = create_tracker(model) if isinstance(model, str) else model
     with open_video(source) as video:
         check_prompts(prompts, video.info, start=start, end=end)
-        frames = prefetch(clip(video, start, end, stride))
-        for _, result in run(frames, tracker, prompts, stride=stride):
-            yield result
+        with closing(prefetch(clip(video, start, end, stride))) as frames:
+            for _, result in run(frames, tracker, prompts, stride=stride):
+                yield result
 
 
 def check_prompts(

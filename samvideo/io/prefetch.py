@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from typing import Generic, TypeVar
 
@@ -57,11 +57,13 @@ class _Producer(Generic[Item]):
         self._thread.join()
 
 
-def prefetch(items: Iterable[Item], depth: int = DEPTH) -> Iterator[Item]:
+def prefetch(items: Iterable[Item], depth: int = DEPTH) -> Generator[Item, None, None]:
     """Yield `items` (never None), made up to `depth` ahead in a thread.
 
     The thread starts at the first `next` and is joined when the generator ends, breaks off or is closed; an
-    error in it is raised here with its traceback, after the items before it.
+    error in it is raised here with its traceback, after the items before it. Use it with `contextlib.closing`
+    inside the source's own `with`: an error under way keeps a generator alive, and a source must never be closed
+    while the thread still reads it.
     """
     producer = _Producer(items, depth)
     try:

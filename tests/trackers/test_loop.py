@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from samvideo import Box, Frame, FrameResult, track
 from samvideo.errors import ConfigError, PromptError
+from samvideo.io.images import ArraySource
 from samvideo.trackers.loop import run
 from samvideo.types import Prompt
 
@@ -91,6 +93,27 @@ def test_track_checks_before_it_decodes() -> None:
         next(track(pictures, [Box(BOX)], model="flwo"))
     with pytest.raises(ConfigError, match="stride"):
         next(track(pictures, [Box(BOX)], model=Recorder(), stride=0))
+
+
+def test_the_decode_thread_is_gone_before_the_source_is_closed() -> None:
+    class Refusing(Recorder):
+        def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> FrameResult:
+            raise PromptError("does not fit")
+
+    class Watched(ArraySource):
+        def close(self) -> None:
+            reading.extend(t.name for t in threading.enumerate() if t.name == "samvideo-prefetch")
+            super().close()
+
+    reading: list[str] = []
+    pictures = [np.zeros((4, 4, 3), np.uint8)] * 50
+    with pytest.raises(PromptError, match="does not fit"):  # held here, with all that its traceback refers to
+        next(track(Watched(pictures), [Box(BOX)], model=Refusing()))
+    assert reading == []
+    results = track(Watched(pictures), [Box(BOX)], model=Recorder())
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert reading == []
 
 
 def test_track_streams_with_range_and_stride() -> None:
