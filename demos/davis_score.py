@@ -1,6 +1,7 @@
-"""Score the weight-free tracker on a DAVIS folder: `python demos/davis_score.py ROOT [--prompt box] [--workers 2]`.
+"""Score a built-in tracker on a DAVIS folder: `python demos/davis_score.py ROOT [--model nano] [--prompt box]`.
 
-Prints J (mean intersection over union, first and last frame left out) of each sequence, and frames per second.
+Prints for each sequence J (mean intersection over union) and F (contours), first and last frame left out, the overlap
+of the first mask, the share of frames on which a visible object was called absent, and frames per second.
 """
 
 import argparse
@@ -12,51 +13,58 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from samvideo.evaluation.metrics import score_masks
+from samvideo.evaluation.protocols import next_click
 from samvideo.geometry import mask_box
-from samvideo.trackers.flow import FlowConfig, FlowTracker
-from samvideo.types import Box, Frame, Mask
+from samvideo.trackers.factory import create_tracker
+from samvideo.types import Box, Frame, Mask, Points, Prompt
 
 
-def score(images: Path, annotations: Path, prompt: str, config: FlowConfig) -> dict[str, float | str]:
-    """Track one sequence from its first mask or the box around it."""
+def first_prompt(truth: np.ndarray, kind: str) -> Prompt:
+    """What is said of the object on the first frame: all, the box around it, or its innermost pixel."""
+    if kind == "click":
+        x, y, label = next_click(truth, np.zeros_like(truth))
+        return Points([(x, y)], [label])
+    return Mask(truth) if kind == "mask" else Box(mask_box(truth))
+
+
+def score(images: Path, annotations: Path, prompt: str, model: str, weights: Path | None) -> dict[str, float | str]:
+    """Track one sequence from one prompt on its first frame."""
     files = sorted(images.glob("*.jpg"))
     truths = [cv2.imread(str(annotations / f"{f.stem}.png"), cv2.IMREAD_GRAYSCALE) > 0 for f in files]
-    first = Mask(truths[0]) if prompt == "mask" else Box(mask_box(truths[0]))
-    tracker, overlaps, spent, wall, lost = FlowTracker(config), [], 0.0, 0.0, 0
+    tracker, wall, lost, scores = create_tracker(model, weights=weights), 0.0, 0, []
     for index, file in enumerate(files):
         frame = Frame(index, index / 24, cv2.imread(str(file))[..., ::-1].copy())
-        cpu, start = time.process_time(), time.perf_counter()
-        result = tracker.step(frame, [] if index else [first])
-        spent, wall = spent + time.process_time() - cpu, wall + time.perf_counter() - start
-        both, either = result.masks[0] & truths[index], result.masks[0] | truths[index]
-        overlaps.append(both.sum() / either.sum() if either.any() else 1.0)
+        start = time.perf_counter()
+        result = tracker.step(frame, [] if index else [first_prompt(truths[0], prompt)])
+        wall += time.perf_counter() - start
+        scores.append(score_masks(truths[index], result.masks[0])[:2])
         lost += bool(truths[index].any() and not result.present[0])
-    middle = {"name": images.name, "J": float(np.mean(overlaps[1:-1])), "first": float(overlaps[0])}
-    return middle | {"lost": lost / len(files), "cpu_ms": 1e3 * spent / len(files), "fps": len(files) / wall}
+    j, f = np.mean(scores[1:-1], 0)
+    row = {"name": images.name, "J": j, "F": f, "first": scores[0][0]}
+    return row | {"lost": lost / len(files), "fps": len(files) / wall}
 
 
 def main() -> None:
     """Read the arguments, score, print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("root", type=Path)
-    parser.add_argument("--prompt", choices=("mask", "box"), default="mask")
+    parser.add_argument("--model", choices=("nano", "flow"), default="nano")
+    parser.add_argument("--weights", type=Path, help="of nano, made by `samvideo train nano`")
+    parser.add_argument("--prompt", choices=("mask", "box", "click"), default="mask")
     parser.add_argument("--sequences", nargs="*")
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--longest", type=int, default=FlowConfig().longest)
     options = parser.parse_args()
     depth = "480p" if (options.root / "JPEGImages/480p").is_dir() else ""
     images, annotations = options.root / "JPEGImages" / depth, options.root / "Annotations" / depth
     names = options.sequences or sorted(p.name for p in images.iterdir())
-    job = partial(score, prompt=options.prompt, config=FlowConfig(longest=options.longest))
+    job = partial(score, prompt=options.prompt, model=options.model, weights=options.weights)
     with ProcessPoolExecutor(options.workers) as pool:
         rows = list(pool.map(job, [images / n for n in names], [annotations / n for n in names]))
+    line = "{name:20} J {J:.3f}  F {F:.3f}  first {first:.3f}  lost {lost:.3f}  {fps:5.1f} fps"
     for row in rows:
-        print(
-            "{name:20} J {J:.3f}  first {first:.3f}  lost {lost:.3f}  {cpu_ms:5.0f} ms  {fps:5.1f} fps".format(
-                **row
-            )
-        )
-    keys = ("J", "first", "lost", "cpu_ms", "fps")
+        print(line.format(**row))
+    keys = ("J", "F", "first", "lost", "fps")
     print(f"mean of {len(rows)}:", "  ".join(f"{key} {np.mean([row[key] for row in rows]):.3f}" for key in keys))
 
 

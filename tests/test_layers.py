@@ -26,8 +26,10 @@ LAYERS = {
     "samvideo.models": 3,
     "samvideo.checkpoints": 3,
     "samvideo.trackers.parts": 3,
+    "samvideo.nano": 3,
     "samvideo.trackers": 4,
     "samvideo.evaluation": 5,
+    "samvideo.training": 5,
     "samvideo.analysis": 5,
     "samvideo.render": 5,
     "samvideo.outputs": 5,
@@ -60,6 +62,7 @@ TORCH_FREE = (
     "samvideo.io",
     "samvideo.trackers.direction",
     "samvideo.trackers.flow",
+    "samvideo.trackers.pursuit",
     "samvideo.trackers.parts",
     "samvideo.trackers.loop",
 )

@@ -13,7 +13,8 @@ from samvideo.trackers.base import Tracker
 from samvideo.weights.catalog import CATALOG, checkpoint
 from samvideo.weights.fetch import Progress, cached_path
 
-BUILT_IN = "flow"
+BUILT_IN = "nano"
+WITHOUT_WEIGHTS = "flow"
 WITH_GPU = "edgetam"
 PATIENCE = 3.0  # seconds to find out whether the server can be reached
 
@@ -31,8 +32,8 @@ def create_tracker(
     """A fresh tracker.
 
     Args:
-        model: `"flow"`, the built-in one that needs no weights; a published model of the SAM 2 family; or
-            `"auto"`, see `choose_model`.
+        model: `"nano"`, whose small weights come with the package; `"flow"`, which has none; a published model of
+            the SAM 2 family; or `"auto"`, see `choose_model`.
         weights: a file to read the model from, see `samvideo.checkpoints.load`.
         memory, policy: of another kind than the model's own.
         device: auto, cpu, cuda or mps.
@@ -40,7 +41,8 @@ def create_tracker(
         progress: told of a download.
 
     Raises:
-        ConfigError: no model, memory, policy, device or dtype of that name, or options that `flow` has no use for.
+        ConfigError: no model, memory, policy, device or dtype of that name, or options that a built-in one has no
+            use for.
         WeightsError: the weights cannot be had; there is no falling back to another model.
     """
     if model == "auto":
@@ -48,16 +50,8 @@ def create_tracker(
         name = None if weights is not None else model
     else:
         name = model
-    if name == BUILT_IN:
-        if unused := [
-            k for k, v in (("weights", weights), ("memory", memory), ("policy", policy)) if v is not None
-        ]:
-            raise ConfigError(
-                f"flow has no {unused[0]}: name a model of the SAM 2 family, or leave --{unused[0]} out"
-            )
-        from samvideo.trackers.flow import FlowTracker
-
-        return FlowTracker()
+    if name in (BUILT_IN, WITHOUT_WEIGHTS):
+        return _built_in(name, weights, {"memory": memory, "policy": policy})
     if name is not None and name not in CATALOG:
         raise _unknown(name)
     from samvideo.checkpoints import load
@@ -68,8 +62,24 @@ def create_tracker(
     return SamTracker(loaded, device=device, dtype=dtype)
 
 
+def _built_in(name: str, weights: Path | str | None, options: dict[str, str | None]) -> Tracker:
+    if name == WITHOUT_WEIGHTS:
+        options = {"weights": None if weights is None else str(weights)} | options
+    if unused := [key for key, value in options.items() if value is not None]:
+        raise ConfigError(
+            f"{name} has no {unused[0]}: name a model of the SAM 2 family, or leave --{unused[0]} out"
+        )
+    if name == BUILT_IN:
+        from samvideo.trackers.nano import NanoTracker
+
+        return NanoTracker(None if weights is None else Path(weights))
+    from samvideo.trackers.flow import FlowTracker
+
+    return FlowTracker()
+
+
 def _unknown(name: str) -> ConfigError:
-    known = [BUILT_IN, *CATALOG]
+    known = [BUILT_IN, WITHOUT_WEIGHTS, *CATALOG]
     near = get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
     return ConfigError(f"there is no model {name!r}; {hint}")

@@ -31,7 +31,8 @@ def evaluate(
     dataset: str = typer.Argument(help=f"One of {DATASETS}."),
     root: Path = typer.Argument(help="Its folder, laid out as published."),
     split: str | None = typer.Option(None, help="Part of the data set [its validation split]."),
-    model: str = typer.Option("flow", help="flow: built in, no weights; or any model that `track` knows."),
+    model: str = typer.Option("nano", help="nano, flow, or any model that `track` knows."),
+    weights: Path | None = typer.Option(None, help="A file to read the model from."),
     out: Path = typer.Option(..., "-o", "--out", help="Folder for masks and results; an unfinished run goes on."),
     protocol: str = typer.Option("mask", help=PROTOCOLS),
     objects: str | None = typer.Option(None, metavar="1,2", help="Follow and score these objects only."),
@@ -68,7 +69,7 @@ def evaluate(
         pool = RayPool(None if ray == "local" else ray, workers)
     elif workers is not None and workers > 1:
         pool = LocalPool(workers)
-    run = Run(task, model, partial(create_tracker, model), names)
+    run = Run(task, model, partial(create_tracker, model, weights=weights), names)
     with VideoProgress(f"{dataset} {opened.split}", quiet=quiet) as progress:
         results = run_evaluation(run, pool, progress.advance)
     if not quiet:

@@ -9,6 +9,7 @@ from samvideo.cli.models import models
 from samvideo.cli.report import report
 from samvideo.cli.score import score
 from samvideo.cli.track import track
+from samvideo.cli.train import train
 from samvideo.cli.weights import weights
 
 EPILOG = (
@@ -47,6 +48,7 @@ for verb in (track, info, models, demo_clip, score, report):
     app.command(epilog=EPILOG)(verb)
 app.command(epilog=EPILOG, cls=EvaluateCommand)(evaluate)
 app.add_typer(weights, name="weights")
+app.add_typer(train, name="train")
 
 
 def main() -> None:

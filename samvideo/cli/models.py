@@ -19,7 +19,8 @@ def models() -> None:
     from samvideo.weights.fetch import cached_path
 
     rows = [("name", "encoder", "memory", "policy", "parameters", "input", "licence", "cached")]
-    rows.append(("flow", "none", "-", "-", "0", "any", "Apache-2.0", "built in"))
+    rows.append(("nano", "evidence", "crops", "-", "0.7 M", "any", "Apache-2.0", "built in"))
+    rows.append(("flow", "evidence", "-", "-", "0", "any", "Apache-2.0", "built in"))
     for name, spec in SPECS.items():
         row = CATALOG[name]
         size = "x".join(map(str, spec.input_wh))

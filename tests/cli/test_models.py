@@ -54,7 +54,7 @@ def clip() -> str:
 def test_models_lists_all() -> None:
     code, out, _ = call("models")
     assert code == 0
-    assert {line.split()[0] for line in out.splitlines()[1:]} == {"flow", *SPECS}
+    assert {line.split()[0] for line in out.splitlines()[1:]} == {"nano", "flow", *SPECS}
     (edgetam,) = (line for line in out.splitlines() if line.startswith("edgetam"))
     assert "repvit-m1" in edgetam
     assert "13.9 M" in edgetam
@@ -106,6 +106,7 @@ def test_a_file_names_its_model(clip: str, weights: Path) -> None:
         (["--model", "efficienttam-ti-512", "--weights", "{weights}", "--device", "cuda:99"], 2, "not available"),
         (["--model", "surgical-sam2-s"], 4, "by hand"),
         (["--model", "flow", "--policy", "pruning"], 2, "flow has no policy"),
+        (["--model", "nano", "--memory", "fifo"], 2, "nano has no memory"),
         (["--weights", "none.pt"], 4, "no file"),
         (["--direction", "sideways"], 2, "forward, backward or both"),
     ],
@@ -150,14 +151,14 @@ def test_load_takes_the_cached_file(weights: Path) -> None:
 
 def test_auto_without_a_gpu_is_the_built_in_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(factory, "_has_gpu", lambda: False)
-    assert choose_model()[0] == "flow"
-    assert type(create_tracker("auto")).__name__ == "FlowTracker"
+    assert choose_model()[0] == "nano"
+    assert type(create_tracker("auto")).__name__ == "NanoTracker"
 
 
 def test_auto_with_a_gpu_is_edgetam_where_it_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(factory, "_has_gpu", lambda: True)
     monkeypatch.setattr(factory, "_reachable", lambda url: False)
-    assert choose_model()[0] == "flow"
+    assert choose_model()[0] == "nano"
     assert "cannot be fetched" in choose_model()[1]
     monkeypatch.setattr(factory, "_reachable", lambda url: True)
     assert choose_model() == ("edgetam", "a GPU is here; its weights, about 56 MB, are fetched once")

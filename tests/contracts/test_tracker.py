@@ -9,10 +9,11 @@ import pytest
 from samvideo.errors import PromptError, VideoError
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.flow import FlowTracker
+from samvideo.trackers.nano import NanoTracker
 from samvideo.types import Box, Frame, FrameResult, Mask, Points
 from tests.scenes import BLUE, RED, SIZE, Shape, overlap, scene
 
-MAKERS: dict[str, Callable[[], Tracker]] = {"flow": FlowTracker}
+MAKERS: dict[str, Callable[[], Tracker]] = {"flow": FlowTracker, "nano": NanoTracker}
 
 
 @pytest.fixture(params=MAKERS)

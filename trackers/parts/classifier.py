@@ -9,6 +9,7 @@ from samvideo.types import FloatArray
 # Matrices this small gain nothing from threads, and lose a hundredfold when those spin on a busy machine.
 _BLAS = ThreadpoolController()
 
+_CHUNK = 4096  # columns whose hidden values stay in the processor's cache
 _DECAY = 1e-4
 _BETAS = (0.9, 0.999)
 
@@ -37,10 +38,15 @@ class Perceptron:
     def logits(self, columns: FloatArray) -> FloatArray:
         """(inputs, N) float32 to (N,) logits."""
         w1, b1, w2, b2, w3, b3 = self._weights
+        out = np.empty(columns.shape[1], np.float32)
         with _BLAS.limit(limits=1, user_api="blas"):
-            hidden = np.maximum(w1 @ columns + b1, 0)
-            hidden = np.maximum(w2 @ hidden + b2, 0)
-            out: FloatArray = (w3 @ hidden + b3)[0]
+            for start in range(0, len(out), _CHUNK):
+                part = slice(start, start + _CHUNK)
+                hidden = w1 @ columns[:, part]
+                hidden += b1
+                hidden = w2 @ np.maximum(hidden, 0, out=hidden)
+                hidden += b2
+                out[part] = (w3 @ np.maximum(hidden, 0, out=hidden) + b3)[0]
         return out
 
     def train(self, columns: FloatArray, targets: FloatArray) -> None:

@@ -39,9 +39,10 @@ class GlobalColour:
         fresh = np.stack([_histogram(bins, inside), _histogram(bins, outside)])
         self._recent = (1 - self.rate) * self._recent + self.rate * fresh
 
-    def logits(self, bins: NDArray[np.int32], limit: float = 3.0) -> FloatArray:
-        """Log-odds of the object given each pixel's colour, float32 (h, w) within ±limit."""
-        inside, outside = self.keep * self._first + (1 - self.keep) * self._recent
+    def logits(self, bins: NDArray[np.int32], limit: float = 3.0, keep: float | None = None) -> FloatArray:
+        """Log-odds of the object given each pixel's colour, float32 (h, w) within ±limit; `keep`: as above."""
+        keep = self.keep if keep is None else keep
+        inside, outside = keep * self._first + (1 - keep) * self._recent
         table = np.clip(np.log((inside + _MINIMUM) / (outside + _MINIMUM)), -limit, limit)
         odds: FloatArray = table.astype(np.float32)[bins]
         return odds
@@ -95,16 +96,17 @@ def local_colour_logits(
     height, width = words.shape
     half = carried_words[::2, ::2]
     weight = np.ascontiguousarray(carried[::2, ::2])
-    odds = np.zeros(half.shape, np.float32)
-    result = np.zeros((height, width), np.float32)
     area = (window, window)
-    for word in np.unique(words):
+    present = np.unique(words)
+    odds = np.empty((len(present), *half.shape), np.float32)
+    for plane, word in zip(odds, present, strict=True):
         here: BoolArray = half == word
         everyone = cv2.boxFilter(here.astype(np.float32), -1, area, borderType=cv2.BORDER_CONSTANT)
         inside = cv2.boxFilter(weight * here, -1, area, borderType=cv2.BORDER_CONSTANT)
         outside = np.maximum(everyone - inside, 0)
-        np.divide(inside + np.float32(3e-4), outside + np.float32(3e-4), out=odds)
-        rows, columns = np.nonzero(words == word)
-        result[rows, columns] = odds[rows >> 1, columns >> 1]
+        np.divide(inside + np.float32(3e-4), outside + np.float32(3e-4), out=plane)
+    places = np.zeros(256, np.intp)
+    places[present] = np.arange(len(present))
+    result = odds[places[words], np.arange(height)[:, None] >> 1, np.arange(width)[None] >> 1]
     np.log(result, out=result)
     return np.clip(result, -limit, limit, out=result)

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from samvideo.trackers.parts.classifier import Perceptron, Samples
 from samvideo.trackers.parts.colour import GlobalColour, local_colour_logits
 from samvideo.trackers.parts.motion import motion_logits
+from samvideo.trackers.parts.patch import Patch, Region
 from samvideo.trackers.parts.redetection import Likeness, PresenceConfig, find_again
 from samvideo.trackers.parts.smoothing import SmoothingConfig, neighbour_weights, smooth
 from samvideo.trackers.parts.view import FEATURES, View
 from samvideo.trackers.parts.warp import warp
 from samvideo.types import FloatArray, UInt8Array
 
-Region = tuple[slice, slice]
 _INPUTS = FEATURES + 3
 
 
@@ -81,6 +81,24 @@ class Scene:
     words: UInt8Array
 
 
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What speaks for an object (above zero) or against it: log-odds, float32 (h, w) over one region.
+
+    Attributes:
+        history: the belief of the frame before, carried along the flow and weighed by the trust in it.
+        colour, local_colour: from the colours of the object in all the video, and nearby on the frame before.
+        motion: from how the pixels move.
+        learned: of the classifier that is trained while watching.
+    """
+
+    history: FloatArray
+    colour: FloatArray
+    local_colour: FloatArray
+    motion: FloatArray
+    learned: FloatArray
+
+
 class Target:
     """The models of one object and what is believed of the last frame.
 
@@ -109,51 +127,65 @@ class Target:
         self.present = bool((mask > 0.5).any())
         self.score = float(self.present)
         self._likeness.learn(scene.view.levels, mask > 0.5)
-        region = _region(mask, 40)
+        region = around(mask, 40)
         self._colour.learn(scene.bins, mask, _outside(mask, region))
         columns, targets = self._sample(scene, mask, region, self.config.stored // 2)
         self._shown.add(columns, targets)
         for _ in range(self.config.start_steps):
             self._train(self._shown.draw(self.config.batch, self._rng))
 
-    def expect(self, scene: Scene, passage: Passage) -> tuple[Region, FloatArray]:
+    def expect(self, scene: Scene, passage: Passage) -> Patch:
         """Where the object may be in a new frame, and the log-odds there."""
         if not self.present:
             return self._search(scene)
-        config = self.config
         carried = warp(self.belief, passage.places)
-        region = _region(carried, 24, 0.35)
-        if passage.trust[region].mean() < config.presence.cut:
+        region = around(carried, 24, 0.35)
+        if passage.trust[region].mean() < self.config.presence.cut:
             return self._search(scene)
-        near = carried[region]
-        history = np.clip(_logit(near), -4, 4) * (np.float32(0.3) + np.float32(0.7) * passage.trust[region])
-        unary = config.warp * history
-        unary += config.global_colour * self._colour.logits(scene.bins[region])
-        unary += config.local_colour * local_colour_logits(scene.words[region], passage.words[region], near)
-        unary += config.motion * motion_logits(passage.backward[region], near)
-        columns = _columns(scene.view.features[:, region[0], region[1]], region, *_placement(carried))
-        learned = np.clip(self._network.logits(columns), -4, 4).reshape(near.shape)
-        unary += config.classifier * learned + np.float32(config.bias)
+        config, evidence = self.config, self.gather(scene, passage, region, carried)
+        unary = config.warp * evidence.history + config.motion * evidence.motion
+        unary += config.global_colour * evidence.colour + config.local_colour * evidence.local_colour
+        unary += config.classifier * evidence.learned + np.float32(config.bias)
         ties = neighbour_weights(scene.view.lab[region], config.smoothing)
-        return region, smooth(unary, ties, config.smoothing.steps)
+        return Patch.of(region, smooth(unary, ties, config.smoothing.steps), scene.view.shape)
 
-    def _search(self, scene: Scene) -> tuple[Region, FloatArray]:
+    def gather(self, scene: Scene, passage: Passage, region: Region, carried: FloatArray) -> "Evidence":
+        """All that speaks for and against the object in a region, given its belief carried to this frame."""
+        near, trust = carried[region], passage.trust[region]
+        columns = _columns(scene.view.features[:, region[0], region[1]], region, *_placement(carried))
+        return Evidence(
+            history=np.clip(_logit(near), -4, 4) * (np.float32(0.3) + np.float32(0.7) * trust),
+            colour=self._colour.logits(scene.bins[region]),
+            local_colour=local_colour_logits(scene.words[region], passage.words[region], near),
+            motion=motion_logits(passage.backward[region], near),
+            learned=np.clip(self._network.logits(columns), -4, 4).reshape(near.shape),
+        )
+
+    def _search(self, scene: Scene) -> Patch:
         """Look for a lost object in the whole picture."""
+        whole = slice(0, scene.view.shape[0]), slice(0, scene.view.shape[1])
+        colour, learned = self.looks_like(scene)
+        odds = np.float32(0.5) * (colour + learned)
+        found = find_again(odds, scene.view.levels, self._likeness, self._usual_area, self.config.presence)
+        if found is None:
+            logits = np.full(odds.shape, np.float32(-8))
+        else:
+            logits = np.where(found, np.maximum(odds, 1), np.float32(-8))
+        return Patch.of(whole, logits, scene.view.shape)
+
+    def looks_like(self, scene: Scene) -> tuple[FloatArray, FloatArray]:
+        """Log-odds float32 (h, w) of colour and of the classifier over the whole picture, by looks alone."""
         whole = slice(0, scene.view.shape[0]), slice(0, scene.view.shape[1])
         colour = self._colour.logits(scene.bins)
         columns = _columns(scene.view.features, whole, (0.0, 0.0), np.inf)
         columns[FEATURES:] = 0  # where it will be is unknown
         learned = np.clip(self._network.logits(columns), -4, 4).reshape(colour.shape)
-        odds = np.float32(0.5) * (colour + learned)
-        found = find_again(odds, scene.view.levels, self._likeness, self._usual_area, self.config.presence)
-        if found is None:
-            return whole, np.full(colour.shape, np.float32(-8))
-        return whole, np.where(found, np.maximum(odds, 1), np.float32(-8))
+        return colour, learned
 
-    def follow(self, scene: Scene, belief: FloatArray, region: Region) -> None:
+    def follow(self, scene: Scene, belief: FloatArray) -> None:
         """Adapt to a frame, given the object's probability float32 (h, w) after all objects competed."""
         self.belief = belief
-        self._judge(scene, region)
+        self._judge(scene)
         if not self.present:
             self.belief = np.zeros_like(belief)
             return
@@ -161,7 +193,7 @@ class Target:
         if area < 0.1 * self._first_area:
             return
         self._usual_area += 0.1 * (area - self._usual_area)  # slowly: an object that leaves shrinks first
-        region = _region(belief, 40)
+        region = around(belief, 40)
         self._colour.follow(scene.bins, belief, _outside(belief, region))
         self._seen.add(*self._sample(scene, belief, region, 250))
         half = self.config.batch // 2
@@ -174,8 +206,9 @@ class Target:
             columns[FEATURES:, : round(self.config.placeless * columns.shape[1])] = 0
         self._network.train(np.concatenate([b[0] for b in batches], 1), np.concatenate([b[1] for b in batches]))
 
-    def _judge(self, scene: Scene, region: Region) -> None:
+    def _judge(self, scene: Scene) -> None:
         """Set `present` and `score` from the mask's size, its sharpness and its colours."""
+        region = around(self.belief, 0)
         near = self.belief[region]
         inside = near > 0.5
         levels = scene.view.levels[region]
@@ -216,7 +249,7 @@ def _logit(p: FloatArray) -> FloatArray:
     return out
 
 
-def _region(belief: FloatArray, margin: int, share: float = 0.0) -> Region:
+def around(belief: FloatArray, margin: int, share: float = 0.0) -> Region:
     """The box around what is believed, grown by a margin and a share of its size; even start, never empty."""
     inside = (belief > 0.3).view(np.uint8)
     x, y, w, h = cv2.boundingRect(inside)

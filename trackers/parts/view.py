@@ -17,12 +17,14 @@ class View:
     """A frame shrunk to at most `longest` pixels on its longer side.
 
     Attributes:
+        full: uint8 (H, W, 3), the frame itself.
         rgb: uint8 (h, w, 3).
         frame_wh: size of the frame it was made from.
     """
 
     def __init__(self, rgb: UInt8Array, longest: int) -> None:
         self.frame_wh = (rgb.shape[1], rgb.shape[0])
+        self.full = rgb
         self.rgb = resize_rgb(rgb, fit_size(self.frame_wh, longest))
 
     @property

@@ -1,0 +1,69 @@
+"""`samvideo train`: make the weights that ship with the package, or your own."""
+
+import time
+from pathlib import Path
+
+import typer
+
+from samvideo.cli.common import verb
+from samvideo.errors import ConfigError
+
+train = typer.Typer(help="Train the bundled tracker's networks.", no_args_is_help=True)
+SHIPPED_WITHOUT = ("dog-agility", "drift-turn", "motocross-bumps")  # other owners' terms
+
+
+@train.callback()
+def _root() -> None:
+    pass
+
+
+@train.command()
+@verb
+def nano(
+    data: Path = typer.Option(..., "--data", help="A DAVIS folder (JPEGImages, Annotations)."),
+    output: Path = typer.Option(..., "-o", "--output", help="The safetensors file to write."),
+    leave_out: str = typer.Option(",".join(SHIPPED_WITHOUT), help="Sequences not to train on, with commas."),
+    fold: str | None = typer.Option(None, help="K/N: leave out part K of N instead, for cross-validation."),
+    seed: int = typer.Option(1, min=0, help="Of everything random."),
+    rounds: int = typer.Option(3, min=1, help="Times that the tracker is watched and the network fitted to it."),
+    clips: int = typer.Option(120, min=1, help="Made-up clips watched in a round."),
+    length: int = typer.Option(24, min=8, help="Frames of a clip."),
+    steps: int = typer.Option(700, min=1, help="Steps of fitting in a round."),
+    prompt_steps: int = typer.Option(2200, min=1, help="Steps of the network that draws masks from prompts."),
+    batch: int = typer.Option(16, min=2, help="Samples of a step."),
+    workers: int = typer.Option(1, min=1, help="Processes that watch."),
+    threads: int | None = typer.Option(None, min=1, help="Threads that fit; all cores by default."),
+    device: str = typer.Option("auto", help="auto, cpu or cuda: where the networks are fitted."),
+) -> None:
+    """Train nano on DAVIS: hours on a CPU. Interrupt it at will; the same command goes on."""
+    import torch
+
+    from samvideo.trackers.sam import resolve_device
+    from samvideo.training.folds import fold as left_out
+    from samvideo.training.nano import Recipe
+    from samvideo.training.nano import train as run
+
+    names = sorted(p.name for p in (data / "JPEGImages").glob("*") if p.is_dir())
+    if names == ["480p"]:
+        names = sorted(p.name for p in (data / "JPEGImages" / "480p").glob("*") if p.is_dir())
+    without = left_out(names, *_fold(fold)) if fold else tuple(n for n in leave_out.split(",") if n)
+    if threads:
+        torch.set_num_threads(threads)
+    recipe = Recipe(seed, without, rounds, clips, length, steps, prompt_steps, batch)
+    began, journal = time.monotonic(), output.with_suffix(".log")
+    output.parent.mkdir(parents=True, exist_ok=True)
+
+    def log(message: str) -> None:
+        line = f"{time.monotonic() - began:7.0f} s  {message}"
+        typer.echo(line, err=True)
+        with journal.open("a") as file:
+            file.write(line + "\n")
+
+    run(data, output, recipe, log, workers, resolve_device(device)[0].type)
+
+
+def _fold(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal()):
+        raise ConfigError(f"cannot read the fold {text!r}: K/N expected, for example 1/3")
+    return int(number), int(count)

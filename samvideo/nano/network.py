@@ -1,0 +1,140 @@
+"""Two small networks on square crops: one fuses the evidence for a tracked object, one turns prompts into masks."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+EVIDENCE = 13  # planes of one crop, see `samvideo.trackers.nano.EVIDENCE`
+PROMPT = 11  # planes of one prompted crop, see `samvideo.nano.prompting`
+LOGITS = slice(3, 9)  # which of the evidence planes are log-odds
+KEY = 16
+POOL = 3  # memory is kept at a third of the resolution at which it is asked
+
+
+class Block(nn.Sequential):
+    """Convolution, normalisation, rectifier."""
+
+    def __init__(self, inputs: int, outputs: int, size: int = 3, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, size, stride, (size - 1) // 2, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        )
+
+
+class UNet(nn.Module):
+    """Encoder and decoder over five resolutions (Ronneberger et al., MICCAI 2015), thin at the fine ones.
+
+    Args:
+        inputs: planes of the crop.
+        looks: planes that join at a quarter of the resolution.
+        widths: channels at 1/2, 1/4, 1/8 and 1/16.
+        raw: the first planes of the input that the last layers see again at full resolution.
+    """
+
+    def __init__(self, inputs: int, looks: int, widths: tuple[int, int, int, int], raw: int) -> None:
+        super().__init__()
+        a, b, c, d = widths
+        self.raw = raw
+        self.stem = Block(inputs, a, 4, 2)
+        self.quarter = nn.Sequential(Block(a, b, 3, 2), Block(b, b))
+        self.eighth = nn.Sequential(Block(b + looks, c, 3, 2), Block(c, c))
+        self.sixteenth = nn.Sequential(Block(c, d, 3, 2), Block(d, d), Block(d, d))
+        self.to_eighth = Block(c + d, c)
+        self.to_quarter = Block(b + c + looks, b)
+        self.to_half = nn.Sequential(Block(a + b, a, 1), Block(a, a))
+        self.fine = nn.Conv2d(a, 24, 3, 1, 1)
+        self.last = nn.Sequential(nn.Conv2d(6 + raw, 8, 3, 1, 1), nn.ReLU(inplace=True), nn.Conv2d(8, 1, 3, 1, 1))
+        self.judge = nn.Sequential(nn.Linear(2 * d + a + 2, 32), nn.ReLU(inplace=True), nn.Linear(32, 2))
+
+    def forward(self, planes: Tensor, looks: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(B, inputs, S, S) to logits (B, 1, S, S), and (B, 2) logits of presence and quality."""
+        half = self.stem(planes)
+        quarter = self.quarter(half)
+        if looks is not None:
+            quarter = torch.cat([quarter, looks], 1)
+        eighth = self.eighth(quarter)
+        deep = self.sixteenth(eighth)
+        up = self.to_eighth(torch.cat([eighth, _like(deep, eighth)], 1))
+        up = self.to_quarter(torch.cat([quarter, _like(up, quarter)], 1))
+        up = self.to_half(torch.cat([half, _like(up, half)], 1))
+        fine = F.relu(F.pixel_shuffle(self.fine(up), 2))
+        logits = self.last(torch.cat([fine, planes[:, : self.raw]], 1))
+        mask = F.avg_pool2d(logits.detach().sigmoid(), 2)
+        inside = (up * mask).sum((2, 3)) / (mask.sum((2, 3)) + 1)
+        sizes = torch.cat([mask.mean((2, 3)), mask.amax((2, 3))], 1)
+        return logits, self.judge(torch.cat([deep.mean((2, 3)), deep.amax((2, 3)), inside, sizes], 1))
+
+
+class Fusion(nn.Module):
+    """Evidence for an object in a crop, and what the object looked like earlier, to its mask.
+
+    Looks are compared with a memory of earlier crops: for every place, how like it is to the object's parts and
+    to what is not the object.
+    """
+
+    def __init__(self, widths: tuple[int, int, int, int] = (20, 32, 48, 64)) -> None:
+        super().__init__()
+        self.keys = nn.Sequential(
+            Block(4, 12, 4, 2), Block(12, 24, 3, 2), Block(24, 24), nn.Conv2d(24, KEY, 3, 1, 1)
+        )
+        self.sharpness = nn.Parameter(torch.tensor(2.0))
+        self.unet = UNet(EVIDENCE, KEY + 4, widths, LOGITS.stop)
+        self.linear = nn.Conv2d(LOGITS.stop - LOGITS.start, 1, 1)
+        with torch.no_grad():
+            weights = torch.tensor([1.0, 1.0, 1.0, 2.0, 1.6, 0.2])
+            self.linear.weight.copy_(weights[None, :, None, None])
+            self.linear.bias.fill_(-0.5)
+
+    def look(self, planes: Tensor) -> Tensor:
+        """Unit vectors (B, KEY, S/4, S/4) from evidence planes (B, EVIDENCE, S, S): of their Lab and valid ones."""
+        keys: Tensor = F.normalize(self.keys(torch.cat([planes[:, :3], planes[:, -1:]], 1)), dim=1)
+        return keys
+
+    def remember(self, keys: Tensor, belief: Tensor, valid: Tensor) -> Tensor:
+        """Memory (B, 2, KEY + 1, N) of a crop: mean keys of the object's parts and of the rest, with their shares.
+
+        Args:
+            keys: from `look`.
+            belief: (B, 1, S, S) probability of the object.
+            valid: (B, 1, S, S), 1 within the picture.
+        """
+        share = F.avg_pool2d(torch.cat([belief * valid, (1 - belief) * valid], 1), 4)
+        pooled = F.avg_pool2d(share, POOL)
+        sums = F.avg_pool2d((share[:, :, None] * keys[:, None]).flatten(1, 2), POOL)
+        sums = sums.unflatten(1, (2, KEY))
+        means = F.normalize(sums, dim=2, eps=1e-4)
+        return torch.cat([means, pooled[:, :, None]], 2).flatten(3)
+
+    def compare(self, keys: Tensor, memory: Tensor) -> Tensor:
+        """How like each place is to the object and to the rest of one memory: (B, 2, S/4, S/4), of order one."""
+        affinity = torch.einsum("bkq,bskn->bsqn", keys.flatten(2), memory[:, :, :KEY]) * self.sharpness.exp()
+        likeness = torch.logsumexp(affinity + (memory[:, :, KEY, None] + 1e-4).log(), -1)
+        return likeness.unflatten(2, keys.shape[2:]) / 4
+
+    def forward(self, planes: Tensor, memories: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Planes (B, EVIDENCE, S, S) and two memories to mask logits (B, 1, S, S) and (B, 2), see `UNet`."""
+        keys = self.look(planes)
+        looks = torch.cat([keys, *(self.compare(keys, m) for m in memories)], 1)
+        residual, judged = self.unet(planes, looks)
+        return self.linear(planes[:, LOGITS]) + residual, judged
+
+
+class Prompted(UNet):
+    """A crop with prompts drawn into it to a mask; asked again with its own answer, it refines it."""
+
+    def __init__(self, widths: tuple[int, int, int, int] = (24, 40, 64, 96)) -> None:
+        super().__init__(PROMPT, 0, widths, 6)
+
+
+def fuse(network: nn.Module) -> nn.Module:
+    """Fold every normalisation into the convolution before it; for use, not for training."""
+    for module in network.modules():
+        if isinstance(module, Block):
+            convolution = nn.utils.fuse_conv_bn_eval(module[0], module[1])
+            module[0], module[1] = convolution, nn.Identity()
+    return network
+
+
+def _like(planes: Tensor, other: Tensor) -> Tensor:
+    return F.interpolate(planes, size=other.shape[2:], mode="bilinear", align_corners=False)

@@ -1,0 +1,197 @@
+"""From boxes and clicks to a mask: a network that sees the prompts drawn into a crop and refines its own answer."""
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from samvideo.geometry import Box4
+from samvideo.nano.network import PROMPT
+from samvideo.nano.runtime import PROMPT_SIDE, Networks
+from samvideo.trackers.parts.crop import Window
+from samvideo.types import BoolArray, FloatArray, UInt8Array
+
+LAB, VALID, COLOUR, ANSWER, BOX, EDGE, YES, NO, HAS_BOX, PRIOR = slice(0, 3), 3, 4, 5, 6, 7, 8, 9, 10, 11
+_BINS = (14, 16, 16)
+_SPANS = ((-2.7, 2.7), (-1.4, 1.4), (-1.4, 1.4))
+
+
+def drawing(
+    rgb: UInt8Array, valid: FloatArray, box: Box4 | None, xy: FloatArray, labels: NDArray[np.int64]
+) -> FloatArray:
+    """Planes of a crop that hold what is known before the first answer.
+
+    Args:
+        rgb: uint8 (S, S, 3), the crop.
+        valid: float32 (S, S), 1 where it lies in the picture.
+        box: in pixels of the crop.
+        xy: (N, 2) clicks in pixels of the crop.
+        labels: (N,) 1 on the object, 0 not on it.
+
+    Returns:
+        float32 (PROMPT + 1, S, S); the last is where the object is likely, from the prompts' places alone.
+    """
+    side = rgb.shape[0]
+    planes = np.zeros((PROMPT + 1, side, side), np.float32)
+    planes[LAB] = (cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB).transpose(2, 0, 1).astype(np.float32) - 128) / 48
+    planes[LAB] *= valid
+    planes[VALID] = valid
+    place = np.arange(side, dtype=np.float32) + 0.5
+    for (x, y), label in zip(xy, labels, strict=True):
+        square = (place - x) ** 2 + (place[:, None] - y) ** 2
+        plane = planes[YES if label else NO]
+        np.maximum(plane, np.exp(square * np.float32(-1 / (2 * 5.0**2))), out=plane)
+        if label and box is None:
+            spread = np.exp(square * np.float32(-1 / (2 * (side / 16) ** 2)))
+            planes[PRIOR] = np.maximum(planes[PRIOR], spread)
+    if box is not None:
+        x1, y1, x2, y2 = box
+        across, down = np.minimum(place - x1, x2 - place), np.minimum(place - y1, y2 - place)[:, None]
+        edge = np.minimum(across, down)
+        planes[EDGE] = np.clip(edge * np.float32(4 / side), -1, 1)
+        planes[BOX], planes[HAS_BOX] = edge > 0, 1
+        u = (place - (x1 + x2) / 2) / max((x2 - x1) / 2, 1)
+        v = (place - (y1 + y2) / 2) / max((y2 - y1) / 2, 1)
+        planes[PRIOR] = np.clip(1.2 - u**2 - v[:, None] ** 2, 0, 1) * planes[BOX]
+    return planes
+
+
+def with_answer(planes: Tensor, logits: Tensor | None) -> Tensor:
+    """The network's input (B, PROMPT, S, S) from `drawing`s (B, PROMPT + 1, S, S) and the last answer, if any."""
+    planes = planes.clone()
+    if logits is None:
+        inside = planes[:, PRIOR]
+        boxed = planes[:, HAS_BOX]
+        outside = torch.where(boxed > 0, 1 - planes[:, BOX] + 0.05, (1 - inside) * 0.5)
+    else:
+        planes[:, ANSWER] = (logits / 4).clamp(-1.5, 1.5)
+        inside = logits.sigmoid()
+        outside = 1 - inside
+    planes[:, COLOUR] = _colour_logits(planes[:, LAB], inside * planes[:, VALID], outside * planes[:, VALID])
+    return planes[:, :PROMPT]
+
+
+def _colour_logits(lab: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
+    """Log-odds of the object given each pixel's colour (B, S, S), thirds of them within ±1, from soft masks."""
+    index = torch.zeros_like(inside, dtype=torch.long)
+    for plane, bins, (low, high) in zip(lab.unbind(1), _BINS, _SPANS, strict=True):
+        index = index * bins + ((plane - low) * (bins / (high - low))).long().clamp(0, bins - 1)
+    index = index.flatten(1)
+    size = _BINS[0] * _BINS[1] * _BINS[2]
+    densities = []
+    for weight in (inside, outside):
+        counts = torch.zeros(len(lab), size).scatter_add_(1, index, weight.flatten(1))
+        cube = F.avg_pool3d(counts.view(-1, 1, *_BINS), 3, 1, 1) + counts.view(-1, 1, *_BINS) * 0.15
+        densities.append(cube.flatten(1) / cube.sum((1, 2, 3, 4), keepdim=False)[:, None].clamp(min=1e-3))
+    odds = ((densities[0] + 1e-4) / (densities[1] + 1e-4)).log().clamp(-3, 3) / 3
+    return odds.gather(1, index).view_as(inside)
+
+
+def mask_of(
+    networks: Networks,
+    rgb: UInt8Array,
+    box: Box4 | None,
+    xy: FloatArray,
+    labels: NDArray[np.int64],
+    before: BoolArray,
+) -> BoolArray:
+    """Segment what a box or clicks mean, or correct a mask by them.
+
+    Args:
+        networks: both networks.
+        rgb: uint8 (H, W, 3).
+        box: in its pixels, or None.
+        xy: (N, 2) clicks in its pixels, N may be 0 with a box.
+        labels: (N,) 1 on the object, 0 not on it.
+        before: bool (H, W), the mask to be corrected; empty for a new object.
+
+    Returns:
+        bool (H, W), not empty: holds the pixels clicked with 1, and none clicked with 0.
+    """
+    marks = np.zeros(before.shape, np.uint8)
+    if box is not None:
+        marks[_pixels(box, before.shape)] = 1
+        belief = _refine(networks, rgb, Window.around(marks, 1.5, 8, 24), (box, xy, labels))
+        mask = _main_parts((belief > 0.5) & (marks > 0), xy[labels == 1])
+    elif before.any():
+        window = _about(before.copy(), xy)
+        answer = (window.cut(before.astype(np.float32), PROMPT_SIDE) - np.float32(0.5)) * 8
+        mask = _main_parts(_refine(networks, rgb, window, (None, xy, labels), answer) > 0.5, xy[labels == 1])
+    else:
+        whole = Window.around(np.ones_like(marks), 1.0, 0, 24)
+        mask = _main_parts(_refine(networks, rgb, whole, (None, xy, labels)) > 0.5, xy[labels == 1], 1.0)
+        belief = _refine(networks, rgb, _about(mask, xy), (None, xy, labels))
+        mask = _main_parts(belief > 0.5, xy[labels == 1], 1.0)
+    if box is not None and mask.sum() < 0.05 * marks.sum():  # nothing told apart: the ellipse fits most shapes best
+        x1, y1, x2, y2 = box
+        middle, axes = ((x1 + x2) / 2, (y1 + y2) / 2), (x2 - x1, y2 - y1)
+        mask = cv2.ellipse(np.zeros_like(marks), (middle, axes, 0), 1, -1).astype(bool)
+        mask[round(middle[1] - 0.5), round(middle[0] - 0.5)] = True
+    columns, rows = np.minimum(xy.astype(np.int64), np.array(mask.shape[::-1]) - 1).T
+    mask[rows, columns] = labels == 1
+    return mask
+
+
+def _refine(
+    networks: Networks,
+    rgb: UInt8Array,
+    window: Window,
+    prompts: tuple[Box4 | None, FloatArray, NDArray[np.int64]],
+    answer: FloatArray | None = None,
+    rounds: int = 3,
+) -> FloatArray:
+    """Probability (H, W) of the object, from a few rounds on one window, each with its mirror image."""
+    box, xy, labels = prompts
+    crop = np.ascontiguousarray(window.cut(rgb, PROMPT_SIDE))
+    valid = window.cut(np.ones(window.shape, np.float32), PROMPT_SIDE)
+    scale = PROMPT_SIDE / window.side
+    origin = np.array([window.x, window.y])
+    held = None
+    if box is not None:
+        corners = (np.array(box).reshape(2, 2) - origin) * scale
+        held = tuple(corners.ravel().tolist())
+    drawn = torch.from_numpy(drawing(crop, valid, held, (xy - origin) * scale, labels))[None]
+    both = torch.cat([drawn, drawn.flip(3)])
+    logits = None if answer is None else torch.from_numpy(np.stack([answer, answer[:, ::-1]]).copy())
+    for _ in range(rounds):
+        two = networks.draw(with_answer(both, logits))
+        mean = (two[0] + two[1].flip(1)) / 2
+        logits = torch.stack([mean, mean.flip(1)])
+    belief = np.zeros(window.shape, np.float32)
+    region, spread = window.patch(mean.numpy()).onto(window.shape)
+    belief[region] = 1 / (1 + np.exp(-spread))
+    return belief
+
+
+def _pixels(box: Box4, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """The pixels that a box touches; at least one."""
+    x1, y1, x2, y2 = box
+    left, top = min(int(x1), shape[1] - 1), min(int(y1), shape[0] - 1)
+    return slice(top, max(top + 1, int(np.ceil(y2)))), slice(left, max(left + 1, int(np.ceil(x2))))
+
+
+def _about(mask: BoolArray, xy: FloatArray) -> Window:
+    """A window around a mask and clicks; the mask is changed."""
+    marks = mask.astype(np.uint8)
+    columns, rows = np.minimum(xy.astype(np.int64), np.array(mask.shape[::-1]) - 1).T
+    marks[rows, columns] = 1
+    return Window.around(marks, 1.5, 16, 48)
+
+
+def _main_parts(mask: BoolArray, clicked: FloatArray, least: float = 0.1) -> BoolArray:
+    """The mask without components smaller than a share of its largest, or of the largest that was clicked."""
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    if count < 2:
+        return mask
+    areas = stats[:, cv2.CC_STAT_AREA].copy()
+    areas[0] = 0
+    columns, rows = np.minimum(clicked.astype(np.int64), np.array(mask.shape[::-1]) - 1).T
+    hit = parts[rows, columns]
+    hit = hit[hit > 0]
+    limit = least * areas[hit].min() if len(hit) and least == 1.0 else 0.1 * areas.max()
+    wanted = np.isin(np.arange(count), hit) if len(hit) and least == 1.0 else areas >= limit
+    wanted[0] = False
+    kept: BoolArray = wanted[parts]
+    return kept

@@ -1,0 +1,80 @@
+"""The networks in use: arrays in, arrays out, on the CPU."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from samvideo.errors import WeightsError
+from samvideo.nano.network import Fusion, Prompted, fuse
+from samvideo.types import FloatArray
+
+BUNDLED = Path(__file__).with_name("nano.safetensors")
+SIDE = 144  # pixels of the crops on which evidence is fused
+PROMPT_SIDE = 128  # and of those with prompts
+
+
+class Networks:
+    """Both networks of the bundled tracker, for use."""
+
+    def __init__(self, fusion: Fusion, prompted: Prompted) -> None:
+        self.fusion, self.prompted = _ready(fusion), _ready(prompted)
+
+    @torch.inference_mode()
+    def segment(self, planes: FloatArray, memories: list[Tensor]) -> tuple[FloatArray, float, float]:
+        """Evidence planes (EVIDENCE, S, S) and two memories to logits (S, S), and logits of presence and quality."""
+        logits, judged = self.fusion(_batch(planes), memories)
+        presence, quality = judged[0].tolist()
+        return logits[0, 0].numpy(), presence, quality
+
+    @torch.inference_mode()
+    def remember(self, planes: FloatArray, belief: FloatArray) -> Tensor:
+        """Memory of a crop: its planes (EVIDENCE, S, S) and the object's probability (S, S)."""
+        crop = _batch(planes)
+        return self.fusion.remember(self.fusion.look(crop), torch.from_numpy(belief)[None, None], crop[:, -1:])
+
+    @torch.inference_mode()
+    def draw(self, planes: Tensor) -> Tensor:
+        """Prompt planes (B, PROMPT, S, S) to logits (B, S, S)."""
+        return self.prompted(planes.contiguous(memory_format=torch.channels_last))[0][:, 0]
+
+
+def load(path: Path | None = None) -> Networks:
+    """The networks of a file, the bundled ones by default.
+
+    Raises:
+        WeightsError: the file is missing, damaged or not of these networks.
+    """
+    return _bundled() if path is None else _read(path)
+
+
+@cache
+def _bundled() -> Networks:
+    return _read(BUNDLED)
+
+
+def _read(path: Path) -> Networks:
+    try:
+        state = load_file(path)
+        fusion, prompted = Fusion(), Prompted()
+        for name, network in (("fusion.", fusion), ("prompted.", prompted)):
+            own = {k.removeprefix(name): v for k, v in state.items() if k.startswith(name)}
+            counters = {k: v for k, v in network.state_dict().items() if "num_batches" in k}
+            network.load_state_dict(own | counters)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path} cannot be read as nano's weights: {error}") from None
+    except RuntimeError as error:
+        raise WeightsError(f"{path} does not hold nano's weights: {str(error).splitlines()[-1].strip()}") from None
+    return Networks(fusion, prompted)
+
+
+def _ready(network: nn.Module) -> nn.Module:
+    return fuse(network.float().eval()).to(memory_format=torch.channels_last)
+
+
+def _batch(planes: FloatArray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(planes))[None].contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,235 @@
+"""Endless short clips with known masks, made of a few real sequences: recut, reshaped, recoloured, pasted, occluded."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from samvideo.errors import DatasetError
+from samvideo.geometry import fit_size
+from samvideo.types import BoolArray, FloatArray, UInt8Array
+
+LONGEST = 428
+SMALLEST = 12  # pixels of an object that counts as visible
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """Frames and the object's mask on each.
+
+    Attributes:
+        name: of the sequence that the object comes from.
+        rgb: uint8 (T, H, W, 3).
+        masks: bool (T, H, W); an empty one means that the object is not in view.
+    """
+
+    name: str
+    rgb: UInt8Array
+    masks: BoolArray
+
+
+def load_sequences(root: Path, leave_out: tuple[str, ...] = ()) -> list[Clip]:
+    """All sequences of a DAVIS folder (`JPEGImages`, `Annotations`, with or without `480p`), at working size.
+
+    Raises:
+        DatasetError: there are none, or one has no masks.
+    """
+    depth = "480p" if (root / "JPEGImages" / "480p").is_dir() else ""
+    images, annotations = root / "JPEGImages" / depth, root / "Annotations" / depth
+    names = sorted(p.name for p in images.glob("*") if p.is_dir() and p.name not in leave_out)
+    if not names:
+        raise DatasetError(f"no sequences in {images}: folders of frames expected there, as in DAVIS")
+    return [_load(images / name, annotations / name) for name in names]
+
+
+def _load(images: Path, annotations: Path) -> Clip:
+    rgb, masks = [], []
+    for file in sorted(images.glob("*.jpg")):
+        picture = cv2.imread(str(file))
+        mask = cv2.imread(str(annotations / f"{file.stem}.png"), cv2.IMREAD_GRAYSCALE)
+        if picture is None or mask is None:
+            raise DatasetError(f"{file} or its mask in {annotations} cannot be read: a JPEG and a PNG expected")
+        size = fit_size((picture.shape[1], picture.shape[0]), LONGEST)
+        rgb.append(cv2.resize(picture, size, interpolation=cv2.INTER_AREA)[..., ::-1])
+        masks.append(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) > 0)
+    if not rgb:
+        raise DatasetError(f"{images} holds no .jpg frames")
+    return Clip(images.name, np.stack(rgb), np.stack(masks))
+
+
+def make_clip(sequences: list[Clip], rng: np.random.Generator, length: int = 24) -> Clip:
+    """A clip of `length` frames, or fewer; its first frame shows the object."""
+    while True:
+        clip = recut(sequences[rng.integers(len(sequences))], rng, length)
+        if rng.random() < 0.35:
+            clip = paste(clip, recut(sequences[rng.integers(len(sequences))], rng, length), rng)
+        if rng.random() < 0.6:
+            clip = look_around(clip, rng)
+        if rng.random() < 0.25:
+            clip = occlude(clip, sequences[rng.integers(len(sequences))], rng)
+        if rng.random() < 0.2 and len(clip.rgb) > 12:
+            clip = cut_in(clip, sequences[rng.integers(len(sequences))], rng)
+        if clip.masks[0].sum() >= 4 * SMALLEST:
+            return recolour(clip, rng)
+
+
+def recut(clip: Clip, rng: np.random.Generator, length: int) -> Clip:
+    """A part of a sequence, every first to fourth frame, forward or backward, perhaps mirrored."""
+    stride = int(rng.choice([1, 1, 1, 1, 2, 2, 3, 4]))
+    stride = max(1, min(stride, (len(clip.rgb) - 1) // 8))
+    span = min(len(clip.rgb), stride * length)
+    start = int(rng.integers(len(clip.rgb) - span + 1))
+    chosen = np.arange(start, start + span, stride)
+    if rng.random() < 0.5:
+        chosen = chosen[::-1]
+    rgb, masks = clip.rgb[chosen], clip.masks[chosen]
+    if rng.random() < 0.5:
+        rgb, masks = rgb[:, :, ::-1], masks[:, :, ::-1]
+    return Clip(clip.name, rgb, masks)
+
+
+def paste(clip: Clip, scene: Clip, rng: np.random.Generator) -> Clip:
+    """The object of one clip in another scene, moved, scaled, and perhaps gone for a while."""
+    count = min(len(clip.rgb), len(scene.rgb))
+    height, width = scene.rgb.shape[1:3]
+    scale, turn = rng.uniform(0.6, 1.3), rng.uniform(-15, 15)
+    centre = np.array(clip.rgb.shape[2:0:-1]) / 2
+    shift = rng.uniform(-0.25, 0.25, 2) * (width, height)
+    gone = range(0)
+    if rng.random() < 0.5 and count > 10:
+        start = int(rng.integers(4, count - 5))
+        gone = range(start, start + int(rng.integers(2, 12)))
+    rgb, masks = scene.rgb[:count].copy(), np.zeros((count, height, width), bool)
+    drift = rng.normal(0, 1.5, 2)
+    for t in range(count):
+        if t in gone:
+            continue
+        matrix = cv2.getRotationMatrix2D(tuple(centre), turn, scale)
+        matrix[:, 2] += (width / 2, height / 2) - centre + shift + drift * t
+        alpha = cv2.warpAffine(clip.masks[t].astype(np.float32), matrix, (width, height))
+        object_ = cv2.warpAffine(clip.rgb[t], matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+        alpha = cv2.GaussianBlur(alpha, (3, 3), 0)
+        masks[t] = alpha > 0.5
+        rgb[t] = (rgb[t] + alpha[..., None] * (object_.astype(np.float32) - rgb[t])).astype(np.uint8)
+    return Clip(clip.name, rgb, masks)
+
+
+def look_around(clip: Clip, rng: np.random.Generator) -> Clip:
+    """A camera that pans, turns and zooms within the clip's picture, which is bent like rubber."""
+    count, height, width = clip.masks.shape
+    begin, end = _camera(rng), _camera(rng)
+    bend = np.zeros((height, width, 2), np.float32)
+    if rng.random() < 0.4:
+        coarse = rng.normal(0, 0.02 * width, (4, 5, 2)).astype(np.float32)
+        bend = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
+    middle = np.array([width, height], np.float32) / 2
+    rgb, masks = np.empty_like(clip.rgb), np.empty_like(clip.masks)
+    for t in range(count):
+        zoom, turn, x, y = begin + (end - begin) * t / max(1, count - 1)
+        cosine, sine = np.cos(turn) / zoom, np.sin(turn) / zoom
+        rotation = np.array([[cosine, -sine], [sine, cosine]], np.float32)
+        reach = (1 - 1 / zoom) * middle
+        places = (grid - middle) @ rotation.T + middle + np.float32([x, y]) * reach + bend
+        places = places.astype(np.float32)
+        rgb[t] = cv2.remap(clip.rgb[t], places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        mask = cv2.remap(
+            clip.masks[t].astype(np.float32), places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        )
+        masks[t] = mask > 0.5
+    return replace(clip, rgb=rgb, masks=masks)
+
+
+def _camera(rng: np.random.Generator) -> FloatArray:
+    """Zoom, turn in radians, and where to look, as shares of what the zoom leaves free."""
+    return np.array([rng.uniform(1.05, 1.9), rng.normal(0, 0.08), rng.uniform(-1, 1), rng.uniform(-1, 1)])
+
+
+def blob(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+    """A smooth random shape, float32 (h, w): positive inside."""
+    height, width = shape
+    noise = cv2.resize(rng.normal(0, 1, (4, 4)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    turn = rng.uniform(0, np.pi)
+    x, y = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+    return (0.7 - np.hypot(x, y * rng.uniform(1, 3)) + 0.25 * noise).astype(np.float32)
+
+
+def occlude(clip: Clip, texture: Clip, rng: np.random.Generator) -> Clip:
+    """Something passes in front of the object."""
+    count, height, width = clip.masks.shape
+    rows, columns = np.nonzero(clip.masks[count // 2])
+    if not len(rows):
+        return clip
+    size = float(np.sqrt(len(rows))) * rng.uniform(0.4, 1.6)
+    side = int(np.clip(size, 8, min(height, width)))
+    shape = blob(rng, (side, side)) > 0
+    picture = texture.rgb[rng.integers(len(texture.rgb))]
+    top, left = rng.integers(picture.shape[0] - side + 1), rng.integers(picture.shape[1] - side + 1)
+    cover = picture[top : top + side, left : left + side]
+    speed = rng.uniform(2, 14) * rng.choice([-1, 1], 2) * (1, rng.uniform(0, 0.6))
+    middle = np.array([columns.mean(), rows.mean()]) - side / 2
+    rgb, masks = clip.rgb.copy(), clip.masks.copy()
+    for t in range(1, count):
+        x, y = (middle + speed * (t - count // 2)).astype(int)
+        x1, y1, x2, y2 = max(0, x), max(0, y), min(width, x + side), min(height, y + side)
+        if x1 < x2 and y1 < y2:
+            inside = shape[y1 - y : y2 - y, x1 - x : x2 - x]
+            rgb[t, y1:y2, x1:x2][inside] = cover[y1 - y : y2 - y, x1 - x : x2 - x][inside]
+            masks[t, y1:y2, x1:x2][inside] = False
+    return replace(clip, rgb=rgb, masks=masks)
+
+
+def cut_in(clip: Clip, other: Clip, rng: np.random.Generator) -> Clip:
+    """Some frames of another scene, without the object."""
+    count, height, width = clip.masks.shape
+    if other.name == clip.name:
+        return clip
+    start = int(rng.integers(4, count - 4))
+    stop = min(count, start + int(rng.integers(3, 10)))
+    first = int(rng.integers(len(other.rgb)))
+    rgb, masks = clip.rgb.copy(), clip.masks.copy()
+    for t in range(start, stop):
+        rgb[t] = cv2.resize(other.rgb[(first + t - start) % len(other.rgb)], (width, height))
+        masks[t] = False
+    return replace(clip, rgb=rgb, masks=masks)
+
+
+def recolour(clip: Clip, rng: np.random.Generator) -> Clip:
+    """Other light and colours, alike on all frames; sometimes blur, noise or the traces of compression."""
+    gain = rng.normal(1, 0.15, 3) * rng.uniform(0.8, 1.2)
+    gamma, grey = np.exp(rng.normal(0, 0.2)), rng.choice([1.0, 1.0, rng.uniform(0.3, 1.4)])
+    table = 255 * (np.arange(256) / 255) ** gamma
+    blur, noise = rng.choice([0, 0, 0, rng.uniform(0.4, 1.2)]), rng.choice([0, 0, rng.uniform(1, 8)])
+    quality = int(rng.choice([0, 0, rng.integers(25, 90)]))
+    mix = rng.permutation(3) if rng.random() < 0.2 else np.arange(3)
+    rgb = np.empty_like(clip.rgb)
+    for t, frame in enumerate(clip.rgb):
+        picture = table[frame].astype(np.float32)[..., mix] * gain.astype(np.float32)
+        mean = picture.mean(2, keepdims=True)
+        picture = mean + np.float32(grey) * (picture - mean)
+        if blur:
+            picture = cv2.GaussianBlur(picture, (0, 0), blur)
+        if noise:
+            picture += rng.standard_normal(picture.shape, np.float32) * np.float32(noise)
+        result = np.clip(picture, 0, 255).astype(np.uint8)
+        if quality:
+            _, code = cv2.imencode(".jpg", result, [cv2.IMWRITE_JPEG_QUALITY, quality])
+            result = cv2.imdecode(code, cv2.IMREAD_COLOR)
+        rgb[t] = result
+    return replace(clip, rgb=rgb)
+
+
+def spoil(mask: BoolArray, rng: np.random.Generator) -> BoolArray:
+    """A mask as a hasty annotator or a network might give it: the outline wanders."""
+    height, width = mask.shape
+    inside = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, 3)
+    outside = cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, 3)
+    size = float(np.sqrt(mask.sum()))
+    cells = int(rng.integers(3, 12))
+    noise = cv2.resize(
+        rng.normal(0, 1, (cells, cells)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
+    )
+    spoiled = inside - outside + noise * np.float32(size * rng.uniform(0, 0.12)) > 0
+    return spoiled if spoiled.any() else mask

@@ -1,0 +1,128 @@
+"""Run the tracker over made-up clips and keep what its network saw, with the truth: on-policy training data."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from samvideo.nano.network import LOGITS
+from samvideo.nano.runtime import SIDE, Networks
+from samvideo.trackers.nano import NanoConfig, NanoTarget, NanoTracker
+from samvideo.trackers.parts.crop import Window
+from samvideo.trackers.parts.patch import Patch
+from samvideo.trackers.parts.target import Scene, Target
+from samvideo.training.clips import SMALLEST, Clip, spoil
+from samvideo.types import BoolArray, FloatArray, Frame, Mask
+
+STEP = 32.0  # planes are kept as bytes in steps of 1/32
+LOOKS = [0, 1, 2, 12]  # planes that the memory is made of
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """What the network saw along one clip.
+
+    Attributes:
+        planes: int8 (T, EVIDENCE, S, S) in steps of 1/32.
+        truth: uint8 (T, S, S), 255 on the object.
+        looks: int8 (M, 4, S, S) crops that were remembered.
+        beliefs: uint8 (M, S, S) probabilities of the object on them.
+        memory: int (T, 2) which of them were compared with.
+    """
+
+    planes: np.ndarray
+    truth: np.ndarray
+    looks: np.ndarray
+    beliefs: np.ndarray
+    memory: np.ndarray
+
+
+class RecordingTarget(NanoTarget):
+    """Keeps what the network sees; without trained networks, fuses evidence by fixed weights."""
+
+    def __init__(self, config: NanoConfig, networks: Networks, trained: bool) -> None:
+        super().__init__(config, networks)
+        self._trained = trained
+        self.seen: tuple[Window, FloatArray] | None = None
+        self.looks: list[tuple[FloatArray, FloatArray]] = []
+        self.compared = (0, 0)
+
+    def teach(self, scene: Scene, mask: FloatArray) -> None:
+        """See `NanoTarget.teach`."""
+        super().teach(scene, mask)
+        self.looks = [(self.planes[LOOKS], self.belief_crop())]
+        self.compared = (0, 0)
+
+    def _fuse(self, window: Window, planes: FloatArray) -> Patch:
+        self.seen = window, planes
+        patch = super()._fuse(window, planes)
+        if self._trained:
+            return patch
+        weights = np.array([1.0, 1.0, 0.9, 2.0, 1.6, 0.1], np.float32)
+        return window.patch(np.tensordot(weights, planes[LOGITS], 1) - np.float32(0.9))
+
+    def _judge(self, scene: Scene) -> None:
+        if self._trained:
+            super()._judge(scene)
+        else:
+            Target._judge(self, scene)
+            self.presence = 2.0 if self.present else -2.0
+
+    def follow(self, scene: Scene, belief: FloatArray) -> None:
+        """See `NanoTarget.follow`."""
+        super().follow(scene, belief)
+        if self.seen is not None and self._age == 0:  # the memory was renewed
+            self.looks.append((self.planes[LOOKS], self.belief_crop()))
+            self.compared = (0, len(self.looks) - 1)
+
+
+class RecordingTracker(NanoTracker):
+    """A `NanoTracker` for training; its one object is at `target`."""
+
+    def __init__(self, networks: Networks, trained: bool) -> None:
+        self.trained = trained
+        super().__init__(networks)
+
+    def new_target(self) -> Target:
+        """See `RecordingTarget`."""
+        self.target = RecordingTarget(self.config, self._networks, self.trained)
+        return self.target
+
+
+def record(tracker: RecordingTracker, clip: Clip, rng: np.random.Generator) -> Track | None:
+    """Track one clip from its first mask, perhaps a poor one; None when nothing was seen."""
+    tracker.reset()
+    first = clip.masks[0] if rng.random() < 0.65 else spoil(clip.masks[0], rng)
+    tracker.step(Frame(0, 0.0, np.ascontiguousarray(clip.rgb[0])), [Mask(first)])
+    target, rows, failing = tracker.target, [], 0
+    for t in range(1, len(clip.rgb)):
+        target.seen, compared = None, target.compared
+        result = tracker.step(Frame(t, t / 24, np.ascontiguousarray(clip.rgb[t])))
+        truth = clip.masks[t]
+        if target.seen is not None:
+            window, planes = target.seen
+            rows.append((planes, window.cut(truth.view(np.uint8) * 255, SIDE), compared))
+        failing = failing + 1 if _failed(result.masks[0], truth) else 0
+        if failing > 3:
+            if rng.random() < 0.5:
+                break
+            failing = 0
+            target.belief, target.present = truth.astype(np.float32), bool(truth.sum() > SMALLEST)
+    if not rows:
+        return None
+    planes, truths, memory = zip(*rows, strict=True)
+    looks, beliefs = zip(*target.looks, strict=True)
+    return Track(_bytes(planes), np.stack(truths), _bytes(looks), _belief_bytes(beliefs), np.array(memory))
+
+
+def _failed(mask: BoolArray, truth: BoolArray) -> bool:
+    if truth.sum() <= SMALLEST:
+        return bool(mask.sum() > SMALLEST)
+    return bool((mask & truth).sum() < 0.35 * (mask | truth).sum())
+
+
+def _bytes(planes: tuple[FloatArray, ...]) -> np.ndarray:
+    return np.clip(np.rint(np.stack(planes) * STEP), -127, 127).astype(np.int8)
+
+
+def _belief_bytes(beliefs: tuple[FloatArray, ...]) -> np.ndarray:
+    return (np.stack(beliefs) * 255).astype(np.uint8)

@@ -1,0 +1,31 @@
+"""Cross-validation over scenes: sequences that show the same scene or subject are never parted."""
+
+from samvideo.errors import ConfigError
+
+# DAVIS 2016's training set; what is not listed stands for itself
+SIBLINGS = (
+    ("mallard-fly", "mallard-water"),
+    ("motocross-bumps", "motorbike", "scooter-gray"),
+    ("breakdance-flare", "dance-jump"),
+    ("car-turn", "drift-turn"),
+    ("kite-walk", "surf"),
+    ("elephant", "rhino", "bear"),
+    ("hike", "lucia", "stroller"),
+    ("rollerblade", "hockey"),
+)
+
+
+def fold(names: list[str], number: int, count: int) -> tuple[str, ...]:
+    """The sequences left out in fold `number` (from 1) of `count`.
+
+    Raises:
+        ConfigError: no such fold.
+    """
+    if not 1 <= number <= count:
+        raise ConfigError(f"fold {number} of {count}: a number from 1 to {count} expected, for example 1/3")
+    kin = {name: group for group in SIBLINGS for name in group}
+    groups = sorted({kin.get(name, (name,)) for name in names}, key=lambda g: (-len(g), g))
+    parts: list[list[str]] = [[] for _ in range(count)]
+    for group in groups:
+        min(parts, key=len).extend(name for name in group if name in names)
+    return tuple(sorted(parts[number - 1]))

@@ -1,0 +1,109 @@
+"""Training of the network that fuses evidence, on what the tracker itself saw."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from samvideo.nano.network import LOGITS, Fusion
+from samvideo.training.collecting import STEP, Track
+from samvideo.training.fitting import Course, Log, mask_loss, train
+
+VALID, FLOW = 12, slice(10, 12)
+VISIBLE = 30  # pixels of a crop that make an object count as in view
+
+
+def save_track(path: Path, track: Track) -> None:
+    """Write what was seen along one clip."""
+    np.savez(path, **vars(track))
+
+
+def load_tracks(folders: list[Path]) -> list[Track]:
+    """All tracks of some rounds."""
+    tracks = []
+    for folder in folders:
+        for file in sorted(folder.glob("*.npz")):
+            with np.load(file) as arrays:
+                tracks.append(Track(**arrays))
+    return tracks
+
+
+def batch(
+    tracks: list[Track], size: int, rng: np.random.Generator
+) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
+    """Planes (B, EVIDENCE, S, S), truth (B, 1, S, S) and, of two memories each, crops and beliefs."""
+    planes, truth, looks, beliefs = [], [], [], []
+    lengths = np.array([len(t.planes) for t in tracks], float)
+    for k in rng.choice(len(tracks), size, p=lengths / lengths.sum()):
+        track = tracks[k]
+        t = int(rng.integers(len(track.planes)))
+        planes.append(track.planes[t])
+        truth.append(track.truth[t])
+        memory = track.memory[t] if rng.random() < 0.9 else track.memory[t][[0, 0]]
+        looks.append(track.looks[memory])
+        beliefs.append(track.beliefs[memory])
+    crops = torch.from_numpy(np.stack(looks)).float() / STEP
+    shown = torch.from_numpy(np.stack(beliefs)).float() / 255
+    memories = [(crops[:, k], shown[:, k, None]) for k in range(2)]
+    x = torch.from_numpy(np.stack(planes)).float() / STEP
+    return x, torch.from_numpy(np.stack(truth)).float()[:, None] / 255, memories
+
+
+def augment(
+    planes: Tensor, truth: Tensor, memories: list[tuple[Tensor, Tensor]], rng: np.random.Generator
+) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
+    """Turn, scale, mirror and recolour crops; shift where the object was; hide single pieces of evidence."""
+    count = len(planes)
+    if rng.random() < 0.6:
+        turn, scale = (
+            torch.from_numpy(rng.normal(0, 0.2, count)),
+            torch.from_numpy(np.exp(rng.normal(0, 0.12, count))),
+        )
+        move = torch.from_numpy(rng.normal(0, 0.06, (count, 2)))
+        rows = [torch.stack([turn.cos() * scale, -turn.sin() * scale, move[:, 0]], 1)]
+        rows.append(torch.stack([turn.sin() * scale, turn.cos() * scale, move[:, 1]], 1))
+        grid = F.affine_grid(torch.stack(rows, 1).float(), [count, 1, *planes.shape[2:]], align_corners=False)
+        moved = F.grid_sample(torch.cat([planes, truth], 1), grid, align_corners=False)
+        planes, truth = moved[:, :-1], (moved[:, -1:] > 0.5).float()
+    mirrored = torch.from_numpy(rng.random(count) < 0.5)[:, None, None, None]
+    planes, truth = torch.where(mirrored, planes.flip(3), planes), torch.where(mirrored, truth.flip(3), truth)
+    planes = planes.clone()
+    planes[:, FLOW.start] *= torch.where(mirrored[:, 0], -1.0, 1.0)
+    gain = torch.from_numpy(np.exp(rng.normal(0, 0.1, (count, 3)))).float()[:, :, None, None]
+    offset = torch.from_numpy(rng.normal(0, 0.08, (count, 3))).float()[:, :, None, None]
+    planes[:, :3] = (planes[:, :3] * gain + offset) * planes[:, VALID, None]
+    memories = [(torch.cat([(c[:, :3] * gain + offset) * c[:, 3:], c[:, 3:]], 1), belief) for c, belief in memories]
+    for k in range(count):
+        if rng.random() < 0.25:
+            shift = tuple(int(s) for s in rng.integers(-6, 7, 2))
+            planes[k, LOGITS.start] = planes[k, LOGITS.start].roll(shift, (0, 1))
+        if rng.random() < 0.15:
+            planes[k, int(rng.integers(LOGITS.start, LOGITS.stop))] *= float(rng.random())
+    return planes, truth, memories
+
+
+def fit(network: Fusion, tracks: list[Track], course: Course, log: Log) -> None:
+    """Train in place; see `samvideo.training.fitting.train`."""
+    device = next(network.parameters()).device
+
+    def loss_at(step: int) -> Tensor:
+        rng = np.random.default_rng((course.seed, step))
+        planes, truth, memories = augment(*batch(tracks, course.batch, rng), rng)
+        planes, truth = planes.to(device, memory_format=torch.channels_last), truth.to(device)
+        memories = [(crops.to(device), belief.to(device)) for crops, belief in memories]
+        with torch.autocast(device.type, torch.bfloat16):
+            logits, judged = network(planes, remember(network, memories))
+        present = (truth.sum((1, 2, 3)) > VISIBLE).float()
+        return mask_loss(logits[:, 0].float(), truth[:, 0], planes[:, VALID], judged.float(), present)
+
+    train(network, course, loss_at, log)
+
+
+def remember(network: Fusion, memories: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    """Both memories of a batch, from crops (B, 4, S, S) and beliefs (B, 1, S, S)."""
+    crops = torch.cat([c for c, _ in memories])
+    keys = F.normalize(network.keys(crops.contiguous(memory_format=torch.channels_last)), dim=1)
+    tokens = network.remember(keys, torch.cat([b for _, b in memories]), crops[:, 3:])
+    return list(tokens.chunk(2))

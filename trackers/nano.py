@@ -1,0 +1,170 @@
+"""The bundled tracker: the evidence of the weight-free one, fused by a small trained network on a crop."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from samvideo.nano.prompting import mask_of
+from samvideo.nano.runtime import SIDE, Networks, load
+from samvideo.trackers.objects import ObjectPrompt
+from samvideo.trackers.parts.crop import Window
+from samvideo.trackers.parts.patch import Patch
+from samvideo.trackers.parts.redetection import PresenceConfig, find_again
+from samvideo.trackers.parts.target import Evidence, Passage, Scene, Target, TargetConfig
+from samvideo.trackers.parts.warp import warp
+from samvideo.trackers.pursuit import Pursuit
+from samvideo.types import BoolArray, FloatArray, Frame
+
+# log-odds of the evidence planes are divided by these, to be of order one
+_SCALES = (4.0, 3.0, 3.0, 4.0, 2.0, 3.0)
+_NOWHERE = -8.0
+
+
+@dataclass(frozen=True)
+class NanoConfig:
+    """Settings of `NanoTracker`.
+
+    Attributes:
+        longest, preset, words: as in `samvideo.trackers.flow.FlowConfig`.
+        target: settings of the models that gather evidence.
+        refresh: frames after which the memory of the latest looks is renewed.
+    """
+
+    longest: int = 428
+    preset: int = 2
+    words: int = 64
+    target: TargetConfig = field(
+        default_factory=lambda: replace(TargetConfig(), presence=PresenceConfig(find=0.6, smallest=0.1))
+    )
+    refresh: int = 4
+
+
+class NanoTracker(Pursuit):
+    """Follows any number of objects with two small networks; implements `samvideo.trackers.base.Tracker`.
+
+    Args:
+        weights: a file made by `samvideo train nano`, networks, or None for the bundled ones.
+        config: settings.
+
+    Raises:
+        WeightsError: the file cannot be used.
+    """
+
+    def __init__(self, weights: Path | Networks | None = None, config: NanoConfig | None = None) -> None:
+        self.config = config or NanoConfig()
+        self._networks = weights if isinstance(weights, Networks) else load(weights)
+        super().__init__(self.config.longest, self.config.preset, self.config.words)
+
+    def new_target(self) -> Target:
+        """The models of a new object."""
+        return NanoTarget(self.config, self._networks)
+
+    def first_mask(self, frame: Frame, prompt: ObjectPrompt, before: BoolArray) -> BoolArray:
+        """bool (H, W): drawn by a network."""
+        return mask_of(self._networks, frame.rgb, prompt.box, prompt.xy, prompt.labels, before)
+
+
+class NanoTarget(Target):
+    """One object whose evidence is fused by a network, which also tells whether the object is in view."""
+
+    def __init__(self, config: NanoConfig, networks: Networks) -> None:
+        super().__init__(config.target)
+        self._refresh, self._networks = config.refresh, networks
+        self._age = 0
+        self.presence = self.quality = _NOWHERE
+
+    def teach(self, scene: Scene, mask: FloatArray) -> None:
+        """Learn from a mask that a person gave; see `Target.teach`."""
+        super().teach(scene, mask)
+        self.window = _window(mask)
+        self.planes = _planes(scene, self.window, None, None)
+        self._first = self._recent = self._networks.remember(self.planes, self.belief_crop())
+        self._age = 0
+
+    def expect(self, scene: Scene, passage: Passage) -> Patch:
+        """Where the object may be in a new frame, and the log-odds there."""
+        if self.present:
+            carried = warp(self.belief, passage.places)
+            window = _window(carried)
+            if passage.trust[window.region].mean() >= self.config.presence.cut:
+                return self._fuse(window, self._near(scene, passage, window, carried))
+        return self._search(scene)
+
+    def _near(self, scene: Scene, passage: Passage, window: Window, carried: FloatArray) -> FloatArray:
+        region = window.region
+        evidence = self.gather(scene, passage, region, carried)
+        flow = passage.backward[region]
+        weight = carried[region][..., None]
+        relative = flow - (flow * weight).sum((0, 1)) / max(float(weight.sum()), 1.0)
+        relative *= np.float32(1 / max(1.0, 2 * float(np.abs(relative).mean())))
+        shown = self._colour.logits(scene.bins[region], keep=1.0)
+        motion = np.dstack([passage.trust[region], np.clip(relative, -1.5, 1.5)])
+        return _planes(scene, window, np.dstack([*_ordered(evidence), shown]), motion)
+
+    def _search(self, scene: Scene) -> Patch:
+        """Let the network judge the most likely place in the whole picture."""
+        colour, learned = self.looks_like(scene)
+        odds = np.float32(0.5) * (colour + learned)
+        found = find_again(odds, scene.view.levels, self._likeness, self._usual_area, self.config.presence)
+        if found is None:
+            self.presence = self.quality = _NOWHERE
+            return Patch((0, 0, 1, 1), np.full((2, 2), np.float32(_NOWHERE)))
+        window = _window(found.astype(np.float32))
+        region, nothing = window.region, np.zeros_like(odds[window.region])
+        shown = self._colour.logits(scene.bins[region], keep=1.0)
+        odds = np.dstack([nothing, colour[region], nothing, learned[region], nothing, shown])
+        return self._fuse(window, _planes(scene, window, odds, None))
+
+    def _fuse(self, window: Window, planes: FloatArray) -> Patch:
+        self.window, self.planes = window, planes
+        logits, self.presence, self.quality = self._networks.segment(planes, [self._first, self._recent])
+        return window.patch(logits)
+
+    def follow(self, scene: Scene, belief: FloatArray) -> None:
+        """Adapt to a frame after all objects competed; see `Target.follow`."""
+        super().follow(scene, belief)
+        self._age += 1
+        if self.present and self.presence > 1 and self._age >= self._refresh:
+            self._recent, self._age = self._networks.remember(self.planes, self.belief_crop()), 0
+
+    def belief_crop(self) -> FloatArray:
+        """float32 (SIDE, SIDE): the belief in the window."""
+        return self.window.cut(self.belief, SIDE)
+
+    def _judge(self, scene: Scene) -> None:
+        """Set `present` and `score` by what the network says."""
+        inside = self.belief > 0.5
+        large_enough = inside.sum() >= min(4.0, 0.1 * self._usual_area)
+        self.present = bool(large_enough and self.presence > 0)
+        self.score = float(_sigmoid(self.quality) * _sigmoid(self.presence)) if inside.any() else 0.0
+        if self.present:
+            self._likeness.follow(scene.view.levels, inside)
+
+
+def _ordered(evidence: Evidence) -> tuple[FloatArray, ...]:
+    return evidence.history, evidence.colour, evidence.local_colour, evidence.learned, evidence.motion
+
+
+def _window(belief: FloatArray) -> Window:
+    return Window.around((belief > 0.3).view(np.uint8), 1.5, 24, 64)
+
+
+def _planes(scene: Scene, window: Window, odds: FloatArray | None, motion: FloatArray | None) -> FloatArray:
+    """float32 (EVIDENCE, SIDE, SIDE): Lab, six log-odds, trust, relative flow (2), whether it is in the picture."""
+    planes = np.zeros((13, SIDE, SIDE), np.float32)
+    lab = cv2.cvtColor(window.cut(scene.view.full, SIDE), cv2.COLOR_RGB2LAB).astype(np.float32)
+    planes[:3] = (lab.transpose(2, 0, 1) - 128) * np.float32(1 / 48)
+    if odds is not None:
+        planes[3:9] = window.resample(odds, SIDE).transpose(2, 0, 1)
+        planes[3:9] /= np.array(_SCALES, np.float32)[:, None, None]
+    if motion is not None:
+        planes[9:12] = window.resample(motion, SIDE).transpose(2, 0, 1)
+    planes[12] = window.resample(np.ones_like(scene.view.gray[window.region], np.float32), SIDE)
+    planes[:3] *= planes[12]
+    return planes
+
+
+def _sigmoid(x: float) -> float:
+    return float(1 / (1 + np.exp(-x)))
