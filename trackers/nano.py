@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from samvideo.nano.prompting import mask_of
-from samvideo.nano.runtime import SIDE, Networks, load
+from samvideo.nano.runtime import Networks, load
 from samvideo.trackers.objects import ObjectPrompt
 from samvideo.trackers.parts.crop import Window
 from samvideo.trackers.parts.patch import Patch
@@ -20,6 +20,8 @@ from samvideo.types import BoolArray, FloatArray, Frame
 # log-odds of the evidence planes are divided by these, to be of order one
 _SCALES = (4.0, 3.0, 3.0, 4.0, 2.0, 3.0)
 _NOWHERE = -8.0
+_SURE = 6.0  # bound of log-odds that are added
+_COARSEST = 1.4  # pixels of the working picture in one of the crop
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class NanoConfig:
         longest, preset, words: as in `samvideo.trackers.flow.FlowConfig`.
         target: settings of the models that gather evidence.
         refresh: frames after which the memory of the latest looks is renewed.
+        sides: of the crop; the first at which a window is not shrunk too much is taken.
+        steady: weight of the evidence weighed by hand beside the network's answer.
     """
 
     longest: int = 428
@@ -39,6 +43,8 @@ class NanoConfig:
         default_factory=lambda: replace(TargetConfig(), presence=PresenceConfig(find=0.6, smallest=0.1))
     )
     refresh: int = 4
+    sides: tuple[int, ...] = (144, 192)
+    steady: float = 0.5
 
 
 class NanoTracker(Pursuit):
@@ -71,7 +77,8 @@ class NanoTarget(Target):
 
     def __init__(self, config: NanoConfig, networks: Networks) -> None:
         super().__init__(config.target)
-        self._refresh, self._networks = config.refresh, networks
+        self._refresh, self._sides, self._steady = config.refresh, config.sides, config.steady
+        self._networks = networks
         self._age = 0
         self.presence = self.quality = _NOWHERE
 
@@ -79,7 +86,7 @@ class NanoTarget(Target):
         """Learn from a mask that a person gave; see `Target.teach`."""
         super().teach(scene, mask)
         self.window = _window(mask)
-        self.planes = _planes(scene, self.window, None, None)
+        self.planes = _planes(scene, self.window, self._side(self.window), None, None)
         self._first = self._recent = self._networks.remember(self.planes, self.belief_crop())
         self._age = 0
 
@@ -89,19 +96,34 @@ class NanoTarget(Target):
             carried = warp(self.belief, passage.places)
             window = _window(carried)
             if passage.trust[window.region].mean() >= self.config.presence.cut:
-                return self._fuse(window, self._near(scene, passage, window, carried))
+                evidence = self.gather(scene, passage, window.region, carried)
+                asked = self.ask(window, self._near(scene, passage, window, carried, evidence))
+                return self._join(window, asked, self.weigh(evidence, scene.view.lab[window.region]))
         return self._search(scene)
 
-    def _near(self, scene: Scene, passage: Passage, window: Window, carried: FloatArray) -> FloatArray:
+    def _join(self, window: Window, asked: FloatArray, weighed: FloatArray) -> Patch:
+        """What the network says, steadied by the evidence weighed by hand, at the finer resolution of the two."""
+        size = max(len(asked), window.side)
+        joined = np.clip(cv2.resize(asked, (size, size)), -_SURE, _SURE)
+        joined += np.float32(self._steady) * window.resample(np.clip(weighed, -_SURE, _SURE), size)
+        return window.patch(joined)
+
+    def _side(self, window: Window) -> int:
+        return next((side for side in self._sides if window.side <= _COARSEST * side), self._sides[-1])
+
+    def _near(
+        self, scene: Scene, passage: Passage, window: Window, carried: FloatArray, evidence: Evidence
+    ) -> FloatArray:
+        """The network's input where the object was a frame ago."""
         region = window.region
-        evidence = self.gather(scene, passage, region, carried)
         flow = passage.backward[region]
         weight = carried[region][..., None]
         relative = flow - (flow * weight).sum((0, 1)) / max(float(weight.sum()), 1.0)
         relative *= np.float32(1 / max(1.0, 2 * float(np.abs(relative).mean())))
         shown = self._colour.logits(scene.bins[region], keep=1.0)
         motion = np.dstack([passage.trust[region], np.clip(relative, -1.5, 1.5)])
-        return _planes(scene, window, np.dstack([*_ordered(evidence), shown]), motion)
+        odds = np.dstack([*_ordered(evidence), shown])
+        return _planes(scene, window, self._side(window), odds, motion)
 
     def _search(self, scene: Scene) -> Patch:
         """Let the network judge the most likely place in the whole picture."""
@@ -115,12 +137,13 @@ class NanoTarget(Target):
         region, nothing = window.region, np.zeros_like(odds[window.region])
         shown = self._colour.logits(scene.bins[region], keep=1.0)
         odds = np.dstack([nothing, colour[region], nothing, learned[region], nothing, shown])
-        return self._fuse(window, _planes(scene, window, odds, None))
+        return window.patch(self.ask(window, _planes(scene, window, self._side(window), odds, None)))
 
-    def _fuse(self, window: Window, planes: FloatArray) -> Patch:
+    def ask(self, window: Window, planes: FloatArray) -> FloatArray:
+        """Log-odds (S, S) that the network gives for a window, from planes (EVIDENCE, S, S)."""
         self.window, self.planes = window, planes
         logits, self.presence, self.quality = self._networks.segment(planes, [self._first, self._recent])
-        return window.patch(logits)
+        return logits
 
     def follow(self, scene: Scene, belief: FloatArray) -> None:
         """Adapt to a frame after all objects competed; see `Target.follow`."""
@@ -130,8 +153,8 @@ class NanoTarget(Target):
             self._recent, self._age = self._networks.remember(self.planes, self.belief_crop()), 0
 
     def belief_crop(self) -> FloatArray:
-        """float32 (SIDE, SIDE): the belief in the window."""
-        return self.window.cut(self.belief, SIDE)
+        """float32 (S, S): the belief in the window."""
+        return self.window.cut(self.belief, self.planes.shape[1])
 
     def _judge(self, scene: Scene) -> None:
         """Set `present` and `score` by what the network says."""
@@ -151,17 +174,19 @@ def _window(belief: FloatArray) -> Window:
     return Window.around((belief > 0.3).view(np.uint8), 1.5, 24, 64)
 
 
-def _planes(scene: Scene, window: Window, odds: FloatArray | None, motion: FloatArray | None) -> FloatArray:
-    """float32 (EVIDENCE, SIDE, SIDE): Lab, six log-odds, trust, relative flow (2), whether it is in the picture."""
-    planes = np.zeros((13, SIDE, SIDE), np.float32)
-    lab = cv2.cvtColor(window.cut(scene.view.full, SIDE), cv2.COLOR_RGB2LAB).astype(np.float32)
+def _planes(
+    scene: Scene, window: Window, side: int, odds: FloatArray | None, motion: FloatArray | None
+) -> FloatArray:
+    """float32 (EVIDENCE, side, side): Lab, six log-odds, trust, relative flow (2), whether it is in the picture."""
+    planes = np.zeros((13, side, side), np.float32)
+    lab = cv2.cvtColor(window.cut(scene.view.full, side), cv2.COLOR_RGB2LAB).astype(np.float32)
     planes[:3] = (lab.transpose(2, 0, 1) - 128) * np.float32(1 / 48)
     if odds is not None:
-        planes[3:9] = window.resample(odds, SIDE).transpose(2, 0, 1)
+        planes[3:9] = window.resample(odds, side).transpose(2, 0, 1)
         planes[3:9] /= np.array(_SCALES, np.float32)[:, None, None]
     if motion is not None:
-        planes[9:12] = window.resample(motion, SIDE).transpose(2, 0, 1)
-    planes[12] = window.resample(np.ones_like(scene.view.gray[window.region], np.float32), SIDE)
+        planes[9:12] = window.resample(motion, side).transpose(2, 0, 1)
+    planes[12] = window.resample(np.ones_like(scene.view.gray[window.region], np.float32), side)
     planes[:3] *= planes[12]
     return planes
 

@@ -84,7 +84,7 @@ class Fusion(nn.Module):
         with torch.no_grad():
             weights = torch.tensor([1.0, 1.0, 1.0, 2.0, 1.6, 0.2])
             self.linear.weight.copy_(weights[None, :, None, None])
-            self.linear.bias.fill_(-0.5)
+            nn.init.constant_(self.linear.bias, -0.5)  # type: ignore[arg-type]
 
     def look(self, planes: Tensor) -> Tensor:
         """Unit vectors (B, KEY, S/4, S/4) from evidence planes (B, EVIDENCE, S, S): of their Lab and valid ones."""
@@ -102,7 +102,7 @@ class Fusion(nn.Module):
         share = F.avg_pool2d(torch.cat([belief * valid, (1 - belief) * valid], 1), 4)
         pooled = F.avg_pool2d(share, POOL)
         sums = F.avg_pool2d((share[:, :, None] * keys[:, None]).flatten(1, 2), POOL)
-        sums = sums.unflatten(1, (2, KEY))
+        sums = sums.view(-1, 2, KEY, *sums.shape[2:])
         means = F.normalize(sums, dim=2, eps=1e-4)
         return torch.cat([means, pooled[:, :, None]], 2).flatten(3)
 
@@ -110,7 +110,7 @@ class Fusion(nn.Module):
         """How like each place is to the object and to the rest of one memory: (B, 2, S/4, S/4), of order one."""
         affinity = torch.einsum("bkq,bskn->bsqn", keys.flatten(2), memory[:, :, :KEY]) * self.sharpness.exp()
         likeness = torch.logsumexp(affinity + (memory[:, :, KEY, None] + 1e-4).log(), -1)
-        return likeness.unflatten(2, keys.shape[2:]) / 4
+        return likeness.view(*likeness.shape[:2], *keys.shape[2:]) / 4
 
     def forward(self, planes: Tensor, memories: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Planes (B, EVIDENCE, S, S) and two memories to mask logits (B, 1, S, S) and (B, 2), see `UNet`."""
@@ -131,7 +131,7 @@ def fuse(network: nn.Module) -> nn.Module:
     """Fold every normalisation into the convolution before it; for use, not for training."""
     for module in network.modules():
         if isinstance(module, Block):
-            convolution = nn.utils.fuse_conv_bn_eval(module[0], module[1])
+            convolution = nn.utils.fuse_conv_bn_eval(module[0], module[1])  # type: ignore[type-var, arg-type]
             module[0], module[1] = convolution, nn.Identity()
     return network
 

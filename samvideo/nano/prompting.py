@@ -11,9 +11,12 @@ from samvideo.geometry import Box4
 from samvideo.nano.network import PROMPT
 from samvideo.nano.runtime import PROMPT_SIDE, Networks
 from samvideo.trackers.parts.crop import Window
+from samvideo.trackers.parts.prompting import box_to_mask
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 
 LAB, VALID, COLOUR, ANSWER, BOX, EDGE, YES, NO, HAS_BOX, PRIOR = slice(0, 3), 3, 4, 5, 6, 7, 8, 9, 10, 11
+_VOTE = np.float32(2.0)  # log-odds by which GrabCut joins where there is a box
+_OUTSIDE = np.float32(8.0)
 _BINS = (14, 16, 16)
 _SPANS = ((-2.7, 2.7), (-1.4, 1.4), (-1.4, 1.4))
 
@@ -113,17 +116,18 @@ def mask_of(
     marks = np.zeros(before.shape, np.uint8)
     if box is not None:
         marks[_pixels(box, before.shape)] = 1
-        belief = _refine(networks, rgb, Window.around(marks, 1.5, 8, 24), (box, xy, labels))
-        mask = _main_parts((belief > 0.5) & (marks > 0), xy[labels == 1])
+        odds = _refine(networks, rgb, Window.around(marks, 1.5, 8, 24), (box, xy, labels))
+        vote = np.where(box_to_mask(rgb, box, xy, labels), _VOTE, -_VOTE)
+        mask = _main_parts((odds + vote > 0) & (marks > 0), xy[labels == 1])
     elif before.any():
         window = _about(before.copy(), xy)
         answer = (window.cut(before.astype(np.float32), PROMPT_SIDE) - np.float32(0.5)) * 8
-        mask = _main_parts(_refine(networks, rgb, window, (None, xy, labels), answer) > 0.5, xy[labels == 1])
+        mask = _main_parts(_refine(networks, rgb, window, (None, xy, labels), answer) > 0, xy[labels == 1])
     else:
         whole = Window.around(np.ones_like(marks), 1.0, 0, 24)
-        mask = _main_parts(_refine(networks, rgb, whole, (None, xy, labels)) > 0.5, xy[labels == 1], 1.0)
-        belief = _refine(networks, rgb, _about(mask, xy), (None, xy, labels))
-        mask = _main_parts(belief > 0.5, xy[labels == 1], 1.0)
+        mask = _main_parts(_refine(networks, rgb, whole, (None, xy, labels)) > 0, xy[labels == 1], 1.0)
+        odds = _refine(networks, rgb, _about(mask, xy), (None, xy, labels))
+        mask = _main_parts(odds > 0, xy[labels == 1], 1.0)
     if box is not None and mask.sum() < 0.05 * marks.sum():  # nothing told apart: the ellipse fits most shapes best
         x1, y1, x2, y2 = box
         middle, axes = ((x1 + x2) / 2, (y1 + y2) / 2), (x2 - x1, y2 - y1)
@@ -142,7 +146,7 @@ def _refine(
     answer: FloatArray | None = None,
     rounds: int = 3,
 ) -> FloatArray:
-    """Probability (H, W) of the object, from a few rounds on one window, each with its mirror image."""
+    """Log-odds (H, W) of the object, from a few rounds on one window, each with its mirror image."""
     box, xy, labels = prompts
     crop = np.ascontiguousarray(window.cut(rgb, PROMPT_SIDE))
     valid = window.cut(np.ones(window.shape, np.float32), PROMPT_SIDE)
@@ -159,10 +163,10 @@ def _refine(
         two = networks.draw(with_answer(both, logits))
         mean = (two[0] + two[1].flip(1)) / 2
         logits = torch.stack([mean, mean.flip(1)])
-    belief = np.zeros(window.shape, np.float32)
+    odds = np.full(window.shape, -_OUTSIDE, np.float32)
     region, spread = window.patch(mean.numpy()).onto(window.shape)
-    belief[region] = 1 / (1 + np.exp(-spread))
-    return belief
+    odds[region] = spread
+    return odds
 
 
 def _pixels(box: Box4, shape: tuple[int, ...]) -> tuple[slice, slice]:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from samvideo.errors import WeightsError
 from samvideo.nano.network import Fusion, Prompted, fuse
@@ -22,11 +22,13 @@ class Networks:
     """Both networks of the bundled tracker, for use."""
 
     def __init__(self, fusion: Fusion, prompted: Prompted) -> None:
-        self.fusion, self.prompted = _ready(fusion), _ready(prompted)
+        self.fusion, self.prompted = fusion, prompted
+        for network in (fusion, prompted):
+            fuse(network.float().eval()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
     def segment(self, planes: FloatArray, memories: list[Tensor]) -> tuple[FloatArray, float, float]:
-        """Evidence planes (EVIDENCE, S, S) and two memories to logits (S, S), and logits of presence and quality."""
+        """Evidence planes (EVIDENCE, S, S), two memories: logits (S, S), and those of presence and quality."""
         logits, judged = self.fusion(_batch(planes), memories)
         presence, quality = judged[0].tolist()
         return logits[0, 0].numpy(), presence, quality
@@ -70,10 +72,6 @@ def _read(path: Path) -> Networks:
     except RuntimeError as error:
         raise WeightsError(f"{path} does not hold nano's weights: {str(error).splitlines()[-1].strip()}") from None
     return Networks(fusion, prompted)
-
-
-def _ready(network: nn.Module) -> nn.Module:
-    return fuse(network.float().eval()).to(memory_format=torch.channels_last)
 
 
 def _batch(planes: FloatArray) -> Tensor:

@@ -1,4 +1,4 @@
-"""Endless short clips with known masks, made of a few real sequences: recut, reshaped, recoloured, pasted, occluded."""
+"""Endless short clips with known masks, made of a few real sequences: recut, bent, recoloured, pasted, occluded."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,13 +131,11 @@ def look_around(clip: Clip, rng: np.random.Generator) -> Clip:
         cosine, sine = np.cos(turn) / zoom, np.sin(turn) / zoom
         rotation = np.array([[cosine, -sine], [sine, cosine]], np.float32)
         reach = (1 - 1 / zoom) * middle
-        places = (grid - middle) @ rotation.T + middle + np.float32([x, y]) * reach + bend
+        places = (grid - middle) @ rotation.T + middle + np.array([x, y], np.float32) * reach + bend
         places = places.astype(np.float32)
-        rgb[t] = cv2.remap(clip.rgb[t], places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-        mask = cv2.remap(
-            clip.masks[t].astype(np.float32), places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-        )
-        masks[t] = mask > 0.5
+        both = np.dstack([clip.rgb[t], clip.masks[t].astype(np.uint8) * 255])
+        both = cv2.remap(both, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        rgb[t], masks[t] = both[..., :3], both[..., 3] > 127
     return replace(clip, rgb=rgb, masks=masks)
 
 
@@ -201,8 +199,8 @@ def recolour(clip: Clip, rng: np.random.Generator) -> Clip:
     gain = rng.normal(1, 0.15, 3) * rng.uniform(0.8, 1.2)
     gamma, grey = np.exp(rng.normal(0, 0.2)), rng.choice([1.0, 1.0, rng.uniform(0.3, 1.4)])
     table = 255 * (np.arange(256) / 255) ** gamma
-    blur, noise = rng.choice([0, 0, 0, rng.uniform(0.4, 1.2)]), rng.choice([0, 0, rng.uniform(1, 8)])
-    quality = int(rng.choice([0, 0, rng.integers(25, 90)]))
+    blur, noise = rng.choice([0.0, 0.0, 0.0, rng.uniform(0.4, 1.2)]), rng.choice([0.0, 0.0, rng.uniform(1, 8)])
+    quality = int(rng.choice([0.0, 0.0, rng.uniform(25, 90)]))
     mix = rng.permutation(3) if rng.random() < 0.2 else np.arange(3)
     rgb = np.empty_like(clip.rgb)
     for t, frame in enumerate(clip.rgb):

@@ -8,7 +8,6 @@ from samvideo.nano.network import LOGITS
 from samvideo.nano.runtime import SIDE, Networks
 from samvideo.trackers.nano import NanoConfig, NanoTarget, NanoTracker
 from samvideo.trackers.parts.crop import Window
-from samvideo.trackers.parts.patch import Patch
 from samvideo.trackers.parts.target import Scene, Target
 from samvideo.training.clips import SMALLEST, Clip, spoil
 from samvideo.types import BoolArray, FloatArray, Frame, Mask
@@ -52,13 +51,15 @@ class RecordingTarget(NanoTarget):
         self.looks = [(self.planes[LOOKS], self.belief_crop())]
         self.compared = (0, 0)
 
-    def _fuse(self, window: Window, planes: FloatArray) -> Patch:
+    def ask(self, window: Window, planes: FloatArray) -> FloatArray:
+        """See `NanoTarget.ask`."""
         self.seen = window, planes
-        patch = super()._fuse(window, planes)
+        logits = super().ask(window, planes)
         if self._trained:
-            return patch
+            return logits
         weights = np.array([1.0, 1.0, 0.9, 2.0, 1.6, 0.1], np.float32)
-        return window.patch(np.tensordot(weights, planes[LOGITS], 1) - np.float32(0.9))
+        weighed: FloatArray = np.tensordot(weights, planes[LOGITS], 1) - np.float32(0.9)
+        return weighed
 
     def _judge(self, scene: Scene) -> None:
         if self._trained:
@@ -80,7 +81,7 @@ class RecordingTracker(NanoTracker):
 
     def __init__(self, networks: Networks, trained: bool) -> None:
         self.trained = trained
-        super().__init__(networks)
+        super().__init__(networks, NanoConfig(sides=(SIDE,)))
 
     def new_target(self) -> Target:
         """See `RecordingTarget`."""
@@ -93,7 +94,8 @@ def record(tracker: RecordingTracker, clip: Clip, rng: np.random.Generator) -> T
     tracker.reset()
     first = clip.masks[0] if rng.random() < 0.65 else spoil(clip.masks[0], rng)
     tracker.step(Frame(0, 0.0, np.ascontiguousarray(clip.rgb[0])), [Mask(first)])
-    target, rows, failing = tracker.target, [], 0
+    target, failing = tracker.target, 0
+    rows: list[tuple[FloatArray, FloatArray, tuple[int, int]]] = []
     for t in range(1, len(clip.rgb)):
         target.seen, compared = None, target.compared
         result = tracker.step(Frame(t, t / 24, np.ascontiguousarray(clip.rgb[t])))

@@ -111,7 +111,7 @@ def train(network: nn.Module, course: Course, loss_at: Callable[[int], Tensor], 
     for step in range(start, course.steps):
         loss = loss_at(step)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         schedule.step()

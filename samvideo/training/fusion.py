@@ -12,6 +12,7 @@ from samvideo.training.collecting import STEP, Track
 from samvideo.training.fitting import Course, Log, mask_loss, train
 
 VALID, FLOW = 12, slice(10, 12)
+Memories = list[tuple[Tensor, Tensor]]
 VISIBLE = 30  # pixels of a crop that make an object count as in view
 
 
@@ -30,9 +31,7 @@ def load_tracks(folders: list[Path]) -> list[Track]:
     return tracks
 
 
-def batch(
-    tracks: list[Track], size: int, rng: np.random.Generator
-) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
+def batch(tracks: list[Track], size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Memories]:
     """Planes (B, EVIDENCE, S, S), truth (B, 1, S, S) and, of two memories each, crops and beliefs."""
     planes, truth, looks, beliefs = [], [], [], []
     lengths = np.array([len(t.planes) for t in tracks], float)
@@ -52,8 +51,8 @@ def batch(
 
 
 def augment(
-    planes: Tensor, truth: Tensor, memories: list[tuple[Tensor, Tensor]], rng: np.random.Generator
-) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
+    planes: Tensor, truth: Tensor, memories: Memories, rng: np.random.Generator
+) -> tuple[Tensor, Tensor, Memories]:
     """Turn, scale, mirror and recolour crops; shift where the object was; hide single pieces of evidence."""
     count = len(planes)
     if rng.random() < 0.6:
@@ -101,7 +100,7 @@ def fit(network: Fusion, tracks: list[Track], course: Course, log: Log) -> None:
     train(network, course, loss_at, log)
 
 
-def remember(network: Fusion, memories: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
+def remember(network: Fusion, memories: Memories) -> list[Tensor]:
     """Both memories of a batch, from crops (B, 4, S, S) and beliefs (B, 1, S, S)."""
     crops = torch.cat([c for c, _ in memories])
     keys = F.normalize(network.keys(crops.contiguous(memory_format=torch.channels_last)), dim=1)

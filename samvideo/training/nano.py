@@ -1,4 +1,4 @@
-"""The whole training of the bundled tracker: prompts first, then rounds of watching the tracker and fitting to it."""
+"""The training of the bundled tracker: prompts first, then rounds of watching the tracker and fitting to it."""
 
 import json
 from collections.abc import Callable

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from samvideo.nano.network import Prompted
@@ -42,7 +43,7 @@ def scene(sequences: list[Clip], rng: np.random.Generator) -> tuple[UInt8Array, 
 
 
 def sample(sequences: list[Clip], rng: np.random.Generator) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """One drawing (PROMPT + 1, S, S), the true mask (S, S), and an earlier answer as logits (S, S), zero if none."""
+    """A drawing (PROMPT + 1, S, S), the true mask (S, S), and an earlier answer as logits (S, S) or zeros."""
     while True:
         rgb, mask = scene(sequences, rng)
         if mask.sum() < 60:
@@ -57,9 +58,7 @@ def sample(sequences: list[Clip], rng: np.random.Generator) -> tuple[FloatArray,
         old = spoil(truth, rng)
         answer = np.where(old, np.float32(4), np.float32(-4))
         wrong = old ^ truth if (old ^ truth).sum() > 20 else truth
-    xy, labels = np.zeros((0, 2)), np.zeros(0, np.int64)
-    if kind != "box":
-        xy, labels = _clicks(truth, wrong, rng)
+    xy, labels = _clicks(truth, wrong, 0 if kind == "box" else 1 + int(rng.choice([0, 0, 0, 1, 2, 3])), rng)
     box = _box(truth, rng) if kind in ("box", "both") else None
     return drawing(crop, valid, box, xy, labels), truth.astype(np.float32), answer
 
@@ -102,8 +101,12 @@ def _box(truth: BoolArray, rng: np.random.Generator) -> tuple[float, float, floa
     return x1, y1, max(x2, x1 + 2), max(y2, y1 + 2)
 
 
-def _clicks(truth: BoolArray, wrong: BoolArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """One to four clicks: the first in the middle of the object or of an error, the others anywhere."""
+def _clicks(
+    truth: BoolArray, wrong: BoolArray, count: int, rng: np.random.Generator
+) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Some clicks: the first in the middle of the object or of an error, the others anywhere."""
+    if not count:
+        return np.zeros((0, 2), np.float32), np.zeros(0, np.int64)
     depth = cv2.distanceTransform(wrong.view(np.uint8), cv2.DIST_L2, 3)
     if rng.random() < 0.3 and wrong is truth:
         rows, columns = np.nonzero(truth)
@@ -113,12 +116,12 @@ def _clicks(truth: BoolArray, wrong: BoolArray, rng: np.random.Generator) -> tup
         deep = np.argwhere(depth >= rng.uniform(0.3, 1) * depth.max())
         first = deep[rng.integers(len(deep))][::-1]
     xy = [np.array(first, float) + 0.5]
-    for _ in range(int(rng.choice([0, 0, 0, 1, 2, 3]))):
+    for _ in range(count - 1):
         about = truth if rng.random() < 0.5 else ~truth
         if about.any():
             places = np.argwhere(about)
             xy.append(places[rng.integers(len(places))][::-1] + 0.5)
-    places = np.array(xy)
+    places = np.array(xy, np.float32)
     index = np.clip(places.astype(int), 0, truth.shape[0] - 1)
     return places, truth[index[:, 1], index[:, 0]].astype(np.int64)
 

@@ -1,12 +1,16 @@
 """Square windows around an object, resampled to one size, so that a small network sees every object alike."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from samvideo.trackers.parts.patch import Patch, Region
 from samvideo.types import FloatArray, UInt8Array
+
+Pixel = TypeVar("Pixel", np.float32, np.uint8)
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Window:
         bottom, right = max(top, min(height, self.y + self.side)), max(left, min(width, self.x + self.side))
         return slice(top, bottom), slice(left, right)
 
-    def resample(self, part: FloatArray | UInt8Array, size: int) -> FloatArray | UInt8Array:
+    def resample(self, part: NDArray[Pixel], size: int) -> NDArray[Pixel]:
         """What lies in `region`, at any resolution (h, w) or (h, w, c), as (size, size) or (size, size, c).
 
         Nothing lies outside of the picture: zeros.
@@ -58,7 +62,7 @@ class Window:
             crop[top:bottom, left:right] = cv2.resize(part, (right - left, bottom - top), interpolation=how)
         return crop
 
-    def cut(self, picture: FloatArray | UInt8Array, size: int) -> FloatArray | UInt8Array:
+    def cut(self, picture: NDArray[Pixel], size: int) -> NDArray[Pixel]:
         """The window of a picture of the same view but any resolution, resampled to (size, size)."""
         (rows, columns), (height, width) = self.region, self.shape
         down, across = picture.shape[0] / height, picture.shape[1] / width

@@ -142,12 +142,16 @@ class Target:
         region = around(carried, 24, 0.35)
         if passage.trust[region].mean() < self.config.presence.cut:
             return self._search(scene)
-        config, evidence = self.config, self.gather(scene, passage, region, carried)
+        logits = self.weigh(self.gather(scene, passage, region, carried), scene.view.lab[region])
+        return Patch.of(region, logits, scene.view.shape)
+
+    def weigh(self, evidence: "Evidence", lab: FloatArray) -> FloatArray:
+        """Log-odds float32 (h, w) by fixed weights, made to follow the edges of the picture (h, w, 3) in Lab."""
+        config = self.config
         unary = config.warp * evidence.history + config.motion * evidence.motion
         unary += config.global_colour * evidence.colour + config.local_colour * evidence.local_colour
         unary += config.classifier * evidence.learned + np.float32(config.bias)
-        ties = neighbour_weights(scene.view.lab[region], config.smoothing)
-        return Patch.of(region, smooth(unary, ties, config.smoothing.steps), scene.view.shape)
+        return smooth(unary, neighbour_weights(lab, config.smoothing), config.smoothing.steps)
 
     def gather(self, scene: Scene, passage: Passage, region: Region, carried: FloatArray) -> "Evidence":
         """All that speaks for and against the object in a region, given its belief carried to this frame."""

@@ -1,0 +1,134 @@
+"""The bundled tracker: its file, its crops, what it makes of prompts, and what it says of objects that go away."""
+
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from samvideo.errors import WeightsError
+from samvideo.nano.runtime import BUNDLED, load
+from samvideo.trackers.factory import create_tracker
+from samvideo.trackers.nano import NanoTracker
+from samvideo.trackers.parts.crop import Window
+from samvideo.trackers.parts.patch import Patch
+from samvideo.types import Box, Frame, Mask, Points
+from tests.scenes import BLUE, RED, Shape, overlap, scene
+
+DISC = Shape(lambda index: (50 + 2.0 * index, 55), 20, RED)
+
+
+def test_the_bundle_is_small_and_whole() -> None:
+    assert BUNDLED.stat().st_size <= 5e6
+    networks = load()
+    assert load() is networks
+    assert sum(p.numel() for n in (networks.fusion, networks.prompted) for p in n.parameters()) < 1e6
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not safetensors"])
+def test_a_bad_file_of_weights_is_told(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"own\.safetensors"):
+        create_tracker("nano", weights=path)
+
+
+def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({"fusion.other": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match="does not hold nano's weights"):
+        NanoTracker(tmp_path / "other.safetensors")
+
+
+def test_it_never_touches_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise AssertionError("nano opened a connection")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    frames, truth = scene(2, DISC)
+    tracker = create_tracker("nano")
+    tracker.step(frames[0], [Mask(truth[0, 0])])
+    assert tracker.step(frames[1]).present.all()
+
+
+@pytest.mark.parametrize("loose", [0, 3])
+def test_a_box_becomes_the_mask_of_what_it_holds(loose: int) -> None:
+    frames, truth = scene(1, DISC)
+    box = (30 - loose, 35 - loose, 70 + loose, 75 + loose)
+    mask = NanoTracker().step(frames[0], [Box(box)]).mask(1)
+    assert overlap(mask, truth[0, 0]) > 0.85
+
+
+def test_clicks_are_obeyed_and_correct_a_mask() -> None:
+    frames, truth = scene(1, DISC, Shape(lambda index: (110, 80), 16, BLUE))
+    tracker = NanoTracker()
+    first = tracker.step(frames[0], [Points([(50, 55)], [1])]).mask(1)
+    assert first[55, 50]
+    corrected = tracker.step(frames[0], [Points([(50, 55), (110, 80)], [1, 0], object_id=1)]).mask(1)
+    assert corrected[55, 50]
+    assert not corrected[80, 110]
+    assert overlap(corrected, truth[0, 0]) >= overlap(first, truth[0, 0]) - 0.1
+
+
+@pytest.mark.parametrize(
+    "prompt", [Box((0.2, 0.2, 0.9, 0.9)), Box((0, 0, 160, 120)), Points([(159.9, 119.9)], [1])]
+)
+def test_prompts_at_the_edges_of_what_can_be_said(prompt: Box | Points) -> None:
+    frames, _ = scene(2, DISC)
+    tracker = NanoTracker()
+    assert tracker.step(frames[0], [prompt]).mask(1).any()
+    tracker.step(frames[1])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 3), (16, 200), (33, 17)])
+def test_odd_sizes(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    tracker = NanoTracker()
+    for index in range(3):
+        rgb = rng.integers(0, 256, (size[1], size[0], 3), np.uint8)
+        mask = np.zeros(size[::-1], bool)
+        mask[: size[1] // 2 + 1, : size[0] // 2 + 1] = True
+        result = tracker.step(Frame(index, index / 25, rgb), [] if index else [Mask(mask)])
+        assert result.masks.shape == (1, size[1], size[0])
+
+
+def test_an_object_that_goes_away_is_reported_and_found_again() -> None:
+    away = range(8, 16)
+    shape = Shape(lambda index: None if index in away else (50 + 2.0 * index, 55), 20, RED)
+    frames, truth = scene(24, shape)
+    tracker = NanoTracker()
+    results = [tracker.step(f, [] if f.index else [Mask(truth[0, 0])]) for f in frames]
+    assert all(results[k].present[0] for k in range(8))
+    assert not any(results[k].present[0] for k in range(11, 16))
+    assert results[-1].present[0]
+    assert overlap(results[-1].masks[0], truth[-1, 0]) > 0.7
+
+
+SHAPES = st.tuples(st.integers(8, 90), st.integers(8, 90))
+
+
+@given(SHAPES, st.integers(-40, 90), st.integers(-40, 90), st.integers(8, 120))
+def test_what_a_window_cuts_out_goes_back_to_its_place(shape: tuple[int, int], x: int, y: int, side: int) -> None:
+    picture = np.fromfunction(lambda r, c: (r / 90 + c / 90) / 2, shape, dtype=np.float32).astype(np.float32)
+    window = Window(x, y, side, shape)
+    region, back = window.patch(window.cut(picture, 96)).onto(shape)
+    assert back.shape == picture[region].shape
+    inner = back[3:-3, 3:-3]
+    if inner.size:
+        assert np.abs(inner - picture[region][3:-3, 3:-3]).max() < 0.06
+
+
+@given(SHAPES, st.data())
+def test_a_patch_of_whole_pixels_is_put_back_unchanged(shape: tuple[int, int], data: st.DataObject) -> None:
+    height, width = shape
+    top, left = data.draw(st.integers(0, height - 2)), data.draw(st.integers(0, width - 2))
+    bottom, right = data.draw(st.integers(top + 1, height)), data.draw(st.integers(left + 1, width))
+    logits = np.random.default_rng(0).normal(size=(bottom - top, right - left)).astype(np.float32)
+    region = slice(top, bottom), slice(left, right)
+    where, back = Patch.of(region, logits, shape).onto(shape)
+    assert where == region
+    np.testing.assert_allclose(back, logits, atol=1e-3)

@@ -1,0 +1,186 @@
+"""`samvideo train nano` in miniature, and the clips that it is fed."""
+
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
+
+from samvideo.cli.main import app
+from samvideo.errors import ConfigError, DatasetError
+from samvideo.nano.network import Fusion, Prompted
+from samvideo.training import clips, prompts
+from samvideo.training.folds import SIBLINGS, fold
+from tests.scenes import BLUE, RED, Shape, scene
+
+
+@pytest.fixture(scope="module")
+def davis(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three sequences of 20 frames, laid out as DAVIS."""
+    root = tmp_path_factory.mktemp("davis")
+    shapes = {
+        "across": Shape(lambda index: (40 + 3.0 * index, 55), 20, RED),
+        "down": Shape(lambda index: (90, 30 + 2.0 * index), 16, BLUE),
+        "away": Shape(lambda index: (120 - 2.0 * index, 70), 24, ((20, 200, 60), (200, 220, 40))),
+    }
+    for name, shape in shapes.items():
+        frames, truth = scene(20, shape)
+        images, masks = root / "JPEGImages" / name, root / "Annotations" / name
+        images.mkdir(parents=True)
+        masks.mkdir(parents=True)
+        for frame in frames:
+            cv2.imwrite(str(images / f"{frame.index:05}.jpg"), frame.rgb[..., ::-1])
+            cv2.imwrite(str(masks / f"{frame.index:05}.png"), truth[frame.index, 0].astype(np.uint8) * 255)
+    return root
+
+
+@pytest.fixture(scope="module")
+def sequences(davis: Path) -> list[clips.Clip]:
+    return clips.load_sequences(davis)
+
+
+SMALL = ["--clips", "2", "--length", "8", "--batch", "4", "--steps", "6", "--prompt-steps", "8", "--threads", "1"]
+
+
+def train(davis: Path, output: Path, *more: str) -> str:
+    done = CliRunner().invoke(app, ["train", "nano", "--data", str(davis), "-o", str(output), *SMALL, *more])
+    assert done.exit_code == 0, done.output
+    return done.stderr
+
+
+@pytest.mark.slow
+def test_training_learns_goes_on_where_it_was_cut_off_and_is_reproducible(
+    davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = train(davis, tmp_path / "one" / "nano.safetensors", "--rounds", "2")
+    for expected in ("3 sequences, 60 frames", "prompts: step 8/8", "round 1: watched 2/2", "round 1: step 6/6"):
+        assert expected in told
+    assert (tmp_path / "one" / "nano.log").read_text() == told
+    monkeypatch.setattr("samvideo.training.fitting.SAVED_EVERY", 4)
+    ends = iter([5])
+    whole = prompts.mask_loss
+
+    def cut_off(*args: object) -> object:
+        if next(ends, 0) == 5:
+            monkeypatch.setattr(prompts, "mask_loss", later)
+        return whole(*args)  # type: ignore[arg-type]
+
+    calls = []
+
+    def later(*args: object) -> object:
+        calls.append(1)
+        if len(calls) == 5:
+            monkeypatch.setattr(prompts, "mask_loss", whole)
+            raise KeyboardInterrupt
+        return whole(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(prompts, "mask_loss", cut_off)
+    output = tmp_path / "two" / "nano.safetensors"
+    arguments = ["train", "nano", "--data", str(davis), "-o", str(output), *SMALL, "--rounds", "2"]
+    assert CliRunner().invoke(app, arguments).exit_code == 130
+    assert "prompts: goes on at step 4" in train(davis, output, "--rounds", "2")
+    one, two = load_file(tmp_path / "one" / "nano.safetensors"), load_file(output)
+    assert one.keys() == two.keys()
+    for key in one:
+        np.testing.assert_array_equal(one[key], two[key], err_msg=key)
+    frames, truth = scene(3, Shape(lambda index: (50 + 2.0 * index, 55), 20, RED))
+    from samvideo.trackers.nano import NanoTracker
+    from samvideo.types import Mask
+
+    tracker = NanoTracker(output)
+    tracker.step(frames[0], [Mask(truth[0, 0])])
+    assert tracker.step(frames[1]).masks.shape == truth[1].shape
+
+
+@pytest.mark.slow
+def test_the_prompt_network_learns_a_few_pictures(sequences: list[clips.Clip], tmp_path: Path) -> None:
+    import torch
+
+    from samvideo.training.fitting import Course
+
+    torch.manual_seed(0)
+    told: list[str] = []
+    course = Course("prompts", 200, 4, 3e-3, 1, tmp_path / "state.pt")
+    prompts.fit(Prompted(), sequences, course, told.append)
+    losses = [float(line.split("loss ")[1].split(",")[0]) for line in told]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_folder_of_another_recipe_is_not_mixed_up(davis: Path, tmp_path: Path) -> None:
+    from samvideo.training.nano import Recipe
+    from samvideo.training.nano import train as run
+
+    (tmp_path / "nano.work").mkdir()
+    (tmp_path / "nano.work" / "recipe.json").write_text("{}")
+    with pytest.raises(ConfigError, match="another recipe"):
+        run(davis, tmp_path / "nano.safetensors", Recipe(), logging.info)
+
+
+@pytest.mark.parametrize("given", ["0/3", "4/3", "one", "1/"])
+def test_a_bad_fold_is_a_usage_error(given: str, davis: Path, tmp_path: Path) -> None:
+    arguments = ["train", "nano", "--data", str(davis), "-o", str(tmp_path / "x.safetensors"), "--fold", given]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2
+    assert "for example 1/3" in done.stderr
+
+
+def test_data_that_is_not_there_is_told(davis: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no sequences"):
+        clips.load_sequences(tmp_path)
+    images = tmp_path / "JPEGImages" / "one"
+    images.mkdir(parents=True)
+    with pytest.raises(DatasetError, match="holds no"):
+        clips.load_sequences(tmp_path)
+    (images / "00000.jpg").write_bytes(b"no picture")
+    with pytest.raises(DatasetError, match="cannot be read"):
+        clips.load_sequences(tmp_path)
+
+
+def test_folds_part_the_scenes_and_keep_siblings_together() -> None:
+    names = sorted({name for group in SIBLINGS for name in group} | {"bus", "boat", "train"})
+    parts = [set(fold(names, k, 3)) for k in (1, 2, 3)]
+    assert set().union(*parts) == set(names)
+    assert sum(map(len, parts)) == len(names)
+    assert all(any(part.issuperset(group) for part in parts) for group in SIBLINGS)
+
+
+def test_clips_are_reproducible_and_start_with_the_object(sequences: list[clips.Clip]) -> None:
+    for seed in range(12):
+        one, two = (clips.make_clip(sequences, np.random.default_rng(seed), 12) for _ in range(2))
+        assert np.array_equal(one.rgb, two.rgb)
+        assert np.array_equal(one.masks, two.masks)
+        assert one.rgb.dtype == np.uint8
+        assert one.masks.dtype == bool
+        assert one.rgb.shape[:3] == one.masks.shape
+        assert one.masks[0].sum() >= clips.SMALLEST
+
+
+def test_each_change_of_a_clip_keeps_frames_and_truth_together(sequences: list[clips.Clip]) -> None:
+    rng = np.random.default_rng(1)
+    clip, other = sequences[0], sequences[1]
+    hidden = clips.cut_in(clip, other, rng)
+    gone = ~hidden.masks.any((1, 2))
+    assert 3 <= gone.sum() < 10
+    covered = clips.occlude(clip, other, rng)
+    assert not (covered.masks & ~clip.masks).any()
+    changed = (covered.rgb != clip.rgb).any(-1)
+    assert not ((covered.masks != clip.masks) & ~changed).any()
+    pasted = clips.paste(clip, other, rng)
+    assert pasted.rgb.shape == other.rgb.shape[:1] + pasted.rgb.shape[1:]
+    worse = clips.spoil(clip.masks[0], rng)
+    assert worse.any()
+
+
+def test_a_drawing_tells_what_the_network_needs(sequences: list[clips.Clip]) -> None:
+    for seed in range(20):
+        planes, truth, answer = prompts.sample(sequences, np.random.default_rng(seed))
+        assert planes.shape[1:] == truth.shape == answer.shape
+        assert np.isfinite(planes).all()
+        assert set(np.unique(truth)) <= {0.0, 1.0}
+
+
+def test_the_networks_start_from_the_evidence_weighed_by_hand() -> None:
+    assert Fusion().linear.weight.min() > 0
