@@ -54,6 +54,8 @@ HOMES = {
     "timm": {"samvideo.encoders.repvit"},
     "hiera": {"samvideo.encoders.hiera"},
     "ray": {"samvideo.evaluation.shard"},
+    "starlette": {"samvideo.web.app"},
+    "uvicorn": {"samvideo.web.server"},
     "matplotlib": {"samvideo.evaluation.report"},
 }
 TORCH_FREE = (
@@ -62,6 +64,7 @@ TORCH_FREE = (
     "samvideo.trackers.flow",
     "samvideo.trackers.parts",
     "samvideo.trackers.loop",
+    "samvideo.web",
 )
 
 
