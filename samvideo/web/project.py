@@ -76,7 +76,7 @@ class Project:
         """All but frames and results, as JSON."""
         marks = self.book.marks()
         with self._changed:
-            status = dict(self._status)
+            status = {**self._status, "version": self.version}
         return {
             **self.book.describe(),
             **status,
