@@ -77,9 +77,13 @@ class Passes:
         self._gap = 8  # frames between two kept states
         self.replaying = False
 
-    def changed(self, marks: Marks) -> list[int]:
-        """Frames whose marks have changed since they were tracked."""
-        return sorted({frame for frames in changed_frames(marks, self._told).values() for frame in frames})
+    def changed(self, marks: Marks) -> dict[int, set[int]]:
+        """Objects, by frame, whose marks there have changed since they were tracked."""
+        found: dict[int, set[int]] = {}
+        for object_id, frames in changed_frames(marks, self._told).items():
+            for frame in frames:
+                found.setdefault(frame, set()).add(object_id)
+        return found
 
     def run(self, marks: Marks, direction: Direction) -> Generator[FrameResult, None, None]:
         """Track what has changed; results are stored before they are given.

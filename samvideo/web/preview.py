@@ -13,7 +13,7 @@ from samvideo.types import BoolArray, Frame, FrameResult
 from samvideo.web.marks import Mark
 from samvideo.web.passes import obey
 
-LONGEST = 640  # pixels of the longer side; trackers work at about this size or less
+LONGEST = 512  # pixels of the longer side; more would be sharper, but not at once
 
 
 class Preview:

@@ -15,13 +15,13 @@ from samvideo.trackers.base import Tracker
 from samvideo.trackers.direction import Direction, check_direction
 from samvideo.types import FrameResult, VideoInfo
 from samvideo.web.frames import FrameStore
-from samvideo.web.marks import MarkBook
+from samvideo.web.marks import Mark, MarkBook
 from samvideo.web.passes import Passes
 from samvideo.web.preview import Preview
 from samvideo.web.results import Results
 from samvideo.web.shapes import outlines
 
-THUMBNAILS = 24
+KEPT_PREVIEWS = 256
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Project:
         self.passes = Passes(tracker, open_source, self.results, self.count)
         self._frames, self._thumbs = FrameStore(open_source), FrameStore(open_source)
         self._preview = Preview(make_preview)
+        self._previews: dict[tuple[int, int], tuple[Mark, dict[str, Any]]] = {}  # by (frame, object)
         self._facts = {"tool": tool, "direction": direction, "model": model}
         self._changed = threading.Condition()
         self._command: Command | None = None
@@ -80,7 +81,7 @@ class Project:
         return {
             **self.book.describe(),
             **status,
-            "changed": self.passes.changed(marks),
+            "changed": sorted(self.passes.changed(marks)),
             "colours": {i: "#{:02x}{:02x}{:02x}".format(*object_colour(i)) for i in self.book.names},
         }
 
@@ -94,36 +95,39 @@ class Project:
             "height": height,
             "frames": self.count,
             "rate": float(self.info.rate),
-            "thumbnails": min(THUMBNAILS, self.count),
         }
 
     def frame(self, index: int, width: int) -> bytes:
         """Frame `index` as JPEG for a place `width` pixels wide. Raises PromptError when there is none."""
         return self._frames.jpeg(self._check(index), width)
 
-    def thumbnail(self, number: int) -> bytes:
-        """One of the `THUMBNAILS` pictures along the timeline."""
-        shown = min(THUMBNAILS, self.count)
-        if not 0 <= number < shown:
-            raise PromptError(f"there is no thumbnail {number}: 0 to {shown - 1} expected")
-        return self._thumbs.thumbnail((2 * number + 1) * self.count // (2 * shown))
+    def thumbnail(self, index: int) -> bytes:
+        """Frame `index` as a small JPEG; another reader makes it, so that frames do not wait for thumbnails."""
+        return self._thumbs.thumbnail(self._check(index))
 
     def masks(self, index: int) -> dict[str, Any] | None:
         """Outlines on one frame: what was tracked, and previews of marks that were not yet.
 
         None when a newer request made this one pointless.
         """
-        marks = self.book.marks()
-        tracked = self.results.look_up(self._check(index), set(self.book.names))
+        marks, ids = self.book.marks(), set(self.book.names)
+        tracked = self.results.look_up(self._check(index), ids)
         shown = _shapes(tracked, self.info.size_wh, "tracked")
         here = marks.get(index, {})
-        if here and (index in self.passes.changed(marks) or not set(here) <= set(tracked.object_ids)):
-            elsewhere = {i for frame in marks for i in marks[frame] if frame != index}
-            known = self.results.look_up(index, elsewhere & set(here))
-            preview = self._preview.masks(self._frames.frame(index), here, known)
+        changed = self.passes.changed(marks).get(index, set())
+        wanted = {i: mark for i, mark in here.items() if i in changed or i not in tracked.object_ids}
+        missing = {i: mark for i, mark in wanted.items() if self._previews.get((index, i), (None, None))[0] is not mark}
+        if missing:
+            # Clicks on an object that is marked elsewhere too correct what was tracked here.
+            known = {i for i in missing if any(i in marks[frame] for frame in marks if frame != index)}
+            preview = self._preview.masks(self._frames.frame(index), missing, self.results.look_up(index, known))
             if preview is None:
                 return None
-            shown.update(_shapes(preview, self.info.size_wh, "preview"))
+            for i, shape in _shapes(preview, self.info.size_wh, "preview").items():
+                self._previews[index, i] = missing[i], shape
+            while len(self._previews) > KEPT_PREVIEWS:
+                self._previews.pop(next(iter(self._previews)), None)
+        shown.update({i: self._previews[index, i][1] for i in wanted if (index, i) in self._previews})
         return {"frame": index, "objects": shown}
 
     def _check(self, index: int) -> int:
@@ -164,6 +168,8 @@ class Project:
     def tell(self, **status: Any) -> None:
         """Change what the pages show: phase, error, progress, files."""
         with self._changed:
+            if status.get("phase") == "idle":
+                self._previews.clear()  # clicks correct what was tracked, which is new now
             self._status.update(status)
             self.version += 1
 

@@ -13,6 +13,7 @@ export class Model extends EventTarget {
   direction = "forward";
   follow = true;
   playing = false;
+  saidAt = 0; // when the last mark was made, until its preview is there
 
   emit(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
@@ -131,6 +132,7 @@ export class Model extends EventTarget {
   // An edit of the chosen object on this frame; the first one makes an object.
   async say(what) {
     const frame = this.frame;
+    this.saidAt = performance.now();
     const object = this.object ?? (await this.add());
     if (object != null) await this.edit({ frame, object, ...what });
   }

@@ -120,6 +120,7 @@ export class Panel {
     const paused = state.phase === "paused";
     this.track.textContent = model.busy ? "Pause" : paused || (tracked && state.changed.length) ? "Continue" : tracked ? "Track again" : "Track";
     this.track.disabled = !model.busy && (!state.marks.length || state.phase === "done");
+    this.track.classList.toggle("strong", this.track.textContent !== "Track again");
     this.finish.disabled = !tracked || state.phase === "done";
     for (const input of document.querySelectorAll("[name=direction]")) {
       input.checked = input.value === model.direction;

@@ -39,10 +39,9 @@ export class Pictures {
     this.shown = { frame: -1, bitmap: null, objects: {} };
     this.frames = new Newest((frame) => this.loadFrame(frame));
     this.masks = new Newest((frame) => this.loadMasks(frame));
-    this.previewTimes = [];
+    this.previewTimes = []; // milliseconds from a mark to its mask
     model.on("frame", () => this.refresh());
     model.on("marks", () => {
-      this.asked = performance.now();
       for (const frame of this.outlines.keys()) this.stale.add(frame);
       this.masks.wish(model.frame);
     });
@@ -83,15 +82,16 @@ export class Pictures {
   async loadMasks(frame) {
     if (!this.outlines.has(frame) || this.stale.has(frame)) {
       this.stale.delete(frame);
-      const asked = this.asked;
+      const asked = this.model.saidAt;
       const found = await this.model.attempt(() => api.masks(frame));
       if (!found) return;
       this.outlines.set(frame, found.objects);
       this.forget(this.outlines, () => {});
       const previewed = Object.values(found.objects).some((o) => o.from === "preview");
-      if (asked === this.asked && asked && previewed && frame === this.model.frame)
+      if (asked && previewed && asked === this.model.saidAt) {
         this.previewTimes.push(performance.now() - asked);
-      this.asked = 0;
+        this.model.saidAt = 0;
+      }
     }
     this.tell();
   }

@@ -1,7 +1,7 @@
 // Where in the video: stepping, thumbnails, and how each object fares along it.
 
 const LANE = 16;
-const MARKS = 0; // lanes begin right below the thumbnails
+const THUMBNAILS = 24;
 
 const WHY = { lost: "lost", score: "score fell", area: "size jumped" };
 
@@ -38,12 +38,14 @@ export class Timeline {
 
   // One after the other, so that the frame itself is never kept waiting.
   async thumbnails() {
-    const count = this.model.facts.thumbnails;
+    const { width, height, frames } = this.model.facts;
+    const room = this.strip.clientWidth / (this.strip.clientHeight * Math.min(2.4, width / height));
+    const count = Math.min(frames, THUMBNAILS, Math.max(1, Math.round(room)));
     const images = Array.from({ length: count }, () => this.strip.appendChild(new Image()));
     for (const [number, image] of images.entries()) {
       image.alt = "";
       image.draggable = false;
-      image.src = `/api/thumbnails/${number}`;
+      image.src = `/api/thumbnails/${Math.floor(((number + 0.5) * frames) / count)}`;
       await image.decode().then(() => image.classList.add("here"), () => {});
     }
   }
@@ -113,7 +115,7 @@ export class Timeline {
     this.suspect.disabled = !model.suspects.length;
     const ratio = window.devicePixelRatio || 1;
     const width = this.lanes.clientWidth;
-    const height = Math.max(1, ids.length * LANE + MARKS);
+    const height = Math.max(1, ids.length * LANE);
     this.scores.style.height = `${height}px`;
     this.scores.width = Math.round(width * ratio);
     this.scores.height = Math.round(height * ratio);
@@ -121,7 +123,7 @@ export class Timeline {
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     const style = getComputedStyle(document.documentElement);
     this.colours = { lane: style.getPropertyValue("--lane"), bad: style.getPropertyValue("--danger"), ink: style.getPropertyValue("--ink") };
-    ids.forEach((id, row) => this.drawLane(context, id, row * LANE + MARKS, width));
+    ids.forEach((id, row) => this.drawLane(context, id, row * LANE, width));
   }
 
   drawLane(context, id, top, width) {
@@ -129,6 +131,7 @@ export class Timeline {
     const count = model.last + 1;
     context.fillStyle = this.colours.lane;
     context.fillRect(0, top + 2, width, LANE - 4);
+    context.globalAlpha = 0.8;
     const step = width / count;
     const bad = [];
     for (const [frame, objects] of model.rows) {
@@ -138,8 +141,10 @@ export class Timeline {
       if (!row.present) continue;
       const tall = (LANE - 4) * (0.25 + 0.75 * Math.max(0, Math.min(1, row.score)));
       context.fillStyle = model.colour(id);
-      context.fillRect(frame * step, top + LANE - 2 - tall, Math.max(1, step + 0.3), tall);
+      const left = Math.floor(frame * step);
+      context.fillRect(left, top + LANE - 2 - tall, Math.max(1, Math.ceil((frame + 1) * step) - left), tall);
     }
+    context.globalAlpha = 1;
     for (const [frame] of bad) this.drawFlag(context, (frame + 0.5) * step, top);
     for (const mark of model.state.marks) if (mark.object === id) this.drawDiamond(context, this.share(mark.frame) * width, top + LANE / 2);
   }
