@@ -49,13 +49,7 @@ def track(
     from samvideo.runner import RunSettings
     from samvideo.trackers.direction import check_direction
 
-    if not prompt:
-        raise ConfigError(
-            f"nothing to track: give --prompt box to mark it in the browser, or for instance "
-            f"--prompt box=40,60,200,220\n{PROMPT_HELP}"
-        )
-    tools = [text for text in prompt if text in TOOLS]
-    said = [text for text in prompt if text not in TOOLS]
+    tools, said = _split_prompts(prompt)
     file = str(weights) if weights else None
     settings = RunSettings(
         source=source,
@@ -91,3 +85,13 @@ def _run(settings: "RunSettings", quiet: bool, as_json: bool) -> None:
         raise failure
     if summary["status"] == "interrupted":
         raise typer.Exit(INTERRUPTED)
+
+
+def _split_prompts(prompts: list[str]) -> tuple[list[str], list[str]]:
+    """Those without coordinates, which the page asks for, and those with them."""
+    if not prompts:
+        raise ConfigError(
+            "nothing to track: give --prompt box to mark it in the browser, or for instance "
+            f"--prompt box=40,60,200,220\n{PROMPT_HELP}"
+        )
+    return [text for text in prompts if text in TOOLS], [text for text in prompts if text not in TOOLS]

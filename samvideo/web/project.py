@@ -116,7 +116,9 @@ class Project:
         here = marks.get(index, {})
         changed = self.passes.changed(marks).get(index, set())
         wanted = {i: mark for i, mark in here.items() if i in changed or i not in tracked.object_ids}
-        missing = {i: mark for i, mark in wanted.items() if self._previews.get((index, i), (None, None))[0] is not mark}
+        missing = {
+            i: mark for i, mark in wanted.items() if self._previews.get((index, i), (None, None))[0] is not mark
+        }
         if missing:
             # Clicks on an object that is marked elsewhere too correct what was tracked here.
             known = {i for i in missing if any(i in marks[frame] for frame in marks if frame != index)}

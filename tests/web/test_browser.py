@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 import pytest
 from page_helpers import Page, command, find_chromium, open_browser, wait_until
-from tests.scenes import overlap
 
 from samvideo.demo import demo_frames
 from samvideo.geometry import mask_box
 from samvideo.io.masks import read_mask_objects
 from samvideo.io.source import open_video
+from tests.scenes import overlap
 
 pytest.importorskip("playwright")
 CHROMIUM = find_chromium()
@@ -85,7 +85,11 @@ def test_mark_track_correct_and_download_on_a_real_video(tmp_path: Path, browser
         second = Page(browser, run.base)
         second.wait_saved()
         page.wait_saved()
-        assert page.tab.evaluate("samvideo.model.rows.size") == second.tab.evaluate("samvideo.model.rows.size") == count
+        assert (
+            page.tab.evaluate("samvideo.model.rows.size")
+            == second.tab.evaluate("samvideo.model.rows.size")
+            == count
+        )
         before = read_mask_objects(tmp_path / "out" / "masks" / "00000.png")[1]
         assert overlap(before, truth) >= 0.6
         # A correction on a later frame: a box where the object is, seen by both tabs.
@@ -118,7 +122,13 @@ def test_mark_track_correct_and_download_on_a_real_video(tmp_path: Path, browser
         assert not page.complaints, page.complaints
         page.tab.close()
         second.tab.close()
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["masks", "overlay.mp4", "run.json", "tracks.csv", "tracks.json"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "masks",
+        "overlay.mp4",
+        "run.json",
+        "tracks.csv",
+        "tracks.json",
+    ]
     assert downloaded == (tmp_path / "out" / "tracks.csv").read_text()
     run_json = json.loads((tmp_path / "out" / "run.json").read_text())
     assert run_json["status"] == "complete"
@@ -157,35 +167,48 @@ def test_two_objects_undo_and_the_files_of_the_direct_form(tmp_path: Path, brows
         assert not page.complaints, page.complaints
         page.tab.close()
     prompts = [f"box={','.join(f'{v:g}' for v in mark['box'])}@0#{mark['object']}" for mark in marks]
-    direct = ["track", "demo.mp4", "--prompt", prompts[0], "--prompt", prompts[1], "-o", "direct", "--model", "flow"]
+    direct = [
+        "track",
+        "demo.mp4",
+        "--prompt",
+        prompts[0],
+        "--prompt",
+        prompts[1],
+        "-o",
+        "direct",
+        "--model",
+        "flow",
+    ]
     subprocess.run([sys.executable, "-m", "samvideo", *direct, "--quiet"], cwd=tmp_path, check=True)
     for path in sorted((tmp_path / "direct").rglob("*")):
         twin = tmp_path / "page" / path.relative_to(tmp_path / "direct")
         if path.suffix in (".png", ".csv", ".json") and path.name != "run.json":
             assert path.read_bytes() == twin.read_bytes(), path
-    assert sorted(p.name for p in (tmp_path / "direct").iterdir()) == sorted(p.name for p in (tmp_path / "page").iterdir())
+    assert sorted(p.name for p in (tmp_path / "direct").iterdir()) == sorted(
+        p.name for p in (tmp_path / "page").iterdir()
+    )
     recorded = [json.loads((tmp_path / out / "run.json").read_text())["settings"] for out in ("page", "direct")]
     assert recorded[0] == recorded[1]
 
 
 def test_pause_correct_on_the_spot_and_go_back(tmp_path: Path, browser: Any) -> None:
-    boxes = make_clip(tmp_path, frames=40)
+    make_clip(tmp_path, frames=40)
     truth = [masks[0] for _, masks in demo_frames(40, (320, 180))]
     with command(tmp_path, "track", "demo.mp4", "--prompt", "points", "-o", "out") as run:
         page = Page(browser, run.address)
-        page.tab.fill("#number", "20")
+        page.tab.fill("#number", "8")
         page.key("Enter")
-        wait_until(lambda: page.tab.evaluate("samvideo.pictures.shown.frame") == 20)
+        wait_until(lambda: page.tab.evaluate("samvideo.pictures.shown.frame") == 8)
         assert page.tab.get_attribute("[data-tool=plus]", "aria-pressed") == "true"
-        box = mask_box(truth[20])
+        box = mask_box(truth[8])
         assert box
         page.key("b")
         page.drag(*box)
-        page.outlines(20, 1, "preview")
+        page.outlines(8, 1, "preview")
         page.tab.check("[name=direction][value=both]", force=True)
         page.tab.focus("#stage")
         page.key("Enter")
-        wait_until(lambda: page.state()["phase"] == "tracking" and page.state().get("at", 0) > 22)
+        wait_until(lambda: page.state()["phase"] == "tracking" and page.state().get("at", 0) > 10)
         page.key("Enter")
         wait_until(lambda: page.state()["phase"] == "paused")
         assert page.tab.text_content("#track") == "Continue"
@@ -198,10 +221,9 @@ def test_pause_correct_on_the_spot_and_go_back(tmp_path: Path, browser: Any) -> 
     with (tmp_path / "out" / "tracks.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert sorted({int(row["frame"]) for row in rows}) == list(range(40))
-    for index in (0, 10, 19):
+    for index in (0, 4, 7, 9):
         found = read_mask_objects(tmp_path / "out" / "masks" / f"{index:05d}.png")
         assert overlap(found[1], truth[index]) > 0.5
-    assert boxes
 
 
 def test_closing_the_page_in_mid_track_keeps_what_there_is(tmp_path: Path, browser: Any) -> None:
@@ -224,13 +246,16 @@ def test_closing_the_page_in_mid_track_keeps_what_there_is(tmp_path: Path, brows
 @pytest.mark.parametrize("size", [(1280, 720), (820, 1180), (1024, 768)])
 def test_nothing_is_cut_off(tmp_path: Path, browser: Any, size: tuple[int, int]) -> None:
     boxes = make_clip(tmp_path, frames=4)
-    with command(tmp_path, "track", "demo.mp4", "--prompt", f"box={','.join(map(str, boxes[0]))}", "-p", "box") as run:
+    with command(
+        tmp_path, "track", "demo.mp4", "--prompt", f"box={','.join(map(str, boxes[0]))}", "-p", "box"
+    ) as run:
         page = Page(browser, run.address)
         page.tab.set_viewport_size({"width": size[0], "height": size[1]})
         page.key("Enter")
         page.wait_saved()
         boxes_of = {
-            name: page.tab.locator(name).bounding_box() for name in (".tools", "#stage", ".timeline", "header", ".panel")
+            name: page.tab.locator(name).bounding_box()
+            for name in (".tools", "#stage", ".timeline", "header", ".panel")
         }
         for name, box in boxes_of.items():
             assert box["x"] >= 0, name
@@ -248,10 +273,13 @@ def test_nothing_is_cut_off(tmp_path: Path, browser: Any, size: tuple[int, int])
                     or b["y"] + b["height"] <= a["y"] + 0.5
                 )
                 assert apart, f"{name} lies over {other}"
-        assert page.tab.evaluate(
-            "[...document.querySelectorAll('button, input')].filter((b) => b.offsetParent && "
-            "!(b.textContent.trim() || b.getAttribute('aria-label') || b.labels?.length)).length"
-        ) == 0
+        assert (
+            page.tab.evaluate(
+                "[...document.querySelectorAll('button, input')].filter((b) => b.offsetParent && "
+                "!(b.textContent.trim() || b.getAttribute('aria-label') || b.labels?.length)).length"
+            )
+            == 0
+        )
         page.tab.close()
 
 
