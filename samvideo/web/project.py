@@ -125,11 +125,13 @@ class Project:
             preview = self._preview.masks(self._frames.frame(index), missing, self.results.look_up(index, known))
             if preview is None:
                 return None
-            for i, shape in _shapes(preview, self.info.size_wh, "preview").items():
-                self._previews[index, i] = missing[i], shape
-            while len(self._previews) > KEPT_PREVIEWS:
-                self._previews.pop(next(iter(self._previews)), None)
-        shown.update({i: self._previews[index, i][1] for i in wanted if (index, i) in self._previews})
+            with self._changed:
+                for i, shape in _shapes(preview, self.info.size_wh, "preview").items():
+                    self._previews[index, i] = missing[i], shape
+                for key in list(self._previews)[:-KEPT_PREVIEWS]:
+                    del self._previews[key]
+        previews = dict(self._previews)
+        shown.update({i: previews[index, i][1] for i in wanted if (index, i) in previews})
         return {"frame": index, "objects": shown}
 
     def _check(self, index: int) -> int:

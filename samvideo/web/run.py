@@ -147,7 +147,7 @@ class PageRun:
         self._interrupt = Interrupt()
         self._pass: tuple[Command, Marks, Generator[FrameResult, None, None]] | None = None
         self._tracking = self._partial = self._unsaved = False
-        self._overwrite = settings.overwrite
+        self._overwrite, self._direction = settings.overwrite, settings.direction
         self._summary: dict[str, Any] | None = None
         self._failure: SamVideoError | None = None
 
@@ -184,9 +184,10 @@ class PageRun:
         if self._pass is None or self._pass[0] != command or changed_frames(marks, self._pass[1]):
             self._drop_pass()
             self._pass = command, marks, project.passes.run(marks, command.direction)
+        self._direction = command.direction
         self._tracking = self._partial = True
         self._downloads.offer({})
-        project.tell(phase="tracking", error="", files={})
+        project.tell(phase="tracking", paused=False, error="", files={})
         begin, error = time.perf_counter(), ""
         try:
             with self._progress(project.info.name, None if command.direction == "both" else project.count) as bar:
@@ -217,7 +218,7 @@ class PageRun:
         if command is None or command.kind == "track":
             return False
         self._tracking = False
-        self._project.tell(phase="paused")
+        self._project.tell(phase="paused", paused=True)
         if command.kind == "finish":
             self._project.ask("finish")
         return True
@@ -240,7 +241,7 @@ class PageRun:
         with open_video(self._settings.source) as video:
             marks, settings = project.book.marks(), replace(self._settings, overwrite=self._overwrite)
             texts = [text for frame in marks for i, mark in marks[frame].items() for text in mark.texts(i, frame)]
-            settings = replace(settings, prompt_texts=tuple(texts))
+            settings = replace(settings, prompt_texts=tuple(texts), direction=self._direction)
             try:
                 outputs = open_outputs(settings, project.info)
                 self._overwrite = True

@@ -210,7 +210,7 @@ def test_pause_correct_on_the_spot_and_go_back(tmp_path: Path, browser: Any) -> 
         page.key("Enter")
         wait_until(lambda: page.state()["phase"] == "tracking" and page.state().get("at", 0) > 10)
         page.key("Enter")
-        wait_until(lambda: page.state()["phase"] == "paused")
+        wait_until(lambda: page.state().get("paused"))
         assert page.tab.text_content("#track") == "Continue"
         page.key("Enter")
         page.wait_saved()
@@ -218,6 +218,7 @@ def test_pause_correct_on_the_spot_and_go_back(tmp_path: Path, browser: Any) -> 
         page.tab.close()
         run.signal(signal.SIGINT)
         assert run.ended() == 130
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["settings"]["direction"] == "both"
     with (tmp_path / "out" / "tracks.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert sorted({int(row["frame"]) for row in rows}) == list(range(40))

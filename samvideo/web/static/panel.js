@@ -117,7 +117,7 @@ export class Panel {
     const { model } = this;
     const { state } = model;
     const tracked = model.rows.size > 0;
-    const paused = state.phase === "paused";
+    const paused = Boolean(state.paused) && !model.busy;
     this.track.textContent = model.busy ? "Pause" : paused || (tracked && state.changed.length) ? "Continue" : tracked ? "Track again" : "Track";
     this.track.disabled = !model.busy && (!state.marks.length || state.phase === "done");
     this.track.classList.toggle("strong", this.track.textContent !== "Track again");
@@ -186,7 +186,7 @@ export class Panel {
 
   askToFinish() {
     const { state, busy } = this.model;
-    if (!busy && state.phase !== "paused" && !state.changed.length) return this.sayFinish();
+    if (!busy && !state.paused && !state.changed.length) return this.sayFinish();
     const why = state.changed.length ? `The marks on frame ${state.changed[0]} are not tracked yet.` : "Tracking has not come to its end.";
     const dialog = document.getElementById("ask");
     document.getElementById("ask-text").textContent = `${why} Finish with what there is?`;

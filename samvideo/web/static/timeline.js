@@ -15,6 +15,8 @@ export class Timeline {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
     this.slider.addEventListener("input", () => model.go(Number(this.slider.value)));
     this.number.addEventListener("change", () => model.go(Number(this.number.value)));
+    // After Enter the keys are the page's again.
+    this.number.addEventListener("keydown", (event) => { if (event.key === "Enter") this.number.blur(); });
     this.play.addEventListener("click", () => this.toggle());
     const go = { first: () => 0, previous: () => model.frame - 1, next: () => model.frame + 1, last: () => model.last };
     for (const [id, where] of Object.entries(go)) document.getElementById(id).addEventListener("click", () => model.go(where()));
@@ -131,7 +133,6 @@ export class Timeline {
     const count = model.last + 1;
     context.fillStyle = this.colours.lane;
     context.fillRect(0, top + 2, width, LANE - 4);
-    context.globalAlpha = 0.8;
     const step = width / count;
     const bad = [];
     for (const [frame, objects] of model.rows) {
@@ -144,7 +145,6 @@ export class Timeline {
       const left = Math.floor(frame * step);
       context.fillRect(left, top + LANE - 2 - tall, Math.max(1, Math.ceil((frame + 1) * step) - left), tall);
     }
-    context.globalAlpha = 1;
     for (const [frame] of bad) this.drawFlag(context, (frame + 0.5) * step, top);
     for (const mark of model.state.marks) if (mark.object === id) this.drawDiamond(context, this.share(mark.frame) * width, top + LANE / 2);
   }
