@@ -141,7 +141,7 @@ class Passes:
         self._at = frame.index
         self._remember(frame.index)
         if not self.replaying:
-            self._results.put(result, 1, whole=True)
+            self._results.put(result, 1, whole=True, told=marks.get(frame.index, {}))
             self._head = frame.index
         return result
 
@@ -183,6 +183,6 @@ class Passes:
                 result = obey(self._tracker, frame, said, self._results.take(frame, corrected))
                 wanted = alive | news if inclusive else set(alive)
                 if wanted:
-                    self._results.put(result, -1, whole=False, only=wanted)
+                    self._results.put(result, -1, whole=False, only=wanted, told=said)
                     yield result
                 alive |= news

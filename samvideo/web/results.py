@@ -1,7 +1,7 @@
 """What tracking found, kept while the page is open: masks on disk, one short row a frame and object in memory."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,33 +9,40 @@ import numpy as np
 from samvideo.io.spool import Spool
 from samvideo.types import Frame, FrameResult
 
-LOW_SCORE, SCORE_DROP = 0.5, 0.25
-AREA_JUMP = 1.8  # times larger or smaller than on the frame before
+LOW_SCORE, SCORE_DROP, SLOW_DROP = 0.5, 0.2, 0.12
+AREA_JUMP, SLOW_JUMP = 1.8, 2.5  # times larger or smaller
+WINDOW = 8  # frames over which the slow ones count
 SMALL = 64  # pixels; below that an area jumps for nothing
 
 
 class Row(NamedTuple):
-    """One object on one frame; `mark` says why a person should look there, "" when there is no reason."""
+    """One object on one frame.
+
+    Attributes:
+        score, present, area: what the tracker said.
+        mark: why a person should look here: lost, score, area, or "".
+        calm: frames tracked since a person marked the object or a mark was set here.
+    """
 
     score: float
     present: bool
     area: int
-    mark: str
+    mark: str = ""
+    calm: int = 0
 
 
-def suspicion(row: Row, before: Row | None) -> str:
-    """Why a result may be wrong, seen from the neighbouring frame tracked just before: lost, score, area, or ""."""
-    if before is None:
-        return ""
+def suspicion(row: Row, before: Row | None, earlier: Row | None) -> str:
+    """Why a result may be wrong, seen from the frame tracked just before and the one `WINDOW` frames before."""
     if not row.present:
-        return "lost" if before.present else ""
-    if not before.present:
-        return ""
-    if row.score < before.score - SCORE_DROP or (row.score < LOW_SCORE <= before.score):
-        return "score"
-    ratio = row.area / max(1, before.area)
-    if max(row.area, before.area) > SMALL and not 1 / AREA_JUMP < ratio < AREA_JUMP:
-        return "area"
+        return "lost" if before is not None and before.present else ""
+    for other, drop, jump in ((before, SCORE_DROP, AREA_JUMP), (earlier, SLOW_DROP, SLOW_JUMP)):
+        if other is None or not other.present:
+            continue
+        if row.score < other.score - drop or row.score < LOW_SCORE <= other.score:
+            return "score"
+        ratio = row.area / max(1, other.area)
+        if max(row.area, other.area) > SMALL and not 1 / jump < ratio < jump:
+            return "area"
     return ""
 
 
@@ -50,7 +57,15 @@ class Results:
         # Only the size of a frame is needed to unpack masks; this picture takes no memory.
         self._blank = np.broadcast_to(np.zeros(1, np.uint8), (size_wh[1], size_wh[0], 3))
 
-    def put(self, result: FrameResult, step: int, *, whole: bool, only: set[int] | None = None) -> None:
+    def put(
+        self,
+        result: FrameResult,
+        step: int,
+        *,
+        whole: bool,
+        only: set[int] | None = None,
+        told: Container[int] = (),
+    ) -> None:
         """Keep a result.
 
         Args:
@@ -58,6 +73,7 @@ class Results:
             step: 1 when it came from tracking forward, -1 from tracking backward.
             whole: it says all there is to say of its frame; what was known of other objects there goes.
             only: keep these objects alone.
+            told: objects that a person marked on this frame: those are beyond doubt.
         """
         if only is not None:
             result = _only(result, only)
@@ -68,11 +84,16 @@ class Results:
                 del rows[gone]
                 self._log.append((result.index, gone))
             before = self._rows.get(result.index - step, {})
+            earlier = self._rows.get(result.index - step * WINDOW, {})
             for object_id, mask, score, present in zip(
                 result.object_ids, result.masks, result.scores, result.present, strict=True
             ):
-                row = Row(round(float(score), 4), bool(present), int(mask.sum()), "")
-                rows[object_id] = row._replace(mark=suspicion(row, before.get(object_id)))
+                row, last = Row(round(float(score), 4), bool(present), int(mask.sum())), before.get(object_id)
+                calm = 0 if last is None or object_id in told else last.calm + 1
+                if calm:
+                    why = suspicion(row, last, earlier.get(object_id) if calm >= WINDOW else None)
+                    row = row._replace(mark=why, calm=0 if why else calm)
+                rows[object_id] = row
                 self._log.append((result.index, object_id))
 
     def take(self, frame: Frame, ids: set[int]) -> FrameResult:
@@ -105,7 +126,8 @@ class Results:
             rows = []
             for frame, object_id in fresh:
                 row = self._rows.get(frame, {}).get(object_id)
-                rows.append([frame, object_id] if row is None else [frame, object_id, *row])
+                said = [] if row is None else [row.score, row.present, row.area, row.mark]
+                rows.append([frame, object_id, *said])
             return len(self._log), rows
 
     def __enter__(self) -> "Results":

@@ -191,16 +191,19 @@ def test_nothing_marked_is_told() -> None:
 def test_rows_say_what_is_worth_a_look() -> None:
     results = OPEN.enter_context(Results((10, 10)))
 
+    seen = [(80, 0.9), (80, 0.9), (80, 0.6), (0, 0.0), (0, 0.0), (80, 0.9), (20, 0.9)]
+    seen += [(20, score / 100) for score in range(90, 75, -2)]  # falls slowly
+
     def put(index: int, size: int, score: float) -> None:
         mask = np.zeros((1, 10, 10), bool)
-        mask[0, :size] = True
+        mask[0].flat[:size] = True
         present = np.array([size > 0])
         results.put(FrameResult(index, 0.0, (1,), mask, np.array([score], np.float32), present), 1, whole=True)
 
-    for index, (size, score) in enumerate([(8, 0.9), (8, 0.9), (8, 0.6), (0, 0.0), (0, 0.0), (8, 0.9), (2, 0.9)]):
+    for index, (size, score) in enumerate(seen):
         put(index, size, score)
     count, rows = results.news(0)
-    assert [row[5] for row in rows] == ["", "", "score", "lost", "", "", "area"]
+    assert [row[5] for row in rows] == ["", "", "score", "lost", "", "", "area", *[""] * 7, "score"]
     assert results.news(count) == (count, [])
     results.drop([2])
     assert results.news(count)[1] == [[2, 1]]

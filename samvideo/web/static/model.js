@@ -79,7 +79,9 @@ export class Model extends EventTarget {
     const ids = state.objects.map((object) => object.id);
     if (!ids.includes(this.object)) this.object = ids.at(-1) ?? null;
     if (state.marks_revision !== before.marks_revision) this.emit("marks");
-    if (this.busy && this.follow && state.phase === "tracking" && state.at !== undefined) this.show(state.at);
+    // The last frame comes with the news that tracking is over.
+    const moved = state.phase === "tracking" || before.phase === "tracking";
+    if (moved && this.follow && state.phase !== "saving" && state.at !== undefined) this.show(state.at);
     this.emit("state", before);
   }
 
