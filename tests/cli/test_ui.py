@@ -4,7 +4,6 @@ import json
 import signal
 import socket
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from click.testing import Result
@@ -51,11 +50,10 @@ def test_what_is_refused(arguments: list[str], code: int, message: str) -> None:
     assert not Path("clip_tracked").exists()
 
 
-def test_a_source_that_cannot_go_back_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_clip(tmp_path / "pipe.ts", 6, format="mpegts")
-    with path.open("rb") as pipe:
-        monkeypatch.setattr("samvideo.io.source.sys.stdin", SimpleNamespace(buffer=pipe))
-        done = call("track", "-", "-p", "box", "--model", "flow", "--no-browser")
+def test_a_source_that_cannot_go_back_is_refused(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "pipe.ts", format="mpegts")
+    line = ["track", "-", "-p", "box", "--model", "flow", "--no-browser"]
+    done = CliRunner().invoke(app, line, input=path.read_bytes())
     assert done.exit_code == 2, done.output
     assert "can go back" in done.output
     assert "give coordinates" in done.output
