@@ -19,7 +19,7 @@ from samvideo.outputs import Outputs
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.direction import Direction, around
 from samvideo.trackers.loop import Moment, check_prompts, place_prompts, run
-from samvideo.types import FrameResult, Prompt
+from samvideo.types import FrameResult, Prompt, VideoInfo
 
 T = TypeVar("T")
 
@@ -112,17 +112,35 @@ def run_tracking(
         _check_direction(settings)
         tracker = make_tracker()
         clock, tally = Clock(), Tally()
-        outputs = Outputs(
-            settings.out or Path(f"{video.info.name}_tracked"),
-            settings.save,
-            video.info,
-            audio_from=Path(settings.source) if video.info.has_audio else None,
-            overwrite=settings.overwrite,
-        )
+        outputs = open_outputs(settings, video.info)
         with progress(video.info.name, _expected_frames(video, settings)) as bar:
             status, failure = _loop(settings, video, tracker, outputs, tally, bar, clock)
-        summary = _summary(settings, video, outputs, clock, status)
-        summary["objects"] = tally.objects()
+        return conclude(settings, video, outputs, tally, clock, status, failure)
+
+
+def open_outputs(settings: RunSettings, info: VideoInfo) -> Outputs:
+    """The files of a run; raises as `Outputs` does."""
+    return Outputs(
+        settings.out or Path(f"{info.name}_tracked"),
+        settings.save,
+        info,
+        audio_from=Path(settings.source) if info.has_audio else None,
+        overwrite=settings.overwrite,
+    )
+
+
+def conclude(
+    settings: RunSettings,
+    video: VideoSource,
+    outputs: Outputs,
+    tally: Tally,
+    clock: Clock,
+    status: str,
+    failure: SamVideoError | None,
+) -> tuple[dict[str, Any], SamVideoError | None]:
+    """Write `run.json` beside the closed outputs; the summary, and the first error of the run if there was one."""
+    summary = _summary(settings, video, outputs, clock, status)
+    summary["objects"] = tally.objects()
     if failure is not None:
         summary["error"] = str(failure)
     try:

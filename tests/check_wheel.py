@@ -12,6 +12,7 @@ from pathlib import Path
 home = Path(samvideo.__file__).parent
 assert home.parent.name == "site", home
 assert (home / "py.typed").exists() and (home / "trackers").is_dir(), sorted(home.iterdir())
+assert (home / "web" / "static" / "index.html").exists()
 """
 
 

@@ -56,6 +56,8 @@ HOMES = {
     "timm": {"samvideo.encoders.repvit"},
     "hiera": {"samvideo.encoders.hiera"},
     "ray": {"samvideo.evaluation.shard"},
+    "starlette": {"samvideo.web.app"},
+    "uvicorn": {"samvideo.web.server"},
     "matplotlib": {"samvideo.evaluation.report"},
 }
 TORCH_FREE = (
@@ -65,6 +67,7 @@ TORCH_FREE = (
     "samvideo.trackers.pursuit",
     "samvideo.trackers.parts",
     "samvideo.trackers.loop",
+    "samvideo.web",
 )
 
 

@@ -1,11 +1,12 @@
 """What the verbs share: errors as exit codes, moments of a video, logging."""
 
 import functools
+import json
 import logging
 import re
 import sys
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import typer
 
@@ -52,3 +53,15 @@ def parse_moment(text: str | None) -> int | float | None:
         raise ConfigError(f"cannot read the moment {text!r}: expected {MOMENT_HELP}")
     hours, minutes, seconds = match.groups()
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
+
+
+def print_summary(summary: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
+    """What a run did: one JSON object on stdout, or some lines on stderr, or nothing."""
+    if as_json:
+        typer.echo(json.dumps(summary))
+    elif not quiet:
+        typer.echo(
+            f"{summary['status']}: {summary['frames']} frames at {summary['fps']} frames per second", err=True
+        )
+        for kind, path in summary["files"].items():
+            typer.echo(f"  {kind:8} {path}", err=True)

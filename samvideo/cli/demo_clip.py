@@ -20,23 +20,35 @@ def demo_clip(
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an existing file."),
 ) -> None:
     """Write a clip of three shapes that move in front of each other, and a box prompt for each."""
+    if out.exists() and not overwrite:
+        raise ConfigError(f"{out} exists: choose another name, or replace it with --overwrite")
+    prompts = out.with_suffix(".prompts.json")
+    write_demo(out, frames, (width, height), prompts, truth)
+    typer.echo(f"{out}: {frames} frames, {width}x{height}\n{prompts}: a box for each of the three objects")
+
+
+def write_demo(
+    out: Path,
+    frames: int = 90,
+    size_wh: tuple[int, int] = (854, 480),
+    prompts: Path | None = None,
+    truth: Path | None = None,
+) -> Path:
+    """Write the clip, with a file of prompts and a folder of true masks where wanted."""
     from samvideo.demo import demo_frames
     from samvideo.geometry import mask_box
     from samvideo.io.masks import index_map, write_index_png
     from samvideo.io.sink import VideoWriter
 
-    if out.exists() and not overwrite:
-        raise ConfigError(f"{out} exists: choose another name, or replace it with --overwrite")
-    prompts = out.with_suffix(".prompts.json")
     if truth:
         truth.mkdir(parents=True, exist_ok=True)
-    with VideoWriter(out, (width, height), Fraction(25)) as writer:
-        for index, (rgb, masks) in enumerate(demo_frames(frames, (width, height))):
+    with VideoWriter(out, size_wh, Fraction(25)) as writer:
+        for index, (rgb, masks) in enumerate(demo_frames(frames, size_wh)):
             writer.write(rgb, index / 25)
             if truth:
                 write_index_png(truth / f"{index:05d}.png", index_map(masks, range(1, len(masks) + 1)))
-            if index == 0:
+            if index == 0 and prompts:
                 boxes = [(row + 1, mask_box(mask)) for row, mask in enumerate(masks)]
                 entries = [{"object_id": i, "frame": 0, "box": box} for i, box in boxes if box]
                 prompts.write_text(json.dumps({"prompts": entries}, indent=2) + "\n")
-    typer.echo(f"{out}: {frames} frames, {width}x{height}\n{prompts}: a box for each of the three objects")
+    return out

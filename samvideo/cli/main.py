@@ -10,6 +10,7 @@ from samvideo.cli.report import report
 from samvideo.cli.score import score
 from samvideo.cli.track import track
 from samvideo.cli.train import train
+from samvideo.cli.ui import ui
 from samvideo.cli.weights import weights
 
 EPILOG = (
@@ -44,7 +45,7 @@ def _root(
     pass
 
 
-for verb in (track, info, models, demo_clip, score, report):
+for verb in (track, ui, info, models, demo_clip, score, report):
     app.command(epilog=EPILOG)(verb)
 app.command(epilog=EPILOG, cls=EvaluateCommand)(evaluate)
 app.add_typer(weights, name="weights")

@@ -1,13 +1,13 @@
 """`samvideo track`: prompts in, masks out."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from samvideo.cli.common import INTERRUPTED, MOMENT_HELP, parse_moment, verb
+from samvideo.cli.common import INTERRUPTED, MOMENT_HELP, parse_moment, print_summary, verb
 from samvideo.cli.models import announce_choice, ready_tracker
+from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, TOOLS, run_page
 from samvideo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PROMPT_HELP = (
     "box=X1,Y1,X2,Y2 | points=X,Y/-X,Y/... (a leading minus: not on the object) | mask=FILE.png | FILE.json; "
-    "each may end in @FRAME or @12.5s and #ID. Repeatable."
+    "each may end in @FRAME or @12.5s and #ID. Repeatable. Just box, points or mask: mark them in the browser."
 )
 
 
@@ -40,21 +40,21 @@ def track(
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace the results in an existing folder."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
     as_json: bool = typer.Option(False, "--json", help="Print one summary object on stdout."),
+    browser: bool = typer.Option(True, "--browser/--no-browser", help=BROWSER_HELP),
+    host: str = typer.Option("127.0.0.1", help=HOST_HELP),
+    port: int | None = typer.Option(None, min=1, max=65535, help=PORT_HELP),
 ) -> None:
     """Follow the prompted objects and write an overlay video, masks and tables."""
     from samvideo.prompts import parse_prompts
     from samvideo.runner import RunSettings
     from samvideo.trackers.direction import check_direction
 
-    if not prompt:
-        raise ConfigError(
-            f"nothing to track: give --prompt, for instance --prompt box=40,60,200,220\n{PROMPT_HELP}"
-        )
+    tools, said = _split_prompts(prompt)
     file = str(weights) if weights else None
     settings = RunSettings(
         source=source,
-        prompts=tuple(parse_prompts(prompt)),
-        prompt_texts=tuple(prompt),
+        prompts=tuple(parse_prompts(said)),
+        prompt_texts=tuple(said),
         model=announce_choice(quiet) if model == "auto" and weights is None else model,
         options={"weights": file, "memory": memory, "policy": policy, "device": device, "dtype": dtype},
         direction=check_direction(direction),
@@ -65,7 +65,10 @@ def track(
         stride=stride,
         overwrite=overwrite,
     )
-    _run(settings, quiet, as_json)
+    if tools:
+        run_page(settings, tools[0], quiet, as_json, browser, host, port)
+    else:
+        _run(settings, quiet, as_json)
 
 
 def _run(settings: "RunSettings", quiet: bool, as_json: bool) -> None:
@@ -77,18 +80,18 @@ def _run(settings: "RunSettings", quiet: bool, as_json: bool) -> None:
         lambda: ready_tracker(settings.model, quiet=quiet, **settings.options),
         lambda name, total: TrackProgress(name, total, quiet=quiet),
     )
-    if as_json:
-        typer.echo(json.dumps(summary))
-    elif not quiet:
-        typer.echo(_sentence(summary), err=True)
+    print_summary(summary, quiet=quiet, as_json=as_json)
     if failure is not None:
         raise failure
     if summary["status"] == "interrupted":
         raise typer.Exit(INTERRUPTED)
 
 
-def _sentence(summary: dict[str, object]) -> str:
-    files = summary["files"]
-    assert isinstance(files, dict)
-    lines = [f"{summary['status']}: {summary['frames']} frames at {summary['fps']} frames per second"]
-    return "\n".join([*lines, *(f"  {kind:8} {path}" for kind, path in files.items())])
+def _split_prompts(prompts: list[str]) -> tuple[list[str], list[str]]:
+    """Those without coordinates, which the page asks for, and those with them."""
+    if not prompts:
+        raise ConfigError(
+            "nothing to track: give --prompt box to mark it in the browser, or for instance "
+            f"--prompt box=40,60,200,220\n{PROMPT_HELP}"
+        )
+    return [text for text in prompts if text in TOOLS], [text for text in prompts if text not in TOOLS]

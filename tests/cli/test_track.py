@@ -103,7 +103,6 @@ BOX = ("-p", "box=10,20,60,70")
         (["{empty}", *BOX], 3, "image"),
         (["{text}", *BOX], 3, "text.mp4"),
         (["{clip}"], 2, "give --prompt"),
-        (["{clip}", "-p", "box"], 2, "needs coordinates"),
         (["{clip}", "-p", "box=500,20,600,70"], 2, "outside the frame"),
         (["{clip}", "-p", "box=60,70,10,20"], 2, "no area"),
         (["{clip}", "-p", "box=nan,70,10,20"], 2, "finite"),

@@ -1,0 +1,120 @@
+"""`samvideo ui`, and the page behind `samvideo track --prompt box`: marking objects in the browser."""
+
+import os
+import sys
+import tempfile
+import threading
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from samvideo.cli.common import INTERRUPTED, print_summary, verb
+from samvideo.cli.demo_clip import write_demo
+from samvideo.cli.models import announce_choice, ready_tracker
+
+if TYPE_CHECKING:
+    from samvideo.runner import RunSettings
+
+TOOLS = ("box", "points", "mask")
+BROWSER_HELP = "Open a browser for the page, where there is one; its address is printed in any case."
+HOST_HELP = "Address to serve the page at; 0.0.0.0 lets other machines in."
+PORT_HELP = "Port of the page [8765, or any that is free]."
+
+
+@verb
+def ui(
+    video: str | None = typer.Argument(None, help="Video file or folder of images; a demo clip when left out."),
+    model: str = typer.Option("auto", help="auto, flow (built in, no weights), or one of `samvideo models`."),
+    weights: Path | None = typer.Option(None, help="Read the model from this file (.pt, .pth, .safetensors)."),
+    device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
+    out: Path | None = typer.Option(None, "-o", "--out", help="Folder for the results [NAME_tracked]."),
+    save: str = typer.Option("overlay,masks,rle,csv", help="What to write, of overlay, masks, rle, csv."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace the results in an existing folder."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
+    browser: bool = typer.Option(True, "--browser/--no-browser", help=BROWSER_HELP),
+    host: str = typer.Option("127.0.0.1", help=HOST_HELP),
+    port: int | None = typer.Option(None, min=1, max=65535, help=PORT_HELP),
+) -> None:
+    """Open the page to mark, track and correct objects in a video."""
+    from samvideo.runner import RunSettings
+
+    with tempfile.TemporaryDirectory(prefix="samvideo-") as folder:
+        if video is None:
+            video = str(write_demo(Path(folder) / "demo.mp4"))
+        settings = RunSettings(
+            source=video,
+            prompts=(),
+            prompt_texts=(),
+            model=announce_choice(quiet) if model == "auto" and weights is None else model,
+            options={"weights": str(weights) if weights else None, "device": device},
+            direction="forward",
+            out=out,
+            save=tuple(part.strip() for part in save.split(",") if part.strip()),
+            start=None,
+            end=None,
+            stride=1,
+            overwrite=overwrite,
+        )
+        run_page(settings, "box", quiet, False, browser, host, port)
+
+
+def run_page(
+    settings: "RunSettings", tool: str, quiet: bool, as_json: bool, browser: bool, host: str, port: int | None
+) -> None:
+    """Serve the page until the person is done; exits as `samvideo track` does."""
+    from samvideo.cli.progress import TrackProgress
+    from samvideo.web.run import PageSettings, run_with_page
+
+    end = run_with_page(
+        settings,
+        PageSettings(tool, host, port, lambda address: _announce(address, host, browser)),
+        lambda: ready_tracker(settings.model, quiet=quiet, **settings.options),
+        lambda name, total: TrackProgress(name, total, quiet=quiet),
+    )
+    if end.summary is not None:
+        print_summary(end.summary, quiet=quiet, as_json=as_json)
+    elif not quiet:
+        typer.echo("nothing was tracked, nothing was written", err=True)
+    if end.failure is not None:
+        raise end.failure
+    if end.cut_short:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _announce(address: str, host: str, browser: bool) -> None:
+    from samvideo.web.guard import is_local
+
+    opened = browser and _open(address)
+    where = "the browser shows it" if opened else "open this address in a browser"
+    typer.echo(f"Mark the objects on the page ({where}), press Track, then Finish; Ctrl-C ends it here:", err=True)
+    typer.echo(address, err=True)
+    if not is_local(host):
+        typer.echo(
+            f"warning: --host {host} lets other machines reach the page, unencrypted: whoever sees the address "
+            "with its token sees the video. Over SSH, a tunnel to 127.0.0.1 is safer",
+            err=True,
+        )
+    elif os.environ.get("SSH_CONNECTION"):
+        port = address.rsplit(":", 1)[1].split("/")[0]
+        typer.echo(
+            f"from your own machine: ssh -L {port}:127.0.0.1:{port} THIS_MACHINE, then open it there", err=True
+        )
+
+
+def _open(address: str) -> bool:
+    """Open a graphical browser, if there is one; a text browser would take the terminal over."""
+    graphical = (
+        sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
+    if not graphical:
+        return False
+    try:
+        controller = webbrowser.get()
+    except webbrowser.Error:
+        return False
+    if getattr(controller, "name", "") in ("www-browser", "links", "elinks", "lynx", "w3m"):
+        return False
+    threading.Thread(target=controller.open, args=(address,), daemon=True).start()
+    return True

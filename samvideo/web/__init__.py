@@ -1,0 +1,1 @@
+"""The prompt page: a local server where a person marks objects, watches them tracked and corrects them."""

@@ -1,0 +1,49 @@
+"""The files of this run, and nothing else, for the browser to download."""
+
+import threading
+import zipfile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+
+from samvideo.errors import ConfigError
+
+
+class Downloads:
+    """Context manager; files by kind, offered once they are written, and a folder as a zip."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._files: dict[str, Path] = {}
+        self._zips: dict[str, Path] = {}
+        self._folder = TemporaryDirectory(prefix="samvideo-")
+
+    def offer(self, files: dict[str, Path]) -> None:
+        """These are there now; all offered before are withdrawn."""
+        with self._lock:
+            self._files, self._zips = dict(files), {}
+
+    def file(self, kind: str) -> Path:
+        """The file of that kind. Raises ConfigError when there is none (yet)."""
+        with self._lock:
+            path = self._files.get(kind)
+            if path is None or not path.exists():
+                raise ConfigError(f"there is no file {kind!r:.60} now: track first, and wait until it is saved")
+            if path.is_dir():
+                path = self._zips[kind] = self._zips.get(kind) or self._pack(path)
+            return path
+
+    def _pack(self, folder: Path) -> Path:
+        path = Path(self._folder.name) / f"{folder.name}.zip"
+        with zipfile.ZipFile(path, "w") as archive:  # masks are compressed already
+            for picture in sorted(folder.glob("*.png")):
+                archive.write(picture, f"{folder.name}/{picture.name}")
+        return path
+
+    def __enter__(self) -> "Downloads":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._folder.cleanup()

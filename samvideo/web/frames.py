@@ -1,0 +1,111 @@
+"""Single frames of a video as the page wants them: exact, at screen size, as JPEG."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from types import TracebackType
+
+import cv2
+
+from samvideo.errors import VideoError
+from samvideo.geometry import fit_size, resize_rgb
+from samvideo.io.source import VideoSource
+from samvideo.types import Frame, UInt8Array
+
+WIDTHS = (480, 854, 1280, 1920, 3840)  # of frames for the page; a request takes the next larger one
+THUMB = 160  # longer side of a thumbnail in pixels
+QUALITY = 88
+PICTURES = 3  # frames kept at video size: 25 MB each in 4K
+BYTES = 64 << 20  # of JPEGs kept
+LOOK_BACK = 8  # frames made at once when going back, so that stepping back need not seek every time
+NEAR = 24  # frames ahead that are reached by decoding on instead of seeking
+
+
+def jpeg(rgb: UInt8Array, longest: int) -> bytes:
+    """The picture with its longer side at most `longest`, as JPEG."""
+    small = resize_rgb(rgb, fit_size((rgb.shape[1], rgb.shape[0]), longest))
+    done, data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    if not done:
+        raise VideoError("a frame could not be encoded as JPEG")
+    return data.tobytes()
+
+
+class FrameStore:
+    """Context manager over one open source; every method may be called from any thread.
+
+    Args:
+        open_source: called once, at the first request; the source must be able to seek.
+    """
+
+    def __init__(self, open_source: Callable[[], VideoSource]) -> None:
+        self._open = open_source
+        self._lock = threading.Lock()
+        self._source: VideoSource | None = None
+        self._closed = False
+        self._next = 0
+        self._frames: OrderedDict[int, Frame] = OrderedDict()
+        self._jpegs: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._bytes = 0
+
+    def frame(self, index: int) -> Frame:
+        """Frame `index` at video size. Raises VideoError when there is none."""
+        with self._lock:
+            return self._frame(index, index)
+
+    def jpeg(self, index: int, width: int) -> bytes:
+        """Frame `index` as JPEG, at least `width` pixels on its longer side where the video has them."""
+        longest = next((w for w in WIDTHS if w >= width), WIDTHS[-1])
+        with self._lock:
+            data = self._jpegs.get((index, longest))
+            if data is None:
+                back = index < self._next
+                frame = self._frame(index, max(0, index - LOOK_BACK) if back else index, longest)
+                data = self._keep(frame, longest)
+            self._jpegs.move_to_end((index, longest))
+            return data
+
+    def thumbnail(self, index: int) -> bytes:
+        """Frame `index` as a small JPEG."""
+        return jpeg(self.frame(index).rgb, THUMB)
+
+    def _frame(self, index: int, begin: int, longest: int | None = None) -> Frame:
+        if index in self._frames:
+            self._frames.move_to_end(index)
+            return self._frames[index]
+        if self._closed:
+            raise VideoError("the video is closed: the page has come to its end")
+        source = self._source = self._source or self._open()
+        if not self._next <= index < self._next + NEAR:
+            source.seek(begin)
+        for frame in source:
+            self._next = frame.index + 1
+            self._frames[frame.index] = frame
+            if len(self._frames) > PICTURES:
+                self._frames.popitem(last=False)
+            if longest is not None and frame.index >= begin:
+                self._keep(frame, longest)
+            if frame.index == index:
+                return frame
+            if frame.index > index:
+                break
+        raise VideoError(f"{source.info.name} has no readable frame {index}")
+
+    def _keep(self, frame: Frame, longest: int) -> bytes:
+        key = frame.index, longest
+        if key not in self._jpegs:
+            self._jpegs[key] = jpeg(frame.rgb, longest)
+            self._bytes += len(self._jpegs[key])
+            while self._bytes > BYTES and len(self._jpegs) > 1:
+                self._bytes -= len(self._jpegs.popitem(last=False)[1])
+        return self._jpegs[key]
+
+    def __enter__(self) -> "FrameStore":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._closed = True
+            if self._source is not None:
+                self._source.close()

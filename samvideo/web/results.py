@@ -1,0 +1,150 @@
+"""What tracking found, kept while the page is open: masks on disk, one short row a frame and object in memory."""
+
+import threading
+from collections.abc import Container, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from samvideo.io.spool import Spool
+from samvideo.types import Frame, FrameResult
+
+LOW_SCORE, SCORE_DROP, SLOW_DROP = 0.5, 0.2, 0.12
+AREA_JUMP, SLOW_JUMP = 1.8, 2.5  # times larger or smaller
+WINDOW = 8  # frames over which the slow ones count
+SMALL = 64  # pixels; below that an area jumps for nothing
+
+
+class Row(NamedTuple):
+    """One object on one frame.
+
+    Attributes:
+        score, present, area: what the tracker said.
+        mark: why a person should look here: lost, score, area, or "".
+        calm: frames tracked since a person marked the object or a mark was set here.
+    """
+
+    score: float
+    present: bool
+    area: int
+    mark: str = ""
+    calm: int = 0
+
+
+def suspicion(row: Row, before: Row | None, earlier: Row | None) -> str:
+    """Why a result may be wrong, seen from the frame tracked just before and the one `WINDOW` frames before."""
+    if not row.present:
+        return "lost" if before is not None and before.present else ""
+    for other, drop, jump in ((before, SCORE_DROP, AREA_JUMP), (earlier, SLOW_DROP, SLOW_JUMP)):
+        if other is None or not other.present:
+            continue
+        if row.score < other.score - drop or row.score < LOW_SCORE <= other.score:
+            return "score"
+        ratio = row.area / max(1, other.area)
+        if max(row.area, other.area) > SMALL and not 1 / jump < ratio < jump:
+            return "area"
+    return ""
+
+
+class Results:
+    """Context manager; every method may be called from any thread."""
+
+    def __init__(self, size_wh: tuple[int, int]) -> None:
+        self._spool = Spool()
+        self._lock = threading.Lock()
+        self._rows: dict[int, dict[int, Row]] = {}  # by frame, then object
+        self._log: list[tuple[int, int]] = []  # (frame, object) as they came, for pages that follow
+        # Only the size of a frame is needed to unpack masks; this picture takes no memory.
+        self._blank = np.broadcast_to(np.zeros(1, np.uint8), (size_wh[1], size_wh[0], 3))
+
+    def put(
+        self,
+        result: FrameResult,
+        step: int,
+        *,
+        whole: bool,
+        only: set[int] | None = None,
+        told: Container[int] = (),
+    ) -> None:
+        """Keep a result.
+
+        Args:
+            result: what a tracker said.
+            step: 1 when it came from tracking forward, -1 from tracking backward.
+            whole: it says all there is to say of its frame; what was known of other objects there goes.
+            only: keep these objects alone.
+            told: objects that a person marked on this frame: those are beyond doubt.
+        """
+        if only is not None:
+            result = _only(result, only)
+        with self._lock:
+            self._spool.add(result)
+            rows = self._rows.setdefault(result.index, {})
+            for gone in [i for i in rows if whole and i not in result.object_ids]:
+                del rows[gone]
+                self._log.append((result.index, gone))
+            before = self._rows.get(result.index - step, {})
+            earlier = self._rows.get(result.index - step * WINDOW, {})
+            for object_id, mask, score, present in zip(
+                result.object_ids, result.masks, result.scores, result.present, strict=True
+            ):
+                row, last = Row(round(float(score), 4), bool(present), int(mask.sum())), before.get(object_id)
+                calm = 0 if last is None or object_id in told else last.calm + 1
+                if calm:
+                    why = suspicion(row, last, earlier.get(object_id) if calm >= WINDOW else None)
+                    row = row._replace(mark=why, calm=0 if why else calm)
+                rows[object_id] = row
+                self._log.append((result.index, object_id))
+
+    def take(self, frame: Frame, ids: set[int]) -> FrameResult:
+        """What is known of a frame and these objects; K = 0 where nothing is."""
+        with self._lock:
+            return _only(self._spool.take(frame), ids & self._rows.get(frame.index, {}).keys())
+
+    def drop(self, frames: Iterable[int]) -> None:
+        """Forget what is known of these frames."""
+        with self._lock:
+            for index in frames:
+                self._log.extend((index, object_id) for object_id in self._rows.pop(index, {}))
+
+    def look_up(self, index: int, ids: set[int]) -> FrameResult:
+        """`take` for a frame whose picture is not at hand; its time is given as 0."""
+        return self.take(Frame(index, 0.0, self._blank), ids)
+
+    def frames(self) -> set[int]:
+        """The frames of which something is known."""
+        with self._lock:
+            return {index for index, rows in self._rows.items() if rows}
+
+    def news(self, since: int) -> tuple[int, list[list[Any]]]:
+        """How much there is by now, and [frame, object, score, present, area, mark] of what came after `since`.
+
+        A row whose result is gone is [frame, object].
+        """
+        with self._lock:
+            fresh = dict.fromkeys(self._log[since:])
+            rows = []
+            for frame, object_id in fresh:
+                row = self._rows.get(frame, {}).get(object_id)
+                said = [] if row is None else [row.score, row.present, row.area, row.mark]
+                rows.append([frame, object_id, *said])
+            return len(self._log), rows
+
+    def __enter__(self) -> "Results":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._spool.__exit__(None, None, None)
+
+
+def _only(result: FrameResult, ids: set[int]) -> FrameResult:
+    keep = [k for k, object_id in enumerate(result.object_ids) if object_id in ids]
+    return FrameResult(
+        result.index,
+        result.seconds,
+        tuple(result.object_ids[k] for k in keep),
+        result.masks[keep],
+        result.scores[keep],
+        result.present[keep],
+    )

@@ -1,0 +1,284 @@
+"""One run with the page: serve it, track when it asks, keep the files up to date, and come to an end."""
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from samvideo.errors import ConfigError, SamVideoError, VideoError
+from samvideo.interrupt import Interrupt
+from samvideo.io.prefetch import prefetch
+from samvideo.io.source import VideoSource, open_video
+from samvideo.outputs import MAKERS, Outputs
+from samvideo.runner import Clock, Progress, RunSettings, Tally, conclude, open_outputs
+from samvideo.trackers.base import Tracker
+from samvideo.trackers.loop import place_prompts
+from samvideo.types import FrameResult, VideoInfo
+from samvideo.web.downloads import Downloads
+from samvideo.web.marks import Marks, changed_frames
+from samvideo.web.presence import Presence
+from samvideo.web.project import Command, Project
+from samvideo.web.server import PageServer, listen
+
+WAIT = 0.1  # seconds between two looks at signals and pages while nothing is to do
+COORDINATES = "or give coordinates, for instance --prompt box=40,60,200,220"
+
+
+@dataclass(frozen=True)
+class PageSettings:
+    """How the page is served.
+
+    Attributes:
+        tool: "box", "points" or "mask": what the page begins with.
+        host: what the server is bound to.
+        port: None takes the usual one or any that is free.
+        announce: called with the address once it answers.
+    """
+
+    tool: str
+    host: str
+    port: int | None
+    announce: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class PageEnd:
+    """How it came to an end.
+
+    Attributes:
+        summary: as of `run_tracking`; None when nothing was tracked.
+        failure: why the files are not whole, if they are not.
+        cut_short: it was ended by a signal, or by closing the page while tracking; not by pressing Finish.
+    """
+
+    summary: dict[str, Any] | None
+    failure: SamVideoError | None
+    cut_short: bool
+
+
+def run_with_page(
+    settings: RunSettings,
+    page: PageSettings,
+    make_tracker: Callable[[], Tracker],
+    progress: Callable[[str, int | None], Progress],
+) -> PageEnd:
+    """Let a person mark, track and correct in a browser until they finish, leave, or a signal comes.
+
+    Args:
+        settings: as for `run_tracking`; prompts are shown as marks that can be changed.
+        page: how it is served.
+        make_tracker: called once for tracking and once for previews.
+        progress: called for every pass.
+
+    Raises:
+        SamVideoError: no page can be served for this source or at this address; nothing was written then.
+    """
+    info = _look_at(settings)
+    _check_outputs(settings.out or Path(f"{info.name}_tracked"), settings)
+    with ExitStack() as stack:
+        listener = listen(page.host, page.port)
+        stack.callback(listener.close)
+        project = stack.enter_context(
+            Project(
+                info,
+                lambda: open_video(settings.source),
+                make_tracker(),
+                make_tracker,
+                tool=page.tool,
+                direction=settings.direction,
+                model=settings.model,
+            )
+        )
+        with open_video(settings.source) as video:
+            placed = place_prompts(settings.prompts, video)
+        project.book.load((index, prompt) for index in sorted(placed) for prompt in placed[index])
+        downloads = stack.enter_context(Downloads())
+        presence = Presence()
+        run = PageRun(settings, project, presence, downloads, progress)
+        server = stack.enter_context(PageServer(project, presence, downloads, listener, page.host))
+        page.announce(server.address)
+        return run.until_done()
+
+
+def _look_at(settings: RunSettings) -> VideoInfo:
+    """What the page must know of the source. Raises SamVideoError for one that it cannot show."""
+    if settings.start is not None or settings.end is not None or settings.stride != 1:
+        raise ConfigError(f"the page shows the whole video: leave --start, --end and --stride out, {COORDINATES}")
+    with open_video(settings.source) as video:
+        next(iter(video))  # at its start even a pipe says that it can go there
+        try:
+            video.seek(0)
+        except VideoError as error:
+            raise ConfigError(
+                "the page needs a source that can go back, a video file or a folder of images, not "
+                f"{video.info.name} ({error}): record it first, {COORDINATES}"
+            ) from error
+        count = video.info.frame_count
+        if count is None:  # a broken or missing table: only decoding tells
+            count = max(frame.index for frame in video) + 1
+        return replace(video.info, frame_count=count)
+
+
+def _check_outputs(folder: Path, settings: RunSettings) -> None:
+    # `Outputs` says the same, but only after somebody has drawn and waited.
+    if unknown := [kind for kind in settings.save if kind not in MAKERS]:
+        raise ConfigError(f"cannot save {unknown[0]!r}; expected some of {', '.join(MAKERS)}")
+    if folder.is_dir() and any(folder.iterdir()) and not settings.overwrite:
+        raise ConfigError(
+            f"the folder {folder} is not empty: choose another with -o, or replace its results with --overwrite"
+        )
+
+
+class PageRun:
+    """The thread that tracks; everything else asks it through the project."""
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        project: Project,
+        presence: Presence,
+        downloads: Downloads,
+        progress: Callable[[str, int | None], Progress],
+    ) -> None:
+        self._settings, self._progress = settings, progress
+        self._project, self._downloads, self._presence = project, downloads, presence
+        self._clock, self._busy = Clock(), 0.0
+        self._interrupt = Interrupt()
+        self._pass: tuple[Command, Marks, Generator[FrameResult, None, None]] | None = None
+        self._tracking = self._partial = self._unsaved = False
+        self._overwrite, self._direction = settings.overwrite, settings.direction
+        self._summary: dict[str, Any] | None = None
+        self._failure: SamVideoError | None = None
+
+    def until_done(self) -> PageEnd:
+        """Serve the page's commands; see `run_with_page`."""
+        project = self._project
+        with self._interrupt:
+            while not self._should_end():
+                command = project.next_command(0.0 if self._unsaved else WAIT)
+                if command is not None and command.kind == "finish":
+                    break
+                if command is not None and command.kind == "track":
+                    self._track(command)
+                elif self._unsaved:
+                    self._save()
+            cut_short = self._interrupt.requested or self._tracking
+            self._drop_pass()
+            if self._unsaved:
+                self._save(final=True)
+            project.tell(phase="done")
+        return PageEnd(self._summary, self._failure, cut_short)
+
+    def _should_end(self) -> bool:
+        if self._interrupt.requested:
+            return True
+        worth = self._tracking or self._summary is not None
+        return worth and self._presence.gone(silent=self._tracking)
+
+    # --- tracking -----------------------------------------------------------------------------------------
+
+    def _track(self, command: Command) -> None:
+        """Run a pass until its end, or until a page or a signal stops it; a paused one goes on where it stood."""
+        project, marks = self._project, self._project.book.marks()
+        if self._pass is None or self._pass[0] != command or changed_frames(marks, self._pass[1]):
+            self._drop_pass()
+            self._pass = command, marks, project.passes.run(marks, command.direction)
+        self._direction = command.direction
+        self._tracking = self._partial = True
+        self._downloads.offer({})
+        project.tell(phase="tracking", paused=False, error="", files={})
+        begin, error = time.perf_counter(), ""
+        try:
+            with self._progress(project.info.name, None if command.direction == "both" else project.count) as bar:
+                for result in self._clock.each("step", self._pass[2]):
+                    self._report(result, bar)
+                    if self._stopped():
+                        return
+            self._partial = False
+        except SamVideoError as failure:
+            error = str(failure)
+        finally:
+            self._busy += time.perf_counter() - begin
+        self._pass, self._tracking = None, False
+        project.tell(phase="idle", error=error)
+
+    def _report(self, result: FrameResult, bar: Progress) -> None:
+        replaying = self._project.passes.replaying
+        self._project.tell(phase="replaying" if replaying else "tracking", at=result.index)
+        if not replaying:
+            self._unsaved = True
+            bar.advance(result)
+
+    def _stopped(self) -> bool:
+        """Whether the pass must stop here: paused, finished, left alone, or interrupted."""
+        if self._should_end():
+            return True
+        command = self._project.next_command()
+        if command is None or command.kind == "track":
+            return False
+        self._tracking = False
+        self._project.tell(phase="paused", paused=True)
+        if command.kind == "finish":
+            self._project.ask("finish")
+        return True
+
+    def _drop_pass(self) -> None:
+        if self._pass is not None:
+            self._pass[2].close()
+            self._pass = None
+
+    # --- files --------------------------------------------------------------------------------------------
+
+    def _save(self, *, final: bool = False) -> None:
+        """Write all files from the results; given up when the page asks for more, since they are stale then."""
+        project, begin = self._project, time.perf_counter()
+        phase = "paused" if self._pass is not None else "idle"
+
+        def stale() -> bool:
+            return not final and (project.waiting() or self._interrupt.requested)
+
+        with open_video(self._settings.source) as video:
+            marks, settings = project.book.marks(), replace(self._settings, overwrite=self._overwrite)
+            texts = [text for frame in marks for i, mark in marks[frame].items() for text in mark.texts(i, frame)]
+            settings = replace(settings, prompt_texts=tuple(texts), direction=self._direction)
+            try:
+                outputs = open_outputs(settings, project.info)
+                self._overwrite = True
+                tally, failure = self._write(video, outputs, stale)
+            except SamVideoError as error:
+                self._failure, self._unsaved = error, False
+                project.tell(phase=phase, error=str(error))
+                return
+            if stale():
+                project.tell(phase=phase)
+                return
+            status = "failed" if failure else "interrupted" if self._partial else "complete"
+            self._busy += time.perf_counter() - begin
+            self._clock.begin = time.perf_counter() - self._busy  # what the person took to think is no one's time
+            self._summary, self._failure = conclude(settings, video, outputs, tally, self._clock, status, failure)
+        self._unsaved = False
+        self._downloads.offer(outputs.files)
+        files = {kind: path.name for kind, path in outputs.files.items()}
+        project.tell(phase=phase, files=files, folder=str(outputs.folder), error=str(failure or ""))
+
+    def _write(
+        self, video: VideoSource, outputs: Outputs, stale: Callable[[], bool]
+    ) -> tuple[Tally, SamVideoError | None]:
+        """Every frame up to the last one with results, or all frames after a whole pass."""
+        project, tally = self._project, Tally()
+        known, ids = project.results.frames(), set(project.book.names)
+        last = max(known, default=-1) if self._partial else project.count
+        try:
+            with outputs, closing(prefetch(iter(video))) as frames:
+                for frame in self._clock.each("decode", frames):
+                    if frame.index > last or stale():
+                        break
+                    result = project.results.take(frame, ids)
+                    outputs.write(frame, result)
+                    tally.add(result)
+                    project.tell(phase="saving", at=frame.index)
+        except SamVideoError as error:
+            return tally, error
+        return tally, None

@@ -1,0 +1,86 @@
+"""The page's server on a thread of its own. The only file that imports uvicorn."""
+
+import errno
+import secrets
+import socket
+import threading
+import time
+from types import TracebackType
+
+import uvicorn
+
+from samvideo.errors import ConfigError
+from samvideo.web.app import make_app
+from samvideo.web.downloads import Downloads
+from samvideo.web.presence import Presence
+from samvideo.web.project import Project
+
+PORT = 8765  # where it is free: an address that stays the same suits a tunnel
+GOODBYE = 2.0  # seconds for open pages to hear the last news
+
+
+def listen(host: str, port: int | None) -> socket.socket:
+    """A socket that listens; without a port on `PORT`, or any free one.
+
+    Raises:
+        ConfigError: the address or the port cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, PORT if port is None else port), family=family)
+    except (OSError, OverflowError) as error:
+        if port is None and isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EACCES):
+            return socket.create_server((host, 0), family=family)
+        raise ConfigError(
+            f"no page can be served at {host} port {PORT if port is None else port} ({error}): choose another "
+            "--port or --host, or give coordinates, for instance --prompt box=40,60,200,220"
+        ) from error
+
+
+class PageServer:
+    """Context manager: serves while it is entered.
+
+    Args:
+        project, presence, downloads: see `make_app`.
+        listener: from `listen`; closed at the end.
+        host: what it is bound to.
+    """
+
+    def __init__(
+        self, project: Project, presence: Presence, downloads: Downloads, listener: socket.socket, host: str
+    ) -> None:
+        self._listener, self._project = listener, project
+        token = secrets.token_urlsafe(24)
+        name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+        self.address = f"http://{name}:{listener.getsockname()[1]}/?token={token}"
+        app = make_app(project, presence, downloads, token, host)
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                http="h11",
+                ws="none",
+                lifespan="off",
+                loop="asyncio",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=int(GOODBYE),
+            )
+        )
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [listener]}, name="samvideo-page", daemon=True
+        )
+
+    def __enter__(self) -> "PageServer":
+        self._thread.start()
+        while not self._server.started and self._thread.is_alive():
+            time.sleep(0.01)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._project.close()
+        self._server.should_exit = True
+        self._thread.join()
+        self._listener.close()

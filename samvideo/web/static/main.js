@@ -1,0 +1,186 @@
+// Puts the page together: parts, keys, light and dark, and the line to the server.
+
+import * as api from "./api.js";
+import { Model } from "./model.js";
+import { Panel } from "./panel.js";
+import { Pictures } from "./pictures.js";
+import { Stage } from "./stage.js";
+import { Timeline } from "./timeline.js";
+
+const model = new Model();
+const pictures = new Pictures(model);
+const stage = new Stage(model, pictures);
+const timeline = new Timeline(model);
+const panel = new Panel(model, pictures);
+const byId = (id) => document.getElementById(id);
+
+// --- tools --------------------------------------------------------------------------------------------------
+
+function choose(tool) {
+  model.set({ tool });
+}
+
+function showTool() {
+  byId("stage").dataset.tool = model.tool;
+  for (const button of document.querySelectorAll("[data-tool]"))
+    if (button.tagName === "BUTTON") button.setAttribute("aria-pressed", button.dataset.tool === model.tool);
+}
+
+function clearMarks() {
+  if (model.mark(model.frame, model.object)) model.edit({ do: "clear", frame: model.frame, object: model.object });
+}
+
+for (const button of document.querySelectorAll("button[data-tool]"))
+  button.addEventListener("click", () => choose(button.dataset.tool));
+byId("undo").addEventListener("click", () => model.edit({ do: "undo" }));
+byId("redo").addEventListener("click", () => model.edit({ do: "redo" }));
+byId("clear").addEventListener("click", clearMarks);
+byId("zoom-in").addEventListener("click", () => stage.zoom(1.5));
+byId("zoom-out").addEventListener("click", () => stage.zoom(1 / 1.5));
+byId("zoom-fit").addEventListener("click", () => stage.fit());
+byId("mask").addEventListener("click", () => byId("mask-file").click());
+byId("mask-file").addEventListener("change", (event) => {
+  const [file] = event.target.files;
+  if (file) model.uploadMask(file);
+  event.target.value = "";
+});
+byId("help").addEventListener("click", () => byId("shortcuts").showModal());
+
+// --- light and dark -----------------------------------------------------------------------------------------
+
+function isDark() {
+  const chosen = document.documentElement.dataset.theme;
+  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+function setTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  localStorage.setItem("samvideo-theme", theme);
+  model.set({});
+}
+
+const remembered = localStorage.getItem("samvideo-theme");
+if (remembered === "light" || remembered === "dark") document.documentElement.dataset.theme = remembered;
+byId("theme").addEventListener("click", () => setTheme(isDark() ? "light" : "dark"));
+
+// --- keys ---------------------------------------------------------------------------------------------------
+
+const KEYS = {
+  b: () => choose("box"),
+  p: () => choose("plus"),
+  n: () => choose("minus"),
+  h: () => choose("pan"),
+  m: () => byId("mask-file").click(),
+  a: () => model.add(),
+  t: () => setTheme(isDark() ? "light" : "dark"),
+  j: (event) => timeline.jump(event.shiftKey ? -1 : 1),
+  "+": () => stage.zoom(1.25),
+  "=": () => stage.zoom(1.25),
+  "-": () => stage.zoom(0.8),
+  0: () => stage.fit(),
+  "?": () => byId("shortcuts").showModal(),
+  delete: clearMarks,
+  backspace: clearMarks,
+  escape: () => stage.escape(),
+  home: () => model.go(0),
+  end: () => model.go(model.last),
+  arrowleft: (event) => model.go(model.frame - (event.shiftKey ? 10 : 1)),
+  arrowright: (event) => model.go(model.frame + (event.shiftKey ? 10 : 1)),
+  enter: () => stage.press() || model.track(),
+};
+const NUDGE = { arrowleft: [-1, 0], arrowright: [1, 0], arrowup: [0, -1], arrowdown: [0, 1] };
+
+function onKey(event) {
+  const key = event.key.toLowerCase();
+  const { target } = event;
+  const writing = target.matches("input:not([type=range]):not([type=radio]):not([type=checkbox])");
+  if (!model.facts || document.querySelector("dialog[open]") || writing) return;
+  if (event.ctrlKey || event.metaKey) {
+    const undo = key === "z" && !event.shiftKey;
+    const redo = (key === "z" && event.shiftKey) || key === "y";
+    if (!undo && !redo) return;
+    event.preventDefault();
+    model.edit({ do: undo ? "undo" : "redo" });
+    return;
+  }
+  if (event.altKey) {
+    if (!NUDGE[key]) return;
+    event.preventDefault();
+    stage.nudge(...NUDGE[key]);
+    return;
+  }
+  // A button under the focus keeps its own keys.
+  if (target.matches("button, a, [type=radio], [type=checkbox]") && (key === "enter" || key === " ")) return;
+  if (target.matches("[type=radio]") && key.startsWith("arrow")) return;
+  if (key === " ") {
+    event.preventDefault();
+    if (!event.repeat) [stage.space, stage.spaceUsed] = [true, false];
+    return;
+  }
+  if (/^[1-9]$/.test(key)) {
+    const object = model.state.objects[Number(key) - 1];
+    if (object) model.set({ object: object.id });
+    return;
+  }
+  if (!Object.hasOwn(KEYS, key)) return;
+  event.preventDefault();
+  KEYS[key](event);
+}
+
+document.addEventListener("keydown", onKey);
+// Space alone plays; held while dragging it moves the picture.
+document.addEventListener("keyup", (event) => {
+  if (event.key !== " " || !stage.space) return;
+  stage.space = false;
+  if (!stage.spaceUsed) timeline.toggle();
+});
+byId("stage").addEventListener("pointerdown", () => { stage.spaceUsed = true; });
+window.addEventListener("blur", () => { stage.space = false; });
+
+// --- the line to the server ---------------------------------------------------------------------------------
+
+function showDone() {
+  const { folder, files, error } = model.state;
+  const written = Object.keys(files ?? {}).length > 0;
+  byId("done-text").textContent = error || (written ? `The files are in the folder ${folder}.` : "Nothing was tracked, nothing was written.");
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+  byId("done").showModal();
+}
+
+function listen() {
+  api.listen(
+    (news) => {
+      byId("error").hidden ||= byId("error").dataset.lost === "yes";
+      byId("error").dataset.lost = "";
+      const done = model.take(news);
+      if (done) showDone();
+      return done;
+    },
+    () => {
+      panel.complain("The connection is lost: the command may have ended. Trying again …");
+      clearTimeout(panel.timer);
+      byId("error").dataset.lost = "yes";
+    },
+  );
+}
+
+async function start() {
+  model.facts = await api.facts();
+  const { name, width, height, frames, rate, model: tracker, tool, direction } = model.facts;
+  document.title = `${name} · samvideo`;
+  byId("title").textContent = name;
+  byId("meta").textContent = `${width}×${height} · ${frames} frames · ${rate.toFixed(2).replace(/\.?0+$/, "")} per second · ${tracker}`;
+  const asked = Number(location.hash.slice(1));
+  model.frame = Number.isInteger(asked) && asked >= 0 && asked < frames ? asked : 0;
+  model.on("view", showTool);
+  model.set({ tool: { box: "box", points: "plus", mask: "box" }[tool] ?? "box", direction });
+  stage.start();
+  timeline.start();
+  pictures.refresh();
+  listen();
+  if (tool === "mask") byId("hint").textContent = "Choose a mask picture with the arrow button, or press M";
+  window.samvideo = { model, stage, pictures }; // for the curious, and for tests
+}
+
+window.addEventListener("pagehide", () => api.goodbye());
+start().catch((error) => panel.complain(error.message));

@@ -1,0 +1,202 @@
+// The side panel: objects, tracking, what is worth a look, files.
+
+import * as api from "./api.js";
+import { WHY } from "./timeline.js";
+
+const FILES = { overlay: "Video", masks: "Masks (zip)", rle: "Tracks JSON", csv: "Table CSV" };
+const EYE = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M2.5 12S6 5.5 12 5.5 21.5 12 21.5 12 18 18.5 12 18.5 2.5 12 2.5 12z"/><circle cx="12" cy="12" r="2.8"/><path class="off" d="M4 20L20 4"/></svg>';
+const BIN = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M6 6l12 12M18 6L6 18"/></svg>';
+
+function make(tag, properties, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+function icon(name, drawing, label) {
+  const button = make("button", { className: `icon ${name}`, innerHTML: drawing, title: label });
+  button.setAttribute("aria-label", label);
+  return button;
+}
+
+export class Panel {
+  constructor(model, pictures) {
+    this.model = model;
+    this.pictures = pictures;
+    for (const id of ["objects", "track", "progress", "advice", "look", "suspects", "files", "downloads", "folder", "status", "hint", "error", "finish", "undo", "redo", "clear"])
+      this[id] = document.getElementById(id);
+    document.getElementById("add").addEventListener("click", () => model.add());
+    this.track.addEventListener("click", () => model.track());
+    this.finish.addEventListener("click", () => this.askToFinish());
+    for (const input of document.querySelectorAll("[name=direction]"))
+      input.addEventListener("change", () => model.set({ direction: input.value }));
+    model.on("state marks view", () => this.show());
+    model.on("picture frame", () => this.showStates());
+    model.on("rows", () => { this.showStates(); this.showSuspects(); });
+    model.on("error", (message) => this.complain(message));
+  }
+
+  complain(message) {
+    this.error.textContent = message;
+    this.error.hidden = false;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => { this.error.hidden = true; }, 7000);
+  }
+
+  show() {
+    this.showObjects();
+    this.showTracking();
+    this.showSuspects();
+    this.showFiles();
+    this.showStates();
+    const { state } = this.model;
+    this.undo.disabled = !state.undo;
+    this.redo.disabled = !state.redo;
+    this.clear.disabled = !this.model.mark(this.model.frame, this.model.object);
+    if (state.error && state.error !== this.told) this.complain(state.error);
+    this.told = state.error;
+  }
+
+  // --- objects ----------------------------------------------------------------------------------------------
+
+  showObjects() {
+    const { state } = this.model;
+    const shape = JSON.stringify([state.objects, state.colours]);
+    if (shape !== this.shape) {
+      this.shape = shape;
+      this.objects.replaceChildren(...state.objects.map((object) => this.entry(object)));
+    }
+    for (const item of this.objects.children) {
+      const id = Number(item.dataset.id);
+      item.setAttribute("aria-current", id === this.model.object);
+      item.querySelector(".eye").setAttribute("aria-pressed", this.model.hidden.has(id));
+    }
+  }
+
+  entry({ id, name }) {
+    const { model } = this;
+    const choose = make("button", { className: "choose", title: `Mark ${name}` });
+    choose.setAttribute("aria-label", `Mark ${name}`);
+    choose.style.background = model.colour(id);
+    const field = make("input", { value: name, maxLength: 40, spellcheck: false });
+    field.setAttribute("aria-label", "Name");
+    field.addEventListener("change", () => model.edit({ do: "rename", object: id, name: field.value }));
+    field.addEventListener("keydown", (event) => { if (event.key === "Enter") field.blur(); });
+    const eye = icon("eye", EYE, `Hide ${name}`);
+    eye.addEventListener("click", () => {
+      if (!model.hidden.delete(id)) model.hidden.add(id);
+      model.set({});
+    });
+    const bin = icon("bin", BIN, `Remove ${name}`);
+    bin.addEventListener("click", () => model.edit({ do: "remove", object: id }));
+    const item = make("li", { className: "object" }, choose, field, make("span", { className: "state" }), eye, bin);
+    item.dataset.id = id;
+    const select = () => model.set({ object: id });
+    choose.addEventListener("click", select);
+    field.addEventListener("focus", select);
+    return item;
+  }
+
+  showStates() {
+    const { model } = this;
+    const rows = model.rows.get(model.frame);
+    const { frame, objects } = this.pictures.shown;
+    for (const item of this.objects.children) {
+      const id = Number(item.dataset.id);
+      const row = rows?.get(id);
+      const preview = frame === model.frame && objects[id]?.from === "preview";
+      const text = preview ? "preview" : !row ? "" : row.present ? row.score.toFixed(2) : "lost";
+      item.querySelector(".state").textContent = text;
+    }
+    this.clear.disabled = !model.mark(model.frame, model.object);
+  }
+
+  // --- tracking ---------------------------------------------------------------------------------------------
+
+  showTracking() {
+    const { model } = this;
+    const { state } = model;
+    const tracked = model.rows.size > 0;
+    const paused = Boolean(state.paused) && !model.busy;
+    this.track.textContent = model.busy ? "Pause" : paused || (tracked && state.changed.length) ? "Continue" : tracked ? "Track again" : "Track";
+    this.track.disabled = !model.busy && (!state.marks.length || state.phase === "done");
+    this.track.classList.toggle("strong", this.track.textContent !== "Track again");
+    this.finish.disabled = !tracked || state.phase === "done";
+    for (const input of document.querySelectorAll("[name=direction]")) {
+      input.checked = input.value === model.direction;
+      input.disabled = model.busy;
+    }
+    const running = model.busy || state.phase === "saving";
+    this.progress.hidden = !running;
+    this.progress.value = running && state.at !== undefined ? (state.at + 1) / model.facts.frames : 0;
+    const names = { tracking: "Tracking", replaying: "Catching up", saving: "Saving", paused: "Paused", done: "Finished" };
+    const at = running && state.at !== undefined ? ` ${state.at} of ${model.last}` : "";
+    this.status.textContent = (names[state.phase] ?? "") + at;
+    this.advice.textContent = this.advise(tracked, paused);
+    const tools = { box: "Drag a box around the object", plus: "Click on the object", minus: "Click on what is not the object", pan: "" };
+    this.hint.textContent = !state.marks.length && state.phase !== "done" ? tools[model.tool] : "";
+  }
+
+  advise(tracked, paused) {
+    const { state } = this.model;
+    if (!tracked) return state.marks.length ? "" : "Mark an object on any frame, then track it.";
+    if (this.model.busy) return "";
+    if (state.changed.length) {
+      const shown = state.changed.slice(0, 3).join(", ") + (state.changed.length > 3 ? ", …" : "");
+      return `Marks changed on frame ${shown}: continue to track from there.`;
+    }
+    return paused ? "Correct this frame or continue." : "Correct any frame, then continue from there.";
+  }
+
+  showSuspects() {
+    const { model } = this;
+    const { suspects } = model;
+    this.look.hidden = !suspects.length;
+    const shape = JSON.stringify([suspects, this.shape]);
+    if (shape === this.suspectShape) return;
+    this.suspectShape = shape;
+    this.suspects.replaceChildren(...suspects.slice(0, 200).map(({ frame, object, why }) => {
+      const chip = make("span", { className: "chip" });
+      chip.style.background = model.colour(object);
+      const button = make("button", {}, chip, `${model.name(object)}: ${WHY[why]}`, make("span", { className: "at", textContent: `${frame}` }));
+      button.addEventListener("click", () => {
+        model.set({ object });
+        model.go(frame);
+      });
+      return make("li", {}, button);
+    }));
+  }
+
+  // --- files ------------------------------------------------------------------------------------------------
+
+  showFiles() {
+    const { files, folder } = this.model.state;
+    const kinds = Object.keys(files ?? {});
+    this.files.hidden = !kinds.length;
+    this.folder.textContent = folder ?? "";
+    const shape = kinds.join();
+    if (shape === this.fileShape) return;
+    this.fileShape = shape;
+    this.downloads.replaceChildren(...kinds.map((kind) => {
+      const link = make("a", { href: `/api/files/${kind}`, textContent: FILES[kind] ?? kind });
+      link.setAttribute("download", "");
+      return link;
+    }));
+  }
+
+  askToFinish() {
+    const { state, busy } = this.model;
+    if (!busy && !state.paused && !state.changed.length) return this.sayFinish();
+    const why = state.changed.length ? `The marks on frame ${state.changed[0]} are not tracked yet.` : "Tracking has not come to its end.";
+    const dialog = document.getElementById("ask");
+    document.getElementById("ask-text").textContent = `${why} Finish with what there is?`;
+    dialog.returnValue = "no";
+    dialog.onclose = () => { if (dialog.returnValue === "yes") this.sayFinish(); };
+    dialog.showModal();
+    return undefined;
+  }
+
+  sayFinish() {
+    return this.model.attempt(() => api.command("finish"));
+  }
+}

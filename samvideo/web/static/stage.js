@@ -1,0 +1,313 @@
+// The frame with masks and marks: drawing, zooming, and the tools.
+
+const MIN_BOX = 4; // screen pixels; less is a slip of the hand
+const HANDLE = 7;
+
+export class Stage {
+  constructor(model, pictures) {
+    this.model = model;
+    this.pictures = pictures;
+    this.box = document.getElementById("stage");
+    this.picture = document.getElementById("picture");
+    this.drawing = document.getElementById("drawing");
+    this.view = { zoom: 1, x: 0, y: 0 }; // zoom 1 fits; x, y: the video pixel in the middle
+    this.drag = null;
+    this.cross = null;
+    this.corner = null;
+    this.pinch = new Map();
+    this.space = false;
+    this.waiting = false;
+    new ResizeObserver(() => this.resize()).observe(this.box);
+    model.on("picture marks view state", () => this.redraw());
+    this.listen();
+  }
+
+  start() {
+    this.view.x = this.model.facts.width / 2;
+    this.view.y = this.model.facts.height / 2;
+    this.resize();
+  }
+
+  // --- where things are -------------------------------------------------------------------------------------
+
+  get scale() {
+    const { width, height } = this.model.facts;
+    const fit = Math.min(this.box.clientWidth / width, this.box.clientHeight / height);
+    return Math.max(1e-6, fit * this.view.zoom);
+  }
+
+  toScreen(x, y) {
+    const s = this.scale;
+    return [(x - this.view.x) * s + this.box.clientWidth / 2, (y - this.view.y) * s + this.box.clientHeight / 2];
+  }
+
+  toVideo(x, y) {
+    const s = this.scale;
+    return [(x - this.box.clientWidth / 2) / s + this.view.x, (y - this.box.clientHeight / 2) / s + this.view.y];
+  }
+
+  clamp([x, y]) {
+    const { width, height } = this.model.facts;
+    return [Math.min(width, Math.max(0, x)), Math.min(height, Math.max(0, y))];
+  }
+
+  place(event) {
+    const area = this.box.getBoundingClientRect();
+    return [event.clientX - area.left, event.clientY - area.top];
+  }
+
+  // --- zoom and pan -----------------------------------------------------------------------------------------
+
+  zoom(factor, at = [this.box.clientWidth / 2, this.box.clientHeight / 2]) {
+    const [x, y] = this.toVideo(...at);
+    this.view.zoom = Math.min(16, Math.max(1, this.view.zoom * factor));
+    const [nx, ny] = this.toVideo(...at);
+    this.move(x - nx, y - ny);
+  }
+
+  move(dx, dy) {
+    const { width, height } = this.model.facts;
+    const keep = (value, size, room) => {
+      const half = Math.min(size, room / this.scale) / 2; // the picture never leaves the window
+      return Math.min(size - half, Math.max(half, value));
+    };
+    this.view.x = keep(this.view.x + dx, width, this.box.clientWidth);
+    this.view.y = keep(this.view.y + dy, height, this.box.clientHeight);
+    this.redraw();
+  }
+
+  fit() {
+    this.view.zoom = 1;
+    this.move(0, 0);
+  }
+
+  resize() {
+    if (!this.model.facts) return;
+    const ratio = window.devicePixelRatio || 1;
+    for (const canvas of [this.picture, this.drawing]) {
+      canvas.width = Math.round(this.box.clientWidth * ratio);
+      canvas.height = Math.round(this.box.clientHeight * ratio);
+    }
+    this.move(0, 0);
+  }
+
+  // --- drawing ----------------------------------------------------------------------------------------------
+
+  redraw() {
+    if (this.waiting || !this.model.facts) return;
+    this.waiting = true;
+    requestAnimationFrame(() => {
+      this.waiting = false;
+      this.draw();
+    });
+  }
+
+  draw() {
+    const { width, height } = this.model.facts;
+    const ratio = window.devicePixelRatio || 1;
+    const s = this.scale * ratio;
+    const [left, top] = this.toScreen(0, 0).map((v) => v * ratio);
+    this.pictures.fit(Math.min(width, s * Math.max(width, height)));
+    const below = this.picture.getContext("2d");
+    below.setTransform(1, 0, 0, 1, 0, 0);
+    below.clearRect(0, 0, this.picture.width, this.picture.height);
+    const { bitmap, objects, frame } = this.pictures.shown;
+    if (bitmap) {
+      below.imageSmoothingQuality = "high";
+      below.imageSmoothingEnabled = this.view.zoom < 6;
+      below.drawImage(bitmap, left, top, width * s, height * s);
+    }
+    const above = this.drawing.getContext("2d");
+    above.setTransform(1, 0, 0, 1, 0, 0);
+    above.clearRect(0, 0, this.drawing.width, this.drawing.height);
+    above.setTransform(s / 10, 0, 0, s / 10, left, top);
+    for (const [id, found] of Object.entries(objects)) this.drawMask(above, Number(id), found, s);
+    above.setTransform(ratio, 0, 0, ratio, 0, 0);
+    if (frame === this.model.frame) for (const mark of this.model.state.marks) if (mark.frame === frame) this.drawMark(above, mark);
+    this.drawTool(above);
+    this.box.dataset.drawn = `${frame}`;
+  }
+
+  drawMask(context, id, found, s) {
+    if (this.model.hidden.has(id) || !found.present) return;
+    const path = new Path2D();
+    for (const shape of found.shapes) {
+      path.moveTo(shape[0], shape[1]);
+      for (let i = 2; i < shape.length; i += 2) path.lineTo(shape[i], shape[i + 1]);
+      path.closePath();
+    }
+    context.fillStyle = this.model.colour(id);
+    context.globalAlpha = 0.45;
+    context.fill(path, "evenodd");
+    context.globalAlpha = 1;
+    context.lineJoin = "round";
+    context.lineWidth = (10 / s) * (id === this.model.object ? 2.5 : 1.5) * (window.devicePixelRatio || 1);
+    context.strokeStyle = this.model.colour(id);
+    context.stroke(path);
+  }
+
+  drawMark(context, mark) {
+    if (this.model.hidden.has(mark.object)) return;
+    const colour = this.model.colour(mark.object);
+    if (mark.box) this.drawBox(context, mark.box, colour);
+    for (const [x, y, label] of mark.clicks) this.drawClick(context, this.toScreen(x, y), label, colour);
+  }
+
+  drawBox(context, [x1, y1, x2, y2], colour) {
+    const [left, top] = this.toScreen(x1, y1);
+    const [right, bottom] = this.toScreen(x2, y2);
+    for (const [style, width] of [["rgb(0 0 0 / 65%)", 4], [colour, 2]]) {
+      context.lineWidth = width;
+      context.strokeStyle = style;
+      context.setLineDash([7, 5]);
+      context.strokeRect(left, top, right - left, bottom - top);
+    }
+    context.setLineDash([]);
+  }
+
+  drawClick(context, [x, y], label, colour) {
+    context.beginPath();
+    context.arc(x, y, HANDLE, 0, 2 * Math.PI);
+    context.fillStyle = label ? colour : "#ffffff";
+    context.fill();
+    context.lineWidth = 2;
+    context.strokeStyle = label ? "#10141c" : "#c4161c";
+    context.stroke();
+    context.beginPath();
+    context.moveTo(x - 3.5, y);
+    context.lineTo(x + 3.5, y);
+    if (label) {
+      context.moveTo(x, y - 3.5);
+      context.lineTo(x, y + 3.5);
+    }
+    context.stroke();
+  }
+
+  drawTool(context) {
+    const colour = this.model.object === null ? "#ffffff" : this.model.colour(this.model.object);
+    const corner = this.drag?.from ?? this.corner;
+    const to = this.drag?.to ?? this.cross;
+    if (corner && to) this.drawBox(context, [...corner, ...to], colour);
+    if (!this.cross) return;
+    const [x, y] = this.toScreen(...this.cross);
+    context.lineWidth = 1.5;
+    context.strokeStyle = "#ffffff";
+    context.beginPath();
+    context.moveTo(x - 14, y);
+    context.lineTo(x + 14, y);
+    context.moveTo(x, y - 14);
+    context.lineTo(x, y + 14);
+    context.stroke();
+  }
+
+  // --- tools ------------------------------------------------------------------------------------------------
+
+  listen() {
+    const { box } = this;
+    box.addEventListener("pointerdown", (event) => this.down(event));
+    box.addEventListener("pointermove", (event) => this.moved(event));
+    box.addEventListener("pointerup", (event) => this.up(event));
+    box.addEventListener("pointercancel", (event) => this.cancel(event));
+    box.addEventListener("contextmenu", (event) => event.preventDefault());
+    box.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      this.zoom(Math.exp(-Math.max(-200, Math.min(200, event.deltaY)) / 400), this.place(event));
+    }, { passive: false });
+  }
+
+  down(event) {
+    if (this.model.state.phase === "done") return;
+    this.box.setPointerCapture(event.pointerId);
+    const at = this.place(event);
+    this.pinch.set(event.pointerId, at);
+    this.cross = this.corner = null;
+    const { tool } = this.model;
+    if (this.pinch.size > 1) this.drag = { kind: "pinch" };
+    else if (tool === "pan" || this.space || event.button === 1) this.drag = { kind: "pan", at };
+    else if (tool === "box" && event.button === 0) {
+      const from = this.clamp(this.toVideo(...at));
+      this.drag = { kind: "box", from, to: from };
+    } else if (tool !== "box") this.drag = { kind: "click", at, other: event.button === 2 };
+    event.preventDefault();
+    this.box.focus({ preventScroll: true });
+  }
+
+  moved(event) {
+    const at = this.place(event);
+    const before = this.pinch.get(event.pointerId);
+    if (!before || !this.drag) return;
+    if (this.drag.kind === "pinch") this.pinched(event.pointerId, at);
+    this.pinch.set(event.pointerId, at);
+    if (this.drag.kind === "pan") {
+      this.move((before[0] - at[0]) / this.scale, (before[1] - at[1]) / this.scale);
+    } else if (this.drag.kind === "box") {
+      this.drag.to = this.clamp(this.toVideo(...at));
+      this.redraw();
+    }
+  }
+
+  pinched(id, at) {
+    const other = [...this.pinch].find(([key]) => key !== id)?.[1];
+    if (!other) return;
+    const before = this.pinch.get(id);
+    const length = ([x, y]) => Math.max(1, Math.hypot(x - other[0], y - other[1]));
+    const middle = [(at[0] + other[0]) / 2, (at[1] + other[1]) / 2];
+    this.zoom(length(at) / length(before), middle);
+    this.move((before[0] - at[0]) / 2 / this.scale, (before[1] - at[1]) / 2 / this.scale);
+  }
+
+  up(event) {
+    const { drag } = this;
+    this.pinch.delete(event.pointerId);
+    if (drag?.kind === "pinch" && this.pinch.size) return;
+    this.drag = null;
+    if (drag?.kind === "box") this.sayBox(drag.from, drag.to);
+    if (drag?.kind === "click") this.sayClick(this.toVideo(...drag.at), drag.other);
+    this.redraw();
+  }
+
+  cancel(event) {
+    this.pinch.delete(event.pointerId);
+    this.drag = null;
+    this.redraw();
+  }
+
+  sayBox([x1, y1], [x2, y2]) {
+    const box = [Math.min(x1, x2), Math.min(y1, y2), Math.max(x1, x2), Math.max(y1, y2)];
+    if ((box[2] - box[0]) * this.scale < MIN_BOX || (box[3] - box[1]) * this.scale < MIN_BOX) return;
+    this.model.say({ do: "box", box: box.map((v) => Math.round(v * 10) / 10) });
+  }
+
+  sayClick([x, y], other) {
+    const { width, height } = this.model.facts;
+    if (x < 0 || y < 0 || x > width || y > height) return;
+    const label = Number((this.model.tool === "plus") !== other);
+    this.model.say({ do: "click", xy: [Math.round(x * 10) / 10, Math.round(y * 10) / 10], label });
+  }
+
+  // --- by keyboard ------------------------------------------------------------------------------------------
+
+  nudge(dx, dy) {
+    const step = 12 / this.scale;
+    const from = this.cross ?? [this.view.x, this.view.y];
+    this.cross = this.clamp([from[0] + dx * step, from[1] + dy * step]);
+    this.redraw();
+  }
+
+  // Mark where the cross is; false when there is none.
+  press() {
+    if (!this.cross) return false;
+    if (this.model.tool !== "box") this.sayClick(this.cross, false);
+    else if (this.corner) {
+      this.sayBox(this.corner, this.cross);
+      this.corner = null;
+    } else this.corner = this.cross;
+    this.redraw();
+    return true;
+  }
+
+  escape() {
+    this.cross = this.corner = this.drag = null;
+    this.redraw();
+  }
+}

@@ -1,0 +1,166 @@
+"""Marks, their undo, and what is refused."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from samvideo.errors import PromptError
+from samvideo.types import Box, Mask, Points
+from samvideo.web.marks import MAX_OBJECTS, MarkBook
+from samvideo.web.shapes import outlines
+from samvideo.web.uploads import MAX_BYTES, decode_mask
+
+SIZE = 64, 48
+
+
+def book() -> MarkBook:
+    made = MarkBook(SIZE, 10)
+    made.add_object()
+    return made
+
+
+def png(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_marks_become_prompts_and_text() -> None:
+    marks = book()
+    marks.set_box(3, 1, (-5, 2, 30.5, 90))
+    marks.add_click(3, 1, (4, 5, 1))
+    marks.add_click(3, 1, (6, 7, 0))
+    mark = marks.marks()[3][1]
+    box, points = mark.prompts(1)
+    assert isinstance(box, Box)
+    assert box.xyxy == (0, 2, 30.5, 48)
+    assert isinstance(points, Points)
+    assert points.labels.tolist() == [1, 0]
+    assert mark.texts(1, 3) == ["box=0,2,30.5,48@3#1", "points=4,5/-6,7@3#1"]
+    marks.set_mask(3, 1, np.ones((48, 64), bool))
+    assert marks.marks()[3][1].box is None
+    assert isinstance(marks.marks()[3][1].prompts(1)[0], Mask)
+    marks.add_click(3, 1, (1, 1, 1))
+    assert marks.marks()[3][1].mask is None
+
+
+def test_everything_can_be_undone_and_done_again() -> None:
+    marks = book()
+    empty = marks.describe()
+    marks.set_box(0, 1, (1, 2, 3, 4))
+    marks.rename(1, "tool")
+    marks.clear(0, 1)
+    marks.remove_object(1)
+    full = marks.describe()
+    for _ in range(4):
+        marks.undo()
+    assert marks.describe()["objects"] == empty["objects"]
+    assert marks.describe()["marks"] == []
+    for _ in range(9):
+        marks.redo()
+    assert marks.describe()["objects"] == full["objects"]
+    marks.undo()
+    assert marks.names == {1: "tool"}
+    marks.add_object()
+    assert not marks.describe()["redo"]
+    assert sorted(marks.names) == [1, 2]
+    for _ in range(99):
+        marks.undo()
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda m: m.set_box(10, 1, (1, 2, 3, 4)), "0 to 9 expected"),
+        (lambda m: m.set_box(-1, 1, (1, 2, 3, 4)), "no frame -1"),
+        (lambda m: m.set_box(0, 2, (1, 2, 3, 4)), "no object 2"),
+        (lambda m: m.set_box(0, 1, (3, 2, 1, 4)), "no area"),
+        (lambda m: m.set_box(0, 1, (70, 2, 80, 4)), "outside the frame"),
+        (lambda m: m.set_box(0, 1, (float("nan"), 2, 80, 4)), "finite"),
+        (lambda m: m.add_click(0, 1, (70, 2, 1)), "outside the frame"),
+        (lambda m: m.add_click(0, 1, (7, 2, 5)), "labels must be"),
+        (lambda m: m.set_mask(0, 1, np.ones((4, 4), bool)), "4x4"),
+        (lambda m: m.rename(7, "x"), "no object 7"),
+        (lambda m: [m.add_object() for _ in range(MAX_OBJECTS)], "objects already"),
+        (lambda m: [m.add_click(0, 1, (1, 1, 1)) for _ in range(999)], "clicks here already"),
+    ],
+)
+def test_what_is_refused_changes_nothing(act: object, message: str) -> None:
+    marks = book()
+    with pytest.raises(PromptError, match=message):
+        act(marks)  # type: ignore[operator]
+    assert all(mark.box is None and mark.mask is None for here in marks.marks().values() for mark in here.values())
+
+
+def test_names_are_short_and_printable() -> None:
+    marks = book()
+    marks.rename(1, "a\n\x00b" + "c" * 99)
+    assert marks.names[1].startswith("abc")
+    assert len(marks.names[1]) == 40
+    marks.rename(1, " \n ")
+    assert marks.names[1] == "Object 1"
+
+
+def test_prompts_of_the_command_line_are_loaded() -> None:
+    marks = MarkBook(SIZE, 10)
+    marks.load(
+        [(0, Box((1, 2, 30, 40))), (4, Points([(5, 6), (7, 8)], [1, 0], object_id=7)), (4, Box((1, 1, 9, 9)))]
+    )
+    assert sorted(marks.names) == [1, 2, 7]
+    assert marks.marks()[4][7].clicks == ((5, 6, 1), (7, 8, 0))
+    assert marks.add_object() == 8
+
+
+def test_masks_are_decoded_and_joined() -> None:
+    array = np.zeros((48, 64), np.uint8)
+    array[3:9, 4:20], array[30:33, 4:20] = 1, 2
+    np.testing.assert_array_equal(decode_mask(png(array), SIZE), array > 0)
+    np.testing.assert_array_equal(decode_mask(png((array > 0).astype(np.uint8) * 255), SIZE), array > 0)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "no PNG"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 99, "no PNG"),
+        (b"x" * (MAX_BYTES + 1), "over 16 MB"),
+        (png(np.zeros((48, 64), np.uint8)), "blank"),
+        (png(np.zeros((9, 9), np.uint8)), "9x9"),
+        (png(np.ones((48, 64), np.uint8))[:60], "picture cannot be read|no PNG"),
+        (png(np.full((48, 64, 3), (1, 2, 3), np.uint8)), "colours"),
+    ],
+)
+def test_bad_masks_are_refused(data: bytes, message: str) -> None:
+    with pytest.raises(PromptError, match=message) as caught:
+        decode_mask(data, SIZE)
+    assert "/tmp" not in str(caught.value)
+
+
+def test_a_picture_that_claims_to_be_huge_is_not_unpacked() -> None:
+    file = io.BytesIO()
+    Image.new("1", (30000, 30000), 1).save(file, "PNG")
+    with pytest.raises(PromptError, match=r"30000x30000|no PNG"):
+        decode_mask(file.getvalue(), SIZE)
+
+
+def test_jpeg_is_refused() -> None:
+    file = io.BytesIO()
+    Image.new("L", SIZE, 255).save(file, "JPEG")
+    with pytest.raises(PromptError, match="no PNG"):
+        decode_mask(file.getvalue(), SIZE)
+
+
+def test_outlines_follow_the_mask() -> None:
+    mask = np.zeros((48, 64), bool)
+    mask[10:30, 20:50] = True
+    mask[15:20, 25:30] = False
+    shapes = outlines(mask, (640, 480))
+    assert len(shapes) == 2
+    area = 0.0
+    for shape in shapes:
+        x, y = np.array(shape).reshape(-1, 2).T / 10
+        area += abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2 * (1 if len(shape) and x.min() < 210 else -1)
+    assert area == pytest.approx(100 * mask.sum(), rel=0.06)
+    assert outlines(np.zeros((48, 64), bool), (640, 480)) == []

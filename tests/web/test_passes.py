@@ -1,0 +1,209 @@
+"""Tracking that is paused, corrected and continued comes out as if it had been done in one go."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import pytest
+
+from samvideo.errors import PromptError
+from samvideo.geometry import mask_box
+from samvideo.io.source import VideoSource, open_video
+from samvideo.trackers.base import Tracker
+from samvideo.trackers.direction import follow
+from samvideo.trackers.flow import FlowTracker
+from samvideo.types import Frame, FrameResult, Prompt
+from samvideo.web.marks import MarkBook, Marks
+from samvideo.web.passes import Passes, Rewindable
+from samvideo.web.results import Results
+from tests.scenes import BLUE, RED, SIZE, Shape, scene
+
+COUNT = 14
+FRAMES, TRUTH = scene(
+    COUNT,
+    Shape(lambda k: (35.0 + 3 * k, 40.0), 16, RED),
+    Shape(lambda k: (120.0 - 3 * k, 88.0), 14, BLUE),
+)
+PICTURES = [frame.rgb for frame in FRAMES]
+OPEN = ExitStack()
+
+
+@pytest.fixture(autouse=True)
+def closed_after_each_test() -> Iterator[None]:
+    with OPEN:
+        yield
+
+
+def source() -> VideoSource:
+    return open_video(PICTURES, rate=25)
+
+
+def box(index: int, row: int) -> tuple[float, float, float, float]:
+    found = mask_box(TRUTH[index, row])
+    assert found
+    return found
+
+
+class Setting:
+    def __init__(self, tracker: Tracker | None = None) -> None:
+        self.results = OPEN.enter_context(Results(SIZE))
+        self.book = MarkBook(SIZE, COUNT)
+        self.tracker = tracker or FlowTracker()
+        self.passes = Passes(self.tracker, source, self.results, COUNT)
+
+    def mark(self, index: int, object_id: int, row: int) -> None:
+        while object_id not in self.book.names:
+            self.book.add_object()
+        self.book.set_box(index, object_id, box(index, row))
+
+    def run(self, direction: Any = "forward") -> list[FrameResult]:
+        return list(self.passes.run(self.book.marks(), direction))
+
+    def found(self) -> list[FrameResult]:
+        return [self.results.take(frame, set(self.book.names)) for frame in FRAMES]
+
+
+def at_once(marks: Marks, direction: Any) -> list[FrameResult]:
+    """The same by the library's own loop, joined by frame."""
+    prompts: dict[int, list[Prompt]] = {
+        frame: [p for i, mark in here.items() for p in mark.prompts(i)] for frame, here in marks.items()
+    }
+    joined = OPEN.enter_context(Results(SIZE))
+    with source() as video:
+        for result in follow(FlowTracker(), video, prompts, direction):
+            joined.put(result, 1, whole=False)
+    return [joined.take(frame, {1, 2, 3}) for frame in FRAMES]
+
+
+def same(found: Iterable[FrameResult], wanted: Iterable[FrameResult]) -> None:
+    for one, other in zip(found, wanted, strict=True):
+        assert one.object_ids == other.object_ids, one.index
+        np.testing.assert_array_equal(one.masks, other.masks)
+        np.testing.assert_array_equal(one.scores, other.scores)
+        np.testing.assert_array_equal(one.present, other.present)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward", "both"])
+def test_one_pass_is_the_librarys_own(direction: str) -> None:
+    setting = Setting()
+    setting.mark(6, 1, 0)
+    setting.mark(9, 2, 1)
+    setting.run(direction)
+    same(setting.found(), at_once(setting.book.marks(), direction))
+
+
+def test_a_correction_changes_only_what_comes_after_it() -> None:
+    setting = Setting()
+    setting.mark(0, 1, 0)
+    setting.run()
+    before = setting.found()
+    assert setting.passes.changed(setting.book.marks()) == {}
+    setting.mark(8, 1, 1)  # another thing altogether, so that it shows
+    setting.mark(8, 2, 0)
+    assert setting.passes.changed(setting.book.marks()) == {8: {1, 2}}
+    setting.run()
+    same(setting.found()[:8], before[:8])
+    assert setting.found()[13].object_ids == (1, 2)
+    same(setting.found(), at_once(setting.book.marks(), "forward"))
+
+
+def test_left_half_way_it_goes_on_where_it_stood() -> None:
+    setting = Setting()
+    setting.mark(0, 1, 0)
+    steps = setting.passes.run(setting.book.marks(), "forward")
+    for result in steps:
+        if result.index == 5:
+            break
+    steps.close()
+    setting.mark(9, 2, 1)  # ahead of where it stood: nothing is tracked twice
+    seen = [result.index for result in setting.run()]
+    assert seen == list(range(6, COUNT))
+    same(setting.found(), at_once(setting.book.marks(), "forward"))
+
+
+def test_a_mark_moved_to_a_later_frame_leaves_nothing_before_it() -> None:
+    setting = Setting()
+    setting.mark(0, 1, 0)
+    setting.run()
+    setting.book.clear(0, 1)
+    setting.mark(4, 1, 0)
+    setting.run()
+    assert [r.object_ids for r in setting.found()] == [()] * 4 + [(1,)] * (COUNT - 4)
+
+
+def test_going_back_from_a_correction_changes_what_lies_before() -> None:
+    setting = Setting()
+    setting.mark(0, 1, 1)
+    setting.run()
+    setting.mark(8, 1, 0)
+    setting.run("backward")
+    overlaps = [
+        (r.masks[0] & TRUTH[r.index, 0]).sum() / TRUTH[r.index, 0].sum() for r in setting.found() if r.object_ids
+    ]
+    assert all(share > 0.5 for share in overlaps[1:9])  # frame 0 has its own mark
+
+
+class Rewinding(FlowTracker):
+    """A tracker with snapshots: here the whole list of what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = 0
+        self.seen: list[tuple[Frame, list[Prompt]]] = []
+
+    def reset(self) -> None:
+        super().reset()
+        self.seen = []
+
+    def step(self, frame: Frame, prompts: Any = ()) -> FrameResult:
+        self.steps += 1
+        self.seen.append((frame, list(prompts)))
+        return super().step(frame, prompts)
+
+    def snapshot(self) -> list[tuple[Frame, list[Prompt]]]:
+        return list(self.seen)
+
+    def restore(self, state: list[tuple[Frame, list[Prompt]]]) -> None:
+        self.reset()
+        for frame, prompts in state:
+            super().step(frame, prompts)
+        self.seen = list(state)
+
+
+def test_snapshots_spare_the_way_there() -> None:
+    setting = Setting(Rewinding())
+    assert isinstance(setting.tracker, Rewindable)
+    setting.mark(0, 1, 0)
+    setting.run()
+    setting.tracker.steps = 0  # type: ignore[attr-defined]
+    setting.mark(10, 1, 1)
+    setting.run()
+    assert setting.tracker.steps == COUNT - 9  # type: ignore[attr-defined]
+    same(setting.found(), at_once(setting.book.marks(), "forward"))
+
+
+def test_nothing_marked_is_told() -> None:
+    with pytest.raises(PromptError, match="draw a box"):
+        Setting().run()
+
+
+def test_rows_say_what_is_worth_a_look() -> None:
+    results = OPEN.enter_context(Results((10, 10)))
+
+    seen = [(80, 0.9), (80, 0.9), (80, 0.6), (0, 0.0), (0, 0.0), (80, 0.9), (20, 0.9)]
+    seen += [(20, score / 100) for score in range(90, 75, -2)]  # falls slowly
+
+    def put(index: int, size: int, score: float) -> None:
+        mask = np.zeros((1, 10, 10), bool)
+        mask[0].flat[:size] = True
+        present = np.array([size > 0])
+        results.put(FrameResult(index, 0.0, (1,), mask, np.array([score], np.float32), present), 1, whole=True)
+
+    for index, (size, score) in enumerate(seen):
+        put(index, size, score)
+    count, rows = results.news(0)
+    assert [row[5] for row in rows] == ["", "", "score", "lost", "", "", "area", *[""] * 7, "score"]
+    assert results.news(count) == (count, [])
+    results.drop([2])
+    assert results.news(count)[1] == [[2, 1]]
