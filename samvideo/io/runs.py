@@ -44,6 +44,17 @@ class Runs:
         return Runs(self.size_wh, len(chosen), mask, self.x[rows], self.top[rows], self.bottom[rows])
 
 
+def joined_runs(several: Sequence[Runs], size_wh: tuple[int, int]) -> Runs:
+    """All masks of several, one after another."""
+    firsts = np.cumsum([0, *(runs.count for runs in several)])
+    none = np.zeros(0, np.int64)
+    columns = [
+        np.concatenate([none, *(getattr(runs, name) + shift for runs, shift in zip(several, shifts, strict=False))])
+        for name, shifts in (("mask", firsts), *((name, 0 * firsts) for name in ("x", "top", "bottom")))
+    ]
+    return Runs(size_wh, int(firsts[-1]), *columns)
+
+
 def spread(starts: IntArray, lengths: IntArray) -> IntArray:
     """The whole numbers from each start on, as many as its length, one after another."""
     offsets = np.cumsum(lengths) - lengths
