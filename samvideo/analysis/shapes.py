@@ -1,6 +1,7 @@
 """What is measured of each mask: size, place, direction, tip, and the gap between two of them."""
 
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,7 @@ def measure(runs: Runs) -> Shapes:
 
 def _filled(runs: Runs) -> tuple[IntArray, IntArray]:
     """The masks that have pixels, and the first run of each."""
-    filled = np.unique(runs.mask)
+    filled = np.flatnonzero(np.bincount(runs.mask, minlength=runs.count))
     return filled, np.searchsorted(runs.mask, filled)
 
 
@@ -152,38 +153,88 @@ def gaps(a: Runs, b: Runs) -> Floats:
     Pixels are squares: 0 where two masks overlap or touch, be it at a corner; NaN where one has no pixel.
     """
     nearest = np.full(a.count, np.nan)
-    both = np.intersect1d(a.mask, b.mask)
-    if not len(both):
-        return nearest
-    a, b = a.take(both), b.take(both)
-    starts = _filled(a)[1]
-    # One run of b, the nearest to the box of a, gives a bound; runs whose box is farther cannot be the nearest.
-    box_a, box_b = _boxes(a), _boxes(b)
-    far_b = box_gaps(_run_boxes(b), box_a[b.mask])
-    order = np.lexsort((far_b, b.mask))
-    closest = order[_filled(b)[1]]
-    bound = np.minimum.reduceat(box_gaps(_run_boxes(a), _run_boxes(b)[closest][a.mask]), starts)
-    keep_a = np.flatnonzero(box_gaps(_run_boxes(a), box_b[a.mask]) <= bound[a.mask])
-    keep_b = np.flatnonzero(far_b <= bound[b.mask])
-    nearest[both] = np.minimum(bound, _all_pairs(a, b, keep_a, keep_b, bound))
+    both = np.intersect1d(_filled(a)[0], _filled(b)[0], assume_unique=True)
+    if len(both):
+        nearest[both] = np.sqrt(_least_squares(_Stretches.of(a.take(both)), _Stretches.of(b.take(both))))
     return nearest
 
 
-def _run_boxes(runs: Runs) -> Floats:
-    return np.stack([runs.x, runs.top, runs.x + 1, runs.bottom], 1).astype(float)
+class _Stretches(NamedTuple):
+    """Some runs of masks that all have at least one, as int32; a box is a run that is wider."""
+
+    mask: IntArray
+    x1: IntArray
+    y1: IntArray
+    x2: IntArray
+    y2: IntArray
+
+    @classmethod
+    def of(cls, runs: Runs) -> "_Stretches":
+        columns = (column.astype(np.int32) for column in (runs.x, runs.top, runs.x + 1, runs.bottom))
+        return cls(runs.mask, *columns)
+
+    def at(self, rows: IntArray | NDArray[np.bool_]) -> "_Stretches":
+        return _Stretches(*(column[rows] for column in self))
+
+    def boxes(self) -> "_Stretches":
+        """The box around each mask's runs."""
+        starts = self.starts()
+        least = (np.minimum.reduceat(column, starts) for column in (self.x1, self.y1))
+        most = (np.maximum.reduceat(column, starts) for column in (self.x2, self.y2))
+        return _Stretches(self.mask[starts], *least, *most)
+
+    def starts(self) -> IntArray:
+        return np.flatnonzero(np.diff(self.mask, prepend=-1))
+
+    def squares(self, other: "_Stretches") -> IntArray:
+        """Squared distance to the other ones, row by row."""
+        across = np.maximum(np.maximum(other.x1 - self.x2, self.x1 - other.x2), 0)
+        down = np.maximum(np.maximum(other.y1 - self.y2, self.y1 - other.y2), 0)
+        return across * across + down * down
+
+    def nearest_to(self, other: "_Stretches") -> tuple[IntArray, IntArray]:
+        """For each mask the run that is nearest to the one run `other` has for it, and its squared distance."""
+        squares = self.squares(other.at(self.mask))
+        least = np.minimum.reduceat(squares, self.starts())
+        rows = np.flatnonzero(squares == least[self.mask])
+        return rows[np.flatnonzero(np.diff(self.mask[rows], prepend=-1))], least
 
 
-def _all_pairs(a: Runs, b: Runs, keep_a: IntArray, keep_b: IntArray, bound: Floats) -> Floats:
-    """The least gap over all pairs of the runs kept, for each mask; masks with `bound` 0 are not looked at."""
+def _least_squares(a: _Stretches, b: _Stretches) -> IntArray:
+    """The least squared distance between the runs of `a` and `b` for each mask."""
+    # Going to and fro between nearest runs gives a bound that is nearly always the answer; only runs whose distance
+    # to the other's box is less can better it.
+    rows, _ = b.nearest_to(a.boxes())
+    for _ in range(3):
+        ends = b.at(rows)
+        nearest, _ = a.nearest_to(ends)
+        rows, bound = b.nearest_to(a.at(nearest))
+    for _ in range(2):
+        a = a.at(_better(a, b, bound))
+        b = b.at(_better(b, a, bound))
+    return _all_pairs(a, b, bound)
+
+
+def _better(own: _Stretches, other: _Stretches, bound: IntArray) -> NDArray[np.bool_]:
+    """Which runs may be nearer to the other mask than the bound; none where it has no run left."""
+    if not len(other.mask):
+        return np.zeros(len(own.mask), bool)
+    boxes = other.boxes()
+    place = np.full(len(bound), -1)
+    place[boxes.mask] = np.arange(len(boxes.mask))
+    whose = place[own.mask]
+    return (whose >= 0) & (own.squares(boxes.at(whose)) < bound[own.mask])
+
+
+def _all_pairs(a: _Stretches, b: _Stretches, bound: IntArray) -> IntArray:
+    """The bound, or what is less over all pairs of runs."""
     least = bound.copy()
-    keep_a = keep_a[bound[a.mask[keep_a]] > 0]
-    first = np.searchsorted(b.mask[keep_b], a.mask[keep_a], "left")
-    partners = np.searchsorted(b.mask[keep_b], a.mask[keep_a], "right") - first
-    boxes_a, boxes_b = _run_boxes(a), _run_boxes(b)
+    first = np.searchsorted(b.mask, a.mask, "left")
+    partners = np.searchsorted(b.mask, a.mask, "right") - first
     done = np.cumsum(partners)
     for begin in range(0, int(done[-1]) if len(done) else 0, PAIRS_AT_ONCE):
         rows = slice(*np.searchsorted(done, (begin, begin + PAIRS_AT_ONCE), "right"))
-        left = np.repeat(keep_a[rows], partners[rows])
-        right = keep_b[spread(first[rows], partners[rows])]
-        np.minimum.at(least, a.mask[left], box_gaps(boxes_a[left], boxes_b[right]))
+        left = a.at(np.repeat(np.arange(len(done))[rows], partners[rows]))
+        right = b.at(spread(first[rows], partners[rows]))
+        np.minimum.at(least, left.mask, left.squares(right))
     return least

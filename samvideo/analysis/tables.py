@@ -37,16 +37,12 @@ def text_of(value: float | int | str | None) -> str:
         return "" if value is None else str(value)
     if not math.isfinite(value):
         return ""
-    return _stripped(f"{value:.{DIGITS}f}")
-
-
-def _stripped(text: str) -> str:
-    return text.rstrip("0").rstrip(".")
+    return f"{value:.{DIGITS}f}".rstrip("0").rstrip(".")
 
 
 def _column(values: NDArray[Any]) -> list[str]:
     if values.dtype.kind == "f":
-        return ["" if v != v else _stripped(f"{v:.{DIGITS}f}") for v in values.tolist()]
+        return ["" if v != v else f"{v:.{DIGITS}f}".rstrip("0").rstrip(".") for v in values.tolist()]  # two million a run
     return [str(value) for value in values.tolist()]
 
 
