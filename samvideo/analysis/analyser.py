@@ -39,7 +39,9 @@ class Tables(Protocol):
     def motion(self, object_id: int, point: str, motion: Motion) -> None:
         """Smoothed motion of an object's centroid or tip."""
 
-    def distances(self, block: Block, pair: tuple[int, int], place: IntArray, distance: Floats, touch: float) -> None:
+    def distances(
+        self, block: Block, pair: tuple[int, int], place: IntArray, distance: Floats, touch: float
+    ) -> None:
         """Distances of a pair on the frames `place` of a block; at most `touch` is contact."""
 
 

@@ -65,7 +65,7 @@ class _Time:
 
     def marks(self, top: float, bottom: float) -> list[str]:
         parts = []
-        place = np.ceil(self.start / self.step - 1e-9) * self.step
+        place = abs(np.ceil(self.start / self.step - 1e-9)) * self.step
         while place <= self.end + 1e-9:
             x = self.x(place)
             parts.append(f'<line x1="{x:.1f}" y1="{top:g}" x2="{x:.1f}" y2="{bottom:g}" stroke="#ddd"/>')
@@ -98,7 +98,7 @@ def curve(
     """A curve over time, broken where there is nothing; `level` is drawn as a dashed line."""
     height, top, time = 130, 14, _Time(span)
     values = points[1][~np.isnan(points[1])]
-    high = max(float(values.max()) if len(values) else 1.0, level or 0.0, 1e-9)
+    high = max(float(values.max(initial=0)), level or 0.0) or 1.0
     step = _round_step(high)
     high = step * np.ceil(high / step)
 

@@ -22,7 +22,8 @@ class ObjectFigures:
         appearances: number of `intervals`.
         path_length: way of the centroid from frame to frame, straight over gaps that are bridged.
         mean_speed: path_length over the time it took.
-        max_speed, mean_acceleration, mean_jerk: of the smoothed centroid.
+        max_speed, mean_acceleration, mean_jerk: of the smoothed centroid, half a window away from where it appears
+            and goes.
         idle_time: how long the smoothed centroid was slower than the idle speed; idle_share of the time measured.
         tip_path_length, tip_mean_speed: the same of the tip.
         mean_area, min_area, max_area: over the frames that show it.

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.signal import savgol_filter
 
 from samvideo.analysis.intervals import EXACT
@@ -54,12 +55,15 @@ class Motion:
     Attributes:
         samples: what they belong to.
         speed, acceleration, jerk: (N,), lengths of the first three derivatives of the position, per second.
+        firm: (N,), whether half a window lies on both sides: towards the ends of a stretch a fitted cubic swings
+            with the noise. All of a stretch no longer than a window counts as firm.
     """
 
     samples: Samples
     speed: Floats
     acceleration: Floats
     jerk: Floats
+    firm: NDArray[np.bool_]
 
 
 class Path:
@@ -139,6 +143,8 @@ def _derive(samples: Samples, window: int, wanted: slice) -> Motion:
     columns = [samples.points[:, 0], samples.points[:, 1], samples.seconds]
     filled = np.stack([np.interp(ordinals, samples.ordinals, column) for column in columns])
     count = len(ordinals)
+    half = window // 2
+    firm = ((given >= half) & (count - 1 - given >= half) | (count <= window))[wanted]
     window = min(window, count - 1 + count % 2)
     part = samples.part(wanted)
     if window < DEGREE + 2:
@@ -147,8 +153,8 @@ def _derive(samples: Samples, window: int, wanted: slice) -> Motion:
         if count > 1:
             change = np.gradient(filled, axis=1)
             speed = (np.hypot(change[0], change[1]) / change[2])[given][wanted]
-        return Motion(part, speed, nothing, nothing)
+        return Motion(part, speed, nothing, nothing, firm)
     first, second, third = (savgol_filter(filled, window, DEGREE, deriv=k)[:, given][:, wanted] for k in (1, 2, 3))
     rate = first[2]
     lengths = [np.hypot(d[0], d[1]) / rate**k for k, d in enumerate((first, second, third), start=1)]
-    return Motion(part, *lengths)
+    return Motion(part, *lengths, firm)

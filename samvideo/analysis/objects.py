@@ -63,7 +63,11 @@ class ObjectTrack:
         rows = np.flatnonzero(block.ids == self.object_id)
         shapes, place, seen = block.shapes.take(rows), block.place[rows], block.seen[rows]
         entry, self._entry = entries_of(shapes, self._size, self._entry)
-        tip = tips(block.runs.take(rows), shapes, entry) if block.runs is not None else np.full((len(rows), 2), np.nan)
+        tip = (
+            tips(block.runs.take(rows), shapes, entry)
+            if block.runs is not None
+            else np.full((len(rows), 2), np.nan)
+        )
         tip[~seen] = np.nan
         holds = np.zeros(len(block.times.frames), bool)
         holds[place[seen]] = True
@@ -96,9 +100,9 @@ class ObjectTrack:
         for name, part in motion:
             if name != "centroid":
                 continue
-            self.speed.add(part.speed)
-            self.acceleration.add(part.acceleration)
-            self.jerk.add(part.jerk)
+            self.speed.add(part.speed[part.firm])
+            self.acceleration.add(part.acceleration[part.firm])
+            self.jerk.add(part.jerk[part.firm])
             samples = part.samples
             self.measured_seconds += float(samples.durations[~np.isnan(part.speed)].sum())
             self.idle.add(part.speed < self._idle_speed, samples.frames, samples.seconds, samples.durations)

@@ -36,7 +36,9 @@ def write_page(path: Path, findings: Findings, settings: Settings) -> None:
     try:
         path.write_text(page_of(findings, settings), encoding="utf-8")
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}; choose another folder with -o") from error
+        raise OutputError(
+            f"cannot write {path}: {error.strerror or error}; choose another folder with -o"
+        ) from error
 
 
 def page_of(findings: Findings, settings: Settings) -> str:
@@ -95,7 +97,9 @@ def _rows(findings: Findings) -> list[Row]:
 
 def _table(head: Sequence[str], rows: Sequence[str], kind: str = "") -> str:
     cells = "".join(f"<th>{cell}</th>" for cell in head)
-    return f"<div class=wide><table {kind}><thead><tr>{cells}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    return (
+        f"<div class=wide><table {kind}><thead><tr>{cells}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
 
 
 def _objects(findings: Findings) -> str:
@@ -154,9 +158,9 @@ def _distances(findings: Findings) -> str:
         cells = (pair.min_distance, pair.mean_distance, pair.contacts, pair.contact_time)
         values = "".join(f"<td>{text_of(cell)}</td>" for cell in cells)
         rows.append(f'<tr data-pair="{pair.a}-{pair.b}"><td>{escape(title)}</td>{values}</tr>')
-        drawn = curve(
-            findings.drawn.distance[pair.a, pair.b], _span(findings), findings.unit, colour_of(pair.a)
-        )
+        if pair.frames and pair.mean_distance == 0:
+            continue
+        drawn = curve(findings.drawn.distance[pair.a, pair.b], _span(findings), findings.unit, colour_of(pair.a))
         drawings.append(f"<section><h3>{escape(title)}: distance</h3>{drawn}</section>")
     unit = f"<small>{findings.unit}</small>"
     head = ["pair", f"least distance{unit}", f"mean distance{unit}", "contacts", "contact time<small>s</small>"]
@@ -185,7 +189,9 @@ def _events(findings: Findings) -> str:
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     more = len(findings.events) - EVENTS
     note = f"<p class=note>and {more} more in events.csv.</p>" if more > 0 else ""
-    return f"<h2>Events</h2>{_table(['time<small>s</small>', 'frame', 'event', 'object'], rows, 'class=narrow')}{note}"
+    return (
+        f"<h2>Events</h2>{_table(['time<small>s</small>', 'frame', 'event', 'object'], rows, 'class=narrow')}{note}"
+    )
 
 
 PAGE = """<!doctype html>

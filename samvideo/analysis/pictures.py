@@ -9,7 +9,7 @@ from samvideo.types import UInt8Array
 
 WIDTH = 256  # pixels: faults fill the view, and noise goes away
 MEMORY = 250  # pictures that say what is usual; the median stands up to faults in fewer than half of them
-BLACK = 40  # of 255: only the darkest of scenes has 98 % of its pixels below
+BLACK = 40  # of 255: a view that shows anything has a tenth of its pixels above
 BLURRED = 0.25  # of the usual sharpness
 HAZE = 1.35  # of the usual darkness floor, with FADED of the usual colour: smoke is grey and lies over everything
 FADED = 0.75
@@ -32,7 +32,7 @@ class PictureWatch:
         height = max(1, round(rgb.shape[0] * WIDTH / rgb.shape[1]))
         small = cv2.resize(rgb, (WIDTH, height), interpolation=cv2.INTER_AREA)
         grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-        if np.percentile(grey, 98) < BLACK:
+        if np.percentile(grey, 90) < BLACK:
             return "black"
         lit = grey >= BLACK / 2  # the rim around a round view stays black in smoke
         darkest, brightest = small.min(2)[lit].astype(float), small.max(2)[lit].astype(float)

@@ -102,7 +102,8 @@ def entries_of(shapes: Shapes, size_wh: tuple[int, int], known: Floats) -> tuple
 
     Each mask has the entry it was measured with; one that meets no border takes the entry of the mask before it
     (`known`, (2,), before the first). Before any was seen, an elongated mask enters on the side of the end of its
-    axis that lies nearer to a border: the view of an endoscope is round, and masks may end at its rim.
+    axis that lies farther from the middle of the frame: the view of an endoscope is round, and masks end at its
+    rim.
     """
     given = ~np.isnan(shapes.entry[:, 0])
     latest = np.maximum.accumulate(np.where(given, np.arange(len(given)), -1))
@@ -111,8 +112,8 @@ def entries_of(shapes: Shapes, size_wh: tuple[int, int], known: Floats) -> tuple
         lost = np.isnan(entry[:, 0]) & (shapes.extent[:, 0] >= ELONGATED * shapes.extent[:, 1])
     reach = 2 * shapes.extent[lost, :1] * shapes.axis[lost]
     ends = np.stack([shapes.centroid[lost] - reach, shapes.centroid[lost] + reach])
-    far = np.minimum(ends, np.asarray(size_wh) - ends).min(2)
-    entry[lost] = ends[np.argmin(far, 0), np.arange(len(reach))]
+    far = np.linalg.norm(ends - np.asarray(size_wh) / 2, axis=2)
+    entry[lost] = ends[np.argmax(far, 0), np.arange(len(reach))]
     after = shapes.entry[latest[-1]] if len(latest) and latest[-1] >= 0 else known
     return entry, after
 

@@ -42,7 +42,9 @@ def text_of(value: float | int | str | None) -> str:
 
 def _column(values: NDArray[Any]) -> list[str]:
     if values.dtype.kind == "f":
-        return ["" if v != v else f"{v:.{DIGITS}f}".rstrip("0").rstrip(".") for v in values.tolist()]  # two million a run
+        return [
+            "" if v != v else f"{v:.{DIGITS}f}".rstrip("0").rstrip(".") for v in values.tolist()
+        ]  # two million a run
     return [str(value) for value in values.tolist()]
 
 
@@ -98,7 +100,9 @@ class TableFiles:
             motion.jerk,
         )
 
-    def distances(self, block: Block, pair: tuple[int, int], place: IntArray, distance: Floats, touch: float) -> None:
+    def distances(
+        self, block: Block, pair: tuple[int, int], place: IntArray, distance: Floats, touch: float
+    ) -> None:
         """Distances of a pair on the frames `place` of a block."""
         self._rows(
             "distances.csv",

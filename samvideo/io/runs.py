@@ -117,7 +117,9 @@ def _all_counts(several: Sequence[Any]) -> tuple[IntArray, IntArray]:
             raise ConfigError(f"these are no COCO run lengths: {error}") from error
     try:
         apart = [
-            unpack([counts.encode("ascii")])[0] if isinstance(counts, str) else np.asarray(counts, np.int64)
+            unpack([counts.encode("ascii")])[0]
+            if isinstance(counts, str)
+            else np.array([int(n) for n in counts], np.int64)
             for counts in several
         ]
     except (ValueError, TypeError) as error:

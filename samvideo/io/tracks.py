@@ -96,7 +96,9 @@ class TracksFile:
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             raise VideoError(f"{path} is no tracks file of samvideo ({error!r}): {FORMAT} expected") from error
         if head.get("format") != FORMAT or min(size_wh) < 1 or self.info.rate <= 0:
-            raise VideoError(f"{path} is {head.get('format')!r} at {size_wh}: {FORMAT} with a size and a rate expected")
+            raise VideoError(
+                f"{path} is {head.get('format')!r} at {size_wh}: {FORMAT} with a size and a rate expected"
+            )
 
     def _head(self, file: IO[str]) -> tuple[dict[str, Any], str]:
         """What stands before the frames, and the text read beyond."""
