@@ -15,7 +15,7 @@ from samvideo.errors import ConfigError, SamVideoError
 from samvideo.interrupt import Interrupt
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import VideoSource, clip, open_video
-from samvideo.outputs import Outputs
+from samvideo.outputs import Anonymous, Outputs
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.direction import Direction, around
 from samvideo.trackers.loop import Moment, check_prompts, place_prompts, run
@@ -47,6 +47,7 @@ class RunSettings:
     end: Moment | None
     stride: int
     overwrite: bool
+    strip_source: bool = False
 
 
 class Tally:
@@ -112,15 +113,17 @@ def run_tracking(
         _check_direction(settings)
         tracker = make_tracker()
         clock, tally = Clock(), Tally()
+        info = Anonymous.info(video.info) if settings.strip_source else video.info
         outputs = Outputs(
-            settings.out or Path(f"{video.info.name}_tracked"),
+            settings.out or Path(f"{info.name}_tracked"),
             settings.save,
-            video.info,
-            audio_from=Path(settings.source) if video.info.has_audio else None,
+            info,
+            audio_from=Path(settings.source) if info.has_audio else None,
             overwrite=settings.overwrite,
         )
         with progress(video.info.name, _expected_frames(video, settings)) as bar:
-            status, failure = _loop(settings, video, tracker, outputs, tally, bar, clock)
+            sink = Anonymous(outputs) if settings.strip_source else outputs
+            status, failure = _loop(settings, video, tracker, sink, tally, bar, clock)
         summary = _summary(settings, video, outputs, clock, status)
         summary["objects"] = tally.objects()
     if failure is not None:
@@ -136,7 +139,7 @@ def _loop(
     settings: RunSettings,
     video: VideoSource,
     tracker: Tracker,
-    outputs: Outputs,
+    outputs: Outputs | Anonymous,
     tally: Tally,
     bar: Progress,
     clock: Clock,
@@ -198,7 +201,7 @@ def _summary(
     spent = clock.seconds
     return {
         "status": status,
-        "source": video.info.name,
+        "source": Anonymous.NAME if settings.strip_source else video.info.name,
         "model": settings.model,
         "frames": outputs.frames,
         "skipped": video.skipped,
@@ -217,8 +220,10 @@ def _summary(
 
 def _arguments(settings: RunSettings) -> dict[str, Any]:
     # Names only: a result that is passed on should not tell where things lie on this machine.
+    if settings.strip_source:  # prompts and ranges tell times and names of files
+        return {"save": settings.save, "direction": settings.direction, "stride": settings.stride}
     return {
-        "prompts": [Path(text).name if text.endswith(".json") else text for text in settings.prompt_texts],
+        "prompts": [_without_folder(text) for text in settings.prompt_texts],
         "save": settings.save,
         "options": {key: Path(value).name for key, value in settings.options.items() if value is not None},
         "direction": settings.direction,
@@ -226,6 +231,12 @@ def _arguments(settings: RunSettings) -> dict[str, Any]:
         "end": settings.end,
         "stride": settings.stride,
     }
+
+
+def _without_folder(prompt: str) -> str:
+    """`mask=/a/b.png@3` as `mask=b.png@3`, `/a/prompts.json` as `prompts.json`."""
+    kind, equals, place = prompt.rpartition("=")
+    return f"{kind}{equals}{Path(place).name}" if kind in ("", "mask") else prompt
 
 
 def _environment() -> dict[str, str]:

@@ -5,8 +5,10 @@ import typer
 from samvideo.cli.analyze import analyze
 from samvideo.cli.demo_clip import demo_clip
 from samvideo.cli.evaluate import EvaluateCommand, evaluate
+from samvideo.cli.export import export
 from samvideo.cli.info import info
 from samvideo.cli.models import models
+from samvideo.cli.redact import redact
 from samvideo.cli.report import report
 from samvideo.cli.score import score
 from samvideo.cli.track import track
@@ -44,7 +46,7 @@ def _root(
     pass
 
 
-for verb in (track, analyze, info, models, demo_clip, score, report):
+for verb in (track, analyze, export, redact, info, models, demo_clip, score, report):
     app.command(epilog=EPILOG)(verb)
 app.command(epilog=EPILOG, cls=EvaluateCommand)(evaluate)
 app.add_typer(weights, name="weights")
