@@ -1,7 +1,7 @@
 """Makes tracked objects unrecognisable: faces, name plates, patient data on the screen."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from samvideo.errors import ConfigError
 from samvideo.geometry import mask_box
 from samvideo.io.paired import paired
 from samvideo.io.sink import VideoWriter
-from samvideo.io.tracks import open_masks
+from samvideo.io.tracks import TracksFile, open_masks
 from samvideo.types import BoolArray, Frame, UInt8Array
 
 MODES = ("blur", "pixelate", "fill")
@@ -62,7 +62,6 @@ def redact_run(
     redaction: Redaction,
     *,
     overwrite: bool = False,
-    told: Callable[[int], None] = lambda index: None,
 ) -> Redacted:
     """Write the tracked frames of a video with objects redacted; frames that were not tracked are left out.
 
@@ -72,7 +71,6 @@ def redact_run(
         out: an .mp4 file.
         redaction: see there.
         overwrite: replace `out`.
-        told: called with the number of every frame that is written.
 
     Raises:
         ConfigError: `out` exists and `overwrite` is off, or an object is none of the run's.
@@ -85,30 +83,27 @@ def redact_run(
     known = {thing.object_id for frame in tracks for thing in frame.objects}
     if unknown := sorted(redaction.objects - known):
         raise ConfigError(f"the run has no object {unknown[0]}, only {sorted(known)}")
-    size, wanted = tracks.info.size_wh, redaction.objects or known
-
-    def masked() -> Iterator[tuple[Frame, BoolArray]]:
-        for frame, tracked in paired(tracks, video):
-            result = tracked.result(size)
-            rows = [row for row, number in enumerate(result.object_ids) if number in wanted]
-            yield frame, result.masks[rows].any(0)  # lost objects too: their place is still the best guess
-
     frames = bare = 0
     writer: VideoWriter | None = None
     try:
-        for frame, mask in held(masked(), redaction.hold):
+        for frame, mask in held(_masked(tracks, video, redaction.objects or known), redaction.hold):
             if writer is None:
                 sound = video if redaction.keep_sound else None
-                writer = VideoWriter(
-                    out, size, tracks.info.rate, audio_from=sound, start_seconds=frame.seconds
-                )
+                start = frame.seconds
+                writer = VideoWriter(out, frame.size_wh, tracks.info.rate, audio_from=sound, start_seconds=start)
             writer.write(redact(frame.rgb, mask, redaction), frame.seconds)
             frames, bare = frames + 1, bare + (not mask.any())
-            told(frame.index)
     finally:
         if writer is not None:
             writer.close()
     return Redacted(frames, bare)
+
+
+def _masked(tracks: TracksFile, video: str, wanted: Collection[int]) -> Iterator[tuple[Frame, BoolArray]]:
+    for frame, tracked in paired(tracks, video):
+        result = tracked.result(tracks.info.size_wh)
+        rows = [row for row, number in enumerate(result.object_ids) if number in wanted]
+        yield frame, result.masks[rows].any(0)  # lost objects too: their place is still the best guess
 
 
 def held(frames: Iterator[tuple[Frame, BoolArray]], hold: int) -> Iterator[tuple[Frame, BoolArray]]:

@@ -127,9 +127,12 @@ def run_tracking(
         summary = _summary(settings, video, outputs, clock, status)
         summary["objects"] = tally.objects()
     if failure is not None:
-        summary["error"] = str(failure)
+        summary["error"] = type(failure).__name__ if settings.strip_source else str(failure)
+    told = summary
+    if settings.strip_source:  # folders may be named after cases
+        told = summary | {"out": ".", "files": {kind: path.name for kind, path in outputs.files.items()}}
     try:
-        outputs.describe(**summary, settings=_arguments(settings), environment=_environment())
+        outputs.describe(**told, settings=_arguments(settings), environment=_environment())
     except SamVideoError as error:
         failure = failure or error
     return summary, failure

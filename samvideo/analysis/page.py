@@ -222,6 +222,6 @@ figure img { width: 100%; display: block; } figcaption { font-size: .87em; color
 }
 </style></head><body>
 {body}
-<p class="note">Written by samvideo analyze. All numbers are in the CSV files and analysis.json beside this page.</p>
+<p class="note">Written by samvideo analyze. All numbers are in the CSV files and in analysis.json.</p>
 </body></html>
 """

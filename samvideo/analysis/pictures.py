@@ -1,4 +1,4 @@
-"""Pictures that show no operation: black, fouled or wiped lens, smoke; by simple statistics of the picture alone."""
+"""Pictures that show no operation: black, fouled or wiped lens, smoke; by simple statistics."""
 
 from collections import deque
 

@@ -16,7 +16,7 @@ class Settings:
     Attributes:
         labels: object id -> class; objects without one are classes of their own, "object 1".
         tissue: ids of objects that are no instruments: contacts among themselves do not count, nor their usage.
-        bridge: seconds; an object hidden for at most so long was in view all the time, and its path goes straight on.
+        bridge: seconds; an object hidden for at most so long was in view throughout, and its path goes straight on.
         contact_gap: pixels; masks at most so far apart are in contact. 0: they touch or overlap.
         idle_speed: below this speed of the centroid an object is idle, in pixels (or mm) per second; None for 2 %
             of the frame's diagonal.

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from samvideo.io.runs import IntArray, Runs, spread
 
 Floats = NDArray[np.float64]
+Int32s = NDArray[np.int32]
 ELONGATED = 2.0  # length over width from which a mask that meets no border has a direction at all
 PAIRS_AT_ONCE = 2_000_000  # of runs; bounds the memory of `gaps`
 
@@ -44,7 +45,7 @@ def measure(runs: Runs) -> Shapes:
     count, which = runs.count, runs.mask
     length = (runs.bottom - runs.top).astype(float)
     x, y = runs.x + 0.5, (runs.top + runs.bottom) / 2
-    area = np.bincount(which, length, count)
+    area: Floats = np.bincount(which, length, count).astype(float)
     with np.errstate(invalid="ignore", divide="ignore"):
         centroid = np.stack([np.bincount(which, length * place, count) / area for place in (x, y)], 1)
     dx, dy = x - centroid[which, 0], y - centroid[which, 1]
@@ -161,13 +162,13 @@ def gaps(a: Runs, b: Runs) -> Floats:
 
 
 class _Stretches(NamedTuple):
-    """Some runs of masks that all have at least one, as int32; a box is a run that is wider."""
+    """Some runs of masks that all have at least one; a box is a run that is wider. Places are int32, for speed."""
 
     mask: IntArray
-    x1: IntArray
-    y1: IntArray
-    x2: IntArray
-    y2: IntArray
+    x1: Int32s
+    y1: Int32s
+    x2: Int32s
+    y2: Int32s
 
     @classmethod
     def of(cls, runs: Runs) -> "_Stretches":
@@ -187,13 +188,13 @@ class _Stretches(NamedTuple):
     def starts(self) -> IntArray:
         return np.flatnonzero(np.diff(self.mask, prepend=-1))
 
-    def squares(self, other: "_Stretches") -> IntArray:
+    def squares(self, other: "_Stretches") -> Int32s:
         """Squared distance to the other ones, row by row."""
         across = np.maximum(np.maximum(other.x1 - self.x2, self.x1 - other.x2), 0)
         down = np.maximum(np.maximum(other.y1 - self.y2, self.y1 - other.y2), 0)
         return across * across + down * down
 
-    def nearest_to(self, other: "_Stretches") -> tuple[IntArray, IntArray]:
+    def nearest_to(self, other: "_Stretches") -> tuple[IntArray, Int32s]:
         """For each mask the run that is nearest to the one run `other` has for it, and its squared distance."""
         squares = self.squares(other.at(self.mask))
         least = np.minimum.reduceat(squares, self.starts())
@@ -201,7 +202,7 @@ class _Stretches(NamedTuple):
         return rows[np.flatnonzero(np.diff(self.mask[rows], prepend=-1))], least
 
 
-def _least_squares(a: _Stretches, b: _Stretches) -> IntArray:
+def _least_squares(a: _Stretches, b: _Stretches) -> Int32s:
     """The least squared distance between the runs of `a` and `b` for each mask."""
     # Going to and fro between nearest runs gives a bound that is nearly always the answer; only runs whose distance
     # to the other's box is less can better it.
@@ -216,7 +217,7 @@ def _least_squares(a: _Stretches, b: _Stretches) -> IntArray:
     return _all_pairs(a, b, bound)
 
 
-def _better(own: _Stretches, other: _Stretches, bound: IntArray) -> NDArray[np.bool_]:
+def _better(own: _Stretches, other: _Stretches, bound: Int32s) -> NDArray[np.bool_]:
     """Which runs may be nearer to the other mask than the bound; none where it has no run left."""
     if not len(other.mask):
         return np.zeros(len(own.mask), bool)
@@ -227,7 +228,7 @@ def _better(own: _Stretches, other: _Stretches, bound: IntArray) -> NDArray[np.b
     return (whose >= 0) & (own.squares(boxes.at(whose)) < bound[own.mask])
 
 
-def _all_pairs(a: _Stretches, b: _Stretches, bound: IntArray) -> IntArray:
+def _all_pairs(a: _Stretches, b: _Stretches, bound: Int32s) -> Int32s:
     """The bound, or what is less over all pairs of runs."""
     least = bound.copy()
     first = np.searchsorted(b.mask, a.mask, "left")

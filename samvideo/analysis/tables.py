@@ -33,7 +33,7 @@ LONG = {
 
 def text_of(value: float | int | str | None) -> str:
     """A number as all files and the page write it: at most three digits after the point, empty for none."""
-    if value is None or isinstance(value, str) or isinstance(value, int):
+    if value is None or isinstance(value, (str, int)):
         return "" if value is None else str(value)
     if not math.isfinite(value):
         return ""

@@ -7,8 +7,8 @@ import typer
 from samvideo.cli.common import verb
 
 FORMATS = (
-    "coco, coco-polygons, coco-video, cutout-webm, cvat, cvat-masks, davis, green, label-studio, mot, numpy, prores, "
-    "sav"
+    "coco, coco-polygons, coco-video, cutout-webm, cvat, cvat-masks, davis, green, label-studio, mot, numpy, "
+    "prores, sav"
 )
 
 

@@ -20,7 +20,7 @@ def redact(
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an existing file."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No summary."),
 ) -> None:
-    """Write the video with faces, names or other tracked objects made unrecognisable; look it through before sharing."""
+    """Write the video with faces, names or other tracked objects blurred; look it through before sharing it."""
     from samvideo.cli.evaluate import parse_objects
     from samvideo.redaction import Redaction, redact_run
 

@@ -53,7 +53,8 @@ def _write_images(job: Job, polygons: bool) -> None:
 def _write_videos(job: Job) -> None:
     width, height = job.tracks.info.size_wh
     names = [f"{index:05d}.jpg" for index in job.indices]
-    video = {"id": 1, "name": job.title, "width": width, "height": height, "length": len(names), "file_names": names}
+    video = {"id": 1, "name": job.title, "width": width, "height": height, "length": len(names)}
+    video["file_names"] = names
     head = {"info": {"description": job.title}, "licenses": [], "categories": _categories(job), "videos": [video]}
     write_json(job.out, head, {"annotations": _masklets(job)})
 

@@ -1,4 +1,4 @@
-"""The objects without what is around them: transparent WebM or ProRes 4444, or on green. The rest is not in the file.
+"""The objects alone: transparent WebM or ProRes 4444, or on green. The rest of the picture is not in the file.
 
 The transparent ones keep the picture for a few pixels around the masks, fully transparent: colours are stored for
 two pixels at once, and an edge would take on the colour beyond it.

@@ -1,6 +1,6 @@
 """CVAT's XML 1.1 (docs.cvat.ai, XML annotation format), for video tasks with tracks or for pictures with masks.
 
-A polygon of CVAT is one outline, so `cvat` has the largest part of each mask, to half a pixel, and keeps identities;
+A polygon of CVAT is one outline, so `cvat` has the largest part of each mask, to half a pixel, and keeps identity;
 `cvat-masks` has the masks exactly, which CVAT cannot join to tracks: `group_id` is the object.
 """
 
@@ -80,9 +80,10 @@ def _write_masks(job: Job) -> None:
             for thing in filter(in_view, frame.objects):
                 x, y, w, h = (int(value) for value in thing.bbox_xywh)
                 counts = _row_counts(decode_rle(thing.rle)[y : y + h, x : x + w])
+                label = quoteattr(job.label(thing.object_id))
                 file.write(
-                    f'<mask label={quoteattr(job.label(thing.object_id))} source="auto" occluded="0" rle="{counts}" '
-                    f'left="{x}" top="{y}" width="{w}" height="{h}" z_order="0" group_id="{thing.object_id}"></mask>\n'
+                    f'<mask label={label} source="auto" occluded="0" rle="{counts}" left="{x}" top="{y}" '
+                    f'width="{w}" height="{h}" z_order="0" group_id="{thing.object_id}"></mask>\n'
                 )
             file.write("</image>\n")
 

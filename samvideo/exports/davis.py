@@ -1,4 +1,4 @@
-"""The folders of DAVIS 2017 (Pont-Tuset et al., arXiv 1704.00675): a palette PNG a frame, pictures if there are any."""
+"""The folders of DAVIS 2017 (Pont-Tuset et al., arXiv 1704.00675): a palette PNG a frame."""
 
 import cv2
 

@@ -1,4 +1,4 @@
-"""Results for roboflow's supervision. The only file that imports it; `pip install supervision` where it is wanted."""
+"""Results for roboflow's supervision. The only file that imports it, and only when it is asked for."""
 
 from typing import TYPE_CHECKING
 

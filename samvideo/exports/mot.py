@@ -1,4 +1,4 @@
-"""MOTChallenge (Dendorfer et al., arXiv 2003.09003): a line per box, frames from 1, corners from 1, and `seqinfo.ini`."""
+"""MOTChallenge (Dendorfer et al., arXiv 2003.09003): a line per box, frames and corners from 1; `seqinfo.ini`."""
 
 from samvideo.exports.base import Format, Job, in_view
 

@@ -26,7 +26,8 @@ def outlines(mask_hw: BoolArray) -> tuple[list[Corners], list[Corners]]:
     ):
         for y, x in np.argwhere(inner & ~neighbour).tolist():
             turns.setdefault((x + dx, y + dy), []).append(step)
-    outer, holes = [], []
+    outer: list[Corners] = []
+    holes: list[Corners] = []
     while turns:
         polygon = _walk(turns)
         area = _signed_area(polygon)
@@ -38,7 +39,7 @@ def _walk(turns: dict[tuple[int, int], list[tuple[int, int]]]) -> Corners:
     """Take one closed way out of `turns`."""
     start = place = next(iter(turns))
     step = first = turns[place][0]
-    corners = []
+    corners: list[tuple[int, int]] = []
     while True:
         ways = turns[place]
         # Where two ways go on, the one to the right stays at its own pixel.

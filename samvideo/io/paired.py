@@ -17,8 +17,8 @@ def paired(tracks: TracksFile, video: str) -> Iterator[tuple[Frame, TrackedFrame
     with open_video(video) as source:
         if source.info.size_wh != tracks.info.size_wh:
             raise VideoError(
-                f"{video} is {source.info.size_wh}, the run {tracks.info.size_wh} (width, height): the video that was "
-                "tracked expected"
+                f"{video} is {source.info.size_wh}, the run {tracks.info.size_wh} (width, height): the video "
+                "that was tracked expected"
             )
         pictures = iter(source)
         for tracked in tracks:
