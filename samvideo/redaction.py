@@ -103,7 +103,10 @@ def _masked(tracks: TracksFile, video: str, wanted: Collection[int]) -> Iterator
     for frame, tracked in paired(tracks, video):
         result = tracked.result(tracks.info.size_wh)
         rows = [row for row, number in enumerate(result.object_ids) if number in wanted]
-        yield frame, result.masks[rows].any(0)  # lost objects too: their place is still the best guess
+        yield (
+            frame,
+            np.asarray(result.masks[rows].any(0), bool),
+        )  # lost objects too: their place is still the best guess
 
 
 def held(frames: Iterator[tuple[Frame, BoolArray]], hold: int) -> Iterator[tuple[Frame, BoolArray]]:

@@ -116,8 +116,8 @@ class EndoVisChallenge(EndoVis):
     def _labels_2018(self, folder: Path) -> list[str]:
         if self.labelling == "type":
             raise DatasetError(
-                f"{folder / 'labels'} names the parts of instruments, not their classes: take {self.split[:-5]}-parts "
-                "or -binary, or the classes that ISINet published, in VOS folders"
+                f"{folder / 'labels'} names the parts of instruments, not their classes: take "
+                f"{self.split[:-5]}-parts or -binary, or the classes that ISINet published, in VOS folders"
             )
         return list(_colours(folder)) if self.labelling == "parts" else ["instrument"]
 
@@ -152,9 +152,11 @@ class EndoVisChallenge(EndoVis):
                 rgb = np.asarray(image.convert("RGB"))
         except (OSError, ValueError) as error:
             raise DatasetError(f"{path} cannot be read ({error}): restore it from the archive") from error
-        masks = {part: (rgb == colour).all(2) for part, colour in colours.items()}
-        whole = np.any(list(masks.values()), 0) if masks else np.zeros(rgb.shape[:2], bool)
-        return {number: masks.get(label, whole) for number, label in labels.items()}
+        masks: dict[str, BoolArray] = {part: (rgb == colour).all(2) for part, colour in colours.items()}
+        whole: BoolArray = np.zeros(rgb.shape[:2], bool)
+        for mask in masks.values():
+            whole = whole | mask
+        return {number: masks[label] if label in masks else whole for number, label in labels.items()}
 
     def objects(self, name: str, masks: Mapping[int, Path]) -> dict[int, int]:
         """Where each instrument first appears."""

@@ -156,5 +156,7 @@ def _derive(samples: Samples, window: int, wanted: slice) -> Motion:
         return Motion(part, speed, nothing, nothing, firm)
     first, second, third = (savgol_filter(filled, window, DEGREE, deriv=k)[:, given][:, wanted] for k in (1, 2, 3))
     rate = first[2]
-    lengths = [np.hypot(d[0], d[1]) / rate**k for k, d in enumerate((first, second, third), start=1)]
-    return Motion(part, *lengths, firm)
+    speed, acceleration, jerk = (
+        np.hypot(d[0], d[1]) / rate**k for k, d in enumerate((first, second, third), start=1)
+    )
+    return Motion(part, speed, acceleration, jerk, firm)

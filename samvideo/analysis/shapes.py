@@ -176,7 +176,7 @@ class _Stretches(NamedTuple):
         return cls(runs.mask, *columns)
 
     def at(self, rows: IntArray | NDArray[np.bool_]) -> "_Stretches":
-        return _Stretches(*(column[rows] for column in self))
+        return _Stretches(self.mask[rows], self.x1[rows], self.y1[rows], self.x2[rows], self.y2[rows])
 
     def boxes(self) -> "_Stretches":
         """The box around each mask's runs."""

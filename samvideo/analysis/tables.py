@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samvideo.analysis.blocks import Block
-from samvideo.analysis.findings import Findings, Interval, ObjectFigures
+from samvideo.analysis.findings import Findings, ObjectFigures
+from samvideo.analysis.intervals import Interval
 from samvideo.analysis.motion import Motion
 from samvideo.analysis.settings import Settings
 from samvideo.analysis.shapes import Floats

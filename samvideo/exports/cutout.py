@@ -26,7 +26,7 @@ def _frames(job: Job) -> Iterator[tuple[Frame, BoolArray]]:
     for frame, tracked in paired(job.tracks, job.video):
         result = tracked.result(job.tracks.info.size_wh)
         rows = [row for row, thing in enumerate(tracked.objects) if in_view(thing)]
-        yield frame, result.masks[rows].any(0)
+        yield frame, np.asarray(result.masks[rows].any(0), bool)
 
 
 def _write_alpha(job: Job) -> None:

@@ -19,7 +19,8 @@ def _write(job: Job) -> None:
         result = frame.result(job.tracks.info.size_wh)
         rows = [row for row, thing in enumerate(frame.objects) if in_view(thing)]
         ids = [result.object_ids[row] for row in rows]
-        write_index_png(masks / f"{frame.index:05d}.png", index_map(result.masks[rows], ids, result.scores[rows]))
+        index_hw = index_map(result.masks[rows], ids, result.scores[rows].tolist())
+        write_index_png(masks / f"{frame.index:05d}.png", index_hw)
     listed.write_text(job.title + "\n")
     if job.video is not None:
         _write_pictures(job)

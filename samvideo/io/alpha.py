@@ -53,7 +53,7 @@ class AlphaWriter:
         try:
             self._container: Any = av.open(str(self._part), "w", format=path.suffix[1:])
             self._stream: Any = self._container.add_stream(codec, rate=rate, options=options)
-            context = self._stream.codec_context
+            context: Any = self._stream.codec_context
             context.width, context.height = self._size
             context.pix_fmt, context.time_base = self._pixels, TIME_BASE
             context.color_range, context.colorspace = ColorRange.MPEG, 1
