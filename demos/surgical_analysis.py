@@ -1,6 +1,7 @@
 """From a surgical video to numbers: track, measure as the frames go by, write tables and a page.
 
-`python demos/surgical_analysis.py VIDEO --prompt box=220,110,470,400#1 --label 1=grasper --model flow` `VIDEO_analysis/`: CSV files, analysis.json, report.html. Tracker and measurements see each frame once.
+`python demos/surgical_analysis.py VIDEO --prompt box=220,110,470,400#1 --label 1=grasper [--model NAME]` writes CSV
+files, analysis.json and report.html into `VIDEO_analysis/`. Tracker and measurements see each frame once.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """A folder of surgical videos, each beside its prompts: `python demos/surgical_batch.py FOLDER -o OUT [--ray]`.
 
 `case.mp4` is tracked from `case.prompts.json`, as `samvideo demo-clip` writes one, into `OUT/case`, its report too.
-`--workers` spreads the videos over processes, `--ray` over a Ray cluster (`pip install ray`). `OUT/all.csv` joins all.
+`--workers` spreads videos over processes, `--ray` over a Ray cluster (`pip install ray`). `OUT/all.csv` joins them.
 """
 
 import argparse

@@ -156,7 +156,7 @@ class EndoVisChallenge(EndoVis):
         whole: BoolArray = np.zeros(rgb.shape[:2], bool)
         for mask in masks.values():
             whole = whole | mask
-        return {number: masks[label] if label in masks else whole for number, label in labels.items()}
+        return {number: masks.get(label, whole) for number, label in labels.items()}
 
     def objects(self, name: str, masks: Mapping[int, Path]) -> dict[int, int]:
         """Where each instrument first appears."""
