@@ -216,6 +216,7 @@ class Analyser:
             share_in_view=_share(track.visible.seconds, seconds) or 0.0,
             appearances=len(present),
             path_length=centroid.length,
+            smooth_path_length=track.smooth_path.length,
             mean_speed=_share(centroid.length, centroid.seconds),
             max_speed=track.speed.range[1],
             mean_acceleration=track.acceleration.mean,

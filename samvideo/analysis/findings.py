@@ -21,6 +21,7 @@ class ObjectFigures:
         time_in_view: sum of the durations of the frames that show it; share_in_view of the whole video.
         appearances: number of `intervals`.
         path_length: way of the centroid from frame to frame, straight over gaps that are bridged.
+        smooth_path_length: the same of the smoothed centroid, which masks that tremble do not lengthen.
         mean_speed: path_length over the time it took.
         max_speed, mean_acceleration, mean_jerk: of the smoothed centroid, half a window away from where it appears
             and goes.
@@ -40,6 +41,7 @@ class ObjectFigures:
     share_in_view: float
     appearances: int
     path_length: float
+    smooth_path_length: float
     mean_speed: Number
     max_speed: Number
     mean_acceleration: Number

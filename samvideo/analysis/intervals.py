@@ -108,6 +108,6 @@ class Curve:
     def points(self) -> tuple[Floats, Floats]:
         """The middles of the stretches, as ordinals of frames, and the means; NaN where there is no value."""
         count = self._last // self._width + 1
-        middles: Floats = (np.arange(count) + 0.5) * self._width - 0.5
+        middles: Floats = (np.arange(count, dtype=float) + 0.5) * self._width - 0.5
         with np.errstate(invalid="ignore", divide="ignore"):
             return middles, self._sums[:count] / self._counts[:count]

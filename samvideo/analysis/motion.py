@@ -54,12 +54,14 @@ class Motion:
 
     Attributes:
         samples: what they belong to.
+        places: (N, 2), the smoothed positions.
         speed, acceleration, jerk: (N,), lengths of the first three derivatives of the position, per second.
         firm: (N,), whether half a window lies on both sides: towards the ends of a stretch a fitted cubic swings
             with the noise. All of a stretch no longer than a window counts as firm.
     """
 
     samples: Samples
+    places: Floats
     speed: Floats
     acceleration: Floats
     jerk: Floats
@@ -153,10 +155,12 @@ def _derive(samples: Samples, window: int, wanted: slice) -> Motion:
         if count > 1:
             change = np.gradient(filled, axis=1)
             speed = (np.hypot(change[0], change[1]) / change[2])[given][wanted]
-        return Motion(part, speed, nothing, nothing, firm)
-    first, second, third = (savgol_filter(filled, window, DEGREE, deriv=k)[:, given][:, wanted] for k in (1, 2, 3))
+        return Motion(part, part.points, speed, nothing, nothing, firm)
+    place, first, second, third = (
+        savgol_filter(filled, window, DEGREE, deriv=k)[:, given][:, wanted] for k in (0, 1, 2, 3)
+    )
     rate = first[2]
     speed, acceleration, jerk = (
         np.hypot(d[0], d[1]) / rate**k for k, d in enumerate((first, second, third), start=1)
     )
-    return Motion(part, speed, acceleration, jerk, firm)
+    return Motion(part, place[:2].T, speed, acceleration, jerk, firm)

@@ -1,5 +1,7 @@
 """What is gathered of one object, of a pair of objects, and of the whole video, block by block."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from samvideo.analysis.blocks import Block
@@ -50,6 +52,7 @@ class ObjectTrack:
         self.visible, self.present = Intervals(), Intervals(settings.bridge)
         self.idle = Intervals(shortest=settings.idle_seconds)
         self.paths = {"centroid": Path(settings.bridge), "tip": Path(settings.bridge)}
+        self.smooth_path = Path(settings.bridge)
         self._smoothers = {name: Smoother(window, settings.bridge) for name in self.paths}
         self.area, self.speed, self.acceleration, self.jerk = Mean(), Mean(), Mean(), Mean()
         self.measured_seconds = 0.0
@@ -104,6 +107,7 @@ class ObjectTrack:
             self.acceleration.add(part.acceleration[part.firm])
             self.jerk.add(part.jerk[part.firm])
             samples = part.samples
+            self.smooth_path.add(replace(samples, points=part.places))
             self.measured_seconds += float(samples.durations[~np.isnan(part.speed)].sum())
             self.idle.add(part.speed < self._idle_speed, samples.frames, samples.seconds, samples.durations)
             self.speed_curve.add(samples.ordinals, part.speed)

@@ -16,6 +16,7 @@ COLUMNS = (
     ("share_in_view", "share", ""),
     ("appearances", "times", ""),
     ("path_length", "path", "{unit}"),
+    ("smooth_path_length", "smooth path", "{unit}"),
     ("mean_speed", "mean speed", "{unit}/s"),
     ("max_speed", "top speed", "{unit}/s"),
     ("mean_acceleration", "mean acceleration", "{unit}/s²"),
@@ -115,8 +116,9 @@ def _objects(findings: Findings) -> str:
 def _notes(findings: Findings, settings: Settings) -> str:
     unit = findings.unit
     return (
-        "<p class=note>Path and mean speed are those of the centroid of the mask, from frame to frame. Top speed, "
-        f"acceleration and jerk are smoothed over {text_of(settings.smooth)} s. Idle: slower than "
+        "<p class=note>Path and mean speed are those of the centroid of the mask, from frame to frame. Smooth "
+        "path, top speed, acceleration and jerk are those of the centroid smoothed over "
+        f"{text_of(settings.smooth)} s. Idle: slower than "
         f"{text_of(findings.idle_speed)} {unit}/s. Gaps of up to {text_of(settings.bridge)} s (faint in the "
         "timeline) do not end an appearance, and the path goes straight over them; they do not count as time in "
         "view. The tip is the point of the mask farthest along its axis from where it enters the picture. Working "

@@ -38,6 +38,7 @@ def test_a_disc_that_moves_three_pixels_a_frame(tmp_path: Path) -> None:
     findings = write_report(run, tmp_path / "report")
     (entry,) = findings.objects
     assert entry.path_length == pytest.approx(3 * 49, abs=1e-9)
+    assert entry.smooth_path_length == pytest.approx(3 * 49, abs=1e-6)
     assert entry.mean_speed == pytest.approx(75, abs=1e-9)
     assert entry.max_speed == pytest.approx(75, abs=1e-6)
     assert entry.mean_acceleration == pytest.approx(0, abs=1e-6)
