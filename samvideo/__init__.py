@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from samvideo.checkpoints import load
+    from samvideo.exports.detections import to_supervision
     from samvideo.io.source import open_video
     from samvideo.trackers.loop import track
     from samvideo.types import Box, Frame, FrameResult, Mask, Points, VideoInfo
@@ -21,10 +22,22 @@ _HOME = {
     "VideoInfo": "samvideo.types",
     "load": "samvideo.checkpoints",
     "open_video": "samvideo.io.source",
+    "to_supervision": "samvideo.exports.detections",
     "track": "samvideo.trackers.loop",
 }
 
-__all__ = ["Box", "Frame", "FrameResult", "Mask", "Points", "VideoInfo", "load", "open_video", "track"]
+__all__ = [
+    "Box",
+    "Frame",
+    "FrameResult",
+    "Mask",
+    "Points",
+    "VideoInfo",
+    "load",
+    "open_video",
+    "to_supervision",
+    "track",
+]
 
 
 def __getattr__(name: str) -> Any:

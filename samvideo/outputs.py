@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -265,6 +266,41 @@ class Outputs:
         except SamVideoError:
             if error is None:  # an error under way is the cause, and is what the user should read
                 raise
+
+
+class Anonymous:
+    """`Outputs` that do not tell where the frames come from: numbered from 0, their times counted from the first.
+
+    The video is called NAME and has no sound, for voices tell who speaks; size and rate stay.
+    """
+
+    NAME = "video"
+
+    def __init__(self, outputs: Outputs) -> None:
+        self._outputs = outputs
+        self._first: tuple[int, float] | None = None
+
+    @classmethod
+    def info(cls, info: VideoInfo) -> VideoInfo:
+        """What the outputs may know of the source."""
+        return VideoInfo(cls.NAME, info.size_wh, info.rate)
+
+    def write(self, frame: Frame, result: FrameResult) -> None:
+        """Hand one frame on; see `Outputs.write`."""
+        self._first = self._first or (frame.index, frame.seconds)
+        index, seconds = frame.index - self._first[0], frame.seconds - self._first[1]
+        self._outputs.write(
+            replace(frame, index=index, seconds=seconds), replace(result, index=index, seconds=seconds)
+        )
+
+    def __enter__(self) -> "Anonymous":
+        self._outputs.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._outputs.__exit__(kind, error, trace)
 
 
 def _failed(path: Path, error: OSError) -> OutputError:

@@ -15,7 +15,7 @@ from samvideo.errors import ConfigError, SamVideoError
 from samvideo.interrupt import Interrupt
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import VideoSource, clip, open_video
-from samvideo.outputs import Outputs
+from samvideo.outputs import Anonymous, Outputs
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.direction import Direction, around
 from samvideo.trackers.loop import Moment, check_prompts, place_prompts, run
@@ -47,6 +47,7 @@ class RunSettings:
     end: Moment | None
     stride: int
     overwrite: bool
+    strip_source: bool = False
 
 
 class Tally:
@@ -114,12 +115,14 @@ def run_tracking(
         clock, tally = Clock(), Tally()
         outputs = open_outputs(settings, video.info)
         with progress(video.info.name, _expected_frames(video, settings)) as bar:
-            status, failure = _loop(settings, video, tracker, outputs, tally, bar, clock)
+            sink = anonymous(outputs, settings)
+            status, failure = _loop(settings, video, tracker, sink, tally, bar, clock)
         return conclude(settings, video, outputs, tally, clock, status, failure)
 
 
 def open_outputs(settings: RunSettings, info: VideoInfo) -> Outputs:
     """The files of a run; raises as `Outputs` does."""
+    info = Anonymous.info(info) if settings.strip_source else info
     return Outputs(
         settings.out or Path(f"{info.name}_tracked"),
         settings.save,
@@ -127,6 +130,11 @@ def open_outputs(settings: RunSettings, info: VideoInfo) -> Outputs:
         audio_from=Path(settings.source) if info.has_audio else None,
         overwrite=settings.overwrite,
     )
+
+
+def anonymous(outputs: Outputs, settings: RunSettings) -> Outputs | Anonymous:
+    """Where results go: through a sieve when the source shall not be told."""
+    return Anonymous(outputs) if settings.strip_source else outputs
 
 
 def conclude(
@@ -142,9 +150,12 @@ def conclude(
     summary = _summary(settings, video, outputs, clock, status)
     summary["objects"] = tally.objects()
     if failure is not None:
-        summary["error"] = str(failure)
+        summary["error"] = type(failure).__name__ if settings.strip_source else str(failure)
+    told = summary
+    if settings.strip_source:  # folders may be named after cases
+        told = summary | {"out": ".", "files": {kind: path.name for kind, path in outputs.files.items()}}
     try:
-        outputs.describe(**summary, settings=_arguments(settings), environment=_environment())
+        outputs.describe(**told, settings=_arguments(settings), environment=_environment())
     except SamVideoError as error:
         failure = failure or error
     return summary, failure
@@ -154,7 +165,7 @@ def _loop(
     settings: RunSettings,
     video: VideoSource,
     tracker: Tracker,
-    outputs: Outputs,
+    outputs: Outputs | Anonymous,
     tally: Tally,
     bar: Progress,
     clock: Clock,
@@ -216,7 +227,7 @@ def _summary(
     spent = clock.seconds
     return {
         "status": status,
-        "source": video.info.name,
+        "source": Anonymous.NAME if settings.strip_source else video.info.name,
         "model": settings.model,
         "frames": outputs.frames,
         "skipped": video.skipped,
@@ -235,8 +246,10 @@ def _summary(
 
 def _arguments(settings: RunSettings) -> dict[str, Any]:
     # Names only: a result that is passed on should not tell where things lie on this machine.
+    if settings.strip_source:  # prompts and ranges tell times and names of files
+        return {"save": settings.save, "direction": settings.direction, "stride": settings.stride}
     return {
-        "prompts": [Path(text).name if text.endswith(".json") else text for text in settings.prompt_texts],
+        "prompts": [_without_folder(text) for text in settings.prompt_texts],
         "save": settings.save,
         "options": {key: Path(value).name for key, value in settings.options.items() if value is not None},
         "direction": settings.direction,
@@ -244,6 +257,12 @@ def _arguments(settings: RunSettings) -> dict[str, Any]:
         "end": settings.end,
         "stride": settings.stride,
     }
+
+
+def _without_folder(prompt: str) -> str:
+    """`mask=/a/b.png@3` as `mask=b.png@3`, `/a/prompts.json` as `prompts.json`."""
+    kind, equals, place = prompt.rpartition("=")
+    return f"{kind}{equals}{Path(place).name}" if kind in ("", "mask") else prompt
 
 
 def _environment() -> dict[str, str]:

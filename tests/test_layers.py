@@ -34,6 +34,8 @@ LAYERS = {
     "samvideo.render": 5,
     "samvideo.outputs": 5,
     "samvideo.demo": 5,
+    "samvideo.exports": 5,
+    "samvideo.redaction": 5,
     "samvideo.interrupt": 5,
     "samvideo.runner": 5,
     "samvideo.web": 5,
@@ -43,9 +45,9 @@ LAYERS = {
 }
 # Packages of one layer that never meet: they are joined one layer up.
 STRANGERS = {"samvideo.encoders", "samvideo.heads", "samvideo.memory"}
-# A heavy or optional library is known to these files only (two for av: one reads, one writes).
+# A heavy or optional library is known to these files only (three for av: one reads, two write).
 HOMES = {
-    "av": {"samvideo.io.stream", "samvideo.io.sink"},
+    "av": {"samvideo.io.alpha", "samvideo.io.sink", "samvideo.io.stream"},
     "decord": {"samvideo.io.random_access"},
     "pycocotools": {"samvideo.io.masks"},
     "rich": {"samvideo.cli"},
@@ -58,9 +60,12 @@ HOMES = {
     "ray": {"samvideo.evaluation.shard"},
     "starlette": {"samvideo.web.app"},
     "uvicorn": {"samvideo.web.server"},
+    "supervision": {"samvideo.exports.detections"},
     "matplotlib": {"samvideo.evaluation.report"},
 }
 TORCH_FREE = (
+    "samvideo.analysis",
+    "samvideo.exports",
     "samvideo.io",
     "samvideo.trackers.direction",
     "samvideo.trackers.flow",

@@ -21,11 +21,21 @@ from samvideo.evaluation.datasets.base import (
     wrong_root,
 )
 from samvideo.evaluation.files import MaskSet, read_index_png
-from samvideo.types import BoolArray
+from samvideo.types import BoolArray, UInt8Array
 
 NAME = "endovis"
-SPLITS = ("valid", "train", "test")
+LABELS = ("binary", "parts", "type")
+"""What an object is: all instruments together, a part of them, or a class of instruments."""
+SPLITS = (
+    "valid",
+    "train",
+    "test",
+    *(f"{split}-{label}" for split in ("valid", "train", "test") for label in LABELS),
+)
+PARTS = {"shaft": 10, "wrist": 20, "clasper": 30, "probe": 40}
+"""Values of the masks of 2017 (its mappings.json); 2018 names the same parts in labels.json."""
 TREE = """
+Splits end in -binary, -parts or -type where an object is to be all instruments, a part, or a class of them.
 VOS-Endovis18/                                     as Surgical SAM 2 lays it out (VOS-Endovis17 alike)
 └── valid/                                         or these two directly in the folder given
     ├── JPEGImages/<sequence>/00000.jpg ...
@@ -48,7 +58,7 @@ def recognises(root: Path) -> bool:
 
 
 class EndoVis(MaskFolders):
-    """VOS folders: an object is an instrument class, prompted where it first appears."""
+    """VOS folders: an object is an instrument class, prompted where it first appears; or all of them are one."""
 
     name = NAME
     every_frame = False
@@ -59,9 +69,21 @@ class EndoVis(MaskFolders):
         "SAM 2; challenge IoU, class IoU and mean class IoU over the same frames, as ISINet"
     )
 
+    def __init__(self, split: str, images: Path | None, annotations: Path, names: list[str]) -> None:
+        super().__init__(split, images, annotations, names)
+        self.labelling = split.partition("-")[2]
+
+    def read(self, path: Path) -> MaskSet:
+        """A ground truth file; any instrument is object 1 where they are all one."""
+        index = read_index_png(path)
+        return MaskSet(index=(index > 0).astype(np.uint8) if self.labelling == "binary" else index)
+
 
 class EndoVisChallenge(EndoVis):
-    """The challenge's own folders: a file per instrument (2017), or colours, all instruments one object (2018)."""
+    """The challenge's own folders: a file per instrument (2017), or colours that name the parts (2018).
+
+    Without a labelling an object is one instrument (2017, its class without left and right), or all (2018).
+    """
 
     apart = True
 
@@ -76,18 +98,28 @@ class EndoVisChallenge(EndoVis):
         images = pictures(folder / "left_frames", IMAGE_SUFFIXES)
         frames = tuple(images)
         instruments = [part for part in subfolders(folder / "ground_truth") if part.endswith("_labels")]
-        if instruments:
-            labels = {number: part.removesuffix("_labels") for number, part in enumerate(instruments, 1)}
-            paths = folder / "ground_truth" / instruments[0]
-        else:
-            labels, paths = {1: "instrument"}, folder / "labels"
+        paths = folder / "ground_truth" / instruments[0] if instruments else folder / "labels"
+        known = [part.removesuffix("_labels") for part in instruments]
+        labels = dict(enumerate(self._labels_2017(known) if instruments else self._labels_2018(folder), 1))
         masks = match(frames, pictures(paths, (".png",)), paths, every=True)
         empty = Clip(name, frames, tuple(images.values()), masks, labels, {}, {}, tuple(range(len(frames))))
         first = self._appearances(empty)
         labels = {number: label for number, label in labels.items() if number in first}
-        classes = {k: label.removeprefix("Left_").removeprefix("Right_") for k, label in labels.items()}
         scored = dict.fromkeys(labels, without_ends(sorted(masks)))
-        return replace(empty, labels=labels, first_seen=first, scored=scored, groups=classes)
+        groups = {number: _class_of(label) for number, label in labels.items()}
+        return replace(empty, labels=labels, first_seen=first, scored=scored, groups=groups)
+
+    def _labels_2017(self, instruments: list[str]) -> list[str]:
+        types = list(dict.fromkeys(_class_of(instrument) for instrument in instruments))
+        return {"": instruments, "binary": ["instrument"], "parts": list(PARTS), "type": types}[self.labelling]
+
+    def _labels_2018(self, folder: Path) -> list[str]:
+        if self.labelling == "type":
+            raise DatasetError(
+                f"{folder / 'labels'} names the parts of instruments, not their classes: take "
+                f"{self.split[:-5]}-parts or -binary, or the classes that ISINet published, in VOS folders"
+            )
+        return list(_colours(folder)) if self.labelling == "parts" else ["instrument"]
 
     def _appearances(self, clip: Clip) -> dict[int, int]:
         first: dict[int, int] = {}
@@ -97,47 +129,80 @@ class EndoVisChallenge(EndoVis):
         return dict(sorted(first.items()))
 
     def truth(self, clip: Clip, index: int) -> MaskSet:
-        """A mask per instrument (2017) or the one of all instruments (2018)."""
+        """A mask per object, as the split's labelling has it."""
         path = clip.masks[index]
         if path.parent.name == "labels":
-            return MaskSet(apart={1: self._coloured(path)})
-        folders = {number: path.parents[1] / f"{label}_labels" for number, label in clip.labels.items()}
-        return MaskSet(apart={k: read_index_png(folder / path.name) > 0 for k, folder in folders.items()})
+            return MaskSet(apart=self._coloured(path, clip.labels))
+        top = path.parents[1]
+        names = [part.removesuffix("_labels") for part in subfolders(top) if part.endswith("_labels")]
+        values = {name: read_index_png(top / f"{name}_labels" / path.name) for name in names}
+        return MaskSet(apart={number: self._chosen(values, label) for number, label in clip.labels.items()})
 
-    def _coloured(self, path: Path) -> BoolArray:
-        table = next(
-            (file for file in (path.parents[1] / "labels.json", path.parents[2] / "labels.json") if file.exists()),
-            None,
-        )
-        if table is None:
-            raise DatasetError(f"{path.parents[2] / 'labels.json'} is missing: it names the colours; restore it")
+    def _chosen(self, values: Mapping[str, UInt8Array], label: str) -> BoolArray:
+        """The mask of one object from the files of all instruments."""
+        if self.labelling == "parts":
+            return np.any([mask == PARTS[label] for mask in values.values()], 0)
+        of = {"": lambda name: name, "binary": lambda name: "instrument", "type": _class_of}[self.labelling]
+        return np.any([mask > 0 for name, mask in values.items() if of(name) == label], 0)
+
+    def _coloured(self, path: Path, labels: Mapping[int, str]) -> dict[int, BoolArray]:
+        colours = _colours(path.parents[1])
         try:
-            entries = json.loads(table.read_text())
-            colours = [entry["color"] for entry in entries if entry["name"].startswith("instrument")]
             with Image.open(path) as image:
                 rgb = np.asarray(image.convert("RGB"))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DatasetError(
-                f"{path} or {table} cannot be read ({error}): restore them from the archive"
-            ) from error
-        mask: BoolArray = np.any([(rgb == colour).all(2) for colour in colours], 0)
-        return mask
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"{path} cannot be read ({error}): restore it from the archive") from error
+        masks: dict[str, BoolArray] = {part: (rgb == colour).all(2) for part, colour in colours.items()}
+        whole: BoolArray = np.zeros(rgb.shape[:2], bool)
+        for mask in masks.values():
+            whole = whole | mask
+        return {number: masks.get(label, whole) for number, label in labels.items()}
 
     def objects(self, name: str, masks: Mapping[int, Path]) -> dict[int, int]:
         """Where each instrument first appears."""
         return dict(self.clip(name).first_seen)
 
 
+def _class_of(instrument: str) -> str:
+    """The class of an instrument, without the side it is on."""
+    return instrument.removeprefix("Left_").removeprefix("Right_")
+
+
+def _colours(folder: Path) -> dict[str, list[int]]:
+    """Part -> its colour in the masks of a sequence of 2018.
+
+    Raises:
+        DatasetError: the table is missing or broken.
+    """
+    places = (folder / "labels.json", folder.parent / "labels.json")
+    table = next((file for file in places if file.exists()), None)
+    if table is None:
+        raise DatasetError(f"{places[1]} is missing: it names the colours; restore it")
+    try:
+        entries = json.loads(table.read_text())
+        named = {entry["name"]: entry["color"] for entry in entries}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{table} cannot be read ({error}): restore it from the archive") from error
+    return {
+        name.removeprefix("instrument-"): colour for name, colour in named.items() if name.startswith("instrument-")
+    }
+
+
 def open(root: Path, split: str) -> EndoVis:
     """Open one split, or a folder that is one; the challenge's folders have no splits.
 
     Raises:
-        DatasetError: not this data set's folders.
+        DatasetError: not this data set's folders, or they do not tell parts.
     """
     if any(root.glob("*/left_frames")):
         return EndoVisChallenge(split, root)
-    top = root / split if (root / split).is_dir() else root
+    part, _, labelling = split.partition("-")
+    top = root / part if (root / part).is_dir() else root
     images, annotations = first_existing(top, "JPEGImages"), first_existing(top, "Annotations")
     if images is None or annotations is None:
         raise wrong_root(NAME, root, [top / "JPEGImages", top / "Annotations", root / "*/left_frames"], TREE)
+    if labelling == "parts":
+        raise DatasetError(
+            f"{annotations} has the class of the instrument per pixel, not its parts: take {part}-type"
+        )
     return EndoVis(split, images, annotations, subfolders(annotations))

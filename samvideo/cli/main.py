@@ -2,10 +2,13 @@
 
 import typer
 
+from samvideo.cli.analyze import analyze
 from samvideo.cli.demo_clip import demo_clip
 from samvideo.cli.evaluate import EvaluateCommand, evaluate
+from samvideo.cli.export import export
 from samvideo.cli.info import info
 from samvideo.cli.models import models
+from samvideo.cli.redact import redact
 from samvideo.cli.report import report
 from samvideo.cli.score import score
 from samvideo.cli.track import track
@@ -45,7 +48,7 @@ def _root(
     pass
 
 
-for verb in (track, ui, info, models, demo_clip, score, report):
+for verb in (track, ui, analyze, export, redact, info, models, demo_clip, score, report):
     app.command(epilog=EPILOG)(verb)
 app.command(epilog=EPILOG, cls=EvaluateCommand)(evaluate)
 app.add_typer(weights, name="weights")

@@ -38,6 +38,9 @@ def track(
     end: str | None = typer.Option(None, metavar="T", help="Where to stop, itself left out; like --start."),
     stride: int = typer.Option(1, min=1, help="Track every n-th frame."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace the results in an existing folder."),
+    strip_source: bool = typer.Option(
+        False, "--strip-source", help="Tell neither name nor times of the source; no sound."
+    ),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
     as_json: bool = typer.Option(False, "--json", help="Print one summary object on stdout."),
     browser: bool = typer.Option(True, "--browser/--no-browser", help=BROWSER_HELP),
@@ -64,6 +67,7 @@ def track(
         end=parse_moment(end),
         stride=stride,
         overwrite=overwrite,
+        strip_source=strip_source,
     )
     if tools:
         run_page(settings, tools[0], quiet, as_json, browser, host, port)

@@ -10,6 +10,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from samvideo.errors import ConfigError, OutputError, VideoError
+from samvideo.io.runs import unpack
 from samvideo.types import BoolArray, UInt8Array
 
 MAX_ID = 255  # of a palette PNG
@@ -139,33 +140,10 @@ def decode_rle(rle: dict[str, Any]) -> BoolArray:
         counts = rle["counts"]
         if isinstance(counts, str):
             counts = counts.encode("ascii")
-        runs = _expand(counts) if isinstance(counts, bytes) else np.asarray(counts, np.int64)
+        runs = unpack([counts])[0] if isinstance(counts, bytes) else np.asarray(counts, np.int64)
         if runs.ndim != 1 or (runs < 0).any() or int(runs.sum()) != height * width:
             raise ValueError(f"the runs do not add up to {height} x {width} pixels")
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"these are no COCO run lengths (size [H, W] and counts): {error}") from error
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return np.ascontiguousarray(flat.reshape(width, height).T)
-
-
-def _expand(packed: bytes) -> NDArray[np.int64]:
-    """Counts of a compressed string (cocoapi: common/maskApi.c, rleFrString).
-
-    Each count is a few characters of 5 bits, lowest first, with a sixth bit while more follow, the last one
-    signed; from the fourth count on it is the difference to the count two before.
-    """
-    codes = np.frombuffer(packed, np.uint8).astype(np.int64) - 48
-    if not len(codes):
-        return codes
-    last = (codes & 32) == 0
-    if (codes < 0).any() or (codes > 63).any() or not last[-1]:
-        raise ValueError("the string has characters that do not belong, or is cut off")
-    starts = np.flatnonzero(np.concatenate([[True], last[:-1]]))
-    digit = np.arange(len(codes)) - np.repeat(starts, np.diff(np.append(starts, len(codes))))
-    if digit.max() > 9:
-        raise ValueError("a count is longer than any picture")
-    values = np.add.reduceat((codes & 31) << (5 * digit), starts)
-    values -= ((codes[last] & 16) != 0) * (np.int64(1) << (5 * (digit[last] + 1)))
-    values[1::2] = np.cumsum(values[1::2])
-    values[2::2] = np.cumsum(values[2::2])
-    return values

@@ -11,8 +11,8 @@ from samvideo.errors import ConfigError, SamVideoError, VideoError
 from samvideo.interrupt import Interrupt
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import VideoSource, open_video
-from samvideo.outputs import MAKERS, Outputs
-from samvideo.runner import Clock, Progress, RunSettings, Tally, conclude, open_outputs
+from samvideo.outputs import MAKERS, Anonymous, Outputs
+from samvideo.runner import Clock, Progress, RunSettings, Tally, anonymous, conclude, open_outputs
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.loop import place_prompts
 from samvideo.types import FrameResult, VideoInfo
@@ -246,7 +246,7 @@ class PageRun:
             try:
                 outputs = open_outputs(settings, project.info)
                 self._overwrite = True
-                tally, failure = self._write(video, outputs, stale)
+                tally, failure = self._write(video, anonymous(outputs, settings), stale)
             except SamVideoError as error:
                 self._failure, self._unsaved = error, False
                 project.tell(phase=phase, error=str(error))
@@ -264,7 +264,7 @@ class PageRun:
         project.tell(phase=phase, files=files, folder=str(outputs.folder), error=str(failure or ""))
 
     def _write(
-        self, video: VideoSource, outputs: Outputs, stale: Callable[[], bool]
+        self, video: VideoSource, outputs: Outputs | Anonymous, stale: Callable[[], bool]
     ) -> tuple[Tally, SamVideoError | None]:
         """Every frame up to the last one with results, or all frames after a whole pass."""
         project, tally = self._project, Tally()

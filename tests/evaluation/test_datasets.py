@@ -11,6 +11,8 @@ from PIL import Image
 
 from samvideo.errors import ConfigError, DatasetError
 from samvideo.evaluation.datasets import names, open_dataset
+from samvideo.evaluation.files import MaskSet
+from samvideo.evaluation.scoring import VideoScores
 
 SHARED = Path(os.environ.get("SAMVIDEO_SHARED", Path(__file__).parents[2].parent / "shared"))
 
@@ -174,3 +176,86 @@ def test_a_hole_among_masks_without_pictures_is_found(tmp_path: Path) -> None:
     (tmp_path / "s/00007.png").unlink()
     with pytest.raises(DatasetError, match=r"s/00007\.png is missing"):
         open_dataset("folder", tmp_path).clip("s")
+
+
+PARTS_2018 = (("instrument-shaft", (0, 255, 0)), ("instrument-wrist", (125, 255, 12)), ("kidney", (255, 0, 255)))
+
+
+def endovis_with_parts(root: Path) -> None:
+    """2017: two needle drivers and a probe, left one with its parts; 2018: a shaft and a wrist beside a kidney."""
+    drawn = {
+        "Left_Large_Needle_Driver": (10, 20, 30),
+        "Right_Large_Needle_Driver": (10,),
+        "Ultrasound_Probe": (40,),
+    }
+    seventeen, eighteen = root / "17/instrument_dataset_1", root / "18/seq_1"
+    frames = [f"frame{k:03d}" for k in range(4)]
+    for folder in (seventeen, eighteen):
+        write_frames(folder / "left_frames", frames, ".png")
+    for row, (name, values) in enumerate(drawn.items()):
+        (seventeen / f"ground_truth/{name}_labels").mkdir(parents=True)
+        mask = np.zeros((32, 48), np.uint8)
+        for column, value in enumerate(values):
+            mask[10 * row : 10 * row + 8, 10 * column : 10 * column + 8] = value
+        for frame in frames:
+            Image.fromarray(mask).save(seventeen / f"ground_truth/{name}_labels/{frame}.png")
+    (eighteen / "labels").mkdir()
+    rgb = np.zeros((32, 48, 3), np.uint8)
+    for column, (_, colour) in enumerate(PARTS_2018):
+        rgb[5:15, 12 * column : 12 * column + 10] = colour
+    for frame in frames:
+        Image.fromarray(rgb).save(eighteen / f"labels/{frame}.png")
+    table = [{"name": name, "color": list(colour), "classid": k} for k, (name, colour) in enumerate(PARTS_2018, 1)]
+    (root / "18/labels.json").write_text(json.dumps(table))
+
+
+@pytest.mark.parametrize(
+    ("year", "split", "areas"),
+    [
+        ("17", "valid", {"Left_Large_Needle_Driver": 192, "Right_Large_Needle_Driver": 64, "Ultrasound_Probe": 64}),
+        ("17", "valid-type", {"Large_Needle_Driver": 256, "Ultrasound_Probe": 64}),
+        ("17", "valid-parts", {"shaft": 128, "wrist": 64, "clasper": 64, "probe": 64}),
+        ("17", "train-binary", {"instrument": 320}),
+        ("18", "valid", {"instrument": 200}),
+        ("18", "valid-binary", {"instrument": 200}),
+        ("18", "valid-parts", {"shaft": 100, "wrist": 100}),
+    ],
+)
+def test_endovis_labels(tmp_path: Path, year: str, split: str, areas: dict[str, int]) -> None:
+    endovis_with_parts(tmp_path)
+    dataset = open_dataset("endovis", tmp_path / year, split)
+    clip = dataset.clip(dataset.sequences()[0])
+    truth = dataset.truth(clip, 1)
+    assert {clip.labels[number]: int(mask.sum()) for number, mask in truth.apart.items()} == areas
+    # Scoring: the prediction lacks a quarter of the first object's rows; classes are those of the labelling.
+    first = min(truth.apart)
+    worse = {number: mask.copy() for number, mask in truth.apart.items()}
+    rows = np.flatnonzero(worse[first].any(1))
+    worse[first][rows[: len(rows) // 2]] = False
+    scores = VideoScores(dataset, clip)
+    scores.add(1, MaskSet(apart=worse))
+    entry = scores.conclude()
+    assert set(entry["classes"]["classes"]) == {
+        label.removeprefix("Left_").removeprefix("Right_") for label in areas
+    }
+    kept = worse[first].sum() / truth.apart[first].sum()
+    assert entry["objects"][clip.labels[first]]["J"] == [pytest.approx(kept)]
+
+
+def test_endovis_folders_of_classes(tmp_path: Path) -> None:
+    write_frames(tmp_path / "valid/JPEGImages/seq1", number(4))
+    write_masks(tmp_path / "valid/Annotations/seq1", number(4), {2: (4, 6), 5: (20, 6)})
+    whole = open_dataset("endovis", tmp_path, "valid-type")
+    binary = open_dataset("endovis", tmp_path, "valid-binary")
+    assert list(whole.clip("seq1").labels) == [2, 5]
+    assert list(binary.clip("seq1").labels) == [1]
+    both = whole.truth(whole.clip("seq1"), 0).index
+    assert (binary.truth(binary.clip("seq1"), 0).index == (both > 0)).all()
+    with pytest.raises(DatasetError, match="not its parts: take valid-type"):
+        open_dataset("endovis", tmp_path, "valid-parts")
+    endovis_with_parts(tmp_path / "challenge")
+    dataset = open_dataset("endovis", tmp_path / "challenge/18", "valid-type")
+    with pytest.raises(DatasetError, match="valid-parts or -binary"):
+        dataset.clip("seq_1")
+    with pytest.raises(ConfigError, match="no split 'valid-organs'"):
+        open_dataset("endovis", tmp_path, "valid-organs")

@@ -1,0 +1,241 @@
+"""The CSV files and `analysis.json` of a report; all numbers are written alike, so that files and page agree."""
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, fields
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samvideo.analysis.blocks import Block
+from samvideo.analysis.findings import Findings, ObjectFigures
+from samvideo.analysis.intervals import Interval
+from samvideo.analysis.motion import Motion
+from samvideo.analysis.settings import Settings
+from samvideo.analysis.shapes import Floats
+from samvideo.errors import OutputError
+from samvideo.io.runs import IntArray
+
+DIGITS = 3
+LISTS = ("intervals", "visible_intervals", "idle_intervals")
+OBJECT_COLUMNS = tuple(field.name for field in fields(ObjectFigures) if field.name not in LISTS)
+LONG = {
+    "frames.csv": "frame,seconds,object,visible,score,area,centroid_x,centroid_y,tip_x,tip_y,flag",
+    "motion.csv": "frame,seconds,object,point,x,y,speed,acceleration,jerk",
+    "distances.csv": "frame,seconds,object_a,object_b,distance,contact",
+}
+
+
+def text_of(value: float | int | str | None) -> str:
+    """A number as all files and the page write it: at most three digits after the point, empty for none."""
+    if value is None or isinstance(value, (str, int)):
+        return "" if value is None else str(value)
+    if not math.isfinite(value):
+        return ""
+    return f"{value:.{DIGITS}f}".rstrip("0").rstrip(".")
+
+
+def _column(values: NDArray[Any]) -> list[str]:
+    if values.dtype.kind == "f":
+        return [
+            "" if v != v else f"{v:.{DIGITS}f}".rstrip("0").rstrip(".") for v in values.tolist()
+        ]  # two million a run
+    return [str(value) for value in values.tolist()]
+
+
+class TableFiles:
+    """`frames.csv`, `motion.csv` and `distances.csv`, written while the run is read.
+
+    Args:
+        folder: of the report, which exists.
+        scale: units of length in a pixel.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+
+    def __init__(self, folder: Path, scale: float) -> None:
+        self._folder, self._scale = folder, scale
+        self._files: dict[str, IO[str]] = {}
+        with ExitStack() as stack:
+            for name, head in LONG.items():
+                self._files[name] = stack.enter_context(_open(folder / name))
+                self._write(name, [head + "\n"])
+            self._stack = stack.pop_all()
+
+    def frames(self, block: Block, object_id: int, tip: Floats) -> None:
+        """An object's rows of a block; `tip` (R', 2) in pixels."""
+        rows = np.flatnonzero(block.ids == object_id)
+        place = block.place[rows]
+        self._rows(
+            "frames.csv",
+            block.times.frames[place],
+            block.times.seconds[place],
+            np.full(len(rows), object_id),
+            block.seen[rows].astype(int),
+            block.scores[rows],
+            block.shapes.area[rows] * self._scale**2,
+            *(block.shapes.centroid[rows] * self._scale).T,
+            *(tip * self._scale).T,
+            block.flags[place],
+        )
+
+    def motion(self, object_id: int, point: str, motion: Motion) -> None:
+        """Smoothed motion of an object's centroid or tip."""
+        samples, count = motion.samples, len(motion.samples)
+        self._rows(
+            "motion.csv",
+            samples.frames,
+            samples.seconds,
+            np.full(count, object_id),
+            np.full(count, point),
+            *samples.points.T,
+            motion.speed,
+            motion.acceleration,
+            motion.jerk,
+        )
+
+    def distances(
+        self, block: Block, pair: tuple[int, int], place: IntArray, distance: Floats, touch: float
+    ) -> None:
+        """Distances of a pair on the frames `place` of a block."""
+        self._rows(
+            "distances.csv",
+            block.times.frames[place],
+            block.times.seconds[place],
+            np.full(len(place), pair[0]),
+            np.full(len(place), pair[1]),
+            distance,
+            (distance <= touch).astype(int),
+        )
+
+    def _rows(self, name: str, *columns: NDArray[Any]) -> None:
+        self._write(name, [",".join(row) + "\n" for row in zip(*map(_column, columns), strict=True)])
+
+    def _write(self, name: str, lines: list[str]) -> None:
+        try:
+            self._files[name].writelines(lines)
+        except OSError as error:
+            raise _failed(self._folder / name, error) from error
+
+    def __enter__(self) -> "TableFiles":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+
+def write_tables(folder: Path, findings: Findings, settings: Settings) -> None:
+    """The short tables and `analysis.json`, whose numbers are the tables'.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    heads = {
+        "objects.csv": (OBJECT_COLUMNS, ([getattr(o, name) for name in OBJECT_COLUMNS] for o in findings.objects)),
+        "intervals.csv": (
+            ("kind", "object", "other", "label", *(field.name for field in fields(Interval)), "seconds"),
+            _interval_rows(findings),
+        ),
+        "events.csv": (
+            ("frame", "seconds", "event", "object", "other"),
+            ([e.frame, e.seconds, e.event, e.object, e.other] for e in findings.events),
+        ),
+        "heatmap.csv": (("object", "row", "column", "x", "y", "seconds"), _heat_rows(findings, settings.scale)),
+    }
+    for name, (head, rows) in heads.items():
+        _write_csv(folder / name, head, rows)
+    try:
+        (folder / "analysis.json").write_text(json.dumps(tree_of(findings, settings), indent=1) + "\n")
+    except OSError as error:
+        raise _failed(folder / "analysis.json", error) from error
+
+
+def _interval_rows(findings: Findings) -> Iterator[list[Any]]:
+    def rows(kind: str, one: Any, other: Any, label: str, parts: Sequence[Interval]) -> Iterator[list[Any]]:
+        for part in parts:
+            yield [kind, one, other, label, *asdict(part).values(), part.seconds]
+
+    for entry in findings.objects:
+        yield from rows("in view", entry.id, None, entry.label, entry.intervals)
+        yield from rows("visible", entry.id, None, entry.label, entry.visible_intervals)
+        yield from rows("idle", entry.id, None, entry.label, entry.idle_intervals)
+    for pair in findings.pairs:
+        yield from rows("contact", pair.a, pair.b, pair.kind, pair.intervals)
+    for usage in findings.usage:
+        yield from rows("usage", None, None, usage.label, usage.intervals)
+    for flagged in findings.flagged:
+        yield from rows("flagged", None, None, flagged.flag, flagged.intervals)
+
+
+def _heat_rows(findings: Findings, scale: float) -> Iterator[list[Any]]:
+    for number, heat in findings.drawn.heat.items():
+        cell = max(findings.size_wh) / max(heat.shape) * scale
+        for row, column in np.argwhere(heat > 0).tolist():
+            yield [number, row, column, (column + 0.5) * cell, (row + 0.5) * cell, float(heat[row, column])]
+
+
+def tree_of(findings: Findings, settings: Settings) -> dict[str, Any]:
+    """What `analysis.json` holds; numbers are rounded as in the tables."""
+    flat = ("source", "rate", "frames", "start_seconds", "end_seconds", "unit", "pictures_seen")
+    told = {
+        "labels": {str(number): label for number, label in sorted(settings.labels.items())},
+        "tissue": sorted(settings.tissue),
+        "bridge_seconds": settings.bridge,
+        "contact_gap_px": settings.contact_gap,
+        "idle_speed": findings.idle_speed,
+        "idle_seconds": settings.idle_seconds,
+        "smooth_seconds": settings.smooth,
+        "mm_per_pixel": settings.mm_per_pixel,
+    }
+    tree = {
+        "format": "samvideo-analysis-1",
+        **{name: getattr(findings, name) for name in flat},
+        "width": findings.size_wh[0],
+        "height": findings.size_wh[1],
+        "settings": told,
+        "objects": [asdict(entry) for entry in findings.objects],
+        "pairs": [asdict(pair) for pair in findings.pairs],
+        "usage": [asdict(usage) for usage in findings.usage],
+        "flagged": [asdict(flagged) for flagged in findings.flagged],
+        "events": [asdict(event) for event in findings.events],
+    }
+    rounded: dict[str, Any] = _rounded(tree)
+    return rounded
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(inner) for inner in value]
+    return round(value, DIGITS) if isinstance(value, float) else value
+
+
+def _open(path: Path) -> IO[str]:
+    try:
+        return path.open("w", newline="", encoding="utf-8")
+    except OSError as error:
+        raise _failed(path, error) from error
+
+
+def _write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(head)
+            writer.writerows([text_of(cell) for cell in row] for row in rows)
+    except OSError as error:
+        raise _failed(path, error) from error
+
+
+def _failed(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"cannot write {path}: {error.strerror or error}; choose another folder with -o")

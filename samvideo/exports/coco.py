@@ -1,0 +1,84 @@
+"""COCO instances, of pictures (Lin et al., arXiv 1405.0312) and of videos as YouTube-VIS has them (1905.04804)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from samvideo.exports.base import Format, Job, in_view, write_json
+from samvideo.io.masks import decode_rle
+from samvideo.io.outlines import outlines
+from samvideo.io.tracks import TrackedObject
+
+
+def _categories(job: Job) -> list[dict[str, Any]]:
+    return [{"id": number, "name": label, "supercategory": ""} for label, number in job.classes.items()]
+
+
+def _images(job: Job) -> Iterator[dict[str, Any]]:
+    width, height = job.tracks.info.size_wh
+    for index in job.indices:
+        yield {"id": index, "file_name": f"{index:05d}.jpg", "width": width, "height": height, "frame": index}
+
+
+def _annotations(job: Job, polygons: bool) -> Iterator[dict[str, Any]]:
+    number = 0
+    for frame in job.tracks:
+        for thing in filter(in_view, frame.objects):
+            number += 1
+            yield {
+                "id": number,
+                "image_id": frame.index,
+                "category_id": job.classes[job.label(thing.object_id)],
+                "track_id": thing.object_id,
+                "segmentation": _polygons(thing) if polygons else thing.rle,
+                "area": thing.area,
+                "bbox": thing.bbox_xywh,
+                "iscrowd": 0,
+                "score": thing.score,
+            }
+
+
+def _polygons(thing: TrackedObject) -> Any:
+    """Its outer outlines, exact; run lengths where it has holes, which polygons of COCO cannot have."""
+    outer, holes = outlines(np.asarray(decode_rle(thing.rle)))
+    return thing.rle if holes else [polygon.reshape(-1).tolist() for polygon in outer]
+
+
+def _write_images(job: Job, polygons: bool) -> None:
+    head = {"info": {"description": job.title}, "licenses": [], "categories": _categories(job)}
+    write_json(job.out, head, {"images": _images(job), "annotations": _annotations(job, polygons)})
+
+
+def _write_videos(job: Job) -> None:
+    width, height = job.tracks.info.size_wh
+    names = [f"{index:05d}.jpg" for index in job.indices]
+    video = {"id": 1, "name": job.title, "width": width, "height": height, "length": len(names)}
+    video["file_names"] = names
+    head = {"info": {"description": job.title}, "licenses": [], "categories": _categories(job), "videos": [video]}
+    write_json(job.out, head, {"annotations": _masklets(job)})
+
+
+def _masklets(job: Job) -> Iterator[dict[str, Any]]:
+    width, height = job.tracks.info.size_wh
+    for object_id in job.object_ids:
+        things = [thing for _, _, thing in job.of(object_id)]
+        yield {
+            "id": object_id,
+            "video_id": 1,
+            "category_id": job.classes[job.label(object_id)],
+            "segmentations": [thing and thing.rle for thing in things],
+            "bboxes": [thing and thing.bbox_xywh for thing in things],
+            "areas": [thing and thing.area for thing in things],
+            "iscrowd": 0,
+            "width": width,
+            "height": height,
+            "length": len(things),
+        }
+
+
+FORMATS = {
+    "coco": Format(lambda job: _write_images(job, False), ".json", "COCO instances per picture, run lengths"),
+    "coco-polygons": Format(lambda job: _write_images(job, True), ".json", "COCO instances per picture, polygons"),
+    "coco-video": Format(_write_videos, ".json", "COCO per video, as YouTube-VIS"),
+}

@@ -1,0 +1,58 @@
+"""The objects alone: transparent WebM or ProRes 4444, or on green. The rest of the picture is not in the file.
+
+The transparent ones keep the picture for a few pixels around the masks, fully transparent: colours are stored for
+two pixels at once, and an edge would take on the colour beyond it.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from samvideo.exports.base import Format, Job, in_view
+from samvideo.io.alpha import AlphaWriter
+from samvideo.io.paired import paired
+from samvideo.io.sink import VideoWriter
+from samvideo.types import BoolArray, Frame
+
+GREEN = (0, 177, 64)  # chroma key green
+FRINGE = np.ones((5, 5), np.uint8)
+
+
+def _frames(job: Job) -> Iterator[tuple[Frame, BoolArray]]:
+    """Every picture and what is cut out of it."""
+    assert job.video is not None
+    for frame, tracked in paired(job.tracks, job.video):
+        result = tracked.result(job.tracks.info.size_wh)
+        rows = [row for row, thing in enumerate(tracked.objects) if in_view(thing)]
+        yield frame, np.asarray(result.masks[rows].any(0), bool)
+
+
+def _write_alpha(job: Job) -> None:
+    with AlphaWriter(job.out, job.tracks.info.size_wh, job.tracks.info.rate) as writer:
+        for frame, mask in _frames(job):
+            near = cv2.dilate(mask.astype(np.uint8), FRINGE)
+            alpha = mask[..., None].astype(np.uint8) * 255
+            writer.write(np.concatenate([frame.rgb * near[..., None], alpha], 2), frame.seconds)
+
+
+def _write_green(job: Job) -> None:
+    writer: VideoWriter | None = None
+    try:
+        for frame, mask in _frames(job):
+            if writer is None:
+                writer = VideoWriter(
+                    Path(job.out), frame.size_wh, job.tracks.info.rate, start_seconds=frame.seconds
+                )
+            writer.write(np.where(mask[..., None], frame.rgb, np.array(GREEN, np.uint8)), frame.seconds)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+FORMATS = {
+    "cutout-webm": Format(_write_alpha, ".webm", "the objects, transparent around: VP9 for browsers", True),
+    "prores": Format(_write_alpha, ".mov", "the objects, transparent around: ProRes 4444 for editors", True),
+    "green": Format(_write_green, ".mp4", "the objects on green: H.264", True),
+}

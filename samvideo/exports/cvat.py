@@ -1,0 +1,101 @@
+"""CVAT's XML 1.1 (docs.cvat.ai, XML annotation format), for video tasks with tracks or for pictures with masks.
+
+A polygon of CVAT is one outline, so `cvat` has the largest part of each mask, to half a pixel, and keeps identity;
+`cvat-masks` has the masks exactly, which CVAT cannot join to tracks: `group_id` is the object.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+from xml.sax.saxutils import escape, quoteattr
+
+import numpy as np
+
+from samvideo.exports.base import Format, Job, in_view
+from samvideo.io.masks import decode_rle
+from samvideo.io.outlines import outlines, simplified
+from samvideo.io.tracks import TrackedObject
+from samvideo.render import object_colour
+
+TOLERANCE = 0.5  # pixels that an outline may be moved to have fewer corners
+
+
+@contextmanager
+def _document(job: Job, mode: str, kind: str) -> Iterator[IO[str]]:
+    """The file with all but its annotations; `kind` is the shape of the labels."""
+    width, height = job.tracks.info.size_wh
+    count = job.indices[-1] + 1 if job.indices else 0
+    labels = "".join(
+        f"<label><name>{escape(label)}</name><color>#{bytes(object_colour(number)).hex()}</color>"
+        f"<type>{kind}</type><attributes></attributes></label>"
+        for label, number in job.classes.items()
+    )
+    with job.out.open("w", encoding="utf-8") as file:
+        file.write(
+            f'<?xml version="1.0" encoding="utf-8"?>\n<annotations><version>1.1</version><meta><task>'
+            f"<name>{escape(job.title)}</name><size>{count}</size><mode>{mode}</mode><overlap>0</overlap>"
+            f"<flipped>False</flipped><start_frame>0</start_frame><stop_frame>{max(0, count - 1)}</stop_frame>"
+            f"<frame_filter></frame_filter><labels>{labels}</labels>"
+            f"<original_size><width>{width}</width><height>{height}</height></original_size></task></meta>\n"
+        )
+        yield file
+        file.write("</annotations>\n")
+
+
+def _write_tracks(job: Job) -> None:
+    with _document(job, "interpolation", "polygon") as file:
+        for number, object_id in enumerate(job.object_ids):
+            label = quoteattr(job.label(object_id))
+            file.write(f'<track id="{number}" label={label} source="auto" group_id="{object_id}">\n')
+            points, gone = "", True
+            for _, frame, thing in job.of(object_id):
+                if thing is None and gone:
+                    continue
+                points, gone = (_outline(thing), False) if thing is not None else (points, True)
+                file.write(
+                    f'<polygon frame="{frame.index}" keyframe="1" outside="{int(gone)}" occluded="0" '
+                    f'points="{points}" z_order="0"></polygon>\n'
+                )
+            file.write("</track>\n")
+
+
+def _outline(thing: TrackedObject) -> str:
+    outer, _ = outlines(decode_rle(thing.rle))
+    largest = simplified(max(outer, key=_extent), TOLERANCE)
+    return ";".join(f"{x:.2f},{y:.2f}" for x, y in largest)
+
+
+def _extent(polygon: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> float:
+    x, y = polygon.T.astype(float)
+    return abs(float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum()))
+
+
+def _write_masks(job: Job) -> None:
+    width, height = job.tracks.info.size_wh
+    with _document(job, "annotation", "mask") as file:
+        for frame in job.tracks:
+            file.write(
+                f'<image id="{frame.index}" name="frame_{frame.index:06d}" width="{width}" height="{height}">\n'
+            )
+            for thing in filter(in_view, frame.objects):
+                x, y, w, h = (int(value) for value in thing.bbox_xywh)
+                counts = _row_counts(decode_rle(thing.rle)[y : y + h, x : x + w])
+                label = quoteattr(job.label(thing.object_id))
+                file.write(
+                    f'<mask label={label} source="auto" occluded="0" rle="{counts}" left="{x}" top="{y}" '
+                    f'width="{w}" height="{h}" z_order="0" group_id="{thing.object_id}"></mask>\n'
+                )
+            file.write("</image>\n")
+
+
+def _row_counts(crop: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> str:
+    """Run lengths row by row within the box, the first of background."""
+    flat = np.concatenate([[False], crop.reshape(-1)])
+    changes = np.flatnonzero(np.diff(flat))
+    return ", ".join(str(n) for n in np.diff([0, *changes.tolist(), crop.size]).tolist())
+
+
+FORMATS = {
+    "cvat": Format(_write_tracks, ".xml", "CVAT for video 1.1: a polygon track per object"),
+    "cvat-masks": Format(_write_masks, ".xml", "CVAT for images 1.1: exact masks"),
+}

@@ -1,0 +1,39 @@
+"""The folders of DAVIS 2017 (Pont-Tuset et al., arXiv 1704.00675): a palette PNG a frame."""
+
+import cv2
+
+from samvideo.errors import OutputError
+from samvideo.exports.base import Format, Job, in_view
+from samvideo.io.masks import index_map, write_index_png
+from samvideo.io.paired import paired
+
+
+def _write(job: Job) -> None:
+    masks = job.out / "Annotations" / "480p" / job.title
+    listed = job.out / "ImageSets" / "2017" / "val.txt"
+    for folder in (masks, listed.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    for old in masks.glob("*.png"):
+        old.unlink()
+    for frame in job.tracks:
+        result = frame.result(job.tracks.info.size_wh)
+        rows = [row for row, thing in enumerate(frame.objects) if in_view(thing)]
+        ids = [result.object_ids[row] for row in rows]
+        index_hw = index_map(result.masks[rows], ids, result.scores[rows].tolist())
+        write_index_png(masks / f"{frame.index:05d}.png", index_hw)
+    listed.write_text(job.title + "\n")
+    if job.video is not None:
+        _write_pictures(job)
+
+
+def _write_pictures(job: Job) -> None:
+    folder = job.out / "JPEGImages" / "480p" / job.title
+    folder.mkdir(parents=True, exist_ok=True)
+    assert job.video is not None
+    for frame, _ in paired(job.tracks, job.video):
+        path = folder / f"{frame.index:05d}.jpg"
+        if not cv2.imwrite(str(path), frame.rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95]):
+            raise OutputError(f"cannot write {path}: is the disk full?")
+
+
+FORMATS = {"davis": Format(_write, "", "folders of DAVIS 2017; with --video its pictures too")}

@@ -1,0 +1,65 @@
+"""A task of Label Studio with boxes as predictions, for its VideoRectangle tag; it has no masks in videos.
+
+Import the file into a project whose labelling interface has
+`<Video name="video" value="$video"/> <VideoRectangle name="box" toName="video"/>` and
+`<Labels name="labels" toName="video">` with the classes; `data.video` is the name of the video, to be replaced by
+its address where yours are. Frames count from 1, places are percent of the picture.
+"""
+
+import json
+from typing import Any
+
+from samvideo.exports.base import Format, Job
+from samvideo.io.tracks import TrackedObject
+
+
+def _write(job: Job) -> None:
+    results = [_result(job, object_id) for object_id in job.object_ids]
+    task = {
+        "data": {"video": job.title},
+        "predictions": [{"model_version": "samvideo", "result": [result for result in results if result]}],
+    }
+    job.out.write_text(json.dumps([task]) + "\n", encoding="utf-8")
+
+
+def _result(job: Job, object_id: int) -> dict[str, Any]:
+    """One object; a keyframe a frame, switched off where it leaves."""
+    rate = float(job.tracks.info.rate)
+    sequence: list[dict[str, Any]] = []
+    last: dict[str, Any] | None = None
+    for _, frame, thing in job.of(object_id):
+        if thing is not None:
+            last = _keyframe(job, thing) | {"frame": frame.index + 1, "time": frame.seconds, "enabled": True}
+            sequence.append(last)
+        elif last is not None and last["enabled"]:
+            last = last | {"frame": frame.index + 1, "time": frame.seconds, "enabled": False}
+            sequence.append(last)
+    count = job.indices[-1] + 1 if job.indices else 0
+    return {
+        "id": f"object-{object_id}",
+        "type": "videorectangle",
+        "from_name": "box",
+        "to_name": "video",
+        "origin": "prediction",
+        "value": {
+            "framesCount": count,
+            "duration": count / rate,
+            "sequence": sequence,
+            "labels": [job.label(object_id)],
+        },
+    }
+
+
+def _keyframe(job: Job, thing: TrackedObject) -> dict[str, Any]:
+    x, y, width, height = thing.bbox_xywh
+    whole_x, whole_y = job.tracks.info.size_wh
+    return {
+        "x": 100 * x / whole_x,
+        "y": 100 * y / whole_y,
+        "width": 100 * width / whole_x,
+        "height": 100 * height / whole_y,
+        "rotation": 0,
+    }
+
+
+FORMATS = {"label-studio": Format(_write, ".json", "a Label Studio task, boxes per frame as predictions")}

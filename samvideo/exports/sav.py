@@ -1,0 +1,71 @@
+"""A masklet file of SA-V (Ravi et al., arXiv 2408.00714): run lengths of every fourth frame."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from samvideo.exports.base import Format, Job, in_view, write_json
+from samvideo.io.masks import encode_rle
+from samvideo.io.tracks import TrackedFrame
+
+EVERY = 4  # videos have 24 frames a second, masks 6
+
+
+def _write(job: Job) -> None:
+    width, height = job.tracks.info.size_wh
+    ids, indices = job.object_ids, job.indices
+    count = indices[-1] + 1 if indices else 0
+    areas = np.array([_areas(frame, ids) for frame in job.tracks if frame.index % EVERY == 0]).reshape(-1, len(ids))
+    seen = areas > 0
+    sizes = [float(column[column > 0].mean()) if column.any() else 0.0 for column in areas.T]
+    head = {
+        "video_id": job.title,
+        "video_duration": float(count / job.tracks.info.rate),
+        "video_frame_count": float(count),
+        "video_height": float(height),
+        "video_width": float(width),
+        "video_resolution": float(height * width),
+        "video_environment": None,
+        "video_split": None,
+        "masklet_id": list(range(len(ids))),
+        "masklet_object": list(ids),
+        "masklet_size_rel": [size / (height * width) for size in sizes],
+        "masklet_size_abs": sizes,
+        "masklet_size_bucket": [_bucket(size) for size in sizes],
+        "masklet_visibility_changes": [int(np.abs(np.diff(column.astype(int))).sum()) for column in seen.T],
+        "masklet_first_appeared_frame": [float(EVERY * int(column.argmax())) for column in seen.T],
+        "masklet_frame_count": [len(areas)] * len(ids),
+        "masklet_edited_frame_count": [0] * len(ids),
+        "masklet_type": ["auto"] * len(ids),
+        "masklet_stability_score": [None] * len(ids),
+        "masklet_num": len(ids),
+    }
+    write_json(job.out, head, {"masklet": _masklets(job)})
+
+
+def _areas(frame: TrackedFrame, ids: tuple[int, ...]) -> list[int]:
+    areas = {thing.object_id: thing.area for thing in frame.objects if in_view(thing)}
+    return [areas.get(number, 0) for number in ids]
+
+
+def _bucket(area: float) -> str:
+    # The published names; the bounds are COCO's, on which the published files agree.
+    return "small" if area < 32**2 else "medium" if area < 96**2 else "large"
+
+
+def _masklets(job: Job) -> Iterator[list[dict[str, Any]]]:
+    """A list per annotated frame; frames that were not tracked have empty masks, for position is number."""
+    empty = encode_rle(np.zeros(job.tracks.info.size_wh[::-1], bool))
+    due = 0
+    for frame in job.tracks:
+        if frame.index % EVERY:
+            continue
+        for _ in range(due, frame.index, EVERY):
+            yield [empty] * len(job.object_ids)
+        things = {thing.object_id: thing.rle for thing in frame.objects if in_view(thing)}
+        yield [things.get(number, empty) for number in job.object_ids]
+        due = frame.index + EVERY
+
+
+FORMATS = {"sav": Format(_write, ".json", f"a masklet file of SA-V, every {EVERY}th frame")}

@@ -1,0 +1,106 @@
+"""Writes video with transparency: VP9 in WebM for browsers, ProRes 4444 in QuickTime for editors; imports av."""
+
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace
+
+from samvideo.errors import ConfigError, OutputError
+from samvideo.types import UInt8Array
+
+TIME_BASE = Fraction(1, 1000)  # WebM's
+CODECS = {
+    ".webm": (
+        "libvpx-vp9",
+        "yuva420p",
+        # VP9 cannot look ahead past invisible frames with an alpha plane; good speed for little loss
+        {"crf": "24", "b": "0", "auto-alt-ref": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"},
+    ),
+    ".mov": ("prores_ks", "yuva444p10le", {"profile": "4444", "vendor": "apl0", "alpha_bits": "16"}),
+}
+_AV_ERRORS = (OSError, ValueError, av.error.FFmpegError)
+
+
+class AlphaWriter:
+    """Writes RGBA frames, not premultiplied, at the times given; leaving the `with` block finishes the file.
+
+    The file is written as `.NAME.part` and put at `path` when it is whole. No frame, no file.
+
+    Args:
+        path: ending in .webm or .mov; replaced if it exists.
+        size_wh: of the frames; odd sizes lose their last column or row in WebM, whose colours go by twos.
+        rate: nominal frames per second.
+
+    Raises:
+        ConfigError: another suffix.
+        OutputError: the file cannot be written.
+    """
+
+    def __init__(self, path: Path, size_wh: tuple[int, int], rate: Fraction) -> None:
+        if path.suffix not in CODECS:
+            raise ConfigError(f"{path}: a name ending in {' or '.join(CODECS)} expected")
+        codec, self._pixels, options = CODECS[path.suffix]
+        self._path, self._part = path, path.with_name(f".{path.name}.part")
+        even = path.suffix == ".webm"
+        self._size = tuple(side - side % 2 if even and side > 1 else side for side in size_wh)
+        self._last, self._start = -1, 0.0
+        try:
+            self._container: Any = av.open(str(self._part), "w", format=path.suffix[1:])
+            self._stream: Any = self._container.add_stream(codec, rate=rate, options=options)
+            context: Any = self._stream.codec_context
+            context.width, context.height = self._size
+            context.pix_fmt, context.time_base = self._pixels, TIME_BASE
+            context.color_range, context.colorspace = ColorRange.MPEG, 1
+            self._stream.time_base = TIME_BASE
+        except _AV_ERRORS as error:
+            raise self._failed(error) from error
+
+    def write(self, rgba: UInt8Array, seconds: float) -> None:
+        """Append one frame: uint8 (H, W, 4), shown from `seconds` on; times count from the first frame's.
+
+        Raises:
+            OutputError: the disk is full or the like.
+        """
+        if self._last < 0:
+            self._start = seconds
+        width, height = self._size
+        picture = VideoFrame.from_ndarray(np.ascontiguousarray(rgba[:height, :width]), format="rgba").reformat(
+            format=self._pixels, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        )
+        self._last = max(self._last + 1, round((seconds - self._start) / TIME_BASE))
+        picture.pts, picture.time_base = self._last, TIME_BASE
+        self._mux(picture)
+
+    def _mux(self, picture: VideoFrame | None) -> None:
+        try:
+            for packet in self._stream.encode(picture):
+                self._container.mux_one(packet)
+        except _AV_ERRORS as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> OutputError:
+        return OutputError(f"{self._path} cannot be written: {error}; is the disk full, or the folder missing?")
+
+    def __enter__(self) -> "AlphaWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None and self._last >= 0:
+                self._mux(None)
+            self._container.close()
+            if error is None and self._last >= 0:
+                self._part.replace(self._path)
+        except _AV_ERRORS as failure:
+            if error is None:
+                raise self._failed(failure) from failure
+        finally:
+            self._part.unlink(missing_ok=True)

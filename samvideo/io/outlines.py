@@ -1,0 +1,72 @@
+"""Masks as polygons along the edges of their pixels, for formats that know no masks."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from samvideo.types import BoolArray
+
+Corners = NDArray[np.int64]
+_RIGHT, _DOWN, _LEFT, _UP = (1, 0), (0, 1), (-1, 0), (0, -1)
+
+
+def outlines(mask_hw: BoolArray) -> tuple[list[Corners], list[Corners]]:
+    """The outer outlines and those of holes: (N, 2) corners (x, y) of pixels each, only where they turn.
+
+    Outer ones go clockwise as seen on the screen. Pixels that meet at a corner only are apart.
+    """
+    filled = np.pad(mask_hw, 1)
+    inner = filled[1:-1, 1:-1]
+    turns: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for step, neighbour, (dx, dy) in (  # the side of a pixel, walked with the pixel on the right
+        (_RIGHT, filled[:-2, 1:-1], (0, 0)),
+        (_DOWN, filled[1:-1, 2:], (1, 0)),
+        (_LEFT, filled[2:, 1:-1], (1, 1)),
+        (_UP, filled[1:-1, :-2], (0, 1)),
+    ):
+        for y, x in np.argwhere(inner & ~neighbour).tolist():
+            turns.setdefault((x + dx, y + dy), []).append(step)
+    outer: list[Corners] = []
+    holes: list[Corners] = []
+    while turns:
+        polygon = _walk(turns)
+        area = _signed_area(polygon)
+        (outer if area > 0 else holes).append(polygon)
+    return outer, holes
+
+
+def _walk(turns: dict[tuple[int, int], list[tuple[int, int]]]) -> Corners:
+    """Take one closed way out of `turns`."""
+    start = place = next(iter(turns))
+    step = first = turns[place][0]
+    corners: list[tuple[int, int]] = []
+    while True:
+        ways = turns[place]
+        # Where two ways go on, the one to the right stays at its own pixel.
+        right = (-step[1], step[0])
+        chosen = right if len(ways) > 1 and right in ways else ways[0]
+        if place == start and not corners:
+            chosen = first
+        ways.remove(chosen)
+        if not ways:
+            del turns[place]
+        if chosen != step or not corners:
+            corners.append(place)
+        step = chosen
+        place = place[0] + step[0], place[1] + step[1]
+        if place == start and (place not in turns or len(turns[place]) < 2):
+            break
+    if step == first and len(corners) > 4:
+        corners = corners[1:]
+    return np.array(corners, np.int64)
+
+
+def _signed_area(polygon: Corners) -> float:
+    x, y = polygon.T.astype(float)
+    return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)
+
+
+def simplified(polygon: Corners, tolerance: float) -> NDArray[np.float64]:
+    """(M, 2): fewer corners, the outline moved by at most `tolerance` pixels (Douglas and Peucker 1973)."""
+    fewer = cv2.approxPolyDP(polygon.astype(np.float32)[:, None], tolerance, True)[:, 0]
+    return np.asarray(fewer if len(fewer) >= 3 else polygon, np.float64)

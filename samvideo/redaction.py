@@ -1,0 +1,150 @@
+"""Makes tracked objects unrecognisable: faces, name plates, patient data on the screen."""
+
+from collections import deque
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from samvideo.errors import ConfigError
+from samvideo.geometry import mask_box
+from samvideo.io.paired import paired
+from samvideo.io.sink import VideoWriter
+from samvideo.io.tracks import TracksFile, open_masks
+from samvideo.types import BoolArray, Frame, UInt8Array
+
+MODES = ("blur", "pixelate", "fill")
+BLOCKS = 6  # that are left of an object along its longer side: too few to know a face or read a name
+GREY = 128
+
+
+@dataclass(frozen=True)
+class Redaction:
+    """What is redacted, and how.
+
+    Attributes:
+        objects: ids; all where empty.
+        mode: `fill` paints grey; `pixelate` leaves BLOCKS mean colours along the object; `blur` smooths these.
+            Nothing finer of the original is left in any of them.
+        margin: pixels around the mask that are redacted too.
+        hold: frames before and after one where the object was seen that are redacted at its place too, so that a
+            moment in which the tracker lost it shows nothing.
+        keep_sound: voices tell who speaks, so the sound is left out unless wanted.
+    """
+
+    objects: frozenset[int] = frozenset()
+    mode: str = "blur"
+    margin: int = 8
+    hold: int = 5
+    keep_sound: bool = False
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ConfigError(f"mode must be {', '.join(MODES)}, not {self.mode!r}")
+        if self.margin < 0 or self.hold < 0:
+            raise ConfigError(f"margin and hold are from 0 on, not {self.margin} and {self.hold}")
+
+
+@dataclass(frozen=True)
+class Redacted:
+    """What was done: frames written, and those among them where nothing was found to redact."""
+
+    frames: int
+    bare: int
+
+
+def redact_run(
+    folder: Path,
+    video: str,
+    out: Path,
+    redaction: Redaction,
+    *,
+    overwrite: bool = False,
+) -> Redacted:
+    """Write the tracked frames of a video with objects redacted; frames that were not tracked are left out.
+
+    Args:
+        folder: of the run.
+        video: the source.
+        out: an .mp4 file.
+        redaction: see there.
+        overwrite: replace `out`.
+
+    Raises:
+        ConfigError: `out` exists and `overwrite` is off, or an object is none of the run's.
+        VideoError: run or video cannot be read, or do not belong together.
+        OutputError: it cannot be written.
+    """
+    if out.exists() and not overwrite:
+        raise ConfigError(f"{out} exists: choose another name with -o, or replace it with --overwrite")
+    tracks = open_masks(folder)
+    known = {thing.object_id for frame in tracks for thing in frame.objects}
+    if unknown := sorted(redaction.objects - known):
+        raise ConfigError(f"the run has no object {unknown[0]}, only {sorted(known)}")
+    frames = bare = 0
+    writer: VideoWriter | None = None
+    try:
+        for frame, mask in held(_masked(tracks, video, redaction.objects or known), redaction.hold):
+            if writer is None:
+                sound = video if redaction.keep_sound else None
+                start = frame.seconds
+                writer = VideoWriter(out, frame.size_wh, tracks.info.rate, audio_from=sound, start_seconds=start)
+            writer.write(redact(frame.rgb, mask, redaction), frame.seconds)
+            frames, bare = frames + 1, bare + (not mask.any())
+    finally:
+        if writer is not None:
+            writer.close()
+    return Redacted(frames, bare)
+
+
+def _masked(tracks: TracksFile, video: str, wanted: Collection[int]) -> Iterator[tuple[Frame, BoolArray]]:
+    for frame, tracked in paired(tracks, video):
+        result = tracked.result(tracks.info.size_wh)
+        rows = [row for row, number in enumerate(result.object_ids) if number in wanted]
+        yield (
+            frame,
+            np.asarray(result.masks[rows].any(0), bool),
+        )  # lost objects too: their place is still the best guess
+
+
+def held(frames: Iterator[tuple[Frame, BoolArray]], hold: int) -> Iterator[tuple[Frame, BoolArray]]:
+    """Each frame with all that is masked on it and on the `hold` frames before and after."""
+    window: deque[BoolArray] = deque()
+    due: deque[Frame] = deque()
+    for frame, mask in frames:
+        window.append(mask)
+        due.append(frame)
+        if len(due) > hold:
+            yield due.popleft(), np.any(window, 0)
+            if len(window) > 2 * hold:
+                window.popleft()
+    while due:
+        yield due.popleft(), np.any(window, 0)
+        if len(window) > hold + len(due):
+            window.popleft()
+
+
+def redact(rgb: UInt8Array, mask: BoolArray, redaction: Redaction) -> UInt8Array:
+    """A copy of a picture with what is masked, part by part, made unrecognisable."""
+    picture = rgb.copy()
+    side = 2 * redaction.margin + 1
+    wide = cv2.dilate(mask.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+    if redaction.mode == "fill":
+        picture[wide > 0] = GREY
+        return picture
+    count, parts = cv2.connectedComponents(wide)
+    for part in range(1, count):
+        inside = parts == part
+        box = mask_box(inside)
+        assert box is not None
+        x1, y1, x2, y2 = (int(value) for value in box)
+        crop = picture[y1:y2, x1:x2]
+        height, width = crop.shape[:2]
+        scale = min(1.0, BLOCKS / max(height, width))
+        few = max(1, round(width * scale)), max(1, round(height * scale))
+        coarse = cv2.resize(crop, few, interpolation=cv2.INTER_AREA)
+        way = cv2.INTER_NEAREST if redaction.mode == "pixelate" else cv2.INTER_CUBIC
+        crop[inside[y1:y2, x1:x2]] = cv2.resize(coarse, (width, height), interpolation=way)[inside[y1:y2, x1:x2]]
+    return picture

@@ -1,0 +1,126 @@
+"""The page in a real browser, offline: no error, nothing fetched, and the numbers of the CSV files."""
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from runs_made import box, disc, nothing, results, write_run
+from typer.testing import CliRunner
+
+from samvideo.analysis.drawings import clock_of, curve
+from samvideo.analysis.report import write_report
+from samvideo.analysis.settings import Settings
+from samvideo.cli.main import app
+
+BROWSERS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page")
+    made = results(
+        60,
+        lambda k: nothing() if 30 <= k < 45 else disc(20 + 2 * k, 50 + k % 3),
+        lambda k: box(120, 30, 180, 70),
+        lambda k: box(0, 5, 40 + k % 9, 9),
+    )
+    run = write_run(folder / "run", made, ("rle", "overlay"))
+    labels = {1: "L-hook <b>", 2: "liver", 3: "grasper"}
+    write_report(run, folder / "report", Settings(labels=labels, tissue=frozenset({2})))
+    return folder / "report"
+
+
+def test_a_page_that_needs_nothing_else(report: Path) -> None:
+    text = (report / "report.html").read_text()
+    assert not re.search(r'(src|href)="(?!data:)', text)
+    assert "L-hook &lt;b&gt;" in text
+    assert "<script" not in text
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", text)
+
+
+def test_a_browser_shows_the_numbers_of_the_tables(report: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api")
+    browser_path = next((path for path in BROWSERS if Path(path).exists()), None)
+    if browser_path is None:
+        pytest.skip("no Chromium here")
+    troubles: list[str] = []
+    with playwright.sync_playwright() as runner:
+        browser = runner.chromium.launch(executable_path=browser_path, args=FLAGS)
+        context = browser.new_context(offline=True)
+        page = context.new_page()
+        page.on("console", lambda message: troubles.append(message.text))
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("requestfailed", lambda request: troubles.append(request.url))
+        page.goto(f"file://{report / 'report.html'}")
+        shown = page.eval_on_selector_all(
+            "#objects [data-column]",
+            "cells => cells.map(c => [c.closest('tr').dataset.object, c.dataset.column, c.innerText])",
+        )
+        pictures = page.eval_on_selector_all("img", "all => all.map(i => i.complete && i.naturalWidth > 0)")
+        drawings = page.eval_on_selector_all("svg", "all => all.map(s => s.getBoundingClientRect().height)")
+        events = page.eval_on_selector_all(
+            "table.narrow tbody tr", "rows => rows.map(r => r.innerText.split('\\t'))"
+        )
+        page.emulate_media(media="print")
+        page.set_viewport_size({"width": 700, "height": 900})  # A4 less its margins
+        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        browser.close()
+    assert troubles == []
+    assert all(pictures)
+    assert len(pictures) == 2  # instruments only
+    assert all(height > 50 for height in drawings)
+    assert overflow <= 0
+    with (report / "objects.csv").open(newline="") as file:
+        rows = {row["id"]: row for row in csv.DictReader(file)}
+    assert len(shown) == 3 * 13
+    for number, column, value in shown:
+        assert value == rows[number][column], (number, column)
+    with (report / "events.csv").open(newline="") as file:
+        told = [(row["seconds"], row["frame"], row["event"]) for row in csv.DictReader(file)]
+    assert [tuple(row[:3]) for row in events] == told
+
+
+def test_drawings_of_little() -> None:
+    nothing_known = np.array([0.0, 1.0]), np.full(2, np.nan)
+    assert "polyline" not in curve(nothing_known, (0, 1), "px", "#000")
+    assert "polyline" in curve((np.array([0.5]), np.array([0.0])), (0, 1), "px", "#000")
+    assert [clock_of(seconds) for seconds in (0, 2.5, 65, 3723)] == ["0 s", "2.5 s", "1:05", "1:02:03"]
+
+
+def test_the_command(report: Path, tmp_path: Path) -> None:
+    run = report.parent / "run"
+
+    def call(*arguments: object) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["analyze", str(run), *map(str, arguments)])
+        assert "Traceback" not in done.output
+        return done.exit_code, " ".join(done.output.split())
+
+    code, told = call("-o", tmp_path / "out", "--fps", 50, "--label", "1=hook", "--tissue", "2")
+    assert code == 0, told
+    assert "hook in view 0.9 s" in told
+    assert call("-o", tmp_path / "out")[0] == 2
+    code, told = call("-o", tmp_path / "out", "--overwrite", "--json", "--video", run / "overlay.mp4")
+    assert (code, '"unit": "px"' in told) == (0, True)
+    for arguments, message in (
+        (["--label", "grasper"], "like 1=grasper"),
+        (["--tissue", "liver"], "numbers from 1"),
+        (["--fps", "-1"], "fps must be"),
+        (["--video", tmp_path / "none.mp4"], "does not exist"),
+    ):
+        code, told = call("-o", tmp_path / "other", *arguments)
+        assert code in (2, 3)
+        assert message in told
+    assert call()[0] == 0
+    assert (run / "analysis" / "report.html").exists()
