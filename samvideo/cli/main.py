@@ -2,6 +2,7 @@
 
 import typer
 
+from samvideo.cli.bench import bench
 from samvideo.cli.demo_clip import demo_clip
 from samvideo.cli.evaluate import EvaluateCommand, evaluate
 from samvideo.cli.info import info
@@ -43,7 +44,7 @@ def _root(
     pass
 
 
-for verb in (track, info, models, demo_clip, score, report):
+for verb in (track, info, models, demo_clip, score, report, bench):
     app.command(epilog=EPILOG)(verb)
 app.command(epilog=EPILOG, cls=EvaluateCommand)(evaluate)
 app.add_typer(weights, name="weights")
