@@ -18,7 +18,6 @@ from samvideo.heads.masks import MaskDecoder, upsample
 from samvideo.heads.pointers import PointerHead
 from samvideo.heads.prompts import PADDING, PromptEncoder
 from samvideo.memory.base import MemoryMethod, MemoryPolicy, Recall
-from samvideo.nn.position import sine_grid
 from samvideo.tensors import Features, MaskPrediction, MemoryContext, MemoryTokens, PromptTensors
 from samvideo.types import UInt8Array
 from samvideo.weights import keys
@@ -140,9 +139,7 @@ class SamModel(nn.Module):
     def encode(self, image_bchw: Tensor) -> Features:
         """Features of one normalised picture (1, 3, H, W)."""
         coarse, fine = self.encoder(image_bchw)
-        grid = (int(coarse.shape[-2]), int(coarse.shape[-1]))
-        position = sine_grid(grid, coarse.shape[1], coarse.device, coarse.dtype)
-        return Features(coarse, self.decoder.project(fine), position)
+        return Features(coarse, self.decoder.project(fine), self.memory.begin(coarse))
 
     def condition(self, features: Features, recalls: Sequence[Recall]) -> Tensor:
         """(B, 256, h, w): the features in the light of B objects' memories, which must have equal shapes.
