@@ -108,7 +108,7 @@ class SamModel(nn.Module):
         return self.memory.no_memory.dtype
 
     def convert(self, device: torch.device, dtype: torch.dtype) -> "SamModel":
-        """Move to a device and number format, in place.
+        """Move to a device and number format, in place; convolutions get their weights channels-last.
 
         The frequencies of the point code stay float32: in bfloat16 a click would be off by several pixels.
 
@@ -117,7 +117,7 @@ class SamModel(nn.Module):
         """
         if device.type == "cpu" and dtype == torch.float16:
             raise ConfigError("float16 is not usable on a CPU (about 1000 times slower): choose fp32 or bf16")
-        self.to(device, dtype)
+        self.to(device, dtype, memory_format=torch.channels_last)
         self.prompts.pe_layer.float()
         return self
 
@@ -134,7 +134,7 @@ class SamModel(nn.Module):
         mean, deviation = (
             torch.tensor(x, device=self.device)[:, None, None] for x in (self.spec.mean, self.spec.deviation)
         )
-        return ((image - mean) / deviation).to(self.dtype)
+        return ((image - mean) / deviation).to(self.dtype, memory_format=torch.channels_last)
 
     def encode(self, image_bchw: Tensor) -> Features:
         """Features of one normalised picture (1, 3, H, W)."""
