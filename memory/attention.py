@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samvideo.nn.attention import Attention, attend
-from samvideo.nn.rope import rotary_table, rotate
+from samvideo.nn.rope import project_rotated
 from samvideo.tensors import Grid, MemoryContext
 
 QUERY_POSITION = 0.1
@@ -42,13 +42,11 @@ class RotaryCrossAttention(CrossAttention):
 
     def look(self, x: Tensor, grid: Grid, memory: MemoryContext) -> Tensor:
         """See `CrossAttention.look`."""
-        q = self.split(self.q_proj(x))
-        q = rotate(q, rotary_table(grid, q.shape[-1], x.device, x.dtype))
-        k = self.k_proj(memory.features + memory.position)
-        table = rotary_table(memory.grid, k.shape[-1], x.device, x.dtype)
-        plain = memory.plain
-        rotated = rotate(k[:, :, plain:], table)
-        k = torch.cat([k[:, :, :plain], rotated], 2) if plain else rotated
+        q = self.split(project_rotated(self.q_proj, x, grid))
+        tokens, plain = memory.features + memory.position, memory.plain
+        k = project_rotated(self.k_proj, tokens[:, :, plain:], memory.grid)
+        if plain:
+            k = torch.cat([self.k_proj(tokens[:, :, :plain]), k], 2)
         return self.over(q, k, memory)
 
     def over(self, q: Tensor, k: Tensor, memory: MemoryContext) -> Tensor:
@@ -75,9 +73,8 @@ class _SelfAttention(Attention):
         super().__init__(width, 1)
 
     def look(self, x: Tensor, grid: Grid) -> Tensor:
-        q, k, v = self.split(self.q_proj(x)), self.split(self.k_proj(x)), self.split(self.v_proj(x))
-        table = rotary_table(grid, q.shape[-1], x.device, x.dtype)
-        return self.mix(rotate(q, table), rotate(k, table), v)
+        q, k = (project_rotated(layer, x, grid) for layer in (self.q_proj, self.k_proj))
+        return self.mix(self.split(q), self.split(k), self.split(self.v_proj(x)))
 
 
 class _Layer(nn.Module):

@@ -4,6 +4,7 @@ Building never touches network or disk.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -96,6 +97,7 @@ class SamModel(nn.Module):
         self.prompts = PromptEncoder()
         self.decoder = MaskDecoder(self.encoder.fine)
         self.pointers = PointerHead(spec.pointer_ages)
+        self.mixed = False
 
     @property
     def device(self) -> torch.device:
@@ -107,19 +109,32 @@ class SamModel(nn.Module):
         """Number format of the parameters."""
         return self.memory.no_memory.dtype
 
+    def fuse(self) -> "SamModel":
+        """Fold layers for inference, in place; once weights are loaded, for the published keys are gone after this."""
+        if self.encoder.fuse(self.decoder.fine_convs()):
+            self.decoder.hand_over_fine()
+        return self
+
     def convert(self, device: torch.device, dtype: torch.dtype) -> "SamModel":
         """Move to a device and number format, in place; convolutions get their weights channels-last.
 
-        The frequencies of the point code stay float32: in bfloat16 a click would be off by several pixels.
+        On a CPU, bfloat16 means that encoder and memory, where nearly all the work is, multiply in it; parameters,
+        sums of layers, the decoder and all that is kept (but memory) stay float32. Elsewhere everything is converted
+        but the frequencies of the point code: in bfloat16 a click would be off by several pixels.
 
         Raises:
             ConfigError: float16 on a CPU, where it is about a thousand times slower than float32.
         """
         if device.type == "cpu" and dtype == torch.float16:
             raise ConfigError("float16 is not usable on a CPU (about 1000 times slower): choose fp32 or bf16")
-        self.to(device, dtype, memory_format=torch.channels_last)
+        self.mixed = device.type == "cpu" and dtype == torch.bfloat16
+        self.to(device, torch.float32 if self.mixed else dtype, memory_format=torch.channels_last)
         self.prompts.pe_layer.float()
         return self
+
+    def _multiplying(self) -> AbstractContextManager[None]:
+        """Where encoder and memory compute."""
+        return torch.autocast("cpu", torch.bfloat16) if self.mixed else nullcontext()
 
     def picture(self, rgb: UInt8Array) -> Tensor:
         """Squash a uint8 (H, W, 3) frame to the input size and normalise it: (1, 3, H, W).
@@ -138,8 +153,11 @@ class SamModel(nn.Module):
 
     def encode(self, image_bchw: Tensor) -> Features:
         """Features of one normalised picture (1, 3, H, W)."""
-        coarse, fine = self.encoder(image_bchw)
-        return Features(coarse, self.decoder.project(fine), self.memory.begin(coarse))
+        with self._multiplying():
+            coarse, fine = self.encoder(image_bchw)
+            fine = self.decoder.project(fine)
+            begun = self.memory.begin(coarse)
+        return Features(coarse.to(self.dtype), tuple(x.to(self.dtype) for x in fine), begun)
 
     def condition(self, features: Features, recalls: Sequence[Recall]) -> Tensor:
         """(B, 256, h, w): the features in the light of B objects' memories, which must have equal shapes.
@@ -148,7 +166,8 @@ class SamModel(nn.Module):
         """
         if not recalls[0].frames:
             return self.memory.without_memory(features).expand(len(recalls), -1, -1, -1)
-        return self.memory.attend(features, self._context(recalls))
+        with self._multiplying():
+            return self.memory.attend(features, self._context(recalls)).to(self.dtype)
 
     def _context(self, recalls: Sequence[Recall]) -> MemoryContext:
         sample = recalls[0].frames[0][1]
@@ -224,7 +243,8 @@ class SamModel(nn.Module):
         width, height = self.spec.input_wh
         logits = upsample(prediction.logits, (height, width))
         masks = torch.where(prompted[:, None, None, None], (logits > 0).float(), logits.sigmoid())
-        return self.memory.encode(features.coarse, masks * MEMORY_SCALE + MEMORY_BIAS, prediction.presence > 0)
+        with self._multiplying():
+            return self.memory.encode(features.coarse, masks * MEMORY_SCALE + MEMORY_BIAS, prediction.presence > 0)
 
 
 def encoders() -> list[str]:
