@@ -1,4 +1,4 @@
-"""How fast a model of the SAM 2 family is here: seconds a frame, stage by stage, FLOPs, memory, and a peer beside it.
+"""How fast a model of the SAM 2 family is here: time by stage, FLOPs, share of the peak, memory, a peer beside it.
 
 Ours and the peer's frames are timed in turn, in one process, so that whatever else the machine does meets both.
 """
@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from samvideo.errors import ConfigError
 from samvideo.evaluation import meter
 from samvideo.evaluation.bench_inputs import Case, Clip, Plan, read_clip, ready_model
 from samvideo.evaluation.bench_run import Run
+from samvideo.evaluation.charts import COLOURS, Dot, curve, scatter, standalone
 from samvideo.evaluation.peer import Peer
+from samvideo.evaluation.results import read_results
 from samvideo.models import SPECS, count_parameters
 from samvideo.outputs import Outputs
 from samvideo.trackers.sam import DTYPES, SamTracker, resolve_device
@@ -137,8 +140,8 @@ def _named(plan: Plan) -> dict[str, Any]:
 
 
 HEADER = (
-    f"{'model':<20}{'input':>6}{'objects':>8}{'device':>7}{'dtype':>9}{'p50 ms':>9}{'p95 ms':>9}{'fps':>7}{'GFLOP':>8}"
-    f"{'of peak':>8}{'MB':>7}{'peer':>7}"
+    f"{'model':<20}{'input':>6}{'objects':>8}{'device':>7}{'dtype':>9}{'p50 ms':>9}{'p95 ms':>9}"
+    f"{'fps':>7}{'GFLOP':>8}{'of peak':>8}{'MB':>7}{'peer':>7}"
 )
 
 
@@ -146,9 +149,9 @@ def row(result: dict[str, Any]) -> str:
     """One case as a line under `HEADER`, and its stages."""
     seconds, stages, peer = result["seconds"], result["stages"], result.get("peer")
     line = (
-        f"{result['model']:<20}{result['input_wh'][0]:>6}{result['objects']:>8}{result['device']:>7}{result['dtype']:>9}"
-        f"{1000 * seconds['p50']:>9.0f}{1000 * seconds['p95']:>9.0f}{result['fps']:>7.2f}{result['flops'] / 1e9:>8.0f}"
-        f"{result['peak_share']:>8.0%}{result['peak_memory'] / 2**20:>7.0f}"
+        f"{result['model']:<20}{result['input_wh'][0]:>6}{result['objects']:>8}{result['device']:>7}"
+        f"{result['dtype']:>9}{1000 * seconds['p50']:>9.0f}{1000 * seconds['p95']:>9.0f}{result['fps']:>7.2f}"
+        f"{result['flops'] / 1e9:>8.0f}{result['peak_share']:>8.0%}{result['peak_memory'] / 2**20:>7.0f}"
     )
     text = "  ms: " + ", ".join(f"{name} {1000 * value:.0f}" for name, value in stages.items())
     if peer is None:
@@ -156,6 +159,34 @@ def row(result: dict[str, Any]) -> str:
     iou = peer["mask_iou"]
     return (
         f"{line}{peer['speedup']:>6.2f}x\n{text}\n"
-        f"  peer ({peer['dtype']}): p50 {1000 * peer['seconds']['p50']:.0f} ms, {peer['parameters'] / 1e6:.1f} M parameters; "
-        f"processor time {peer['cpu_speedup']:.2f}x; IoU of masks {iou['mean']:.4f}, at least {iou['min']:.4f}"
+        f"  peer ({peer['dtype']}): p50 {1000 * peer['seconds']['p50']:.0f} ms, "
+        f"{peer['parameters'] / 1e6:.1f} M parameters; processor time {peer['cpu_speedup']:.2f}x; IoU of masks {iou['mean']:.4f}, at least {iou['min']:.4f}"
     )
+
+
+def draw(document: dict[str, Any], evaluated: Sequence[Path] = ()) -> str:
+    """The results as one SVG drawing.
+
+    Speed against the number of objects where a model was timed with several; else accuracy against speed for the
+    models that `evaluated`, results of `samvideo evaluate`, knows.
+
+    Raises:
+        ConfigError: there is nothing to draw: neither several numbers of objects nor results of these models.
+    """
+    cases = document["cases"]
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for case in cases:
+        label = f"{case['model']} {case['input_wh'][0]} {case['dtype']}"
+        curves.setdefault(label, []).append((case["objects"], case["seconds"]["p50"]))
+    if any(len(points) > 1 for points in curves.values()):
+        return standalone(curve(curves, "objects", "seconds a frame"))
+    scores = {r["model"]["name"]: r["scores"] for r in (read_results(path) for path in evaluated)}
+    key = next((k for k in ("J&F", "J_mean") if any(scores[m].get(k) for m in scores)), None)
+    dots = [
+        Dot(c["model"], c["fps"], 100 * scores[c["model"]][key], colour)
+        for c, colour in zip(cases, cycle(COLOURS), strict=False)
+        if key is not None and scores.get(c["model"], {}).get(key)
+    ]
+    if key is None or not dots:
+        raise ConfigError("nothing to draw: give several --objects, or results of these models with --accuracy")
+    return standalone(scatter(dots, f"{key}, %"))

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -62,10 +63,10 @@ class Run:
         on_cpu = self.tracker.model.device.type == "cpu"
         for index in range(first, first + count):
             with self.watch.watching() if on_cpu else nullcontext():
-                self.results.append(self._clocked(self.ours, lambda i=index: self._step(i)))
+                self.results.append(self._clocked(self.ours, partial(self._step, index)))
             if self.peer is not None:
-                peer = self.peer
-                self._compare(self._clocked(self.theirs, lambda i=index: self._peer_step(i, peer)))
+                theirs = partial(self._peer_step, index, self.peer)
+                self._compare(self._clocked(self.theirs, theirs))
             self.watch.lap()
         if not on_cpu:
             self.watch.frames.clear()
@@ -76,7 +77,7 @@ class Run:
 
     def count_flops(self, index: int) -> int:
         """FLOPs of our step on one more frame."""
-        return meter.count_flops(lambda: self._step(index))
+        return meter.count_flops(partial(self._step, index))
 
     def _clocked(self, times: Times, work: Callable[[], Any]) -> Any:
         begin, cpu = time.perf_counter(), time.process_time()

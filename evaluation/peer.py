@@ -64,7 +64,9 @@ def peer_model(name: str) -> torch.nn.Module:
         return transformers.EdgeTamVideoModel(config).eval()  # type: ignore[no-any-return]
     family, _, size = name.partition("-")
     if family not in ("sam2", "sam2.1") or size not in _HIERA:
-        raise ConfigError(f"transformers has no {name!r}: edgetam and sam2.1-{{{','.join(_HIERA)}}} can be compared")
+        raise ConfigError(
+            f"transformers has no {name!r}, but edgetam and {', '.join(f'sam2.1-{s}' for s in _HIERA)}"
+        )
     sizes = _HIERA[size]
     width = sizes.get("embed_dim_per_stage", [96, 192, 384, 768])
     config = transformers.Sam2VideoConfig(
@@ -104,9 +106,7 @@ class Peer:
         frame_wh: size of the frames, in pixels.
     """
 
-    def __init__(
-        self, ours: SamModel, device: torch.device, dtype: torch.dtype, frame_wh: tuple[int, int]
-    ) -> None:
+    def __init__(self, ours: SamModel, device: torch.device, dtype: torch.dtype, frame_wh: tuple[int, int]) -> None:
         if ours.spec.input_wh != (1024, 1024):
             raise ConfigError(f"transformers computes at 1024x1024 only, not at {ours.spec.input_wh}")
         model = peer_model(ours.spec.name)

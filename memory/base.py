@@ -131,7 +131,7 @@ class MemoryMethod(nn.Module):
         return self.compress(memory, sine_grid(_grid(memory), TOKEN_WIDTH, memory.device, memory.dtype))
 
     def begin(self, coarse: Tensor) -> Tensor:
-        """(1, N, 256): what attention makes of a frame's coarse map before it sees memory; shared by all objects."""
+        """(1, N, 256): what attention makes of a frame's coarse map before it sees memory, for all objects."""
         grid = _grid(coarse)
         position = sine_grid(grid, WIDTH, coarse.device, coarse.dtype)
         return self.attention.begin(_flat(coarse), _flat(position), grid)

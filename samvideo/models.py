@@ -110,7 +110,7 @@ class SamModel(nn.Module):
         return self.memory.no_memory.dtype
 
     def fuse(self) -> "SamModel":
-        """Fold layers for inference, in place; once weights are loaded, for the published keys are gone after this."""
+        """Fold layers for inference, in place, once weights are loaded: the published keys are gone then."""
         if self.encoder.fuse(self.decoder.fine_convs()):
             self.decoder.hand_over_fine()
         return self
@@ -119,8 +119,8 @@ class SamModel(nn.Module):
         """Move to a device and number format, in place; convolutions get their weights channels-last.
 
         On a CPU, bfloat16 means that encoder and memory, where nearly all the work is, multiply in it; parameters,
-        sums of layers, the decoder and all that is kept (but memory) stay float32. Elsewhere everything is converted
-        but the frequencies of the point code: in bfloat16 a click would be off by several pixels.
+        sums of layers, the decoder and all that is kept (but memory) stay float32. Elsewhere all is converted but
+        the frequencies of the point code: in bfloat16 a click would be off by several pixels.
 
         Raises:
             ConfigError: float16 on a CPU, where it is about a thousand times slower than float32.

@@ -55,6 +55,7 @@ HOMES = {
     "hiera": {"samvideo.encoders.hiera"},
     "ray": {"samvideo.evaluation.shard"},
     "matplotlib": {"samvideo.evaluation.report"},
+    "transformers": {"samvideo.evaluation.peer"},
 }
 TORCH_FREE = (
     "samvideo.io",

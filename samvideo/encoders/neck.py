@@ -56,7 +56,8 @@ class PyramidNeck(nn.Module):
 def _joined(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
     """Two 1x1 convolutions as one, in double precision on the way."""
     a, b = (conv.weight.flatten(1).double() for conv in (first, second))
-    assert first.bias is not None and second.bias is not None
+    assert first.bias is not None
+    assert second.bias is not None
     joined = nn.Conv2d(first.in_channels, second.out_channels, 1, device=first.weight.device)
     joined.weight.copy_((b @ a)[..., None, None])
     joined.bias.copy_(b @ first.bias.double() + second.bias.double())  # type: ignore[union-attr]

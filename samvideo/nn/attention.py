@@ -23,7 +23,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
     Returns:
         (B, heads, N, C).
     """
-    batch, heads, keys, width = k.shape
+    batch, _, keys, width = k.shape
     in_blocks = q.device.type == "cpu" and keys >= MANY_KEYS and not torch.is_grad_enabled()
     if in_blocks and (q.dtype == torch.bfloat16 or v.shape[-1] < width):
         return _in_blocks(q.expand(batch, -1, -1, -1), k, v, bias)
