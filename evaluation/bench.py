@@ -160,7 +160,8 @@ def row(result: dict[str, Any]) -> str:
     return (
         f"{line}{peer['speedup']:>6.2f}x\n{text}\n"
         f"  peer ({peer['dtype']}): p50 {1000 * peer['seconds']['p50']:.0f} ms, "
-        f"{peer['parameters'] / 1e6:.1f} M parameters; processor time {peer['cpu_speedup']:.2f}x; IoU of masks {iou['mean']:.4f}, at least {iou['min']:.4f}"
+        f"{peer['parameters'] / 1e6:.1f} M parameters; processor time {peer['cpu_speedup']:.2f}x; "
+        f"IoU of masks {iou['mean']:.4f}, at least {iou['min']:.4f}"
     )
 
 

@@ -136,6 +136,10 @@ class SamModel(nn.Module):
         """Where encoder and memory compute."""
         return torch.autocast("cpu", torch.bfloat16) if self.mixed else nullcontext()
 
+    def _upload(self, values: Tensor) -> Tensor:
+        """To the model's device; a GPU's queue of work is not waited for, as it would be by default."""
+        return values.to(self.device, non_blocking=True)
+
     def picture(self, rgb: UInt8Array) -> Tensor:
         """Squash a uint8 (H, W, 3) frame to the input size and normalise it: (1, 3, H, W).
 
@@ -145,9 +149,9 @@ class SamModel(nn.Module):
         width, height = self.spec.input_wh
         if image.shape[-2:] != (height, width):
             image = F.interpolate(image, size=(height, width), mode="bicubic", antialias=True, align_corners=False)
-        image = image.to(self.device).float() / 255
+        image = self._upload(image).float() / 255
         mean, deviation = (
-            torch.tensor(x, device=self.device)[:, None, None] for x in (self.spec.mean, self.spec.deviation)
+            self._upload(torch.tensor(x)[:, None, None]) for x in (self.spec.mean, self.spec.deviation)
         )
         return ((image - mean) / deviation).to(self.dtype, memory_format=torch.channels_last)
 
@@ -171,8 +175,8 @@ class SamModel(nn.Module):
 
     def _context(self, recalls: Sequence[Recall]) -> MemoryContext:
         sample = recalls[0].frames[0][1]
-        rows = torch.tensor([[row for row, _ in r.frames] for r in recalls], device=self.device)
-        ages = torch.tensor([[float(age) for age, _ in r.pointers] for r in recalls], device=self.device)
+        rows = self._upload(torch.tensor([[row for row, _ in r.frames] for r in recalls]))
+        ages = self._upload(torch.tensor([[float(age) for age, _ in r.pointers] for r in recalls]))
         codes = self.memory.frame_codes[:, 0, 0][rows]
         pointers = [torch.stack([p for _, p in r.pointers], 1) for r in recalls if r.pointers]
         joined = torch.cat(pointers) if pointers else self.pointers.no_obj_ptr.new_zeros(len(recalls), 0, 256)

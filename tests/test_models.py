@@ -120,7 +120,7 @@ def test_frames_are_squashed_as_published() -> None:
 
 
 def test_on_a_cpu_bfloat16_is_for_products_only() -> None:
-    """A RepViT: branches are folded in float32, features stay close to it, and nothing but memory is kept in less."""
+    """A RepViT: branches are folded in float32, features stay close, and nothing but memory is kept in less."""
     torch.manual_seed(0)
     exact = build("repvit-m1", input_size=64)
     half = build("repvit-m1", input_size=64)

@@ -186,7 +186,8 @@ class SamTracker:
             and (object_id in prompted or not tracked.bank.entries or tracked.bank.entries[-1].index != clock)
         ]
         for batch in _parts(todo):
-            spoken = torch.tensor([object_id in prompted for object_id, _, _ in batch], device=self.model.device)
+            spoken = torch.tensor([object_id in prompted for object_id, _, _ in batch])
+            spoken = spoken.to(self.model.device, non_blocking=True)
             tokens = self.model.remember(features, MaskPrediction.join([p for _, _, p in batch]), spoken)
             for row, (object_id, tracked, prediction) in enumerate(batch):
                 fresh = all(e.index == clock for e in tracked.bank.entries)
