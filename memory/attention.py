@@ -4,6 +4,7 @@ Counterparts: facebookresearch/sam2: sam2/modeling/memory_attention.py and sam/t
 """
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -119,13 +120,16 @@ class MemoryAttention(nn.Module):
             current: (1, N, width) tokens of a frame on `grid`.
             position: (1, N, width) their position code.
         """
-        out: Tensor = self.layers[0].look_at_itself(current + QUERY_POSITION * position, grid)
-        return out
+        return self._stack()[0].look_at_itself(current + QUERY_POSITION * position, grid)
 
     def forward(self, begun: Tensor, grid: Grid, memory: MemoryContext) -> Tensor:
         """(1, N, width) from `begin`, and the memories of B objects, to (B, N, width)."""
-        x = self.layers[0].look_at_memory(begun, grid, memory)
-        for layer in self.layers[1:]:
+        first, *others = self._stack()
+        x = first.look_at_memory(begun, grid, memory)
+        for layer in others:
             x = layer.look_at_memory(layer.look_at_itself(x, grid), grid, memory)
         out: Tensor = self.norm(x)
         return out
+
+    def _stack(self) -> list[_Layer]:
+        return cast("list[_Layer]", list(self.layers))

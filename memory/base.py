@@ -139,7 +139,7 @@ class MemoryMethod(nn.Module):
     def attend(self, features: Features, context: MemoryContext) -> Tensor:
         """(B, 256, H/16, W/16): the frame's features in the light of what B objects remember."""
         conditioned: Tensor = self.attention(features.begun, features.grid, context)
-        return conditioned.transpose(1, 2).unflatten(2, features.grid)
+        return conditioned.transpose(1, 2).view(len(conditioned), -1, *features.grid)
 
     def without_memory(self, features: Features) -> Tensor:
         """(1, 256, H/16, W/16): the frame's features for an object that has no past."""

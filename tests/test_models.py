@@ -149,7 +149,7 @@ def test_fusing_changes_no_feature(name: str) -> None:
         (before.coarse, before.begun, *before.fine), (after.coarse, after.begun, *after.fine), strict=True
     ):
         assert a.shape == b.shape
-        assert (a - b).norm() < 1e-4 * a.norm()
+        assert (a - b).norm() < 1e-3 * a.norm()
 
 
 def test_half_precision_is_refused_on_a_cpu() -> None:

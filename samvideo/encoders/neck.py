@@ -47,7 +47,8 @@ class PyramidNeck(nn.Module):
         Nothing lies between, so B (A x + a) + b = (B A) x + (B a + b): at stride 4 the map of 256 channels, the
         largest of all, is never made.
         """
-        for lateral, after in zip(reversed(self.convs), fine, strict=False):
+        laterals = [module for module in reversed(self.convs) if isinstance(module, _Lateral)]
+        for lateral, after in zip(laterals, fine, strict=False):
             lateral.conv = _joined(lateral.conv, after)
         return bool(fine)
 

@@ -41,7 +41,7 @@ def rotate(x: Tensor, turned: Tensor, table: RotaryTable) -> Tensor:
 
 def quarter_turn(x: Tensor) -> Tensor:
     """Every pair (a, b) of the first axis becomes (-b, a)."""
-    pairs = x.unflatten(0, (-1, 2))
+    pairs = x.reshape(-1, 2, *x.shape[1:])
     return torch.stack([-pairs[:, 1], pairs[:, 0]], 1).flatten(0, 1)
 
 

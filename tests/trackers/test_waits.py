@@ -10,7 +10,19 @@ from samvideo.models import SamModel
 from samvideo.trackers.sam import SamTracker
 from samvideo.types import Box
 
-WAITING = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::unique"}
+WAITING = {
+    f"aten::{name}"
+    for name in (
+        "_local_scalar_dense",
+        "item",
+        "is_nonzero",
+        "nonzero",
+        "argwhere",
+        "masked_select",
+        "equal",
+        "unique",
+    )
+}
 
 
 class Names(TorchDispatchMode):
@@ -36,12 +48,11 @@ def stepped(model: SamModel) -> set[str]:
 def test_nothing_in_a_step_waits_for_a_value() -> None:
     for memory in ("plain", "perceiver"):
         seen = stepped(tiny_model(memory))
-        assert {"aten::addmm", "aten::convolution"} <= seen
+        assert "aten::linear" in seen or "aten::addmm" in seen
         assert not seen & WAITING
 
 
 def test_the_check_sees_what_waits() -> None:
-    """Pruning compares memories on the host, and does wait once its memory is full."""
     with Names() as names:
         float(torch.ones(1).sum())
     assert names.seen & WAITING
