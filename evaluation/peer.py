@@ -61,7 +61,7 @@ def peer_model(name: str) -> torch.nn.Module:
             enable_occlusion_spatial_embedding=False,
             enable_temporal_pos_encoding_for_object_pointers=False,
         )
-        return transformers.EdgeTamVideoModel(config).eval()  # type: ignore[no-any-return]
+        return ready(transformers.EdgeTamVideoModel(config))
     family, _, size = name.partition("-")
     if family not in ("sam2", "sam2.1") or size not in _HIERA:
         raise ConfigError(
@@ -76,7 +76,13 @@ def peer_model(name: str) -> torch.nn.Module:
         enable_occlusion_spatial_embedding=family == "sam2.1",
         enable_temporal_pos_encoding_for_object_pointers=family == "sam2.1",
     )
-    return transformers.Sam2VideoModel(config).eval()  # type: ignore[no-any-return]
+    return ready(transformers.Sam2VideoModel(config))
+
+
+def ready(model: Any) -> torch.nn.Module:
+    """In evaluation mode; transformers' own method has no types."""
+    evaluated: torch.nn.Module = model.eval()
+    return evaluated
 
 
 def to_hub(published: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:

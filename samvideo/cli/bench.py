@@ -35,7 +35,7 @@ def bench(
     if peer_dtype not in ("fp32", "bf16", "fp16", "same"):
         raise ConfigError(f"--peer-dtype is fp32, bf16, fp16 or same, not {peer_dtype!r}")
     counts = numbers(objects, "--objects")
-    sides = numbers(sizes, "--sizes") or [None]
+    sides: list[int | None] = [*numbers(sizes, "--sizes")] or [None]
 
     from samvideo.evaluation.bench import HEADER, draw
     from samvideo.evaluation.bench import bench as run_bench
@@ -50,7 +50,11 @@ def bench(
         )
     ]
     plan = Plan(frames, warmup, source, weights, peer, peer_dtype)
-    say = (lambda text: None) if as_json else typer.echo
+
+    def say(text: str) -> None:
+        if not as_json:
+            typer.echo(text)
+
     say(HEADER)
     document = run_bench(cases, plan, say)
     text = json.dumps(document, indent=2) + "\n"

@@ -26,7 +26,7 @@ class RotaryTable(NamedTuple):
 def rotary_table(grid: Grid, channels: int, device: torch.device, dtype: torch.dtype) -> RotaryTable:
     """Angles for the tokens of a grid, row by row: half of the channel pairs turn with x, the others with y."""
     height, width = grid
-    with torch.inference_mode(False), torch.autocast(device.type, enabled=False):  # what is cached must do for all
+    with torch.inference_mode(False):  # what is cached must do for training, too
         rates = THETA ** -(torch.arange(0, channels, 4, dtype=torch.float32) / channels)
         x = torch.arange(width, dtype=torch.float32).repeat(height)
         y = torch.arange(height, dtype=torch.float32).repeat_interleave(width)
