@@ -78,7 +78,8 @@ def read_clip(plan: Plan, objects: int) -> Clip:
     with tempfile.TemporaryDirectory() as folder:
         masks: list[BoolArray] = []
         source = plan.source or str(_synthetic(Path(folder) / "clip.mp4", count, masks))
-        frames, seconds = [], []
+        frames: list[Frame] = []
+        seconds: list[float] = []
         with open_video(source) as video:
             info, iterator = video.info, iter(video)
             while len(frames) < count:
@@ -123,7 +124,7 @@ def ready_model(case: Case, plan: Plan) -> SamModel:
         for key, value in model.state_dict().items():
             if value.is_floating_point():
                 value.copy_(_random(key, torch.randn(value.shape, generator=generator)))
-        model.decoder.pred_obj_score_head.layers[-1].bias.fill_(PRESENT)
+        model.get_parameter("decoder.pred_obj_score_head.layers.2.bias").fill_(PRESENT)
     return model
 
 

@@ -128,7 +128,7 @@ class SamModel(nn.Module):
         if device.type == "cpu" and dtype == torch.float16:
             raise ConfigError("float16 is not usable on a CPU (about 1000 times slower): choose fp32 or bf16")
         self.mixed = device.type == "cpu" and dtype == torch.bfloat16
-        self.to(device, torch.float32 if self.mixed else dtype, memory_format=torch.channels_last)
+        self.to(device, torch.float32 if self.mixed else dtype).to(memory_format=torch.channels_last)
         self.prompts.pe_layer.float()
         return self
 
