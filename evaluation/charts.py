@@ -140,3 +140,44 @@ def lines(
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
         parts.append(_text(width - right + 6, row + 4, label, extra=f'fill="{colour}"'))
     return _svg(width, height, parts, "J over time")
+
+
+def standalone(svg: str) -> str:
+    """A drawing as a file of its own, on white."""
+    return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" style="background:#fff" ', 1) + "\n"
+
+
+def curve(curves: Mapping[str, Sequence[tuple[float, float]]], xlabel: str, ylabel: str) -> str:
+    """A line with dots per label through its (x, y), both from 0."""
+    width, height, left, right, top, bottom = 860, 380, 56, 240, 30, 44
+    longest = max(x for points in curves.values() for x, _ in points)
+    highest = max(y for points in curves.values() for _, y in points)
+    step = _round_step(highest / 6)
+    ceiling = math.ceil(highest / step) * step
+
+    def place(point: tuple[float, float]) -> tuple[float, float]:
+        x, y = point
+        return left + x / longest * (width - left - right), height - bottom - y / ceiling * (height - top - bottom)
+
+    parts = [_text(8, 12, ylabel), _text((left + width - right) / 2, height - 6, xlabel, "middle")]
+    for count in range(round(ceiling / step) + 1):
+        _, level = place((0, count * step))
+        parts += [_line(left, level, width - right, level), _text(left - 6, level + 4, f"{count * step:g}", "end")]
+    for x in sorted({x for points in curves.values() for x, _ in points}):
+        across, _ = place((x, 0))
+        parts.append(_text(across, height - bottom + 16, f"{x:g}", "middle"))
+    ends = [place(points[-1])[1] for points in curves.values()]
+    for number, ((label, points), row) in enumerate(zip(curves.items(), _label_rows(ends, 14), strict=True)):
+        colour = COLOURS[number % len(COLOURS)]
+        places = [place(point) for point in points]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
+        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>' for x, y in places]
+        parts.append(_text(width - right + 14, row + 4, label, extra=f'fill="{colour}"'))
+    return _svg(width, height, parts, f"{ylabel} against {xlabel}")
+
+
+def _round_step(least: float) -> float:
+    """The next of 1, 2, 5, 10, ... in any decade."""
+    decade = 10 ** math.floor(math.log10(least))
+    return next(factor * decade for factor in (1, 2, 5, 10) if factor * decade >= least)

@@ -130,12 +130,16 @@ class MemoryMethod(nn.Module):
             memory = memory + (~present)[:, None, None, None] * self.absent[..., None, None]
         return self.compress(memory, sine_grid(_grid(memory), TOKEN_WIDTH, memory.device, memory.dtype))
 
+    def begin(self, coarse: Tensor) -> Tensor:
+        """(1, N, 256): what attention makes of a frame's coarse map before it sees memory, for all objects."""
+        grid = _grid(coarse)
+        position = sine_grid(grid, WIDTH, coarse.device, coarse.dtype)
+        return self.attention.begin(_flat(coarse), _flat(position), grid)
+
     def attend(self, features: Features, context: MemoryContext) -> Tensor:
         """(B, 256, H/16, W/16): the frame's features in the light of what B objects remember."""
-        batch = context.features.shape[0]
-        current = features.coarse.flatten(2).transpose(1, 2).expand(batch, -1, -1)
-        conditioned: Tensor = self.attention(current, _flat(features.position), features.grid, context)
-        return conditioned.transpose(1, 2).reshape(batch, -1, *features.grid)
+        conditioned: Tensor = self.attention(features.begun, features.grid, context)
+        return conditioned.transpose(1, 2).view(len(conditioned), -1, *features.grid)
 
     def without_memory(self, features: Features) -> Tensor:
         """(1, 256, H/16, W/16): the frame's features for an object that has no past."""

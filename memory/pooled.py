@@ -43,25 +43,22 @@ class PooledCrossAttention(RotaryCrossAttention):
         super().__init__(width, memory_width)
         self.on_keys = on_keys
 
-    def over(self, q: Tensor, k: Tensor, v: Tensor, memory: MemoryContext) -> Tensor:
+    def over(self, q: Tensor, k: Tensor, memory: MemoryContext) -> Tensor:
         """See `RotaryCrossAttention.over`."""
-        plain = memory.plain
-        frames, tokens = k.shape[1], k.shape[2] - plain
-        if frames * tokens <= q.shape[2]:
-            return super().over(q, k, v, memory)
-        pooled_k, pooled_v = (_pool(x[:, :, plain:], memory) for x in (k, v))
+        plain, tokens = memory.plain, memory.features
+        if tokens.shape[1] * (tokens.shape[2] - plain) <= q.shape[2]:
+            return super().over(q, k, memory)
+        pooled_k, pooled_tokens = (_pool(x[:, :, plain:], memory) for x in (k, tokens))
         weight = math.log(CELL**2)
         if self.on_keys:
             pooled_k = pooled_k + weight
-        pointer_k, pointer_v = self.pointers(memory)
-        keys = torch.cat([pooled_k, k[:, :, :plain].flatten(1, 2), pointer_k], 1)
-        values = torch.cat([pooled_v, v[:, :, :plain].flatten(1, 2), pointer_v], 1)
+        keys = torch.cat([pooled_k, k[:, :, :plain].flatten(1, 2), self.pointer_keys(memory)], 1)
+        values = torch.cat([pooled_tokens, tokens[:, :, :plain].flatten(1, 2), memory.pointers], 1)
         bias = None
         if not self.on_keys:
-            bias = keys.new_zeros(1, 1, 1, keys.shape[1])
+            bias = q.new_zeros(1, 1, 1, keys.shape[1])
             bias[..., : pooled_k.shape[1]] = weight
-            bias = bias.expand(-1, -1, q.shape[2], -1)
-        return self.mix(q, self.split(keys), self.split(values), bias)
+        return self.mix_memory(q, keys, values, bias)
 
 
 def _pool(x: Tensor, memory: MemoryContext) -> Tensor:

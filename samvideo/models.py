@@ -4,6 +4,7 @@ Building never touches network or disk.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +19,6 @@ from samvideo.heads.masks import MaskDecoder, upsample
 from samvideo.heads.pointers import PointerHead
 from samvideo.heads.prompts import PADDING, PromptEncoder
 from samvideo.memory.base import MemoryMethod, MemoryPolicy, Recall
-from samvideo.nn.position import sine_grid
 from samvideo.tensors import Features, MaskPrediction, MemoryContext, MemoryTokens, PromptTensors
 from samvideo.types import UInt8Array
 from samvideo.weights import keys
@@ -97,6 +97,7 @@ class SamModel(nn.Module):
         self.prompts = PromptEncoder()
         self.decoder = MaskDecoder(self.encoder.fine)
         self.pointers = PointerHead(spec.pointer_ages)
+        self.mixed = False
 
     @property
     def device(self) -> torch.device:
@@ -108,19 +109,36 @@ class SamModel(nn.Module):
         """Number format of the parameters."""
         return self.memory.no_memory.dtype
 
-    def convert(self, device: torch.device, dtype: torch.dtype) -> "SamModel":
-        """Move to a device and number format, in place.
+    def fuse(self) -> "SamModel":
+        """Fold layers for inference, in place, once weights are loaded: the published keys are gone then."""
+        if self.encoder.fuse(self.decoder.fine_convs()):
+            self.decoder.hand_over_fine()
+        return self
 
-        The frequencies of the point code stay float32: in bfloat16 a click would be off by several pixels.
+    def convert(self, device: torch.device, dtype: torch.dtype) -> "SamModel":
+        """Move to a device and number format, in place; convolutions get their weights channels-last.
+
+        On a CPU, bfloat16 means that encoder and memory, where nearly all the work is, multiply in it; parameters,
+        sums of layers, the decoder and all that is kept (but memory) stay float32. Elsewhere all is converted but
+        the frequencies of the point code: in bfloat16 a click would be off by several pixels.
 
         Raises:
             ConfigError: float16 on a CPU, where it is about a thousand times slower than float32.
         """
         if device.type == "cpu" and dtype == torch.float16:
             raise ConfigError("float16 is not usable on a CPU (about 1000 times slower): choose fp32 or bf16")
-        self.to(device, dtype)
+        self.mixed = device.type == "cpu" and dtype == torch.bfloat16
+        self.to(device, torch.float32 if self.mixed else dtype).to(memory_format=torch.channels_last)
         self.prompts.pe_layer.float()
         return self
+
+    def _multiplying(self) -> AbstractContextManager[None]:
+        """Where encoder and memory compute."""
+        return torch.autocast("cpu", torch.bfloat16) if self.mixed else nullcontext()
+
+    def _upload(self, values: Tensor) -> Tensor:
+        """To the model's device; a GPU's queue of work is not waited for, as it would be by default."""
+        return values.to(self.device, non_blocking=True)
 
     def picture(self, rgb: UInt8Array) -> Tensor:
         """Squash a uint8 (H, W, 3) frame to the input size and normalise it: (1, 3, H, W).
@@ -131,18 +149,19 @@ class SamModel(nn.Module):
         width, height = self.spec.input_wh
         if image.shape[-2:] != (height, width):
             image = F.interpolate(image, size=(height, width), mode="bicubic", antialias=True, align_corners=False)
-        image = image.to(self.device).float() / 255
+        image = self._upload(image).float() / 255
         mean, deviation = (
-            torch.tensor(x, device=self.device)[:, None, None] for x in (self.spec.mean, self.spec.deviation)
+            self._upload(torch.tensor(x)[:, None, None]) for x in (self.spec.mean, self.spec.deviation)
         )
-        return ((image - mean) / deviation).to(self.dtype)
+        return ((image - mean) / deviation).to(self.dtype, memory_format=torch.channels_last)
 
     def encode(self, image_bchw: Tensor) -> Features:
         """Features of one normalised picture (1, 3, H, W)."""
-        coarse, fine = self.encoder(image_bchw)
-        grid = (int(coarse.shape[-2]), int(coarse.shape[-1]))
-        position = sine_grid(grid, coarse.shape[1], coarse.device, coarse.dtype)
-        return Features(coarse, self.decoder.project(fine), position)
+        with self._multiplying():
+            coarse, fine = self.encoder(image_bchw)
+            fine = self.decoder.project(fine)
+            begun = self.memory.begin(coarse)
+        return Features(coarse.to(self.dtype), tuple(x.to(self.dtype) for x in fine), begun)
 
     def condition(self, features: Features, recalls: Sequence[Recall]) -> Tensor:
         """(B, 256, h, w): the features in the light of B objects' memories, which must have equal shapes.
@@ -151,12 +170,13 @@ class SamModel(nn.Module):
         """
         if not recalls[0].frames:
             return self.memory.without_memory(features).expand(len(recalls), -1, -1, -1)
-        return self.memory.attend(features, self._context(recalls))
+        with self._multiplying():
+            return self.memory.attend(features, self._context(recalls)).to(self.dtype)
 
     def _context(self, recalls: Sequence[Recall]) -> MemoryContext:
         sample = recalls[0].frames[0][1]
-        rows = torch.tensor([[row for row, _ in r.frames] for r in recalls], device=self.device)
-        ages = torch.tensor([[float(age) for age, _ in r.pointers] for r in recalls], device=self.device)
+        rows = self._upload(torch.tensor([[row for row, _ in r.frames] for r in recalls]))
+        ages = self._upload(torch.tensor([[float(age) for age, _ in r.pointers] for r in recalls]))
         codes = self.memory.frame_codes[:, 0, 0][rows]
         pointers = [torch.stack([p for _, p in r.pointers], 1) for r in recalls if r.pointers]
         joined = torch.cat(pointers) if pointers else self.pointers.no_obj_ptr.new_zeros(len(recalls), 0, 256)
@@ -227,7 +247,8 @@ class SamModel(nn.Module):
         width, height = self.spec.input_wh
         logits = upsample(prediction.logits, (height, width))
         masks = torch.where(prompted[:, None, None, None], (logits > 0).float(), logits.sigmoid())
-        return self.memory.encode(features.coarse, masks * MEMORY_SCALE + MEMORY_BIAS, prediction.presence > 0)
+        with self._multiplying():
+            return self.memory.encode(features.coarse, masks * MEMORY_SCALE + MEMORY_BIAS, prediction.presence > 0)
 
 
 def encoders() -> list[str]:

@@ -19,12 +19,12 @@ class Features(NamedTuple):
     Attributes:
         coarse: (1, 256, H/16, W/16).
         fine: the stride-4 and stride-8 maps for the mask decoder, finest first; empty for encoders without them.
-        position: (1, 256, H/16, W/16) sine code of the coarse grid.
+        begun: (1, H/16 * W/16, 256) what memory attention makes of the coarse map before it sees memory.
     """
 
     coarse: Tensor
     fine: tuple[Tensor, ...]
-    position: Tensor
+    begun: Tensor
 
     @property
     def grid(self) -> Grid:

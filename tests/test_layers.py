@@ -62,6 +62,7 @@ HOMES = {
     "uvicorn": {"samvideo.web.server"},
     "supervision": {"samvideo.exports.detections"},
     "matplotlib": {"samvideo.evaluation.report"},
+    "transformers": {"samvideo.evaluation.peer"},
 }
 TORCH_FREE = (
     "samvideo.analysis",

@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 import torch
-from tiny_sam import clip, picture, tiny_model
+from tiny_sam import clip, picture, randomise, tiny_model
 
 from samvideo.errors import ConfigError, WeightsError
 from samvideo.memory.pruning import PruningPolicy
@@ -119,8 +119,8 @@ def test_frames_are_squashed_as_published() -> None:
     assert np.abs(got - expected).max() < 0.15
 
 
-def test_branches_are_folded_before_precision_is_lost() -> None:
-    """A RepViT in bfloat16: its encoder stays close to float32, and everything has one number format."""
+def test_on_a_cpu_bfloat16_is_for_products_only() -> None:
+    """A RepViT: branches are folded in float32, features stay close, and nothing but memory is kept in less."""
     torch.manual_seed(0)
     exact = build("repvit-m1", input_size=64)
     half = build("repvit-m1", input_size=64)
@@ -128,10 +128,28 @@ def test_branches_are_folded_before_precision_is_lost() -> None:
     frame = clip(1)[0]
     tracker = SamTracker(half, dtype="bf16")
     tracker.step(frame, [Box(object_id=1, xyxy=(10, 5, 40, 30))])
-    assert tracker.model.dtype == torch.bfloat16
+    assert half.mixed
+    assert half.dtype == torch.float32
     with torch.inference_mode():
-        want, got = (m.encoder(m.picture(frame.rgb))[0].float() for m in (exact, half))
-    assert (want - got).norm() < 0.03 * want.norm()
+        want, got = (m.encode(m.picture(frame.rgb)).coarse for m in (exact, half))
+    assert got.dtype == torch.float32
+    assert 0 < (want - got).norm() < 0.03 * want.norm()
+
+
+@pytest.mark.parametrize("name", ["repvit-m1", "hiera-tiny", "vit-ti"])
+def test_fusing_changes_no_feature(name: str) -> None:
+    """Branches, batch norms, and the 1x1 convolutions of the fine maps; twice is once."""
+    model = randomise(build(name, input_size=64)).eval()
+    image = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        before = model.encode(image)
+        after = model.fuse().fuse().encode(image)
+    assert len(before.fine) == len(after.fine)
+    for a, b in zip(
+        (before.coarse, before.begun, *before.fine), (after.coarse, after.begun, *after.fine), strict=True
+    ):
+        assert a.shape == b.shape
+        assert (a - b).norm() < 1e-3 * a.norm()
 
 
 def test_half_precision_is_refused_on_a_cpu() -> None:

@@ -100,7 +100,7 @@ class SamTracker:
             raise ConfigError(f'corrections must be "pin" or "published", not {corrections!r}')
         self.corrections, self.non_overlap, self.logits = corrections, non_overlap, logits
         where = resolve_device(device, dtype)
-        model.eval().encoder.fuse()  # before the conversion: folding wants float32
+        model.eval().fuse()  # before the conversion: folding wants float32
         self.model = model.convert(*where)
         self._state = TrackerState()
         self._features: Features | None = None
@@ -186,7 +186,8 @@ class SamTracker:
             and (object_id in prompted or not tracked.bank.entries or tracked.bank.entries[-1].index != clock)
         ]
         for batch in _parts(todo):
-            spoken = torch.tensor([object_id in prompted for object_id, _, _ in batch], device=self.model.device)
+            spoken = torch.tensor([object_id in prompted for object_id, _, _ in batch])
+            spoken = spoken.to(self.model.device, non_blocking=True)
             tokens = self.model.remember(features, MaskPrediction.join([p for _, _, p in batch]), spoken)
             for row, (object_id, tracked, prediction) in enumerate(batch):
                 fresh = all(e.index == clock for e in tracked.bank.entries)
@@ -275,7 +276,7 @@ def resolve_device(
 
     Args:
         device: "auto" takes CUDA, else Apple's MPS, else the CPU; or a torch device.
-        dtype: "fp32", "bf16", "fp16" or "auto": bfloat16 on CUDA devices that have it, else float32.
+        dtype: "fp32", "bf16", "fp16" or "auto": bfloat16 on CUDA devices and CPUs that have it, else float32.
 
     Raises:
         ConfigError: unknown or unavailable; float16 on a CPU.
@@ -290,7 +291,7 @@ def resolve_device(
     if not available.get(found.type, False):
         raise ConfigError(f"device {str(device)!r} is not available here: try auto or cpu")
     if dtype == "auto":
-        dtype = torch.bfloat16 if found.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+        dtype = torch.bfloat16 if _has_bfloat16(found) else torch.float32
     if isinstance(dtype, str):
         if dtype not in DTYPES:
             raise ConfigError(f"no dtype is called {dtype!r}: auto, {', '.join(DTYPES)} expected")
@@ -298,3 +299,11 @@ def resolve_device(
     if found.type == "cpu" and dtype == torch.float16:
         raise ConfigError("float16 is not usable on a CPU (about 1000 times slower): choose fp32 or bf16")
     return found, dtype
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether there are instructions for it; where a CPU has none, it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    told = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return device.type == "cpu" and any(ask is not None and ask() for ask in told)

@@ -3,6 +3,7 @@
 import typer
 
 from samvideo.cli.analyze import analyze
+from samvideo.cli.bench import bench
 from samvideo.cli.demo_clip import demo_clip
 from samvideo.cli.evaluate import EvaluateCommand, evaluate
 from samvideo.cli.export import export
@@ -48,7 +49,7 @@ def _root(
     pass
 
 
-for verb in (track, ui, analyze, export, redact, info, models, demo_clip, score, report):
+for verb in (track, ui, analyze, export, redact, info, models, demo_clip, score, report, bench):
     app.command(epilog=EPILOG)(verb)
 app.command(epilog=EPILOG, cls=EvaluateCommand)(evaluate)
 app.add_typer(weights, name="weights")

@@ -1,5 +1,6 @@
 """What every image encoder is: `forward(image_bchw) -> (coarse, fine)`, declared by a few attributes."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -32,8 +33,16 @@ class ImageEncoder(nn.Module):
         """
         raise NotImplementedError
 
-    def fuse(self) -> None:
-        """Fold what can be folded for inference (batch norms, branches); once, after weights are loaded."""
+    def fuse(self, fine: Sequence[nn.Conv2d] = ()) -> bool:
+        """Fold what can be folded for inference (batch norms, branches); once, after weights are loaded.
+
+        Args:
+            fine: 1x1 convolutions that the fine maps go through next, finest first, to be folded in as well.
+
+        Returns:
+            Whether `fine` was folded in: the fine maps then come out in the widths of these.
+        """
+        return False
 
 
 def check_multiple(size_wh: tuple[int, int], step: int, who: str) -> None:

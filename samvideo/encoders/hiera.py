@@ -4,6 +4,7 @@ Counterpart: facebookresearch/sam2: sam2/modeling/backbones/hieradet.py. The att
 """
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -167,6 +168,10 @@ class Hiera(ImageEncoder):
         """See `ImageEncoder.forward`."""
         coarse, fine = self.neck(self.trunk(image_bchw))
         return coarse, fine
+
+    def fuse(self, fine: Sequence[nn.Conv2d] = ()) -> bool:
+        """See `ImageEncoder.fuse`."""
+        return self.neck.fold(fine)
 
 
 def build(config: HieraConfig) -> Hiera:

@@ -1,5 +1,6 @@
 """RepViT, the encoder of EdgeTAM (Wang et al. 2024; Zhou et al. 2025), on timm's trunk."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,11 +62,12 @@ class RepVit(ImageEncoder):
         coarse, fine = self.neck(self.trunk(image_bchw))
         return coarse, fine
 
-    def fuse(self) -> None:
-        """Fold batch norms and branches into convolutions; the published keys are gone after this."""
+    def fuse(self, fine: Sequence[nn.Conv2d] = ()) -> bool:
+        """Fold batch norms and branches into convolutions, too; the published keys are gone after this."""
         if not self.fused:
             _fuse_children(self.trunk.body)
             self.fused = True
+        return self.neck.fold(fine)
 
 
 def _fuse_children(module: nn.Module) -> None:

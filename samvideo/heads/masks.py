@@ -99,11 +99,20 @@ class MaskDecoder(nn.Module):
             nn.GELU(),
         )
         if fine:
-            self.conv_s0 = nn.Conv2d(width, width // 8, 1)
-            self.conv_s1 = nn.Conv2d(width, width // 4, 1)
+            self.conv_s0: nn.Module = nn.Conv2d(width, width // 8, 1)
+            self.conv_s1: nn.Module = nn.Conv2d(width, width // 4, 1)
         self.output_hypernetworks_mlps = nn.ModuleList(Mlp(width, width, width, width // 8) for _ in range(4))
         self.iou_prediction_head = Mlp(width, width, width, 4)
         self.pred_obj_score_head = Mlp(width, width, width, 1)
+
+    def fine_convs(self) -> list[nn.Conv2d]:
+        """What `project` does, finest first; nothing once it has been taken over by the encoder."""
+        own = [getattr(self, name, None) for name in ("conv_s0", "conv_s1")]
+        return [conv for conv in own if isinstance(conv, nn.Conv2d)]
+
+    def hand_over_fine(self) -> None:
+        """From now on, the fine maps come in the decoder's widths."""
+        self.conv_s0 = self.conv_s1 = nn.Identity()
 
     def project(self, fine: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The encoder's fine maps (finest first) in the decoder's widths; once per frame."""

@@ -24,7 +24,7 @@ class Networks:
     def __init__(self, fusion: Fusion, prompted: Prompted) -> None:
         self.fusion, self.prompted = fusion, prompted
         for network in (fusion, prompted):
-            fuse(network.float().eval()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            fuse(network.float().eval()).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def segment(self, planes: FloatArray, memories: list[Tensor]) -> tuple[FloatArray, float, float]:

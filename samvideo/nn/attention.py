@@ -1,7 +1,56 @@
-"""Multi-head attention with separate projections, in its two steps."""
+"""Attention: the product of softmaxed scores and values, and multi-head attention with separate projections."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+SCORE_BYTES = 24 * 2**20
+"""On a CPU, scores are made for so many queries at a time as fit in here: they stay in the last-level cache."""
+MANY_KEYS = 512
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """softmax(q k' / sqrt(D) + bias) v.
+
+    Values may be narrower than queries and keys. On a CPU, whose fused kernel computes bfloat16 no faster than
+    float32 and knows but one width, this is done as plain matrix products, block by block of queries.
+
+    Args:
+        q: (B, heads, N, D); B may be 1 where the keys have more.
+        k, v: (B, heads, M, D) and (B, heads, M, C).
+        bias: (1, 1, 1, M), added to the scores.
+
+    Returns:
+        (B, heads, N, C).
+    """
+    batch, _, keys, width = k.shape
+    in_blocks = q.device.type == "cpu" and keys >= MANY_KEYS and not torch.is_grad_enabled()
+    if in_blocks and (q.dtype == torch.bfloat16 or v.shape[-1] < width):
+        return _in_blocks(q.expand(batch, -1, -1, -1), k, v, bias)
+    narrow = width - v.shape[-1]
+    padded = F.pad(v, (0, narrow)) if narrow else v
+    mask = None if bias is None else bias.expand(-1, -1, q.shape[2], -1)
+    mixed = F.scaled_dot_product_attention(q.expand(batch, -1, -1, -1), k, padded, attn_mask=mask)
+    return mixed[..., : v.shape[-1]]
+
+
+def _in_blocks(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    batch, heads, tokens, width = q.shape
+    rows = max(1, min(tokens, SCORE_BYTES // (k.shape[2] * k.element_size())))
+    q = q * width**-0.5
+    out = v.new_empty(batch, heads, tokens, v.shape[-1])
+    scores, weights = (q.new_empty(rows, k.shape[2]) for _ in range(2))
+    for one in range(batch * heads):
+        b, h = divmod(one, heads)
+        for begin in range(0, tokens, rows):
+            part = q[b, h, begin : begin + rows]
+            s, w = scores[: len(part)], weights[: len(part)]
+            torch.mm(part, k[b, h].T, out=s)
+            if bias is not None:
+                s += bias[0, 0]
+            torch.softmax(s, -1, out=w)
+            torch.mm(w, v[b, h], out=out[b, h, begin : begin + rows])
+    return out
 
 
 class Attention(nn.Module):
@@ -33,8 +82,7 @@ class Attention(nn.Module):
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         """Attention of split heads, joined and projected; `bias` is added to the attention logits."""
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
+        out: Tensor = self.out_proj(attend(q, k, v, bias).transpose(1, 2).flatten(2))
         return out
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from samvideo.tensors import Grid
 
@@ -15,7 +16,7 @@ THETA = 10000.0
 
 
 class RotaryTable(NamedTuple):
-    """Cosine and sine, (N, C / 2) each, of the angles of N tokens on a grid."""
+    """Cosine and sine, (N, C) each, of the angles of N tokens on a grid; neighbouring channels share an angle."""
 
     cos: Tensor
     sin: Tensor
@@ -29,11 +30,27 @@ def rotary_table(grid: Grid, channels: int, device: torch.device, dtype: torch.d
         rates = THETA ** -(torch.arange(0, channels, 4, dtype=torch.float32) / channels)
         x = torch.arange(width, dtype=torch.float32).repeat(height)
         y = torch.arange(height, dtype=torch.float32).repeat_interleave(width)
-        angles = torch.cat([torch.outer(x, rates), torch.outer(y, rates)], 1).to(device)
+        angles = torch.cat([x[:, None] * rates, y[:, None] * rates], 1).repeat_interleave(2, 1).to(device)
         return RotaryTable(angles.cos().to(dtype), angles.sin().to(dtype))
 
 
-def rotate(x: Tensor, table: RotaryTable) -> Tensor:
-    """Turn the channel pairs (2i, 2i + 1) of x (..., N, C) by the table's angles."""
-    a, b = x[..., 0::2], x[..., 1::2]
-    return torch.stack([a * table.cos - b * table.sin, a * table.sin + b * table.cos], -1).flatten(-2)
+def rotate(x: Tensor, turned: Tensor, table: RotaryTable) -> Tensor:
+    """Turn the channel pairs (2i, 2i + 1) of x (..., N, C) by the table's angles; `turned` is `quarter_turn(x)`."""
+    return torch.addcmul(x * table.cos, turned, table.sin)
+
+
+def quarter_turn(x: Tensor) -> Tensor:
+    """Every pair (a, b) of the first axis becomes (-b, a)."""
+    pairs = x.reshape(-1, 2, *x.shape[1:])
+    return torch.stack([-pairs[:, 1], pairs[:, 0]], 1).flatten(0, 1)
+
+
+def project_rotated(layer: nn.Linear, x: Tensor, grid: Grid) -> Tensor:
+    """rotate(layer(x)) for the tokens of a grid (..., N, C).
+
+    The quarter turn is linear, so a second product with turned weights gives it: two passes over contiguous memory
+    in place of eight over every other channel.
+    """
+    y = layer(x)
+    turned = F.linear(x, quarter_turn(layer.weight), quarter_turn(layer.bias))
+    return rotate(y, turned, rotary_table(grid, y.shape[-1], y.device, y.dtype))

@@ -5,16 +5,20 @@ import math
 import torch
 
 from samvideo.nn.position import sine_grid, sine_time
-from samvideo.nn.rope import rotary_table, rotate
+from samvideo.nn.rope import project_rotated, quarter_turn, rotary_table, rotate
 
 CPU = torch.device("cpu")
+
+
+def turn(x: torch.Tensor) -> torch.Tensor:
+    return quarter_turn(x.transpose(0, -1)).transpose(0, -1)
 
 
 def test_rotation_keeps_lengths_and_knows_distances_only() -> None:
     """The product of two rotated vectors depends on how far apart their places are, not on where they are."""
     table = rotary_table((4, 5), 16, CPU, torch.float32)
     q, k = torch.randn(16), torch.randn(16)
-    rotated_q, rotated_k = (rotate(x.expand(20, 16), table) for x in (q, k))
+    rotated_q, rotated_k = (rotate(x.expand(20, 16), turn(x.expand(20, 16)), table) for x in (q, k))
     assert torch.allclose(rotated_q.norm(dim=1), q.norm().expand(20), atol=1e-5)
     place = {(y, x): 5 * y + x for y in range(4) for x in range(5)}
     one = rotated_q[place[0, 0]] @ rotated_k[place[1, 2]]
@@ -26,8 +30,17 @@ def test_rotation_keeps_lengths_and_knows_distances_only() -> None:
 def test_rotation_is_the_complex_product() -> None:
     table = rotary_table((3, 3), 8, CPU, torch.float32)
     x = torch.randn(2, 9, 8)
-    turned = torch.view_as_complex(x.view(2, 9, 4, 2)) * torch.complex(table.cos, table.sin)
-    assert torch.allclose(rotate(x, table), torch.view_as_real(turned).flatten(2), atol=1e-6)
+    angles = torch.complex(table.cos, table.sin)[:, ::2]
+    expected = torch.view_as_real(torch.view_as_complex(x.view(2, 9, 4, 2)) * angles).flatten(2)
+    assert torch.allclose(rotate(x, turn(x), table), expected, atol=1e-6)
+
+
+def test_projecting_and_rotating_in_one_go() -> None:
+    layer = torch.nn.Linear(6, 8)
+    x = torch.randn(2, 9, 6)
+    projected = layer(x)
+    expected = rotate(projected, turn(projected), rotary_table((3, 3), 8, CPU, torch.float32))
+    assert torch.allclose(project_rotated(layer, x, (3, 3)), expected, atol=1e-5)
 
 
 def test_sine_grid_runs_to_two_pi_with_y_first() -> None:
@@ -50,5 +63,5 @@ def test_cached_codes_serve_training() -> None:
     with torch.inference_mode():
         grid, table = sine_grid((2, 2), 8, CPU, torch.float32), rotary_table((2, 2), 8, CPU, torch.float32)
     x = torch.randn(4, 8, requires_grad=True)
-    (rotate(x, table) * grid.flatten(2).transpose(1, 2)).sum().backward()
+    (rotate(x, turn(x), table) * grid.flatten(2).transpose(1, 2)).sum().backward()
     assert x.grad is not None

@@ -70,8 +70,7 @@ def seeded_model(name: str, manifest: dict, score_bias: float | None = None) -> 
     state = {key: torch.from_numpy(seeded_array(key, tuple(shape), **bias)) for key, (shape, _) in manifest.items()}
     model = build(name, policy="pruning-published" if name.startswith("surgical") else None)
     load_state(model, state)
-    model.encoder.fuse()
-    return model
+    return model.fuse()
 
 
 def prompt_of(step: dict, size: int) -> tuple[PromptTensors | None, np.ndarray | None]:

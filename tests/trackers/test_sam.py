@@ -7,6 +7,7 @@ from tiny_sam import clip, tiny_model
 
 from samvideo.errors import ConfigError, PromptError, VideoError
 from samvideo.memory.fifo import FifoPolicy
+from samvideo.trackers import sam
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.objects import group_prompts
 from samvideo.trackers.sam import SamTracker, exclusive, prompt_tensors, resolve_device, squash_mask
@@ -225,7 +226,8 @@ def test_bfloat16_on_the_cpu() -> None:
 
 
 def test_devices_and_dtypes() -> None:
-    assert resolve_device("cpu", "auto") == (torch.device("cpu"), torch.float32)
+    has_it = sam._has_bfloat16(torch.device("cpu"))
+    assert resolve_device("cpu", "auto") == (torch.device("cpu"), torch.bfloat16 if has_it else torch.float32)
     with pytest.raises(ConfigError, match="1000 times slower"):
         SamTracker(tiny_model(), device="cpu", dtype="fp16")
     with pytest.raises(ConfigError, match="no device is called 'gpu'"):

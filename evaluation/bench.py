@@ -1,0 +1,193 @@
+"""How fast a model of the SAM 2 family is here: time by stage, FLOPs, share of the peak, memory, a peer beside it.
+
+Ours and the peer's frames are timed in turn, in one process, so that whatever else the machine does meets both.
+"""
+
+import platform
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from samvideo.errors import ConfigError
+from samvideo.evaluation import meter
+from samvideo.evaluation.bench_inputs import Case, Clip, Plan, read_clip, ready_model
+from samvideo.evaluation.bench_run import Run
+from samvideo.evaluation.charts import COLOURS, Dot, curve, scatter, standalone
+from samvideo.evaluation.peer import Peer
+from samvideo.evaluation.results import read_results
+from samvideo.models import SPECS, count_parameters
+from samvideo.outputs import Outputs
+from samvideo.trackers.sam import DTYPES, SamTracker, resolve_device
+from samvideo.types import FrameResult
+
+WRITTEN = ("overlay", "masks", "rle", "csv")
+
+
+def bench(cases: Sequence[Case], plan: Plan, told: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+    """Time all cases; what comes back can be written as JSON.
+
+    Args:
+        cases: at least one.
+        plan: the same for all.
+        told: called with the row of each case when it is done.
+
+    Raises:
+        ConfigError: a model, device, dtype or peer that there is not.
+        VideoError: the source has too few frames.
+    """
+    if plan.peer not in (None, "transformers"):
+        raise ConfigError(f"no peer is called {plan.peer!r}: transformers expected")
+    for case in cases:
+        if case.model not in SPECS:
+            raise ConfigError(f"no model is called {case.model!r}; there are: {', '.join(SPECS)}")
+        resolve_device(case.device, case.dtype)
+    clip = read_clip(plan, max(case.objects for case in cases))
+    results = []
+    for case in cases:
+        results.append(measure(case, plan, clip))
+        told(row(results[-1]))
+    document: dict[str, Any] = {"environment": environment(), "plan": _named(plan), "cases": results}
+    speedups = [result["peer"]["speedup"] for result in results if "peer" in result]
+    if speedups:
+        document["peer"] = {"name": plan.peer, "speedup": min(speedups)}
+    return document
+
+
+def measure(case: Case, plan: Plan, clip: Clip) -> dict[str, Any]:
+    """One case: a row of the table, an entry of the JSON; times in seconds a frame, memory in bytes."""
+    device, dtype = resolve_device(case.device, case.dtype)
+    model = ready_model(case, plan).requires_grad_(False)  # the counter of FLOPs stumbles over gradients
+    peer_dtype = dtype if plan.peer_dtype == "same" else DTYPES[plan.peer_dtype]
+    peer = Peer(model, device, peer_dtype, clip.info.size_wh) if plan.peer else None
+    parameters = count_parameters(model)
+    run = Run(SamTracker(model, device=device, dtype=dtype), peer, clip, case.objects)
+    run.warm_up(plan.warmup)
+    peak = meter.matmul_peak(device, dtype)
+    meter.reset_peak_memory(device)
+    run.time(plan.warmup, plan.frames)
+    memory = meter.peak_memory(device)
+    peak = max(peak, meter.matmul_peak(device, dtype))
+    stages = run.watch.medians()
+    network = sum(seconds for name, seconds in stages.items() if name != "picture")
+    flops = run.count_flops(plan.warmup + plan.frames)
+    result: dict[str, Any] = {
+        "model": case.model,
+        "input_wh": list(model.spec.input_wh),
+        "objects": case.objects,
+        "device": str(device),
+        "dtype": str(dtype).removeprefix("torch."),
+        "parameters": parameters,
+        **run.ours.summary(),
+        "fps": 1 / meter.median(run.ours.wall),
+        "stages": {"read": meter.median(clip.decode_seconds), **stages, "write": write_seconds(clip, run.results)},
+        "flops": flops,
+        "network_seconds": network,
+        "matmul_peak": peak,
+        "peak_share": flops / network / peak,
+        "peak_memory": memory,
+    }
+    if peer is not None:
+        result["peer"] = {"dtype": str(peer_dtype).removeprefix("torch."), **run.compared()}
+    return result
+
+
+def write_seconds(clip: Clip, results: Sequence[FrameResult]) -> float:
+    """Seconds a frame that all files of a run take together; each is written on a thread of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = Outputs(Path(folder), WRITTEN, clip.info)
+        with outputs:
+            for result in results:
+                outputs.write(clip.frames[result.index - clip.frames[0].index], result)
+        return sum(outputs.seconds.values()) / len(results)
+
+
+def environment() -> dict[str, Any]:
+    """What the numbers depend on beside the code."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "processor": _processor(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "samvideo": version("samvideo"),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _named(plan: Plan) -> dict[str, Any]:
+    # names only: a result that is passed on should not tell where things lie on this machine
+    facts = asdict(plan)
+    for key in ("source", "weights"):
+        facts[key] = None if facts[key] is None else Path(facts[key]).name
+    return facts
+
+
+HEADER = (
+    f"{'model':<20}{'input':>6}{'objects':>8}{'device':>7}{'dtype':>9}{'p50 ms':>9}{'p95 ms':>9}"
+    f"{'fps':>7}{'GFLOP':>8}{'of peak':>8}{'MB':>7}{'peer':>7}"
+)
+
+
+def row(result: dict[str, Any]) -> str:
+    """One case as a line under `HEADER`, and its stages."""
+    seconds, stages, peer = result["seconds"], result["stages"], result.get("peer")
+    line = (
+        f"{result['model']:<20}{result['input_wh'][0]:>6}{result['objects']:>8}{result['device']:>7}"
+        f"{result['dtype']:>9}{1000 * seconds['p50']:>9.0f}{1000 * seconds['p95']:>9.0f}{result['fps']:>7.2f}"
+        f"{result['flops'] / 1e9:>8.0f}{result['peak_share']:>8.0%}{result['peak_memory'] / 2**20:>7.0f}"
+    )
+    text = "  ms: " + ", ".join(f"{name} {1000 * value:.0f}" for name, value in stages.items())
+    if peer is None:
+        return f"{line}{'-':>7}\n{text}"
+    iou = peer["mask_iou"]
+    return (
+        f"{line}{peer['speedup']:>6.2f}x\n{text}\n"
+        f"  peer ({peer['dtype']}): p50 {1000 * peer['seconds']['p50']:.0f} ms, "
+        f"{peer['parameters'] / 1e6:.1f} M parameters; processor time {peer['cpu_speedup']:.2f}x; "
+        f"IoU of masks {iou['mean']:.4f}, at least {iou['min']:.4f}"
+    )
+
+
+def draw(document: dict[str, Any], evaluated: Sequence[Path] = ()) -> str:
+    """The results as one SVG drawing.
+
+    Speed against the number of objects where a model was timed with several; else accuracy against speed for the
+    models that `evaluated`, results of `samvideo evaluate`, knows.
+
+    Raises:
+        ConfigError: there is nothing to draw: neither several numbers of objects nor results of these models.
+    """
+    cases = document["cases"]
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for case in cases:
+        label = f"{case['model']} {case['input_wh'][0]} {case['dtype']}"
+        curves.setdefault(label, []).append((case["objects"], case["seconds"]["p50"]))
+    if any(len(points) > 1 for points in curves.values()):
+        return standalone(curve(curves, "objects", "seconds a frame"))
+    scores = {r["model"]["name"]: r["scores"] for r in (read_results(path) for path in evaluated)}
+    key = next((k for k in ("J&F", "J_mean") if any(scores[m].get(k) for m in scores)), None)
+    dots = [
+        Dot(c["model"], c["fps"], 100 * scores[c["model"]][key], colour)
+        for c, colour in zip(cases, cycle(COLOURS), strict=False)
+        if key is not None and scores.get(c["model"], {}).get(key)
+    ]
+    if key is None or not dots:
+        raise ConfigError("nothing to draw: give several --objects, or results of these models with --accuracy")
+    return standalone(scatter(dots, f"{key}, %"))

@@ -1,0 +1,144 @@
+"""What `samvideo bench` times: cases, frames with prompts, and models with weights of no importance."""
+
+import tempfile
+import time
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from samvideo.checkpoints import load
+from samvideo.demo import demo_frames
+from samvideo.errors import VideoError
+from samvideo.geometry import Box4, mask_box
+from samvideo.io.sink import VideoWriter
+from samvideo.io.source import open_video
+from samvideo.models import SamModel, build
+from samvideo.types import BoolArray, Box, Frame, VideoInfo
+
+FRAME_WH = (854, 480)
+PRESENT = 20.0
+"""Bias of the object score in random weights: objects are always found, so that there are masks to compare."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is timed.
+
+    Attributes:
+        model: a published name.
+        input_size: side of the square to which frames are squashed; None for the model's own.
+        device, dtype: as `resolve_device` takes them.
+        objects: how many are followed.
+    """
+
+    model: str
+    input_size: int | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    objects: int = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How it is timed.
+
+    Attributes:
+        frames: timed.
+        warmup: frames before those; 8 fill the memory of frames.
+        source: a video; None for a synthetic clip of 854x480.
+        weights: a file; None for random weights, which take the same time.
+        peer: "transformers" or None.
+        peer_dtype: what the peer computes in, "fp32" as it does by default, or "same".
+    """
+
+    frames: int = 6
+    warmup: int = 8
+    source: str | None = None
+    weights: Path | None = None
+    peer: str | None = None
+    peer_dtype: str = "fp32"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Decoded frames, how long each took, and a prompt for every object on the first of them."""
+
+    info: VideoInfo
+    frames: list[Frame]
+    decode_seconds: list[float]
+    prompts: list[Box]
+
+
+def read_clip(plan: Plan, objects: int) -> Clip:
+    """The frames to time; a synthetic clip is written and read back, so that decoding is real."""
+    count = plan.warmup + plan.frames + 1  # the last one is for counting
+    with tempfile.TemporaryDirectory() as folder:
+        masks: list[BoolArray] = []
+        source = plan.source or str(_synthetic(Path(folder) / "clip.mp4", count, masks))
+        frames: list[Frame] = []
+        seconds: list[float] = []
+        with open_video(source) as video:
+            info, iterator = video.info, iter(video)
+            while len(frames) < count:
+                begin = time.perf_counter()
+                frame = next(iterator, None)
+                if frame is None:
+                    raise VideoError(f"{info.name} has {len(frames)} frames, {count} are wanted: lower --frames")
+                seconds.append(time.perf_counter() - begin)
+                frames.append(frame)
+    known = [box for box in map(mask_box, masks) if box is not None]
+    boxes = _boxes(objects, info.size_wh, known)
+    return Clip(info, frames, seconds, [Box(object_id=i + 1, xyxy=box) for i, box in enumerate(boxes)])
+
+
+def _synthetic(path: Path, count: int, masks: list[BoolArray]) -> Path:
+    with VideoWriter(path, FRAME_WH, Fraction(25)) as writer:
+        for index, (rgb, shown) in enumerate(demo_frames(max(90, count), FRAME_WH)):
+            if index == 0:
+                masks.extend(shown)
+            if index < count:
+                writer.write(rgb, index / 25)
+    return path
+
+
+def _boxes(count: int, size_wh: tuple[int, int], known: list[Box4]) -> list[Box4]:
+    """The known boxes, then others all over the frame."""
+    generator = np.random.default_rng(0)
+    boxes = known[:count]
+    for _ in range(count - len(boxes)):
+        x, y = generator.uniform(0.1, 0.6, 2) * size_wh
+        boxes.append((float(x), float(y), float(x + 0.25 * size_wh[0]), float(y + 0.25 * size_wh[1])))
+    return boxes
+
+
+def ready_model(case: Case, plan: Plan) -> SamModel:
+    """The model of a case, with the weights of the plan or random ones that let every input matter."""
+    if plan.weights is not None:
+        return load(case.model, weights=plan.weights, input_size=case.input_size)
+    model = build(case.model, input_size=case.input_size)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for key, value in model.state_dict().items():
+            if value.is_floating_point():
+                value.copy_(_random(key, torch.randn(value.shape, generator=generator)))
+        model.get_parameter("decoder.pred_obj_score_head.layers.2.bias").fill_(PRESENT)
+    return model
+
+
+def _random(key: str, noise: torch.Tensor) -> torch.Tensor:
+    if key.endswith("running_var"):
+        return 1 + 0.1 * noise.abs()
+    if key.endswith("matrix"):
+        return noise
+    if key.endswith("gamma"):
+        return 0.3 * noise
+    if key.endswith(("bias", "running_mean")):
+        return 0.05 * noise
+    if noise.ndim == 1:  # norms; those of RepViT lie on residual paths and must not blow them up
+        return (1 + 0.1 * noise) * (0.75 if "trunk.body" in key else 1.0)
+    if key.endswith("weight") and "embed" not in key:
+        return noise / float(np.sqrt(noise[0].numel()))
+    return 0.2 * noise

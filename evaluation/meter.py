@@ -1,0 +1,131 @@
+"""What a measurement of speed is made of: stage times, counted FLOPs, the machine's matmul peak, peak memory."""
+
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from samvideo.models import SamModel
+
+STAGES = ("picture", "encode", "condition", "decode", "adopt", "remember")
+"""Methods of a `SamModel` that are timed; all but the first are the network."""
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done what was asked of it, so that a clock can be read."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+class Stopwatch:
+    """Times the stages of a model from outside, frame by frame; the model itself knows nothing of it.
+
+    On a GPU every stage waits for the device, which slows the whole: time frames and stages in separate runs.
+    """
+
+    def __init__(self, model: SamModel) -> None:
+        self._model = model
+        self._now: dict[str, float] = defaultdict(float)
+        self.frames: list[dict[str, float]] = []
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Time every call meanwhile."""
+        for name in STAGES:
+            setattr(self._model, name, self._timed(name, getattr(self._model, name)))
+        try:
+            yield
+        finally:
+            for name in STAGES:
+                delattr(self._model, name)
+
+    def _timed(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            begin = time.perf_counter()
+            result = method(*args, **kwargs)
+            synchronise(self._model.device)
+            self._now[name] += time.perf_counter() - begin
+            return result
+
+        return call
+
+    def lap(self) -> None:
+        """A frame is done."""
+        self.frames.append(dict(self._now))
+        self._now.clear()
+
+    def medians(self) -> dict[str, float]:
+        """Seconds a frame of each stage that ran."""
+        ran = [name for name in STAGES if any(name in frame for frame in self.frames)]
+        return {name: median([frame.get(name, 0.0) for frame in self.frames]) for name in ran}
+
+
+def _fused_attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any) -> int:
+    """The CPU's fused attention, which PyTorch's counter leaves out; arguments are shapes (B, heads, N, C)."""
+    batch, heads, tokens, width = query
+    return 2 * batch * heads * tokens * key[2] * (width + value[3])
+
+
+def count_flops(step: Callable[[], object]) -> int:
+    """Floating-point operations of the matrix products, convolutions and attentions of one call."""
+    counted = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _fused_attention}
+    with FlopCounterMode(display=False, custom_mapping=counted) as counter:
+        step()
+    return int(counter.get_total_flops())
+
+
+def matmul_peak(device: torch.device, dtype: torch.dtype, side: int = 2048, rounds: int = 5) -> float:
+    """FLOP a second of the best of several products of two square matrices."""
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(rounds + 1):  # the first one warms up
+        synchronise(device)
+        begin = time.perf_counter()
+        torch.mm(a, b)
+        synchronise(device)
+        best = min(best, time.perf_counter() - begin)
+    return 2 * side**3 / best
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Start the measurement of `peak_memory`."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with suppress(OSError):  # Linux only; elsewhere the peak is that of the whole process
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: allocated on a GPU, else resident in the process, at most since the reset."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle value."""
+    return quantile(values, 0.5)
+
+
+def quantile(values: Sequence[float], part: float) -> float:
+    """The value that `part` of the values do not exceed, between neighbours in proportion."""
+    ordered = sorted(values)
+    place = part * (len(ordered) - 1)
+    low = int(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (place - low) * (ordered[high] - ordered[low])

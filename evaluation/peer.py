@@ -1,0 +1,154 @@
+"""Hugging Face transformers' models of the same architectures with the same weights, to compare with.
+
+Their default configuration of EdgeTAM is another network than the published one; `peer_model` sets it right.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from samvideo.errors import ConfigError
+from samvideo.models import SamModel, count_parameters
+from samvideo.tensors import PromptTensors
+from samvideo.weights import keys
+
+SPAN = 16
+"""Sessions start with this many blank frames to be replaced: the ages of pointers are told by the clip's length."""
+_HIERA: dict[str, dict[str, Any]] = {
+    "tiny": {},
+    "small": {"blocks_per_stage": [1, 2, 11, 2], "global_attention_blocks": [7, 10, 13]},
+    "base-plus": {
+        "hidden_size": 112,
+        "num_attention_heads": 2,
+        "embed_dim_per_stage": [112, 224, 448, 896],
+        "num_attention_heads_per_stage": [2, 4, 8, 16],
+        "blocks_per_stage": [2, 3, 16, 3],
+        "global_attention_blocks": [12, 16, 20],
+        "window_positional_embedding_background_size": [14, 14],
+    },
+    "large": {
+        "hidden_size": 144,
+        "num_attention_heads": 2,
+        "embed_dim_per_stage": [144, 288, 576, 1152],
+        "num_attention_heads_per_stage": [2, 4, 8, 16],
+        "blocks_per_stage": [2, 6, 36, 4],
+        "global_attention_blocks": [23, 33, 43],
+        "window_size_per_stage": [8, 4, 16, 8],
+    },
+}
+
+
+def peer_model(name: str) -> torch.nn.Module:
+    """transformers' model of a published name, with untrained weights; nothing is downloaded.
+
+    Raises:
+        ConfigError: transformers is not installed, or has no such model.
+    """
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    try:
+        import transformers
+    except ImportError as error:
+        raise ConfigError("--peer transformers wants that package: pip install transformers") from error
+    if name == "edgetam":
+        arguments = {"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]}
+        backbone = transformers.TimmWrapperConfig(architecture="repvit_m1", model_args=arguments)
+        config: Any = transformers.EdgeTamVideoConfig(
+            vision_config=transformers.EdgeTamVisionConfig(backbone_config=backbone),
+            enable_occlusion_spatial_embedding=False,
+            enable_temporal_pos_encoding_for_object_pointers=False,
+        )
+        return ready(transformers.EdgeTamVideoModel(config))
+    family, _, size = name.partition("-")
+    if family not in ("sam2", "sam2.1") or size not in _HIERA:
+        raise ConfigError(
+            f"transformers has no {name!r}, but edgetam and {', '.join(f'sam2.1-{s}' for s in _HIERA)}"
+        )
+    sizes = _HIERA[size]
+    width = sizes.get("embed_dim_per_stage", [96, 192, 384, 768])
+    config = transformers.Sam2VideoConfig(
+        vision_config=transformers.Sam2VisionConfig(
+            backbone_config=transformers.Sam2HieraDetConfig(**sizes), backbone_channel_list=width[::-1]
+        ),
+        enable_occlusion_spatial_embedding=family == "sam2.1",
+        enable_temporal_pos_encoding_for_object_pointers=family == "sam2.1",
+    )
+    return ready(transformers.Sam2VideoModel(config))
+
+
+def ready(model: Any) -> torch.nn.Module:
+    """In evaluation mode; transformers' own method has no types."""
+    evaluated: torch.nn.Module = model.eval()
+    return evaluated
+
+
+def to_hub(published: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Published weights, cut and named as transformers wants them."""
+    state = {}
+    for key in wanted:
+        source = keys.hub_to_published(key)
+        if source == "sam_prompt_encoder.point_embed.weight":
+            points = [published[f"sam_prompt_encoder.point_embeddings.{i}.weight"] for i in range(4)]
+            state[key] = torch.cat(points)
+        elif source.startswith("spatial_perceiver") and source.endswith((".k_proj.weight", ".v_proj.weight")):
+            joined = published[source.replace(".k_proj.", ".to_kv.").replace(".v_proj.", ".to_kv.")]
+            state[key] = joined.chunk(2)[source.endswith(".v_proj.weight")]
+        elif source in keys.UNUSED:
+            state[key] = torch.zeros(keys.UNUSED[source])
+        else:
+            state[key] = published[source]
+    return state
+
+
+class Peer:
+    """One video in transformers' streaming session, frame by frame, with the masks at the decoder's size.
+
+    Args:
+        ours: the model to compare with, not fused yet: its weights are taken over.
+        device, dtype: where and how to compute.
+        frame_wh: size of the frames, in pixels.
+    """
+
+    def __init__(self, ours: SamModel, device: torch.device, dtype: torch.dtype, frame_wh: tuple[int, int]) -> None:
+        if ours.spec.input_wh != (1024, 1024):
+            raise ConfigError(f"transformers computes at 1024x1024 only, not at {ours.spec.input_wh}")
+        model = peer_model(ours.spec.name)
+        published = {keys.published(key): value for key, value in ours.state_dict().items()}
+        model.load_state_dict(to_hub(published, model.state_dict()))
+        self.parameters = count_parameters(model)
+        self.model = model.to(device, dtype)
+        kind = type(model).__name__.replace("Model", "InferenceSession")
+        session_class = getattr(import_module(type(model).__module__), kind)
+        width, height = frame_wh
+        self._session = session_class(
+            video=torch.zeros(SPAN, 1, 1, 1),
+            video_height=height,
+            video_width=width,
+            inference_device=device,
+            video_storage_device=device,
+            inference_state_device=device,
+            dtype=dtype,
+        )
+        self._device, self._dtype, self._seen = device, dtype, 0
+
+    @torch.inference_mode()
+    def step(self, picture: Tensor, prompts: Sequence[tuple[int, PromptTensors]] = ()) -> Tensor:
+        """Logits (K, h, w) of all objects on the next frame.
+
+        Args:
+            picture: (1, 3, H, W), normalised at the model's size.
+            prompts: object and its clicks in pixels of the model's input.
+        """
+        session = self._session
+        index = session.add_new_frame(picture[0].to(self._device, self._dtype), self._seen)
+        self._seen += 1
+        for object_id, points in prompts:
+            inputs = {"point_coords": points.xy[:, None], "point_labels": points.labels[:, None].int()}
+            session.add_point_inputs(session.obj_id_to_idx(object_id), index, inputs)
+        if prompts:
+            session.obj_with_new_inputs = [object_id for object_id, _ in prompts]
+        masks: Tensor = self.model(session, frame_idx=index).pred_masks
+        return masks.flatten(0, 1)

@@ -1,0 +1,141 @@
+"""The benchmark of speed: what it counts, what stands in its file. Nothing here depends on the machine's speed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_sam import clip, tiny_model
+from typer.testing import CliRunner
+
+from samvideo.cli.main import app
+from samvideo.errors import ConfigError
+from samvideo.evaluation import bench as module
+from samvideo.evaluation import meter
+from samvideo.evaluation.bench import HEADER, bench, draw, row
+from samvideo.evaluation.bench_inputs import Case, Plan, read_clip
+from samvideo.evaluation.charts import curve
+from samvideo.nn.attention import attend
+from samvideo.trackers.sam import SamTracker
+from samvideo.types import Box
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every case is a model that takes milliseconds."""
+    monkeypatch.setattr(module, "ready_model", lambda case, plan: tiny_model())
+    monkeypatch.setattr(module.meter, "matmul_peak", lambda device, dtype: 1e11)
+
+
+def test_flops_are_those_of_the_formulas() -> None:
+    a, b = torch.randn(3, 5), torch.randn(5, 7)
+    assert meter.count_flops(lambda: a @ b) == 2 * 3 * 5 * 7
+    q, k, v = (torch.randn(1, 2, n, 16) for n in (40, 600, 600))
+    with torch.inference_mode():
+        assert meter.count_flops(lambda: attend(q, k, v)) == 2 * 2 * 40 * 600 * (16 + 16)
+        narrow = v[..., :4]
+        assert meter.count_flops(lambda: attend(q, k, narrow)) == 2 * 2 * 40 * 600 * (16 + 4)
+
+
+def test_quantiles() -> None:
+    values = [4.0, 1.0, 3.0, 2.0]
+    for part in (0.0, 0.25, 0.5, 0.95, 1.0):
+        assert meter.quantile(values, part) == pytest.approx(np.quantile(values, part))
+
+
+def test_the_stopwatch_leaves_no_trace() -> None:
+    tracker = SamTracker(tiny_model())
+    watch, frames = meter.Stopwatch(tracker.model), clip(3)
+    tracker.step(frames[0], [Box(object_id=1, xyxy=(10, 20, 34, 44))])
+    for frame in frames[1:]:
+        with watch.watching():
+            tracker.step(frame)
+        watch.lap()
+    assert set(watch.medians()) == {"picture", "encode", "condition", "decode", "remember"}
+    assert not set(vars(tracker.model)) & set(meter.STAGES)
+
+
+def test_peaks_are_measured() -> None:
+    assert meter.matmul_peak(CPU, torch.float32, side=64) > 0
+    meter.reset_peak_memory(CPU)
+    assert meter.peak_memory(CPU) > 2**20
+
+
+def test_every_object_has_a_prompt() -> None:
+    read = read_clip(Plan(frames=1, warmup=1), objects=5)
+    assert [p.object_id for p in read.prompts] == [1, 2, 3, 4, 5]
+    assert len(read.frames) == len(read.decode_seconds) == 3
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_file(tmp_path: Path) -> None:
+    told: list[str] = []
+    cases = [Case("edgetam", None, "cpu", "fp32", count) for count in (1, 2)]
+    document = json.loads(json.dumps(bench(cases, Plan(frames=2, warmup=2), told.append)))
+    assert len(told) == 2
+    assert "peer" not in document
+    first, second = document["cases"]
+    assert first["seconds"]["p50"] <= first["seconds"]["p95"]
+    assert set(first["stages"]) == {"read", "picture", "encode", "condition", "decode", "remember", "write"}
+    assert first["flops"] < second["flops"] < 2 * first["flops"], "the frame is encoded once for all objects"
+    assert first["peak_share"] == pytest.approx(first["flops"] / first["network_seconds"] / 1e11)
+    assert 'xmlns="http://www.w3.org/2000/svg"' in draw(document)
+    document["cases"].pop()
+    with pytest.raises(ConfigError, match="nothing to draw"):
+        draw(document)
+
+
+def test_a_row_names_the_peer() -> None:
+    case = {
+        "model": "edgetam",
+        "input_wh": [1024, 1024],
+        "objects": 1,
+        "device": "cpu",
+        "dtype": "float32",
+        "seconds": {"p50": 0.5, "p95": 0.6},
+        "fps": 2.0,
+        "flops": 1e11,
+        "peak_share": 0.5,
+        "peak_memory": 2**30,
+        "stages": {"encode": 0.2},
+        "peer": {
+            "dtype": "float32",
+            "seconds": {"p50": 1.5},
+            "parameters": 13_900_000,
+            "speedup": 3.0,
+            "cpu_speedup": 3.1,
+            "mask_iou": {"mean": 1.0, "min": 0.99},
+        },
+    }
+    line, stages, peer = row(case).splitlines()
+    assert len(line) == len(HEADER)
+    assert line.endswith("3.00x")
+    assert "encode 200" in stages
+    assert "13.9 M" in peer
+
+
+def test_what_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no model is called 'x'"):
+        bench([Case("x")], Plan())
+    with pytest.raises(ConfigError, match="no peer is called 'y'"):
+        bench([Case("edgetam")], Plan(peer="y"))
+    for arguments in (["--objects", "a"], ["--sizes", "0"], ["--peer-dtype", "int8"]):
+        assert CliRunner().invoke(app, ["bench", *arguments]).exit_code == 2
+
+
+def test_curves_start_at_zero() -> None:
+    drawn = curve({"a": [(1, 0.5), (8, 2.0)]}, "objects", "seconds")
+    assert drawn.count("<circle") == 2
+    assert ">0<" in drawn
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_command(tmp_path: Path) -> None:
+    arguments = ["bench", "edgetam", "--devices", "cpu", "--dtypes", "fp32", "--frames", "1", "--warmup", "1"]
+    done = CliRunner().invoke(app, [*arguments, "-o", str(tmp_path / "b.json")])
+    assert done.exit_code == 0, done.output
+    assert "edgetam" in done.output
+    assert json.loads((tmp_path / "b.json").read_text())["cases"][0]["model"] == "edgetam"
