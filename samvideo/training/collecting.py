@@ -41,7 +41,7 @@ class RecordingTarget(NanoTarget):
     def __init__(self, config: NanoConfig, networks: Networks, trained: bool) -> None:
         super().__init__(config, networks)
         self._trained = trained
-        self.seen: tuple[Window, FloatArray] | None = None
+        self.seen: list[tuple[Window, FloatArray]] = []
         self.looks: list[tuple[FloatArray, FloatArray]] = []
         self.compared = (0, 0)
 
@@ -53,7 +53,7 @@ class RecordingTarget(NanoTarget):
 
     def ask(self, window: Window, planes: FloatArray) -> FloatArray:
         """See `NanoTarget.ask`."""
-        self.seen = window, planes
+        self.seen.append((window, planes))
         logits = super().ask(window, planes)
         if self._trained:
             return logits
@@ -71,7 +71,7 @@ class RecordingTarget(NanoTarget):
     def follow(self, scene: Scene, belief: FloatArray) -> None:
         """See `NanoTarget.follow`."""
         super().follow(scene, belief)
-        if self.seen is not None and self._age == 0:  # the memory was renewed
+        if self.seen and self._age == 0:  # the memory was renewed
             self.looks.append((self.planes[LOOKS], self.belief_crop()))
             self.compared = (0, len(self.looks) - 1)
 
@@ -97,11 +97,11 @@ def record(tracker: RecordingTracker, clip: Clip, rng: np.random.Generator) -> T
     target, failing = tracker.target, 0
     rows: list[tuple[FloatArray, FloatArray, tuple[int, int]]] = []
     for t in range(1, len(clip.rgb)):
-        target.seen, compared = None, target.compared
+        target.seen.clear()
+        compared = target.compared
         result = tracker.step(Frame(t, t / 24, np.ascontiguousarray(clip.rgb[t])))
         truth = clip.masks[t]
-        if target.seen is not None:
-            window, planes = target.seen
+        for window, planes in target.seen:
             rows.append((planes, window.cut(truth.view(np.uint8) * 255, SIDE), compared))
         failing = failing + 1 if _failed(result.masks[0], truth) else 0
         if failing > 3:
@@ -111,9 +111,9 @@ def record(tracker: RecordingTracker, clip: Clip, rng: np.random.Generator) -> T
             target.belief, target.present = truth.astype(np.float32), bool(truth.sum() > SMALLEST)
     if not rows:
         return None
-    planes, truths, memory = zip(*rows, strict=True)
+    inputs, truths, memory = zip(*rows, strict=True)
     looks, beliefs = zip(*target.looks, strict=True)
-    return Track(_bytes(planes), np.stack(truths), _bytes(looks), _belief_bytes(beliefs), np.array(memory))
+    return Track(_bytes(inputs), np.stack(truths), _bytes(looks), _belief_bytes(beliefs), np.array(memory))
 
 
 def _failed(mask: BoolArray, truth: BoolArray) -> bool:

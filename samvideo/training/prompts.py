@@ -119,8 +119,8 @@ def _clicks(
     for _ in range(count - 1):
         about = truth if rng.random() < 0.5 else ~truth
         if about.any():
-            places = np.argwhere(about)
-            xy.append(places[rng.integers(len(places))][::-1] + 0.5)
+            anywhere = np.argwhere(about)
+            xy.append(anywhere[rng.integers(len(anywhere))][::-1] + 0.5)
     places = np.array(xy, np.float32)
     index = np.clip(places.astype(int), 0, truth.shape[0] - 1)
     return places, truth[index[:, 1], index[:, 0]].astype(np.int64)
