@@ -1,7 +1,10 @@
 """The networks in use: arrays in, arrays out, on the CPU."""
 
+import functools
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -13,9 +16,27 @@ from samvideo.errors import WeightsError
 from samvideo.nano.network import Fusion, Prompted, fuse
 from samvideo.types import FloatArray
 
+P = ParamSpec("P")
+R = TypeVar("R")
 BUNDLED = Path(__file__).with_name("nano.safetensors")
 SIDE = 144  # pixels of the crops on which evidence is fused
 PROMPT_SIDE = 128  # and of those with prompts
+
+
+def _alone(function: Callable[P, R]) -> Callable[P, R]:
+    """For use, and on one thread: so little work gains nothing from more, and loses much on a busy machine."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with torch.inference_mode():
+                return function(*args, **kwargs)
+        finally:
+            torch.set_num_threads(threads)
+
+    return run
 
 
 class Networks:
@@ -26,20 +47,20 @@ class Networks:
         for network in (fusion, prompted):
             fuse(network.float().eval()).to(memory_format=torch.channels_last)
 
-    @torch.inference_mode()
+    @_alone
     def segment(self, planes: FloatArray, memories: list[Tensor]) -> tuple[FloatArray, float, float]:
         """Evidence planes (EVIDENCE, S, S), two memories: logits (S, S), and those of presence and quality."""
         logits, judged = self.fusion(_batch(planes), memories)
         presence, quality = judged[0].tolist()
         return logits[0, 0].numpy(), presence, quality
 
-    @torch.inference_mode()
+    @_alone
     def remember(self, planes: FloatArray, belief: FloatArray) -> Tensor:
         """Memory of a crop: its planes (EVIDENCE, S, S) and the object's probability (S, S)."""
         crop = _batch(planes)
         return self.fusion.remember(self.fusion.look(crop), torch.from_numpy(belief)[None, None], crop[:, -1:])
 
-    @torch.inference_mode()
+    @_alone
     def draw(self, planes: Tensor) -> Tensor:
         """Prompt planes (B, PROMPT, S, S) to logits (B, S, S)."""
         return self.prompted(planes.contiguous(memory_format=torch.channels_last))[0][:, 0]
