@@ -16,7 +16,7 @@ from samvideo.trackers.factory import create_tracker
 def main(path: str) -> None:
     folder = Path("steps")
     folder.mkdir(exist_ok=True)
-    tracker = create_tracker("flow")
+    tracker = create_tracker("nano")
     with open_video(path) as video:
         width, height = video.info.size_wh
         prompts = {

@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("video")
     parser.add_argument("--prompt", action="append", required=True)
     parser.add_argument("--label", action="append", default=[])
-    parser.add_argument("--model", default="flow")
+    parser.add_argument("--model", default="nano")
     parser.add_argument("--mm-per-pixel", type=float)
     parser.add_argument("-o", "--out", type=Path)
     options = parser.parse_args()

@@ -31,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--model", default="flow")
+    parser.add_argument("--model", default="nano")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--ray", action="store_true")
     options = parser.parse_args()

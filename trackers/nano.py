@@ -21,6 +21,8 @@ from samvideo.types import BoolArray, FloatArray, Frame
 _SCALES = (4.0, 3.0, 3.0, 4.0, 2.0, 3.0)
 _NOWHERE = -8.0
 _SURE = 6.0  # bound of log-odds that are added
+_NETWORK, _COLOURS = 0.4, 20.0  # what its presence and the likeness of colours count
+_USUAL = 0.5  # log-odds of quality of an ordinary good mask
 _COARSEST = 1.4  # pixels of the working picture in one of the crop
 
 
@@ -34,17 +36,19 @@ class NanoConfig:
         refresh: frames after which the memory of the latest looks is renewed.
         sides: of the crop; the first at which a window is not shrunk too much is taken.
         steady: weight of the evidence weighed by hand beside the network's answer.
+        doubt: how much more it weighs where the network thinks little of its own answer.
     """
 
     longest: int = 428
     preset: int = 2
     words: int = 64
     target: TargetConfig = field(
-        default_factory=lambda: replace(TargetConfig(), presence=PresenceConfig(find=0.6, smallest=0.1))
+        default_factory=lambda: replace(TargetConfig(), presence=PresenceConfig(find=0.7, smallest=0.1))
     )
     refresh: int = 4
     sides: tuple[int, ...] = (144, 192)
-    steady: float = 0.5
+    steady: float = 1.0
+    doubt: float = 2.0
 
 
 class NanoTracker(Pursuit):
@@ -77,7 +81,8 @@ class NanoTarget(Target):
 
     def __init__(self, config: NanoConfig, networks: Networks) -> None:
         super().__init__(config.target)
-        self._refresh, self._sides, self._steady = config.refresh, config.sides, config.steady
+        self._refresh, self._sides = config.refresh, config.sides
+        self._steady, self._doubt = config.steady, config.doubt
         self._networks = networks
         self._age = 0
         self.presence = self.quality = _NOWHERE
@@ -105,7 +110,8 @@ class NanoTarget(Target):
         """What the network says, steadied by the evidence weighed by hand, at the finer resolution of the two."""
         size = max(len(asked), window.side)
         joined = np.clip(cv2.resize(asked, (size, size)), -_SURE, _SURE)
-        joined += np.float32(self._steady) * window.resample(np.clip(weighed, -_SURE, _SURE), size)
+        steady = self._steady * (1 + self._doubt * float(np.clip(_USUAL - self.quality, 0, 1)))
+        joined += np.float32(steady) * window.resample(np.clip(weighed, -_SURE, _SURE), size)
         return window.patch(joined)
 
     def _side(self, window: Window) -> int:
@@ -157,11 +163,17 @@ class NanoTarget(Target):
         return self.window.cut(self.belief, self.planes.shape[1])
 
     def _judge(self, scene: Scene) -> None:
-        """Set `present` and `score` by what the network says."""
+        """Set `present` and `score`: the network and the colours must agree that the object is gone."""
         inside = self.belief > 0.5
+        alike = self._likeness.of(scene.view.levels, inside)
         large_enough = inside.sum() >= min(4.0, 0.1 * self._usual_area)
-        self.present = bool(large_enough and self.presence > 0)
-        self.score = float(_sigmoid(self.quality) * _sigmoid(self.presence)) if inside.any() else 0.0
+        seen = _NETWORK * float(np.clip(self.presence, -_SURE, _SURE)) + _COLOURS * (
+            alike - self.config.presence.lose
+        )
+        if not self.present:  # to be found again takes more than to be kept
+            seen = min(seen - 1, self.presence - 1)
+        self.present = bool(large_enough and seen > 0)
+        self.score = float(_sigmoid(self.quality) * _sigmoid(2 * seen)) if inside.any() else 0.0
         if self.present:
             self._likeness.follow(scene.view.levels, inside)
 

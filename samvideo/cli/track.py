@@ -25,7 +25,7 @@ def track(
         help="Video file, folder or glob of images, camera index (0), RTSP or HTTP address, or - for stdin."
     ),
     prompt: list[str] = typer.Option([], "--prompt", "-p", help=PROMPT_HELP),
-    model: str = typer.Option("auto", help="auto, flow (built in, no weights), or one of `samvideo models`."),
+    model: str = typer.Option("auto", help="auto, nano or flow (both built in), or one of `samvideo models`."),
     weights: Path | None = typer.Option(None, help="Read the model from this file (.pt, .pth, .safetensors)."),
     memory: str | None = typer.Option(None, help="Another memory method: plain, pooled, pooled-2, perceiver."),
     policy: str | None = typer.Option(None, help="Another memory policy: fifo, pruning, ..."),

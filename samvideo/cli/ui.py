@@ -26,7 +26,7 @@ PORT_HELP = "Port of the page [8765, or any that is free]."
 @verb
 def ui(
     video: str | None = typer.Argument(None, help="Video file or folder of images; a demo clip when left out."),
-    model: str = typer.Option("auto", help="auto, flow (built in, no weights), or one of `samvideo models`."),
+    model: str = typer.Option("auto", help="auto, nano or flow (both built in), or one of `samvideo models`."),
     weights: Path | None = typer.Option(None, help="Read the model from this file (.pt, .pth, .safetensors)."),
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     out: Path | None = typer.Option(None, "-o", "--out", help="Folder for the results [NAME_tracked]."),
