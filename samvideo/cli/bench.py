@@ -43,12 +43,8 @@ def bench(
 
     if threads is not None:
         limit_loaded(threads)
-    cases = [
-        Case(name, size, device, dtype, count)
-        for name, size, device, dtype, count in product(
-            models or ["edgetam"], sides, words(devices), words(dtypes), counts
-        )
-    ]
+    asked = product(models or ["edgetam"], sides, words(devices), words(dtypes), counts)
+    cases = [Case(*choice) for choice in asked]
     plan = Plan(frames, warmup, source, weights, peer, peer_dtype)
 
     def say(text: str) -> None:

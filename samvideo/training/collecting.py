@@ -54,9 +54,9 @@ class RecordingTarget(NanoTarget):
     def ask(self, window: Window, planes: FloatArray) -> FloatArray:
         """See `NanoTarget.ask`."""
         self.seen.append((window, planes))
-        logits = super().ask(window, planes)
         if self._trained:
-            return logits
+            return super().ask(window, planes)
+        self.window, self.planes, self.quality = window, planes, 1.0
         weights = np.array([1.0, 1.0, 0.9, 2.0, 1.6, 0.1], np.float32)
         weighed: FloatArray = np.tensordot(weights, planes[LOGITS], 1) - np.float32(0.9)
         return weighed

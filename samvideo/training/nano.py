@@ -41,11 +41,11 @@ class Recipe:
 
     seed: int = 1
     leave_out: tuple[str, ...] = ()
-    rounds: int = 3
-    clips: int = 120
+    rounds: int = 1
+    clips: int = 140
     length: int = 24
-    steps: int = 700
-    prompt_steps: int = 2200
+    steps: int = 800
+    prompt_steps: int = 5000
     batch: int = 16
 
 
