@@ -19,11 +19,12 @@ PROMPT_HELP = (
 )
 
 
+SOURCE_HELP = "Video file, folder or glob of images, camera index (0), RTSP or HTTP address, or - for stdin."
+
+
 @verb
 def track(
-    source: str = typer.Argument(
-        help="Video file, folder or glob of images, camera index (0), RTSP or HTTP address, or - for stdin."
-    ),
+    source: str = typer.Argument(help=SOURCE_HELP),
     prompt: list[str] = typer.Option([], "--prompt", "-p", help=PROMPT_HELP),
     model: str = typer.Option("auto", help="auto, nano or flow (both built in), or one of `samvideo models`."),
     weights: Path | None = typer.Option(None, help="Read the model from this file (.pt, .pth, .safetensors)."),
@@ -38,9 +39,7 @@ def track(
     end: str | None = typer.Option(None, metavar="T", help="Where to stop, itself left out; like --start."),
     stride: int = typer.Option(1, min=1, help="Track every n-th frame."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace the results in an existing folder."),
-    strip_source: bool = typer.Option(
-        False, "--strip-source", help="Tell neither name nor times of the source; no sound."
-    ),
+    strip_source: bool = typer.Option(False, "--strip-source", help="Tell nothing of the source; no sound."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
     as_json: bool = typer.Option(False, "--json", help="Print one summary object on stdout."),
     browser: bool = typer.Option(True, "--browser/--no-browser", help=BROWSER_HELP),

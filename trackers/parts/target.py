@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from samvideo.trackers.parts.beside import beside
 from samvideo.trackers.parts.classifier import Perceptron, Samples
 from samvideo.trackers.parts.colour import GlobalColour, local_colour_logits
 from samvideo.trackers.parts.motion import motion_logits
@@ -157,12 +158,13 @@ class Target:
         """All that speaks for and against the object in a region, given its belief carried to this frame."""
         near, trust = carried[region], passage.trust[region]
         columns = _columns(scene.view.features[:, region[0], region[1]], region, *_placement(carried))
+        learned = beside(lambda: np.clip(self._network.logits(columns), -4, 4).reshape(near.shape))
         return Evidence(
             history=np.clip(_logit(near), -4, 4) * (np.float32(0.3) + np.float32(0.7) * trust),
             colour=self._colour.logits(scene.bins[region]),
             local_colour=local_colour_logits(scene.words[region], passage.words[region], near),
             motion=motion_logits(passage.backward[region], near),
-            learned=np.clip(self._network.logits(columns), -4, 4).reshape(near.shape),
+            learned=learned.result(),
         )
 
     def _search(self, scene: Scene) -> Patch:

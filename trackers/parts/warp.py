@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from samvideo.trackers.parts.beside import beside
 from samvideo.types import FloatArray, UInt8Array
 
 # DIS matches patches of 8 pixels over a pyramid; below this side there is nothing to match.
@@ -32,14 +33,15 @@ class DenseFlow:
     """
 
     def __init__(self, preset: int = 2) -> None:
-        self._search = cv2.DISOpticalFlow_create(preset)
+        self._back, self._forth = cv2.DISOpticalFlow_create(preset), cv2.DISOpticalFlow_create(preset)
 
     def between(self, previous: UInt8Array, current: UInt8Array) -> FlowPair:
         """Flow between two grey uint8 (h, w) pictures; zero where a side is below `SMALLEST`."""
         if min(current.shape) < SMALLEST:
             zero = np.zeros((*current.shape, 2), np.float32)
             return FlowPair(zero, zero)
-        return FlowPair(self._search.calc(current, previous, None), self._search.calc(previous, current, None))
+        forward = beside(lambda: self._forth.calc(previous, current, None))
+        return FlowPair(self._back.calc(current, previous, None), forward.result())
 
 
 def sources(backward: FloatArray) -> FloatArray:
