@@ -22,6 +22,7 @@ _SCALES = (4.0, 3.0, 3.0, 4.0, 2.0, 3.0)
 _NOWHERE = -8.0
 _SURE = 6.0  # bound of log-odds that are added
 _NETWORK, _COLOURS = 0.4, 20.0  # what its presence and the likeness of colours count
+_CERTAIN = 0.88  # likeness at which a lost object is found again whatever the network says
 _USUAL = 0.5  # log-odds of quality of an ordinary good mask
 _COARSEST = 1.4  # pixels of the working picture in one of the crop
 
@@ -170,7 +171,7 @@ class NanoTarget(Target):
         seen = _NETWORK * float(np.clip(self.presence, -_SURE, _SURE)) + _COLOURS * (
             alike - self.config.presence.lose
         )
-        if not self.present:  # to be found again takes more than to be kept
+        if not self.present and alike < _CERTAIN:  # to be found again takes more than to be kept
             seen = min(seen - 1, self.presence - 1)
         self.present = bool(large_enough and seen > 0)
         self.score = float(_sigmoid(self.quality) * _sigmoid(2 * seen)) if inside.any() else 0.0
