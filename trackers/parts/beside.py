@@ -17,4 +17,4 @@ def beside(work: Callable[[], R]) -> "Future[R]":
 @cache
 def _thread(process: int) -> ThreadPoolExecutor:
     # threads do not survive a fork: a child process gets its own
-    return ThreadPoolExecutor(1, f"samvideo-{process}")
+    return ThreadPoolExecutor(1, f"evidence-{process}")
