@@ -92,7 +92,7 @@ def choose_model() -> tuple[str, str]:
     many times faster on a CPU. Decided within `PATIENCE` seconds, offline too.
     """
     if not _has_gpu():
-        return BUILT_IN, "no GPU here, and it is many times faster on a CPU than a network"
+        return BUILT_IN, "no GPU here; it is made for a CPU, its weights are at hand"
     row = checkpoint(WITH_GPU)
     if cached_path(row).exists():
         return WITH_GPU, "a GPU is here and its weights are cached"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from page_helpers import FLAGS, find_chromium
 from runs_made import box, disc, nothing, results, write_run
 from typer.testing import CliRunner
 
@@ -13,18 +14,6 @@ from samvideo.analysis.drawings import clock_of, curve
 from samvideo.analysis.report import write_report
 from samvideo.analysis.settings import Settings
 from samvideo.cli.main import app
-
-BROWSERS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +41,7 @@ def test_a_page_that_needs_nothing_else(report: Path) -> None:
 
 def test_a_browser_shows_the_numbers_of_the_tables(report: Path) -> None:
     playwright = pytest.importorskip("playwright.sync_api")
-    browser_path = next((path for path in BROWSERS if Path(path).exists()), None)
+    browser_path = find_chromium()
     if browser_path is None:
         pytest.skip("no Chromium here")
     troubles: list[str] = []

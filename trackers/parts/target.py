@@ -119,6 +119,7 @@ class Target:
         self.belief = np.zeros((0, 0), np.float32)
         self.present, self.score = False, 0.0
         self._first_area = self._usual_area = 0.0
+        self._due = 0
         self._likeness = Likeness(config.presence.rate)
 
     def teach(self, scene: Scene, mask: FloatArray) -> None:
@@ -130,10 +131,16 @@ class Target:
         self._likeness.learn(scene.view.levels, mask > 0.5)
         region = around(mask, 40)
         self._colour.learn(scene.bins, mask, _outside(mask, region))
+        self._settle()
         columns, targets = self._sample(scene, mask, region, self.config.stored // 2)
         self._shown.add(columns, targets)
-        for _ in range(self.config.start_steps):
+        self._due = self.config.start_steps
+
+    def _settle(self) -> None:
+        """Train the classifier on what was shown: put off until it is asked, as it never is for a preview."""
+        for _ in range(self._due):
             self._train(self._shown.draw(self.config.batch, self._rng))
+        self._due = 0
 
     def expect(self, scene: Scene, passage: Passage) -> Patch:
         """Where the object may be in a new frame, and the log-odds there."""
@@ -156,6 +163,7 @@ class Target:
 
     def gather(self, scene: Scene, passage: Passage, region: Region, carried: FloatArray) -> "Evidence":
         """All that speaks for and against the object in a region, given its belief carried to this frame."""
+        self._settle()
         near, trust = carried[region], passage.trust[region]
         columns = _columns(scene.view.features[:, region[0], region[1]], region, *_placement(carried))
         learned = beside(lambda: np.clip(self._network.logits(columns), -4, 4).reshape(near.shape))
@@ -181,6 +189,7 @@ class Target:
 
     def looks_like(self, scene: Scene) -> tuple[FloatArray, FloatArray]:
         """Log-odds float32 (h, w) of colour and of the classifier over the whole picture, by looks alone."""
+        self._settle()
         whole = slice(0, scene.view.shape[0]), slice(0, scene.view.shape[1])
         colour = self._colour.logits(scene.bins)
         columns = _columns(scene.view.features, whole, (0.0, 0.0), np.inf)
