@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from samvideo.nano.network import EVIDENCE
 from samvideo.nano.prompting import mask_of
 from samvideo.nano.runtime import Networks, load
 from samvideo.trackers.objects import ObjectPrompt
@@ -191,7 +192,7 @@ def _planes(
     scene: Scene, window: Window, side: int, odds: FloatArray | None, motion: FloatArray | None
 ) -> FloatArray:
     """float32 (EVIDENCE, side, side): Lab, six log-odds, trust, relative flow (2), whether it is in the picture."""
-    planes = np.zeros((13, side, side), np.float32)
+    planes = np.zeros((EVIDENCE, side, side), np.float32)
     lab = cv2.cvtColor(window.cut(scene.view.full, side), cv2.COLOR_RGB2LAB).astype(np.float32)
     planes[:3] = (lab.transpose(2, 0, 1) - 128) * np.float32(1 / 48)
     if odds is not None:

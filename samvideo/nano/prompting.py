@@ -11,7 +11,7 @@ from samvideo.geometry import Box4
 from samvideo.nano.network import PROMPT
 from samvideo.nano.runtime import PROMPT_SIDE, Networks
 from samvideo.trackers.parts.crop import Window
-from samvideo.trackers.parts.prompting import box_to_mask
+from samvideo.trackers.parts.prompting import box_to_mask, main_parts
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 
 LAB, VALID, COLOUR, ANSWER, BOX, EDGE, YES, NO, HAS_BOX, PRIOR = slice(0, 3), 3, 4, 5, 6, 7, 8, 9, 10, 11
@@ -117,22 +117,19 @@ def mask_of(
     if box is not None:
         marks[_pixels(box, before.shape)] = 1
         odds = _refine(networks, rgb, Window.around(marks, 1.5, 8, 24), (box, xy, labels))
-        vote = np.where(box_to_mask(rgb, box, xy, labels), _VOTE, -_VOTE)
-        mask = _main_parts((odds + vote > 0) & (marks > 0), xy[labels == 1])
+        cut = box_to_mask(rgb, box, xy, labels)
+        mask = main_parts((odds + np.where(cut, _VOTE, -_VOTE) > 0) & (marks > 0))
+        if mask.sum() < 0.05 * marks.sum():  # nothing told apart
+            mask = cut
     elif before.any():
         window = _about(before.copy(), xy)
         answer = (window.cut(before.astype(np.float32), PROMPT_SIDE) - np.float32(0.5)) * 8
-        mask = _main_parts(_refine(networks, rgb, window, (None, xy, labels), answer) > 0, xy[labels == 1])
+        mask = main_parts(_refine(networks, rgb, window, (None, xy, labels), answer) > 0)
     else:
         whole = Window.around(np.ones_like(marks), 1.0, 0, 24)
-        mask = _main_parts(_refine(networks, rgb, whole, (None, xy, labels)) > 0, xy[labels == 1], 1.0)
+        mask = _clicked_parts(_refine(networks, rgb, whole, (None, xy, labels)) > 0, xy, labels)
         odds = _refine(networks, rgb, _about(mask, xy), (None, xy, labels))
-        mask = _main_parts(odds > 0, xy[labels == 1], 1.0)
-    if box is not None and mask.sum() < 0.05 * marks.sum():  # nothing told apart: the ellipse fits most shapes best
-        x1, y1, x2, y2 = box
-        middle, axes = ((x1 + x2) / 2, (y1 + y2) / 2), (x2 - x1, y2 - y1)
-        mask = cv2.ellipse(np.zeros_like(marks), (middle, axes, 0), 1, -1).astype(bool)
-        mask[round(middle[1] - 0.5), round(middle[0] - 0.5)] = True
+        mask = _clicked_parts(odds > 0, xy, labels)
     columns, rows = np.minimum(xy.astype(np.int64), np.array(mask.shape[::-1]) - 1).T
     mask[rows, columns] = labels == 1
     return mask
@@ -184,18 +181,10 @@ def _about(mask: BoolArray, xy: FloatArray) -> Window:
     return Window.around(marks, 1.5, 16, 48)
 
 
-def _main_parts(mask: BoolArray, clicked: FloatArray, least: float = 0.1) -> BoolArray:
-    """The mask without components smaller than a share of its largest, or of the largest that was clicked."""
-    count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    if count < 2:
-        return mask
-    areas = stats[:, cv2.CC_STAT_AREA].copy()
-    areas[0] = 0
-    columns, rows = np.minimum(clicked.astype(np.int64), np.array(mask.shape[::-1]) - 1).T
-    hit = parts[rows, columns]
-    hit = hit[hit > 0]
-    limit = least * areas[hit].min() if len(hit) and least == 1.0 else 0.1 * areas.max()
-    wanted = np.isin(np.arange(count), hit) if len(hit) and least == 1.0 else areas >= limit
-    wanted[0] = False
-    kept: BoolArray = wanted[parts]
+def _clicked_parts(mask: BoolArray, xy: FloatArray, labels: NDArray[np.int64]) -> BoolArray:
+    """The parts of a mask that were clicked; its main parts where none was."""
+    _, parts = cv2.connectedComponents(mask.view(np.uint8))
+    columns, rows = np.minimum(xy[labels == 1].astype(np.int64), np.array(mask.shape[::-1]) - 1).T
+    clicked = np.setdiff1d(parts[rows, columns], 0)
+    kept: BoolArray = np.isin(parts, clicked) if len(clicked) else main_parts(mask)
     return kept

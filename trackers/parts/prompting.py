@@ -33,7 +33,7 @@ def box_to_mask(rgb: UInt8Array, box: Box4, xy: FloatArray, labels: NDArray[np.i
     guess = np.where(outside, cv2.GC_BGD, cv2.GC_PR_FGD).astype(np.uint8)
     # On few pixels GrabCut cuts worse, so that a small box is enlarged.
     factor = _LONGEST / max(guess.shape)
-    inside = _main_parts(_cut(rgb, area, guess, (xy, labels), factor) & ~outside)
+    inside = main_parts(_cut(rgb, area, guess, (xy, labels), factor) & ~outside)
     if inside.sum() < 0.1 * (~outside).sum():
         inside = (across**2 + down**2 <= 1) & ~outside  # nothing told apart: the ellipse fits most shapes best
     mask = np.zeros(rgb.shape[:2], bool)
@@ -120,7 +120,7 @@ def _cut(
     return inside
 
 
-def _main_parts(mask: BoolArray) -> BoolArray:
+def main_parts(mask: BoolArray) -> BoolArray:
     """The mask without components smaller than a tenth of its largest."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     if count < 2:
