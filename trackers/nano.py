@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from samvideo.nano.network import EVIDENCE
+from samvideo.nano.network import EVIDENCE, EXACT, LOGITS, MOTION, VALID
 from samvideo.nano.prompting import mask_of
 from samvideo.nano.runtime import Networks, load
 from samvideo.trackers.objects import ObjectPrompt
@@ -89,11 +89,11 @@ class NanoTarget(Target):
         self._age = 0
         self.presence = self.quality = _NOWHERE
 
-    def teach(self, scene: Scene, mask: FloatArray) -> None:
-        """Learn from a mask that a person gave; see `Target.teach`."""
-        super().teach(scene, mask)
+    def teach(self, scene: Scene, mask: FloatArray, exact: bool = True) -> None:
+        """Learn from a prompt; see `Target.teach`."""
+        super().teach(scene, mask, exact)
         self.window = _window(mask)
-        self.planes = _planes(scene, self.window, self._side(self.window), None, None)
+        self.planes = self._planes(scene, self.window, None, None)
         self._first = self._recent = self._networks.remember(self.planes, self.belief_crop())
         self._age = 0
 
@@ -131,7 +131,28 @@ class NanoTarget(Target):
         shown = self._colour.logits(scene.bins[region], keep=1.0)
         motion = np.dstack([passage.trust[region], np.clip(relative, -1.5, 1.5)])
         odds = np.dstack([*_ordered(evidence), shown])
-        return _planes(scene, window, self._side(window), odds, motion)
+        return self._planes(scene, window, odds, motion)
+
+    def _planes(
+        self, scene: Scene, window: Window, odds: FloatArray | None, motion: FloatArray | None
+    ) -> FloatArray:
+        """The network's input float32 (EVIDENCE, side, side).
+
+        Lab, six log-odds, trust, relative flow (2), whether the first mask was exact, whether it is in the picture.
+        """
+        side = self._side(window)
+        planes = np.zeros((EVIDENCE, side, side), np.float32)
+        lab = cv2.cvtColor(window.cut(scene.view.full, side), cv2.COLOR_RGB2LAB).astype(np.float32)
+        planes[:3] = (lab.transpose(2, 0, 1) - 128) * np.float32(1 / 48)
+        if odds is not None:
+            planes[LOGITS] = window.resample(odds, side).transpose(2, 0, 1)
+            planes[LOGITS] /= np.array(_SCALES, np.float32)[:, None, None]
+        if motion is not None:
+            planes[MOTION] = window.resample(motion, side).transpose(2, 0, 1)
+        planes[VALID] = window.resample(np.ones_like(scene.view.gray[window.region], np.float32), side)
+        planes[:3] *= planes[VALID]
+        planes[EXACT] = planes[VALID] * self.exact
+        return planes
 
     def _search(self, scene: Scene) -> Patch:
         """Let the network judge the most likely place in the whole picture."""
@@ -145,7 +166,7 @@ class NanoTarget(Target):
         region, nothing = window.region, np.zeros_like(odds[window.region])
         shown = self._colour.logits(scene.bins[region], keep=1.0)
         odds = np.dstack([nothing, colour[region], nothing, learned[region], nothing, shown])
-        return window.patch(self.ask(window, _planes(scene, window, self._side(window), odds, None)))
+        return window.patch(self.ask(window, self._planes(scene, window, odds, None)))
 
     def ask(self, window: Window, planes: FloatArray) -> FloatArray:
         """Log-odds (S, S) that the network gives for a window, from planes (EVIDENCE, S, S)."""
@@ -186,23 +207,6 @@ def _ordered(evidence: Evidence) -> tuple[FloatArray, ...]:
 
 def _window(belief: FloatArray) -> Window:
     return Window.around((belief > 0.3).view(np.uint8), 1.5, 24, 64)
-
-
-def _planes(
-    scene: Scene, window: Window, side: int, odds: FloatArray | None, motion: FloatArray | None
-) -> FloatArray:
-    """float32 (EVIDENCE, side, side): Lab, six log-odds, trust, relative flow (2), whether it is in the picture."""
-    planes = np.zeros((EVIDENCE, side, side), np.float32)
-    lab = cv2.cvtColor(window.cut(scene.view.full, side), cv2.COLOR_RGB2LAB).astype(np.float32)
-    planes[:3] = (lab.transpose(2, 0, 1) - 128) * np.float32(1 / 48)
-    if odds is not None:
-        planes[3:9] = window.resample(odds, side).transpose(2, 0, 1)
-        planes[3:9] /= np.array(_SCALES, np.float32)[:, None, None]
-    if motion is not None:
-        planes[9:12] = window.resample(motion, side).transpose(2, 0, 1)
-    planes[12] = window.resample(np.ones_like(scene.view.gray[window.region], np.float32), side)
-    planes[:3] *= planes[12]
-    return planes
 
 
 def _sigmoid(x: float) -> float:

@@ -118,7 +118,8 @@ class Pursuit(ABC):
         masks: dict[int, BoolArray],
     ) -> None:
         """Prompted objects learn their looks, the others adapt."""
-        names = {prompt.object_id for prompt in told}
+        exact = {prompt.object_id: prompt.mask is not None for prompt in told}
+        names = set(exact)
         small = {i: _shrink(masks[i], view.shape) for i in names}
         if names:
             self._codebook = Codebook(_palette(view, small), self._words)
@@ -129,7 +130,7 @@ class Pursuit(ABC):
         for object_id in sorted(names):
             if object_id not in self._targets:
                 self._targets[object_id] = self.new_target()
-            self._targets[object_id].teach(self._scene, small[object_id])
+            self._targets[object_id].teach(self._scene, small[object_id], exact[object_id])
         self._targets = dict(sorted(self._targets.items()))
         odds = {i: patch.onto(view.shape) for i, patch in found.items() if i not in names}
         for object_id, belief in _share(odds, small, view.shape).items():

@@ -26,30 +26,30 @@ def nano(
     fold: str | None = typer.Option(None, help="K/N: leave out part K of N instead, for cross-validation."),
     seed: int = typer.Option(1, min=0, help="Of everything random."),
     rounds: int = typer.Option(1, min=1, help="Times that the tracker is watched and the network fitted to it."),
-    clips: int = typer.Option(140, min=1, help="Made-up clips watched in a round."),
+    clips: int = typer.Option(400, min=1, help="Made-up clips watched in a round."),
     length: int = typer.Option(24, min=8, help="Frames of a clip."),
-    steps: int = typer.Option(800, min=1, help="Steps of fitting in a round."),
-    prompt_steps: int = typer.Option(5000, min=1, help="Steps of the network that draws masks from prompts."),
+    steps: int = typer.Option(1500, min=1, help="Steps of fitting in a round."),
+    stills: int = typer.Option(4000, min=1, help="Frames made up to learn prompts from."),
+    prompt_steps: int = typer.Option(3000, min=1, help="Steps of the network that draws masks from prompts."),
     batch: int = typer.Option(16, min=2, help="Samples of a step."),
     workers: int = typer.Option(1, min=1, help="Processes that watch."),
     threads: int | None = typer.Option(None, min=1, help="Threads that fit; all cores by default."),
+    recordings: Path | None = typer.Option(None, help="Folder of clips and stills that trainings share."),
     device: str = typer.Option("auto", help="auto, cpu or cuda: where the networks are fitted."),
 ) -> None:
     """Train nano on DAVIS: hours on a CPU. Interrupt it at will; the same command goes on."""
     import torch
 
     from samvideo.trackers.sam import resolve_device
+    from samvideo.training.clips import sequence_names
     from samvideo.training.folds import fold as left_out
     from samvideo.training.nano import Recipe
     from samvideo.training.nano import train as run
 
-    names = sorted(p.name for p in (data / "JPEGImages").glob("*") if p.is_dir())
-    if names == ["480p"]:
-        names = sorted(p.name for p in (data / "JPEGImages" / "480p").glob("*") if p.is_dir())
-    without = left_out(names, *_fold(fold)) if fold else tuple(n for n in leave_out.split(",") if n)
+    without = left_out(sequence_names(data), *_fold(fold)) if fold else tuple(n for n in leave_out.split(",") if n)
     if threads:
         torch.set_num_threads(threads)
-    recipe = Recipe(seed, without, rounds, clips, length, steps, prompt_steps, batch)
+    recipe = Recipe(seed, without, rounds, clips, length, steps, stills, prompt_steps, batch)
     began, journal = time.monotonic(), output.with_suffix(".log")
     output.parent.mkdir(parents=True, exist_ok=True)
 
@@ -59,7 +59,7 @@ def nano(
         with journal.open("a") as file:
             file.write(line + "\n")
 
-    run(data, output, recipe, log, workers, resolve_device(device)[0].type)
+    run(data, output, recipe, log, workers, resolve_device(device)[0].type, recordings)
 
 
 def _fold(text: str) -> tuple[int, int]:

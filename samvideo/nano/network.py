@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-EVIDENCE = 13  # planes of one crop, see `samvideo.trackers.nano.EVIDENCE`
-PROMPT = 11  # planes of one prompted crop, see `samvideo.nano.prompting`
-LOGITS = slice(3, 9)  # which of the evidence planes are log-odds
+EVIDENCE = 14  # planes of one crop: Lab, then
+LOGITS, MOTION, EXACT, VALID = slice(3, 9), slice(9, 12), 12, 13  # see `samvideo.trackers.nano`
+PROMPT = 12  # planes of one prompted crop, see `samvideo.nano.prompting`
 KEY = 16
 POOL = 3  # memory is kept at a third of the resolution at which it is asked
 
@@ -88,7 +88,7 @@ class Fusion(nn.Module):
 
     def look(self, planes: Tensor) -> Tensor:
         """Unit vectors (B, KEY, S/4, S/4) from evidence planes (B, EVIDENCE, S, S): of their Lab and valid ones."""
-        keys: Tensor = F.normalize(self.keys(torch.cat([planes[:, :3], planes[:, -1:]], 1)), dim=1)
+        keys: Tensor = F.normalize(self.keys(torch.cat([planes[:, :3], planes[:, VALID, None]], 1)), dim=1)
         return keys
 
     def remember(self, keys: Tensor, belief: Tensor, valid: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ class Prompted(UNet):
     """A crop with prompts drawn into it to a mask; asked again with its own answer, it refines it."""
 
     def __init__(self, widths: tuple[int, int, int, int] = (24, 40, 64, 96)) -> None:
-        super().__init__(PROMPT, 0, widths, 6)
+        super().__init__(PROMPT, 0, widths, 7)
 
 
 def fuse(network: nn.Module) -> nn.Module:

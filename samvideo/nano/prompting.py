@@ -14,22 +14,25 @@ from samvideo.trackers.parts.crop import Window
 from samvideo.trackers.parts.prompting import box_to_mask, main_parts
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 
-LAB, VALID, COLOUR, ANSWER, BOX, EDGE, YES, NO, HAS_BOX, PRIOR = slice(0, 3), 3, 4, 5, 6, 7, 8, 9, 10, 11
-_VOTE = np.float32(2.0)  # log-odds by which GrabCut joins where there is a box
+LAB, VALID, COLOUR, ANSWER, CUT, BOX, EDGE, YES, NO, HAS_BOX, PRIOR = slice(0, 3), 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
 _OUTSIDE = np.float32(8.0)
 _BINS = (14, 16, 16)
 _SPANS = ((-2.7, 2.7), (-1.4, 1.4), (-1.4, 1.4))
 
 
 def drawing(
-    rgb: UInt8Array, valid: FloatArray, box: Box4 | None, xy: FloatArray, labels: NDArray[np.int64]
+    rgb: UInt8Array,
+    valid: FloatArray,
+    held: tuple[Box4, FloatArray] | None,
+    xy: FloatArray,
+    labels: NDArray[np.int64],
 ) -> FloatArray:
     """Planes of a crop that hold what is known before the first answer.
 
     Args:
         rgb: uint8 (S, S, 3), the crop.
         valid: float32 (S, S), 1 where it lies in the picture.
-        box: in pixels of the crop.
+        held: a box in pixels of the crop, and float32 (S, S) what GrabCut makes of it, 0 to 1; or None.
         xy: (N, 2) clicks in pixels of the crop.
         labels: (N,) 1 on the object, 0 not on it.
 
@@ -46,11 +49,12 @@ def drawing(
         square = (place - x) ** 2 + (place[:, None] - y) ** 2
         plane = planes[YES if label else NO]
         np.maximum(plane, np.exp(square * np.float32(-1 / (2 * 5.0**2))), out=plane)
-        if label and box is None:
+        if label and held is None:
             spread = np.exp(square * np.float32(-1 / (2 * (side / 16) ** 2)))
             planes[PRIOR] = np.maximum(planes[PRIOR], spread)
-    if box is not None:
-        x1, y1, x2, y2 = box
+    if held is not None:
+        (x1, y1, x2, y2), cut = held
+        planes[CUT] = (2 * cut - 1) * valid
         across, down = np.minimum(place - x1, x2 - place), np.minimum(place - y1, y2 - place)[:, None]
         edge = np.minimum(across, down)
         planes[EDGE] = np.clip(edge * np.float32(4 / side), -1, 1)
@@ -116,9 +120,9 @@ def mask_of(
     marks = np.zeros(before.shape, np.uint8)
     if box is not None:
         marks[_pixels(box, before.shape)] = 1
-        odds = _refine(networks, rgb, Window.around(marks, 1.5, 8, 24), (box, xy, labels))
         cut = box_to_mask(rgb, box, xy, labels)
-        mask = main_parts((odds + np.where(cut, _VOTE, -_VOTE) > 0) & (marks > 0))
+        odds = _refine(networks, rgb, Window.around(marks, 1.5, 8, 24), ((box, cut), xy, labels))
+        mask = main_parts((odds > 0) & (marks > 0))
         if mask.sum() < 0.05 * marks.sum():  # nothing told apart
             mask = cut
     elif before.any():
@@ -139,20 +143,20 @@ def _refine(
     networks: Networks,
     rgb: UInt8Array,
     window: Window,
-    prompts: tuple[Box4 | None, FloatArray, NDArray[np.int64]],
+    prompts: tuple[tuple[Box4, BoolArray] | None, FloatArray, NDArray[np.int64]],
     answer: FloatArray | None = None,
     rounds: int = 3,
 ) -> FloatArray:
     """Log-odds (H, W) of the object, from a few rounds on one window, each with its mirror image."""
-    box, xy, labels = prompts
+    boxed, xy, labels = prompts
     crop = np.ascontiguousarray(window.cut(rgb, PROMPT_SIDE))
     valid = window.cut(np.ones(window.shape, np.float32), PROMPT_SIDE)
     scale = PROMPT_SIDE / window.side
     origin = np.array([window.x, window.y])
     held = None
-    if box is not None:
-        corners = (np.array(box).reshape(2, 2) - origin) * scale
-        held = tuple(corners.ravel().tolist())
+    if boxed is not None:
+        corners = (np.array(boxed[0]).reshape(2, 2) - origin) * scale
+        held = tuple(corners.ravel().tolist()), window.cut(boxed[1].astype(np.float32), PROMPT_SIDE)
     drawn = torch.from_numpy(drawing(crop, valid, held, (xy - origin) * scale, labels))[None]
     both = torch.cat([drawn, drawn.flip(3)])
     logits = None if answer is None else torch.from_numpy(np.stack([answer, answer[:, ::-1]]).copy())

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from samvideo.errors import WeightsError
-from samvideo.nano.network import Fusion, Prompted, fuse
+from samvideo.nano.network import VALID, Fusion, Prompted, fuse
 from samvideo.types import FloatArray
 
 P = ParamSpec("P")
@@ -58,7 +58,9 @@ class Networks:
     def remember(self, planes: FloatArray, belief: FloatArray) -> Tensor:
         """Memory of a crop: its planes (EVIDENCE, S, S) and the object's probability (S, S)."""
         crop = _batch(planes)
-        return self.fusion.remember(self.fusion.look(crop), torch.from_numpy(belief)[None, None], crop[:, -1:])
+        return self.fusion.remember(
+            self.fusion.look(crop), torch.from_numpy(belief)[None, None], crop[:, VALID, None]
+        )
 
     @_alone
     def draw(self, planes: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from samvideo.errors import DatasetError
-from samvideo.geometry import fit_size
+from samvideo.geometry import Box4, fit_size
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 
 LONGEST = 428
@@ -19,28 +19,41 @@ class Clip:
     """Frames and the object's mask on each.
 
     Attributes:
-        name: of the sequence that the object comes from.
         rgb: uint8 (T, H, W, 3).
         masks: bool (T, H, W); an empty one means that the object is not in view.
+        made_of: the names of the sequences that it shows anything of.
     """
 
-    name: str
     rgb: UInt8Array
     masks: BoolArray
+    made_of: frozenset[str]
 
 
-def load_sequences(root: Path, leave_out: tuple[str, ...] = ()) -> list[Clip]:
-    """All sequences of a DAVIS folder (`JPEGImages`, `Annotations`, with or without `480p`), at working size.
+def sequence_names(root: Path) -> list[str]:
+    """The sequences of a DAVIS folder (`JPEGImages`, `Annotations`, with or without `480p`).
+
+    Raises:
+        DatasetError: there are none.
+    """
+    images = root / "JPEGImages" / _depth(root)
+    names = sorted(p.name for p in images.glob("*") if p.is_dir())
+    if not names:
+        raise DatasetError(f"no sequences in {images}: folders of frames expected there, as in DAVIS")
+    return names
+
+
+def load_sequences(root: Path) -> list[Clip]:
+    """All sequences of a DAVIS folder, at working size.
 
     Raises:
         DatasetError: there are none, or one has no masks.
     """
-    depth = "480p" if (root / "JPEGImages" / "480p").is_dir() else ""
-    images, annotations = root / "JPEGImages" / depth, root / "Annotations" / depth
-    names = sorted(p.name for p in images.glob("*") if p.is_dir() and p.name not in leave_out)
-    if not names:
-        raise DatasetError(f"no sequences in {images}: folders of frames expected there, as in DAVIS")
-    return [_load(images / name, annotations / name) for name in names]
+    images, annotations = (root / part / _depth(root) for part in ("JPEGImages", "Annotations"))
+    return [_load(images / name, annotations / name) for name in sequence_names(root)]
+
+
+def _depth(root: Path) -> str:
+    return "480p" if (root / "JPEGImages" / "480p").is_dir() else ""
 
 
 def _load(images: Path, annotations: Path) -> Clip:
@@ -55,7 +68,7 @@ def _load(images: Path, annotations: Path) -> Clip:
         masks.append(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) > 0)
     if not rgb:
         raise DatasetError(f"{images} holds no .jpg frames")
-    return Clip(images.name, np.stack(rgb), np.stack(masks))
+    return Clip(np.stack(rgb), np.stack(masks), frozenset([images.name]))
 
 
 def make_clip(sequences: list[Clip], rng: np.random.Generator, length: int = 24) -> Clip:
@@ -86,7 +99,7 @@ def recut(clip: Clip, rng: np.random.Generator, length: int) -> Clip:
     rgb, masks = clip.rgb[chosen], clip.masks[chosen]
     if rng.random() < 0.5:
         rgb, masks = rgb[:, :, ::-1], masks[:, :, ::-1]
-    return Clip(clip.name, rgb, masks)
+    return replace(clip, rgb=rgb, masks=masks)
 
 
 def paste(clip: Clip, scene: Clip, rng: np.random.Generator) -> Clip:
@@ -112,7 +125,7 @@ def paste(clip: Clip, scene: Clip, rng: np.random.Generator) -> Clip:
         alpha = cv2.GaussianBlur(alpha, (3, 3), 0)
         masks[t] = alpha > 0.5
         rgb[t] = (rgb[t] + alpha[..., None] * (object_.astype(np.float32) - rgb[t])).astype(np.uint8)
-    return Clip(clip.name, rgb, masks)
+    return Clip(rgb, masks, clip.made_of | scene.made_of)
 
 
 def look_around(clip: Clip, rng: np.random.Generator) -> Clip:
@@ -176,13 +189,13 @@ def occlude(clip: Clip, texture: Clip, rng: np.random.Generator) -> Clip:
             inside = shape[y1 - y : y2 - y, x1 - x : x2 - x]
             rgb[t, y1:y2, x1:x2][inside] = cover[y1 - y : y2 - y, x1 - x : x2 - x][inside]
             masks[t, y1:y2, x1:x2][inside] = False
-    return replace(clip, rgb=rgb, masks=masks)
+    return Clip(rgb, masks, clip.made_of | texture.made_of)
 
 
 def cut_in(clip: Clip, other: Clip, rng: np.random.Generator) -> Clip:
     """Some frames of another scene, without the object."""
     count, height, width = clip.masks.shape
-    if other.name == clip.name:
+    if other.made_of & clip.made_of:
         return clip
     start = int(rng.integers(4, count - 4))
     stop = min(count, start + int(rng.integers(3, 10)))
@@ -191,7 +204,7 @@ def cut_in(clip: Clip, other: Clip, rng: np.random.Generator) -> Clip:
     for t in range(start, stop):
         rgb[t] = cv2.resize(other.rgb[(first + t - start) % len(other.rgb)], (width, height))
         masks[t] = False
-    return replace(clip, rgb=rgb, masks=masks)
+    return Clip(rgb, masks, clip.made_of | other.made_of)
 
 
 def recolour(clip: Clip, rng: np.random.Generator) -> Clip:
@@ -231,3 +244,12 @@ def spoil(mask: BoolArray, rng: np.random.Generator) -> BoolArray:
     )
     spoiled = inside - outside + noise * np.float32(size * rng.uniform(0, 0.12)) > 0
     return spoiled if spoiled.any() else mask
+
+
+def hand_box(mask: BoolArray, rng: np.random.Generator) -> Box4:
+    """The box around a mask, drawn by hand: a little off, sometimes loose."""
+    x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
+    hand = rng.normal(0, rng.choice([0.0, 0.02, 0.05]), 4) * (w, h, w, h)
+    loose = rng.choice([0.0, 0.0, 0.0, rng.uniform(0, 0.2)]) * np.array([-w, -h, w, h]) / 2
+    x1, y1, x2, y2 = np.array([x, y, x + w, y + h]) + hand + loose
+    return float(x1), float(y1), float(max(x2, x1 + 2)), float(max(y2, y1 + 2))

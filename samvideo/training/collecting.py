@@ -4,16 +4,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from samvideo.nano.network import LOGITS
+from samvideo.nano.network import LOGITS, VALID
 from samvideo.nano.runtime import SIDE, Networks
 from samvideo.trackers.nano import NanoConfig, NanoTarget, NanoTracker
+from samvideo.trackers.objects import ObjectPrompt
 from samvideo.trackers.parts.crop import Window
+from samvideo.trackers.parts.prompting import box_to_mask
 from samvideo.trackers.parts.target import Scene, Target
-from samvideo.training.clips import SMALLEST, Clip, spoil
-from samvideo.types import BoolArray, FloatArray, Frame, Mask
+from samvideo.training.clips import SMALLEST, Clip, hand_box, spoil
+from samvideo.types import BoolArray, Box, FloatArray, Frame, Mask, Prompt
 
 STEP = 32.0  # planes are kept as bytes in steps of 1/32
-LOOKS = [0, 1, 2, 12]  # planes that the memory is made of
+LOOKS = [0, 1, 2, VALID]  # planes that the memory is made of
+_POOR, _GUESSED = 0.1, 0.3  # shares of clips that start from a poor mask, and from what GrabCut makes of a box
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +29,7 @@ class Track:
         looks: int8 (M, 4, S, S) crops that were remembered.
         beliefs: uint8 (M, S, S) probabilities of the object on them.
         memory: int (T, 2) which of them were compared with.
+        made_of: str (N,) names of the sequences that the clip shows.
     """
 
     planes: np.ndarray
@@ -33,6 +37,7 @@ class Track:
     looks: np.ndarray
     beliefs: np.ndarray
     memory: np.ndarray
+    made_of: np.ndarray
 
 
 class RecordingTarget(NanoTarget):
@@ -45,9 +50,9 @@ class RecordingTarget(NanoTarget):
         self.looks: list[tuple[FloatArray, FloatArray]] = []
         self.compared = (0, 0)
 
-    def teach(self, scene: Scene, mask: FloatArray) -> None:
+    def teach(self, scene: Scene, mask: FloatArray, exact: bool = True) -> None:
         """See `NanoTarget.teach`."""
-        super().teach(scene, mask)
+        super().teach(scene, mask, exact)
         self.looks = [(self.planes[LOOKS], self.belief_crop())]
         self.compared = (0, 0)
 
@@ -88,12 +93,16 @@ class RecordingTracker(NanoTracker):
         self.target = RecordingTarget(self.config, self._networks, self.trained)
         return self.target
 
+    def first_mask(self, frame: Frame, prompt: ObjectPrompt, before: BoolArray) -> BoolArray:
+        """bool (H, W): what GrabCut makes of a box, as the trained network would be better here than elsewhere."""
+        assert prompt.box is not None
+        return box_to_mask(frame.rgb, prompt.box, prompt.xy, prompt.labels)
+
 
 def record(tracker: RecordingTracker, clip: Clip, rng: np.random.Generator) -> Track | None:
-    """Track one clip from its first mask, perhaps a poor one; None when nothing was seen."""
+    """Track one clip from its first mask, a poor one or a box; None when nothing was seen."""
     tracker.reset()
-    first = clip.masks[0] if rng.random() < 0.65 else spoil(clip.masks[0], rng)
-    tracker.step(Frame(0, 0.0, np.ascontiguousarray(clip.rgb[0])), [Mask(first)])
+    tracker.step(Frame(0, 0.0, np.ascontiguousarray(clip.rgb[0])), [_first(clip.masks[0], rng)])
     target, failing = tracker.target, 0
     rows: list[tuple[FloatArray, FloatArray, tuple[int, int]]] = []
     for t in range(1, len(clip.rgb)):
@@ -113,7 +122,15 @@ def record(tracker: RecordingTracker, clip: Clip, rng: np.random.Generator) -> T
         return None
     inputs, truths, memory = zip(*rows, strict=True)
     looks, beliefs = zip(*target.looks, strict=True)
-    return Track(_bytes(inputs), np.stack(truths), _bytes(looks), _belief_bytes(beliefs), np.array(memory))
+    names = np.array(sorted(clip.made_of))
+    return Track(_bytes(inputs), np.stack(truths), _bytes(looks), _belief_bytes(beliefs), np.array(memory), names)
+
+
+def _first(mask: BoolArray, rng: np.random.Generator) -> Prompt:
+    kind = rng.random()
+    if kind < _GUESSED:
+        return Box(hand_box(mask, rng))
+    return Mask(spoil(mask, rng) if kind < _GUESSED + _POOR else mask)
 
 
 def _failed(mask: BoolArray, truth: BoolArray) -> bool:

@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from samvideo.nano.network import LOGITS, Fusion
+from samvideo.nano.network import LOGITS, MOTION, VALID, Fusion
 from samvideo.training.collecting import STEP, Track
 from samvideo.training.fitting import Course, Log, mask_loss, train
 
-VALID, FLOW = 12, slice(10, 12)
+FLOW_X = MOTION.start + 1
 Memories = list[tuple[Tensor, Tensor]]
 VISIBLE = 30  # pixels of a crop that make an object count as in view
 
@@ -21,12 +21,12 @@ def save_track(path: Path, track: Track) -> None:
     np.savez(path, **vars(track))
 
 
-def load_tracks(folders: list[Path]) -> list[Track]:
-    """All tracks of some rounds."""
+def load_tracks(folders: list[Path], count: int, leave_out: tuple[str, ...] = ()) -> list[Track]:
+    """The first `count` tracks of some rounds, those that show nothing of the sequences left out."""
     tracks = []
-    for folder in folders:
-        for file in sorted(folder.glob("*.npz")):
-            with np.load(file) as arrays:
+    for file in [file for folder in folders for file in sorted(folder.glob("*.npz"))[:count]]:
+        with np.load(file) as arrays:
+            if not np.isin(arrays["made_of"], leave_out).any():
                 tracks.append(Track(**arrays))
     return tracks
 
@@ -69,7 +69,7 @@ def augment(
     mirrored = torch.from_numpy(rng.random(count) < 0.5)[:, None, None, None]
     planes, truth = torch.where(mirrored, planes.flip(3), planes), torch.where(mirrored, truth.flip(3), truth)
     planes = planes.clone()
-    planes[:, FLOW.start] *= torch.where(mirrored[:, 0], -1.0, 1.0)
+    planes[:, FLOW_X] *= torch.where(mirrored[:, 0], -1.0, 1.0)
     gain = torch.from_numpy(np.exp(rng.normal(0, 0.1, (count, 3)))).float()[:, :, None, None]
     offset = torch.from_numpy(rng.normal(0, 0.08, (count, 3))).float()[:, :, None, None]
     planes[:, :3] = (planes[:, :3] * gain + offset) * planes[:, VALID, None]

@@ -1,4 +1,7 @@
-"""Training of the network that turns boxes and clicks into masks: still frames, drawn on the fly."""
+"""Training of the network that turns boxes and clicks into masks: stills made of a few frames."""
+
+from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -6,25 +9,58 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from samvideo.geometry import Box4, clip_box
 from samvideo.nano.network import Prompted
-from samvideo.nano.prompting import VALID, drawing, with_answer
+from samvideo.nano.prompting import LAB, VALID, drawing, with_answer
 from samvideo.nano.runtime import PROMPT_SIDE
-from samvideo.training.clips import Clip, blob, recolour, spoil
+from samvideo.trackers.parts.prompting import box_to_mask
+from samvideo.training.clips import Clip, blob, hand_box, recolour, spoil
 from samvideo.training.fitting import Course, Log, mask_loss, train
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 
 
-def scene(sequences: list[Clip], rng: np.random.Generator) -> tuple[UInt8Array, BoolArray]:
-    """A frame and the mask of one object on it: the sequence's own, one pasted, or a shape cut from elsewhere."""
+@dataclass(frozen=True, eq=False)
+class Still:
+    """A frame, one object's mask, a box drawn around it, and what GrabCut makes of the box.
+
+    Attributes:
+        rgb: uint8 (H, W, 3).
+        mask, cut: bool (H, W).
+        box: float (4,) in its pixels.
+        made_of: str (N,) names of the sequences that it shows.
+    """
+
+    rgb: UInt8Array
+    mask: BoolArray
+    cut: BoolArray
+    box: FloatArray
+    made_of: np.ndarray
+
+
+def make_still(sequences: list[Clip], rng: np.random.Generator) -> Still:
+    """A frame and one object on it: the sequence's own, one pasted, or a shape cut from elsewhere."""
+    while True:
+        scene = _turn(_scene(sequences, rng), rng)
+        rgb, mask = scene.rgb[0], scene.masks[0]
+        if mask.sum() >= 60:
+            break
+    size = (mask.shape[1], mask.shape[0])
+    x1, y1, x2, y2 = clip_box(hand_box(mask, rng), size)
+    box = (x1, y1, max(x2, x1 + 2), max(y2, y1 + 2))
+    cut = box_to_mask(rgb, box, np.zeros((0, 2), np.float32), np.zeros(0, np.int64))
+    return Still(rgb, mask, cut, np.array(box, np.float32), np.array(sorted(scene.made_of)))
+
+
+def _scene(sequences: list[Clip], rng: np.random.Generator) -> Clip:
     clip = sequences[rng.integers(len(sequences))]
     t = rng.integers(len(clip.rgb))
-    rgb, mask = clip.rgb[t], clip.masks[t]
+    rgb, mask, made_of = clip.rgb[t], clip.masks[t], clip.made_of
     kind = rng.random()
-    if kind < 0.35:
+    if kind < 0.4:
         other = sequences[rng.integers(len(sequences))]
         k = rng.integers(len(other.rgb))
         height, width = mask.shape
-        if kind < 0.1:
+        if kind < 0.12:
             side = int(rng.integers(40, min(height, width)))
             shape = np.zeros(mask.shape, np.float32)
             y, x = rng.integers(height - side + 1), rng.integers(width - side + 1)
@@ -38,18 +74,42 @@ def scene(sequences: list[Clip], rng: np.random.Generator) -> tuple[UInt8Array, 
             alpha = cv2.GaussianBlur(cv2.warpAffine(shape, matrix, (width, height)), (3, 3), 0)
             cover = cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)
             rgb = (rgb + alpha[..., None] * (cover.astype(np.float32) - rgb)).astype(np.uint8)
-            mask = alpha > 0.5 if rng.random() < 0.7 else mask & (alpha <= 0.5)
-    return rgb, mask
+            mask, made_of = (alpha > 0.5 if rng.random() < 0.7 else mask & (alpha <= 0.5)), made_of | other.made_of
+    return Clip(rgb[None], mask[None], made_of)
 
 
-def sample(sequences: list[Clip], rng: np.random.Generator) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _turn(clip: Clip, rng: np.random.Generator) -> Clip:
+    """The picture turned and bent a little, and recoloured."""
+    height, width = clip.masks.shape[1:]
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), rng.normal(0, 8), rng.uniform(0.85, 1))
+    matrix[0, :2] *= np.exp(rng.normal(0, 0.08))
+    coarse = rng.normal(0, 0.012 * width, (4, 5, 2)).astype(np.float32) * (rng.random() < 0.4)
+    bend = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1) @ matrix[:, :2].T + matrix[:, 2]
+    both = np.dstack([clip.rgb[0], clip.masks[0].astype(np.uint8) * 255])
+    places = (grid + bend).astype(np.float32)
+    both = cv2.remap(both, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return recolour(Clip(both[None, ..., :3], both[None, ..., 3] > 127, clip.made_of), rng)
+
+
+def load_stills(folder: Path, count: int, leave_out: tuple[str, ...] = ()) -> list[Still]:
+    """The first `count` stills of a folder, those that show nothing of the sequences left out."""
+    stills = []
+    for file in sorted(folder.glob("*.npz"))[:count]:
+        with np.load(file) as arrays:
+            if not np.isin(arrays["made_of"], leave_out).any():
+                stills.append(Still(**arrays))
+    return stills
+
+
+def sample(stills: list[Still], rng: np.random.Generator) -> tuple[FloatArray, FloatArray, FloatArray]:
     """A drawing (PROMPT + 1, S, S), the true mask (S, S), and an earlier answer as logits (S, S) or zeros."""
     while True:
-        rgb, mask = scene(sequences, rng)
-        if mask.sum() < 60:
-            continue
+        still = stills[rng.integers(len(stills))]
         kind = rng.choice(["box", "clicks", "both", "correction"], p=[0.48, 0.34, 0.08, 0.1])
-        crop, valid, truth = _crop(rgb, mask, kind == "clicks", rng)
+        boxed = kind in ("box", "both")
+        crop, layers, box = _crop(still, kind == "clicks", boxed, rng)
+        truth, cut, valid = layers > 0.5
         if truth.sum() >= 40:
             break
     answer = np.zeros(truth.shape, np.float32)
@@ -59,46 +119,44 @@ def sample(sequences: list[Clip], rng: np.random.Generator) -> tuple[FloatArray,
         answer = np.where(old, np.float32(4), np.float32(-4))
         wrong = old ^ truth if (old ^ truth).sum() > 20 else truth
     xy, labels = _clicks(truth, wrong, 0 if kind == "box" else 1 + int(rng.choice([0, 0, 0, 1, 2, 3])), rng)
-    box = _box(truth, rng) if kind in ("box", "both") else None
-    return drawing(crop, valid, box, xy, labels), truth.astype(np.float32), answer
+    held = (box, cut.astype(np.float32)) if boxed else None
+    planes = drawing(crop, valid.astype(np.float32), held, xy, labels)
+    gain, offset = np.exp(rng.normal(0, 0.1, (3, 1, 1))), rng.normal(0, 0.08, (3, 1, 1))
+    planes[LAB] = (planes[LAB] * gain + offset) * planes[VALID]
+    return planes, truth.astype(np.float32), answer
 
 
-def _crop(
-    rgb: UInt8Array, mask: BoolArray, far: bool, rng: np.random.Generator
-) -> tuple[UInt8Array, FloatArray, BoolArray]:
-    """A square about the object, turned, mirrored, recoloured; `far` allows the whole picture."""
-    x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
-    close = 1.5 * max(w, h) * rng.uniform(0.8, 1.3) + 8
-    whole = max(mask.shape) * rng.uniform(0.85, 1.15)
+def _crop(still: Still, far: bool, boxed: bool, rng: np.random.Generator) -> tuple[UInt8Array, FloatArray, Box4]:
+    """A square about the object, perhaps mirrored, as rgb, as (truth, cut, valid) and with the box.
+
+    Args:
+        still: the whole picture.
+        far: allows the whole picture.
+        boxed: about the box, as it will be in use.
+        rng: of everything random.
+    """
+    x, y, w, h = still.box[0], still.box[1], still.box[2] - still.box[0], still.box[3] - still.box[1]
+    close = 1.5 * max(w, h) * (rng.uniform(0.9, 1.1) if boxed else rng.uniform(0.8, 1.3)) + 8
+    whole = max(still.mask.shape) * rng.uniform(0.85, 1.15)
     side = close
     if far and rng.random() < 0.75:
         side = whole if rng.random() < 0.5 else float(np.exp(rng.uniform(np.log(close), np.log(max(close, whole)))))
     scale = PROMPT_SIDE / side
-    free = max(0.0, (side - 1.1 * max(w, h)) / 2)
-    middle = np.array([x + w / 2, y + h / 2]) + rng.uniform(-1, 1, 2) * free * 0.7
-    matrix = cv2.getRotationMatrix2D((float(middle[0]), float(middle[1])), rng.normal(0, 10), scale)
-    matrix[:, 2] += PROMPT_SIDE / 2 - middle
-    matrix[:, :2] *= np.exp(rng.normal(0, 0.06, (1, 2)))
+    free = max(0.0, (side - 1.1 * max(w, h)) / 2) * (0.1 if boxed else 0.7)
+    middle = np.array([x + w / 2, y + h / 2]) + rng.uniform(-1, 1, 2) * free
+    matrix = np.eye(2, 3) * scale
+    matrix[:, :2] *= np.exp(rng.normal(0, 0.06, (2, 1)))
     matrix[:, 2] = PROMPT_SIDE / 2 - matrix[:, :2] @ middle
     if rng.random() < 0.5:
         matrix[0] *= -1
         matrix[0, 2] += PROMPT_SIDE
     size = (PROMPT_SIDE, PROMPT_SIDE)
-    source = cv2.GaussianBlur(rgb, (0, 0), 0.4 / scale) if scale < 0.8 else rgb
+    source = cv2.GaussianBlur(still.rgb, (0, 0), 0.4 / scale) if scale < 0.8 else still.rgb
     crop = cv2.warpAffine(source, matrix, size, flags=cv2.INTER_LINEAR)
-    inside = cv2.warpAffine(np.ones(mask.shape, np.float32), matrix, size)
-    truth = cv2.warpAffine(mask.astype(np.float32), matrix, size) > 0.5
-    crop = recolour(Clip("", crop[None], truth[None]), rng).rgb[0]
-    return crop, (inside > 0.5).astype(np.float32), truth
-
-
-def _box(truth: BoolArray, rng: np.random.Generator) -> tuple[float, float, float, float]:
-    """The box around a mask, drawn by hand: a little off, sometimes loose."""
-    x, y, w, h = cv2.boundingRect(truth.view(np.uint8))
-    hand = rng.normal(0, rng.choice([0.0, 0.02, 0.05]), 4) * (w, h, w, h)
-    loose = rng.choice([0.0, 0.0, 0.0, rng.uniform(0, 0.2)]) * np.array([-w, -h, w, h]) / 2
-    x1, y1, x2, y2 = np.array([x, y, x + w, y + h]) + hand + loose
-    return x1, y1, max(x2, x1 + 2), max(y2, y1 + 2)
+    layers = np.dstack([still.mask, still.cut, np.ones_like(still.mask)]).astype(np.float32)
+    planes = cv2.warpAffine(layers, matrix, size).transpose(2, 0, 1)
+    corners = still.box.reshape(2, 2) @ matrix[:, :2].T + matrix[:, 2]
+    return crop, planes, (*corners.min(0).tolist(), *corners.max(0).tolist())
 
 
 def _clicks(
@@ -126,13 +184,13 @@ def _clicks(
     return places, truth[index[:, 1], index[:, 0]].astype(np.int64)
 
 
-def fit(network: Prompted, sequences: list[Clip], course: Course, log: Log) -> None:
+def fit(network: Prompted, stills: list[Still], course: Course, log: Log) -> None:
     """Train in place; see `samvideo.training.fitting.train`."""
     device = next(network.parameters()).device
 
     def loss_at(step: int) -> Tensor:
         rng = np.random.default_rng((course.seed, step))
-        rows = [sample(sequences, rng) for _ in range(course.batch)]
+        rows = [sample(stills, rng) for _ in range(course.batch)]
         planes, truth, before = (torch.from_numpy(np.stack(part)).to(device) for part in zip(*rows, strict=True))
         earlier = before.flatten(1).any(1)
         answer = before if bool(earlier.all()) else None

@@ -107,6 +107,7 @@ class Target:
         belief: float32 (h, w), probability of the object at working size.
         present: whether it was in view.
         score: confidence in the mask, 0 to 1.
+        exact: whether its first mask was given, not guessed from a box or clicks.
     """
 
     def __init__(self, config: TargetConfig) -> None:
@@ -117,14 +118,20 @@ class Target:
         self._shown = Samples(_INPUTS, config.stored)
         self._seen = Samples(_INPUTS, config.stored)
         self.belief = np.zeros((0, 0), np.float32)
-        self.present, self.score = False, 0.0
+        self.present, self.score, self.exact = False, 0.0, True
         self._first_area = self._usual_area = 0.0
         self._due = 0
         self._likeness = Likeness(config.presence.rate)
 
-    def teach(self, scene: Scene, mask: FloatArray) -> None:
-        """Learn from a mask that a person gave, float32 (h, w) in [0, 1] at working size."""
-        self.belief = mask
+    def teach(self, scene: Scene, mask: FloatArray, exact: bool = True) -> None:
+        """Learn from a prompt.
+
+        Args:
+            scene: the prompted frame.
+            mask: float32 (h, w) in [0, 1] at working size.
+            exact: whether a person gave the mask; not so where it was guessed from a box or clicks.
+        """
+        self.belief, self.exact = mask, exact
         self._first_area = self._usual_area = float(mask.sum())
         self.present = bool((mask > 0.5).any())
         self.score = float(self.present)

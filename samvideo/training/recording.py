@@ -1,0 +1,100 @@
+"""What the networks learn from: clips and stills made up of sequences, recorded by processes of their own."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from copy import deepcopy
+from functools import cache, partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from samvideo.nano.network import Fusion, Prompted
+from samvideo.nano.runtime import Networks
+from samvideo.training.clips import Clip, load_sequences, make_clip
+from samvideo.training.collecting import RecordingTracker, record
+from samvideo.training.fitting import Log
+from samvideo.training.prompts import make_still
+
+
+def record_clips(
+    root: Path,
+    folder: Path,
+    count: int,
+    length: int,
+    workers: int,
+    log: Log,
+    followed: tuple[int, Path] | None = None,
+) -> None:
+    """Let the tracker follow made-up clips and keep what its network sees; clips that are there stay.
+
+    Args:
+        root: a DAVIS folder.
+        folder: where each clip gets a file.
+        count: of clips; a clip depends on its number, `length` and the sequences only.
+        length: frames; every fourth clip is longer by two thirds.
+        workers: processes.
+        log: told of progress.
+        followed: number of the round and trained weights of the fusion; without, evidence is fused by fixed weights.
+    """
+    _in_processes(partial(_clip, root, folder, length, followed or (0, None)), folder, count, workers, log, "clips")
+
+
+def record_stills(root: Path, folder: Path, count: int, workers: int, log: Log) -> None:
+    """Make frames with an object and a box, and cut it out by GrabCut; those that are there stay."""
+    _in_processes(partial(_still, root, folder), folder, count, workers, log, "stills")
+
+
+def _in_processes(job: Callable[[int], None], folder: Path, count: int, workers: int, log: Log, what: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    todo = [k for k in range(count) if not _file(folder, k).exists()]
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_single) as pool:
+        for done, _ in enumerate(pool.map(job, todo, chunksize=4), count - len(todo) + 1):
+            if done % max(1, count // 8) == 0 or done == count:
+                log(f"{folder.name}: {done}/{count} {what}")
+
+
+def _single() -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+def _clip(root: Path, folder: Path, length: int, followed: tuple[int, Path | None], number: int) -> None:
+    rng = np.random.default_rng((number, 1, followed[0]))
+    frames = length if number % 4 else length * 5 // 3
+    track = None
+    while track is None:
+        track = record(_tracker(followed[1]), make_clip(_sequences(root), rng, frames), rng)
+    _save(_file(folder, number), track)
+
+
+def _still(root: Path, folder: Path, number: int) -> None:
+    _save(_file(folder, number), make_still(_sequences(root), np.random.default_rng((number, 2))))
+
+
+def _file(folder: Path, number: int) -> Path:
+    return folder / f"{number:05}.npz"
+
+
+def _save(file: Path, made: object) -> None:
+    part = file.with_suffix(f".{os.getpid()}.part")
+    with part.open("wb") as out:
+        np.savez(out, **vars(made))
+    part.replace(file)
+
+
+@cache
+def _sequences(root: Path) -> list[Clip]:
+    return load_sequences(root)
+
+
+@cache
+def _tracker(network: Path | None) -> RecordingTracker:
+    fused = Fusion()
+    if network is not None:
+        fused.load_state_dict(load_file(network))
+    return RecordingTracker(Networks(deepcopy(fused), Prompted()), network is not None)
