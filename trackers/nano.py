@@ -12,7 +12,7 @@ from samvideo.nano.runtime import Networks, load
 from samvideo.trackers.objects import ObjectPrompt
 from samvideo.trackers.parts.crop import Window
 from samvideo.trackers.parts.patch import Patch
-from samvideo.trackers.parts.redetection import PresenceConfig, find_again
+from samvideo.trackers.parts.redetection import PresenceConfig
 from samvideo.trackers.parts.target import Evidence, Passage, Scene, Target, TargetConfig
 from samvideo.trackers.parts.warp import warp
 from samvideo.trackers.pursuit import Pursuit
@@ -102,7 +102,7 @@ class NanoTarget(Target):
         if self.present:
             carried = warp(self.belief, passage.places)
             window = _window(carried)
-            if passage.trust[window.region].mean() >= self.config.presence.cut:
+            if not self._cut(passage, window.region):
                 evidence = self.gather(scene, passage, window.region, carried)
                 asked = self.ask(window, self._near(scene, passage, window, carried, evidence))
                 return self._join(window, asked, self.weigh(evidence, scene.view.lab[window.region]))
@@ -158,7 +158,7 @@ class NanoTarget(Target):
         """Let the network judge the most likely place in the whole picture."""
         colour, learned = self.looks_like(scene)
         odds = np.float32(0.5) * (colour + learned)
-        found = find_again(odds, scene.view.levels, self._likeness, self._usual_area, self.config.presence)
+        found = self._find(scene, odds)
         if found is None:
             self.presence = self.quality = _NOWHERE
             return Patch((0, 0, 1, 1), np.full((2, 2), np.float32(_NOWHERE)))

@@ -18,6 +18,7 @@ class PresenceConfig:
         find: it is found where a region's likeness exceeds.
         smallest, largest: bounds of a found region's area, in units of the object's usual area.
         cut: mean trust in the flow around the object below which it is searched anew, as after a scene cut.
+        speed: widths of the picture that a lost object may move in a frame, unless the scene was cut.
         rate: how fast the looks that are compared with follow the video.
     """
 
@@ -26,6 +27,7 @@ class PresenceConfig:
     smallest: float = 0.2
     largest: float = 3.0
     cut: float = 0.3
+    speed: float = 0.04
     rate: float = 0.05
 
 
@@ -61,7 +63,12 @@ def _colours(levels: UInt8Array, inside: BoolArray) -> FloatArray:
 
 
 def find_again(
-    odds: FloatArray, levels: UInt8Array, likeness: Likeness, area: float, config: PresenceConfig
+    odds: FloatArray,
+    levels: UInt8Array,
+    likeness: Likeness,
+    area: float,
+    within: BoolArray,
+    config: PresenceConfig,
 ) -> BoolArray | None:
     """The region of a whole picture that is most like a lost object, None where nothing is.
 
@@ -70,6 +77,7 @@ def find_again(
         levels: uint8 (h, w, 3) of `View`.
         likeness: the object's.
         area: pixels that the object usually has.
+        within: bool (h, w), where it can have come by now.
         config: thresholds.
     """
     side = int(np.clip(0.15 * np.sqrt(area), 3, 15)) | 1
@@ -83,4 +91,4 @@ def find_again(
                 alike = likeness.of(levels, inside)
                 if alike > best:
                     best, found = alike, inside
-    return found
+    return found if found is not None and (found & within).any() else None

@@ -15,7 +15,7 @@ from samvideo.trackers.parts.redetection import Likeness, PresenceConfig, find_a
 from samvideo.trackers.parts.smoothing import SmoothingConfig, neighbour_weights, smooth
 from samvideo.trackers.parts.view import FEATURES, View
 from samvideo.trackers.parts.warp import warp
-from samvideo.types import FloatArray, UInt8Array
+from samvideo.types import BoolArray, FloatArray, UInt8Array
 
 _INPUTS = FEATURES + 3
 
@@ -121,6 +121,7 @@ class Target:
         self.present, self.score, self.exact = False, 0.0, True
         self._first_area = self._usual_area = 0.0
         self._due = 0
+        self._place, self._reach = ((0.0, 0.0), 1.0), np.inf
         self._likeness = Likeness(config.presence.rate)
 
     def teach(self, scene: Scene, mask: FloatArray, exact: bool = True) -> None:
@@ -134,6 +135,7 @@ class Target:
         self.belief, self.exact = mask, exact
         self._first_area = self._usual_area = float(mask.sum())
         self.present = bool((mask > 0.5).any())
+        self._place, self._reach = _placement(mask), 0.0
         self.score = float(self.present)
         self._likeness.learn(scene.view.levels, mask > 0.5)
         region = around(mask, 40)
@@ -155,10 +157,25 @@ class Target:
             return self._search(scene)
         carried = warp(self.belief, passage.places)
         region = around(carried, 24, 0.35)
-        if passage.trust[region].mean() < self.config.presence.cut:
+        if self._cut(passage, region):
             return self._search(scene)
         logits = self.weigh(self.gather(scene, passage, region, carried), scene.view.lab[region])
         return Patch.of(region, logits, scene.view.shape)
+
+    def _cut(self, passage: Passage, region: Region) -> bool:
+        """Whether the scene changed, so that the object may be anywhere."""
+        cut = bool(passage.trust[region].mean() < self.config.presence.cut)
+        if cut:
+            self._reach = np.inf
+        return cut
+
+    def _within(self, shape: tuple[int, int]) -> BoolArray:
+        """Where a lost object can have come by now: bool (h, w)."""
+        (x, y), size = self._place
+        self._reach += self.config.presence.speed * shape[1]
+        rows, columns = np.ogrid[: shape[0], : shape[1]]
+        near: BoolArray = np.hypot(columns - x, rows - y) <= size + self._reach
+        return near
 
     def weigh(self, evidence: "Evidence", lab: FloatArray) -> FloatArray:
         """Log-odds float32 (h, w) by fixed weights, made to follow the edges of the picture (h, w, 3) in Lab."""
@@ -187,12 +204,18 @@ class Target:
         whole = slice(0, scene.view.shape[0]), slice(0, scene.view.shape[1])
         colour, learned = self.looks_like(scene)
         odds = np.float32(0.5) * (colour + learned)
-        found = find_again(odds, scene.view.levels, self._likeness, self._usual_area, self.config.presence)
+        found = self._find(scene, odds)
         if found is None:
             logits = np.full(odds.shape, np.float32(-8))
         else:
             logits = np.where(found, np.maximum(odds, 1), np.float32(-8))
         return Patch.of(whole, logits, scene.view.shape)
+
+    def _find(self, scene: Scene, odds: FloatArray) -> BoolArray | None:
+        within = self._within(scene.view.shape)
+        return find_again(
+            odds, scene.view.levels, self._likeness, self._usual_area, within, self.config.presence
+        )
 
     def looks_like(self, scene: Scene) -> tuple[FloatArray, FloatArray]:
         """Log-odds float32 (h, w) of colour and of the classifier over the whole picture, by looks alone."""
@@ -211,6 +234,7 @@ class Target:
         if not self.present:
             self.belief = np.zeros_like(belief)
             return
+        self._place, self._reach = _placement(belief), 0.0
         area = float(belief.sum())
         if area < 0.1 * self._first_area:
             return
