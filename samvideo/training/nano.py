@@ -38,11 +38,11 @@ class Recipe:
     seed: int = 1
     leave_out: tuple[str, ...] = ()
     rounds: int = 1
-    clips: int = 400
+    clips: int = 440
     length: int = 24
     steps: int = 1500
     stills: int = 4000
-    prompt_steps: int = 3000
+    prompt_steps: int = 2500
     batch: int = 16
 
 
