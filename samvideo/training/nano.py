@@ -67,9 +67,9 @@ def train(
     """
     work = output.with_suffix(".work")
     _claim(work / "recipe.json", asdict(recipe))
-    recordings = recordings or work
-    _claim(recordings / "recordings.json", {"data": sequence_names(root), "length": recipe.length})
-    log(f"{len(sequence_names(root))} sequences, {len(recipe.leave_out)} left out; {recipe}")
+    recordings, names = recordings or work, sequence_names(root)
+    _claim(recordings / "recordings.json", {"data": names, "length": recipe.length})
+    log(f"{len(names)} sequences, {len(set(names) & set(recipe.leave_out))} left out; {recipe}")
     torch.manual_seed(recipe.seed)
     prompted, fused = Prompted().to(device), Fusion().to(device)
     course = partial(Course, batch=recipe.batch)
@@ -103,8 +103,8 @@ def _claim(file: Path, settings: dict[str, object]) -> None:
     text = json.dumps(settings, indent=1)
     if file.exists() and file.read_text() != text:
         raise ConfigError(
-            f"{file.parent} holds the work of another recipe ({file.name}): give the same options to go on with it, "
-            "another folder, or remove it"
+            f"{file.parent} holds the work of another recipe ({file.name}): give the same options to go on with "
+            "it, another folder, or remove it"
         )
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)

@@ -39,7 +39,7 @@ def record_clips(
         length: frames; every fourth clip is longer by two thirds.
         workers: processes.
         log: told of progress.
-        followed: number of the round and trained weights of the fusion; without, evidence is fused by fixed weights.
+        followed: number of the round and trained weights of the fusion; without, fixed weights fuse.
     """
     _in_processes(partial(_clip, root, folder, length, followed or (0, None)), folder, count, workers, log, "clips")
 

@@ -161,12 +161,15 @@ def test_a_lost_object_is_found_where_it_looks_like_itself() -> None:
     colour.learn(colour_bins(views[0].levels), inside, 1 - inside)
     likeness.learn(views[0].levels, truth[0, 0])
     odds = colour.logits(colour_bins(views[1].levels))
-    found = find_again(odds, views[1].levels, likeness, float(inside.sum()), PresenceConfig())
+    anywhere = np.ones_like(truth[1, 0])
+    found = find_again(odds, views[1].levels, likeness, float(inside.sum()), anywhere, PresenceConfig())
     assert found is not None
     assert overlap(found, truth[1, 0]) > 0.8
     hidden = np.where(truth[1, 0], np.float32(-3), odds)
-    assert find_again(hidden, views[1].levels, likeness, float(inside.sum()), PresenceConfig()) is None
-    assert find_again(odds, views[1].levels, likeness, 1e6, PresenceConfig()) is None
+    assert find_again(hidden, views[1].levels, likeness, float(inside.sum()), anywhere, PresenceConfig()) is None
+    assert find_again(odds, views[1].levels, likeness, 1e6, anywhere, PresenceConfig()) is None
+    area, near = float(inside.sum()), truth[0, 0]  # it cannot have come so far yet
+    assert find_again(odds, views[1].levels, likeness, area, near, PresenceConfig()) is None
 
 
 LURE = Shape(lambda index: (60, 95), 14, BLUE)

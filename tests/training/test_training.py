@@ -11,9 +11,11 @@ from typer.testing import CliRunner
 
 from samvideo.cli.main import app
 from samvideo.errors import ConfigError, DatasetError
-from samvideo.nano.network import Fusion, Prompted
-from samvideo.training import clips, prompts
+from samvideo.nano.network import EXACT, Fusion, Prompted
+from samvideo.nano.runtime import Networks
+from samvideo.training import clips, collecting, fusion, prompts
 from samvideo.training.folds import SIBLINGS, fold
+from samvideo.types import BoolArray, Box, Mask
 from tests.scenes import BLUE, RED, Shape, scene
 
 
@@ -42,7 +44,13 @@ def sequences(davis: Path) -> list[clips.Clip]:
     return clips.load_sequences(davis)
 
 
+@pytest.fixture(scope="module")
+def stills(sequences: list[clips.Clip]) -> list[prompts.Still]:
+    return [prompts.make_still(sequences, np.random.default_rng(seed)) for seed in range(12)]
+
+
 SMALL = ["--clips", "2", "--length", "8", "--batch", "4", "--steps", "6", "--prompt-steps", "8", "--threads", "1"]
+SMALL += ["--stills", "6"]
 
 
 def train(davis: Path, output: Path, *more: str) -> str:
@@ -56,7 +64,13 @@ def test_training_learns_goes_on_where_it_was_cut_off_and_is_reproducible(
     davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = train(davis, tmp_path / "one" / "nano.safetensors", "--rounds", "2")
-    for expected in ("3 sequences, 60 frames", "prompts: step 8/8", "round 1: watched 2/2", "round 1: step 6/6"):
+    for expected in (
+        "3 sequences, 0 left out",
+        "stills: 6/6",
+        "prompts: step 8/8",
+        "clips1: 2/2",
+        "round 1: step 6/6",
+    ):
         assert expected in told
     assert (tmp_path / "one" / "nano.log").read_text() == told
     monkeypatch.setattr("samvideo.training.fitting.SAVED_EVERY", 4)
@@ -88,7 +102,6 @@ def test_training_learns_goes_on_where_it_was_cut_off_and_is_reproducible(
         np.testing.assert_array_equal(one[key], two[key], err_msg=key)
     frames, truth = scene(3, Shape(lambda index: (50 + 2.0 * index, 55), 20, RED))
     from samvideo.trackers.nano import NanoTracker
-    from samvideo.types import Mask
 
     tracker = NanoTracker(output)
     tracker.step(frames[0], [Mask(truth[0, 0])])
@@ -96,7 +109,7 @@ def test_training_learns_goes_on_where_it_was_cut_off_and_is_reproducible(
 
 
 @pytest.mark.slow
-def test_the_prompt_network_learns_a_few_pictures(sequences: list[clips.Clip], tmp_path: Path) -> None:
+def test_the_prompt_network_learns_a_few_pictures(stills: list[prompts.Still], tmp_path: Path) -> None:
     import torch
 
     from samvideo.training.fitting import Course
@@ -104,7 +117,7 @@ def test_the_prompt_network_learns_a_few_pictures(sequences: list[clips.Clip], t
     torch.manual_seed(0)
     told: list[str] = []
     course = Course("prompts", 200, 4, 3e-3, 1, tmp_path / "state.pt")
-    prompts.fit(Prompted(), sequences, course, told.append)
+    prompts.fit(Prompted(), stills, course, told.append)
     losses = [float(line.split("loss ")[1].split(",")[0]) for line in told]
     assert losses[-1] < 0.8 * losses[0]
 
@@ -174,9 +187,50 @@ def test_each_change_of_a_clip_keeps_frames_and_truth_together(sequences: list[c
     assert worse.any()
 
 
-def test_a_drawing_tells_what_the_network_needs(sequences: list[clips.Clip]) -> None:
+def test_what_was_recorded_is_shared_and_shows_nothing_of_what_is_left_out(davis: Path, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    train(davis, tmp_path / "one.safetensors", "--recordings", str(shared), "--stills", "12", "--clips", "6")
+    told = train(
+        davis, tmp_path / "two.safetensors", "--recordings", str(shared), "--stills", "12", "--clips", "6",
+        "--leave-out", "down", "--seed", "2",
+    )  # fmt: skip
+    assert "/12 stills" not in told  # all were there
+    every = fusion.load_tracks([shared / "clips"], 6)
+    some = fusion.load_tracks([shared / "clips"], 6, ("down",))
+    assert 0 < len(some) < len(every) == 6
+    assert all("down" not in track.made_of for track in some)
+    kept = prompts.load_stills(shared / "stills", 12, ("down",))
+    assert 0 < len(kept) < 12
+    assert all("down" not in still.made_of for still in kept)
+
+
+def test_a_guessed_first_mask_is_told_to_the_network() -> None:
+    frames, _ = scene(3, Shape(lambda index: (50 + 2.0 * index, 55), 20, RED))
+    for prompt, exact in ((Box((30, 35, 70, 75)), 0.0), (Mask(scene_mask()), 1.0)):
+        tracker = collecting.RecordingTracker(Networks(Fusion(), Prompted()), False)
+        for frame in frames:
+            tracker.step(frame, [] if frame.index else [prompt])
+        (_, planes), *_ = tracker.target.seen
+        assert planes[EXACT].max() == exact
+
+
+def scene_mask() -> BoolArray:
+    _, truth = scene(1, Shape(lambda index: (50 + 2.0 * index, 55), 20, RED))
+    return truth[0, 0]
+
+
+def test_a_still_cuts_out_what_its_box_holds(stills: list[prompts.Still]) -> None:
+    for still in stills:
+        x1, y1, x2, y2 = still.box
+        rows, columns = np.nonzero(still.cut)
+        assert still.mask.sum() >= 60
+        assert x1 - 1 <= columns.min() <= columns.max() <= x2 + 1
+        assert y1 - 1 <= rows.min() <= rows.max() <= y2 + 1
+
+
+def test_a_drawing_tells_what_the_network_needs(stills: list[prompts.Still]) -> None:
     for seed in range(20):
-        planes, truth, answer = prompts.sample(sequences, np.random.default_rng(seed))
+        planes, truth, answer = prompts.sample(stills, np.random.default_rng(seed))
         assert planes.shape[1:] == truth.shape == answer.shape
         assert np.isfinite(planes).all()
         assert set(np.unique(truth)) <= {0.0, 1.0}

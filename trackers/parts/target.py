@@ -213,9 +213,7 @@ class Target:
 
     def _find(self, scene: Scene, odds: FloatArray) -> BoolArray | None:
         within = self._within(scene.view.shape)
-        return find_again(
-            odds, scene.view.levels, self._likeness, self._usual_area, within, self.config.presence
-        )
+        return find_again(odds, scene.view.levels, self._likeness, self._usual_area, within, self.config.presence)
 
     def looks_like(self, scene: Scene) -> tuple[FloatArray, FloatArray]:
         """Log-odds float32 (h, w) of colour and of the classifier over the whole picture, by looks alone."""
