@@ -84,7 +84,7 @@ class _Attention(nn.Module):
         q, k, v = rearrange(qkv, pattern, y=y, x=x, three=3, heads=self.heads)
         bias = None
         if missing:
-            filler = rearrange(self.qkv.bias.to(k.dtype), "(three heads d) -> three heads 1 d", three=3, heads=self.heads)
+            filler = self.qkv.bias.to(k.dtype).view(3, self.heads, 1, -1)
             k, v = (torch.cat([a, b.expand(len(a), -1, -1, -1)], 2) for a, b in ((k, filler[1]), (v, filler[2])))
             bias = F.pad(k.new_zeros(1, 1, 1, y * x), (0, 1), value=math.log(missing))
         return rearrange(attend(q, k, v, bias), "b heads n d -> b n (heads d)")
