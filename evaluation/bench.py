@@ -5,6 +5,7 @@ Ours and the peer's frames are timed in turn, in one process, so that whatever e
 
 import platform
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -12,15 +13,18 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from samvideo.errors import ConfigError
 from samvideo.evaluation import meter
 from samvideo.evaluation.bench_inputs import Case, Clip, Plan, read_clip, ready_model
-from samvideo.evaluation.bench_run import Run
+from samvideo.evaluation.bench_run import PARTS, Run
 from samvideo.evaluation.charts import COLOURS, Dot, curve, scatter, standalone
+from samvideo.evaluation.metrics import score_indices
 from samvideo.evaluation.peer import Peer
 from samvideo.evaluation.results import read_results
+from samvideo.io.masks import index_map
 from samvideo.models import SPECS, count_parameters
 from samvideo.outputs import Outputs
 from samvideo.trackers.sam import DTYPES, SamTracker, resolve_device
@@ -47,6 +51,8 @@ def bench(cases: Sequence[Case], plan: Plan, told: Callable[[str], None] = lambd
         if case.model not in SPECS:
             raise ConfigError(f"no model is called {case.model!r}; there are: {', '.join(SPECS)}")
         resolve_device(case.device, case.dtype)
+        if case.prompted > 1 and (plan.peer or plan.warmup < case.prompted):
+            raise ConfigError(f"{case.prompted} prompted frames: no peer, and --warmup of at least as many")
     clip = read_clip(plan, max(case.objects for case in cases))
     results = []
     for case in cases:
@@ -66,7 +72,7 @@ def measure(case: Case, plan: Plan, clip: Clip) -> dict[str, Any]:
     peer_dtype = dtype if plan.peer_dtype == "same" else DTYPES[plan.peer_dtype]
     peer = Peer(model, device, peer_dtype, clip.info.size_wh) if plan.peer else None
     parameters = count_parameters(model)
-    run = Run(SamTracker(model, device=device, dtype=dtype), peer, clip, case.objects)
+    run = Run(SamTracker(model, device=device, dtype=dtype), peer, clip, case)
     run.warm_up(plan.warmup)
     peak = meter.matmul_peak(device, dtype)
     meter.reset_peak_memory(device)
@@ -75,17 +81,21 @@ def measure(case: Case, plan: Plan, clip: Clip) -> dict[str, Any]:
     peak = max(peak, meter.matmul_peak(device, dtype))
     stages = run.watch.medians()
     network = sum(seconds for name, seconds in stages.items() if name != "picture")
+    beside = {"score": score_seconds(run.results), "write": write_seconds(clip, run.results)}
     flops = run.count_flops(plan.warmup + plan.frames)
     result: dict[str, Any] = {
         "model": case.model,
         "input_wh": list(model.spec.input_wh),
         "objects": case.objects,
+        "prompted": case.prompted,
         "device": str(device),
         "dtype": str(dtype).removeprefix("torch."),
         "parameters": parameters,
         **run.ours.summary(),
         "fps": 1 / meter.median(run.ours.wall),
-        "stages": {"read": meter.median(clip.decode_seconds), **stages, "write": write_seconds(clip, run.results)},
+        "course": run.course(plan.warmup),
+        "stages": {"read": meter.median(clip.decode_seconds), **stages, **beside},
+        "beside_share": (meter.median(clip.decode_seconds) + sum(beside.values())) / network,
         "flops": flops,
         "network_seconds": network,
         "matmul_peak": peak,
@@ -98,13 +108,22 @@ def measure(case: Case, plan: Plan, clip: Clip) -> dict[str, Any]:
 
 
 def write_seconds(clip: Clip, results: Sequence[FrameResult]) -> float:
-    """Seconds a frame that all files of a run take together; each is written on a thread of its own."""
+    """Seconds a frame until all files of a run are there, each written on a thread of its own, nothing beside."""
     with tempfile.TemporaryDirectory() as folder:
-        outputs = Outputs(Path(folder), WRITTEN, clip.info)
-        with outputs:
+        begin = time.perf_counter()
+        with Outputs(Path(folder), WRITTEN, clip.info) as outputs:
             for result in results:
-                outputs.write(clip.frames[result.index - clip.frames[0].index], result)
-        return sum(outputs.seconds.values()) / len(results)
+                outputs.write(clip.frame(result.index - clip.frames[0].index), result)
+        return (time.perf_counter() - begin) / len(results)
+
+
+def score_seconds(results: Sequence[FrameResult]) -> float:
+    """Seconds a frame that J and F of all objects take, of each frame against the one before."""
+    maps = [index_map(result.masks, result.object_ids).astype(np.uint8) for result in results]
+    begin = time.perf_counter()
+    for truth, prediction in zip([maps[0], *maps], maps, strict=False):
+        score_indices(truth, prediction, results[0].object_ids)
+    return (time.perf_counter() - begin) / len(maps)
 
 
 def environment() -> dict[str, Any]:
@@ -154,6 +173,7 @@ def row(result: dict[str, Any]) -> str:
         f"{result['flops'] / 1e9:>8.0f}{result['peak_share']:>8.0%}{result['peak_memory'] / 2**20:>7.0f}"
     )
     text = "  ms: " + ", ".join(f"{name} {1000 * value:.0f}" for name, value in stages.items())
+    text += f"; read, score and write: {result['beside_share']:.1%} of the network"
     if peer is None:
         return f"{line}{'-':>7}\n{text}"
     iou = peer["mask_iou"]
@@ -165,22 +185,32 @@ def row(result: dict[str, Any]) -> str:
     )
 
 
+AXES: dict[str, Callable[[dict[str, Any]], float]] = {
+    "objects": lambda case: case["objects"],
+    "prompted frames": lambda case: case["prompted"],
+    "input side": lambda case: case["input_wh"][0],
+}
+
+
 def draw(document: dict[str, Any], evaluated: Sequence[Path] = ()) -> str:
     """The results as one SVG drawing.
 
-    Speed against the number of objects where a model was timed with several; else accuracy against speed for the
-    models that `evaluated`, results of `samvideo evaluate`, knows.
+    Time against the first that was varied of objects, prompted frames and the input's side; else
+    accuracy against speed for the models that `evaluated`, results of `samvideo evaluate`, knows; else time against
+    the frame's number, where enough frames were timed.
 
     Raises:
-        ConfigError: there is nothing to draw: neither several numbers of objects nor results of these models.
+        ConfigError: there is nothing to draw.
     """
     cases = document["cases"]
-    curves: dict[str, list[tuple[float, float]]] = {}
-    for case in cases:
-        label = f"{case['model']} {case['input_wh'][0]} {case['dtype']}"
-        curves.setdefault(label, []).append((case["objects"], case["seconds"]["p50"]))
-    if any(len(points) > 1 for points in curves.values()):
-        return standalone(curve(curves, "objects", "seconds a frame"))
+    varied = {name: [of(case) for case in cases] for name, of in AXES.items()}
+    axis = next((name for name, values in varied.items() if len(set(values)) > 1), None)
+    if axis is not None:
+        curves: dict[str, list[tuple[float, float]]] = {}
+        for case, x in zip(cases, varied[axis], strict=True):
+            label = " ".join([case["model"], *([] if axis == "input side" else [str(case["input_wh"][0])])])
+            curves.setdefault(f"{label} {case['dtype']}", []).append((x, case["seconds"]["p50"]))
+        return standalone(curve(curves, axis, "seconds a frame"))
     scores = {r["model"]["name"]: r["scores"] for r in (read_results(path) for path in evaluated)}
     key = next((k for k in ("J&F", "J_mean") if any(scores[m].get(k) for m in scores)), None)
     dots = [
@@ -188,6 +218,12 @@ def draw(document: dict[str, Any], evaluated: Sequence[Path] = ()) -> str:
         for c, colour in zip(cases, cycle(COLOURS), strict=False)
         if key is not None and scores.get(c["model"], {}).get(key)
     ]
+    courses = {f"{c['model']} {c['input_wh'][0]} {c['dtype']}": c["course"] for c in cases}
+    if not dots and min(len(points) for points in courses.values()) == PARTS:
+        return standalone(curve(courses, "frames", "seconds a frame"))
     if key is None or not dots:
-        raise ConfigError("nothing to draw: give several --objects, or results of these models with --accuracy")
+        raise ConfigError(
+            "nothing to draw: give several --objects, --prompted or --sizes, results of these models with "
+            f"--accuracy, or {PARTS} --frames and more"
+        )
     return standalone(scatter(dots, f"{key}, %"))

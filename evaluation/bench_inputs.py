@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from samvideo.models import SamModel, build
 from samvideo.types import BoolArray, Box, Frame, VideoInfo
 
 FRAME_WH = (854, 480)
+KEPT = 90
+"""Frames that are held at most; a longer run begins again with the first."""
 PRESENT = 20.0
 """Bias of the object score in random weights: objects are always found, so that there are masks to compare."""
 
@@ -32,6 +34,7 @@ class Case:
         input_size: side of the square to which frames are squashed; None for the model's own.
         device, dtype: as `resolve_device` takes them.
         objects: how many are followed.
+        prompted: on how many frames, from the first on, the user speaks of all objects.
     """
 
     model: str
@@ -39,6 +42,7 @@ class Case:
     device: str = "auto"
     dtype: str = "auto"
     objects: int = 1
+    prompted: int = 1
 
 
 @dataclass(frozen=True)
@@ -71,10 +75,15 @@ class Clip:
     decode_seconds: list[float]
     prompts: list[Box]
 
+    def frame(self, index: int) -> Frame:
+        """Frame `index` of the run, which may be longer than the clip."""
+        kept = self.frames[index % len(self.frames)]
+        return replace(kept, index=self.frames[0].index + index, seconds=float(index / self.info.rate))
+
 
 def read_clip(plan: Plan, objects: int) -> Clip:
     """The frames to time; a synthetic clip is written and read back, so that decoding is real."""
-    count = plan.warmup + plan.frames + 1  # the last one is for counting
+    count = min(plan.warmup + plan.frames + 1, KEPT)  # the last one is for counting
     with tempfile.TemporaryDirectory() as folder:
         masks: list[BoolArray] = []
         source = plan.source or str(_synthetic(Path(folder) / "clip.mp4", count, masks))
@@ -96,7 +105,7 @@ def read_clip(plan: Plan, objects: int) -> Clip:
 
 def _synthetic(path: Path, count: int, masks: list[BoolArray]) -> Path:
     with VideoWriter(path, FRAME_WH, Fraction(25)) as writer:
-        for index, (rgb, shown) in enumerate(demo_frames(max(90, count), FRAME_WH)):
+        for index, (rgb, shown) in enumerate(demo_frames(KEPT, FRAME_WH)):
             if index == 0:
                 masks.extend(shown)
             if index < count:

@@ -1,10 +1,12 @@
 """One tracker, and a peer in turn with it, over the frames of a clip, with a clock."""
 
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,12 +14,16 @@ import torch
 from torch import Tensor
 
 from samvideo.evaluation import meter
-from samvideo.evaluation.bench_inputs import Clip
+from samvideo.evaluation.bench_inputs import Case, Clip
 from samvideo.evaluation.peer import Peer
 from samvideo.tensors import PromptTensors
 from samvideo.trackers.objects import group_prompts
 from samvideo.trackers.sam import SamTracker, prompt_tensors
 from samvideo.types import FrameResult
+
+WRITTEN = 30
+"""The newest results, of which writing is timed."""
+PARTS = 10
 
 
 @dataclass
@@ -43,12 +49,12 @@ class Run:
         objects: take this many of its prompts.
     """
 
-    def __init__(self, tracker: SamTracker, peer: Peer | None, clip: Clip, objects: int) -> None:
+    def __init__(self, tracker: SamTracker, peer: Peer | None, clip: Clip, case: Case) -> None:
         self.tracker, self.peer, self.clip = tracker, peer, clip
-        self.prompts = clip.prompts[:objects]
+        self.prompts, self.prompted = clip.prompts[: case.objects], case.prompted
         self.watch = meter.Stopwatch(tracker.model)
         self.ours, self.theirs = Times(), Times()
-        self.results: list[FrameResult] = []
+        self.results: deque[FrameResult] = deque(maxlen=WRITTEN)
         self.ious: list[float] = []
 
     def warm_up(self, count: int) -> None:
@@ -75,6 +81,12 @@ class Run:
                     self._step(index)
                 self.watch.lap()
 
+    def course(self, first: int) -> list[tuple[int, float]]:
+        """(last frame, median seconds) of ten equal parts of the timed frames, the first of which was `first`."""
+        wall = self.ours.wall
+        ends = [len(wall) * part // PARTS for part in range(PARTS + 1)]
+        return [(first + b, meter.median(wall[a:b])) for a, b in pairwise(ends) if a < b]
+
     def count_flops(self, index: int) -> int:
         """FLOPs of our step on one more frame."""
         return meter.count_flops(partial(self._step, index))
@@ -88,7 +100,7 @@ class Run:
         return result
 
     def _step(self, index: int) -> FrameResult:
-        return self.tracker.step(self.clip.frames[index], self.prompts if index == 0 else ())
+        return self.tracker.step(self.clip.frame(index), self.prompts if index < self.prompted else ())
 
     def _peer_step(self, index: int, peer: Peer) -> Tensor:
         model = self.tracker.model

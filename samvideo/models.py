@@ -130,6 +130,10 @@ class SamModel(nn.Module):
         self.mixed = device.type == "cpu" and dtype == torch.bfloat16
         self.to(device, torch.float32 if self.mixed else dtype).to(memory_format=torch.channels_last)
         self.prompts.pe_layer.float()
+        if self.mixed:  # autocast would convert them anew on every frame
+            for layer in (*self.encoder.modules(), *self.memory.modules()):
+                if isinstance(layer, nn.Linear | nn.Conv2d):
+                    layer.to(torch.bfloat16)
         return self
 
     def _multiplying(self) -> AbstractContextManager[None]:

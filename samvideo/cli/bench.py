@@ -17,6 +17,7 @@ def bench(
     dtypes: str = typer.Option("auto", "--dtypes", metavar="fp32,bf16", help="auto, fp32, bf16, fp16."),
     devices: str = typer.Option("auto", "--devices", metavar="cpu,cuda", help="auto, cpu, cuda, mps."),
     objects: str = typer.Option("1", "--objects", metavar="1,2,4", help="How many objects are followed."),
+    prompted: str = typer.Option("1", "--prompted", metavar="1,2,4", help="How many first frames are prompted."),
     frames: int = typer.Option(6, min=1, help="Frames that are timed."),
     warmup: int = typer.Option(8, min=1, help="Frames before those; 8 fill the memory of frames."),
     source: str | None = typer.Option(None, help="A video [a synthetic clip of 854x480]."),
@@ -35,6 +36,7 @@ def bench(
     if peer_dtype not in ("fp32", "bf16", "fp16", "same"):
         raise ConfigError(f"--peer-dtype is fp32, bf16, fp16 or same, not {peer_dtype!r}")
     counts = numbers(objects, "--objects")
+    said = numbers(prompted, "--prompted")
     sides: list[int | None] = [*numbers(sizes, "--sizes")] or [None]
 
     from samvideo.evaluation.bench import HEADER, draw
@@ -43,7 +45,7 @@ def bench(
 
     if threads is not None:
         limit_loaded(threads)
-    asked = product(models or ["edgetam"], sides, words(devices), words(dtypes), counts)
+    asked = product(models or ["edgetam"], sides, words(devices), words(dtypes), counts, said)
     cases = [Case(*choice) for choice in asked]
     plan = Plan(frames, warmup, source, weights, peer, peer_dtype)
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from samvideo.cli.main import app
 from samvideo.errors import ConfigError
 from samvideo.evaluation import bench as module
-from samvideo.evaluation import meter
+from samvideo.evaluation import bench_inputs, meter
 from samvideo.evaluation.bench import HEADER, bench, draw, row
 from samvideo.evaluation.bench_inputs import Case, Plan, read_clip
 from samvideo.evaluation.charts import curve
@@ -79,13 +79,39 @@ def test_the_file(tmp_path: Path) -> None:
     assert "peer" not in document
     first, second = document["cases"]
     assert first["seconds"]["p50"] <= first["seconds"]["p95"]
-    assert set(first["stages"]) == {"read", "picture", "encode", "condition", "decode", "remember", "write"}
+    assert set(first["stages"]) == {
+        "read",
+        "picture",
+        "encode",
+        "condition",
+        "decode",
+        "remember",
+        "score",
+        "write",
+    }
     assert first["flops"] < second["flops"] < 2 * first["flops"], "the frame is encoded once for all objects"
     assert first["peak_share"] == pytest.approx(first["flops"] / first["network_seconds"] / 1e11)
     assert 'xmlns="http://www.w3.org/2000/svg"' in draw(document)
+    assert first["beside_share"] > 0
+    for name in ("prompted", "input_wh"):
+        second["objects"], second[name] = 1, [9, 9] if name == "input_wh" else 2
+        assert {"prompted": "prompted frames", "input_wh": "input side"}[name] in draw(document)
+        second[name] = first[name]
     document["cases"].pop()
     with pytest.raises(ConfigError, match="nothing to draw"):
         draw(document)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_long_run_begins_the_clip_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames are held up to a bound; the drawing shows time along the run."""
+    monkeypatch.setattr(bench_inputs, "KEPT", 5)
+    document = bench([Case("edgetam", None, "cpu", "fp32", 1, prompted=2)], Plan(frames=20, warmup=2))
+    course = document["cases"][0]["course"]
+    assert [frame for frame, _ in course] == list(range(4, 23, 2))
+    assert "against frames" in draw(document)
+    with pytest.raises(ConfigError, match="3 prompted frames"):
+        bench([Case("edgetam", None, "cpu", "fp32", 1, prompted=3)], Plan(frames=1, warmup=2))
 
 
 def test_a_row_names_the_peer() -> None:
@@ -101,6 +127,7 @@ def test_a_row_names_the_peer() -> None:
         "peak_share": 0.5,
         "peak_memory": 2**30,
         "stages": {"encode": 0.2},
+        "beside_share": 0.05,
         "peer": {
             "dtype": "float32",
             "seconds": {"p50": 1.5},

@@ -36,6 +36,7 @@ class Report:
     worst: dict[str, float] = field(default_factory=dict)
     signs: float = 1.0
     compared: set[str] = field(default_factory=set)
+    ious: dict[str, float] = field(default_factory=dict)
 
     def take(self, key: str, expected: np.ndarray, got: np.ndarray) -> None:
         self.compared.add(key)
@@ -45,7 +46,10 @@ class Report:
         error = float(np.linalg.norm(got - expected) / max(np.linalg.norm(expected), 1e-12))
         self.worst[quantity] = max(self.worst.get(quantity, 0.0), error)
         if quantity == "mask_logits":
-            self.signs = min(self.signs, float(((expected > 0) == (got > 0)).mean()))
+            inside, ours = expected > 0, got > 0
+            self.signs = min(self.signs, float((inside == ours).mean()))
+            if 0.1 <= inside.mean() <= 0.9:  # of a degenerate mask, a pixel or two decide
+                self.ious[key] = float((inside & ours).sum() / (inside | ours).sum())
 
     @property
     def passed(self) -> bool:
@@ -116,14 +120,14 @@ def check_step(kind: str, step: dict) -> None:
 
 
 @torch.inference_mode()
-def run(path: Path, last_frame: int | None = None) -> Report:
+def run(path: Path, last_frame: int | None = None, dtype: torch.dtype = torch.float32) -> Report:
     """Run one fixture; `last_frame` cuts the clip's runs short for quick tests."""
     name, scenario_name = path.name.removesuffix(".npz").split("--")
     scenario = json.loads(beside(path, f"{scenario_name}.scenario.json").read_text())
     manifest = json.loads(beside(path, f"{name}.manifest.json").read_text())
     fixture = dict(np.load(path))
     model = seeded_model(name, manifest, scenario.get("score_bias", {}).get(name))
-    clip = Clip(model, scenario["frames"])
+    clip = Clip(model.convert(torch.device("cpu"), dtype), scenario["frames"])
     options = Options.of(scenario.get("set", {}))
     objects: dict[int, Predictor] = {}
     report = Report()
