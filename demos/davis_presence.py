@@ -1,0 +1,64 @@
+"""How well a built-in tracker knows that an object is away: `python demos/davis_presence.py ROOT [--model nano]`.
+
+Twelve frames of another sequence are cut into each one. Prints the share of them that is reported absent from the
+fourth on, the frames until the object is found after them, false absences, and the overlap at each confidence.
+"""
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from samvideo.evaluation.metrics import score_masks
+from samvideo.trackers.factory import create_tracker
+from samvideo.types import Frame, Mask
+
+BEFORE, AWAY, AFTER = 12, 12, 16
+
+
+def watch(root: Path, name: str, other: str, model: str, weights: Path | None) -> list[tuple[bool, float, float]]:
+    """Whether it was called present, the confidence, and the overlap with the truth, frame by frame."""
+    files = sorted((root / "JPEGImages" / name).glob("*.jpg"))[: BEFORE + AFTER]
+    away = sorted((root / "JPEGImages" / other).glob("*.jpg"))[:AWAY]
+    size, tracker, rows = cv2.imread(str(files[0])).shape[1::-1], create_tracker(model, weights=weights), []
+    for index, file in enumerate(files[:BEFORE] + away + files[BEFORE:]):
+        truth = np.zeros(size[::-1], bool)
+        if file not in away:
+            mask = root / "Annotations" / name / f"{file.stem}.png"
+            truth = cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE) > 0
+        frame = Frame(index, index / 24, cv2.resize(cv2.imread(str(file)), size)[..., ::-1].copy())
+        result = tracker.step(frame, [] if index else [Mask(truth)])
+        overlap = score_masks(truth, result.masks[0])[0] if truth.any() else 0.0
+        rows.append((bool(result.present[0]), float(result.scores[0]), overlap))
+    return rows
+
+
+def main() -> None:
+    """Read the arguments, watch every sequence, print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--model", choices=("nano", "flow"), default="nano")
+    parser.add_argument("--weights", type=Path, help="of nano, made by `samvideo train nano`")
+    parser.add_argument("--sequences", nargs="*")
+    options = parser.parse_args()
+    every = sorted(p.name for p in (options.root / "JPEGImages").iterdir())
+    seen, told, false = [], [], []
+    for name in options.sequences or every:
+        other = every[(every.index(name) + len(every) // 2) % len(every)]
+        rows = watch(options.root, name, other, options.model, options.weights)
+        away, back = rows[BEFORE + 3 : BEFORE + AWAY], rows[BEFORE + AWAY :]
+        first = next((k for k, row in enumerate(back) if row[2] > 0.3), -1)
+        told += [not row[0] for row in away]
+        false += [not row[0] for row in rows[1:BEFORE]]
+        seen += rows[1:BEFORE] + back
+        print(f"{name:20} reported {np.mean([not r[0] for r in away]):.2f}  found after {first} frames (-1: never)")
+    print(f"absent frames reported {np.mean(told):.3f}, present ones called absent before {np.mean(false):.3f}")
+    for low in np.arange(0, 1, 0.2):
+        bins = [row[2] for row in seen if low <= row[1] < low + 0.2 + 1e-6 * (low > 0.7)]
+        mean = np.mean(bins or [np.nan])
+        print(f"confidence {low:.1f} to {low + 0.2:.1f}: {len(bins):4} frames, mean IoU {mean:.2f}")
+
+
+if __name__ == "__main__":
+    main()
