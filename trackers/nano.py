@@ -49,7 +49,7 @@ class NanoConfig:
     )
     refresh: int = 4
     sides: tuple[int, ...] = (144, 192)
-    steady: float = 2.0
+    steady: float = 1.0
     doubt: float = 2.0
 
 
