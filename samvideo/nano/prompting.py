@@ -17,6 +17,7 @@ from samvideo.types import BoolArray, FloatArray, UInt8Array
 LAB, VALID, COLOUR, ANSWER, CUT, BOX, EDGE, YES, NO, HAS_BOX, PRIOR = slice(0, 3), 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
 _VOTE = np.float32(1.5)  # log-odds by which GrabCut joins where there is a box: it keeps the rounds from drifting
 _OUTSIDE = np.float32(8.0)
+_ROOM = 0.03  # shares of a mask's size by which its box is larger
 _BINS = (14, 16, 16)
 _SPANS = ((-2.7, 2.7), (-1.4, 1.4), (-1.4, 1.4))
 
@@ -118,26 +119,39 @@ def mask_of(
     Returns:
         bool (H, W), not empty: holds the pixels clicked with 1, and none clicked with 0.
     """
-    marks = np.zeros(before.shape, np.uint8)
     if box is not None:
-        marks[_pixels(box, before.shape)] = 1
-        cut = box_to_mask(rgb, box, xy, labels)
-        odds = _refine(networks, rgb, Window.around(marks, 1.5, 8, 24), ((box, cut), xy, labels), rounds=2)
-        mask = main_parts((odds + np.where(cut, _VOTE, -_VOTE) > 0) & (marks > 0))
-        if mask.sum() < 0.05 * marks.sum():  # nothing told apart
-            mask = cut
+        mask = main_parts(_boxed(networks, rgb, box, xy, labels))
     elif before.any():
         window = _about(before.copy(), xy)
         answer = (window.cut(before.astype(np.float32), PROMPT_SIDE) - np.float32(0.5)) * 8
-        mask = main_parts(_refine(networks, rgb, window, (None, xy, labels), answer) > 0)
+        mask = main_parts(_refine(networks, rgb, window, (None, xy, labels), answer, rounds=3) > 0)
     else:
-        whole = Window.around(np.ones_like(marks), 1.0, 0, 24)
+        whole = Window.around(np.ones(before.shape, np.uint8), 1.0, 0, 24)
         mask = _clicked_parts(_refine(networks, rgb, whole, (None, xy, labels)) > 0, xy, labels)
-        odds = _refine(networks, rgb, _about(mask, xy), (None, xy, labels))
-        mask = _clicked_parts(odds > 0, xy, labels)
+        mask = _clicked_parts(_refine(networks, rgb, _about(mask, xy), (None, xy, labels)) > 0, xy, labels)
+        if mask.any():
+            mask = _clicked_parts(_boxed(networks, rgb, _grown(mask), xy, labels), xy, labels)
     columns, rows = np.minimum(xy.astype(np.int64), np.array(mask.shape[::-1]) - 1).T
     mask[rows, columns] = labels == 1
     return mask
+
+
+def _boxed(networks: Networks, rgb: UInt8Array, box: Box4, xy: FloatArray, labels: NDArray[np.int64]) -> BoolArray:
+    """What a box holds, by the network and by GrabCut; nothing outside of it."""
+    marks = np.zeros(rgb.shape[:2], np.uint8)
+    marks[_pixels(box, marks.shape)] = 1
+    cut = box_to_mask(rgb, box, xy, labels)
+    odds = _refine(networks, rgb, Window.around(marks, 1.5, 8, 24), ((box, cut), xy, labels))
+    mask: BoolArray = (odds + np.where(cut, _VOTE, -_VOTE) > 0) & (marks > 0)
+    return mask if mask.sum() >= 0.05 * marks.sum() else cut  # nothing told apart
+
+
+def _grown(mask: BoolArray) -> Box4:
+    """The box around a mask that is not sure, with a little room, within the picture."""
+    x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
+    height, width = mask.shape
+    x1, y1 = max(0.0, x - _ROOM * w), max(0.0, y - _ROOM * h)
+    return x1, y1, min(width, x + w + _ROOM * w), min(height, y + h + _ROOM * h)
 
 
 def _refine(
@@ -146,7 +160,7 @@ def _refine(
     window: Window,
     prompts: tuple[tuple[Box4, BoolArray] | None, FloatArray, NDArray[np.int64]],
     answer: FloatArray | None = None,
-    rounds: int = 3,
+    rounds: int = 2,
 ) -> FloatArray:
     """Log-odds (H, W) of the object, from a few rounds on one window, each with its mirror image."""
     boxed, xy, labels = prompts
