@@ -24,6 +24,9 @@ _NOWHERE = -8.0
 _SURE = 6.0  # bound of log-odds that are added
 _NETWORK, _COLOURS = 0.4, 20.0  # what its presence and the likeness of colours count
 _CERTAIN = 0.88  # likeness at which a lost object is found again whatever the network says
+_ELSEWHERE = 0.92  # and that it needs after a cut, or a little less than usual
+_SLACK = 0.04  # how much less like itself than usual it may be there
+_RATE = 0.1  # at which the usual likeness follows
 _USUAL = 0.5  # log-odds of quality of an ordinary good mask
 _COARSEST = 1.4  # pixels of the working picture in one of the crop
 
@@ -86,7 +89,7 @@ class NanoTarget(Target):
         self._refresh, self._sides = config.refresh, config.sides
         self._steady, self._doubt = config.steady, config.doubt
         self._networks = networks
-        self._age = 0
+        self._age, self._usually = 0, 1.0
         self.presence = self.quality = _NOWHERE
 
     def teach(self, scene: Scene, mask: FloatArray, exact: bool = True) -> None:
@@ -95,7 +98,7 @@ class NanoTarget(Target):
         self.window = _window(mask)
         self.planes = self._planes(scene, self.window, None, None)
         self._first = self._recent = self._networks.remember(self.planes, self.belief_crop())
-        self._age = 0
+        self._age, self._usually = 0, 1.0
 
     def expect(self, scene: Scene, passage: Passage) -> Patch:
         """Where the object may be in a new frame, and the log-odds there."""
@@ -195,9 +198,12 @@ class NanoTarget(Target):
         )
         if not self.present and alike < _CERTAIN:  # to be found again takes more than to be kept
             seen = min(seen - 1, self.presence - 1)
+        if np.isinf(self._reach) and alike < min(_ELSEWHERE, self._usually - _SLACK):
+            seen = min(seen, -1.0)  # any other scene holds something of nearly its colours
         self.present = bool(large_enough and seen > 0)
         self.score = float(_sigmoid(self.quality) * _sigmoid(2 * seen)) if inside.any() else 0.0
         if self.present:
+            self._usually += _RATE * (alike - self._usually)
             self._likeness.follow(scene.view.levels, inside)
 
 

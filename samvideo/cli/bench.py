@@ -35,8 +35,7 @@ def bench(
 
     if peer_dtype not in ("fp32", "bf16", "fp16", "same"):
         raise ConfigError(f"--peer-dtype is fp32, bf16, fp16 or same, not {peer_dtype!r}")
-    counts = numbers(objects, "--objects")
-    said = numbers(prompted, "--prompted")
+    counts, said = numbers(objects, "--objects"), numbers(prompted, "--prompted")
     sides: list[int | None] = [*numbers(sizes, "--sizes")] or [None]
 
     from samvideo.evaluation.bench import HEADER, draw

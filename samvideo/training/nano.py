@@ -92,11 +92,15 @@ def train(
     _once(work / "prompts.safetensors", prompted, draw)
     for number in range(recipe.rounds):
         _once(work / f"round{number}.safetensors", fused, partial(watch_and_fit, number))
+    _write(output, fused, prompted, recipe)
+    log(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
+
+
+def _write(output: Path, fused: Fusion, prompted: Prompted, recipe: Recipe) -> None:
     state = {f"fusion.{k}": v for k, v in fused.state_dict().items()}
     state |= {f"prompted.{k}": v for k, v in prompted.state_dict().items()}
     named = {"recipe": json.dumps(asdict(recipe)), "format": "samvideo-nano-2"}
     save_file({k: v.cpu().contiguous() for k, v in state.items() if "num_batches" not in k}, output, named)
-    log(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
 
 
 def _claim(file: Path, settings: dict[str, object]) -> None:
