@@ -11,11 +11,11 @@ from samvideo.geometry import Box4
 from samvideo.nano.network import PROMPT
 from samvideo.nano.runtime import PROMPT_SIDE, Networks
 from samvideo.trackers.parts.crop import Window
-from samvideo.trackers.parts.prompting import box_to_mask, main_parts
+from samvideo.trackers.parts.prompting import box_to_mask, main_parts, settle
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 
 LAB, VALID, COLOUR, ANSWER, CUT, BOX, EDGE, YES, NO, HAS_BOX, PRIOR = slice(0, 3), 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
-_VOTE = np.float32(1.5)  # log-odds by which GrabCut joins where there is a box: it keeps the rounds from drifting
+_SURE = 2.0  # log-odds of the network beyond which GrabCut has no say
 _OUTSIDE = np.float32(8.0)
 _ROOM = 0.03  # shares of a mask's size by which its box is larger
 _BINS = (14, 16, 16)
@@ -137,12 +137,13 @@ def mask_of(
 
 
 def _boxed(networks: Networks, rgb: UInt8Array, box: Box4, xy: FloatArray, labels: NDArray[np.int64]) -> BoolArray:
-    """What a box holds, by the network and by GrabCut; nothing outside of it."""
+    """What a box holds: by the network, and by GrabCut where it is not sure; nothing outside of the box."""
     marks = np.zeros(rgb.shape[:2], np.uint8)
     marks[_pixels(box, marks.shape)] = 1
     cut = box_to_mask(rgb, box, xy, labels)
     odds = _refine(networks, rgb, Window.around(marks, 1.5, 8, 24), ((box, cut), xy, labels))
-    mask: BoolArray = (odds + np.where(cut, _VOTE, -_VOTE) > 0) & (marks > 0)
+    odds[marks == 0] = -_OUTSIDE
+    mask = settle(rgb, box, odds, _SURE, xy, labels)
     return mask if mask.sum() >= 0.05 * marks.sum() else cut  # nothing told apart
 
 

@@ -43,6 +43,30 @@ def box_to_mask(rgb: UInt8Array, box: Box4, xy: FloatArray, labels: NDArray[np.i
     return mask
 
 
+def settle(
+    rgb: UInt8Array, box: Box4, odds: FloatArray, sure: float, xy: FloatArray, labels: NDArray[np.int64]
+) -> BoolArray:
+    """Decide by colours and edges what an answer leaves open: GrabCut that starts from it.
+
+    Args:
+        rgb: uint8 (H, W, 3).
+        box: x1, y1, x2, y2 in its pixels, inside the picture; a little more than it holds is looked at.
+        odds: (H, W) log-odds of the object.
+        sure: those beyond ±`sure` are kept.
+        xy, labels: clicks that go with the box, as in `box_to_mask`.
+
+    Returns:
+        bool (H, W).
+    """
+    area = _around(box, 0.2, rgb)
+    near = odds[area]
+    guess = np.where(near > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    guess[near > sure], guess[near < -sure] = cv2.GC_FGD, cv2.GC_BGD
+    mask = np.zeros(rgb.shape[:2], bool)
+    mask[area] = _cut(rgb, area, guess, (xy, labels), _LONGEST / max(guess.shape))
+    return mask
+
+
 def clicks_to_mask(rgb: UInt8Array, xy: FloatArray, labels: NDArray[np.int64], before: BoolArray) -> BoolArray:
     """Segment what clicks mark, or correct a mask by them.
 
