@@ -30,7 +30,7 @@ def nano(
     length: int = typer.Option(24, min=8, help="Frames of a clip."),
     steps: int = typer.Option(1500, min=1, help="Steps of fitting in a round."),
     stills: int = typer.Option(4000, min=1, help="Frames made up to learn prompts from."),
-    prompt_steps: int = typer.Option(2500, min=1, help="Steps of the network that draws masks from prompts."),
+    prompt_steps: int = typer.Option(6000, min=1, help="Steps of the network that draws masks from prompts."),
     batch: int = typer.Option(16, min=2, help="Samples of a step."),
     workers: int = typer.Option(1, min=1, help="Processes that watch."),
     threads: int | None = typer.Option(None, min=1, help="Threads that fit; all cores by default."),

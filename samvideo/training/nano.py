@@ -1,6 +1,7 @@
 """The training of the bundled tracker: prompts first, then rounds of watching the tracker and fitting to it."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -42,7 +43,7 @@ class Recipe:
     length: int = 24
     steps: int = 1500
     stills: int = 4000
-    prompt_steps: int = 2500
+    prompt_steps: int = 6000
     batch: int = 16
 
 
@@ -110,8 +111,11 @@ def _claim(file: Path, settings: dict[str, object]) -> None:
             f"{file.parent} holds the work of another recipe ({file.name}): give the same options to go on with "
             "it, another folder, or remove it"
         )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text)
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(f".part{os.getpid()}")  # another training may be about to share the folder
+        part.write_text(text)
+        part.replace(file)
 
 
 def _once(file: Path, network: nn.Module, fit: Callable[[], None]) -> None:
