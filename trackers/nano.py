@@ -28,6 +28,8 @@ _ELSEWHERE = 0.92  # and that it needs after a cut, or a little less than usual
 _SLACK = 0.04  # how much less like itself than usual it may be there
 _RATE = 0.1  # at which the usual likeness follows
 _USUAL = 0.5  # log-odds of quality of an ordinary good mask
+_TRIED = 8  # frames after a mask that was given on which the network is tried
+_USELESS, _USEFUL = 0.4, 0.7  # overlap with the mask carried along below which it is not heard, and above wholly
 _COARSEST = 1.4  # pixels of the working picture in one of the crop
 
 
@@ -90,6 +92,7 @@ class NanoTarget(Target):
         self._steady, self._doubt = config.steady, config.doubt
         self._networks = networks
         self._age, self._usually = 0, 1.0
+        self._overlaps: list[float] = []
         self.presence = self.quality = _NOWHERE
 
     def teach(self, scene: Scene, mask: FloatArray, exact: bool = True) -> None:
@@ -98,7 +101,7 @@ class NanoTarget(Target):
         self.window = _window(mask)
         self.planes = self._planes(scene, self.window, None, None)
         self._first = self._recent = self._networks.remember(self.planes, self.belief_crop())
-        self._age, self._usually = 0, 1.0
+        self._age, self._usually, self._overlaps = 0, 1.0, []
 
     def expect(self, scene: Scene, passage: Passage) -> Patch:
         """Where the object may be in a new frame, and the log-odds there."""
@@ -108,8 +111,21 @@ class NanoTarget(Target):
             if not self._cut(passage, window.region):
                 evidence = self.gather(scene, passage, window.region, carried)
                 asked = self.ask(window, self._near(scene, passage, window, carried, evidence))
+                asked *= self._trust(asked, window.cut(carried, len(asked)))
                 return self._join(window, asked, self.weigh(evidence, scene.view.lab[window.region]))
         return self._search(scene)
+
+    def _trust(self, asked: FloatArray, carried: FloatArray) -> np.float32:
+        """What the network's word counts, 0 to 1: it may never have seen a scene like this one.
+
+        Just after a mask was given, that mask carried along is nearly true: a network that does not find it there
+        will not later.
+        """
+        if self.exact and len(self._overlaps) < _TRIED:
+            here, there = asked > 0, carried > 0.5
+            self._overlaps.append(float((here & there).sum() / max((here | there).sum(), 1)))
+        mean = np.mean(self._overlaps) if self._overlaps else 1.0
+        return np.float32(np.clip((mean - _USELESS) / (_USEFUL - _USELESS), 0, 1))
 
     def _join(self, window: Window, asked: FloatArray, weighed: FloatArray) -> Patch:
         """What the network says, steadied by the evidence weighed by hand, at the finer resolution of the two."""
