@@ -42,8 +42,8 @@ class Recipe:
     clips: int = 440
     length: int = 24
     steps: int = 1500
-    stills: int = 4000
-    prompt_steps: int = 6000
+    stills: int = 6000
+    prompt_steps: int = 4000
     batch: int = 16
 
 

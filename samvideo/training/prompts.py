@@ -121,9 +121,17 @@ def sample(stills: list[Still], rng: np.random.Generator) -> tuple[FloatArray, F
     xy, labels = _clicks(truth, wrong, 0 if kind == "box" else 1 + int(rng.choice([0, 0, 0, 1, 2, 3])), rng)
     held = (box, cut.astype(np.float32)) if boxed else None
     planes = drawing(crop, valid.astype(np.float32), held, xy, labels)
-    gain, offset = np.exp(rng.normal(0, 0.1, (3, 1, 1))), rng.normal(0, 0.08, (3, 1, 1))
-    planes[LAB] = (planes[LAB] * gain + offset) * planes[VALID]
+    planes[LAB] = _other_colours(planes[LAB], rng) * planes[VALID]
     return planes, truth.astype(np.float32), answer
+
+
+def _other_colours(lab: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Lab planes in other hues and contrasts: few objects are trained on, and their colours must not be learned."""
+    if rng.random() < 0.6:
+        turn = rng.uniform(0, 2 * np.pi)
+        lab[1:] = np.tensordot([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]], lab[1:], 1)
+    gain, offset = np.exp(rng.normal(0, 0.2, (3, 1, 1))), rng.normal(0, 0.1, (3, 1, 1))
+    return (lab * gain + offset).astype(np.float32)
 
 
 def _crop(still: Still, far: bool, boxed: bool, rng: np.random.Generator) -> tuple[UInt8Array, FloatArray, Box4]:

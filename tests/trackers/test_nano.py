@@ -5,16 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from samvideo.errors import WeightsError
-from samvideo.nano.runtime import BUNDLED, load
+from samvideo.nano.runtime import BUNDLED, Networks, load
 from samvideo.trackers.factory import create_tracker
 from samvideo.trackers.nano import NanoTracker
 from samvideo.trackers.parts.crop import Window
 from samvideo.trackers.parts.patch import Patch
-from samvideo.types import Box, Frame, Mask, Points
+from samvideo.types import Box, FloatArray, Frame, Mask, Points
 from tests.scenes import BLUE, RED, Shape, overlap, scene
 
 DISC = Shape(lambda index: (50 + 2.0 * index, 55), 20, RED)
@@ -53,6 +55,27 @@ def test_it_never_touches_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     tracker = create_tracker("nano")
     tracker.step(frames[0], [Mask(truth[0, 0])])
     assert tracker.step(frames[1]).present.all()
+
+
+class Blind(Networks):
+    """Networks that see no object anywhere, but are sure that it is there."""
+
+    def __init__(self) -> None:
+        pass
+
+    def segment(self, planes: FloatArray, memories: list[Tensor]) -> tuple[FloatArray, float, float]:
+        return np.full(planes.shape[1:], -8.0, np.float32), 4.0, 2.0
+
+    def remember(self, planes: FloatArray, belief: FloatArray) -> Tensor:
+        return torch.zeros(1)
+
+
+def test_a_network_that_does_not_find_a_given_mask_is_not_heard() -> None:
+    frames, truth = scene(8, DISC)
+    tracker = NanoTracker(Blind())
+    tracker.step(frames[0], [Mask(truth[0, 0])])
+    last = [tracker.step(frame).masks[0] for frame in frames[1:]][-1]
+    assert overlap(last, truth[-1, 0]) > 0.8
 
 
 @pytest.mark.parametrize("loose", [0, 3])
