@@ -10,8 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from samvideo.evaluation.charts import curve, standalone
 from samvideo.evaluation.metrics import score_masks
 from samvideo.trackers.factory import create_tracker
+from samvideo.training.folds import fold
 from samvideo.types import Frame, Mask
 
 BEFORE, AWAY, AFTER = 12, 12, 16
@@ -39,14 +41,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("root", type=Path)
     parser.add_argument("--model", choices=("nano", "flow"), default="nano")
-    parser.add_argument("--weights", type=Path, help="of nano, made by `samvideo train nano`")
+    parser.add_argument("--weights", type=Path, nargs="*", help="of nano; several: of all folds, in their order")
     parser.add_argument("--sequences", nargs="*")
+    parser.add_argument("--plot", type=Path, help="draw overlap against confidence into this SVG")
     options = parser.parse_args()
     every = sorted(p.name for p in (options.root / "JPEGImages").iterdir())
+    files = options.weights or [None]
+    judge = {name: file for k, file in enumerate(files) for name in fold(every, k + 1, len(files))}
     seen, told, false = [], [], []
     for name in options.sequences or every:
         other = every[(every.index(name) + len(every) // 2) % len(every)]
-        rows = watch(options.root, name, other, options.model, options.weights)
+        rows = watch(options.root, name, other, options.model, judge[name])
         away, back = rows[BEFORE + 3 : BEFORE + AWAY], rows[BEFORE + AWAY :]
         first = next((k for k, row in enumerate(back) if row[2] > 0.3), -1)
         told += [not row[0] for row in away]
@@ -54,10 +59,15 @@ def main() -> None:
         seen += rows[1:BEFORE] + back
         print(f"{name:20} reported {np.mean([not r[0] for r in away]):.2f}  found after {first} frames (-1: never)")
     print(f"absent frames reported {np.mean(told):.3f}, present ones called absent before {np.mean(false):.3f}")
-    for low in np.arange(0, 1, 0.2):
-        bins = [row[2] for row in seen if low <= row[1] < low + 0.2 + 1e-6 * (low > 0.7)]
-        mean = np.mean(bins or [np.nan])
-        print(f"confidence {low:.1f} to {low + 0.2:.1f}: {len(bins):4} frames, mean IoU {mean:.2f}")
+    points = []
+    for low in np.arange(0, 1, 0.1):
+        bins = [row[2] for row in seen if low <= row[1] < low + 0.1 + 1e-6 * (low > 0.8)]
+        if bins:
+            points.append((round(low + 0.05, 2), float(np.mean(bins))))
+            print(f"confidence {low:.1f} to {low + 0.1:.1f}: {len(bins):4} frames, mean IoU {points[-1][1]:.2f}")
+    if options.plot:
+        drawn = curve({"measured": points, "ideal": [(0.0, 0.0), (1.0, 1.0)]}, "confidence", "mean IoU")
+        options.plot.write_text(standalone(drawn), encoding="utf-8")
 
 
 if __name__ == "__main__":
