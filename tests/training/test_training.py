@@ -1,20 +1,27 @@
 """`samvideo train nano` in miniature, and the clips that it is fed."""
 
+import inspect
+import json
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from samvideo.cli.main import app
+from samvideo.cli.train import SHIPPED_WITHOUT
+from samvideo.cli.train import nano as nano_command
 from samvideo.errors import ConfigError, DatasetError
 from samvideo.nano.network import EXACT, Fusion, Prompted
-from samvideo.nano.runtime import Networks
+from samvideo.nano.runtime import BUNDLED, Networks
 from samvideo.training import clips, collecting, fusion, prompts
 from samvideo.training.folds import SIBLINGS, fold
+from samvideo.training.nano import Recipe
 from samvideo.types import BoolArray, Box, Mask
 from tests.scenes import BLUE, RED, Shape, scene
 
@@ -238,3 +245,15 @@ def test_a_drawing_tells_what_the_network_needs(stills: list[prompts.Still]) -> 
 
 def test_the_networks_start_from_the_evidence_weighed_by_hand() -> None:
     assert Fusion().linear.weight.min() > 0
+
+
+def test_the_command_trains_by_the_recipe_that_the_library_has() -> None:
+    given = {
+        name: parameter.default.default for name, parameter in inspect.signature(nano_command).parameters.items()
+    }
+    recipe = asdict(Recipe(leave_out=SHIPPED_WITHOUT)) | {"leave_out": ",".join(SHIPPED_WITHOUT)}
+    assert {name: given[name] for name in recipe} == recipe
+    with safe_open(BUNDLED, "np") as file:
+        assert json.loads(file.metadata()["recipe"]) == json.loads(
+            json.dumps(asdict(Recipe(leave_out=SHIPPED_WITHOUT)))
+        )
