@@ -143,7 +143,7 @@ def _boxed(networks: Networks, rgb: UInt8Array, box: Box4, xy: FloatArray, label
     cut = box_to_mask(rgb, box, xy, labels)
     odds = _refine(networks, rgb, Window.around(marks, 1.5, 8, 24), ((box, cut), xy, labels))
     odds[marks == 0] = -_OUTSIDE
-    mask = settle(rgb, box, odds, _SURE, xy, labels)
+    mask: BoolArray = settle(rgb, box, odds, _SURE, xy, labels) & (marks > 0)
     return mask if mask.sum() >= 0.05 * marks.sum() else cut  # nothing told apart
 
 

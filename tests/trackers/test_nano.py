@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from samvideo.errors import WeightsError
+from samvideo.nano.prompting import mask_of
 from samvideo.nano.runtime import BUNDLED, Networks, load
 from samvideo.trackers.factory import create_tracker
 from samvideo.trackers.nano import NanoTracker
@@ -84,6 +85,16 @@ def test_a_box_becomes_the_mask_of_what_it_holds(loose: int) -> None:
     box = (30 - loose, 35 - loose, 70 + loose, 75 + loose)
     mask = NanoTracker().step(frames[0], [Box(box)]).mask(1)
     assert overlap(mask, truth[0, 0]) > 0.85
+
+
+def test_nothing_outside_of_a_box_is_taken_whatever_was_clicked() -> None:
+    rgb = scene(1, DISC)[0][0].rgb.repeat(12, 0).repeat(12, 1)
+    clicks = np.array([[599.5, 660.0], [360.5, 660.0]], np.float32)  # on the disc, at both sides of the box
+    box, none = (360.0, 420.0, 600.0, 900.0), np.zeros(rgb.shape[:2], bool)
+    mask = mask_of(load(), rgb, box, clicks, np.ones(2, np.int64), none)
+    assert mask.any()
+    assert not mask[:, 600:].any()
+    assert not mask[:, :360].any()
 
 
 def test_clicks_are_obeyed_and_correct_a_mask() -> None:
