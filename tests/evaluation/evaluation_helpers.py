@@ -1,11 +1,14 @@
-"""Miniature sequences, and a tracker that needs no looking at."""
+"""Miniature sequences, runs over them, and a tracker that needs no looking at."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from samvideo.evaluation.run import Run, choose_sequences
+from samvideo.evaluation.video import Task
 from samvideo.io.masks import write_index_png
 from samvideo.trackers.objects import group_prompts
 from samvideo.types import BoolArray, Frame, FrameResult, Prompt
@@ -69,3 +72,19 @@ def write_masks(folder: Path, names: Sequence[str], objects: dict[int, tuple[int
 
 def number(count: int, step: int = 1, width: int = 5) -> list[str]:
     return [f"{k:0{width}d}" for k in range(0, count * step, step)]
+
+
+def make_run(
+    name: str, root: Path, split: str, out: Path, make: Any = RepeatTracker, protocol: str = "mask", **options: Any
+) -> Run:
+    task = Task(name, root, split, protocol, out, options.pop("objects", ()))
+    return Run(task, "repeat", make, choose_sequences(task.open(), **options))
+
+
+def numbers(results: dict[str, Any]) -> dict[str, Any]:
+    """What must not depend on when, where and in how many pieces a run was made."""
+    return {key: results[key] for key in ("dataset", "protocol", "model", "scores", "sequences", "failed")}
+
+
+def files(out: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(out)): path.read_bytes() for path in sorted((out / "predictions").rglob("*.png"))}

@@ -1,53 +1,30 @@
 import csv
 import json
 import multiprocessing
-import os
 import random
-import subprocess
-import sys
 import time
 import zipfile
-from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from evaluation_builders import davis2017, endovis, folder, mose, sav, sav_train, youtubevos
-from evaluation_helpers import RepeatTracker, index_map, number, write_frames, write_masks
+from evaluation_helpers import RepeatTracker, files, index_map, make_run, number, numbers, write_frames, write_masks
 from PIL import Image
 
 from samvideo.errors import ConfigError, DatasetError
 from samvideo.evaluation.files import read_index_png
 from samvideo.evaluation.run import Run, choose_sequences, evaluate, exit_code_of, score
-from samvideo.evaluation.shard import LocalPool, Pool, RayPool, Worker, run_here
-from samvideo.evaluation.threads import limit_children
-from samvideo.evaluation.video import Task
+from samvideo.evaluation.shard import LocalPool, Pool, run_here
 from samvideo.io.masks import write_index_png
 from samvideo.io.sink import VideoWriter
 from samvideo.trackers.factory import create_tracker
 from samvideo.types import Frame
 
 flow = partial(create_tracker, "flow")
-
-
-def make_run(
-    name: str, root: Path, split: str, out: Path, make: Any = RepeatTracker, protocol: str = "mask", **options: Any
-) -> Run:
-    task = Task(name, root, split, protocol, out, options.pop("objects", ()))
-    return Run(task, "repeat", make, choose_sequences(task.open(), **options))
-
-
-def numbers(results: dict[str, Any]) -> dict[str, Any]:
-    """What must not depend on when, where and in how many pieces a run was made."""
-    return {key: results[key] for key in ("dataset", "protocol", "model", "scores", "sequences", "failed")}
-
-
-def files(out: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(out)): path.read_bytes() for path in sorted((out / "predictions").rglob("*.png"))}
 
 
 def archived(path: Path) -> list[str]:
@@ -258,110 +235,6 @@ def test_killed_twenty_times_over_and_nothing_is_lost(davis: Path, tmp_path: Pat
     assert not list(out.rglob(".*.part"))
 
 
-def test_the_same_numbers_whatever_the_number_of_workers(davis: Path, tmp_path: Path) -> None:
-    one = evaluate(make_run("davis2016", davis, "val", tmp_path / "one", flow))
-    two = evaluate(make_run("davis2016", davis, "val", tmp_path / "two", flow), LocalPool(2))
-    assert numbers(one) == numbers(two)
-    assert files(tmp_path / "one") == files(tmp_path / "two")
-    with pytest.raises(ConfigError, match="at least one worker"):
-        LocalPool(0)
-
-
-def test_a_local_worker_that_dies_is_replaced(davis: Path, tmp_path: Path) -> None:
-    import psutil
-
-    calm = evaluate(make_run("davis2016", davis, "val", tmp_path / "calm", flow))
-    killed = []
-
-    def pool(task: Task, make: Any, names: Any) -> Any:
-        outcomes = LocalPool(1)(task, make, names)
-        yield next(outcomes)
-        for child in psutil.Process().children():
-            if "spawn_main" in " ".join(child.cmdline()):
-                child.kill()
-                killed.append(child.pid)
-        yield from outcomes
-
-    results = evaluate(make_run("davis2016", davis, "val", tmp_path / "out", flow), pool)
-    assert killed
-    assert numbers(results) == numbers(calm)
-
-
-def test_a_model_that_cannot_be_made_ends_the_run(davis: Path, tmp_path: Path) -> None:
-    for pool in (run_here, LocalPool(2)):
-        with pytest.raises(ConfigError, match="no model 'flo'"):
-            evaluate(make_run("davis2016", davis, "val", tmp_path / "out", partial(create_tracker, "flo")), pool)
-
-
-@pytest.mark.slow
-def test_a_command_with_workers_killed_and_run_again(davis: Path, tmp_path: Path) -> None:
-    import psutil
-
-    calm = evaluate(make_run("davis2016", davis, "val", tmp_path / "calm", flow))
-    out = tmp_path / "out"
-    command = [
-        sys.executable,
-        "-m",
-        "samvideo",
-        "evaluate",
-        "davis2016",
-        str(davis),
-        "--workers",
-        "2",
-        "-o",
-        str(out),
-    ]
-    for wanted in (0, 1):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and len(list(out.glob("sequences/[!.]*.json"))) <= wanted:
-            time.sleep(0.01)
-        workers = psutil.Process(process.pid).children() if process.poll() is None else []
-        process.kill()
-        process.wait()
-        psutil.wait_procs(workers, timeout=10)
-        assert not any(worker.is_running() and worker.status() != "zombie" for worker in workers)
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    results = json.loads((out / "results.json").read_text())
-    assert results["sequences"] == calm["sequences"]
-    assert results["scores"] == calm["scores"]
-    assert files(out) == files(tmp_path / "calm")
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_ray_with_a_worker_killed_in_mid_run(davis: Path, tmp_path: Path) -> None:
-    ray = pytest.importorskip("ray", reason="Ray is not installed")
-    import psutil
-
-    calm = evaluate(make_run("davis2016", davis, "val", tmp_path / "calm", flow))
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    killed = []
-
-    def pool(task: Task, make: Any, names: Any) -> Any:
-        outcomes = RayPool(workers=2)(task, make, names)
-        yield next(outcomes)
-        for child in psutil.Process().children(recursive=True):
-            if child.is_running() and child.name().startswith("ray::Worker") and not killed:
-                child.kill()
-                killed.append(child.pid)
-        yield from outcomes
-
-    try:
-        results = evaluate(make_run("davis2016", davis, "val", tmp_path / "out", flow), pool)
-    finally:
-        ray.shutdown()
-    assert killed
-    assert numbers(results) == numbers(calm)
-    assert files(tmp_path / "out") == files(tmp_path / "calm")
-
-
-def test_a_worker_reports_instead_of_raising(davis: Path, tmp_path: Path) -> None:
-    task = Task("davis2016", davis, "val", "mask", tmp_path)
-    failure = Worker(task, RepeatTracker).run("nosuch")
-    assert failure is not None
-    assert "nosuch is missing" in failure.message
-
-
 def test_videos_as_well_as_pictures(tmp_path: Path) -> None:
     """SA-V's train split, and a folder with videos: masks of some frames, the video has them all."""
     rng = np.random.default_rng(0)
@@ -383,48 +256,3 @@ def test_videos_as_well_as_pictures(tmp_path: Path) -> None:
     write_index_png(tmp_path / "folder/Annotations/v/00040.png", index_map({1: (4, 4)}))
     late = evaluate(make_run("folder", tmp_path / "folder", "all", tmp_path / "out3"))["failed"]
     assert "has 12 frames, but masks go up to frame 40" in late["v"]["message"]
-
-
-def test_workers_start_with_limited_libraries(davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setenv("MKL_NUM_THREADS", "7")
-    with limit_children(3):
-        command = [
-            sys.executable,
-            "-c",
-            "import os; print(os.environ['OMP_NUM_THREADS'], os.environ['MKL_NUM_THREADS'])",
-        ]
-        assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "3 3\n"
-    assert "OMP_NUM_THREADS" not in os.environ
-    assert os.environ["MKL_NUM_THREADS"] == "7"
-
-
-def test_the_command_limits_threads_before_numpy_is_loaded(davis: Path, tmp_path: Path) -> None:
-    code = (
-        "import sys; import samvideo.evaluation.threads as t; seen = []\n"
-        "t.limit_unloaded = lambda count: seen.append(('numpy' in sys.modules, count))\n"
-        "from samvideo.cli.main import app\n"
-        "app(sys.argv[1:], standalone_mode=False)\n"
-        "print(seen)"
-    )
-    command = [
-        sys.executable,
-        "-c",
-        code,
-        "evaluate",
-        "davis2016",
-        str(davis),
-        "-o",
-        str(tmp_path / "o"),
-        "--quiet",
-    ]
-    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "[(False, 1)]\n"
-
-
-def test_threads_are_given_back(davis: Path, tmp_path: Path) -> None:
-    before, seen = cv2.getNumThreads(), []
-    make = partial(RepeatTracker, lambda frame: seen.append(cv2.getNumThreads()))
-    run = make_run("davis2016", davis, "val", tmp_path / "out", make, limit=1)
-    evaluate(replace(run, task=replace(run.task, threads=2)))
-    assert set(seen) == {2}
-    assert cv2.getNumThreads() == before
