@@ -1,12 +1,13 @@
 """The tracker that needs no weights: optical flow, colours, motion and a classifier learned while it watches."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from samvideo.trackers.objects import ObjectPrompt
 from samvideo.trackers.parts.prompting import box_to_mask, clicks_to_mask
 from samvideo.trackers.parts.target import Target, TargetConfig
 from samvideo.trackers.pursuit import Pursuit
-from samvideo.types import BoolArray, Frame
+from samvideo.types import BoolArray, FloatArray, UInt8Array
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,10 @@ class FlowTracker(Pursuit):
         """The models of a new object."""
         return Target(self.config.target)
 
-    def first_mask(self, frame: Frame, prompt: ObjectPrompt, before: BoolArray) -> BoolArray:
+    def first_mask(
+        self, rgb: UInt8Array, prompt: ObjectPrompt, before: BoolArray, motions: Sequence[FloatArray] = ()
+    ) -> BoolArray:
         """bool (H, W): by GrabCut."""
         if prompt.box is not None:
-            return box_to_mask(frame.rgb, prompt.box, prompt.xy, prompt.labels)
-        return clicks_to_mask(frame.rgb, prompt.xy, prompt.labels, before)
+            return box_to_mask(rgb, prompt.box, prompt.xy, prompt.labels)
+        return clicks_to_mask(rgb, prompt.xy, prompt.labels, before)

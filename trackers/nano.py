@@ -1,5 +1,6 @@
 """The bundled tracker: the evidence of the weight-free one, fused by a small trained network on a crop."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from samvideo.trackers.parts.redetection import PresenceConfig
 from samvideo.trackers.parts.target import Evidence, Passage, Scene, Target, TargetConfig
 from samvideo.trackers.parts.warp import warp
 from samvideo.trackers.pursuit import Pursuit
-from samvideo.types import BoolArray, FloatArray, Frame
+from samvideo.types import BoolArray, FloatArray, UInt8Array
 
 # log-odds of the evidence planes are divided by these, to be of order one
 _SCALES = (4.0, 3.0, 3.0, 4.0, 2.0, 3.0)
@@ -44,6 +45,7 @@ class NanoConfig:
         sides: of the crop; the first at which a window is not shrunk too much is taken.
         steady: weight of the evidence weighed by hand beside the network's answer.
         doubt: how much more it weighs where the network thinks little of its own answer.
+        look_back: frames after which a mask guessed from a box or a click is drawn again, by how things moved.
     """
 
     longest: int = 428
@@ -56,6 +58,7 @@ class NanoConfig:
     sides: tuple[int, ...] = (144, 192)
     steady: float = 1.0
     doubt: float = 2.0
+    look_back: tuple[int, ...] = (1, 4)
 
 
 class NanoTracker(Pursuit):
@@ -72,15 +75,17 @@ class NanoTracker(Pursuit):
     def __init__(self, weights: Path | Networks | None = None, config: NanoConfig | None = None) -> None:
         self.config = config or NanoConfig()
         self._networks = weights if isinstance(weights, Networks) else load(weights)
-        super().__init__(self.config.longest, self.config.preset, self.config.words)
+        super().__init__(self.config.longest, self.config.preset, self.config.words, self.config.look_back)
 
     def new_target(self) -> Target:
         """The models of a new object."""
         return NanoTarget(self.config, self._networks)
 
-    def first_mask(self, frame: Frame, prompt: ObjectPrompt, before: BoolArray) -> BoolArray:
+    def first_mask(
+        self, rgb: UInt8Array, prompt: ObjectPrompt, before: BoolArray, motions: Sequence[FloatArray] = ()
+    ) -> BoolArray:
         """bool (H, W): drawn by a network."""
-        return mask_of(self._networks, frame.rgb, prompt.box, prompt.xy, prompt.labels, before)
+        return mask_of(self._networks, rgb, prompt.box, prompt.xy, prompt.labels, before, motions)
 
 
 class NanoTarget(Target):

@@ -7,13 +7,17 @@ import cv2
 import numpy as np
 
 from samvideo.errors import VideoError
+from samvideo.trackers.guess import Guess, is_guess
 from samvideo.trackers.objects import ObjectPrompt, group_prompts
 from samvideo.trackers.parts.colour import Codebook, colour_bins
+from samvideo.trackers.parts.motion import own_motion
 from samvideo.trackers.parts.patch import Patch, Region
 from samvideo.trackers.parts.target import Passage, Scene, Target
 from samvideo.trackers.parts.view import View
 from samvideo.trackers.parts.warp import DenseFlow, consistency, sources, warp
-from samvideo.types import BoolArray, FloatArray, Frame, FrameResult, Prompt
+from samvideo.types import BoolArray, FloatArray, Frame, FrameResult, Prompt, UInt8Array
+
+_SAME = 0.9  # overlap of a mask drawn again with the one that was drawn, above which nothing was gained
 
 
 class Pursuit(ABC):
@@ -26,10 +30,11 @@ class Pursuit(ABC):
         longest: longer side of the working picture in pixels.
         preset: OpenCV's preset of the optical flow, 0 ultra fast to 2 medium.
         words: colours of the codebook for local colour.
+        look_back: frames after which a mask guessed from a box or a click is drawn again.
     """
 
-    def __init__(self, longest: int, preset: int, words: int) -> None:
-        self._longest, self._words = longest, words
+    def __init__(self, longest: int, preset: int, words: int, look_back: tuple[int, ...] = ()) -> None:
+        self._longest, self._words, self._ages = longest, words, look_back
         self._flow = DenseFlow(preset)
         self.reset()
 
@@ -38,12 +43,22 @@ class Pursuit(ABC):
         """The models of a new object."""
 
     @abstractmethod
-    def first_mask(self, frame: Frame, prompt: ObjectPrompt, before: BoolArray) -> BoolArray:
-        """bool (H, W): what a box or clicks mean; `before` is the object's mask without them, empty if new."""
+    def first_mask(
+        self, rgb: UInt8Array, prompt: ObjectPrompt, before: BoolArray, motions: Sequence[FloatArray] = ()
+    ) -> BoolArray:
+        """bool (H, W): what a box or clicks mean.
+
+        Args:
+            rgb: the frame.
+            prompt: with a box or clicks.
+            before: the object's mask without them, empty if new.
+            motions: `samvideo.trackers.parts.motion.own_motion` towards later frames, as far as known.
+        """
 
     def reset(self) -> None:
         """Forget everything, ready for another video."""
         self._targets: dict[int, Target] = {}
+        self._guesses: list[Guess] = []
         self._scene: Scene | None = None
         self._codebook: Codebook | None = None
         self._frame_wh: tuple[int, int] | None = None
@@ -53,6 +68,11 @@ class Pursuit(ABC):
         if object_id not in self._targets:
             raise KeyError(f"object {object_id} is not tracked; tracked: {list(self._targets)}")
         del self._targets[object_id]
+        self._doubt_no_more(object_id)
+
+    def _doubt_no_more(self, object_id: int) -> None:
+        for guess in self._guesses:
+            guess.forget(object_id)
 
     def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> FrameResult:
         """Take the next frame in time and return every live object's mask on it; see `Tracker.step`."""
@@ -64,9 +84,10 @@ class Pursuit(ABC):
         told = group_prompts(prompts, self._targets, frame.size_wh)
         self._frame_wh = frame.size_wh
         view = View(frame.rgb, self._longest)
+        self._look_back(view)
         found = self._follow(view)
         masks = self._compete(found, frame)
-        self._obey(frame, told, masks)
+        self._obey(view, told, masks)
         self._learn(view, told, found, masks)
         return self._result(frame, masks)
 
@@ -81,6 +102,8 @@ class Pursuit(ABC):
         change = np.square(warp(before.view.lab, places) - view.lab).sum(2)
         words = warp(before.words, places, nearest=True).astype(np.uint8, copy=False)
         passage = Passage(flow.backward, places, consistency(flow, places, change), words)
+        for guess in self._guesses:
+            guess.pass_on(places)
         self._scene = Scene(view, colour_bins(view.levels), self._codebook.assign(view.levels))
         return {i: target.expect(self._scene, passage) for i, target in self._targets.items()}
 
@@ -95,20 +118,52 @@ class Pursuit(ABC):
             owner[area][wins] = object_id
         return {i: owner == i for i in found}
 
-    def _obey(self, frame: Frame, told: list[ObjectPrompt], masks: dict[int, BoolArray]) -> None:
+    def _look_back(self, view: View) -> None:
+        """Draw guessed masks again, by how things moved until this frame, and follow them from there."""
+        for guess in self._guesses:
+            if guess.age + 1 not in self._ages:
+                continue
+            guess.motions.append(own_motion(self._flow, guess.view, view))
+            for object_id, prompt in guess.prompts.items():
+                held = guess.masks[object_id]
+                others = [mask for i, mask in guess.masks.items() if i != object_id]
+                mask = self.first_mask(guess.view.full, prompt, np.zeros_like(held), guess.motions)
+                mask &= ~np.any([np.zeros_like(held), *others], 0)
+                if mask.any() and (mask & held).sum() <= _SAME * (mask | held).sum():
+                    guess.masks[object_id] = mask
+                    self._relearn(guess, object_id)
+        self._guesses = [guess for guess in self._guesses if guess.prompts and guess.age + 1 < max(self._ages)]
+
+    def _relearn(self, guess: Guess, object_id: int) -> None:
+        """Put a target in place of another that learned from a poorer mask."""
+        assert self._codebook is not None
+        view = guess.view
+        scene = Scene(view, colour_bins(view.levels), self._codebook.assign(view.levels))
+        target = self._targets[object_id] = self.new_target()
+        target.teach(scene, _shrink(guess.masks[object_id], view.shape), exact=False)
+        if guess.places is not None:
+            target.belief = warp(target.belief, guess.places)
+
+    def _obey(self, view: View, told: list[ObjectPrompt], masks: dict[int, BoolArray]) -> None:
         """Replace the masks of prompted objects; what they hold is taken from all others."""
-        empty = np.zeros(frame.rgb.shape[:2], bool)
+        empty = np.zeros(view.full.shape[:2], bool)
         given: dict[int, BoolArray] = {}
+        guessed: dict[int, ObjectPrompt] = {}
         free = ~empty
         for prompt in told:
-            mask = prompt.mask
+            self._doubt_no_more(prompt.object_id)
+            mask, before = prompt.mask, masks.get(prompt.object_id, empty)
             if mask is None:
-                mask = self.first_mask(frame, prompt, masks.get(prompt.object_id, empty))
+                mask = self.first_mask(view.full, prompt, before)
+                if is_guess(prompt, before):
+                    guessed[prompt.object_id] = prompt
             given[prompt.object_id] = mask & free
             free &= ~mask
         for object_id in masks:
             masks[object_id] = masks[object_id] & free
         masks.update(given)
+        if guessed and self._ages:
+            self._guesses.append(Guess(view, guessed, masks))
 
     def _learn(
         self,

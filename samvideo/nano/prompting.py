@@ -1,5 +1,9 @@
 """From boxes and clicks to a mask: a network that sees the prompts drawn into a crop and refines its own answer."""
 
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 import torch
@@ -14,12 +18,22 @@ from samvideo.trackers.parts.crop import Window
 from samvideo.trackers.parts.prompting import box_to_mask, main_parts, settle
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 
-LAB, VALID, COLOUR, ANSWER, CUT, BOX, EDGE, YES, NO, HAS_BOX, PRIOR = slice(0, 3), 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
+LAB, VALID, COLOUR, ANSWER, CUT, ALIKE, BOX, EDGE, YES, NO, HAS_BOX = slice(0, 3), 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
+MOTION, TRUST, PRIOR = slice(13, 15), 15, 16
 _SURE = 2.0  # log-odds of the network beyond which GrabCut has no say
 _OUTSIDE = np.float32(8.0)
 _ROOM = 0.03  # shares of a mask's size by which its box is larger
-_BINS = (14, 16, 16)
-_SPANS = ((-2.7, 2.7), (-1.4, 1.4), (-1.4, 1.4))
+# bins of histograms and what they span
+_COLOURS = (14, 16, 16), ((-2.7, 2.7), (-1.4, 1.4), (-1.4, 1.4))
+_MOTIONS = (24, 24), ((-2.0, 2.0), (-2.0, 2.0))
+_SLOWEST = 0.7  # pixels of the working picture that count as one at least: what flow can tell
+
+
+class Seen(NamedTuple):
+    """A picture uint8 (H, W, 3), and how it moves towards others, float32 (h, w, 3) of `own_motion` each."""
+
+    rgb: UInt8Array
+    motions: Sequence[FloatArray]
 
 
 def drawing(
@@ -28,6 +42,7 @@ def drawing(
     held: tuple[Box4, FloatArray] | None,
     xy: FloatArray,
     labels: NDArray[np.int64],
+    motion: FloatArray | None = None,
 ) -> FloatArray:
     """Planes of a crop that hold what is known before the first answer.
 
@@ -37,6 +52,7 @@ def drawing(
         held: a box in pixels of the crop, and float32 (S, S) what GrabCut makes of it, 0 to 1; or None.
         xy: (N, 2) clicks in pixels of the crop.
         labels: (N,) 1 on the object, 0 not on it.
+        motion: float32 (S, S, 3) of `samvideo.trackers.parts.motion.own_motion`, if another frame is known.
 
     Returns:
         float32 (PROMPT + 1, S, S); the last is where the object is likely, from the prompts' places alone.
@@ -64,6 +80,12 @@ def drawing(
         u = (place - (x1 + x2) / 2) / max((x2 - x1) / 2, 1)
         v = (place - (y1 + y2) / 2) / max((y2 - y1) / 2, 1)
         planes[PRIOR] = np.clip(1.2 - u**2 - v[:, None] ** 2, 0, 1) * planes[BOX]
+    if motion is not None:
+        moves, trust = motion[..., :2], motion[..., 2] * valid
+        speed = np.abs(moves).max(2)
+        scale = np.float32(max(_SLOWEST, 0.6 * float(np.quantile(speed[::3, ::3], 0.95))))
+        planes[MOTION] = np.clip(moves / scale, -2, 2).transpose(2, 0, 1) * trust
+        planes[TRUST] = trust
     return planes
 
 
@@ -78,22 +100,35 @@ def with_answer(planes: Tensor, logits: Tensor | None) -> Tensor:
         planes[:, ANSWER] = (logits / 4).clamp(-1.5, 1.5)
         inside = logits.sigmoid()
         outside = 1 - inside
-    planes[:, COLOUR] = _colour_logits(planes[:, LAB], inside * planes[:, VALID], outside * planes[:, VALID])
+    inside, outside = inside * planes[:, VALID], outside * planes[:, VALID]
+    planes[:, COLOUR] = _alike(planes[:, LAB], inside, outside, *_COLOURS)
+    trust = planes[:, TRUST]
+    if bool(trust.any()):
+        planes[:, ALIKE] = _alike(planes[:, MOTION], inside * trust, outside * trust, *_MOTIONS) * trust
     return planes[:, :PROMPT]
 
 
-def _colour_logits(lab: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
-    """Log-odds of the object given each pixel's colour (B, S, S), thirds of them within ±1, from soft masks."""
+def _alike(
+    looks: Tensor, inside: Tensor, outside: Tensor, bins: tuple[int, ...], spans: tuple[tuple[float, float], ...]
+) -> Tensor:
+    """Log-odds of the object given each pixel's looks, thirds of them within ±1, from soft masks.
+
+    Args:
+        looks: (B, C, S, S), C planes that are binned together.
+        inside, outside: (B, S, S) weights.
+        bins, spans: of each plane.
+    """
     index = torch.zeros_like(inside, dtype=torch.long)
-    for plane, bins, (low, high) in zip(lab.unbind(1), _BINS, _SPANS, strict=True):
-        index = index * bins + ((plane - low) * (bins / (high - low))).long().clamp(0, bins - 1)
+    for plane, count, (low, high) in zip(looks.unbind(1), bins, spans, strict=True):
+        index = index * count + ((plane - low) * (count / (high - low))).long().clamp(0, count - 1)
     index = index.flatten(1)
-    size = _BINS[0] * _BINS[1] * _BINS[2]
+    pool = F.avg_pool3d if len(bins) == 3 else F.avg_pool2d
     densities = []
     for weight in (inside, outside):
-        counts = torch.zeros(len(lab), size).scatter_add_(1, index, weight.flatten(1))
-        cube = F.avg_pool3d(counts.view(-1, 1, *_BINS), 3, 1, 1) + counts.view(-1, 1, *_BINS) * 0.15
-        densities.append(cube.flatten(1) / cube.sum((1, 2, 3, 4), keepdim=False)[:, None].clamp(min=1e-3))
+        counts = torch.zeros(len(looks), math.prod(bins)).scatter_add_(1, index, weight.flatten(1))
+        cube = counts.view(-1, 1, *bins)
+        cube = pool(cube, 3, 1, 1) + cube * 0.15
+        densities.append(cube.flatten(1) / cube.flatten(1).sum(1, keepdim=True).clamp(min=1e-3))
     odds = ((densities[0] + 1e-4) / (densities[1] + 1e-4)).log().clamp(-3, 3) / 3
     return odds.gather(1, index).view_as(inside)
 
@@ -105,6 +140,7 @@ def mask_of(
     xy: FloatArray,
     labels: NDArray[np.int64],
     before: BoolArray,
+    motions: Sequence[FloatArray] = (),
 ) -> BoolArray:
     """Segment what a box or clicks mean, or correct a mask by them.
 
@@ -115,33 +151,37 @@ def mask_of(
         xy: (N, 2) clicks in its pixels, N may be 0 with a box.
         labels: (N,) 1 on the object, 0 not on it.
         before: bool (H, W), the mask to be corrected; empty for a new object.
+        motions: float32 (h, w, 3) of `samvideo.trackers.parts.motion.own_motion`, towards each other frame known.
 
     Returns:
         bool (H, W), not empty: holds the pixels clicked with 1, and none clicked with 0.
     """
+    seen = Seen(rgb, motions)
     if box is not None:
-        mask = main_parts(_boxed(networks, rgb, box, xy, labels))
+        mask = main_parts(_boxed(networks, seen, box, xy, labels))
     elif before.any():
         window = _about(before.copy(), xy)
         answer = (window.cut(before.astype(np.float32), PROMPT_SIDE) - np.float32(0.5)) * 8
-        mask = main_parts(_refine(networks, rgb, window, (None, xy, labels), answer, rounds=3) > 0)
+        mask = main_parts(_refine(networks, seen, window, (None, xy, labels), answer, rounds=3) > 0)
     else:
         whole = Window.around(np.ones(before.shape, np.uint8), 1.0, 0, 24)
-        mask = _clicked_parts(_refine(networks, rgb, whole, (None, xy, labels)) > 0, xy, labels)
-        mask = _clicked_parts(_refine(networks, rgb, _about(mask, xy), (None, xy, labels)) > 0, xy, labels)
-        if mask.any():
-            mask = _clicked_parts(_boxed(networks, rgb, _grown(mask), xy, labels), xy, labels)
+        mask = _clicked_parts(_refine(networks, seen, whole, (None, xy, labels)) > 0, xy, labels)
+        mask = _clicked_parts(_refine(networks, seen, _about(mask, xy), (None, xy, labels)) > 0, xy, labels)
+        for _ in range(2 if motions else 1):  # with motion, what a first box leaves out may be told to belong
+            if mask.any():
+                mask = _clicked_parts(_boxed(networks, seen, _grown(mask), xy, labels), xy, labels)
     columns, rows = np.minimum(xy.astype(np.int64), np.array(mask.shape[::-1]) - 1).T
     mask[rows, columns] = labels == 1
     return mask
 
 
-def _boxed(networks: Networks, rgb: UInt8Array, box: Box4, xy: FloatArray, labels: NDArray[np.int64]) -> BoolArray:
+def _boxed(networks: Networks, seen: Seen, box: Box4, xy: FloatArray, labels: NDArray[np.int64]) -> BoolArray:
     """What a box holds: by the network, and by GrabCut where it is not sure; nothing outside of the box."""
+    rgb = seen.rgb
     marks = np.zeros(rgb.shape[:2], np.uint8)
     marks[_pixels(box, marks.shape)] = 1
     cut = box_to_mask(rgb, box, xy, labels)
-    odds = _refine(networks, rgb, Window.around(marks, 1.5, 8, 24), ((box, cut), xy, labels))
+    odds = _refine(networks, seen, Window.around(marks, 1.5, 8, 24), ((box, cut), xy, labels))
     odds[marks == 0] = -_OUTSIDE
     mask: BoolArray = settle(rgb, box, odds, _SURE, xy, labels) & (marks > 0)
     return mask if mask.sum() >= 0.05 * marks.sum() else cut  # nothing told apart
@@ -157,15 +197,15 @@ def _grown(mask: BoolArray) -> Box4:
 
 def _refine(
     networks: Networks,
-    rgb: UInt8Array,
+    seen: Seen,
     window: Window,
     prompts: tuple[tuple[Box4, BoolArray] | None, FloatArray, NDArray[np.int64]],
     answer: FloatArray | None = None,
     rounds: int = 2,
 ) -> FloatArray:
-    """Log-odds (H, W) of the object, from a few rounds on one window, each with its mirror image."""
+    """Log-odds (H, W) of the object: the mean over what moves and over mirror images, in a few rounds."""
     boxed, xy, labels = prompts
-    crop = np.ascontiguousarray(window.cut(rgb, PROMPT_SIDE))
+    crop = np.ascontiguousarray(window.cut(seen.rgb, PROMPT_SIDE))
     valid = window.cut(np.ones(window.shape, np.float32), PROMPT_SIDE)
     scale = PROMPT_SIDE / window.side
     origin = np.array([window.x, window.y])
@@ -173,13 +213,19 @@ def _refine(
     if boxed is not None:
         corners = (np.array(boxed[0]).reshape(2, 2) - origin) * scale
         held = tuple(corners.ravel().tolist()), window.cut(boxed[1].astype(np.float32), PROMPT_SIDE)
-    drawn = torch.from_numpy(drawing(crop, valid, held, (xy - origin) * scale, labels))[None]
-    both = torch.cat([drawn, drawn.flip(3)])
-    logits = None if answer is None else torch.from_numpy(np.stack([answer, answer[:, ::-1]]).copy())
+    crops = [window.cut(motion, PROMPT_SIDE) for motion in seen.motions] or [None]
+    drawn = torch.stack(
+        [torch.from_numpy(drawing(crop, valid, held, (xy - origin) * scale, labels, motion)) for motion in crops]
+    )
+    mirrored = drawn.flip(3)
+    mirrored[:, MOTION.start].neg_()
+    mean = None if answer is None else torch.from_numpy(answer)
     for _ in range(rounds):
-        two = networks.draw(with_answer(both, logits))
-        mean = (two[0] + two[1].flip(1)) / 2
-        logits = torch.stack([mean, mean.flip(1)])
+        one, other = (
+            networks.draw(with_answer(planes, logits)).mean(0)
+            for planes, logits in ((drawn, mean), (mirrored, None if mean is None else mean.flip(1)))
+        )
+        mean = (one + other.flip(1)) / 2
     odds = np.full(window.shape, -_OUTSIDE, np.float32)
     region, spread = window.patch(mean.numpy()).onto(window.shape)
     odds[region] = spread

@@ -1,5 +1,6 @@
 """Run the tracker over made-up clips and keep what its network saw, with the truth: on-policy training data."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from samvideo.trackers.parts.crop import Window
 from samvideo.trackers.parts.prompting import box_to_mask
 from samvideo.trackers.parts.target import Scene, Target
 from samvideo.training.clips import SMALLEST, Clip, hand_box, spoil
-from samvideo.types import BoolArray, Box, FloatArray, Frame, Mask, Prompt
+from samvideo.types import BoolArray, Box, FloatArray, Frame, Mask, Prompt, UInt8Array
 
 STEP = 32.0  # planes are kept as bytes in steps of 1/32
 LOOKS = [0, 1, 2, VALID]  # planes that the memory is made of
@@ -86,17 +87,19 @@ class RecordingTracker(NanoTracker):
 
     def __init__(self, networks: Networks, trained: bool) -> None:
         self.trained = trained
-        super().__init__(networks, NanoConfig(sides=(SIDE,)))
+        super().__init__(networks, NanoConfig(sides=(SIDE,), look_back=()))
 
     def new_target(self) -> Target:
         """See `RecordingTarget`."""
         self.target = RecordingTarget(self.config, self._networks, self.trained)
         return self.target
 
-    def first_mask(self, frame: Frame, prompt: ObjectPrompt, before: BoolArray) -> BoolArray:
+    def first_mask(
+        self, rgb: UInt8Array, prompt: ObjectPrompt, before: BoolArray, motions: Sequence[FloatArray] = ()
+    ) -> BoolArray:
         """bool (H, W): what GrabCut makes of a box, as the trained network would be better here than elsewhere."""
         assert prompt.box is not None
-        return box_to_mask(frame.rgb, prompt.box, prompt.xy, prompt.labels)
+        return box_to_mask(rgb, prompt.box, prompt.xy, prompt.labels)
 
 
 def record(tracker: RecordingTracker, clip: Clip, rng: np.random.Generator) -> Track | None:

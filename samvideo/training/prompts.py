@@ -1,6 +1,6 @@
 """Training of the network that turns boxes and clicks into masks: stills made of a few frames."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -13,20 +13,28 @@ from samvideo.geometry import Box4, clip_box
 from samvideo.nano.network import Prompted
 from samvideo.nano.prompting import LAB, VALID, drawing, with_answer
 from samvideo.nano.runtime import PROMPT_SIDE
+from samvideo.trackers.parts.motion import own_motion
 from samvideo.trackers.parts.prompting import box_to_mask
-from samvideo.training.clips import Clip, blob, hand_box, recolour, spoil
+from samvideo.trackers.parts.view import View
+from samvideo.trackers.parts.warp import DenseFlow
+from samvideo.training.clips import LONGEST, Clip, blob, hand_box, recolour, spoil
 from samvideo.training.fitting import Course, Log, mask_loss, train
 from samvideo.types import BoolArray, FloatArray, UInt8Array
+
+_STEPS = np.array([8, 8, 127], np.float32)  # of motion as it is kept
+_APART = 6  # frames at most between those whose motion is told
+_MOVING = 0.65  # share of samples with motion: a prompt's first answer comes before the next frame
 
 
 @dataclass(frozen=True, eq=False)
 class Still:
-    """A frame, one object's mask, a box drawn around it, and what GrabCut makes of the box.
+    """A frame, one object's mask, a box drawn around it, what GrabCut makes of the box, and how the picture moves.
 
     Attributes:
         rgb: uint8 (H, W, 3).
         mask, cut: bool (H, W).
         box: float (4,) in its pixels.
+        motion: int8 (H, W, 3) of `own_motion`, in steps of 1/8 pixel and of 1/127 of trust.
         made_of: str (N,) names of the sequences that it shows.
     """
 
@@ -34,11 +42,12 @@ class Still:
     mask: BoolArray
     cut: BoolArray
     box: FloatArray
+    motion: np.ndarray
     made_of: np.ndarray
 
 
 def make_still(sequences: list[Clip], rng: np.random.Generator) -> Still:
-    """A frame and one object on it: the sequence's own, one pasted, or a shape cut from elsewhere."""
+    """A frame, one object on it (its own, one pasted, or a shape cut from elsewhere), and how it moves."""
     while True:
         scene = _turn(_scene(sequences, rng), rng)
         rgb, mask = scene.rgb[0], scene.masks[0]
@@ -48,48 +57,70 @@ def make_still(sequences: list[Clip], rng: np.random.Generator) -> Still:
     x1, y1, x2, y2 = clip_box(hand_box(mask, rng), size)
     box = (x1, y1, max(x2, x1 + 2), max(y2, y1 + 2))
     cut = box_to_mask(rgb, box, np.zeros((0, 2), np.float32), np.zeros(0, np.int64))
-    return Still(rgb, mask, cut, np.array(box, np.float32), np.array(sorted(scene.made_of)))
+    motion = own_motion(DenseFlow(), *(View(frame, LONGEST) for frame in scene.rgb))
+    motion = np.clip(np.rint(motion * _STEPS), -127, 127).astype(np.int8)
+    return Still(rgb, mask, cut, np.array(box, np.float32), motion, np.array(sorted(scene.made_of)))
+
+
+def _pair(clip: Clip, gap: int, rng: np.random.Generator) -> Clip:
+    """Two frames of a sequence, `gap` apart where it is long enough, the later one first as often as not."""
+    gap = min(gap, len(clip.rgb) - 1)
+    t = int(rng.integers(len(clip.rgb) - gap))
+    chosen = [t, t + gap] if rng.random() < 0.5 else [t + gap, t]
+    return replace(clip, rgb=clip.rgb[chosen], masks=clip.masks[chosen])
 
 
 def _scene(sequences: list[Clip], rng: np.random.Generator) -> Clip:
-    clip = sequences[rng.integers(len(sequences))]
-    t = rng.integers(len(clip.rgb))
-    rgb, mask, made_of = clip.rgb[t], clip.masks[t], clip.made_of
+    """Two frames."""
+    gap = int(rng.integers(1, _APART + 1))
+    clip = _pair(sequences[rng.integers(len(sequences))], gap, rng)
     kind = rng.random()
     if kind < 0.4:
-        other = sequences[rng.integers(len(sequences))]
-        k = rng.integers(len(other.rgb))
-        height, width = mask.shape
+        other = _pair(sequences[rng.integers(len(sequences))], gap, rng)
+        height, width = clip.masks.shape[1:]
         if kind < 0.12:
             side = int(rng.integers(40, min(height, width)))
-            shape = np.zeros(mask.shape, np.float32)
+            shape = np.zeros((height, width), bool)
             y, x = rng.integers(height - side + 1), rng.integers(width - side + 1)
             shape[y : y + side, x : x + side] = blob(rng, (side, side)) > 0
-            picture = other.rgb[k]
-        else:
-            shape, picture = other.masks[k].astype(np.float32), other.rgb[k]
-        if picture.shape == rgb.shape:
-            matrix = cv2.getRotationMatrix2D((width / 2, height / 2), rng.normal(0, 12), rng.uniform(0.5, 1.4))
-            matrix[:, 2] += rng.uniform(-0.25, 0.25, 2) * (width, height)
-            alpha = cv2.GaussianBlur(cv2.warpAffine(shape, matrix, (width, height)), (3, 3), 0)
-            cover = cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)
-            rgb = (rgb + alpha[..., None] * (cover.astype(np.float32) - rgb)).astype(np.uint8)
-            mask, made_of = (alpha > 0.5 if rng.random() < 0.7 else mask & (alpha <= 0.5)), made_of | other.made_of
-    return Clip(rgb[None], mask[None], made_of)
+            other = replace(other, rgb=other.rgb[[0, 0]], masks=np.stack([shape, shape]))
+        if other.rgb.shape == clip.rgb.shape:
+            clip = _pasted(clip, other, gap, rng)
+    return clip
+
+
+def _pasted(clip: Clip, other: Clip, gap: int, rng: np.random.Generator) -> Clip:
+    """The object of another pair of frames pasted into one, as the object or as something in front of it."""
+    height, width = clip.masks.shape[1:]
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), rng.normal(0, 12), rng.uniform(0.5, 1.4))
+    matrix[:, 2] += rng.uniform(-0.25, 0.25, 2) * (width, height)
+    drift, added = rng.normal(0, 1.2, 2) * gap, rng.random() < 0.7
+    rgb, masks = clip.rgb.copy(), clip.masks.copy()
+    for t in range(2):
+        alpha = cv2.warpAffine(other.masks[t].astype(np.float32), matrix, (width, height))
+        alpha = cv2.GaussianBlur(alpha, (3, 3), 0)
+        cover = cv2.warpAffine(other.rgb[t], matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)
+        rgb[t] = rgb[t] + alpha[..., None] * (cover.astype(np.float32) - rgb[t])
+        masks[t] = alpha > 0.5 if added else masks[t] & (alpha <= 0.5)
+        matrix[:, 2] += drift
+    return Clip(rgb, masks, clip.made_of | other.made_of)
 
 
 def _turn(clip: Clip, rng: np.random.Generator) -> Clip:
-    """The picture turned and bent a little, and recoloured."""
+    """The pictures turned and bent a little, alike, and recoloured."""
     height, width = clip.masks.shape[1:]
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), rng.normal(0, 8), rng.uniform(0.85, 1))
     matrix[0, :2] *= np.exp(rng.normal(0, 0.08))
     coarse = rng.normal(0, 0.012 * width, (4, 5, 2)).astype(np.float32) * (rng.random() < 0.4)
     bend = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1) @ matrix[:, :2].T + matrix[:, 2]
-    both = np.dstack([clip.rgb[0], clip.masks[0].astype(np.uint8) * 255])
     places = (grid + bend).astype(np.float32)
-    both = cv2.remap(both, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    return recolour(Clip(both[None, ..., :3], both[None, ..., 3] > 127, clip.made_of), rng)
+    rgb, masks = clip.rgb.copy(), clip.masks.copy()
+    for t in range(len(rgb)):
+        both = np.dstack([clip.rgb[t], clip.masks[t].astype(np.uint8) * 255])
+        both = cv2.remap(both, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        rgb[t], masks[t] = both[..., :3], both[..., 3] > 127
+    return recolour(replace(clip, rgb=rgb, masks=masks), rng)
 
 
 def load_stills(folder: Path, count: int, leave_out: tuple[str, ...] = ()) -> list[Still]:
@@ -109,7 +140,7 @@ def sample(stills: list[Still], rng: np.random.Generator) -> tuple[FloatArray, F
         kind = rng.choice(["box", "clicks", "both", "correction"], p=[0.48, 0.34, 0.08, 0.1])
         boxed = kind in ("box", "both")
         crop, layers, box = _crop(still, kind == "clicks", boxed, rng)
-        truth, cut, valid = layers > 0.5
+        truth, cut, valid = layers[..., :3].transpose(2, 0, 1) > 0.5
         if truth.sum() >= 40:
             break
     answer = np.zeros(truth.shape, np.float32)
@@ -120,7 +151,8 @@ def sample(stills: list[Still], rng: np.random.Generator) -> tuple[FloatArray, F
         wrong = old ^ truth if (old ^ truth).sum() > 20 else truth
     xy, labels = _clicks(truth, wrong, 0 if kind == "box" else 1 + int(rng.choice([0, 0, 0, 1, 2, 3])), rng)
     held = (box, cut.astype(np.float32)) if boxed else None
-    planes = drawing(crop, valid.astype(np.float32), held, xy, labels)
+    motion = layers[..., 3:] if rng.random() < _MOVING else None
+    planes = drawing(crop, valid.astype(np.float32), held, xy, labels, motion)
     planes[LAB] = _other_colours(planes[LAB], rng) * planes[VALID]
     return planes, truth.astype(np.float32), answer
 
@@ -135,7 +167,7 @@ def _other_colours(lab: FloatArray, rng: np.random.Generator) -> FloatArray:
 
 
 def _crop(still: Still, far: bool, boxed: bool, rng: np.random.Generator) -> tuple[UInt8Array, FloatArray, Box4]:
-    """A square about the object, perhaps mirrored, as rgb, as (truth, cut, valid) and with the box.
+    """A square about the object, perhaps mirrored: rgb, (S, S, 6) of truth, cut, valid and motion, and the box.
 
     Args:
         still: the whole picture.
@@ -162,7 +194,9 @@ def _crop(still: Still, far: bool, boxed: bool, rng: np.random.Generator) -> tup
     source = cv2.GaussianBlur(still.rgb, (0, 0), 0.4 / scale) if scale < 0.8 else still.rgb
     crop = cv2.warpAffine(source, matrix, size, flags=cv2.INTER_LINEAR)
     layers = np.dstack([still.mask, still.cut, np.ones_like(still.mask)]).astype(np.float32)
-    planes = cv2.warpAffine(layers, matrix, size).transpose(2, 0, 1)
+    motion = cv2.warpAffine(still.motion.astype(np.float32) / _STEPS, matrix, size)
+    motion[..., :2] *= np.sign(np.diag(matrix)).astype(np.float32)
+    planes = np.dstack([cv2.warpAffine(layers, matrix, size), motion])
     corners = still.box.reshape(2, 2) @ matrix[:, :2].T + matrix[:, 2]
     return crop, planes, (*corners.min(0).tolist(), *corners.max(0).tolist())
 

@@ -1,11 +1,14 @@
-"""Which pixels move as the object does, and not as what surrounds it."""
+"""Which pixels move as the object does, and not as what surrounds it, nor as the camera."""
 
 import cv2
 import numpy as np
 
+from samvideo.trackers.parts.view import View
+from samvideo.trackers.parts.warp import DenseFlow, consistency, sources, warp
 from samvideo.types import FloatArray
 
 _BINS = 64
+_GRID = 6  # pixels between those that the camera's motion is told from
 
 
 def motion_logits(flow: FloatArray, prior: FloatArray, limit: float = 2.0) -> FloatArray:
@@ -31,6 +34,35 @@ def motion_logits(flow: FloatArray, prior: FloatArray, limit: float = 2.0) -> Fl
     odds = np.log((inside + 2e-3) / (outside + 2e-3)).astype(np.float32)
     smooth = cv2.blur(odds[index], (5, 5))
     return np.clip(smooth, -limit, limit)
+
+
+def own_motion(dense: DenseFlow, here: View, there: View) -> FloatArray:
+    """What moves by itself: the flow from one frame to another less that of the camera, and the trust in it.
+
+    The camera's is the affine motion of most pixels (RANSAC).
+
+    Returns:
+        float32 (h, w, 3) over the frame `here`: x and y in pixels, trust in [0, 1].
+    """
+    flow = dense.between(there.gray, here.gray)
+    places = sources(flow.backward)
+    trust = consistency(flow, places, np.square(warp(there.lab, places) - here.lab).sum(2))
+    rows, columns = np.mgrid[_GRID // 2 : len(trust) : _GRID, _GRID // 2 : trust.shape[1] : _GRID]
+    sure = trust[rows, columns] > 0.5
+    rows, columns = rows[sure], columns[sure]
+    camera = None
+    if len(rows) >= 12:
+        start = np.stack([columns, rows], 1).astype(np.float32)
+        camera = cv2.estimateAffine2D(start, places[rows, columns], ransacReprojThreshold=1.0)[0]
+    moved = np.dstack([flow.backward, trust])
+    if camera is None:
+        moved[..., :2] -= np.median(flow.backward, (0, 1))
+        return moved
+    linear, shift = camera[:, :2].astype(np.float32), camera[:, 2].astype(np.float32)
+    column, row = np.arange(trust.shape[1], dtype=np.float32), np.arange(len(trust), dtype=np.float32)[:, None]
+    for k in range(2):
+        moved[..., k] = places[..., k] - (column * linear[k, 0] + row * linear[k, 1] + shift[k])
+    return moved
 
 
 def _density(index: FloatArray, weight: FloatArray) -> FloatArray:
