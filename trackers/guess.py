@@ -9,10 +9,10 @@ from samvideo.types import BoolArray, FloatArray
 
 
 def is_guess(prompt: ObjectPrompt, before: BoolArray) -> bool:
-    """Whether a prompt leaves much open: a box alone, or one click on what is not tracked yet."""
+    """Whether a box or clicks leave much open: a box alone, or one click on what is not tracked yet."""
     if prompt.box is not None:
         return not len(prompt.xy)
-    return prompt.mask is None and len(prompt.xy) == 1 and not before.any()
+    return len(prompt.xy) == 1 and not before.any()
 
 
 @dataclass(eq=False)
@@ -21,7 +21,7 @@ class Guess:
 
     Attributes:
         view: the frame.
-        prompts: of the objects guessed, by id.
+        prompts: of the objects guessed and not corrected since, by id.
         masks: bool (H, W) of all objects on it, by id.
         age: frames since.
         motions: of `samvideo.trackers.parts.motion.own_motion`, towards each frame that it was compared with.
@@ -34,11 +34,6 @@ class Guess:
     age: int = 0
     motions: list[FloatArray] = field(default_factory=list)
     places: FloatArray | None = None
-
-    def forget(self, object_id: int) -> None:
-        """Leave the pixels of an object to the others."""
-        self.prompts.pop(object_id, None)
-        self.masks.pop(object_id, None)
 
     def pass_on(self, places: FloatArray) -> None:
         """Take one more frame, which came from the one before as `places` say."""

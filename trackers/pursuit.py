@@ -72,7 +72,7 @@ class Pursuit(ABC):
 
     def _doubt_no_more(self, object_id: int) -> None:
         for guess in self._guesses:
-            guess.forget(object_id)
+            guess.prompts.pop(object_id, None)
 
     def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> FrameResult:
         """Take the next frame in time and return every live object's mask on it; see `Tracker.step`."""
@@ -99,9 +99,9 @@ class Pursuit(ABC):
         before = self._scene
         flow = self._flow.between(before.view.gray, view.gray)
         places = sources(flow.backward)
-        change = np.square(warp(before.view.lab, places) - view.lab).sum(2)
         words = warp(before.words, places, nearest=True).astype(np.uint8, copy=False)
-        passage = Passage(flow.backward, places, consistency(flow, places, change), words)
+        trust = consistency(flow, places, before.view.lab, view.lab)
+        passage = Passage(flow.backward, places, trust, words)
         for guess in self._guesses:
             guess.pass_on(places)
         self._scene = Scene(view, colour_bins(view.levels), self._codebook.assign(view.levels))

@@ -28,6 +28,8 @@ _COLOURS = (14, 16, 16), ((-2.7, 2.7), (-1.4, 1.4), (-1.4, 1.4))
 _MOTIONS = (24, 24), ((-2.0, 2.0), (-2.0, 2.0))
 _SLOWEST = 0.7  # pixels of the working picture that count as one at least: what flow can tell
 
+Prompts = tuple[tuple[Box4, BoolArray] | None, FloatArray, NDArray[np.int64]]  # a box with GrabCut's mask, clicks
+
 
 class Seen(NamedTuple):
     """A picture uint8 (H, W, 3), and how it moves towards others, float32 (h, w, 3) of `own_motion` each."""
@@ -42,7 +44,6 @@ def drawing(
     held: tuple[Box4, FloatArray] | None,
     xy: FloatArray,
     labels: NDArray[np.int64],
-    motion: FloatArray | None = None,
 ) -> FloatArray:
     """Planes of a crop that hold what is known before the first answer.
 
@@ -52,7 +53,6 @@ def drawing(
         held: a box in pixels of the crop, and float32 (S, S) what GrabCut makes of it, 0 to 1; or None.
         xy: (N, 2) clicks in pixels of the crop.
         labels: (N,) 1 on the object, 0 not on it.
-        motion: float32 (S, S, 3) of `samvideo.trackers.parts.motion.own_motion`, if another frame is known.
 
     Returns:
         float32 (PROMPT + 1, S, S); the last is where the object is likely, from the prompts' places alone.
@@ -80,12 +80,17 @@ def drawing(
         u = (place - (x1 + x2) / 2) / max((x2 - x1) / 2, 1)
         v = (place - (y1 + y2) / 2) / max((y2 - y1) / 2, 1)
         planes[PRIOR] = np.clip(1.2 - u**2 - v[:, None] ** 2, 0, 1) * planes[BOX]
-    if motion is not None:
-        moves, trust = motion[..., :2], motion[..., 2] * valid
-        speed = np.abs(moves).max(2)
-        scale = np.float32(max(_SLOWEST, 0.6 * float(np.quantile(speed[::3, ::3], 0.95))))
-        planes[MOTION] = np.clip(moves / scale, -2, 2).transpose(2, 0, 1) * trust
-        planes[TRUST] = trust
+    return planes
+
+
+def with_motion(planes: FloatArray, motion: FloatArray) -> FloatArray:
+    """A `drawing` that also holds how its crop moves: (S, S, 3) of `samvideo.trackers.parts.motion.own_motion`."""
+    planes = planes.copy()
+    moves, trust = motion[..., :2], motion[..., 2] * planes[VALID]
+    speed = np.abs(moves).max(2)
+    scale = np.float32(max(_SLOWEST, 0.6 * float(np.quantile(speed[::3, ::3], 0.95))))
+    planes[MOTION] = np.clip(moves / scale, -2, 2).transpose(2, 0, 1) * trust
+    planes[TRUST] = trust
     return planes
 
 
@@ -199,11 +204,28 @@ def _refine(
     networks: Networks,
     seen: Seen,
     window: Window,
-    prompts: tuple[tuple[Box4, BoolArray] | None, FloatArray, NDArray[np.int64]],
+    prompts: Prompts,
     answer: FloatArray | None = None,
     rounds: int = 2,
 ) -> FloatArray:
     """Log-odds (H, W) of the object: the mean over what moves and over mirror images, in a few rounds."""
+    drawn = _drawn(seen, window, prompts)
+    mirrored = drawn.flip(3)
+    mirrored[:, MOTION.start].neg_()
+    mean = torch.from_numpy(answer) if answer is not None else None
+    for _ in range(rounds):
+        turned = mean.flip(1) if mean is not None else None
+        one, other = networks.draw(with_answer(drawn, mean)), networks.draw(with_answer(mirrored, turned))
+        mean = (one.mean(0) + other.mean(0).flip(1)) / 2
+    assert mean is not None
+    odds = np.full(window.shape, -_OUTSIDE, np.float32)
+    region, spread = window.patch(mean.numpy()).onto(window.shape)
+    odds[region] = spread
+    return odds
+
+
+def _drawn(seen: Seen, window: Window, prompts: Prompts) -> Tensor:
+    """`drawing`s (N, PROMPT + 1, S, S) of a window, one for each motion; one where there is none."""
     boxed, xy, labels = prompts
     crop = np.ascontiguousarray(window.cut(seen.rgb, PROMPT_SIDE))
     valid = window.cut(np.ones(window.shape, np.float32), PROMPT_SIDE)
@@ -213,23 +235,9 @@ def _refine(
     if boxed is not None:
         corners = (np.array(boxed[0]).reshape(2, 2) - origin) * scale
         held = tuple(corners.ravel().tolist()), window.cut(boxed[1].astype(np.float32), PROMPT_SIDE)
-    crops = [window.cut(motion, PROMPT_SIDE) for motion in seen.motions] or [None]
-    drawn = torch.stack(
-        [torch.from_numpy(drawing(crop, valid, held, (xy - origin) * scale, labels, motion)) for motion in crops]
-    )
-    mirrored = drawn.flip(3)
-    mirrored[:, MOTION.start].neg_()
-    mean = None if answer is None else torch.from_numpy(answer)
-    for _ in range(rounds):
-        one, other = (
-            networks.draw(with_answer(planes, logits)).mean(0)
-            for planes, logits in ((drawn, mean), (mirrored, None if mean is None else mean.flip(1)))
-        )
-        mean = (one + other.flip(1)) / 2
-    odds = np.full(window.shape, -_OUTSIDE, np.float32)
-    region, spread = window.patch(mean.numpy()).onto(window.shape)
-    odds[region] = spread
-    return odds
+    still = drawing(crop, valid, held, (xy - origin) * scale, labels)
+    moving = [with_motion(still, window.cut(motion, PROMPT_SIDE)) for motion in seen.motions]
+    return torch.from_numpy(np.stack(moving or [still]))
 
 
 def _pixels(box: Box4, shape: tuple[int, ...]) -> tuple[slice, slice]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from samvideo.geometry import Box4, clip_box
 from samvideo.nano.network import Prompted
-from samvideo.nano.prompting import LAB, VALID, drawing, with_answer
+from samvideo.nano.prompting import LAB, VALID, drawing, with_answer, with_motion
 from samvideo.nano.runtime import PROMPT_SIDE
 from samvideo.trackers.parts.motion import own_motion
 from samvideo.trackers.parts.prompting import box_to_mask
@@ -151,8 +151,9 @@ def sample(stills: list[Still], rng: np.random.Generator) -> tuple[FloatArray, F
         wrong = old ^ truth if (old ^ truth).sum() > 20 else truth
     xy, labels = _clicks(truth, wrong, 0 if kind == "box" else 1 + int(rng.choice([0, 0, 0, 1, 2, 3])), rng)
     held = (box, cut.astype(np.float32)) if boxed else None
-    motion = layers[..., 3:] if rng.random() < _MOVING else None
-    planes = drawing(crop, valid.astype(np.float32), held, xy, labels, motion)
+    planes = drawing(crop, valid.astype(np.float32), held, xy, labels)
+    if rng.random() < _MOVING:
+        planes = with_motion(planes, layers[..., 3:])
     planes[LAB] = _other_colours(planes[LAB], rng) * planes[VALID]
     return planes, truth.astype(np.float32), answer
 

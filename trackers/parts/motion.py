@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from samvideo.trackers.parts.view import View
-from samvideo.trackers.parts.warp import DenseFlow, consistency, sources, warp
+from samvideo.trackers.parts.warp import DenseFlow, consistency, sources
 from samvideo.types import FloatArray
 
 _BINS = 64
@@ -46,7 +46,7 @@ def own_motion(dense: DenseFlow, here: View, there: View) -> FloatArray:
     """
     flow = dense.between(there.gray, here.gray)
     places = sources(flow.backward)
-    trust = consistency(flow, places, np.square(warp(there.lab, places) - here.lab).sum(2))
+    trust = consistency(flow, places, there.lab, here.lab)
     rows, columns = np.mgrid[_GRID // 2 : len(trust) : _GRID, _GRID // 2 : trust.shape[1] : _GRID]
     sure = trust[rows, columns] > 0.5
     rows, columns = rows[sure], columns[sure]

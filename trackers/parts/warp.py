@@ -60,7 +60,7 @@ def warp(picture: FloatArray | UInt8Array, places: FloatArray, nearest: bool = F
     return warped
 
 
-def consistency(flow: FlowPair, places: FloatArray, lab_change: FloatArray) -> FloatArray:
+def consistency(flow: FlowPair, places: FloatArray, before: FloatArray, lab: FloatArray) -> FloatArray:
     """Trust in the flow, float32 (h, w) in [0, 1].
 
     High where going back and forth ends at the start, and where the warped picture has the new one's colours.
@@ -68,14 +68,15 @@ def consistency(flow: FlowPair, places: FloatArray, lab_change: FloatArray) -> F
     Args:
         flow: both directions.
         places: `sources(flow.backward)`.
-        lab_change: (h, w) squared distance in Lab between the new and the warped previous picture.
+        before, lab: float32 (h, w, 3), the previous and the new picture in Lab.
     """
+    change = np.square(warp(before, places) - lab).sum(2)
     returned = warp(flow.forward, places)
     backward = flow.backward
     gap = _squared(backward + returned)
     length = _squared(backward) + _squared(returned)
     trust: FloatArray = cv2.exp(
-        -gap / (2 * (1 + np.float32(0.05) * length)) - cv2.blur(lab_change, (5, 5)) * np.float32(1 / 1800)
+        -gap / (2 * (1 + np.float32(0.05) * length)) - cv2.blur(change, (5, 5)) * np.float32(1 / 1800)
     )
     return trust
 
