@@ -16,13 +16,13 @@ class FlowConfig:
 
     Attributes:
         longest: longer side of the working picture in pixels.
-        preset: OpenCV's preset of the optical flow, 0 ultra fast to 2 medium.
+        stride: pixels from patch to patch of the optical flow.
         words: colours of the codebook for local colour.
         target: settings of each object's models.
     """
 
     longest: int = 428
-    preset: int = 2
+    stride: int = 4
     words: int = 64
     target: TargetConfig = field(default_factory=TargetConfig)
 
@@ -32,7 +32,7 @@ class FlowTracker(Pursuit):
 
     def __init__(self, config: FlowConfig | None = None) -> None:
         self.config = config or FlowConfig()
-        super().__init__(self.config.longest, self.config.preset, self.config.words)
+        super().__init__(self.config.longest, self.config.stride, self.config.words)
 
     def new_target(self) -> Target:
         """The models of a new object."""

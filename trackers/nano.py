@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from samvideo.nano.network import EVIDENCE, EXACT, LOGITS, MOTION, VALID
+from samvideo.nano.network import EVIDENCE, EXACT, LOGITS, MOTION, UNIT, VALID, WEIGHED
 from samvideo.nano.prompting import mask_of
 from samvideo.nano.runtime import Networks, load
 from samvideo.trackers.objects import ObjectPrompt
@@ -20,7 +20,7 @@ from samvideo.trackers.pursuit import Pursuit
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 
 # log-odds of the evidence planes are divided by these, to be of order one
-_SCALES = (4.0, 3.0, 3.0, 4.0, 2.0, 3.0)
+_SCALES = (4.0, 3.0, 3.0, 4.0, 2.0, 3.0, UNIT)
 _NOWHERE = -8.0
 _SURE = 6.0  # bound of log-odds that are added
 _NETWORK, _COLOURS = 0.4, 20.0  # what its presence and the likeness of colours count
@@ -28,7 +28,6 @@ _CERTAIN = 0.88  # likeness at which a lost object is found again whatever the n
 _ELSEWHERE = 0.92  # and that it needs after a cut, or a little less than usual
 _SLACK = 0.04  # how much less like itself than usual it may be there
 _RATE = 0.1  # at which the usual likeness follows
-_USUAL = 0.5  # log-odds of quality of an ordinary good mask
 _TRIED = 8  # frames after a mask that was given on which the network is tried
 _USELESS, _USEFUL = 0.4, 0.7  # overlap with the mask carried along below which it is not heard, and above wholly
 _COARSEST = 1.4  # pixels of the working picture in one of the crop
@@ -39,25 +38,26 @@ class NanoConfig:
     """Settings of `NanoTracker`.
 
     Attributes:
-        longest, preset, words: as in `samvideo.trackers.flow.FlowConfig`.
+        longest, stride, words: as in `samvideo.trackers.flow.FlowConfig`.
         target: settings of the models that gather evidence.
         refresh: frames after which the memory of the latest looks is renewed.
         sides: of the crop; the first at which a window is not shrunk too much is taken.
-        steady: weight of the evidence weighed by hand beside the network's answer.
-        doubt: how much more it weighs where the network thinks little of its own answer.
+        heard, heard_guessed: weight, of two in all, of the network's answer beside the evidence weighed by hand,
+            where the first mask was given and where it was guessed: on scenes unlike those that it learned, less
+            does better than all.
         look_back: frames after which a mask guessed from a box or a click is drawn again, by how things moved.
     """
 
     longest: int = 428
-    preset: int = 2
+    stride: int = 4
     words: int = 64
     target: TargetConfig = field(
         default_factory=lambda: replace(TargetConfig(), presence=PresenceConfig(find=0.7, smallest=0.1))
     )
     refresh: int = 4
     sides: tuple[int, ...] = (144, 192)
-    steady: float = 1.0
-    doubt: float = 2.0
+    heard: float = 1.0
+    heard_guessed: float = 0.5
     look_back: tuple[int, ...] = (1, 4)
 
 
@@ -75,7 +75,7 @@ class NanoTracker(Pursuit):
     def __init__(self, weights: Path | Networks | None = None, config: NanoConfig | None = None) -> None:
         self.config = config or NanoConfig()
         self._networks = weights if isinstance(weights, Networks) else load(weights)
-        super().__init__(self.config.longest, self.config.preset, self.config.words, self.config.look_back)
+        super().__init__(self.config.longest, self.config.stride, self.config.words, self.config.look_back)
 
     def new_target(self) -> Target:
         """The models of a new object."""
@@ -94,7 +94,7 @@ class NanoTarget(Target):
     def __init__(self, config: NanoConfig, networks: Networks) -> None:
         super().__init__(config.target)
         self._refresh, self._sides = config.refresh, config.sides
-        self._steady, self._doubt = config.steady, config.doubt
+        self._heard, self._heard_guessed = config.heard, config.heard_guessed
         self._networks = networks
         self._age, self._usually = 0, 1.0
         self._overlaps: list[float] = []
@@ -104,7 +104,7 @@ class NanoTarget(Target):
         """Learn from a prompt; see `Target.teach`."""
         super().teach(scene, mask, exact)
         self.window = _window(mask)
-        self.planes = self._planes(scene, self.window, None, None)
+        self.planes = self._planes(scene, self.window)
         self._first = self._recent = self._networks.remember(self.planes, self.belief_crop())
         self._age, self._usually, self._overlaps = 0, 1.0, []
 
@@ -115,13 +115,14 @@ class NanoTarget(Target):
             window = _window(carried)
             if not self._cut(passage, window.region):
                 evidence = self.gather(scene, passage, window.region, carried)
-                asked = self.ask(window, self._near(scene, passage, window, carried, evidence))
-                asked *= self._trust(asked, window.cut(carried, len(asked)))
-                return self._join(window, asked, self.weigh(evidence, scene.view.lab[window.region]))
+                weighed = np.clip(self.weigh(evidence, scene.view.lab[window.region]), -_SURE, _SURE)
+                asked = self.ask(window, self._near(scene, passage, window, carried, evidence, weighed))
+                heard = self._trust(asked, window.cut(carried, len(asked)))
+                return self._join(window, heard * (asked - UNIT * self.planes[WEIGHED]), 2 * weighed)
         return self._search(scene)
 
     def _trust(self, asked: FloatArray, carried: FloatArray) -> np.float32:
-        """What the network's word counts, 0 to 1: it may never have seen a scene like this one.
+        """What the network's answer weighs: it may never have seen a scene like this one.
 
         Just after a mask was given, that mask carried along is nearly true: a network that does not find it there
         will not later.
@@ -130,21 +131,25 @@ class NanoTarget(Target):
             here, there = asked > 0, carried > 0.5
             self._overlaps.append(float((here & there).sum() / max((here | there).sum(), 1)))
         mean = np.mean(self._overlaps) if self._overlaps else 1.0
-        return np.float32(np.clip((mean - _USELESS) / (_USEFUL - _USELESS), 0, 1))
+        most = self._heard if self.exact else self._heard_guessed
+        return np.float32(most * np.clip((mean - _USELESS) / (_USEFUL - _USELESS), 0, 1))
 
-    def _join(self, window: Window, asked: FloatArray, weighed: FloatArray) -> Patch:
-        """What the network says, steadied by the evidence weighed by hand, at the finer resolution of the two."""
-        size = max(len(asked), window.side)
-        joined = np.clip(cv2.resize(asked, (size, size)), -_SURE, _SURE)
-        steady = self._steady * (1 + self._doubt * float(np.clip(_USUAL - self.quality, 0, 1)))
-        joined += np.float32(steady) * window.resample(np.clip(weighed, -_SURE, _SURE), size)
-        return window.patch(joined)
+    def _join(self, window: Window, added: FloatArray, weighed: FloatArray) -> Patch:
+        """What the evidence weighed by hand says and the network changes, at the finer resolution of the two."""
+        size = max(len(added), window.side)
+        return window.patch(cv2.resize(added, (size, size)) + window.resample(weighed, size))
 
     def _side(self, window: Window) -> int:
         return next((side for side in self._sides if window.side <= _COARSEST * side), self._sides[-1])
 
     def _near(
-        self, scene: Scene, passage: Passage, window: Window, carried: FloatArray, evidence: Evidence
+        self,
+        scene: Scene,
+        passage: Passage,
+        window: Window,
+        carried: FloatArray,
+        evidence: Evidence,
+        weighed: FloatArray,
     ) -> FloatArray:
         """The network's input where the object was a frame ago."""
         region = window.region
@@ -154,23 +159,24 @@ class NanoTarget(Target):
         relative *= np.float32(1 / max(1.0, 2 * float(np.abs(relative).mean())))
         shown = self._colour.logits(scene.bins[region], keep=1.0)
         motion = np.dstack([passage.trust[region], np.clip(relative, -1.5, 1.5)])
-        odds = np.dstack([*_ordered(evidence), shown])
+        odds = np.dstack([*_ordered(evidence), shown, weighed])
         return self._planes(scene, window, odds, motion)
 
     def _planes(
-        self, scene: Scene, window: Window, odds: FloatArray | None, motion: FloatArray | None
+        self, scene: Scene, window: Window, odds: FloatArray | None = None, motion: FloatArray | None = None
     ) -> FloatArray:
         """The network's input float32 (EVIDENCE, side, side).
 
-        Lab, six log-odds, trust, relative flow (2), whether the first mask was exact, whether it is in the picture.
+        Lab, six log-odds and what they weigh together, trust, relative flow (2), whether the first mask was exact,
+        whether it is in the picture.
         """
         side = self._side(window)
         planes = np.zeros((EVIDENCE, side, side), np.float32)
         lab = cv2.cvtColor(window.cut(scene.view.full, side), cv2.COLOR_RGB2LAB).astype(np.float32)
         planes[:3] = (lab.transpose(2, 0, 1) - 128) * np.float32(1 / 48)
         if odds is not None:
-            planes[LOGITS] = window.resample(odds, side).transpose(2, 0, 1)
-            planes[LOGITS] /= np.array(_SCALES, np.float32)[:, None, None]
+            planes[LOGITS.start : WEIGHED + 1] = window.resample(odds, side).transpose(2, 0, 1)
+            planes[LOGITS.start : WEIGHED + 1] /= np.array(_SCALES, np.float32)[:, None, None]
         if motion is not None:
             planes[MOTION] = window.resample(motion, side).transpose(2, 0, 1)
         planes[VALID] = window.resample(np.ones_like(scene.view.gray[window.region], np.float32), side)
@@ -189,8 +195,8 @@ class NanoTarget(Target):
         window = _window(found.astype(np.float32))
         region, nothing = window.region, np.zeros_like(odds[window.region])
         shown = self._colour.logits(scene.bins[region], keep=1.0)
-        odds = np.dstack([nothing, colour[region], nothing, learned[region], nothing, shown])
-        return window.patch(self.ask(window, self._planes(scene, window, odds, None)))
+        odds = np.dstack([nothing, colour[region], nothing, learned[region], nothing, shown, odds[region]])
+        return window.patch(self.ask(window, self._planes(scene, window, odds)))
 
     def ask(self, window: Window, planes: FloatArray) -> FloatArray:
         """Log-odds (S, S) that the network gives for a window, from planes (EVIDENCE, S, S)."""

@@ -28,14 +28,14 @@ class Pursuit(ABC):
 
     Args:
         longest: longer side of the working picture in pixels.
-        preset: OpenCV's preset of the optical flow, 0 ultra fast to 2 medium.
+        stride: pixels from patch to patch of the optical flow.
         words: colours of the codebook for local colour.
         look_back: frames after which a mask guessed from a box or a click is drawn again.
     """
 
-    def __init__(self, longest: int, preset: int, words: int, look_back: tuple[int, ...] = ()) -> None:
+    def __init__(self, longest: int, stride: int, words: int, look_back: tuple[int, ...] = ()) -> None:
         self._longest, self._words, self._ages = longest, words, look_back
-        self._flow = DenseFlow(preset)
+        self._flow, self._smooth_flow = DenseFlow(stride), DenseFlow(smooth=True)
         self.reset()
 
     @abstractmethod
@@ -123,7 +123,7 @@ class Pursuit(ABC):
         for guess in self._guesses:
             if guess.age + 1 not in self._ages:
                 continue
-            guess.motions.append(own_motion(self._flow, guess.view, view))
+            guess.motions.append(own_motion(self._smooth_flow, guess.view, view))
             for object_id, prompt in guess.prompts.items():
                 held = guess.masks[object_id]
                 others = [mask for i, mask in guess.masks.items() if i != object_id]

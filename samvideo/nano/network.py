@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-EVIDENCE = 14  # planes of one crop: Lab, then
-LOGITS, MOTION, EXACT, VALID = slice(3, 9), slice(9, 12), 12, 13  # see `samvideo.trackers.nano`
+EVIDENCE = 15  # planes of one crop: Lab, then
+LOGITS, WEIGHED, MOTION, EXACT, VALID = slice(3, 9), 9, slice(10, 13), 13, 14  # see `samvideo.trackers.nano`
+UNIT = 3.0  # log-odds of the object in one of the plane `WEIGHED`
 PROMPT = 16  # planes of one prompted crop, see `samvideo.nano.prompting`
 KEY = 16
 POOL = 3  # memory is kept at a third of the resolution at which it is asked
@@ -47,19 +48,27 @@ class UNet(nn.Module):
         self.last = nn.Sequential(nn.Conv2d(6 + raw, 8, 3, 1, 1), nn.ReLU(inplace=True), nn.Conv2d(8, 1, 3, 1, 1))
         self.judge = nn.Sequential(nn.Linear(2 * d + a + 2, 32), nn.ReLU(inplace=True), nn.Linear(32, 2))
 
-    def forward(self, planes: Tensor, looks: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(B, inputs, S, S) to logits (B, 1, S, S), and (B, 2) logits of presence and quality."""
+    def forward(
+        self, planes: Tensor, looks: Tensor | None = None, base: Tensor | float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """(B, inputs, S, S) to logits (B, 1, S, S), and (B, 2) logits of presence and quality.
+
+        Args:
+            planes: the input.
+            looks: (B, looks, S/4, S/4).
+            base: logits (B, 1, S, S) to which its own are added.
+        """
         half = self.stem(planes)
         quarter = self.quarter(half)
         if looks is not None:
-            quarter = torch.cat([quarter, looks], 1)
+            quarter = torch.cat([quarter, looks.to(quarter.dtype)], 1)
         eighth = self.eighth(quarter)
         deep = self.sixteenth(eighth)
         up = self.to_eighth(torch.cat([eighth, _like(deep, eighth)], 1))
         up = self.to_quarter(torch.cat([quarter, _like(up, quarter)], 1))
         up = self.to_half(torch.cat([half, _like(up, half)], 1))
         fine = F.relu(F.pixel_shuffle(self.fine(up), 2))
-        logits = self.last(torch.cat([fine, planes[:, : self.raw]], 1))
+        logits = self.last(torch.cat([fine, planes[:, : self.raw].to(fine.dtype)], 1)) + base
         mask = F.avg_pool2d(logits.detach().sigmoid(), 2)
         inside = (up * mask).sum((2, 3)) / (mask.sum((2, 3)) + 1)
         sizes = torch.cat([mask.mean((2, 3)), mask.amax((2, 3))], 1)
@@ -69,8 +78,9 @@ class UNet(nn.Module):
 class Fusion(nn.Module):
     """Evidence for an object in a crop, and what the object looked like earlier, to its mask.
 
-    Looks are compared with a memory of earlier crops: for every place, how like it is to the object's parts and
-    to what is not the object.
+    It learns what to add to the evidence weighed by hand, which holds on scenes unlike those it learned. Looks are
+    compared with a memory of earlier crops: for every place, how like it is to the object's parts and to what is
+    not the object.
     """
 
     def __init__(self, widths: tuple[int, int, int, int] = (20, 32, 48, 64)) -> None:
@@ -79,12 +89,11 @@ class Fusion(nn.Module):
             Block(4, 12, 4, 2), Block(12, 24, 3, 2), Block(24, 24), nn.Conv2d(24, KEY, 3, 1, 1)
         )
         self.sharpness = nn.Parameter(torch.tensor(2.0))
-        self.unet = UNet(EVIDENCE, KEY + 4, widths, LOGITS.stop)
+        self.unet = UNet(EVIDENCE, KEY + 4, widths, WEIGHED + 1)
         self.linear = nn.Conv2d(LOGITS.stop - LOGITS.start, 1, 1)
-        with torch.no_grad():
-            weights = torch.tensor([1.0, 1.0, 1.0, 2.0, 1.6, 0.2])
-            self.linear.weight.copy_(weights[None, :, None, None])
-            nn.init.constant_(self.linear.bias, -0.5)  # type: ignore[arg-type]
+        for layer in (self.linear, self.unet.last[2]):
+            nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def look(self, planes: Tensor) -> Tensor:
         """Unit vectors (B, KEY, S/4, S/4) from evidence planes (B, EVIDENCE, S, S): of their Lab and valid ones."""
@@ -108,17 +117,19 @@ class Fusion(nn.Module):
 
     def compare(self, keys: Tensor, memory: Tensor) -> Tensor:
         """How like each place is to the object and to the rest of one memory: (B, 2, S/4, S/4), of order one."""
-        affinity = torch.einsum("bkq,bskn->bsqn", keys.flatten(2), memory[:, :, :KEY]) * self.sharpness.exp()
-        # unit vectors: nothing overflows, and a logsumexp would take several times longer
-        likeness = (affinity.float().exp() @ (memory[:, :, KEY, :, None].float() + 1e-4)).squeeze(-1).log()
+        with torch.autocast(keys.device.type, enabled=False):
+            asked, memory = keys.flatten(2).float() * self.sharpness.exp(), memory.float()
+            known, shares = memory[:, :, :KEY].transpose(2, 3), memory[:, :, KEY, None] + 1e-4
+            # unit vectors: nothing overflows, and a logsumexp would take several times longer
+            sums = [s @ (k @ a).exp_() for k, a, s in zip(known, asked, shares, strict=True)]  # one fits the cache
+            likeness = torch.stack(sums).squeeze(2).log()
         return likeness.view(*likeness.shape[:2], *keys.shape[2:]) / 4
 
     def forward(self, planes: Tensor, memories: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Planes (B, EVIDENCE, S, S) and two memories to mask logits (B, 1, S, S) and (B, 2), see `UNet`."""
         keys = self.look(planes)
         looks = torch.cat([keys, *(self.compare(keys, m) for m in memories)], 1)
-        residual, judged = self.unet(planes, looks)
-        return self.linear(planes[:, LOGITS]) + residual, judged
+        return self.unet(planes, looks, planes[:, WEIGHED, None] * UNIT + self.linear(planes[:, LOGITS]))
 
 
 class Prompted(UNet):

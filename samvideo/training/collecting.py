@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from samvideo.nano.network import LOGITS, VALID
+from samvideo.nano.network import UNIT, VALID, WEIGHED
 from samvideo.nano.runtime import SIDE, Networks
 from samvideo.trackers.nano import NanoConfig, NanoTarget, NanoTracker
 from samvideo.trackers.objects import ObjectPrompt
@@ -42,7 +42,7 @@ class Track:
 
 
 class RecordingTarget(NanoTarget):
-    """Keeps what the network sees; without trained networks, fuses evidence by fixed weights."""
+    """Keeps what the network sees; without trained networks, takes the evidence as it is weighed by hand."""
 
     def __init__(self, config: NanoConfig, networks: Networks, trained: bool) -> None:
         super().__init__(config, networks)
@@ -63,8 +63,7 @@ class RecordingTarget(NanoTarget):
         if self._trained:
             return super().ask(window, planes)
         self.window, self.planes, self.quality = window, planes, 1.0
-        weights = np.array([1.0, 1.0, 0.9, 2.0, 1.6, 0.1], np.float32)
-        weighed: FloatArray = np.tensordot(weights, planes[LOGITS], 1) - np.float32(0.9)
+        weighed: FloatArray = UNIT * planes[WEIGHED]
         return weighed
 
     def _judge(self, scene: Scene) -> None:

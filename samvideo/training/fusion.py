@@ -1,5 +1,6 @@
 """Training of the network that fuses evidence, on what the tracker itself saw."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from samvideo.nano.network import LOGITS, MOTION, VALID, Fusion
+from samvideo.nano.network import LOGITS, MOTION, VALID, WEIGHED, Fusion
 from samvideo.training.collecting import STEP, Track
 from samvideo.training.fitting import Course, Log, mask_loss, train
 
@@ -70,17 +71,31 @@ def augment(
     planes, truth = torch.where(mirrored, planes.flip(3), planes), torch.where(mirrored, truth.flip(3), truth)
     planes = planes.clone()
     planes[:, FLOW_X] *= torch.where(mirrored[:, 0], -1.0, 1.0)
-    gain = torch.from_numpy(np.exp(rng.normal(0, 0.1, (count, 3)))).float()[:, :, None, None]
-    offset = torch.from_numpy(rng.normal(0, 0.08, (count, 3))).float()[:, :, None, None]
-    planes[:, :3] = (planes[:, :3] * gain + offset) * planes[:, VALID, None]
-    memories = [(torch.cat([(c[:, :3] * gain + offset) * c[:, 3:], c[:, 3:]], 1), belief) for c, belief in memories]
+    colours = _colours(count, rng)
+    planes[:, :3] = colours(planes[:, :3], planes[:, VALID, None])
+    memories = [(torch.cat([colours(c[:, :3], c[:, 3:]), c[:, 3:]], 1), belief) for c, belief in memories]
     for k in range(count):
         if rng.random() < 0.25:
             shift = tuple(int(s) for s in rng.integers(-6, 7, 2))
             planes[k, LOGITS.start] = planes[k, LOGITS.start].roll(shift, (0, 1))
         if rng.random() < 0.15:
-            planes[k, int(rng.integers(LOGITS.start, LOGITS.stop))] *= float(rng.random())
+            planes[k, int(rng.integers(LOGITS.start, WEIGHED + 1))] *= float(rng.random())
     return planes, truth, memories
+
+
+def _colours(count: int, rng: np.random.Generator) -> Callable[[Tensor, Tensor], Tensor]:
+    """A change of Lab planes (B, 3, S, S) to other hues and contrasts; what is not valid (B, 1, S, S) stays 0."""
+    gain = torch.from_numpy(np.exp(rng.normal(0, 0.1, (count, 3)))).float()[:, :, None, None]
+    offset = torch.from_numpy(rng.normal(0, 0.08, (count, 3))).float()[:, :, None, None]
+    turn = torch.from_numpy(rng.uniform(0, 2 * np.pi, count) * (rng.random(count) < 0.5)).float()
+    cosine, sine = turn.cos()[:, None, None], turn.sin()[:, None, None]
+
+    def change(lab: Tensor, valid: Tensor) -> Tensor:
+        light, a, b = lab.unbind(1)
+        turned = torch.stack([light, a * cosine - b * sine, a * sine + b * cosine], 1)
+        return (turned * gain + offset) * valid
+
+    return change
 
 
 def fit(network: Fusion, tracks: list[Track], course: Course, log: Log) -> None:

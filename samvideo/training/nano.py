@@ -100,7 +100,7 @@ def train(
 def _write(output: Path, fused: Fusion, prompted: Prompted, recipe: Recipe) -> None:
     state = {f"fusion.{k}": v for k, v in fused.state_dict().items()}
     state |= {f"prompted.{k}": v for k, v in prompted.state_dict().items()}
-    named = {"recipe": json.dumps(asdict(recipe)), "format": "samvideo-nano-3"}
+    named = {"recipe": json.dumps(asdict(recipe)), "format": "samvideo-nano-4"}
     save_file({k: v.cpu().contiguous() for k, v in state.items() if "num_batches" not in k}, output, named)
 
 

@@ -57,7 +57,7 @@ def make_still(sequences: list[Clip], rng: np.random.Generator) -> Still:
     x1, y1, x2, y2 = clip_box(hand_box(mask, rng), size)
     box = (x1, y1, max(x2, x1 + 2), max(y2, y1 + 2))
     cut = box_to_mask(rgb, box, np.zeros((0, 2), np.float32), np.zeros(0, np.int64))
-    motion = own_motion(DenseFlow(), *(View(frame, LONGEST) for frame in scene.rgb))
+    motion = own_motion(DenseFlow(smooth=True), *(View(frame, LONGEST) for frame in scene.rgb))
     motion = np.clip(np.rint(motion * _STEPS), -127, 127).astype(np.int8)
     return Still(rgb, mask, cut, np.array(box, np.float32), motion, np.array(sorted(scene.made_of)))
 

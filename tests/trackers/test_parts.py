@@ -27,9 +27,10 @@ def pair() -> tuple[View, View, np.ndarray, np.ndarray]:
     return View(frames[0].rgb, 160), View(frames[1].rgb, 160), truth[0, 0], truth[1, 0]
 
 
-def test_flow_carries_a_mask_and_is_trusted(pair: tuple[View, View, np.ndarray, np.ndarray]) -> None:
+@pytest.mark.parametrize("smooth", [False, True])
+def test_flow_carries_a_mask_and_is_trusted(pair: tuple[View, View, np.ndarray, np.ndarray], smooth: bool) -> None:
     before, now, old, new = pair
-    flow = DenseFlow().between(before.gray, now.gray)
+    flow = DenseFlow(smooth=smooth).between(before.gray, now.gray)
     places = sources(flow.backward)
     carried = warp(old.astype(np.float32), places) > 0.5
     assert overlap(carried, new) > 0.85 > overlap(old, new)
@@ -37,6 +38,12 @@ def test_flow_carries_a_mask_and_is_trusted(pair: tuple[View, View, np.ndarray, 
     assert 0 <= trust.min() <= trust.max() <= 1
     assert trust[new].mean() > 0.7
     assert consistency(flow, places, before.lab + 100, now.lab).max() < 0.01
+
+
+def test_flow_is_finer_or_smoother(pair: tuple[View, View, np.ndarray, np.ndarray]) -> None:
+    before, now, _, _ = pair
+    fine, smooth = (DenseFlow(smooth=s).between(before.gray, now.gray).backward for s in (False, True))
+    assert np.abs(np.diff(smooth, axis=1)).max() < np.abs(np.diff(fine, axis=1)).max()
 
 
 def test_flow_of_pictures_too_small_to_match_is_none() -> None:
@@ -194,9 +201,9 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("name", ["longest", "preset", "words", *SETTINGS])
+@pytest.mark.parametrize("name", ["longest", "stride", "words", *SETTINGS])
 def test_every_setting_changes_something(name: str) -> None:
-    other = {"longest": FlowConfig(longest=96), "preset": FlowConfig(preset=0), "words": FlowConfig(words=4)}
+    other = {"longest": FlowConfig(longest=96), "stride": FlowConfig(stride=7), "words": FlowConfig(words=4)}
     config = other.get(name) or FlowConfig(target=replace(TargetConfig(), **{name: SETTINGS[name]}))  # type: ignore[arg-type]
     frames, truth = scene(6, DISC, LURE)
     answers = []

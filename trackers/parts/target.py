@@ -1,6 +1,8 @@
 """One object: what is known of its looks, and the evidence for it in a new frame."""
 
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 
 import cv2
 import numpy as np
@@ -45,10 +47,10 @@ class TargetConfig:
     motion: float = 0.8
     bias: float = -0.9
     keep: float = 0.5
-    hidden: int = 32
+    hidden: int = 64
     rate: float = 3e-3
     start_steps: int = 150
-    frame_steps: int = 4
+    frame_steps: int = 8
     batch: int = 1536
     stored: int = 6000
     placeless: float = 0.25
@@ -121,6 +123,7 @@ class Target:
         self.present, self.score, self.exact = False, 0.0, True
         self._first_area = self._usual_area = 0.0
         self._due = 0
+        self._practice: Future[None] | None = None
         self._place, self._reach = ((0.0, 0.0), 1.0), np.inf
         self._likeness = Likeness(config.presence.rate)
 
@@ -141,15 +144,26 @@ class Target:
         region = around(mask, 40)
         self._colour.learn(scene.bins, mask, _outside(mask, region))
         self._settle()
+        self._pause()
         columns, targets = self._sample(scene, mask, region, self.config.stored // 2)
         self._shown.add(columns, targets)
         self._due = self.config.start_steps
 
+    def _pause(self) -> None:
+        """Wait until the classifier has learned, which it does in the other thread, as all that it does."""
+        if self._practice is not None:
+            self._practice.result()
+        self._practice = None
+
     def _settle(self) -> None:
         """Train the classifier on what was shown: put off until it is asked, as it never is for a preview."""
-        for _ in range(self._due):
-            self._train(self._shown.draw(self.config.batch, self._rng))
+        if self._due:
+            self._practice = beside(partial(self._study, self._due))
         self._due = 0
+
+    def _study(self, steps: int) -> None:
+        for _ in range(steps):
+            self._train(self._shown.draw(self.config.batch, self._rng))
 
     def expect(self, scene: Scene, passage: Passage) -> Patch:
         """Where the object may be in a new frame, and the log-odds there."""
@@ -222,8 +236,8 @@ class Target:
         colour = self._colour.logits(scene.bins)
         columns = _columns(scene.view.features, whole, (0.0, 0.0), np.inf)
         columns[FEATURES:] = 0  # where it will be is unknown
-        learned = np.clip(self._network.logits(columns), -4, 4).reshape(colour.shape)
-        return colour, learned
+        learned = beside(lambda: self._network.logits(columns)).result()
+        return colour, np.clip(learned, -4, 4).reshape(colour.shape)
 
     def follow(self, scene: Scene, belief: FloatArray) -> None:
         """Adapt to a frame, given the object's probability float32 (h, w) after all objects competed."""
@@ -239,7 +253,11 @@ class Target:
         self._usual_area += 0.1 * (area - self._usual_area)  # slowly: an object that leaves shrinks first
         region = around(belief, 40)
         self._colour.follow(scene.bins, belief, _outside(belief, region))
+        self._pause()
         self._seen.add(*self._sample(scene, belief, region, 250))
+        self._practice = beside(self._practise)
+
+    def _practise(self) -> None:
         half = self.config.batch // 2
         for _ in range(self.config.frame_steps):
             self._train(self._shown.draw(half, self._rng), self._seen.draw(half, self._rng))
