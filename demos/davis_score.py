@@ -16,6 +16,7 @@ import numpy as np
 from samvideo.evaluation.metrics import score_masks
 from samvideo.evaluation.protocols import next_click
 from samvideo.geometry import mask_box
+from samvideo.trackers.base import foresee, with_next
 from samvideo.trackers.factory import create_tracker
 from samvideo.types import Box, Frame, Mask, Points, Prompt
 
@@ -28,14 +29,18 @@ def first_prompt(truth: np.ndarray, kind: str) -> Prompt:
     return Mask(truth) if kind == "mask" else Box(mask_box(truth))
 
 
-def score(images: Path, annotations: Path, prompt: str, model: str, weights: Path | None) -> dict[str, float | str]:
+def score(
+    images: Path, annotations: Path, prompt: str, model: str, weights: Path | None, live: bool
+) -> dict[str, float | str]:
     """Track one sequence from one prompt on its first frame."""
     files = sorted(images.glob("*.jpg"))
     truths = [cv2.imread(str(annotations / f"{f.stem}.png"), cv2.IMREAD_GRAYSCALE) > 0 for f in files]
     tracker, wall, lost, scores = create_tracker(model, weights=weights), 0.0, 0, []
-    for index, file in enumerate(files):
-        frame = Frame(index, index / 24, cv2.imread(str(file))[..., ::-1].copy())
+    frames = (Frame(i, i / 24, cv2.imread(str(file))[..., ::-1].copy()) for i, file in enumerate(files))
+    for index, (frame, following) in enumerate(with_next(frames)):
         start = time.perf_counter()
+        if not index and not live:
+            foresee(tracker, following)
         result = tracker.step(frame, [] if index else [first_prompt(truths[0], prompt)])
         wall += time.perf_counter() - start
         scores.append(score_masks(truths[index], result.masks[0])[:2])
@@ -52,13 +57,14 @@ def main() -> None:
     parser.add_argument("--model", choices=("nano", "flow"), default="nano")
     parser.add_argument("--weights", type=Path, help="of nano, made by `samvideo train nano`")
     parser.add_argument("--prompt", choices=("mask", "box", "click"), default="mask")
+    parser.add_argument("--live", action="store_true", help="show no frame before the next is tracked, as a camera")
     parser.add_argument("--sequences", nargs="*")
     parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
     depth = "480p" if (options.root / "JPEGImages/480p").is_dir() else ""
     images, annotations = options.root / "JPEGImages" / depth, options.root / "Annotations" / depth
     names = options.sequences or sorted(p.name for p in images.iterdir())
-    job = partial(score, prompt=options.prompt, model=options.model, weights=options.weights)
+    job = partial(score, prompt=options.prompt, model=options.model, weights=options.weights, live=options.live)
     with ProcessPoolExecutor(options.workers) as pool:
         rows = list(pool.map(job, [images / n for n in names], [annotations / n for n in names]))
     line = "{name:20} J {J:.3f}  F {F:.3f}  first {first:.3f}  lost {lost:.3f}  {fps:5.1f} fps"

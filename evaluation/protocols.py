@@ -13,7 +13,7 @@ import numpy as np
 
 from samvideo.errors import ConfigError, DatasetError
 from samvideo.geometry import mask_box
-from samvideo.trackers.base import Tracker
+from samvideo.trackers.base import Tracker, foresee, with_next
 from samvideo.types import BoolArray, Box, Frame, FrameResult, Mask, Points, Prompt
 
 Click = tuple[float, float, int]
@@ -125,8 +125,11 @@ class Prompter:
     def run(self, tracker: Tracker, frames: Iterable[Frame]) -> Iterator[tuple[Frame, FrameResult]]:
         """One pass over the video; before any object appears, results have none."""
         tracker.reset()
-        for frame in frames:
-            result = tracker.step(frame, [*self._appearing(frame.index), *self._clicked(frame.index)])
+        for frame, following in with_next(frames):
+            told = [*self._appearing(frame.index), *self._clicked(frame.index)]
+            if told:
+                foresee(tracker, following)
+            result = tracker.step(frame, told)
             if self.protocol.correction == "online":
                 for number in self._failing(frame.index, result):
                     self.correct(number, frame.index)

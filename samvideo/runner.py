@@ -184,7 +184,8 @@ def _loop(
             with outputs, closing(prefetch(decoded)) as ahead:
                 if forward:
                     frames = clock.each("wait", interrupt.awaited(ahead))
-                    steps = run(frames, tracker, settings.prompts, stride=settings.stride)
+                    known = video.info.frame_count is not None
+                    steps = run(frames, tracker, settings.prompts, stride=settings.stride, ahead=known)
                 else:
                     placed = place_prompts(settings.prompts, video)
                     steps = around(tracker, video, placed, settings.direction, goes_on)

@@ -1,8 +1,9 @@
 """The one door of every tracker."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
+from samvideo.errors import SamVideoError
 from samvideo.types import Frame, FrameResult, Prompt
 
 
@@ -34,3 +35,36 @@ class Tracker(Protocol):
     def reset(self) -> None:
         """Forget everything, ready for another video."""
         ...
+
+
+@runtime_checkable
+class Foresight(Protocol):
+    """A tracker that draws better masks from boxes and clicks if it also sees the next frame: what moves as one."""
+
+    def foresee(self, frame: Frame) -> None:
+        """Show the frame after the one that `step` takes next; forgotten after that step, and may be left out."""
+        ...
+
+
+def foresee(tracker: Tracker, frame: Frame | None) -> None:
+    """Show a tracker the frame after the one that it takes next, if there is one and it makes use of it."""
+    if frame is not None and isinstance(tracker, Foresight):
+        tracker.foresee(frame)
+
+
+def with_next(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Frame | None]]:
+    """Each frame with the one after it, None after the last; an error comes after the last good frame."""
+    previous, failure = None, None
+    iterator = iter(frames)
+    while True:
+        try:
+            frame = next(iterator, None)
+        except SamVideoError as error:
+            frame, failure = None, error
+        if previous is not None:
+            yield previous, frame
+        if failure is not None:
+            raise failure
+        if frame is None:
+            return
+        previous = frame

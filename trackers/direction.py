@@ -3,7 +3,7 @@
 The video is never held in memory: what is needed again is decoded again.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, get_args
 
@@ -12,7 +12,7 @@ import numpy as np
 from samvideo.errors import ConfigError, PromptError, VideoError
 from samvideo.io.source import VideoSource
 from samvideo.io.spool import Spool
-from samvideo.trackers.base import Tracker
+from samvideo.trackers.base import Tracker, foresee, with_next
 from samvideo.trackers.objects import number_prompts
 from samvideo.types import Frame, FrameResult, Prompt
 
@@ -75,8 +75,7 @@ def follow(
         raise PromptError("nothing to track: give at least one prompt")
     if direction == "backward":
         tracker.reset()
-        for frame in backwards(source, max(asked)):
-            yield tracker.step(frame, asked.get(frame.index, ()))
+        yield from _told(tracker, backwards(source, max(asked)), asked)
         return
     yield from _forward(tracker, source, asked)
     if direction == "both":
@@ -97,11 +96,21 @@ def _forward(tracker: Tracker, source: VideoSource, asked: Mapping[int, Sequence
     tracker.reset()
     _seek(source, min(asked))
     waiting = set(asked)
-    for frame in source:
-        waiting.discard(frame.index)
-        yield tracker.step(frame, asked.get(frame.index, ()))
+    for result in _told(tracker, source, asked):
+        waiting.discard(result.index)
+        yield result
     if waiting:
         raise VideoError(f"the video ends before frame {min(waiting)}, on which there are prompts")
+
+
+def _told(
+    tracker: Tracker, frames: Iterable[Frame], asked: Mapping[int, Sequence[Prompt]]
+) -> Iterator[FrameResult]:
+    for frame, following in with_next(frames):
+        said = asked.get(frame.index, ())
+        if said:
+            foresee(tracker, following)
+        yield tracker.step(frame, said)
 
 
 def _remaining(
@@ -115,8 +124,10 @@ def _remaining(
             first.setdefault(prompt.object_id, index)
     tracker.reset()
     alive: set[int] = set()
-    for frame in backwards(source, max(first.values())):
+    for frame, following in with_next(backwards(source, max(first.values()))):
         news = [p for p in asked.get(frame.index, ()) if p.object_id and first[p.object_id] == frame.index]
+        if news:
+            foresee(tracker, following)
         result = tracker.step(frame, news)
         if alive:
             yield _only(result, alive)
@@ -124,7 +135,7 @@ def _remaining(
 
 
 def _only(result: FrameResult, ids: set[int]) -> FrameResult:
-    rows = np.array([i in ids for i in result.object_ids])
+    rows = np.array([i in ids for i in result.object_ids], bool)
     return replace(
         result,
         object_ids=tuple(i for i in result.object_ids if i in ids),

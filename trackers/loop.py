@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from samvideo.errors import ConfigError, PromptError
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import Timed, VideoSource, clip, open_video
-from samvideo.trackers.base import Tracker
+from samvideo.trackers.base import Tracker, foresee, with_next
 from samvideo.trackers.factory import create_tracker
 from samvideo.trackers.objects import number_prompts
 from samvideo.types import Frame, FrameResult, Prompt, VideoInfo
@@ -49,7 +49,7 @@ def track(
     with open_video(source) as video:
         check_prompts(prompts, video.info, start=start, end=end)
         with closing(prefetch(clip(video, start, end, stride))) as frames:
-            for _, result in run(frames, tracker, prompts, stride=stride):
+            for _, result in run(frames, tracker, prompts, stride=stride, ahead=video.info.frame_count is not None):
                 yield result
 
 
@@ -92,9 +92,17 @@ def place_prompts(prompts: Sequence[Prompt], video: VideoSource) -> dict[int, li
 
 
 def run(
-    frames: Iterable[Frame], tracker: Tracker, prompts: Sequence[Prompt], *, stride: int = 1
+    frames: Iterable[Frame], tracker: Tracker, prompts: Sequence[Prompt], *, stride: int = 1, ahead: bool = False
 ) -> Iterator[tuple[Frame, FrameResult]]:
     """Step a tracker through frames, handing each prompt over on its frame.
+
+    Args:
+        frames: in time.
+        tracker: takes them.
+        prompts: each waits for its frame.
+        stride: frames from one to the next, for messages.
+        ahead: each frame is stepped once the next one is there, so that the tracker may foresee how what is
+            prompted moves; not for a live source, which would lag.
 
     Raises:
         PromptError: a prompt's frame is not among the frames; where only the end tells, after the last result.
@@ -104,9 +112,11 @@ def run(
     timed = any(prompt.seconds is not None for prompt in waiting)
     frame: Frame | None = None
     interval = SLACK
-    for frame, following in _with_next(frames) if timed else ((f, None) for f in frames):
+    for frame, following in with_next(frames) if timed or ahead else ((f, None) for f in frames):
         interval = following.seconds - frame.seconds if following else interval
         due, waiting = _split_due(waiting, frame, frame.seconds + interval, stride)
+        if due:
+            foresee(tracker, following)
         yield frame, tracker.step(frame, due)
     if waiting and frame is not None:
         raise PromptError(
@@ -138,13 +148,3 @@ def _split_due(prompts: list[Prompt], frame: Frame, until: float, stride: int) -
 def _moment(prompt: Prompt) -> str:
     at = f"frame {prompt.frame}" if prompt.frame is not None else f"{prompt.seconds} s"
     return f"the prompt of object {prompt.object_id} at {at}"
-
-
-def _with_next(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Frame | None]]:
-    previous: Frame | None = None
-    for frame in frames:
-        if previous is not None:
-            yield previous, frame
-        previous = frame
-    if previous is not None:
-        yield previous, None

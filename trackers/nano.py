@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from samvideo.nano.network import EVIDENCE, EXACT, LOGITS, MOTION, UNIT, VALID, WEIGHED
+from samvideo.nano.network import EVIDENCE, EXACT, LOGITS, MOTION, VALID
 from samvideo.nano.prompting import mask_of
 from samvideo.nano.runtime import Networks, load
 from samvideo.trackers.objects import ObjectPrompt
@@ -20,13 +20,14 @@ from samvideo.trackers.pursuit import Pursuit
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 
 # log-odds of the evidence planes are divided by these, to be of order one
-_SCALES = (4.0, 3.0, 3.0, 4.0, 2.0, 3.0, UNIT)
+_SCALES = (4.0, 3.0, 3.0, 4.0, 2.0, 3.0)
 _NOWHERE = -8.0
-_SURE = 6.0  # bound of log-odds that are added
+_SURE = 6.0  # bound of the log-odds that are summed
 _NETWORK, _COLOURS = 0.4, 20.0  # what its presence and the likeness of colours count
 _CERTAIN = 0.88  # likeness at which a lost object is found again whatever the network says
 _ELSEWHERE = 0.92  # and that it needs after a cut, or a little less than usual
 _SLACK = 0.04  # how much less like itself than usual it may be there
+_REMNANT, _UNLIKE = 0.2, 0.1  # share of its usual area, and how much less like itself: what is left is not it
 _RATE = 0.1  # at which the usual likeness follows
 _TRIED = 8  # frames after a mask that was given on which the network is tried
 _USELESS, _USEFUL = 0.4, 0.7  # overlap with the mask carried along below which it is not heard, and above wholly
@@ -45,7 +46,8 @@ class NanoConfig:
         heard, heard_guessed: weight, of two in all, of the network's answer beside the evidence weighed by hand,
             where the first mask was given and where it was guessed: on scenes unlike those that it learned, less
             does better than all.
-        look_back: frames after which a mask guessed from a box or a click is drawn again, by how things moved.
+        look_back: frames after which a mask guessed from a box or a click is drawn again, by how things moved;
+            not where the next frame was foreseen. Further frames tell less.
     """
 
     longest: int = 428
@@ -58,7 +60,7 @@ class NanoConfig:
     sides: tuple[int, ...] = (144, 192)
     heard: float = 1.0
     heard_guessed: float = 0.5
-    look_back: tuple[int, ...] = (1, 4)
+    look_back: tuple[int, ...] = (1,)
 
 
 class NanoTracker(Pursuit):
@@ -116,9 +118,9 @@ class NanoTarget(Target):
             if not self._cut(passage, window.region):
                 evidence = self.gather(scene, passage, window.region, carried)
                 weighed = np.clip(self.weigh(evidence, scene.view.lab[window.region]), -_SURE, _SURE)
-                asked = self.ask(window, self._near(scene, passage, window, carried, evidence, weighed))
+                asked = self.ask(window, self._near(scene, passage, window, carried, evidence))
                 heard = self._trust(asked, window.cut(carried, len(asked)))
-                return self._join(window, heard * (asked - UNIT * self.planes[WEIGHED]), 2 * weighed)
+                return self._join(window, heard * np.clip(asked, -_SURE, _SURE), (2 - heard) * weighed)
         return self._search(scene)
 
     def _trust(self, asked: FloatArray, carried: FloatArray) -> np.float32:
@@ -134,10 +136,10 @@ class NanoTarget(Target):
         most = self._heard if self.exact else self._heard_guessed
         return np.float32(most * np.clip((mean - _USELESS) / (_USEFUL - _USELESS), 0, 1))
 
-    def _join(self, window: Window, added: FloatArray, weighed: FloatArray) -> Patch:
-        """What the evidence weighed by hand says and the network changes, at the finer resolution of the two."""
-        size = max(len(added), window.side)
-        return window.patch(cv2.resize(added, (size, size)) + window.resample(weighed, size))
+    def _join(self, window: Window, asked: FloatArray, weighed: FloatArray) -> Patch:
+        """The sum of what the network and the evidence weighed by hand say, at the finer resolution of the two."""
+        size = max(len(asked), window.side)
+        return window.patch(cv2.resize(asked, (size, size)) + window.resample(weighed, size))
 
     def _side(self, window: Window) -> int:
         return next((side for side in self._sides if window.side <= _COARSEST * side), self._sides[-1])
@@ -149,7 +151,6 @@ class NanoTarget(Target):
         window: Window,
         carried: FloatArray,
         evidence: Evidence,
-        weighed: FloatArray,
     ) -> FloatArray:
         """The network's input where the object was a frame ago."""
         region = window.region
@@ -159,7 +160,7 @@ class NanoTarget(Target):
         relative *= np.float32(1 / max(1.0, 2 * float(np.abs(relative).mean())))
         shown = self._colour.logits(scene.bins[region], keep=1.0)
         motion = np.dstack([passage.trust[region], np.clip(relative, -1.5, 1.5)])
-        odds = np.dstack([*_ordered(evidence), shown, weighed])
+        odds = np.dstack([*_ordered(evidence), shown])
         return self._planes(scene, window, odds, motion)
 
     def _planes(
@@ -167,16 +168,15 @@ class NanoTarget(Target):
     ) -> FloatArray:
         """The network's input float32 (EVIDENCE, side, side).
 
-        Lab, six log-odds and what they weigh together, trust, relative flow (2), whether the first mask was exact,
-        whether it is in the picture.
+        Lab, six log-odds, trust, relative flow (2), whether the first mask was exact, whether it is in the picture.
         """
         side = self._side(window)
         planes = np.zeros((EVIDENCE, side, side), np.float32)
         lab = cv2.cvtColor(window.cut(scene.view.full, side), cv2.COLOR_RGB2LAB).astype(np.float32)
         planes[:3] = (lab.transpose(2, 0, 1) - 128) * np.float32(1 / 48)
         if odds is not None:
-            planes[LOGITS.start : WEIGHED + 1] = window.resample(odds, side).transpose(2, 0, 1)
-            planes[LOGITS.start : WEIGHED + 1] /= np.array(_SCALES, np.float32)[:, None, None]
+            planes[LOGITS] = window.resample(odds, side).transpose(2, 0, 1)
+            planes[LOGITS] /= np.array(_SCALES, np.float32)[:, None, None]
         if motion is not None:
             planes[MOTION] = window.resample(motion, side).transpose(2, 0, 1)
         planes[VALID] = window.resample(np.ones_like(scene.view.gray[window.region], np.float32), side)
@@ -195,7 +195,7 @@ class NanoTarget(Target):
         window = _window(found.astype(np.float32))
         region, nothing = window.region, np.zeros_like(odds[window.region])
         shown = self._colour.logits(scene.bins[region], keep=1.0)
-        odds = np.dstack([nothing, colour[region], nothing, learned[region], nothing, shown, odds[region]])
+        odds = np.dstack([nothing, colour[region], nothing, learned[region], nothing, shown])
         return window.patch(self.ask(window, self._planes(scene, window, odds)))
 
     def ask(self, window: Window, planes: FloatArray) -> FloatArray:
@@ -204,9 +204,9 @@ class NanoTarget(Target):
         logits, self.presence, self.quality = self._networks.segment(planes, [self._first, self._recent])
         return logits
 
-    def follow(self, scene: Scene, belief: FloatArray) -> None:
+    def follow(self, scene: Scene, belief: FloatArray, objects: int = 1) -> None:
         """Adapt to a frame after all objects competed; see `Target.follow`."""
-        super().follow(scene, belief)
+        super().follow(scene, belief, objects)
         self._age += 1
         if self.present and self.presence > 1 and self._age >= self._refresh:
             self._recent, self._age = self._networks.remember(self.planes, self.belief_crop()), 0
@@ -225,6 +225,8 @@ class NanoTarget(Target):
         )
         if not self.present and alike < _CERTAIN:  # to be found again takes more than to be kept
             seen = min(seen - 1, self.presence - 1)
+        if inside.sum() < _REMNANT * self._usual_area and alike < self._usually - _UNLIKE:
+            seen = min(seen, -1.0)  # it went behind something, and its mask clings to that
         if np.isinf(self._reach) and alike < min(_ELSEWHERE, self._usually - _SLACK):
             seen = min(seen, -1.0)  # any other scene holds something of nearly its colours
         self.present = bool(large_enough and seen > 0)

@@ -59,6 +59,7 @@ class Pursuit(ABC):
         """Forget everything, ready for another video."""
         self._targets: dict[int, Target] = {}
         self._guesses: list[Guess] = []
+        self._next: Frame | None = None
         self._scene: Scene | None = None
         self._codebook: Codebook | None = None
         self._frame_wh: tuple[int, int] | None = None
@@ -74,8 +75,13 @@ class Pursuit(ABC):
         for guess in self._guesses:
             guess.prompts.pop(object_id, None)
 
+    def foresee(self, frame: Frame) -> None:
+        """Show the frame after the one that `step` takes next; see `samvideo.trackers.base.Foresight`."""
+        self._next = frame
+
     def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> FrameResult:
         """Take the next frame in time and return every live object's mask on it; see `Tracker.step`."""
+        following, self._next = self._next, None
         if self._frame_wh is not None and self._frame_wh != frame.size_wh:
             raise VideoError(
                 f"frame {frame.index} is {'{}x{}'.format(*frame.size_wh)}, those before it "
@@ -87,7 +93,7 @@ class Pursuit(ABC):
         self._look_back(view)
         found = self._follow(view)
         masks = self._compete(found, frame)
-        self._obey(view, told, masks)
+        self._obey(view, told, masks, self._movement(view, told, following))
         self._learn(view, told, found, masks)
         return self._result(frame, masks)
 
@@ -144,7 +150,16 @@ class Pursuit(ABC):
         if guess.places is not None:
             target.belief = warp(target.belief, guess.places)
 
-    def _obey(self, view: View, told: list[ObjectPrompt], masks: dict[int, BoolArray]) -> None:
+    def _movement(self, view: View, told: list[ObjectPrompt], following: Frame | None) -> list[FloatArray]:
+        """How things move towards the next frame, if it is known and there are masks to be drawn."""
+        fits = following is not None and following.size_wh == self._frame_wh
+        if not fits or all(prompt.mask is not None for prompt in told):
+            return []
+        return [own_motion(self._smooth_flow, view, View(following.rgb, self._longest))]
+
+    def _obey(
+        self, view: View, told: list[ObjectPrompt], masks: dict[int, BoolArray], motions: list[FloatArray]
+    ) -> None:
         """Replace the masks of prompted objects; what they hold is taken from all others."""
         empty = np.zeros(view.full.shape[:2], bool)
         given: dict[int, BoolArray] = {}
@@ -154,8 +169,8 @@ class Pursuit(ABC):
             self._doubt_no_more(prompt.object_id)
             mask, before = prompt.mask, masks.get(prompt.object_id, empty)
             if mask is None:
-                mask = self.first_mask(view.full, prompt, before)
-                if is_guess(prompt, before):
+                mask = self.first_mask(view.full, prompt, before, motions)
+                if is_guess(prompt, before) and not motions:
                     guessed[prompt.object_id] = prompt
             given[prompt.object_id] = mask & free
             free &= ~mask
@@ -189,7 +204,7 @@ class Pursuit(ABC):
         self._targets = dict(sorted(self._targets.items()))
         odds = {i: patch.onto(view.shape) for i, patch in found.items() if i not in names}
         for object_id, belief in _share(odds, small, view.shape).items():
-            self._targets[object_id].follow(self._scene, belief)
+            self._targets[object_id].follow(self._scene, belief, len(odds))
 
     def _result(self, frame: Frame, masks: dict[int, BoolArray]) -> FrameResult:
         ids = tuple(self._targets)

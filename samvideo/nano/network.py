@@ -4,10 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-EVIDENCE = 15  # planes of one crop: Lab, then
-LOGITS, WEIGHED, MOTION, EXACT, VALID = slice(3, 9), 9, slice(10, 13), 13, 14  # see `samvideo.trackers.nano`
-UNIT = 3.0  # log-odds of the object in one of the plane `WEIGHED`
-PROMPT = 16  # planes of one prompted crop, see `samvideo.nano.prompting`
+EVIDENCE = 14  # planes of one crop: Lab, then
+LOGITS, MOTION, EXACT, VALID = slice(3, 9), slice(9, 12), 12, 13  # see `samvideo.trackers.nano`
+HAND = (1.0, 1.5, 1.0, 2.0, 1.6, 0.0)  # weights of the planes `LOGITS` before training
+PROMPT = 18  # planes of one prompted crop, see `samvideo.nano.prompting`
 KEY = 16
 POOL = 3  # memory is kept at a third of the resolution at which it is asked
 
@@ -78,9 +78,8 @@ class UNet(nn.Module):
 class Fusion(nn.Module):
     """Evidence for an object in a crop, and what the object looked like earlier, to its mask.
 
-    It learns what to add to the evidence weighed by hand, which holds on scenes unlike those it learned. Looks are
-    compared with a memory of earlier crops: for every place, how like it is to the object's parts and to what is
-    not the object.
+    It starts from the evidence weighed by fixed numbers and learns what to add. Looks are compared with a memory of
+    earlier crops: for every place, how like it is to the object's parts and to what is not the object.
     """
 
     def __init__(self, widths: tuple[int, int, int, int] = (20, 32, 48, 64)) -> None:
@@ -89,11 +88,12 @@ class Fusion(nn.Module):
             Block(4, 12, 4, 2), Block(12, 24, 3, 2), Block(24, 24), nn.Conv2d(24, KEY, 3, 1, 1)
         )
         self.sharpness = nn.Parameter(torch.tensor(2.0))
-        self.unet = UNet(EVIDENCE, KEY + 4, widths, WEIGHED + 1)
+        self.unet = UNet(EVIDENCE, KEY + 4, widths, LOGITS.stop)
         self.linear = nn.Conv2d(LOGITS.stop - LOGITS.start, 1, 1)
-        for layer in (self.linear, self.unet.last[2]):
-            nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        with torch.no_grad():
+            self.linear.weight.copy_(torch.tensor(HAND)[None, :, None, None])
+        for zero in (self.linear.bias, self.unet.last[2].weight, self.unet.last[2].bias):
+            nn.init.zeros_(zero)  # type: ignore[arg-type]
 
     def look(self, planes: Tensor) -> Tensor:
         """Unit vectors (B, KEY, S/4, S/4) from evidence planes (B, EVIDENCE, S, S): of their Lab and valid ones."""
@@ -129,7 +129,7 @@ class Fusion(nn.Module):
         """Planes (B, EVIDENCE, S, S) and two memories to mask logits (B, 1, S, S) and (B, 2), see `UNet`."""
         keys = self.look(planes)
         looks = torch.cat([keys, *(self.compare(keys, m) for m in memories)], 1)
-        return self.unet(planes, looks, planes[:, WEIGHED, None] * UNIT + self.linear(planes[:, LOGITS]))
+        return self.unet(planes, looks, self.linear(planes[:, LOGITS]))
 
 
 class Prompted(UNet):

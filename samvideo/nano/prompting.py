@@ -14,14 +14,17 @@ from torch import Tensor
 from samvideo.geometry import Box4
 from samvideo.nano.network import PROMPT
 from samvideo.nano.runtime import PROMPT_SIDE, Networks
+from samvideo.trackers.parts.barrier import FAR, barrier
 from samvideo.trackers.parts.crop import Window
 from samvideo.trackers.parts.prompting import box_to_mask, main_parts, settle
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 
 LAB, VALID, COLOUR, ANSWER, CUT, ALIKE, BOX, EDGE, YES, NO, HAS_BOX = slice(0, 3), 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
-MOTION, TRUST, PRIOR = slice(13, 15), 15, 16
+BEYOND, NEAR, MOTION, TRUST, PRIOR = 13, 14, slice(15, 17), 17, 18
 _SURE = 2.0  # log-odds of the network beyond which GrabCut has no say
 _OUTSIDE = np.float32(8.0)
+_DOT = 0.9  # of a click's plane, at its middle
+_FLAT = 12.0  # barrier, in levels of Lab, that counts as one at least
 _ROOM = 0.03  # shares of a mask's size by which its box is larger
 # bins of histograms and what they span
 _COLOURS = (14, 16, 16), ((-2.7, 2.7), (-1.4, 1.4), (-1.4, 1.4))
@@ -80,6 +83,28 @@ def drawing(
         u = (place - (x1 + x2) / 2) / max((x2 - x1) / 2, 1)
         v = (place - (y1 + y2) / 2) / max((y2 - y1) / 2, 1)
         planes[PRIOR] = np.clip(1.2 - u**2 - v[:, None] ** 2, 0, 1) * planes[BOX]
+    return planes
+
+
+def with_barriers(planes: FloatArray) -> FloatArray:
+    """`drawing`s (B, PROMPT + 1, S, S) with the barriers of colour between each place and the prompts.
+
+    In one plane from what is surely not the object, 0 to 1.5, in the other from clicks on the object, 1 to -0.5.
+    """
+    planes = planes.copy()
+    small = planes[:, :, ::2, ::2]
+    lab = planes[:, LAB].reshape(len(planes), 3, small.shape[2], 2, small.shape[3], 2).mean((3, 5))
+    colours = np.clip(lab * 48 + 128, 0, 255).astype(np.uint8)
+    valid = small[:, VALID] > 0.5
+    outside = (small[:, HAS_BOX] > 0) & (small[:, BOX] == 0) & valid
+    seeds = np.concatenate([outside | (small[:, NO] > _DOT), small[:, YES] > _DOT])
+    ways = barrier(np.concatenate([colours, colours]), seeds)
+    for k, (way, there) in enumerate(zip(ways, np.concatenate([valid, valid]), strict=True)):
+        if way.max() < FAR:
+            share = np.minimum(way / np.float32(max(_FLAT, np.quantile(way[there], 0.95))), np.float32(1.5))
+            plane = cv2.resize(share, planes.shape[:1:-1])
+            b, near = k % len(planes), k >= len(planes)
+            planes[b, NEAR if near else BEYOND] = (1 - plane if near else plane) * planes[b, VALID]
     return planes
 
 
@@ -235,7 +260,7 @@ def _drawn(seen: Seen, window: Window, prompts: Prompts) -> Tensor:
     if boxed is not None:
         corners = (np.array(boxed[0]).reshape(2, 2) - origin) * scale
         held = tuple(corners.ravel().tolist()), window.cut(boxed[1].astype(np.float32), PROMPT_SIDE)
-    still = drawing(crop, valid, held, (xy - origin) * scale, labels)
+    still = with_barriers(drawing(crop, valid, held, (xy - origin) * scale, labels)[None])[0]
     moving = [with_motion(still, window.cut(motion, PROMPT_SIDE)) for motion in seen.motions]
     return torch.from_numpy(np.stack(moving or [still]))
 

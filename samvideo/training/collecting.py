@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from samvideo.nano.network import UNIT, VALID, WEIGHED
+from samvideo.nano.network import LOGITS, VALID
 from samvideo.nano.runtime import SIDE, Networks
 from samvideo.trackers.nano import NanoConfig, NanoTarget, NanoTracker
 from samvideo.trackers.objects import ObjectPrompt
@@ -42,7 +43,7 @@ class Track:
 
 
 class RecordingTarget(NanoTarget):
-    """Keeps what the network sees; without trained networks, takes the evidence as it is weighed by hand."""
+    """Keeps what the network sees; without trained networks, the evidence is weighed by hand alone."""
 
     def __init__(self, config: NanoConfig, networks: Networks, trained: bool) -> None:
         super().__init__(config, networks)
@@ -63,8 +64,12 @@ class RecordingTarget(NanoTarget):
         if self._trained:
             return super().ask(window, planes)
         self.window, self.planes, self.quality = window, planes, 1.0
-        weighed: FloatArray = UNIT * planes[WEIGHED]
-        return weighed
+        with torch.inference_mode():
+            odds: FloatArray = self._networks.fusion.linear(torch.from_numpy(planes[LOGITS]))[0].numpy()
+        return odds
+
+    def _trust(self, asked: FloatArray, carried: FloatArray) -> np.float32:
+        return super()._trust(asked, carried) if self._trained else np.float32(0)
 
     def _judge(self, scene: Scene) -> None:
         if self._trained:
@@ -73,9 +78,9 @@ class RecordingTarget(NanoTarget):
             Target._judge(self, scene)
             self.presence = 2.0 if self.present else -2.0
 
-    def follow(self, scene: Scene, belief: FloatArray) -> None:
+    def follow(self, scene: Scene, belief: FloatArray, objects: int = 1) -> None:
         """See `NanoTarget.follow`."""
-        super().follow(scene, belief)
+        super().follow(scene, belief, objects)
         if self.seen and self._age == 0:  # the memory was renewed
             self.looks.append((self.planes[LOOKS], self.belief_crop()))
             self.compared = (0, len(self.looks) - 1)

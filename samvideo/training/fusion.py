@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from samvideo.nano.network import LOGITS, MOTION, VALID, WEIGHED, Fusion
+from samvideo.nano.network import LOGITS, MOTION, VALID, Fusion
 from samvideo.training.collecting import STEP, Track
 from samvideo.training.fitting import Course, Log, mask_loss, train
 
@@ -79,7 +79,7 @@ def augment(
             shift = tuple(int(s) for s in rng.integers(-6, 7, 2))
             planes[k, LOGITS.start] = planes[k, LOGITS.start].roll(shift, (0, 1))
         if rng.random() < 0.15:
-            planes[k, int(rng.integers(LOGITS.start, WEIGHED + 1))] *= float(rng.random())
+            planes[k, int(rng.integers(LOGITS.start, LOGITS.stop))] *= float(rng.random())
     return planes, truth, memories
 
 

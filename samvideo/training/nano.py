@@ -41,9 +41,9 @@ class Recipe:
     rounds: int = 1
     clips: int = 440
     length: int = 24
-    steps: int = 1500
-    stills: int = 6000
-    prompt_steps: int = 4000
+    steps: int = 1000
+    stills: int = 5000
+    prompt_steps: int = 3000
     batch: int = 16
 
 
@@ -100,7 +100,7 @@ def train(
 def _write(output: Path, fused: Fusion, prompted: Prompted, recipe: Recipe) -> None:
     state = {f"fusion.{k}": v for k, v in fused.state_dict().items()}
     state |= {f"prompted.{k}": v for k, v in prompted.state_dict().items()}
-    named = {"recipe": json.dumps(asdict(recipe)), "format": "samvideo-nano-4"}
+    named = {"recipe": json.dumps(asdict(recipe)), "format": "samvideo-nano-5"}
     save_file({k: v.cpu().contiguous() for k, v in state.items() if "num_batches" not in k}, output, named)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from samvideo.geometry import Box4, clip_box
 from samvideo.nano.network import Prompted
-from samvideo.nano.prompting import LAB, VALID, drawing, with_answer, with_motion
+from samvideo.nano.prompting import LAB, VALID, drawing, with_answer, with_barriers, with_motion
 from samvideo.nano.runtime import PROMPT_SIDE
 from samvideo.trackers.parts.motion import own_motion
 from samvideo.trackers.parts.prompting import box_to_mask
@@ -234,7 +234,8 @@ def fit(network: Prompted, stills: list[Still], course: Course, log: Log) -> Non
     def loss_at(step: int) -> Tensor:
         rng = np.random.default_rng((course.seed, step))
         rows = [sample(stills, rng) for _ in range(course.batch)]
-        planes, truth, before = (torch.from_numpy(np.stack(part)).to(device) for part in zip(*rows, strict=True))
+        drawn, *others = (np.stack(part) for part in zip(*rows, strict=True))
+        planes, truth, before = (torch.from_numpy(part).to(device) for part in (with_barriers(drawn), *others))
         earlier = before.flatten(1).any(1)
         answer = before if bool(earlier.all()) else None
         with torch.autocast(device.type, torch.bfloat16):

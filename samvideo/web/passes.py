@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from samvideo.errors import PromptError
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import VideoSource
-from samvideo.trackers.base import Tracker
+from samvideo.trackers.base import Tracker, foresee, with_next
 from samvideo.trackers.direction import Direction, backwards
 from samvideo.types import Frame, FrameResult, Prompt
 from samvideo.types import Mask as MaskPrompt
@@ -32,7 +32,13 @@ class Rewindable(Protocol):
         """Go back to a snapshot, which stays usable."""
 
 
-def obey(tracker: Tracker, frame: Frame, marks: Mapping[int, Mark], known: FrameResult) -> FrameResult:
+def obey(
+    tracker: Tracker,
+    frame: Frame,
+    marks: Mapping[int, Mark],
+    known: FrameResult,
+    following: Frame | None = None,
+) -> FrameResult:
     """Step a tracker on a frame with marks that may correct what is known of it.
 
     Args:
@@ -41,6 +47,7 @@ def obey(tracker: Tracker, frame: Frame, marks: Mapping[int, Mark], known: Frame
         marks: by object.
         known: masks from before, for objects that the tracker does not know: those with clicks only are corrected
             by them, those without marks are taken over.
+        following: the frame that it takes after this one, if there is one.
     """
     firm = {i for i, mark in marks.items() if mark.box is not None or mark.mask is not None}
     before: list[Prompt] = [
@@ -51,7 +58,10 @@ def obey(tracker: Tracker, frame: Frame, marks: Mapping[int, Mark], known: Frame
     said = [prompt for i, mark in marks.items() for prompt in mark.prompts(i)]
     if before:
         result = tracker.step(frame, before)
-        return tracker.step(frame, said) if said else result
+        if not said:
+            return result
+    if said:
+        foresee(tracker, following)
     return tracker.step(frame, said)
 
 
@@ -129,8 +139,10 @@ class Passes:
             if start:
                 source.seek(start)
             with closing(prefetch(iter(source))) as frames:
-                for frame in frames:
+                for frame, following in with_next(frames):
                     self.replaying = frame.index < begin
+                    if frame.index in marks:
+                        foresee(self._tracker, following)
                     yield self._step(frame, marks)
         self._head = self._last
         self.replaying = False
@@ -176,11 +188,11 @@ class Passes:
         first = {i: min(f for f in marks if i in marks[f]) for i in starts}
         alive: set[int] = set()
         with self._open() as source:
-            for frame in backwards(source, max(starts.values())):
+            for frame, following in with_next(backwards(source, max(starts.values()))):
                 news = {i for i, start in starts.items() if start == frame.index}
                 corrected = {i for i in news if first[i] != frame.index}
                 said = {i: mark for i, mark in marks.get(frame.index, {}).items() if i in news | alive}
-                result = obey(self._tracker, frame, said, self._results.take(frame, corrected))
+                result = obey(self._tracker, frame, said, self._results.take(frame, corrected), following)
                 wanted = alive | news if inclusive else set(alive)
                 if wanted:
                     self._results.put(result, -1, whole=False, only=wanted, told=said)

@@ -29,13 +29,16 @@ class Preview:
         self._busy = threading.Lock()
         self._asked = 0
 
-    def masks(self, frame: Frame, marks: Mapping[int, Mark], known: FrameResult) -> FrameResult | None:
+    def masks(
+        self, frame: Frame, marks: Mapping[int, Mark], known: FrameResult, following: Frame | None = None
+    ) -> FrameResult | None:
         """Masks (K, h, w) of the marked objects at a reduced size, or None when a newer request came meanwhile.
 
         Args:
             frame: the frame, at video size.
             marks: on it, by object, in pixels of the video.
             known: masks from tracking that clicks correct.
+            following: the next frame, at video size, if there is one.
 
         Raises:
             PromptError: the marks contradict each other.
@@ -47,11 +50,16 @@ class Preview:
             self._tracker = self._tracker or self._make()
             self._tracker.reset()
             size_wh = fit_size(frame.size_wh, LONGEST)
-            small = Frame(frame.index, frame.seconds, resize_rgb(frame.rgb, size_wh))
+            small = _shrunk(frame, size_wh)
+            later = _shrunk(following, size_wh) if following else None
             scaled = {i: _scaled(mark, frame.size_wh, size_wh) for i, mark in marks.items()}
             masks = [_resized(mask, size_wh) for mask in known.masks]
             before = replace(known, masks=np.array(masks, bool).reshape(len(masks), *size_wh[::-1]))
-            return obey(self._tracker, small, scaled, before)
+            return obey(self._tracker, small, scaled, before, later)
+
+
+def _shrunk(frame: Frame, size_wh: tuple[int, int]) -> Frame:
+    return replace(frame, rgb=resize_rgb(frame.rgb, size_wh))
 
 
 def _scaled(mark: Mark, from_wh: tuple[int, int], to_wh: tuple[int, int]) -> Mark:

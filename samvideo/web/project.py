@@ -2,13 +2,14 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from samvideo.errors import ConfigError, PromptError
+from samvideo.errors import ConfigError, PromptError, VideoError
 from samvideo.io.source import VideoSource
 from samvideo.render import object_colour
 from samvideo.trackers.base import Tracker
@@ -122,7 +123,10 @@ class Project:
         if missing:
             # Clicks on an object that is marked elsewhere too correct what was tracked here.
             known = {i for i in missing if any(i in marks[frame] for frame in marks if frame != index)}
-            preview = self._preview.masks(self._frames.frame(index), missing, self.results.look_up(index, known))
+            frame, following = self._frames.frame(index), None
+            with suppress(VideoError):  # the last one
+                following = self._frames.frame(index + 1)
+            preview = self._preview.masks(frame, missing, self.results.look_up(index, known), following)
             if preview is None:
                 return None
             with self._changed:

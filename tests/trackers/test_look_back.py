@@ -1,19 +1,21 @@
 """First masks guessed from a box or a click are drawn again once it is seen how things move."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 
+from samvideo.errors import VideoError
 from samvideo.nano.prompting import mask_of
 from samvideo.nano.runtime import load
+from samvideo.trackers.base import foresee, with_next
 from samvideo.trackers.objects import ObjectPrompt
 from samvideo.trackers.parts.motion import own_motion
 from samvideo.trackers.parts.target import Target, TargetConfig
 from samvideo.trackers.parts.view import View
 from samvideo.trackers.parts.warp import DenseFlow
 from samvideo.trackers.pursuit import Pursuit
-from samvideo.types import BoolArray, Box, FloatArray, Mask, Points, UInt8Array
+from samvideo.types import BoolArray, Box, FloatArray, Frame, Mask, Points, UInt8Array
 from tests.scenes import BLUE, RED, Shape, overlap, scene
 
 DISC = Shape(lambda index: (40 + 2.0 * index, 55), 18, RED)
@@ -93,6 +95,49 @@ def test_what_other_objects_hold_is_theirs_also_later() -> None:
         assert not (masks[0] & masks[1]).any()
     assert overlap(masks[0], truth[-1, 0]) > 0.8
     assert overlap(masks[1], truth[-1, 1]) > 0.8
+
+
+def test_a_guess_is_drawn_once_when_the_next_frame_is_foreseen() -> None:
+    frames, truth = scene(4, DISC)
+    tracker = Drawn(truth[0, 0])
+    foresee(tracker, frames[1])
+    first = tracker.step(frames[0], [Box((22, 37, 58, 73))]).masks[0]
+    later = [tracker.step(frame).masks[0] for frame in frames[1:]]
+    assert overlap(first, truth[0, 0]) == 1
+    assert overlap(later[-1], truth[-1, 0]) > 0.85
+    assert len(tracker.moving) == 1
+
+
+def test_what_was_foreseen_is_of_one_step_and_of_one_size() -> None:
+    frames, truth = scene(4, DISC)
+    tracker = Drawn(truth[0, 0], ())
+    foresee(tracker, frames[1])
+    foresee(tracker, None)
+    tracker.step(frames[0], [Mask(truth[0, 0], object_id=1)])
+    tracker.step(frames[1], [Box((22, 37, 58, 73), object_id=2)])
+    foresee(tracker, Frame(3, 0.1, np.zeros((8, 8, 3), np.uint8)))
+    tracker.step(frames[2], [Box((22, 37, 58, 73), object_id=2)])
+    assert not tracker.moving
+    tracker.step(frames[3], [Box((22, 37, 58, 73), object_id=2)])
+    foresee(tracker, frames[1])
+    tracker.reset()
+    tracker.step(frames[0], [Box((22, 37, 58, 73))])
+    assert not tracker.moving
+
+
+def test_frames_come_with_the_next_one_and_an_error_after_the_last_good_one() -> None:
+    frames, _ = scene(3, DISC)
+
+    def broken() -> Iterator[Frame]:
+        yield from frames
+        raise VideoError("broken off")
+
+    assert [(a.index, b and b.index) for a, b in with_next(frames)] == [(0, 1), (1, 2), (2, None)]
+    assert list(with_next([])) == []
+    pairs = with_next(broken())
+    assert [next(pairs)[0].index for _ in frames] == [0, 1, 2]
+    with pytest.raises(VideoError, match="broken off"):
+        next(pairs)
 
 
 def test_nothing_is_kept_of_a_guess_that_was_seen_through() -> None:

@@ -7,6 +7,7 @@ import pytest
 from samvideo import Box, Frame, FrameResult, track
 from samvideo.errors import ConfigError, PromptError
 from samvideo.io.images import ArraySource
+from samvideo.trackers.direction import follow
 from samvideo.trackers.loop import run
 from samvideo.types import Prompt
 
@@ -79,6 +80,35 @@ def test_a_live_source_does_not_lag() -> None:
     steps = run(live(), Recorder(), [Box(BOX)])
     next(steps)
     assert pulled == [0]
+
+
+class Foreseeing(Recorder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.foreseen: list[tuple[int, int]] = []
+
+    def foresee(self, frame: Frame) -> None:
+        self.foreseen.append((len(self.seen), frame.index))
+
+
+def test_a_tracker_that_foresees_is_shown_what_follows_a_prompted_frame() -> None:
+    tracker = Foreseeing()
+    prompts = [Box(BOX), Box(BOX, frame=2), Box(BOX, frame=4)]
+    assert len(list(run(frames(5), tracker, prompts, ahead=True))) == 5
+    assert tracker.foreseen == [(0, 1), (2, 3)]
+    tracker = Foreseeing()
+    list(track(np.zeros((3, 4, 4, 3), np.uint8), [Box(BOX)], model=tracker))
+    assert tracker.foreseen == [(0, 1)]
+
+
+def test_one_that_goes_backwards_is_shown_the_frame_before() -> None:
+    tracker = Foreseeing()
+    with ArraySource(np.zeros((5, 4, 4, 3), np.uint8)) as source:
+        list(follow(tracker, source, {3: [Box(BOX)]}, "backward"))
+        assert tracker.foreseen == [(0, 2)]
+        tracker = Foreseeing()
+        list(follow(tracker, source, {3: [Box(BOX)]}, "both"))
+        assert tracker.foreseen == [(0, 4), (2, 2)]
 
 
 def test_track_checks_before_it_decodes() -> None:

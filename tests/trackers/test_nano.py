@@ -14,7 +14,7 @@ from samvideo.errors import WeightsError
 from samvideo.nano.prompting import mask_of
 from samvideo.nano.runtime import BUNDLED, Networks, load
 from samvideo.trackers.factory import create_tracker
-from samvideo.trackers.nano import NanoTracker
+from samvideo.trackers.nano import NanoTarget, NanoTracker
 from samvideo.trackers.parts.crop import Window
 from samvideo.trackers.parts.patch import Patch
 from samvideo.types import Box, FloatArray, Frame, Mask, Points
@@ -140,6 +140,26 @@ def test_an_object_that_goes_away_is_reported_and_found_again() -> None:
     assert not any(results[k].present[0] for k in range(11, 16))
     assert results[-1].present[0]
     assert overlap(results[-1].masks[0], truth[-1, 0]) > 0.7
+
+
+@pytest.mark.parametrize(("share", "alike", "present"), [(0.1, 0.8, False), (0.1, 0.9, True), (0.5, 0.8, True)])
+def test_a_remnant_unlike_the_object_is_not_it(
+    share: float, alike: float, present: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames, truth = scene(2, DISC)
+    tracker = NanoTracker()
+    tracker.step(frames[0], [Mask(truth[0, 0])])
+    tracker.step(frames[1])
+    target, shown = tracker._targets[1], tracker._scene
+    assert isinstance(target, NanoTarget)
+    assert shown is not None
+    inside = np.flatnonzero(truth[1, 0])
+    target.belief = np.zeros_like(target.belief)
+    target.belief.ravel()[inside[: int(share * len(inside))]] = 1
+    target.presence, target._usually = 3.0, 0.95
+    monkeypatch.setattr(target._likeness, "of", lambda *_: alike)
+    target._judge(shown)
+    assert target.present == present
 
 
 SHAPES = st.tuples(st.integers(8, 90), st.integers(8, 90))

@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from samvideo.trackers.flow import FlowConfig, FlowTracker
+from samvideo.trackers.parts.barrier import FAR, barrier
 from samvideo.trackers.parts.classifier import Perceptron, Samples
 from samvideo.trackers.parts.colour import Codebook, GlobalColour, colour_bins, local_colour_logits
 from samvideo.trackers.parts.motion import motion_logits
@@ -212,3 +215,35 @@ def test_every_setting_changes_something(name: str) -> None:
             tracker.step(frame, [] if frame.index else [Mask(truth[0, 0]), Mask(truth[0, 1])])
         answers.append(tracker._targets[1].belief)
     assert not np.array_equal(*answers)
+
+
+def test_what_goes_on_beyond_a_border_is_near_and_what_is_walled_in_is_not() -> None:
+    picture = np.full((1, 3, 24, 32), 100, np.uint8)
+    picture[:, :, ::2] += 6  # texture, which a path crosses without end
+    picture[:, 0, 8:17, 10:23] = 180
+    picture[:, 0, 10:15, 12:21] = 100  # a room of the outside's colour
+    seeds = np.zeros((1, 24, 32), bool)
+    seeds[:, :, 0] = True
+    walled = barrier(picture, seeds)[0]
+    assert not walled[seeds[0]].any()
+    assert walled[:, 31].max() <= 18
+    assert walled[9, 16] >= 70
+    assert walled[12, 16] >= 70
+    picture[:, 0, 12, 21:23] = 100  # a door
+    assert barrier(picture, seeds)[0, 12, 16] <= 18
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_barriers_are_those_of_each_picture_and_no_less_than_the_nearest_colour(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pictures = rng.integers(0, 256, (2, 3, 6, 7)).astype(np.uint8)
+    seeds = rng.random((2, 6, 7)) < 0.1
+    both = barrier(pictures, seeds)
+    for picture, start, found in zip(pictures, seeds, both, strict=True):
+        np.testing.assert_array_equal(barrier(picture[None], start[None])[0], found)
+        if not start.any():
+            assert (found == FAR).all()
+            continue
+        apart = np.abs(picture.astype(int)[:, :, :, None] - picture[:, None, None, start]).sum(0).min(2)
+        assert (found >= apart).all()
+        assert not found[start].any()

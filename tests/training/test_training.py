@@ -18,7 +18,7 @@ from samvideo.cli.main import app
 from samvideo.cli.train import SHIPPED_WITHOUT
 from samvideo.cli.train import nano as nano_command
 from samvideo.errors import ConfigError, DatasetError
-from samvideo.nano.network import EVIDENCE, EXACT, KEY, UNIT, WEIGHED, Fusion, Prompted
+from samvideo.nano.network import EVIDENCE, EXACT, HAND, KEY, LOGITS, Fusion, Prompted
 from samvideo.nano.runtime import BUNDLED, Networks
 from samvideo.training import clips, collecting, fusion, prompts
 from samvideo.training.folds import SIBLINGS, fold
@@ -245,7 +245,8 @@ def test_a_drawing_tells_what_the_network_needs(stills: list[prompts.Still]) -> 
 def test_the_fusion_starts_from_the_evidence_weighed_by_hand() -> None:
     planes, memory = torch.rand(1, EVIDENCE, 48, 48), torch.rand(1, 2, KEY + 1, 16)
     logits, _ = Fusion().eval()(planes, [memory, memory])
-    torch.testing.assert_close(logits[:, 0], UNIT * planes[:, WEIGHED])
+    by_hand = (planes[:, LOGITS] * torch.tensor(HAND)[:, None, None]).sum(1)
+    torch.testing.assert_close(logits[:, 0], by_hand)
 
 
 def test_the_command_trains_by_the_recipe_that_the_library_has() -> None:

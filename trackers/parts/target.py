@@ -32,7 +32,8 @@ class TargetConfig:
         keep: share of the prompted frame in the colour histograms.
         hidden: units of the classifier's hidden layers.
         rate: its step size.
-        start_steps, frame_steps: its steps on a prompted frame and on every other.
+        start_steps, frame_steps: its steps on a prompted frame and on every other; there, three objects and more
+            share those of two.
         batch: samples of a step, half of them from prompted frames.
         stored: samples kept of prompted and of other frames each.
         placeless: share of a step's samples without their place, so that looks alone are learned too.
@@ -239,8 +240,14 @@ class Target:
         learned = beside(lambda: self._network.logits(columns)).result()
         return colour, np.clip(learned, -4, 4).reshape(colour.shape)
 
-    def follow(self, scene: Scene, belief: FloatArray) -> None:
-        """Adapt to a frame, given the object's probability float32 (h, w) after all objects competed."""
+    def follow(self, scene: Scene, belief: FloatArray, objects: int = 1) -> None:
+        """Adapt to a frame.
+
+        Args:
+            scene: the frame.
+            belief: float32 (h, w), the object's probability after all objects competed.
+            objects: that are followed; the more, the less time is there for each.
+        """
         self.belief = belief
         self._judge(scene)
         if not self.present:
@@ -255,11 +262,12 @@ class Target:
         self._colour.follow(scene.bins, belief, _outside(belief, region))
         self._pause()
         self._seen.add(*self._sample(scene, belief, region, 250))
-        self._practice = beside(self._practise)
+        steps = min(self.config.frame_steps, max(1, 2 * self.config.frame_steps // objects))
+        self._practice = beside(partial(self._practise, steps))
 
-    def _practise(self) -> None:
+    def _practise(self, steps: int) -> None:
         half = self.config.batch // 2
-        for _ in range(self.config.frame_steps):
+        for _ in range(steps):
             self._train(self._shown.draw(half, self._rng), self._seen.draw(half, self._rng))
 
     def _train(self, *batches: tuple[FloatArray, FloatArray]) -> None:

@@ -1,0 +1,53 @@
+"""Minimum barrier distance (Strand et al., CVIU 2013): how much colours change on the way from known places."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samvideo.types import BoolArray, UInt8Array
+
+FAR = 60_000  # more than any barrier
+_STEPS = (slice(None), slice(None)), (slice(0, -1), slice(1, None)), (slice(1, None), slice(0, -1))
+
+
+def barrier(colours: UInt8Array, seeds: BoolArray, rounds: int = 2) -> NDArray[np.uint16]:
+    """The least that colours must range over on a path from any seed.
+
+    Unlike a path's length it does not grow in texture, so that what goes on beyond a border is near to it. Found
+    by sweeps in four directions (Zhang et al., "Minimum Barrier Salient Object Detection at 80 FPS", ICCV 2015).
+
+    Args:
+        colours: uint8 (B, 3, H, W).
+        seeds: bool (B, H, W), the places from which paths start.
+        rounds: of four sweeps each; paths that turn more often are missed.
+
+    Returns:
+        uint16 (B, H, W): ranges summed over the colours; 0 at the seeds, `FAR` where there is none.
+    """
+    colours = np.ascontiguousarray(colours.transpose(2, 1, 3, 0))  # rows first and pictures last, for speed
+    best = np.where(seeds.transpose(1, 2, 0), np.uint16(0), np.uint16(FAR))
+    highest, lowest = colours.copy(), colours.copy()
+    for _ in range(rounds):
+        for aside in (False, True):
+            planes = [a.swapaxes(0, -2) if aside else a for a in (colours, best, highest, lowest)]
+            _sweep(*planes)
+            _sweep(*(a[::-1] for a in planes))
+    return best.transpose(2, 0, 1)
+
+
+def _sweep(colours: UInt8Array, best: NDArray[np.uint16], highest: UInt8Array, lowest: UInt8Array) -> None:
+    """Lead the best paths on from each row to the next, straight and aslant, in place.
+
+    Args:
+        colours: (H, 3, W, B).
+        best: (H, W, B), barriers of the paths.
+        highest, lowest: (H, 3, W, B), colours along them.
+    """
+    for y in range(1, len(best)):
+        for old, new in _STEPS:
+            here = colours[y][:, new]
+            high, low = np.maximum(highest[y - 1][:, old], here), np.minimum(lowest[y - 1][:, old], here)
+            cost = np.maximum((high - low).sum(0, dtype=np.uint16), best[y - 1][old])
+            better = cost < best[y][new]
+            np.copyto(best[y][new], cost, where=better)
+            np.copyto(highest[y][:, new], high, where=better)
+            np.copyto(lowest[y][:, new], low, where=better)
