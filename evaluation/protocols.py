@@ -126,10 +126,10 @@ class Prompter:
         """One pass over the video; before any object appears, results have none."""
         tracker.reset()
         for frame, following in with_next(frames):
-            told = [*self._appearing(frame.index), *self._clicked(frame.index)]
-            if told:
+            due = [*self._appearing(frame.index), *self._clicked(frame.index)]
+            if due:
                 foresee(tracker, following)
-            result = tracker.step(frame, told)
+            result = tracker.step(frame, due)
             if self.protocol.correction == "online":
                 for number in self._failing(frame.index, result):
                     self.correct(number, frame.index)

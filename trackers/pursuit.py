@@ -152,8 +152,9 @@ class Pursuit(ABC):
 
     def _movement(self, view: View, told: list[ObjectPrompt], following: Frame | None) -> list[FloatArray]:
         """How things move towards the next frame, if it is known and there are masks to be drawn."""
-        fits = following is not None and following.size_wh == self._frame_wh
-        if not fits or all(prompt.mask is not None for prompt in told):
+        if following is None or following.size_wh != self._frame_wh:
+            return []
+        if all(prompt.mask is not None for prompt in told):
             return []
         return [own_motion(self._smooth_flow, view, View(following.rgb, self._longest))]
 

@@ -1,5 +1,7 @@
 """Minimum barrier distance (Strand et al., CVIU 2013): how much colours change on the way from known places."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,7 +30,8 @@ def barrier(colours: UInt8Array, seeds: BoolArray, rounds: int = 2) -> NDArray[n
     highest, lowest = colours.copy(), colours.copy()
     for _ in range(rounds):
         for aside in (False, True):
-            planes = [a.swapaxes(0, -2) if aside else a for a in (colours, best, highest, lowest)]
+            planes: list[NDArray[Any]] = [colours, best, highest, lowest]
+            planes = [a.swapaxes(0, -2) if aside else a for a in planes]
             _sweep(*planes)
             _sweep(*(a[::-1] for a in planes))
     return best.transpose(2, 0, 1)
