@@ -27,7 +27,8 @@ _NETWORK, _COLOURS = 0.4, 20.0  # what its presence and the likeness of colours 
 _CERTAIN = 0.88  # likeness at which a lost object is found again whatever the network says
 _ELSEWHERE = 0.92  # and that it needs after a cut, or a little less than usual
 _SLACK = 0.04  # how much less like itself than usual it may be there
-_REMNANT, _UNLIKE = 0.2, 0.1  # share of its usual area, and how much less like itself: what is left is not it
+# share of its usual area, how much less like itself, and the network's presence, all below which a rest is not it
+_REMNANT, _UNLIKE, _VOUCHED = 0.2, 0.1, 2.0
 _RATE = 0.1  # at which the usual likeness follows
 _TRIED = 8  # frames after a mask that was given on which the network is tried
 _USELESS, _USEFUL = 0.4, 0.7  # overlap with the mask carried along below which it is not heard, and above wholly
@@ -225,7 +226,8 @@ class NanoTarget(Target):
         )
         if not self.present and alike < _CERTAIN:  # to be found again takes more than to be kept
             seen = min(seen - 1, self.presence - 1)
-        if inside.sum() < _REMNANT * self._usual_area and alike < self._usually - _UNLIKE:
+        small, unlike = inside.sum() < _REMNANT * self._usual_area, alike < self._usually - _UNLIKE
+        if small and unlike and self.presence < _VOUCHED:
             seen = min(seen, -1.0)  # it went behind something, and its mask clings to that
         if np.isinf(self._reach) and alike < min(_ELSEWHERE, self._usually - _SLACK):
             seen = min(seen, -1.0)  # any other scene holds something of nearly its colours

@@ -142,9 +142,12 @@ def test_an_object_that_goes_away_is_reported_and_found_again() -> None:
     assert overlap(results[-1].masks[0], truth[-1, 0]) > 0.7
 
 
-@pytest.mark.parametrize(("share", "alike", "present"), [(0.1, 0.8, False), (0.1, 0.9, True), (0.5, 0.8, True)])
+@pytest.mark.parametrize(
+    ("share", "alike", "presence", "present"),
+    [(0.1, 0.8, 1.5, False), (0.1, 0.9, 1.5, True), (0.5, 0.8, 1.5, True), (0.1, 0.8, 3.0, True)],
+)
 def test_a_remnant_unlike_the_object_is_not_it(
-    share: float, alike: float, present: bool, monkeypatch: pytest.MonkeyPatch
+    share: float, alike: float, presence: float, present: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames, truth = scene(2, DISC)
     tracker = NanoTracker()
@@ -156,7 +159,7 @@ def test_a_remnant_unlike_the_object_is_not_it(
     inside = np.flatnonzero(truth[1, 0])
     target.belief = np.zeros_like(target.belief)
     target.belief.ravel()[inside[: int(share * len(inside))]] = 1
-    target.presence, target._usually = 3.0, 0.95
+    target.presence, target._usually = presence, 0.95
     monkeypatch.setattr(target._likeness, "of", lambda *_: alike)
     target._judge(shown)
     assert target.present == present
