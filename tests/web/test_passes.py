@@ -1,6 +1,6 @@
 """Tracking that is paused, corrected and continued comes out as if it had been done in one go."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -14,8 +14,9 @@ from samvideo.trackers.base import Tracker
 from samvideo.trackers.direction import follow
 from samvideo.trackers.flow import FlowTracker
 from samvideo.types import Frame, FrameResult, Prompt
-from samvideo.web.marks import MarkBook, Marks
-from samvideo.web.passes import Passes, Rewindable
+from samvideo.types import Mask as MaskPrompt
+from samvideo.web.marks import Mark, MarkBook, Marks
+from samvideo.web.passes import Passes, Rewindable, obey
 from samvideo.web.results import Results
 from tests.scenes import BLUE, RED, SIZE, Shape, scene
 
@@ -207,3 +208,26 @@ def test_rows_say_what_is_worth_a_look() -> None:
     assert results.news(count) == (count, [])
     results.drop([2])
     assert results.news(count)[1] == [[2, 1]]
+
+
+def test_the_next_frame_is_foreseen_for_what_is_marked_not_for_what_was_known() -> None:
+    calls: list[str] = []
+
+    class Foreseeing(FlowTracker):
+        def foresee(self, frame: Frame) -> None:
+            calls.append(f"foresee {frame.index}")
+
+        def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> FrameResult:
+            calls.append("step")
+            return super().step(frame, prompts)
+
+    known = FlowTracker().step(FRAMES[0], [MaskPrompt(TRUTH[0, 0], object_id=1)])
+    marks = {1: Mark(clicks=((35.0, 40.0, 1),))}
+    obey(Foreseeing(), FRAMES[0], marks, known, FRAMES[1])
+    assert calls == ["step", "foresee 1", "step"]
+    calls.clear()
+    passes = Passes(Foreseeing(), source, OPEN.enter_context(Results(SIZE)), COUNT)
+    book = {2: {1: Mark(box=tuple(float(v) for v in mask_box(TRUTH[2, 0])))}}  # type: ignore[arg-type]
+    next(passes.run(book, "forward"))
+    next(passes.run(book, "backward"))
+    assert [call for call in calls if call != "step"] == ["foresee 3", "foresee 1"]
