@@ -30,7 +30,8 @@ class Pursuit(ABC):
         longest: longer side of the working picture in pixels.
         stride: pixels from patch to patch of the optical flow.
         words: colours of the codebook for local colour.
-        look_back: frames after which a mask guessed from a box or a click is drawn again.
+        look_back: frames after which a mask guessed from a box or a click is drawn again; without any, masks are
+            drawn without motion.
     """
 
     def __init__(self, longest: int, stride: int, words: int, look_back: tuple[int, ...] = ()) -> None:
@@ -152,7 +153,7 @@ class Pursuit(ABC):
 
     def _movement(self, view: View, told: list[ObjectPrompt], following: Frame | None) -> list[FloatArray]:
         """How things move towards the next frame, if it is known and there are masks to be drawn."""
-        if following is None or following.size_wh != self._frame_wh:
+        if not self._ages or following is None or following.size_wh != self._frame_wh:
             return []
         if all(prompt.mask is not None for prompt in told):
             return []

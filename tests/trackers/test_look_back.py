@@ -108,9 +108,17 @@ def test_a_guess_is_drawn_once_when_the_next_frame_is_foreseen() -> None:
     assert len(tracker.moving) == 1
 
 
+def test_a_tracker_that_never_looks_back_does_not_ask_how_things_move() -> None:
+    frames, truth = scene(2, DISC)
+    tracker = Drawn(truth[0, 0], ())
+    foresee(tracker, frames[1])
+    tracker.step(frames[0], [Box((22, 37, 58, 73))])
+    assert not tracker.moving
+
+
 def test_what_was_foreseen_is_of_one_step_and_of_one_size() -> None:
     frames, truth = scene(4, DISC)
-    tracker = Drawn(truth[0, 0], ())
+    tracker = Drawn(truth[0, 0], (9,))
     foresee(tracker, frames[1])
     foresee(tracker, None)
     tracker.step(frames[0], [Mask(truth[0, 0], object_id=1)])
