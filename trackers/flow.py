@@ -1,6 +1,5 @@
 """The tracker that needs no weights: optical flow, colours, motion and a classifier learned while it watches."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from samvideo.trackers.objects import ObjectPrompt
@@ -39,7 +38,7 @@ class FlowTracker(Pursuit):
         return Target(self.config.target)
 
     def first_mask(
-        self, rgb: UInt8Array, prompt: ObjectPrompt, before: BoolArray, motions: Sequence[FloatArray] = ()
+        self, rgb: UInt8Array, prompt: ObjectPrompt, before: BoolArray, motion: FloatArray | None = None
     ) -> BoolArray:
         """bool (H, W): by GrabCut."""
         if prompt.box is not None:

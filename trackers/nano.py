@@ -1,6 +1,5 @@
 """The bundled tracker: the evidence of the weight-free one, fused by a small trained network on a crop."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -47,8 +46,8 @@ class NanoConfig:
         heard, heard_guessed: weight, of two in all, of the network's answer beside the evidence weighed by hand,
             where the first mask was given and where it was guessed: on scenes unlike those that it learned, less
             does better than all.
-        look_back: frames after which a mask guessed from a box or a click is drawn again, by how things moved;
-            not where the next frame was foreseen. Further frames tell less.
+        by_motion: whether masks are drawn from boxes and clicks by how things move until the next frame, too.
+            Further frames tell less.
     """
 
     longest: int = 428
@@ -61,7 +60,7 @@ class NanoConfig:
     sides: tuple[int, ...] = (144, 192)
     heard: float = 1.0
     heard_guessed: float = 0.5
-    look_back: tuple[int, ...] = (1,)
+    by_motion: bool = True
 
 
 class NanoTracker(Pursuit):
@@ -78,17 +77,17 @@ class NanoTracker(Pursuit):
     def __init__(self, weights: Path | Networks | None = None, config: NanoConfig | None = None) -> None:
         self.config = config or NanoConfig()
         self._networks = weights if isinstance(weights, Networks) else load(weights)
-        super().__init__(self.config.longest, self.config.stride, self.config.words, self.config.look_back)
+        super().__init__(self.config.longest, self.config.stride, self.config.words, self.config.by_motion)
 
     def new_target(self) -> Target:
         """The models of a new object."""
         return NanoTarget(self.config, self._networks)
 
     def first_mask(
-        self, rgb: UInt8Array, prompt: ObjectPrompt, before: BoolArray, motions: Sequence[FloatArray] = ()
+        self, rgb: UInt8Array, prompt: ObjectPrompt, before: BoolArray, motion: FloatArray | None = None
     ) -> BoolArray:
         """bool (H, W): drawn by a network."""
-        return mask_of(self._networks, rgb, prompt.box, prompt.xy, prompt.labels, before, motions)
+        return mask_of(self._networks, rgb, prompt.box, prompt.xy, prompt.labels, before, motion)
 
 
 class NanoTarget(Target):

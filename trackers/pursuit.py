@@ -30,12 +30,12 @@ class Pursuit(ABC):
         longest: longer side of the working picture in pixels.
         stride: pixels from patch to patch of the optical flow.
         words: colours of the codebook for local colour.
-        look_back: frames after which a mask guessed from a box or a click is drawn again; without any, masks are
-            drawn without motion.
+        by_motion: whether masks are drawn by how things move until the next frame. Where it was not foreseen, a
+            mask guessed from a box or a click is drawn again when it comes.
     """
 
-    def __init__(self, longest: int, stride: int, words: int, look_back: tuple[int, ...] = ()) -> None:
-        self._longest, self._words, self._ages = longest, words, look_back
+    def __init__(self, longest: int, stride: int, words: int, by_motion: bool = False) -> None:
+        self._longest, self._words, self._by_motion = longest, words, by_motion
         self._flow, self._smooth_flow = DenseFlow(stride), DenseFlow(smooth=True)
         self.reset()
 
@@ -45,7 +45,7 @@ class Pursuit(ABC):
 
     @abstractmethod
     def first_mask(
-        self, rgb: UInt8Array, prompt: ObjectPrompt, before: BoolArray, motions: Sequence[FloatArray] = ()
+        self, rgb: UInt8Array, prompt: ObjectPrompt, before: BoolArray, motion: FloatArray | None = None
     ) -> BoolArray:
         """bool (H, W): what a box or clicks mean.
 
@@ -53,13 +53,13 @@ class Pursuit(ABC):
             rgb: the frame.
             prompt: with a box or clicks.
             before: the object's mask without them, empty if new.
-            motions: `samvideo.trackers.parts.motion.own_motion` towards later frames, as far as known.
+            motion: `samvideo.trackers.parts.motion.own_motion` towards the next frame, if known.
         """
 
     def reset(self) -> None:
         """Forget everything, ready for another video."""
         self._targets: dict[int, Target] = {}
-        self._guesses: list[Guess] = []
+        self._guess: Guess | None = None
         self._next: Frame | None = None
         self._scene: Scene | None = None
         self._codebook: Codebook | None = None
@@ -73,8 +73,8 @@ class Pursuit(ABC):
         self._doubt_no_more(object_id)
 
     def _doubt_no_more(self, object_id: int) -> None:
-        for guess in self._guesses:
-            guess.prompts.pop(object_id, None)
+        if self._guess is not None:
+            self._guess.prompts.pop(object_id, None)
 
     def foresee(self, frame: Frame) -> None:
         """Show the frame after the one that `step` takes next; see `samvideo.trackers.base.Foresight`."""
@@ -109,8 +109,6 @@ class Pursuit(ABC):
         words = warp(before.words, places, nearest=True).astype(np.uint8, copy=False)
         trust = consistency(flow, places, before.view.lab, view.lab)
         passage = Passage(flow.backward, places, trust, words)
-        for guess in self._guesses:
-            guess.pass_on(places)
         self._scene = Scene(view, colour_bins(view.levels), self._codebook.assign(view.levels))
         return {i: target.expect(self._scene, passage) for i, target in self._targets.items()}
 
@@ -126,20 +124,19 @@ class Pursuit(ABC):
         return {i: owner == i for i in found}
 
     def _look_back(self, view: View) -> None:
-        """Draw guessed masks again, by how things moved until this frame, and follow them from there."""
-        for guess in self._guesses:
-            if guess.age + 1 not in self._ages:
-                continue
-            guess.motions.append(own_motion(self._smooth_flow, guess.view, view))
-            for object_id, prompt in guess.prompts.items():
-                held = guess.masks[object_id]
-                others = [mask for i, mask in guess.masks.items() if i != object_id]
-                mask = self.first_mask(guess.view.full, prompt, np.zeros_like(held), guess.motions)
-                mask &= ~np.any([np.zeros_like(held), *others], 0)
-                if mask.any() and (mask & held).sum() <= _SAME * (mask | held).sum():
-                    guess.masks[object_id] = mask
-                    self._relearn(guess, object_id)
-        self._guesses = [guess for guess in self._guesses if guess.prompts and guess.age + 1 < max(self._ages)]
+        """Draw the masks guessed a frame ago again, by how things moved since, and follow them from there."""
+        guess, self._guess = self._guess, None
+        if guess is None or not guess.prompts:
+            return
+        motion = own_motion(self._smooth_flow, guess.view, view)
+        for object_id, prompt in guess.prompts.items():
+            held = guess.masks[object_id]
+            others = [mask for i, mask in guess.masks.items() if i != object_id]
+            mask = self.first_mask(guess.view.full, prompt, np.zeros_like(held), motion)
+            mask &= ~np.any([np.zeros_like(held), *others], 0)
+            if mask.any() and (mask & held).sum() <= _SAME * (mask | held).sum():
+                guess.masks[object_id] = mask
+                self._relearn(guess, object_id)
 
     def _relearn(self, guess: Guess, object_id: int) -> None:
         """Put a target in place of another that learned from a poorer mask."""
@@ -148,19 +145,17 @@ class Pursuit(ABC):
         scene = Scene(view, colour_bins(view.levels), self._codebook.assign(view.levels))
         target = self._targets[object_id] = self.new_target()
         target.teach(scene, _shrink(guess.masks[object_id], view.shape), exact=False)
-        if guess.places is not None:
-            target.belief = warp(target.belief, guess.places)
 
-    def _movement(self, view: View, told: list[ObjectPrompt], following: Frame | None) -> list[FloatArray]:
+    def _movement(self, view: View, told: list[ObjectPrompt], following: Frame | None) -> FloatArray | None:
         """How things move towards the next frame, if it is known and there are masks to be drawn."""
-        if not self._ages or following is None or following.size_wh != self._frame_wh:
-            return []
+        if not self._by_motion or following is None or following.size_wh != self._frame_wh:
+            return None
         if all(prompt.mask is not None for prompt in told):
-            return []
-        return [own_motion(self._smooth_flow, view, View(following.rgb, self._longest))]
+            return None
+        return own_motion(self._smooth_flow, view, View(following.rgb, self._longest))
 
     def _obey(
-        self, view: View, told: list[ObjectPrompt], masks: dict[int, BoolArray], motions: list[FloatArray]
+        self, view: View, told: list[ObjectPrompt], masks: dict[int, BoolArray], motion: FloatArray | None
     ) -> None:
         """Replace the masks of prompted objects; what they hold is taken from all others."""
         empty = np.zeros(view.full.shape[:2], bool)
@@ -171,16 +166,16 @@ class Pursuit(ABC):
             self._doubt_no_more(prompt.object_id)
             mask, before = prompt.mask, masks.get(prompt.object_id, empty)
             if mask is None:
-                mask = self.first_mask(view.full, prompt, before, motions)
-                if is_guess(prompt, before) and not motions:
+                mask = self.first_mask(view.full, prompt, before, motion)
+                if is_guess(prompt, before) and motion is None:
                     guessed[prompt.object_id] = prompt
             given[prompt.object_id] = mask & free
             free &= ~mask
         for object_id in masks:
             masks[object_id] = masks[object_id] & free
         masks.update(given)
-        if guessed and self._ages:
-            self._guesses.append(Guess(view, guessed, masks))
+        if guessed and self._by_motion:
+            self._guess = Guess(view, guessed, masks)
 
     def _learn(
         self,

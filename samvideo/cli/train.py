@@ -30,7 +30,8 @@ def nano(
     length: int = typer.Option(24, min=8, help="Frames of a clip."),
     steps: int = typer.Option(1000, min=1, help="Steps of fitting in a round."),
     stills: int = typer.Option(5000, min=1, help="Frames made up to learn prompts from."),
-    prompt_steps: int = typer.Option(3000, min=1, help="Steps of the network that draws masks from prompts."),
+    prompt_steps: int = typer.Option(4000, min=1, help="Steps of the network that draws masks from prompts."),
+    fine_steps: int = typer.Option(600, min=1, help="And of the same after them, on larger crops."),
     batch: int = typer.Option(16, min=2, help="Samples of a step."),
     workers: int = typer.Option(1, min=1, help="Processes that watch."),
     threads: int | None = typer.Option(None, min=1, help="Threads that fit; all cores by default."),
@@ -49,7 +50,7 @@ def nano(
     without = left_out(sequence_names(data), *_fold(fold)) if fold else tuple(n for n in leave_out.split(",") if n)
     if threads:
         torch.set_num_threads(threads)
-    recipe = Recipe(seed, without, rounds, clips, length, steps, stills, prompt_steps, batch)
+    recipe = Recipe(seed, without, rounds, clips, length, steps, stills, prompt_steps, fine_steps, batch)
     began, journal = time.monotonic(), output.with_suffix(".log")
     output.parent.mkdir(parents=True, exist_ok=True)
 

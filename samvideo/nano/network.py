@@ -7,7 +7,7 @@ from torch import Tensor, nn
 EVIDENCE = 14  # planes of one crop: Lab, then
 LOGITS, MOTION, EXACT, VALID = slice(3, 9), slice(9, 12), 12, 13  # see `samvideo.trackers.nano`
 HAND = (1.0, 1.5, 1.0, 2.0, 1.6, 0.0)  # weights of the planes `LOGITS` before training
-PROMPT = 18  # planes of one prompted crop, see `samvideo.nano.prompting`
+PROMPT = 21  # planes of one prompted crop, see `samvideo.nano.prompting`
 KEY = 16
 POOL = 3  # memory is kept at a third of the resolution at which it is asked
 
@@ -136,7 +136,7 @@ class Prompted(UNet):
     """A crop with prompts drawn into it to a mask; asked again with its own answer, it refines it."""
 
     def __init__(self, widths: tuple[int, int, int, int] = (24, 40, 64, 96)) -> None:
-        super().__init__(PROMPT, 0, widths, 8)
+        super().__init__(PROMPT, 0, widths, 9)
 
 
 def fuse(network: nn.Module) -> nn.Module:

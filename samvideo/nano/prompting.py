@@ -1,13 +1,13 @@
 """From boxes and clicks to a mask: a network that sees the prompts drawn into a crop and refines its own answer."""
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import reduce, repeat
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,12 +19,13 @@ from samvideo.trackers.parts.crop import Window
 from samvideo.trackers.parts.prompting import box_to_mask, main_parts, settle
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 
-LAB, VALID, COLOUR, ANSWER, CUT, ALIKE, BOX, EDGE, YES, NO, HAS_BOX = slice(0, 3), 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
-BEYOND, NEAR, MOTION, TRUST, PRIOR = 13, 14, slice(15, 17), 17, 18
+LAB, VALID, COLOUR, ANSWER, CUT, ALIKE, MOVED, BOX, EDGE, YES, NO, HAS_BOX = slice(0, 3), *range(3, 14)
+BEYOND, NEAR, MOTION, TRUST, PRIOR = slice(14, 16), slice(16, 18), slice(18, 20), 20, 21
 _SURE = 2.0  # log-odds of the network beyond which GrabCut has no say
 _OUTSIDE = np.float32(8.0)
 _DOT = 0.9  # of a click's plane, at its middle
-_FLAT = 12.0  # barrier, in levels of Lab, that counts as one at least
+_FLAT, _CALM = 12.0, 30.0  # barriers, in levels of Lab and of motion, that count as one at least
+_MOTION_SIDE = 128  # of the picture of motion that GrabCut sees: it is smooth
 _ROOM = 0.03  # shares of a mask's size by which its box is larger
 # bins of histograms and what they span
 _COLOURS = (14, 16, 16), ((-2.7, 2.7), (-1.4, 1.4), (-1.4, 1.4))
@@ -35,10 +36,10 @@ Prompts = tuple[tuple[Box4, BoolArray] | None, FloatArray, NDArray[np.int64]]  #
 
 
 class Seen(NamedTuple):
-    """A picture uint8 (H, W, 3), and how it moves towards others, float32 (h, w, 3) of `own_motion` each."""
+    """A picture uint8 (H, W, 3), and how it moves: float32 (h, w, 3) of `own_motion`, if known."""
 
     rgb: UInt8Array
-    motions: Sequence[FloatArray]
+    motion: FloatArray | None
 
 
 def drawing(
@@ -87,36 +88,82 @@ def drawing(
 
 
 def with_barriers(planes: FloatArray) -> FloatArray:
-    """`drawing`s (B, PROMPT + 1, S, S) with the barriers of colour between each place and the prompts.
+    """`drawing`s (B, PROMPT + 1, S, S) with the barriers between each place and the prompts.
 
-    In one plane from what is surely not the object, 0 to 1.5, in the other from clicks on the object, 1 to -0.5.
+    In two planes from what is surely not the object, 0 to 1.5, in two from clicks on the object, 1 to -0.5: those
+    of colour, and those of motion where it is known.
     """
     planes = planes.copy()
     small = planes[:, :, ::2, ::2]
-    lab = planes[:, LAB].reshape(len(planes), 3, small.shape[2], 2, small.shape[3], 2).mean((3, 5))
-    colours = np.clip(lab * 48 + 128, 0, 255).astype(np.uint8)
     valid = small[:, VALID] > 0.5
     outside = (small[:, HAS_BOX] > 0) & (small[:, BOX] == 0) & valid
-    seeds = np.concatenate([outside | (small[:, NO] > _DOT), small[:, YES] > _DOT])
-    ways = barrier(np.concatenate([colours, colours]), seeds)
-    for k, (way, there) in enumerate(zip(ways, np.concatenate([valid, valid]), strict=True)):
-        if way.max() < FAR:
-            share = np.minimum(way / np.float32(max(_FLAT, np.quantile(way[there], 0.95))), np.float32(1.5))
-            plane = cv2.resize(share, planes.shape[:1:-1])
-            b, near = k % len(planes), k >= len(planes)
-            planes[b, NEAR if near else BEYOND] = (1 - plane if near else plane) * planes[b, VALID]
+    starts = np.stack([outside | (small[:, NO] > _DOT), small[:, YES] > _DOT])
+    kinds = np.stack([planes[:, LAB], np.pad(planes[:, MOTION], ((0, 0), (0, 1), (0, 0), (0, 0)))])
+    levels = _levels(reduce(kinds, "kind b c (h two) (w too) -> kind b c h w", "mean", two=2, too=2))
+    seeds = repeat(starts, "start b h w -> (start kind b) h w", kind=2)
+    ways = barrier(repeat(levels, "kind b c h w -> (start kind b) c h w", start=2), seeds)
+    for start, kind, b in np.ndindex(2, *levels.shape[:2]):
+        way = ways[np.ravel_multi_index((start, kind, b), (2, *levels.shape[:2]))]
+        if way.max() < FAR and (kind == 0 or small[b, TRUST].any()):
+            far = max((_FLAT, _CALM)[kind], float(np.quantile(way[valid[b]], 0.95)))
+            plane = cv2.resize(np.minimum(way / np.float32(far), np.float32(1.5)), planes.shape[:1:-1])
+            plane = 1 - plane if start else plane
+            planes[b, (BEYOND, NEAR)[start].start + kind] = plane * planes[b, VALID]
     return planes
 
 
-def with_motion(planes: FloatArray, motion: FloatArray) -> FloatArray:
-    """A `drawing` that also holds how its crop moves: (S, S, 3) of `samvideo.trackers.parts.motion.own_motion`."""
+def _levels(planes: FloatArray) -> UInt8Array:
+    """Planes of order one as bytes."""
+    return np.clip(planes * 48 + 128, 0, 255).astype(np.uint8)
+
+
+def with_motion(planes: FloatArray, motion: FloatArray, moved: FloatArray | None = None) -> FloatArray:
+    """A `drawing` that also holds how its crop moves.
+
+    Args:
+        planes: the drawing.
+        motion: float32 (S, S, 3) of `samvideo.trackers.parts.motion.own_motion`.
+        moved: float32 (S, S), 0 to 1, what `cut_by_motion` makes of the box, or None.
+    """
     planes = planes.copy()
-    moves, trust = motion[..., :2], motion[..., 2] * planes[VALID]
-    speed = np.abs(moves).max(2)
-    scale = np.float32(max(_SLOWEST, 0.6 * float(np.quantile(speed[::3, ::3], 0.95))))
-    planes[MOTION] = np.clip(moves / scale, -2, 2).transpose(2, 0, 1) * trust
+    moves, trust = _scaled(motion), motion[..., 2] * planes[VALID]
+    planes[MOTION] = moves.transpose(2, 0, 1) * planes[VALID]
     planes[TRUST] = trust
+    if moved is not None:
+        planes[MOVED] = (2 * moved - 1) * planes[VALID]
     return planes
+
+
+def _scaled(motion: FloatArray) -> FloatArray:
+    """Motion (h, w, 2) as far as it is trusted, of order one: what is fast in this part of the picture."""
+    speed = np.abs(motion[::3, ::3, :2]).max(2)
+    scale = np.float32(max(_SLOWEST, 0.6 * float(np.quantile(speed, 0.95))))
+    moves: FloatArray = np.clip(motion[..., :2] / scale, -2, 2) * motion[..., 2:]
+    return moves
+
+
+def cut_by_motion(rgb: UInt8Array, box: Box4, motion: FloatArray) -> BoolArray:
+    """What a box holds by GrabCut, with motion in the place of hues.
+
+    Args:
+        rgb: uint8 (H, W, 3).
+        box: in its pixels.
+        motion: float32 (h, w, 3) of `samvideo.trackers.parts.motion.own_motion`.
+
+    Returns:
+        bool (h, w).
+    """
+    height, width = motion.shape[:2]
+    x1, y1, x2, y2 = np.array(box) * np.tile([width / rgb.shape[1], height / rgb.shape[0]], 2)
+    inside = np.zeros((height, width), np.uint8)
+    inside[_pixels((x1, y1, x2, y2), inside.shape)] = 1
+    rows, columns = region = Window.around(inside, 1.5, 8, 24).region
+    picture = np.full((height, width, 3), 128, np.uint8)
+    small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+    picture[..., 0] = cv2.cvtColor(small, cv2.COLOR_RGB2LAB)[..., 0]
+    picture[rows, columns, 1:] = _levels(_scaled(motion[region]))
+    none = np.zeros((0, 2), np.float32), np.zeros(0, np.int64)
+    return box_to_mask(picture, (float(x1), float(y1), float(x2), float(y2)), *none, _MOTION_SIDE)
 
 
 def with_answer(planes: Tensor, logits: Tensor | None) -> Tensor:
@@ -170,7 +217,7 @@ def mask_of(
     xy: FloatArray,
     labels: NDArray[np.int64],
     before: BoolArray,
-    motions: Sequence[FloatArray] = (),
+    motion: FloatArray | None = None,
 ) -> BoolArray:
     """Segment what a box or clicks mean, or correct a mask by them.
 
@@ -181,12 +228,12 @@ def mask_of(
         xy: (N, 2) clicks in its pixels, N may be 0 with a box.
         labels: (N,) 1 on the object, 0 not on it.
         before: bool (H, W), the mask to be corrected; empty for a new object.
-        motions: float32 (h, w, 3) of `samvideo.trackers.parts.motion.own_motion`, towards each other frame known.
+        motion: float32 (h, w, 3) of `samvideo.trackers.parts.motion.own_motion` towards the next frame, if known.
 
     Returns:
         bool (H, W), not empty: holds the pixels clicked with 1, and none clicked with 0.
     """
-    seen = Seen(rgb, motions)
+    seen = Seen(rgb, motion)
     if box is not None:
         mask = main_parts(_boxed(networks, seen, box, xy, labels))
     elif before.any():
@@ -197,9 +244,8 @@ def mask_of(
         whole = Window.around(np.ones(before.shape, np.uint8), 1.0, 0, 24)
         mask = _clicked_parts(_refine(networks, seen, whole, (None, xy, labels)) > 0, xy, labels)
         mask = _clicked_parts(_refine(networks, seen, _about(mask, xy), (None, xy, labels)) > 0, xy, labels)
-        for _ in range(2 if motions else 1):  # with motion, what a first box leaves out may be told to belong
-            if mask.any():
-                mask = _clicked_parts(_boxed(networks, seen, _grown(mask), xy, labels), xy, labels)
+        if mask.any():
+            mask = _clicked_parts(_boxed(networks, seen, _grown(mask), xy, labels), xy, labels)
     columns, rows = np.minimum(xy.astype(np.int64), np.array(mask.shape[::-1]) - 1).T
     mask[rows, columns] = labels == 1
     return mask
@@ -233,15 +279,16 @@ def _refine(
     answer: FloatArray | None = None,
     rounds: int = 2,
 ) -> FloatArray:
-    """Log-odds (H, W) of the object: the mean over what moves and over mirror images, in a few rounds."""
+    """Log-odds (H, W) of the object: the mean over two mirror images, in a few rounds."""
     drawn = _drawn(seen, window, prompts)
     mirrored = drawn.flip(3)
     mirrored[:, MOTION.start].neg_()
+    both = torch.cat([drawn, mirrored])
     mean = torch.from_numpy(answer) if answer is not None else None
     for _ in range(rounds):
-        turned = mean.flip(1) if mean is not None else None
-        one, other = networks.draw(with_answer(drawn, mean)), networks.draw(with_answer(mirrored, turned))
-        mean = (one.mean(0) + other.mean(0).flip(1)) / 2
+        last = torch.stack([mean, mean.flip(1)]) if mean is not None else None
+        one, other = networks.draw(with_answer(both, last))
+        mean = (one + other.flip(1)) / 2
     assert mean is not None
     odds = np.full(window.shape, -_OUTSIDE, np.float32)
     region, spread = window.patch(mean.numpy()).onto(window.shape)
@@ -250,7 +297,7 @@ def _refine(
 
 
 def _drawn(seen: Seen, window: Window, prompts: Prompts) -> Tensor:
-    """`drawing`s (N, PROMPT + 1, S, S) of a window, one for each motion; one where there is none."""
+    """The `drawing` (1, PROMPT + 1, S, S) of a window."""
     boxed, xy, labels = prompts
     crop = np.ascontiguousarray(window.cut(seen.rgb, PROMPT_SIDE))
     valid = window.cut(np.ones(window.shape, np.float32), PROMPT_SIDE)
@@ -260,9 +307,13 @@ def _drawn(seen: Seen, window: Window, prompts: Prompts) -> Tensor:
     if boxed is not None:
         corners = (np.array(boxed[0]).reshape(2, 2) - origin) * scale
         held = tuple(corners.ravel().tolist()), window.cut(boxed[1].astype(np.float32), PROMPT_SIDE)
-    still = with_barriers(drawing(crop, valid, held, (xy - origin) * scale, labels)[None])[0]
-    moving = [with_motion(still, window.cut(motion, PROMPT_SIDE)) for motion in seen.motions]
-    return torch.from_numpy(np.stack(moving or [still]))
+    planes = drawing(crop, valid, held, (xy - origin) * scale, labels)
+    if seen.motion is not None:
+        moved = None
+        if boxed is not None:
+            moved = window.cut(cut_by_motion(seen.rgb, boxed[0], seen.motion).astype(np.float32), PROMPT_SIDE)
+        planes = with_motion(planes, window.cut(seen.motion, PROMPT_SIDE), moved)
+    return torch.from_numpy(with_barriers(planes[None]))
 
 
 def _pixels(box: Box4, shape: tuple[int, ...]) -> tuple[slice, slice]:

@@ -20,7 +20,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 BUNDLED = Path(__file__).with_name("nano.safetensors")
 SIDE = 144  # pixels of the crops on which evidence is fused
-PROMPT_SIDE = 128  # and of those with prompts
+PROMPT_SIDE = 192  # and of those with prompts
 
 
 def _alone(function: Callable[P, R]) -> Callable[P, R]:

@@ -1,6 +1,5 @@
 """Run the tracker over made-up clips and keep what its network saw, with the truth: on-policy training data."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,7 +90,7 @@ class RecordingTracker(NanoTracker):
 
     def __init__(self, networks: Networks, trained: bool) -> None:
         self.trained = trained
-        super().__init__(networks, NanoConfig(sides=(SIDE,), look_back=()))
+        super().__init__(networks, NanoConfig(sides=(SIDE,), by_motion=False))
 
     def new_target(self) -> Target:
         """See `RecordingTarget`."""
@@ -99,7 +98,7 @@ class RecordingTracker(NanoTracker):
         return self.target
 
     def first_mask(
-        self, rgb: UInt8Array, prompt: ObjectPrompt, before: BoolArray, motions: Sequence[FloatArray] = ()
+        self, rgb: UInt8Array, prompt: ObjectPrompt, before: BoolArray, motion: FloatArray | None = None
     ) -> BoolArray:
         """bool (H, W): what GrabCut makes of a box, as the trained network would be better here than elsewhere."""
         assert prompt.box is not None

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 
@@ -12,11 +12,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from samvideo.errors import ConfigError
-from samvideo.nano.network import Fusion, Prompted
+from samvideo.nano.network import EVIDENCE, Fusion, Prompted
+from samvideo.nano.runtime import PROMPT_SIDE
 from samvideo.training import fusion, prompts
 from samvideo.training.clips import sequence_names
 from samvideo.training.fitting import Course, Log
-from samvideo.training.prompts import load_stills
+from samvideo.training.prompts import Still, load_stills
 from samvideo.training.recording import record_clips, record_stills
 
 
@@ -32,7 +33,8 @@ class Recipe:
         length: their frames; every fourth is longer by two thirds.
         steps: of fitting in a round.
         stills: frames to learn prompts from, those that show a sequence left out included.
-        prompt_steps: of the network that draws masks from prompts.
+        prompt_steps: of the network that draws masks from prompts, on coarse crops.
+        fine_steps: of the same after them, on crops as in use.
         batch: samples of a step.
     """
 
@@ -43,7 +45,8 @@ class Recipe:
     length: int = 24
     steps: int = 1000
     stills: int = 5000
-    prompt_steps: int = 3000
+    prompt_steps: int = 4000
+    fine_steps: int = 600
     batch: int = 16
 
 
@@ -69,17 +72,18 @@ def train(
     work = output.with_suffix(".work")
     _claim(work / "recipe.json", asdict(recipe))
     recordings, names = recordings or work, sequence_names(root)
-    _claim(recordings / "recordings.json", {"data": names, "length": recipe.length})
+    kept = {"planes": EVIDENCE, "stills": [field.name for field in fields(Still)]}
+    _claim(recordings / "recordings.json", {"data": names, "length": recipe.length} | kept)
     log(f"{len(names)} sequences, {len(set(names) & set(recipe.leave_out))} left out; {recipe}")
     torch.manual_seed(recipe.seed)
     prompted, fused = Prompted().to(device), Fusion().to(device)
     course = partial(Course, batch=recipe.batch)
 
-    def draw() -> None:
+    def draw(name: str, steps: int, rate: float, seed: int, size: int) -> None:
         record_stills(root, recordings / "stills", recipe.stills, workers, log)
         stills = load_stills(recordings / "stills", recipe.stills, recipe.leave_out)
-        stage = course("prompts", recipe.prompt_steps, rate=3e-3, seed=recipe.seed, checkpoint=work / "prompts.pt")
-        prompts.fit(prompted, stills, stage, log)
+        stage = course(name, steps, rate=rate, seed=seed, checkpoint=work / f"{name}.pt")
+        prompts.fit(prompted, stills, stage, log, size)
 
     def watch_and_fit(number: int) -> None:
         followed = (number, work / f"round{number - 1}.safetensors") if number else None
@@ -90,7 +94,10 @@ def train(
         stage = course(f"round {number}", recipe.steps, rate=rate, seed=seed, checkpoint=work / "fusion.pt")
         fusion.fit(fused, tracks, stage, log)
 
-    _once(work / "prompts.safetensors", prompted, draw)
+    coarse = partial(draw, "prompts", recipe.prompt_steps, 3e-3, recipe.seed, prompts.COARSE)
+    fine = partial(draw, "prompts-fine", recipe.fine_steps, 1e-3, recipe.seed + 1000, PROMPT_SIDE)
+    _once(work / "prompts.safetensors", prompted, coarse)
+    _once(work / "prompts-fine.safetensors", prompted, fine)
     for number in range(recipe.rounds):
         _once(work / f"round{number}.safetensors", fused, partial(watch_and_fit, number))
     _write(output, fused, prompted, recipe)
@@ -100,7 +107,7 @@ def train(
 def _write(output: Path, fused: Fusion, prompted: Prompted, recipe: Recipe) -> None:
     state = {f"fusion.{k}": v for k, v in fused.state_dict().items()}
     state |= {f"prompted.{k}": v for k, v in prompted.state_dict().items()}
-    named = {"recipe": json.dumps(asdict(recipe)), "format": "samvideo-nano-5"}
+    named = {"recipe": json.dumps(asdict(recipe)), "format": "samvideo-nano-6"}
     save_file({k: v.cpu().contiguous() for k, v in state.items() if "num_batches" not in k}, output, named)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from samvideo.geometry import Box4, clip_box
 from samvideo.nano.network import Prompted
-from samvideo.nano.prompting import LAB, VALID, drawing, with_answer, with_barriers, with_motion
+from samvideo.nano.prompting import LAB, VALID, cut_by_motion, drawing, with_answer, with_barriers, with_motion
 from samvideo.nano.runtime import PROMPT_SIDE
 from samvideo.trackers.parts.motion import own_motion
 from samvideo.trackers.parts.prompting import box_to_mask
@@ -21,9 +21,10 @@ from samvideo.training.clips import LONGEST, Clip, blob, hand_box, recolour, spo
 from samvideo.training.fitting import Course, Log, mask_loss, train
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 
+COARSE = 128  # pixels of the crops that most steps see: less than in use, as it is faster
 _STEPS = np.array([8, 8, 127], np.float32)  # of motion as it is kept
-_APART = 6  # frames at most between those whose motion is told
-_MOVING = 0.65  # share of samples with motion: a prompt's first answer comes before the next frame
+_APART = 2  # frames at most between those whose motion is told: it is asked of the next one
+_MOVING = 0.8  # share of samples with motion: a live source has no next frame yet
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,7 @@ class Still:
     Attributes:
         rgb: uint8 (H, W, 3).
         mask, cut: bool (H, W).
+        moved: bool (H, W), what GrabCut makes of the box by motion.
         box: float (4,) in its pixels.
         motion: int8 (H, W, 3) of `own_motion`, in steps of 1/8 pixel and of 1/127 of trust.
         made_of: str (N,) names of the sequences that it shows.
@@ -41,6 +43,7 @@ class Still:
     rgb: UInt8Array
     mask: BoolArray
     cut: BoolArray
+    moved: BoolArray
     box: FloatArray
     motion: np.ndarray
     made_of: np.ndarray
@@ -58,8 +61,9 @@ def make_still(sequences: list[Clip], rng: np.random.Generator) -> Still:
     box = (x1, y1, max(x2, x1 + 2), max(y2, y1 + 2))
     cut = box_to_mask(rgb, box, np.zeros((0, 2), np.float32), np.zeros(0, np.int64))
     motion = own_motion(DenseFlow(smooth=True), *(View(frame, LONGEST) for frame in scene.rgb))
+    moved = cut_by_motion(rgb, box, motion)
     motion = np.clip(np.rint(motion * _STEPS), -127, 127).astype(np.int8)
-    return Still(rgb, mask, cut, np.array(box, np.float32), motion, np.array(sorted(scene.made_of)))
+    return Still(rgb, mask, cut, moved, np.array(box, np.float32), motion, np.array(sorted(scene.made_of)))
 
 
 def _pair(clip: Clip, gap: int, rng: np.random.Generator) -> Clip:
@@ -133,14 +137,16 @@ def load_stills(folder: Path, count: int, leave_out: tuple[str, ...] = ()) -> li
     return stills
 
 
-def sample(stills: list[Still], rng: np.random.Generator) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """A drawing (PROMPT + 1, S, S), the true mask (S, S), and an earlier answer as logits (S, S) or zeros."""
+def sample(
+    stills: list[Still], rng: np.random.Generator, size: int = PROMPT_SIDE
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """A drawing (PROMPT + 1, size, size), the true mask (size, size), and an earlier answer's logits or zeros."""
     while True:
         still = stills[rng.integers(len(stills))]
         kind = rng.choice(["box", "clicks", "both", "correction"], p=[0.48, 0.34, 0.08, 0.1])
         boxed = kind in ("box", "both")
-        crop, layers, box = _crop(still, kind == "clicks", boxed, rng)
-        truth, cut, valid = layers[..., :3].transpose(2, 0, 1) > 0.5
+        crop, layers, box = _crop(still, kind == "clicks", boxed, rng, size)
+        truth, cut, moved, valid = layers[..., :4].transpose(2, 0, 1) > 0.5
         if truth.sum() >= 40:
             break
     answer = np.zeros(truth.shape, np.float32)
@@ -153,7 +159,7 @@ def sample(stills: list[Still], rng: np.random.Generator) -> tuple[FloatArray, F
     held = (box, cut.astype(np.float32)) if boxed else None
     planes = drawing(crop, valid.astype(np.float32), held, xy, labels)
     if rng.random() < _MOVING:
-        planes = with_motion(planes, layers[..., 3:])
+        planes = with_motion(planes, layers[..., 4:], moved.astype(np.float32) if boxed else None)
     planes[LAB] = _other_colours(planes[LAB], rng) * planes[VALID]
     return planes, truth.astype(np.float32), answer
 
@@ -167,14 +173,19 @@ def _other_colours(lab: FloatArray, rng: np.random.Generator) -> FloatArray:
     return (lab * gain + offset).astype(np.float32)
 
 
-def _crop(still: Still, far: bool, boxed: bool, rng: np.random.Generator) -> tuple[UInt8Array, FloatArray, Box4]:
-    """A square about the object, perhaps mirrored: rgb, (S, S, 6) of truth, cut, valid and motion, and the box.
+def _crop(
+    still: Still, far: bool, boxed: bool, rng: np.random.Generator, size: int
+) -> tuple[UInt8Array, FloatArray, Box4]:
+    """A square about the object, perhaps mirrored: rgb, (S, S, 7), and the box.
+
+    The layers are truth, both cuts, valid and motion.
 
     Args:
         still: the whole picture.
         far: allows the whole picture.
         boxed: about the box, as it will be in use.
         rng: of everything random.
+        size: S.
     """
     x, y, w, h = still.box[0], still.box[1], still.box[2] - still.box[0], still.box[3] - still.box[1]
     close = 1.5 * max(w, h) * (rng.uniform(0.9, 1.1) if boxed else rng.uniform(0.8, 1.3)) + 8
@@ -182,22 +193,21 @@ def _crop(still: Still, far: bool, boxed: bool, rng: np.random.Generator) -> tup
     side = close
     if far and rng.random() < 0.75:
         side = whole if rng.random() < 0.5 else float(np.exp(rng.uniform(np.log(close), np.log(max(close, whole)))))
-    scale = PROMPT_SIDE / side
+    scale = size / side
     free = max(0.0, (side - 1.1 * max(w, h)) / 2) * (0.1 if boxed else 0.7)
     middle = np.array([x + w / 2, y + h / 2]) + rng.uniform(-1, 1, 2) * free
     matrix = np.eye(2, 3) * scale
     matrix[:, :2] *= np.exp(rng.normal(0, 0.06, (2, 1)))
-    matrix[:, 2] = PROMPT_SIDE / 2 - matrix[:, :2] @ middle
+    matrix[:, 2] = size / 2 - matrix[:, :2] @ middle
     if rng.random() < 0.5:
         matrix[0] *= -1
-        matrix[0, 2] += PROMPT_SIDE
-    size = (PROMPT_SIDE, PROMPT_SIDE)
+        matrix[0, 2] += size
     source = cv2.GaussianBlur(still.rgb, (0, 0), 0.4 / scale) if scale < 0.8 else still.rgb
-    crop = cv2.warpAffine(source, matrix, size, flags=cv2.INTER_LINEAR)
-    layers = np.dstack([still.mask, still.cut, np.ones_like(still.mask)]).astype(np.float32)
-    motion = cv2.warpAffine(still.motion.astype(np.float32) / _STEPS, matrix, size)
+    crop = cv2.warpAffine(source, matrix, (size, size), flags=cv2.INTER_LINEAR)
+    layers = np.dstack([still.mask, still.cut, still.moved, np.ones_like(still.mask)]).astype(np.float32)
+    motion = cv2.warpAffine(still.motion.astype(np.float32) / _STEPS, matrix, (size, size))
     motion[..., :2] *= np.sign(np.diag(matrix)).astype(np.float32)
-    planes = np.dstack([cv2.warpAffine(layers, matrix, size), motion])
+    planes = np.dstack([cv2.warpAffine(layers, matrix, (size, size)), motion])
     corners = still.box.reshape(2, 2) @ matrix[:, :2].T + matrix[:, 2]
     return crop, planes, (*corners.min(0).tolist(), *corners.max(0).tolist())
 
@@ -227,13 +237,13 @@ def _clicks(
     return places, truth[index[:, 1], index[:, 0]].astype(np.int64)
 
 
-def fit(network: Prompted, stills: list[Still], course: Course, log: Log) -> None:
-    """Train in place; see `samvideo.training.fitting.train`."""
+def fit(network: Prompted, stills: list[Still], course: Course, log: Log, size: int = PROMPT_SIDE) -> None:
+    """Train in place on crops of `size` pixels; see `samvideo.training.fitting.train`."""
     device = next(network.parameters()).device
 
     def loss_at(step: int) -> Tensor:
         rng = np.random.default_rng((course.seed, step))
-        rows = [sample(stills, rng) for _ in range(course.batch)]
+        rows = [sample(stills, rng, size) for _ in range(course.batch)]
         drawn, *others = (np.stack(part) for part in zip(*rows, strict=True))
         planes, truth, before = (torch.from_numpy(part).to(device) for part in (with_barriers(drawn), *others))
         earlier = before.flatten(1).any(1)

@@ -1,6 +1,6 @@
 """First masks guessed from a box or a click are drawn again once it is seen how things move."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -25,19 +25,19 @@ OTHER = Shape(lambda index: (110, 40 + 1.0 * index), 14, BLUE)
 class Drawn(Pursuit):
     """Draws the left half of a box at first, and as `later` says once it sees motion."""
 
-    def __init__(self, later: BoolArray, look_back: tuple[int, ...] = (1, 4)) -> None:
+    def __init__(self, later: BoolArray, by_motion: bool = True) -> None:
         self.later = later
         self.moving: list[FloatArray] = []
-        super().__init__(160, 2, 64, look_back)
+        super().__init__(160, 2, 64, by_motion)
 
     def new_target(self) -> Target:
         return Target(TargetConfig())
 
     def first_mask(
-        self, rgb: UInt8Array, prompt: ObjectPrompt, before: BoolArray, motions: Sequence[FloatArray] = ()
+        self, rgb: UInt8Array, prompt: ObjectPrompt, before: BoolArray, motion: FloatArray | None = None
     ) -> BoolArray:
-        if motions:
-            self.moving.append(motions[-1])
+        if motion is not None:
+            self.moving.append(motion)
             return self.later.copy()
         mask = before.copy()
         x1, y1, x2, y2 = (int(v) for v in prompt.box or (*prompt.xy[0] - 9, *prompt.xy[0] + 9))
@@ -45,17 +45,16 @@ class Drawn(Pursuit):
         return mask
 
 
-@pytest.mark.parametrize("ages", [(1,), (3,), (1, 4)])
 @pytest.mark.parametrize("prompt", [Box((22, 37, 58, 73)), Points([(40, 55)], [1])])
-def test_a_guess_is_drawn_again_and_followed_from_there(prompt: Box | Points, ages: tuple[int, ...]) -> None:
+def test_a_guess_is_drawn_again_and_followed_from_there(prompt: Box | Points) -> None:
     frames, truth = scene(8, DISC)
-    tracker = Drawn(truth[0, 0], ages)
+    tracker = Drawn(truth[0, 0])
     first = tracker.step(frames[0], [prompt]).masks[0]
     later = [tracker.step(frame).masks[0] for frame in frames[1:]]
     assert overlap(first, truth[0, 0]) < 0.6
-    assert overlap(later[ages[0] - 1], truth[ages[0], 0]) > 0.85
+    assert overlap(later[0], truth[1, 0]) > 0.85
     assert overlap(later[-1], truth[-1, 0]) > 0.85
-    assert len(tracker.moving) == len(ages)
+    assert len(tracker.moving) == 1
 
 
 @pytest.mark.parametrize(
@@ -75,15 +74,19 @@ def test_what_was_told_with_care_is_left_alone(prompts: object) -> None:
     assert not tracker.moving
 
 
-def test_a_correction_or_forgetting_ends_the_doubt() -> None:
-    frames, truth = scene(6, DISC, OTHER)
-    tracker = Drawn(truth[0, 0], (3,))
+def test_what_was_forgotten_is_not_drawn_again() -> None:
+    frames, truth = scene(3, DISC, OTHER)
+    tracker = Drawn(truth[0, 0])
     tracker.step(frames[0], [Box((22, 37, 58, 73)), Box((96, 26, 124, 54))])
-    tracker.step(frames[1], [Mask(truth[1, 0], object_id=1)])
     tracker.forget(2)
-    for frame in frames[2:]:
+    for frame in frames[1:]:
         tracker.step(frame)
-    assert not tracker.moving
+    assert len(tracker.moving) == 1
+    tracker.reset()
+    tracker.step(frames[0], [Box((22, 37, 58, 73))])
+    tracker.forget(1)
+    tracker.step(frames[1])
+    assert len(tracker.moving) == 1
 
 
 def test_what_other_objects_hold_is_theirs_also_later() -> None:
@@ -108,9 +111,9 @@ def test_a_guess_is_drawn_once_when_the_next_frame_is_foreseen() -> None:
     assert len(tracker.moving) == 1
 
 
-def test_a_tracker_that_never_looks_back_does_not_ask_how_things_move() -> None:
+def test_a_tracker_that_draws_without_motion_does_not_ask_how_things_move() -> None:
     frames, truth = scene(2, DISC)
-    tracker = Drawn(truth[0, 0], ())
+    tracker = Drawn(truth[0, 0], by_motion=False)
     foresee(tracker, frames[1])
     tracker.step(frames[0], [Box((22, 37, 58, 73))])
     assert not tracker.moving
@@ -118,18 +121,17 @@ def test_a_tracker_that_never_looks_back_does_not_ask_how_things_move() -> None:
 
 def test_what_was_foreseen_is_of_one_step_and_of_one_size() -> None:
     frames, truth = scene(4, DISC)
-    tracker = Drawn(truth[0, 0], (9,))
+    tracker, careful = Drawn(truth[0, 0]), Points([(40, 55), (45, 60)], [1, 1], object_id=2)
     foresee(tracker, frames[1])
     foresee(tracker, None)
     tracker.step(frames[0], [Mask(truth[0, 0], object_id=1)])
-    tracker.step(frames[1], [Box((22, 37, 58, 73), object_id=2)])
+    tracker.step(frames[1], [careful])
     foresee(tracker, Frame(3, 0.1, np.zeros((8, 8, 3), np.uint8)))
-    tracker.step(frames[2], [Box((22, 37, 58, 73), object_id=2)])
-    assert not tracker.moving
-    tracker.step(frames[3], [Box((22, 37, 58, 73), object_id=2)])
+    tracker.step(frames[2], [careful])
+    tracker.step(frames[3], [careful])
     foresee(tracker, frames[1])
     tracker.reset()
-    tracker.step(frames[0], [Box((22, 37, 58, 73))])
+    tracker.step(frames[0], [careful])
     assert not tracker.moving
 
 
@@ -154,7 +156,7 @@ def test_nothing_is_kept_of_a_guess_that_was_seen_through() -> None:
     tracker.step(frames[0], [Box((22, 37, 58, 73))])
     for frame in frames[1:]:
         tracker.step(frame)
-    assert not tracker._guesses
+    assert tracker._guess is None
 
 
 def test_own_motion_is_that_of_the_object_not_of_the_camera() -> None:
@@ -182,7 +184,7 @@ def test_a_mirrored_picture_with_mirrored_motion_has_the_mirrored_mask() -> None
     motion = own_motion(DenseFlow(), View(rgb, 160), View(frames[2].rgb, 160))
     mirrored = np.ascontiguousarray(motion[:, ::-1] * np.array([-1, 1, 1], np.float32))
     none, no_clicks = np.zeros(rgb.shape[:2], bool), (np.zeros((0, 2), np.float32), np.zeros(0, np.int64))
-    mask = mask_of(load(), rgb, box, *no_clicks, none, [motion])
+    mask = mask_of(load(), rgb, box, *no_clicks, none, motion)
     turned = np.ascontiguousarray(rgb[:, ::-1])
-    other = mask_of(load(), turned, (100.0, 35.0, 140.0, 75.0), *no_clicks, none, [mirrored])
+    other = mask_of(load(), turned, (100.0, 35.0, 140.0, 75.0), *no_clicks, none, mirrored)
     assert overlap(mask, other[:, ::-1]) > 0.95

@@ -58,7 +58,7 @@ def stills(sequences: list[clips.Clip]) -> list[prompts.Still]:
 
 
 SMALL = ["--clips", "2", "--length", "8", "--batch", "4", "--steps", "6", "--prompt-steps", "8", "--threads", "1"]
-SMALL += ["--stills", "6"]
+SMALL += ["--stills", "6", "--fine-steps", "4"]
 
 
 def train(davis: Path, output: Path, *more: str) -> str:

@@ -11,7 +11,9 @@ _LONGEST = 260
 _ROUNDS = 5
 
 
-def box_to_mask(rgb: UInt8Array, box: Box4, xy: FloatArray, labels: NDArray[np.int64]) -> BoolArray:
+def box_to_mask(
+    rgb: UInt8Array, box: Box4, xy: FloatArray, labels: NDArray[np.int64], longest: int = _LONGEST
+) -> BoolArray:
     """Segment what a box holds.
 
     Args:
@@ -19,6 +21,7 @@ def box_to_mask(rgb: UInt8Array, box: Box4, xy: FloatArray, labels: NDArray[np.i
         box: x1, y1, x2, y2 in its pixels, inside the picture.
         xy: (N, 2) clicks that go with the box, N may be 0.
         labels: (N,) 1 on the object, 0 not on it.
+        longest: longer side in pixels at which the box and a little more is looked at.
 
     Returns:
         bool (H, W), empty outside the box and never wholly empty.
@@ -32,7 +35,7 @@ def box_to_mask(rgb: UInt8Array, box: Box4, xy: FloatArray, labels: NDArray[np.i
     outside = np.maximum(across, down) > 1
     guess = np.where(outside, cv2.GC_BGD, cv2.GC_PR_FGD).astype(np.uint8)
     # On few pixels GrabCut cuts worse, so that a small box is enlarged.
-    factor = _LONGEST / max(guess.shape)
+    factor = longest / max(guess.shape)
     inside = main_parts(_cut(rgb, area, guess, (xy, labels), factor) & ~outside)
     if inside.sum() < 0.1 * (~outside).sum():
         inside = (across**2 + down**2 <= 1) & ~outside  # nothing told apart: the ellipse fits most shapes best
