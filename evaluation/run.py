@@ -96,7 +96,8 @@ def _claim(run: Run) -> None:
         json.dumps({"format": FORMAT, "model": run.model, "options": run.options, **task}, default=str)
     )
     if not path.exists():
-        if run.task.out.is_dir() and any(run.task.out.iterdir()):
+        half = path.with_name(f".{path.name}.part")  # of a run that was killed as it began
+        if run.task.out.is_dir() and any(file != half for file in run.task.out.iterdir()):
             raise ConfigError(
                 f"{run.task.out} is neither empty nor a run of samvideo evaluate: choose another folder"
             )

@@ -20,6 +20,8 @@ from samvideo.training.fitting import Course, Log
 from samvideo.training.prompts import Still, load_stills
 from samvideo.training.recording import record_clips, record_stills
 
+_KEPT = {"planes": EVIDENCE, "stills": [field.name for field in fields(Still)]}  # recordings may be older
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -72,17 +74,15 @@ def train(
     work = output.with_suffix(".work")
     _claim(work / "recipe.json", asdict(recipe))
     recordings, names = recordings or work, sequence_names(root)
-    kept = {"planes": EVIDENCE, "stills": [field.name for field in fields(Still)]}
-    _claim(recordings / "recordings.json", {"data": names, "length": recipe.length} | kept)
+    _claim(recordings / "recordings.json", {"data": names, "length": recipe.length} | _KEPT)
     log(f"{len(names)} sequences, {len(set(names) & set(recipe.leave_out))} left out; {recipe}")
     torch.manual_seed(recipe.seed)
     prompted, fused = Prompted().to(device), Fusion().to(device)
-    course = partial(Course, batch=recipe.batch)
 
     def draw(name: str, steps: int, rate: float, seed: int, size: int) -> None:
         record_stills(root, recordings / "stills", recipe.stills, workers, log)
         stills = load_stills(recordings / "stills", recipe.stills, recipe.leave_out)
-        stage = course(name, steps, rate=rate, seed=seed, checkpoint=work / f"{name}.pt")
+        stage = Course(name, steps, recipe.batch, rate, seed, work / f"{name}.pt")
         prompts.fit(prompted, stills, stage, log, size)
 
     def watch_and_fit(number: int) -> None:
@@ -91,12 +91,12 @@ def train(
         record_clips(root, folders[-1], recipe.clips, recipe.length, workers, log, followed)
         tracks = fusion.load_tracks(folders, recipe.clips, recipe.leave_out)
         rate, seed = 3e-3 if number == 0 else 2e-3, recipe.seed * 100 + number
-        stage = course(f"round {number}", recipe.steps, rate=rate, seed=seed, checkpoint=work / "fusion.pt")
+        stage = Course(f"round {number}", recipe.steps, recipe.batch, rate, seed, work / "fusion.pt")
         fusion.fit(fused, tracks, stage, log)
 
     coarse = partial(draw, "prompts", recipe.prompt_steps, 3e-3, recipe.seed, prompts.COARSE)
-    fine = partial(draw, "prompts-fine", recipe.fine_steps, 1e-3, recipe.seed + 1000, PROMPT_SIDE)
     _once(work / "prompts.safetensors", prompted, coarse)
+    fine = partial(draw, "prompts-fine", recipe.fine_steps, 1e-3, recipe.seed + 1000, PROMPT_SIDE)
     _once(work / "prompts-fine.safetensors", prompted, fine)
     for number in range(recipe.rounds):
         _once(work / f"round{number}.safetensors", fused, partial(watch_and_fit, number))

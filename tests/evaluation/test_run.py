@@ -126,6 +126,14 @@ def test_another_run_does_not_go_on_in_the_same_folder(davis: Path, tmp_path: Pa
         evaluate(make_run("davis2016", davis, "val", davis))
 
 
+def test_a_run_killed_as_it_began_goes_on(davis: Path, tmp_path: Path) -> None:
+    half = tmp_path / "out/.run.json.part"
+    half.parent.mkdir()
+    half.write_text("{")
+    evaluate(make_run("davis2016", davis, "val", tmp_path / "out", limit=1))
+    assert not half.exists()
+
+
 @pytest.mark.parametrize("pool", [run_here, LocalPool(2)], ids=["here", "processes"])
 def test_one_bad_video_does_not_sink_a_run(pool: Pool, davis: Path, tmp_path: Path) -> None:
     bad = davis / "Annotations/480p/cow/00002.png"
