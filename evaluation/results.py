@@ -33,13 +33,18 @@ COLUMNS = ("J_mean", "J_recall", "J_decay", "F_mean", "F_recall", "F_decay", "Di
 _PACKAGES = ("samvideo", "numpy", "opencv-python", "opencv-python-headless", "scipy", "torch", "timm", "ray")
 
 
+def unfinished(path: Path) -> Path:
+    """Where a file is written before it is whole; left there by who is killed meanwhile."""
+    return path.with_name(f".{path.name}.part")
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file under another name and rename it, so that it is never seen in part.
 
     Raises:
         OutputError: it cannot be written.
     """
-    part = path.with_name(f".{path.name}.part")
+    part = unfinished(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
@@ -121,7 +126,7 @@ def write_archive(path: Path, predictions: Path, top: str, names: list[str]) -> 
     Raises:
         OutputError: it cannot be written.
     """
-    part = path.with_name(f".{path.name}.part")
+    part = unfinished(path)
     try:
         with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed already
             for name in names:

@@ -12,7 +12,7 @@ from samvideo.evaluation.datasets import open_dataset
 from samvideo.evaluation.datasets.base import Dataset
 from samvideo.evaluation.files import read_prediction
 from samvideo.evaluation.protocols import find_protocol
-from samvideo.evaluation.results import FORMAT, environment, write_archive, write_json, write_results
+from samvideo.evaluation.results import FORMAT, environment, unfinished, write_archive, write_json, write_results
 from samvideo.evaluation.scoring import score_video, summarise
 from samvideo.evaluation.shard import Failure, Maker, Pool, run_here
 from samvideo.evaluation.video import Task, choose
@@ -96,8 +96,7 @@ def _claim(run: Run) -> None:
         json.dumps({"format": FORMAT, "model": run.model, "options": run.options, **task}, default=str)
     )
     if not path.exists():
-        half = path.with_name(f".{path.name}.part")  # of a run that was killed as it began
-        if run.task.out.is_dir() and any(file != half for file in run.task.out.iterdir()):
+        if run.task.out.is_dir() and any(file != unfinished(path) for file in run.task.out.iterdir()):
             raise ConfigError(
                 f"{run.task.out} is neither empty nor a run of samvideo evaluate: choose another folder"
             )

@@ -16,7 +16,7 @@ from samvideo.evaluation.datasets import open_dataset
 from samvideo.evaluation.datasets.base import Clip, Dataset
 from samvideo.evaluation.files import MaskSet, write_prediction
 from samvideo.evaluation.protocols import Prompter, find_protocol
-from samvideo.evaluation.results import write_json
+from samvideo.evaluation.results import unfinished, write_json
 from samvideo.evaluation.scoring import VideoScores
 from samvideo.io.images import read_rgb
 from samvideo.io.masks import index_map
@@ -188,7 +188,7 @@ def evaluate_video(task: Task, dataset: Dataset, tracker: Tracker, name: str) ->
     """
     begin = time.perf_counter()
     done = task.out / "predictions" / name
-    part = done.with_name(f".{name}.part")
+    part = unfinished(done)
     try:
         for leftover in (part, done):  # of a run that was killed: without its scores a video is not finished
             shutil.rmtree(leftover, ignore_errors=True)
