@@ -11,6 +11,7 @@ from samvideo.nano.prompting import mask_of
 from samvideo.nano.runtime import Networks, load
 from samvideo.trackers.objects import ObjectPrompt
 from samvideo.trackers.parts.crop import Window
+from samvideo.trackers.parts.motion import own_speed
 from samvideo.trackers.parts.patch import Patch
 from samvideo.trackers.parts.redetection import PresenceConfig
 from samvideo.trackers.parts.target import Evidence, Passage, Scene, Target, TargetConfig
@@ -26,9 +27,11 @@ _NETWORK, _COLOURS = 0.4, 20.0  # what its presence and the likeness of colours 
 _CERTAIN = 0.88  # likeness at which a lost object is found again whatever the network says
 _ELSEWHERE = 0.92  # and that it needs after a cut, or a little less than usual
 _SLACK = 0.04  # how much less like itself than usual it may be there
-# share of its usual area, how much less like itself, and the network's presence, all below which a rest is not it
-_REMNANT, _UNLIKE, _VOUCHED = 0.2, 0.1, 2.0
-_RATE = 0.1  # at which the usual likeness follows
+_UNLIKE = 0.1  # less like itself than usual: then a mask is not it where
+_REMNANT, _SWOLLEN = 0.2, 1.4  # its share of the usual area is not between these
+_REST, _FAST, _STOPPED = 0.6, 2.0, 0.2  # (or this, if what went fast, in pixels a frame, has all but stopped)
+_VOUCHED, _VAST = 2.0, 2.2  # and the network's presence is below this, or where the share is above that
+_RATE = 0.1  # at which the usual likeness and speed follow
 _TRIED = 8  # frames after a mask that was given on which the network is tried
 _USELESS, _USEFUL = 0.4, 0.7  # overlap with the mask carried along below which it is not heard, and above wholly
 _COARSEST = 1.4  # pixels of the working picture in one of the crop
@@ -99,6 +102,7 @@ class NanoTarget(Target):
         self._heard, self._heard_guessed = config.heard, config.heard_guessed
         self._networks = networks
         self._age, self._usually = 0, 1.0
+        self._speed = self._usual_speed = 0.0
         self._overlaps: list[float] = []
         self.presence = self.quality = _NOWHERE
 
@@ -109,11 +113,13 @@ class NanoTarget(Target):
         self.planes = self._planes(scene, self.window)
         self._first = self._recent = self._networks.remember(self.planes, self.belief_crop())
         self._age, self._usually, self._overlaps = 0, 1.0, []
+        self._speed = self._usual_speed = 0.0
 
     def expect(self, scene: Scene, passage: Passage) -> Patch:
         """Where the object may be in a new frame, and the log-odds there."""
         if self.present:
             carried = warp(self.belief, passage.places)
+            self._speed = own_speed(passage.backward, carried)
             window = _window(carried)
             if not self._cut(passage, window.region):
                 evidence = self.gather(scene, passage, window.region, carried)
@@ -121,6 +127,7 @@ class NanoTarget(Target):
                 asked = self.ask(window, self._near(scene, passage, window, carried, evidence))
                 heard = self._trust(asked, window.cut(carried, len(asked)))
                 return self._join(window, heard * np.clip(asked, -_SURE, _SURE), (2 - heard) * weighed)
+        self._speed = self._usual_speed  # unknown
         return self._search(scene)
 
     def _trust(self, asked: FloatArray, carried: FloatArray) -> np.float32:
@@ -225,15 +232,18 @@ class NanoTarget(Target):
         )
         if not self.present and alike < _CERTAIN:  # to be found again takes more than to be kept
             seen = min(seen - 1, self.presence - 1)
-        small, unlike = inside.sum() < _REMNANT * self._usual_area, alike < self._usually - _UNLIKE
-        if small and unlike and self.presence < _VOUCHED:
-            seen = min(seen, -1.0)  # it went behind something, and its mask clings to that
+        stopped = self._speed < _STOPPED * self._usual_speed and self._usual_speed > _FAST
+        share = inside.sum() / max(self._usual_area, 1.0)
+        odd = not (_REST if stopped else _REMNANT) <= share <= _SWOLLEN and self.presence < _VOUCHED
+        if alike < self._usually - _UNLIKE and (odd or share > _VAST):
+            seen = min(seen, -1.0)  # its mask clings to what stays when it leaves, or to what comes before it
         if np.isinf(self._reach) and alike < min(_ELSEWHERE, self._usually - _SLACK):
             seen = min(seen, -1.0)  # any other scene holds something of nearly its colours
         self.present = bool(large_enough and seen > 0)
         self.score = float(_sigmoid(self.quality) * _sigmoid(2 * seen)) if inside.any() else 0.0
         if self.present:
             self._usually += _RATE * (alike - self._usually)
+            self._usual_speed += _RATE * (self._speed - self._usual_speed)
             self._likeness.follow(scene.view.levels, inside)
 
 

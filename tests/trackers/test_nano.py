@@ -143,11 +143,25 @@ def test_an_object_that_goes_away_is_reported_and_found_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "alike", "presence", "present"),
-    [(0.1, 0.8, 1.5, False), (0.1, 0.9, 1.5, True), (0.5, 0.8, 1.5, True), (0.1, 0.8, 3.0, True)],
+    ("share", "alike", "presence", "speed", "present"),
+    [
+        (0.1, 0.8, 1.5, 5.0, False),  # a remnant
+        (0.1, 0.9, 1.5, 5.0, True),
+        (0.1, 0.8, 3.0, 5.0, True),
+        (0.5, 0.8, 1.5, 5.0, True),
+        (0.5, 0.8, 1.5, 0.5, False),  # what is left has stopped
+        (0.5, 0.9, 1.5, 0.5, True),
+        (0.5, 0.8, 3.0, 0.5, True),
+        (0.8, 0.8, 1.5, 0.5, True),
+        (1.8, 0.8, 1.5, 5.0, False),  # it has spread
+        (1.8, 0.8, 5.0, 5.0, True),
+        (1.3, 0.8, 1.5, 5.0, True),
+        (2.5, 0.8, 5.0, 5.0, False),  # something large came before it
+        (2.5, 0.9, 5.0, 5.0, True),
+    ],
 )
-def test_a_remnant_unlike_the_object_is_not_it(
-    share: float, alike: float, presence: float, present: bool, monkeypatch: pytest.MonkeyPatch
+def test_what_is_unlike_the_object_and_not_of_its_size_is_not_it(
+    share: float, alike: float, presence: float, speed: float, present: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames, truth = scene(2, DISC)
     tracker = NanoTracker()
@@ -156,10 +170,11 @@ def test_a_remnant_unlike_the_object_is_not_it(
     target, shown = tracker._targets[1], tracker._scene
     assert isinstance(target, NanoTarget)
     assert shown is not None
-    inside = np.flatnonzero(truth[1, 0])
+    inside_first = np.argsort(~truth[1, 0].ravel(), kind="stable")
     target.belief = np.zeros_like(target.belief)
-    target.belief.ravel()[inside[: int(share * len(inside))]] = 1
+    target.belief.ravel()[inside_first[: int(share * truth[1, 0].sum())]] = 1
     target.presence, target._usually = presence, 0.95
+    target._speed, target._usual_speed = speed, 6.0
     monkeypatch.setattr(target._likeness, "of", lambda *_: alike)
     target._judge(shown)
     assert target.present == present

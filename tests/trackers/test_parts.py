@@ -11,7 +11,7 @@ from samvideo.trackers.flow import FlowConfig, FlowTracker
 from samvideo.trackers.parts.barrier import FAR, barrier
 from samvideo.trackers.parts.classifier import Perceptron, Samples
 from samvideo.trackers.parts.colour import Codebook, GlobalColour, colour_bins, local_colour_logits
-from samvideo.trackers.parts.motion import motion_logits
+from samvideo.trackers.parts.motion import motion_logits, own_speed
 from samvideo.trackers.parts.prompting import box_to_mask, clicks_to_mask
 from samvideo.trackers.parts.redetection import Likeness, PresenceConfig, find_again
 from samvideo.trackers.parts.smoothing import SmoothingConfig, neighbour_weights, smooth
@@ -101,6 +101,17 @@ def test_codebook_gives_every_pixel_its_nearest_word() -> None:
     assert book.size == 3
     assert len(set(words.ravel().tolist())) == 3
     assert Codebook(samples[:50], words=64).size == 1
+
+
+def test_the_speed_of_an_object_is_what_it_has_against_the_rest() -> None:
+    flow = np.full((40, 60, 2), (5.0, 0.0), np.float32)
+    belief = np.zeros((40, 60), np.float32)
+    assert own_speed(flow, belief) == 0
+    belief[9:11, 9:11] = 0.9
+    assert own_speed(flow, belief) == 0
+    flow[9:11, 9:11] = 8, -4
+    assert own_speed(flow, belief) == pytest.approx(5)
+    assert own_speed(flow, np.ones_like(belief)) == 0
 
 
 def test_motion_tells_what_moves_apart() -> None:

@@ -65,6 +65,19 @@ def own_motion(dense: DenseFlow, here: View, there: View) -> FloatArray:
     return moved
 
 
+def own_speed(flow: FloatArray, belief: FloatArray) -> float:
+    """Pixels by which most of an object moves against most of the rest, 0 where there is none of either.
+
+    Args:
+        flow: float32 (h, w, 2).
+        belief: float32 (h, w), where the object is.
+    """
+    own, rest = flow[belief > 0.5], flow[::4, ::4][belief[::4, ::4] < 0.1]
+    if not (len(own) and len(rest)):
+        return 0.0
+    return float(np.hypot(*(np.median(own, 0) - np.median(rest, 0))))
+
+
 def _density(index: FloatArray, weight: FloatArray) -> FloatArray:
     counts = np.bincount(index.ravel(), weight.ravel(), _BINS * _BINS).astype(np.float32)
     counts = cv2.GaussianBlur(counts.reshape(_BINS, _BINS), (0, 0), 1.5).ravel()
