@@ -126,9 +126,20 @@ class NanoTarget(Target):
                 weighed = np.clip(self.weigh(evidence, scene.view.lab[window.region]), -_SURE, _SURE)
                 asked = self.ask(window, self._near(scene, passage, window, carried, evidence))
                 heard = self._trust(asked, window.cut(carried, len(asked)))
-                return self._join(window, heard * np.clip(asked, -_SURE, _SURE), (2 - heard) * weighed)
+                near = self._join(window, heard * np.clip(asked, -_SURE, _SURE), (2 - heard) * weighed)
+                shrunk = self.belief.sum() < _REST * self._usual_area
+                return self._or_better(scene, near) if shrunk else near
         self._speed = self._usual_speed  # unknown
         return self._search(scene)
+
+    def _or_better(self, scene: Scene, near: Patch) -> Patch:
+        """What the whole picture holds, where the network prefers it: the rest of what was half hidden."""
+        kept = self.presence, self.quality, self.window, self.planes, self._reach
+        found = self._search(scene)
+        if self.presence > kept[0] and self.quality > kept[1]:
+            return found
+        self.presence, self.quality, self.window, self.planes, self._reach = kept
+        return near
 
     def _trust(self, asked: FloatArray, carried: FloatArray) -> np.float32:
         """What the network's answer weighs: it may never have seen a scene like this one.

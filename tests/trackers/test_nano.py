@@ -180,6 +180,39 @@ def test_what_is_unlike_the_object_and_not_of_its_size_is_not_it(
     assert target.present == present
 
 
+def partly_hidden() -> tuple[NanoTracker, NanoTarget, list[Frame], np.ndarray]:
+    """A disc that has been followed for six frames, of which but a tenth is believed to be in view."""
+    frames, truth = scene(7, DISC)
+    tracker = NanoTracker()
+    for frame in frames[:6]:
+        tracker.step(frame, [] if frame.index else [Mask(truth[0, 0])])
+    target = tracker._targets[1]
+    assert isinstance(target, NanoTarget)
+    columns = np.cumsum((target.belief > 0.5).sum(0))
+    target.belief[:, columns > 0.1 * columns[-1]] = 0
+    return tracker, target, frames, truth
+
+
+def test_the_rest_of_an_object_that_was_half_hidden_is_found_at_once() -> None:
+    tracker, _, frames, truth = partly_hidden()
+    assert overlap(tracker.step(frames[6]).masks[0], truth[6, 0]) > 0.9
+
+
+def test_what_the_network_likes_less_than_what_is_near_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker, target, frames, truth = partly_hidden()
+
+    def elsewhere(shown: object) -> Patch:
+        target.presence, target.quality, target._reach = 9.0, -9.0, np.inf
+        return Patch((0, 0, 1, 1), np.full((2, 2), np.float32(8)))
+
+    monkeypatch.setattr(target, "_search", elsewhere)
+    mask = tracker.step(frames[6]).masks[0]
+    assert mask.any()
+    assert not (mask & ~truth[6, 0]).any()
+    assert target.quality > -9
+    assert target._reach == 0
+
+
 SHAPES = st.tuples(st.integers(8, 90), st.integers(8, 90))
 
 
