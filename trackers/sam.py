@@ -287,8 +287,8 @@ def resolve_device(
         found = torch.device(device)
     except RuntimeError as error:
         raise ConfigError(f"no device is called {device!r}: auto, cpu, cuda or mps expected") from error
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(found.type, False):
+    devices = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (found.index or 0) >= devices.get(found.type, 0):
         raise ConfigError(f"device {str(device)!r} is not available here: try auto or cpu")
     if dtype == "auto":
         dtype = torch.bfloat16 if _has_bfloat16(found) else torch.float32

@@ -49,5 +49,8 @@ def ready_tracker(model: str, *, quiet: bool, **options: str | None) -> "Tracker
     from samvideo.weights.catalog import CATALOG
 
     if model in CATALOG and options.get("weights") is None:
+        from samvideo.trackers.sam import resolve_device
+
+        resolve_device(options.get("device") or "auto", options.get("dtype") or "auto")  # before a long download
         fetch_with_progress(CATALOG[model], quiet=quiet)
     return create_tracker(model, **options)  # type: ignore[arg-type]

@@ -202,7 +202,7 @@ def _alike(
     pool = F.avg_pool3d if len(bins) == 3 else F.avg_pool2d
     densities = []
     for weight in (inside, outside):
-        counts = torch.zeros(len(looks), math.prod(bins)).scatter_add_(1, index, weight.flatten(1))
+        counts = weight.new_zeros(len(looks), math.prod(bins)).scatter_add_(1, index, weight.flatten(1))
         cube = counts.view(-1, 1, *bins)
         cube = pool(cube, 3, 1, 1) + cube * 0.15
         densities.append(cube.flatten(1) / cube.flatten(1).sum(1, keepdim=True).clamp(min=1e-3))

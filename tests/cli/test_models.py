@@ -103,8 +103,13 @@ def test_a_file_names_its_model(clip: str, weights: Path) -> None:
         (["--model", "sam2.1-tiny", "--weights", "{weights}"], 4, "not those of 'sam2.1-tiny'"),
         (["--model", "efficienttam-ti-512", "--weights", "{weights}", "--memory", "perceiver"], 4, "missing"),
         (["--model", "efficienttam-ti-512", "--weights", "{weights}", "--memory", "elephant"], 2, "elephant"),
-        (["--model", "efficienttam-ti-512", "--weights", "{weights}", "--dtype", "fp16"], 2, "not usable on a CPU"),
+        (
+            ["--model", "efficienttam-ti-512", "--weights", "{weights}", "--dtype", "fp16", "--device", "cpu"],
+            2,
+            "not usable on a CPU",
+        ),
         (["--model", "efficienttam-ti-512", "--weights", "{weights}", "--device", "cuda:99"], 2, "not available"),
+        (["--model", "edgetam", "--device", "cuda:99"], 2, "not available"),  # nothing is fetched first
         (["--model", "surgical-sam2-s"], 4, "by hand"),
         (["--model", "flow", "--policy", "pruning"], 2, "flow has no policy"),
         (["--model", "nano", "--memory", "fifo"], 2, "nano has no memory"),

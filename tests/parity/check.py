@@ -106,7 +106,7 @@ def compare(report: Report, fixture: dict, key: str, output: Output) -> None:
     }
     for quantity, value in values.items():
         if f"{key}/{quantity}" in fixture:
-            report.take(f"{key}/{quantity}", fixture[f"{key}/{quantity}"], value.float().numpy())
+            report.take(f"{key}/{quantity}", fixture[f"{key}/{quantity}"], value.float().cpu().numpy())
 
 
 def sampled(tokens: MemoryTokens) -> torch.Tensor:
@@ -120,14 +120,16 @@ def check_step(kind: str, step: dict) -> None:
 
 
 @torch.inference_mode()
-def run(path: Path, last_frame: int | None = None, dtype: torch.dtype = torch.float32) -> Report:
+def run(
+    path: Path, last_frame: int | None = None, dtype: torch.dtype = torch.float32, device: str = "cpu"
+) -> Report:
     """Run one fixture; `last_frame` cuts the clip's runs short for quick tests."""
     name, scenario_name = path.name.removesuffix(".npz").split("--")
     scenario = json.loads(beside(path, f"{scenario_name}.scenario.json").read_text())
     manifest = json.loads(beside(path, f"{name}.manifest.json").read_text())
     fixture = dict(np.load(path))
     model = seeded_model(name, manifest, scenario.get("score_bias", {}).get(name))
-    clip = Clip(model.convert(torch.device("cpu"), dtype), scenario["frames"])
+    clip = Clip(model.convert(torch.device(device), dtype), scenario["frames"])
     options = Options.of(scenario.get("set", {}))
     objects: dict[int, Predictor] = {}
     report = Report()
@@ -139,7 +141,10 @@ def run(path: Path, last_frame: int | None = None, dtype: torch.dtype = torch.fl
         if kind == "prompt":
             if said["object"] not in objects:
                 objects[said["object"]] = Predictor(clip, options, not name.startswith(KEEPING))
-            objects[said["object"]].prompt(said["frame"], *prompt_of(said, clip.size))
+            points, mask = prompt_of(said, clip.size)
+            if points is not None:
+                points = PromptTensors(points.xy.to(device), points.labels.to(device))
+            objects[said["object"]].prompt(said["frame"], points, mask)
             continue
         for object_id, predictor in objects.items():
             for frame, output in predictor.run(said.get("start"), said.get("max"), said.get("reverse", False)):
@@ -149,7 +154,11 @@ def run(path: Path, last_frame: int | None = None, dtype: torch.dtype = torch.fl
     maps = [*clip.features(0).fine, clip.features(0).coarse]
     for level, value in enumerate(maps):
         if f"act/image_fpn{level}" in fixture:
-            report.take(f"act/image_fpn{level}", fixture[f"act/image_fpn{level}"], value[0, :16, ::4, ::4].numpy())
+            report.take(
+                f"act/image_fpn{level}",
+                fixture[f"act/image_fpn{level}"],
+                value[0, :16, ::4, ::4].float().cpu().numpy(),
+            )
     left = sorted(set(fixture) - report.compared)
     if left and last_frame is None:
         raise ValueError(f"{path.name}: the run never reached {len(left)} entries, first {left[:3]}")

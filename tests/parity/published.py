@@ -104,7 +104,9 @@ class Predictor:
         conditioning = first or self.options.add_all_frames_to_correct_as_cond
         features = self.clip.features(frame)
         if mask is not None:
-            prediction = self.model.adopt(features, torch.from_numpy(mask)[None, None].float())
+            prediction = self.model.adopt(
+                features, torch.from_numpy(mask)[None, None].float().to(self.model.device)
+            )
         else:
             earlier = self.said[conditioning].get(frame) or self.conditioning.get(frame) or self.others.get(frame)
             logits = None if earlier is None else earlier.prediction.logits.clamp(-CLAMP, CLAMP)
@@ -118,7 +120,9 @@ class Predictor:
         return recall
 
     def remember(self, frame: int, prediction: MaskPrediction, prompted: bool, spoken: bool) -> MemoryEntry:
-        binary = torch.tensor([spoken and self.options.binarize_mask_from_pts_for_mem_enc])
+        binary = torch.tensor(
+            [spoken and self.options.binarize_mask_from_pts_for_mem_enc], device=self.model.device
+        )
         tokens = self.model.remember(self.clip.features(frame), prediction, binary)
         return MemoryEntry(frame, prompted, tokens, prediction.pointer)
 
