@@ -33,12 +33,12 @@ def nano(
     prompt_steps: int = typer.Option(4000, min=1, help="Steps of the network that draws masks from prompts."),
     fine_steps: int = typer.Option(600, min=1, help="And of the same after them, on larger crops."),
     batch: int = typer.Option(16, min=2, help="Samples of a step."),
-    workers: int = typer.Option(1, min=1, help="Processes that watch."),
+    workers: int = typer.Option(1, min=1, help="Processes that watch, and that draw samples for a GPU."),
     threads: int | None = typer.Option(None, min=1, help="Threads that fit; all cores by default."),
     recordings: Path | None = typer.Option(None, help="Folder of clips and stills that trainings share."),
     device: str = typer.Option("auto", help="auto, cpu or cuda: where the networks are fitted."),
 ) -> None:
-    """Train nano on DAVIS: hours on a CPU. Interrupt it at will; the same command goes on."""
+    """Train nano on DAVIS: hours on a CPU, minutes on a GPU. Interrupt it at will; the same command goes on."""
     import torch
 
     from samvideo.trackers.sam import resolve_device

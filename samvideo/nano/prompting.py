@@ -23,6 +23,7 @@ LAB, VALID, COLOUR, ANSWER, CUT, ALIKE, MOVED, BOX, EDGE, YES, NO, HAS_BOX = sli
 BEYOND, NEAR, MOTION, TRUST, PRIOR = slice(14, 16), slice(16, 18), slice(18, 20), 20, 21
 _SURE = 2.0  # log-odds of the network beyond which GrabCut has no say
 _OUTSIDE = np.float32(8.0)
+_TIGHT, _UNLIKELY = 0.12, -1.5  # share of a box's size that a mask may stay off its sides; log-odds of no object
 _DOT = 0.9  # of a click's plane, at its middle
 _FLAT, _CALM = 12.0, 30.0  # barriers, in levels of Lab and of motion, that count as one at least
 _MOTION_SIDE = 128  # of the picture of motion that GrabCut sees: it is smooth
@@ -235,7 +236,7 @@ def mask_of(
     """
     seen = Seen(rgb, motion)
     if box is not None:
-        mask = main_parts(_boxed(networks, seen, box, xy, labels))
+        mask = main_parts(_boxed(networks, seen, box, xy, labels, tight=True))
     elif before.any():
         window = _about(before.copy(), xy)
         answer = (window.cut(before.astype(np.float32), PROMPT_SIDE) - np.float32(0.5)) * 8
@@ -245,22 +246,59 @@ def mask_of(
         mask = _clicked_parts(_refine(networks, seen, whole, (None, xy, labels)) > 0, xy, labels)
         mask = _clicked_parts(_refine(networks, seen, _about(mask, xy), (None, xy, labels)) > 0, xy, labels)
         if mask.any():
-            mask = _clicked_parts(_boxed(networks, seen, _grown(mask), xy, labels), xy, labels)
+            mask = _clicked_parts(_boxed(networks, seen, _grown(mask), xy, labels, tight=False), xy, labels)
     columns, rows = np.minimum(xy.astype(np.int64), np.array(mask.shape[::-1]) - 1).T
     mask[rows, columns] = labels == 1
     return mask
 
 
-def _boxed(networks: Networks, seen: Seen, box: Box4, xy: FloatArray, labels: NDArray[np.int64]) -> BoolArray:
-    """What a box holds: by the network, and by GrabCut where it is not sure; nothing outside of the box."""
+def _boxed(
+    networks: Networks, seen: Seen, box: Box4, xy: FloatArray, labels: NDArray[np.int64], tight: bool
+) -> BoolArray:
+    """What a box holds: by the network, and by GrabCut where it is not sure; nothing outside of the box.
+
+    People draw boxes tightly around objects (Lempitsky et al., "Image Segmentation with a Bounding Box Prior", ICCV
+    2009): where the mask stays far from a side, it is drawn again with a click on what is likeliest there.
+    """
     rgb = seen.rgb
     marks = np.zeros(rgb.shape[:2], np.uint8)
     marks[_pixels(box, marks.shape)] = 1
     cut = box_to_mask(rgb, box, xy, labels)
-    odds = _refine(networks, seen, Window.around(marks, 1.5, 8, 24), ((box, cut), xy, labels))
-    odds[marks == 0] = -_OUTSIDE
-    mask: BoolArray = settle(rgb, box, odds, _SURE, xy, labels) & (marks > 0)
-    return mask if mask.sum() >= 0.05 * marks.sum() else cut  # nothing told apart
+    window = Window.around(marks, 1.5, 8, 24)
+
+    def draw(xy: FloatArray, labels: NDArray[np.int64]) -> tuple[FloatArray, BoolArray]:
+        odds = _refine(networks, seen, window, ((box, cut), xy, labels))
+        odds[marks == 0] = -_OUTSIDE
+        return odds, settle(rgb, box, odds, _SURE, xy, labels) & (marks > 0)
+
+    odds, mask = draw(xy, labels)
+    if mask.sum() < 0.05 * marks.sum():
+        return cut  # nothing told apart
+    if tight and (likely := _untouched(main_parts(mask), box, odds)):
+        ones = np.ones(len(likely), np.int64)
+        _, larger = draw(np.concatenate([xy, np.array(likely, np.float32)]), np.concatenate([labels, ones]))
+        if larger.sum() >= mask.sum():
+            return larger
+    return mask
+
+
+def _untouched(mask: BoolArray, box: Box4, odds: FloatArray) -> list[tuple[float, float]]:
+    """The likeliest place at each side of a box that a mask stays far from, where there is a likely one."""
+    (x1, y1, x2, y2), (left, top, width, height) = box, cv2.boundingRect(mask.view(np.uint8))
+    across, down = _TIGHT * (x2 - x1), _TIGHT * (y2 - y1)
+    strips = [
+        (left - x1 > across, (x1, y1, x1 + across, y2)),
+        (x2 - left - width > across, (x2 - across, y1, x2, y2)),
+        (top - y1 > down, (x1, y1, x2, y1 + down)),
+        (y2 - top - height > down, (x1, y2 - down, x2, y2)),
+    ]
+    smooth, places = cv2.blur(odds, (5, 5)), []
+    for rows, columns in [_pixels(strip, mask.shape) for far, strip in strips if far]:
+        part = smooth[rows, columns]
+        row, column = np.unravel_index(part.argmax(), part.shape)
+        if part[row, column] > _UNLIKELY:
+            places.append((columns.start + float(column) + 0.5, rows.start + float(row) + 0.5))
+    return places
 
 
 def _grown(mask: BoolArray) -> Box4:

@@ -4,12 +4,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
+T = TypeVar("T")
 Log = Callable[[str], None]
 SAVED_EVERY = 200
 TOLD_EVERY = 100
@@ -87,14 +89,33 @@ class Average:
         self._steps, self._state = state["steps"], state["weights"]
 
 
-def train(network: nn.Module, course: Course, loss_at: Callable[[int], Tensor], log: Log) -> None:
+class _Steps(Dataset[T]):
+    """What is drawn for each step, as PyTorch's loader wants it."""
+
+    def __init__(self, draw: Callable[[int], T]) -> None:
+        self._draw = draw
+
+    def __getitem__(self, step: int) -> T:
+        return self._draw(step)
+
+
+def train(
+    network: nn.Module,
+    course: Course,
+    draw: Callable[[int], T],
+    loss_of: Callable[[T], Tensor],
+    log: Log,
+    workers: int = 0,
+) -> None:
     """Fit a network in place, from a checkpoint if there is one; ends with the averaged weights.
 
     Args:
         network: on its device.
         course: the stage.
-        loss_at: the loss on what is drawn for a step.
+        draw: what is learned from at a step.
+        loss_of: the loss on what was drawn.
         log: told of progress.
+        workers: processes that draw ahead.
     """
     network.train().to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), course.rate, weight_decay=1e-3)
@@ -108,18 +129,27 @@ def train(network: nn.Module, course: Course, loss_at: Callable[[int], Tensor], 
         start = saved["step"]
         log(f"{course.name}: goes on at step {start}")
     losses, began = [], time.monotonic()
-    for step in range(start, course.steps):
-        loss = loss_at(step)
+    drawn = DataLoader(
+        _Steps(draw),
+        batch_size=None,
+        sampler=range(start, course.steps),
+        num_workers=workers,
+        pin_memory=workers > 0 and next(network.parameters()).is_cuda,
+        multiprocessing_context="spawn" if workers else None,
+    )
+    for step, batch in enumerate(drawn, start):
+        loss = loss_of(batch)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         schedule.step()
         average.update(network)
-        losses.append(loss.item())
+        losses.append(loss.detach())
         done = step + 1
         if done % TOLD_EVERY == 0 or done == course.steps:
-            mean, speed = sum(losses) / len(losses), (done - start) * course.batch / (time.monotonic() - began)
+            mean = torch.stack(losses).mean().item()
+            speed = (done - start) * course.batch / (time.monotonic() - began)
             log(f"{course.name}: step {done}/{course.steps}, loss {mean:.4f}, {speed:.1f} samples/s")
             losses = []
         if done % SAVED_EVERY == 0 and done < course.steps:

@@ -17,11 +17,6 @@ Memories = list[tuple[Tensor, Tensor]]
 VISIBLE = 30  # pixels of a crop that make an object count as in view
 
 
-def save_track(path: Path, track: Track) -> None:
-    """Write what was seen along one clip."""
-    np.savez(path, **vars(track))
-
-
 def load_tracks(folders: list[Path], count: int, leave_out: tuple[str, ...] = ()) -> list[Track]:
     """The first `count` tracks of some rounds, those that show nothing of the sequences left out."""
     tracks = []
@@ -102,9 +97,12 @@ def fit(network: Fusion, tracks: list[Track], course: Course, log: Log) -> None:
     """Train in place; see `samvideo.training.fitting.train`."""
     device = next(network.parameters()).device
 
-    def loss_at(step: int) -> Tensor:
+    def draw(step: int) -> tuple[Tensor, Tensor, Memories]:
         rng = np.random.default_rng((course.seed, step))
-        planes, truth, memories = augment(*batch(tracks, course.batch, rng), rng)
+        return augment(*batch(tracks, course.batch, rng), rng)
+
+    def loss_of(drawn: tuple[Tensor, Tensor, Memories]) -> Tensor:
+        planes, truth, memories = drawn
         planes, truth = planes.to(device, memory_format=torch.channels_last), truth.to(device)
         memories = [(crops.to(device), belief.to(device)) for crops, belief in memories]
         with torch.autocast(device.type, torch.bfloat16):
@@ -112,7 +110,7 @@ def fit(network: Fusion, tracks: list[Track], course: Course, log: Log) -> None:
         present = (truth.sum((1, 2, 3)) > VISIBLE).float()
         return mask_loss(logits[:, 0].float(), truth[:, 0], planes[:, VALID], judged.float(), present)
 
-    train(network, course, loss_at, log)
+    train(network, course, draw, loss_of, log)
 
 
 def remember(network: Fusion, memories: Memories) -> list[Tensor]:

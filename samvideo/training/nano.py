@@ -17,7 +17,7 @@ from samvideo.nano.runtime import PROMPT_SIDE
 from samvideo.training import fusion, prompts
 from samvideo.training.clips import sequence_names
 from samvideo.training.fitting import Course, Log
-from samvideo.training.prompts import Still, load_stills
+from samvideo.training.prompts import Still, list_stills
 from samvideo.training.recording import record_clips, record_stills
 
 _KEPT = {"planes": EVIDENCE, "stills": [field.name for field in fields(Still)]}  # recordings may be older
@@ -81,9 +81,9 @@ def train(
 
     def draw(name: str, steps: int, rate: float, seed: int, size: int) -> None:
         record_stills(root, recordings / "stills", recipe.stills, workers, log)
-        stills = load_stills(recordings / "stills", recipe.stills, recipe.leave_out)
+        stills = list_stills(recordings / "stills", recipe.stills, recipe.leave_out)
         stage = Course(name, steps, recipe.batch, rate, seed, work / f"{name}.pt")
-        prompts.fit(prompted, stills, stage, log, size)
+        prompts.fit(prompted, stills, stage, log, size, 0 if device == "cpu" else workers)
 
     def watch_and_fit(number: int) -> None:
         followed = (number, work / f"round{number - 1}.safetensors") if number else None

@@ -1,6 +1,7 @@
 """Training of the network that turns boxes and clicks into masks: stills made of a few frames."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -24,7 +25,11 @@ from samvideo.types import BoolArray, FloatArray, UInt8Array
 COARSE = 128  # pixels of the crops that most steps see: less than in use, as it is faster
 _STEPS = np.array([8, 8, 127], np.float32)  # of motion as it is kept
 _APART = 2  # frames at most between those whose motion is told: it is asked of the next one
+_AGAIN = 0.6  # share of steps on which the network refines its own answer
 _MOVING = 0.8  # share of samples with motion: a live source has no next frame yet
+
+
+Drawn = tuple[Tensor, Tensor, Tensor, bool]  # drawings, true masks, earlier answers; whether to refine
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,22 +132,32 @@ def _turn(clip: Clip, rng: np.random.Generator) -> Clip:
     return recolour(replace(clip, rgb=rgb, masks=masks), rng)
 
 
-def load_stills(folder: Path, count: int, leave_out: tuple[str, ...] = ()) -> list[Still]:
+def list_stills(folder: Path, count: int, leave_out: tuple[str, ...] = ()) -> list[Path]:
     """The first `count` stills of a folder, those that show nothing of the sequences left out."""
     stills = []
     for file in sorted(folder.glob("*.npz"))[:count]:
         with np.load(file) as arrays:
             if not np.isin(arrays["made_of"], leave_out).any():
-                stills.append(Still(**arrays))
+                stills.append(file)
     return stills
 
 
+def load_still(file: Path) -> Still:
+    """A still that was recorded."""
+    with np.load(file) as arrays:
+        return Still(**arrays)
+
+
 def sample(
-    stills: list[Still], rng: np.random.Generator, size: int = PROMPT_SIDE
+    stills: list[Path], rng: np.random.Generator, size: int = PROMPT_SIDE
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """A drawing (PROMPT + 1, size, size), the true mask (size, size), and an earlier answer's logits or zeros."""
+    """Of one of some stills.
+
+    Returns:
+        A drawing (PROMPT + 1, size, size), the true mask (size, size), and an earlier answer's logits or zeros.
+    """
     while True:
-        still = stills[rng.integers(len(stills))]
+        still = load_still(stills[rng.integers(len(stills))])
         kind = rng.choice(["box", "clicks", "both", "correction"], p=[0.48, 0.34, 0.08, 0.1])
         boxed = kind in ("box", "both")
         crop, layers, box = _crop(still, kind == "clicks", boxed, rng, size)
@@ -237,19 +252,27 @@ def _clicks(
     return places, truth[index[:, 1], index[:, 0]].astype(np.int64)
 
 
-def fit(network: Prompted, stills: list[Still], course: Course, log: Log, size: int = PROMPT_SIDE) -> None:
-    """Train in place on crops of `size` pixels; see `samvideo.training.fitting.train`."""
+def fit(
+    network: Prompted, stills: list[Path], course: Course, log: Log, size: int = PROMPT_SIDE, workers: int = 0
+) -> None:
+    """Train in place; see `samvideo.training.fitting.train`.
+
+    Args:
+        network: on its device.
+        stills: files of `list_stills`.
+        course: the stage.
+        log: told of progress.
+        size: pixels of the crops.
+        workers: processes that draw ahead, so that a GPU need not wait.
+    """
     device = next(network.parameters()).device
 
-    def loss_at(step: int) -> Tensor:
-        rng = np.random.default_rng((course.seed, step))
-        rows = [sample(stills, rng, size) for _ in range(course.batch)]
-        drawn, *others = (np.stack(part) for part in zip(*rows, strict=True))
-        planes, truth, before = (torch.from_numpy(part).to(device) for part in (with_barriers(drawn), *others))
+    def loss_of(drawn: Drawn) -> Tensor:
+        planes, truth, before = (part.to(device, non_blocking=True) for part in drawn[:3])
         earlier = before.flatten(1).any(1)
         answer = before if bool(earlier.all()) else None
         with torch.autocast(device.type, torch.bfloat16):
-            if rng.random() < 0.6:  # a later round: the network's own answer comes back
+            if drawn[3]:  # a later round: the network's own answer comes back
                 with torch.no_grad():
                     first = network(_input(planes, None))[0][:, 0].float()
                 answer = torch.where(earlier[:, None, None], before, first)
@@ -257,7 +280,15 @@ def fit(network: Prompted, stills: list[Still], course: Course, log: Log, size: 
         present = torch.ones(len(truth), device=device)
         return mask_loss(logits[:, 0].float(), truth, planes[:, VALID], judged.float(), present)
 
-    train(network, course, loss_at, log)
+    train(network, course, partial(_draw, stills, course, size), loss_of, log, workers)
+
+
+def _draw(stills: list[Path], course: Course, size: int, step: int) -> Drawn:
+    rng = np.random.default_rng((course.seed, step))
+    rows = [sample(stills, rng, size) for _ in range(course.batch)]
+    drawn, *others = (np.stack(part) for part in zip(*rows, strict=True))
+    planes, truth, before = (torch.from_numpy(part) for part in (with_barriers(drawn), *others))
+    return planes, truth, before, rng.random() < _AGAIN
 
 
 def _input(planes: Tensor, answer: Tensor | None) -> Tensor:

@@ -21,8 +21,10 @@ from samvideo.errors import ConfigError, DatasetError
 from samvideo.nano.network import EVIDENCE, EXACT, HAND, KEY, LOGITS, Fusion, Prompted
 from samvideo.nano.runtime import BUNDLED, Networks
 from samvideo.training import clips, collecting, fusion, prompts
+from samvideo.training.fitting import Course
 from samvideo.training.folds import SIBLINGS, fold
 from samvideo.training.nano import Recipe
+from samvideo.training.recording import record_stills
 from samvideo.types import BoolArray, Box, Mask
 from tests.scenes import BLUE, RED, Shape, scene
 
@@ -53,8 +55,10 @@ def sequences(davis: Path) -> list[clips.Clip]:
 
 
 @pytest.fixture(scope="module")
-def stills(sequences: list[clips.Clip]) -> list[prompts.Still]:
-    return [prompts.make_still(sequences, np.random.default_rng(seed)) for seed in range(12)]
+def stills(davis: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("stills")
+    record_stills(davis, folder, 12, 1, logging.info)
+    return prompts.list_stills(folder, 12)
 
 
 SMALL = ["--clips", "2", "--length", "8", "--batch", "4", "--steps", "6", "--prompt-steps", "8", "--threads", "1"]
@@ -117,15 +121,25 @@ def test_training_learns_goes_on_where_it_was_cut_off_and_is_reproducible(
 
 
 @pytest.mark.slow
-def test_the_prompt_network_learns_a_few_pictures(stills: list[prompts.Still], tmp_path: Path) -> None:
-    from samvideo.training.fitting import Course
-
+def test_the_prompt_network_learns_a_few_pictures(stills: list[Path], tmp_path: Path) -> None:
     torch.manual_seed(0)
     told: list[str] = []
     course = Course("prompts", 200, 4, 3e-3, 1, tmp_path / "state.pt")
-    prompts.fit(Prompted(), stills, course, told.append)
+    prompts.fit(Prompted(), stills, course, told.append, 96)
     losses = [float(line.split("loss ")[1].split(",")[0]) for line in told]
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_samples_drawn_ahead_are_those_drawn_when_needed(stills: list[Path], tmp_path: Path) -> None:
+    weights = []
+    for workers in (0, 1):
+        torch.manual_seed(0)
+        network = Prompted()
+        course = Course("prompts", 3, 2, 3e-3, 1, tmp_path / "state.pt")
+        prompts.fit(network, stills, course, logging.info, 64, workers)
+        weights.append(network.state_dict())
+    for key, value in weights[0].items():
+        assert torch.equal(value, weights[1][key]), key
 
 
 def test_a_folder_of_another_recipe_is_not_mixed_up(davis: Path, tmp_path: Path) -> None:
@@ -205,9 +219,9 @@ def test_what_was_recorded_is_shared_and_shows_nothing_of_what_is_left_out(davis
     some = fusion.load_tracks([shared / "clips"], 6, ("down",))
     assert 0 < len(some) < len(every) == 6
     assert all("down" not in track.made_of for track in some)
-    kept = prompts.load_stills(shared / "stills", 12, ("down",))
-    assert 0 < len(kept) < 12
-    assert all("down" not in still.made_of for still in kept)
+    kept = prompts.list_stills(shared / "stills", 12, ("down",))
+    assert 0 < len(kept) < len(prompts.list_stills(shared / "stills", 12)) == 12
+    assert all("down" not in prompts.load_still(file).made_of for file in kept)
 
 
 def test_a_guessed_first_mask_is_told_to_the_network() -> None:
@@ -225,8 +239,8 @@ def scene_mask() -> BoolArray:
     return truth[0, 0]
 
 
-def test_a_still_cuts_out_what_its_box_holds(stills: list[prompts.Still]) -> None:
-    for still in stills:
+def test_a_still_cuts_out_what_its_box_holds(stills: list[Path]) -> None:
+    for still in map(prompts.load_still, stills):
         x1, y1, x2, y2 = still.box
         rows, columns = np.nonzero(still.cut)
         assert still.mask.sum() >= 60
@@ -234,12 +248,22 @@ def test_a_still_cuts_out_what_its_box_holds(stills: list[prompts.Still]) -> Non
         assert y1 - 1 <= rows.min() <= rows.max() <= y2 + 1
 
 
-def test_a_drawing_tells_what_the_network_needs(stills: list[prompts.Still]) -> None:
+def test_a_drawing_tells_what_the_network_needs(stills: list[Path]) -> None:
     for seed in range(20):
         planes, truth, answer = prompts.sample(stills, np.random.default_rng(seed))
         assert planes.shape[1:] == truth.shape == answer.shape
         assert np.isfinite(planes).all()
         assert set(np.unique(truth)) <= {0.0, 1.0}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_training_on_a_gpu(davis: Path, tmp_path: Path) -> None:
+    output = tmp_path / "nano.safetensors"
+    told = train(davis, output, "--device", "cuda", "--workers", "2", "--rounds", "2")
+    assert "prompts: step 8/8" in told
+    assert "round 1: step 6/6" in told
+    assert all(np.isfinite(value).all() for value in load_file(output).values())
 
 
 def test_the_fusion_starts_from_the_evidence_weighed_by_hand() -> None:
