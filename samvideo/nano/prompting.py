@@ -243,8 +243,9 @@ def mask_of(
         mask = main_parts(_refine(networks, seen, window, (None, xy, labels), answer, rounds=3) > 0)
     else:
         whole = Window.around(np.ones(before.shape, np.uint8), 1.0, 0, 24)
-        mask = _clicked_parts(_refine(networks, seen, whole, (None, xy, labels)) > 0, xy, labels)
-        mask = _clicked_parts(_refine(networks, seen, _about(mask, xy), (None, xy, labels)) > 0, xy, labels)
+        far = _clicked_parts(_refine(networks, seen, whole, (None, xy, labels)) > 0, xy, labels)
+        near = _clicked_parts(_refine(networks, seen, _about(far, xy), (None, xy, labels)) > 0, xy, labels)
+        mask = far | near  # either may hold but a part of the object
         if mask.any():
             mask = _clicked_parts(_boxed(networks, seen, _grown(mask), xy, labels, tight=False), xy, labels)
     columns, rows = np.minimum(xy.astype(np.int64), np.array(mask.shape[::-1]) - 1).T
