@@ -1,7 +1,7 @@
 """What both trainings share: the loss, the running average of the weights, the loop with its checkpoints."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -98,6 +98,13 @@ class _Steps(Dataset[T]):
     def __getitem__(self, step: int) -> T:
         return self._draw(step)
 
+    def in_order(self, steps: range, workers: int, pinned: bool) -> Iterable[T]:
+        """What is drawn for some steps, ahead of them where there are workers."""
+        context = "spawn" if workers else None
+        return DataLoader(
+            self, None, sampler=steps, num_workers=workers, pin_memory=pinned, multiprocessing_context=context
+        )
+
 
 def train(
     network: nn.Module,
@@ -121,23 +128,16 @@ def train(
     optimiser = torch.optim.AdamW(network.parameters(), course.rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, course.rate, course.steps + 1, pct_start=0.1)
     average, start = Average(network), 0
-    parts = {"network": network, "optimiser": optimiser, "schedule": schedule, "average": average}
+    parts = dict[str, Any](network=network, optimiser=optimiser, schedule=schedule, average=average)
     if course.checkpoint.exists():
         saved = torch.load(course.checkpoint, weights_only=True)
         for key, part in parts.items():
-            part.load_state_dict(saved[key])  # type: ignore[attr-defined]
+            part.load_state_dict(saved[key])
         start = saved["step"]
         log(f"{course.name}: goes on at step {start}")
     losses, began = [], time.monotonic()
-    drawn = DataLoader(
-        _Steps(draw),
-        batch_size=None,
-        sampler=range(start, course.steps),
-        num_workers=workers,
-        pin_memory=workers > 0 and next(network.parameters()).is_cuda,
-        multiprocessing_context="spawn" if workers else None,
-    )
-    for step, batch in enumerate(drawn, start):
+    drawn = _Steps(draw).in_order(range(start, course.steps), workers, next(network.parameters()).is_cuda)
+    for done, batch in enumerate(drawn, start + 1):
         loss = loss_of(batch)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -146,16 +146,19 @@ def train(
         schedule.step()
         average.update(network)
         losses.append(loss.detach())
-        done = step + 1
         if done % TOLD_EVERY == 0 or done == course.steps:
             mean = torch.stack(losses).mean().item()
             speed = (done - start) * course.batch / (time.monotonic() - began)
             log(f"{course.name}: step {done}/{course.steps}, loss {mean:.4f}, {speed:.1f} samples/s")
             losses = []
         if done % SAVED_EVERY == 0 and done < course.steps:
-            state = {key: part.state_dict() for key, part in parts.items()}  # type: ignore[attr-defined]
-            torch.save(state | {"step": done}, course.checkpoint.with_suffix(".part"))
-            course.checkpoint.with_suffix(".part").replace(course.checkpoint)
+            _save(course.checkpoint, parts, done)
     average.copy_to(network)
     network.eval()
     course.checkpoint.unlink(missing_ok=True)
+
+
+def _save(checkpoint: Path, parts: dict[str, Any], step: int) -> None:
+    state = {key: part.state_dict() for key, part in parts.items()}
+    torch.save(state | {"step": step}, checkpoint.with_suffix(".part"))
+    checkpoint.with_suffix(".part").replace(checkpoint)
