@@ -32,7 +32,7 @@ _REMNANT, _SWOLLEN = 0.2, 1.4  # its share of the usual area is not between thes
 _REST, _FAST, _STOPPED = 0.6, 2.0, 0.2  # (or this, if what went fast, in pixels a frame, has all but stopped)
 _VOUCHED, _VAST = 2.0, 2.2  # and the network's presence is below this, or where the share is above that
 _RATE = 0.1  # at which the usual likeness and speed follow
-_TRIED = 8  # frames after a mask that was given on which the network is tried
+_TRIED = 8  # frames after a prompt on which the network is tried
 _USELESS, _USEFUL = 0.4, 0.7  # overlap with the mask carried along below which it is not heard, and above wholly
 _COARSEST = 1.4  # pixels of the working picture in one of the crop
 
@@ -46,9 +46,8 @@ class NanoConfig:
         target: settings of the models that gather evidence.
         refresh: frames after which the memory of the latest looks is renewed.
         sides: of the crop; the first at which a window is not shrunk too much is taken.
-        heard, heard_guessed: weight, of two in all, of the network's answer beside the evidence weighed by hand,
-            where the first mask was given and where it was guessed: on scenes unlike those that it learned, less
-            does better than all.
+        heard: weight, of two in all, of the network's answer beside the evidence weighed by hand: on scenes unlike
+            those that it learned, less does better than all.
         by_motion: whether masks are drawn from boxes and clicks by how things move until the next frame, too.
             Further frames tell less.
     """
@@ -62,7 +61,6 @@ class NanoConfig:
     refresh: int = 4
     sides: tuple[int, ...] = (144, 192)
     heard: float = 1.0
-    heard_guessed: float = 0.5
     by_motion: bool = True
 
 
@@ -99,8 +97,7 @@ class NanoTarget(Target):
     def __init__(self, config: NanoConfig, networks: Networks) -> None:
         super().__init__(config.target)
         self._refresh, self._sides = config.refresh, config.sides
-        self._heard, self._heard_guessed = config.heard, config.heard_guessed
-        self._networks = networks
+        self._heard, self._networks = config.heard, networks
         self._age, self._usually = 0, 1.0
         self._speed = self._usual_speed = 0.0
         self._overlaps: list[float] = []
@@ -137,6 +134,7 @@ class NanoTarget(Target):
         kept = self.presence, self.quality, self.window, self.planes, self._reach
         found = self._search(scene)
         if self.presence > kept[0] and self.quality > kept[1]:
+            self._speed = self._usual_speed  # of what was near, which is a part of it at best
             return found
         self.presence, self.quality, self.window, self.planes, self._reach = kept
         return near
@@ -144,15 +142,14 @@ class NanoTarget(Target):
     def _trust(self, asked: FloatArray, carried: FloatArray) -> np.float32:
         """What the network's answer weighs: it may never have seen a scene like this one.
 
-        Just after a mask was given, that mask carried along is nearly true: a network that does not find it there
-        will not later.
+        Just after a prompt, its mask carried along is nearly true: a network that does not find it there will not
+        later.
         """
-        if self.exact and len(self._overlaps) < _TRIED:
+        if len(self._overlaps) < _TRIED:
             here, there = asked > 0, carried > 0.5
             self._overlaps.append(float((here & there).sum() / max((here | there).sum(), 1)))
-        mean = np.mean(self._overlaps) if self._overlaps else 1.0
-        most = self._heard if self.exact else self._heard_guessed
-        return np.float32(most * np.clip((mean - _USELESS) / (_USEFUL - _USELESS), 0, 1))
+        share = (np.mean(self._overlaps) - _USELESS) / (_USEFUL - _USELESS)
+        return np.float32(self._heard * np.clip(share, 0, 1))
 
     def _join(self, window: Window, asked: FloatArray, weighed: FloatArray) -> Patch:
         """The sum of what the network and the evidence weighed by hand say, at the finer resolution of the two."""
