@@ -245,7 +245,8 @@ def mask_of(
         whole = Window.around(np.ones(before.shape, np.uint8), 1.0, 0, 24)
         far = _clicked_parts(_refine(networks, seen, whole, (None, xy, labels)) > 0, xy, labels)
         near = _clicked_parts(_refine(networks, seen, _about(far, xy), (None, xy, labels)) > 0, xy, labels)
-        mask = far | near  # either may hold but a part of the object
+        mid = _clicked_parts(_refine(networks, seen, _midway(before.shape, xy), (None, xy, labels)) > 0, xy, labels)
+        mask = far | near | mid  # each may hold but a part of the object
         if mask.any():
             mask = _clicked_parts(_boxed(networks, seen, _grown(mask), xy, labels, tight=False), xy, labels)
     columns, rows = np.minimum(xy.astype(np.int64), np.array(mask.shape[::-1]) - 1).T
@@ -368,6 +369,14 @@ def _about(mask: BoolArray, xy: FloatArray) -> Window:
     columns, rows = np.minimum(xy.astype(np.int64), np.array(mask.shape[::-1]) - 1).T
     marks[rows, columns] = 1
     return Window.around(marks, 1.5, 16, 48)
+
+
+def _midway(shape: tuple[int, ...], xy: FloatArray) -> Window:
+    """A window of half a picture's size around the middle of clicks."""
+    marks = np.zeros(shape, np.uint8)
+    x, y = xy.mean(0)
+    marks[_pixels((x, y, x + 1, y + 1), shape)] = 1
+    return Window.around(marks, 1.0, 0, max(shape) // 2)
 
 
 def _clicked_parts(mask: BoolArray, xy: FloatArray, labels: NDArray[np.int64]) -> BoolArray:
