@@ -238,14 +238,15 @@ def mask_of(
     if box is not None:
         mask = main_parts(_boxed(networks, seen, box, xy, labels, tight=True))
     elif before.any():
-        window = _about(before.copy(), xy)
+        window = _about(before, xy)
         answer = (window.cut(before.astype(np.float32), PROMPT_SIDE) - np.float32(0.5)) * 8
         mask = main_parts(_refine(networks, seen, window, (None, xy, labels), answer, rounds=3) > 0)
     else:
         whole = Window.around(np.ones(before.shape, np.uint8), 1.0, 0, 24)
         far = _clicked_parts(_refine(networks, seen, whole, (None, xy, labels)) > 0, xy, labels)
         near = _clicked_parts(_refine(networks, seen, _about(far, xy), (None, xy, labels)) > 0, xy, labels)
-        mid = _clicked_parts(_refine(networks, seen, _midway(before.shape, xy), (None, xy, labels)) > 0, xy, labels)
+        half = _about(before, xy, max(before.shape) // 2)
+        mid = _clicked_parts(_refine(networks, seen, half, (None, xy, labels)) > 0, xy, labels)
         mask = far | near | mid  # each may hold but a part of the object
         if mask.any():
             mask = _clicked_parts(_boxed(networks, seen, _grown(mask), xy, labels, tight=False), xy, labels)
@@ -363,20 +364,12 @@ def _pixels(box: Box4, shape: tuple[int, ...]) -> tuple[slice, slice]:
     return slice(top, max(top + 1, int(np.ceil(y2)))), slice(left, max(left + 1, int(np.ceil(x2))))
 
 
-def _about(mask: BoolArray, xy: FloatArray) -> Window:
-    """A window around a mask and clicks; the mask is changed."""
+def _about(mask: BoolArray, xy: FloatArray, least: int = 48) -> Window:
+    """A window around a mask and clicks, at least so many pixels large."""
     marks = mask.astype(np.uint8)
     columns, rows = np.minimum(xy.astype(np.int64), np.array(mask.shape[::-1]) - 1).T
     marks[rows, columns] = 1
-    return Window.around(marks, 1.5, 16, 48)
-
-
-def _midway(shape: tuple[int, ...], xy: FloatArray) -> Window:
-    """A window of half a picture's size around the middle of clicks."""
-    marks = np.zeros(shape, np.uint8)
-    x, y = xy.mean(0)
-    marks[_pixels((x, y, x + 1, y + 1), shape)] = 1
-    return Window.around(marks, 1.0, 0, max(shape) // 2)
+    return Window.around(marks, 1.5, 16, least)
 
 
 def _clicked_parts(mask: BoolArray, xy: FloatArray, labels: NDArray[np.int64]) -> BoolArray:

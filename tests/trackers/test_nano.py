@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from samvideo.errors import WeightsError
-from samvideo.nano.prompting import mask_of
+from samvideo.nano.prompting import NO, YES, mask_of
 from samvideo.nano.runtime import BUNDLED, Networks, load
 from samvideo.trackers.factory import create_tracker
 from samvideo.trackers.nano import NanoTarget, NanoTracker
@@ -95,6 +95,25 @@ def test_nothing_outside_of_a_box_is_taken_whatever_was_clicked() -> None:
     assert mask.any()
     assert not mask[:, 600:].any()
     assert not mask[:, :360].any()
+
+
+class Watching(Networks):
+    """Networks that keep what they are shown, and see nothing."""
+
+    def __init__(self) -> None:
+        self.shown: list[Tensor] = []
+
+    def draw(self, planes: Tensor) -> Tensor:
+        self.shown.append(planes)
+        return torch.full((len(planes), *planes.shape[2:]), -8.0)
+
+
+def test_clicks_far_apart_are_all_in_every_window() -> None:
+    rgb, networks = scene(1, DISC)[0][0].rgb, Watching()
+    clicks = np.array([[4.5, 4.5], [rgb.shape[1] - 4.5, rgb.shape[0] - 4.5]], np.float32)
+    mask_of(networks, rgb, None, clicks, np.array([1, 0]), np.zeros(rgb.shape[:2], bool))
+    assert networks.shown
+    assert all(planes[0, plane].max() > 0.9 for planes in networks.shown for plane in (YES, NO))
 
 
 def test_clicks_are_obeyed_and_correct_a_mask() -> None:
