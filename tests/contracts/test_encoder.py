@@ -43,7 +43,7 @@ def maps(encoder: ImageEncoder, image: torch.Tensor) -> list[torch.Tensor]:
 )
 @torch.inference_mode()
 def test_maps(name: str) -> None:
-    """Any multiple of the step will do; an encoder keeps no state; fusing (again, too) leaves values as they are."""
+    """Any multiple of the step works; an encoder keeps no state; fusing, also twice, keeps the values."""
     encoder = make(name)
     for height, width in SIZES:
         image = torch.randn(1, 3, height, width)

@@ -177,7 +177,7 @@ def tensors(value: object, seen: set[int]) -> int:
 
 @pytest.mark.parametrize("memory", METHODS)
 def test_state_stays_constant(memory: str) -> None:
-    """With corrections on every fifth frame, the state holds the same bytes as a full cycle of bank contents ago."""
+    """With a correction on every fifth frame the state grows until the bank is full, then never again."""
     t = tracker(memory)
     sizes = []
     for index in range(130):
