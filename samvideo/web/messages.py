@@ -1,4 +1,4 @@
-"""Messages between page and server, checked and converted in one place. The only file here that imports pydantic.
+"""Messages between page and server, checked and converted in one place. The page's only import of pydantic.
 
 What a page sends is an edit, a command or a query; what it is sent is defined in `samvideo.web.state`.
 """

@@ -1,8 +1,8 @@
 """What the open pages share: video, annotations, results, and the state of tracking.
 
-Threads: the server's thread edits annotations and puts commands into a queue; the tracking thread takes them, tracks
-and reports its status. Shared values are immutable and replaced whole, so that reading them needs no lock. What locks
-there are guard one resource each: the readers of the video, the file of results, the tracker of previews.
+Threads: the server's thread edits annotations and puts commands into a queue; the tracking thread takes them, tracks,
+and reports its status. Shared values are immutable and replaced whole, so reading them needs no lock. Each lock that
+remains guards one resource: a reader of the video, the file of results, the tracker of previews, the zipped masks.
 """
 
 from collections.abc import Callable
