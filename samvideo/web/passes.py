@@ -1,7 +1,10 @@
 """Tracking that can be paused, corrected and continued, in either direction, with any tracker.
 
-Going forward, the results are always those of one run over the video with all marks as they are now: what lies
-before the first change stays, the rest is tracked anew from there.
+Going forward, the results are always those of one run over the video with all annotations as they are now: what is
+before the first change stays, the rest is tracked again from there.
+
+Threads: the tracking thread owns the tracker and runs the passes. Any may call `changed`: it reads one reference to
+annotations that are never modified, only replaced.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -15,7 +18,7 @@ from samvideo.trackers.base import Tracker, foresee, with_next
 from samvideo.trackers.direction import Direction, backwards
 from samvideo.types import Frame, FrameResult, Prompt
 from samvideo.types import Mask as MaskPrompt
-from samvideo.web.marks import Mark, Marks, changed_frames
+from samvideo.web.annotations import Annotation, Annotations, changed_frames
 from samvideo.web.results import Results
 
 STATES = 12  # of a tracker, kept to come back to
@@ -35,7 +38,7 @@ class Rewindable(Protocol):
 def obey(
     tracker: Tracker,
     frame: Frame,
-    marks: Mapping[int, Mark],
+    marks: Mapping[int, Annotation],
     known: FrameResult,
     following: Frame | None = None,
 ) -> FrameResult:
@@ -65,8 +68,8 @@ def obey(
     return tracker.step(frame, said)
 
 
-class Passes:
-    """One tracker's way through a video, again and again as the marks change.
+class InteractiveTracking:
+    """Passes of one tracker over a video, each after a change of the annotations.
 
     Args:
         tracker: is reset; this object owns it.
@@ -80,35 +83,35 @@ class Passes:
     ) -> None:
         self._tracker, self._open, self._results = tracker, open_source, results
         self._last = frame_count - 1
-        self._told: Marks = {}
+        self._tracked: Annotations = {}  # what the results come from
         self._at: int | None = None  # the frame that the tracker saw last going forward
-        self._head: int | None = None  # the last frame with results that agree with what was told
+        self._head: int | None = None  # the last frame whose results agree with `_tracked`
         self._states: dict[int, Any] = {}
         self._gap = 8  # frames between two kept states
         self.replaying = False
 
-    def changed(self, marks: Marks) -> dict[int, set[int]]:
-        """Objects, by frame, whose marks there have changed since they were tracked."""
+    def changed(self, marks: Annotations) -> dict[int, set[int]]:
+        """Objects, by frame, whose annotations there have changed since they were tracked."""
         found: dict[int, set[int]] = {}
-        for object_id, frames in changed_frames(marks, self._told).items():
+        for object_id, frames in changed_frames(marks, self._tracked).items():
             for frame in frames:
                 found.setdefault(frame, set()).add(object_id)
         return found
 
-    def run(self, marks: Marks, direction: Direction) -> Generator[FrameResult, None, None]:
+    def run(self, marks: Annotations, direction: Direction) -> Generator[FrameResult, None, None]:
         """Track what has changed; results are stored before they are given.
 
         Args:
-            marks: all there are, by frame and object.
+            marks: all annotations, by frame and object; they must not be modified afterwards.
             direction: "forward" from the first change to the end, "backward" from the changes to frame 0, "both":
                 forward, then each changed object backward from its first change.
 
         Raises:
-            PromptError: nothing is marked.
+            PromptError: nothing is annotated.
         """
         if not marks:
             raise PromptError("nothing to track: draw a box around an object first")
-        changed = changed_frames(marks, self._told)
+        changed = changed_frames(marks, self._tracked)
         if direction == "forward" or direction == "both":
             yield from self._forward(marks, changed)
         if direction != "forward":
@@ -118,11 +121,11 @@ class Passes:
             if not starts:  # nothing new: all objects once more, from where they were marked
                 starts = {i: pick(f for f in marks if i in marks[f]) for here in marks.values() for i in here}
             yield from self._backward(marks, starts, inclusive=direction == "backward")
-        self._told = marks
+        self._tracked = marks
 
     # --- forward ------------------------------------------------------------------------------------------
 
-    def _forward(self, marks: Marks, changed: dict[int, set[int]]) -> Iterator[FrameResult]:
+    def _forward(self, marks: Annotations, changed: dict[int, set[int]]) -> Iterator[FrameResult]:
         first = min(marks)
         begin = min((frame for frames in changed.values() for frame in frames), default=first)
         if self._head is None:
@@ -133,8 +136,8 @@ class Passes:
             self._results.drop(range(begin, first))
             begin = first
         start = self._return_to(begin, first)
-        # From here on the marks up to the head are what was told, also when this pass is left half-way.
-        self._told, self._head = marks, begin - 1
+        # From here on the results up to the head come from these annotations, also when this pass is left half-way.
+        self._tracked, self._head = marks, begin - 1
         with self._open() as source:
             if start:
                 source.seek(start)
@@ -147,13 +150,13 @@ class Passes:
         self._head = self._last
         self.replaying = False
 
-    def _step(self, frame: Frame, marks: Marks) -> FrameResult:
+    def _step(self, frame: Frame, marks: Annotations) -> FrameResult:
         said = [prompt for i, mark in marks.get(frame.index, {}).items() for prompt in mark.prompts(i)]
         result = self._tracker.step(frame, said)
         self._at = frame.index
         self._remember(frame.index)
         if not self.replaying:
-            self._results.put(result, 1, whole=True, told=marks.get(frame.index, {}))
+            self._results.put(result, 1, whole=True, annotated=marks.get(frame.index, {}))
             self._head = frame.index
         return result
 
@@ -181,7 +184,7 @@ class Passes:
 
     # --- backward -----------------------------------------------------------------------------------------
 
-    def _backward(self, marks: Marks, starts: dict[int, int], *, inclusive: bool) -> Iterator[FrameResult]:
+    def _backward(self, marks: Annotations, starts: dict[int, int], *, inclusive: bool) -> Iterator[FrameResult]:
         """Each object of `starts` from its frame to frame 0; with `inclusive` that frame gets a result too."""
         self._tracker.reset()
         self._at = None
@@ -195,6 +198,6 @@ class Passes:
                 result = obey(self._tracker, frame, said, self._results.take(frame, corrected), following)
                 wanted = alive | news if inclusive else set(alive)
                 if wanted:
-                    self._results.put(result, -1, whole=False, only=wanted, told=said)
+                    self._results.put(result, -1, whole=False, only=wanted, annotated=said)
                     yield result
                 alive |= news
