@@ -68,8 +68,8 @@ def main() -> None:
             points.append((round(low + 0.05, 2), float(np.mean(bins))))
             print(f"confidence {low:.1f} to {low + 0.1:.1f}: {len(bins):4} frames, mean IoU {points[-1][1]:.2f}")
     if options.plot:
-        plot = curve({"measured": points, "ideal": [(0.0, 0.0), (1.0, 1.0)]}, "confidence", "mean IoU")
-        options.plot.write_text(standalone(plot), encoding="utf-8")
+        drawn = curve({"measured": points, "ideal": [(0.0, 0.0), (1.0, 1.0)]}, "confidence", "mean IoU")
+        options.plot.write_text(standalone(drawn), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -20,10 +20,8 @@ from samvideo.training.fitting import Log, TrainingStage
 from samvideo.training.prompts import Still, list_stills
 from samvideo.training.recording import record_clips, record_stills
 
-_KEPT = {
-    "planes": EVIDENCE,
-    "stills": [field.name for field in fields(Still)],
-}  # recordings of older versions may differ
+# Recordings of older versions may differ.
+_KEPT = {"planes": EVIDENCE, "stills": [field.name for field in fields(Still)]}
 
 
 @dataclass(frozen=True)
