@@ -23,7 +23,7 @@ from samvideo.training.fitting import Log, TrainingStage, mask_loss, train
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 
 COARSE = 128  # pixels of the crops in most steps: smaller than in use, since it is faster
-_STEPS = np.array([8, 8, 127], np.float32)  # stored units of motion: per pixel, pixel, and trust
+_STEPS = np.array([8, 8, 127], np.float32)  # by which x, y and trust of the motion are multiplied for storage
 _APART = 2  # maximal distance of the two frames; in use they are consecutive
 _AGAIN = 0.6  # share of steps in which the network refines its own output
 _MOVING = 0.8  # share of samples with motion; the next frame may be unknown
