@@ -13,7 +13,9 @@ from samvideo import load
 from samvideo.cli.main import app
 from samvideo.errors import ConfigError, WeightsError
 from samvideo.io.masks import read_mask_objects
-from samvideo.models import SPECS, build, published_shapes
+from samvideo.models import build
+from samvideo.specs import SPECS
+from samvideo.state_dict import published_shapes
 from samvideo.trackers import factory
 from samvideo.trackers.factory import choose_model, create_tracker
 from samvideo.weights.catalog import checkpoint

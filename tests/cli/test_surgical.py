@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from samvideo.cli.main import app
 from samvideo.geometry import mask_box
 from samvideo.io.sink import VideoWriter
-from samvideo.models import build, published_shapes
+from samvideo.models import build
+from samvideo.state_dict import published_shapes
 from tests.scenes import BLUE, SIZE, Shape, scene
 
 DEMOS = Path(__file__).parents[2] / "demos"
