@@ -38,8 +38,8 @@ class Downloads:
     def _pack(self, folder: Path) -> Path:
         path = Path(self._folder.name) / f"{folder.name}.zip"
         with zipfile.ZipFile(path, "w") as archive:  # masks are compressed already
-            for path in sorted(folder.glob("*.png")):
-                archive.write(path, f"{folder.name}/{path.name}")
+            for image in sorted(folder.glob("*.png")):
+                archive.write(image, f"{folder.name}/{image.name}")
         return path
 
     def __enter__(self) -> "Downloads":
