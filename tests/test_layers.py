@@ -68,6 +68,7 @@ HOMES = {
     "ray": {"samvideo.evaluation.shard"},
     "starlette": {"samvideo.web.app"},
     "uvicorn": {"samvideo.web.server"},
+    "pydantic": {"samvideo.web.messages"},
     "supervision": {"samvideo.exports.detections"},
     "transformers": {"samvideo.evaluation.peer"},
 }
