@@ -74,6 +74,7 @@ HOMES = {
     "pydantic": {"samvideo.web.messages"},
     "starlette": {"samvideo.web.app"},
     "uvicorn": {"samvideo.web.server"},
+    "pydantic": {"samvideo.web.messages"},
     "supervision": {"samvideo.exports.detections"},
     "transformers": {"samvideo.evaluation.peer"},
 }

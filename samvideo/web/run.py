@@ -109,7 +109,7 @@ def _look_at(settings: RunSettings) -> VideoInfo:
     if settings.start is not None or settings.end is not None or settings.stride != 1:
         raise ConfigError(f"the page shows the whole video: leave --start, --end and --stride out, {COORDINATES}")
     with open_video(settings.source) as video:
-        next(iter(video))  # at its start even a pipe says that it can go there
+        next(iter(video))  # at its start even a pipe claims that it can seek
         try:
             video.seek(0)
         except VideoError as error:
@@ -124,7 +124,7 @@ def _look_at(settings: RunSettings) -> VideoInfo:
 
 
 def _check_outputs(folder: Path, settings: RunSettings) -> None:
-    # `Outputs` says the same, but only after somebody has drawn and waited.
+    # `Outputs` checks the same, but only after somebody has annotated and waited.
     if unknown := [kind for kind in settings.save if kind not in MAKERS]:
         raise ConfigError(f"cannot save {unknown[0]!r}; expected some of {', '.join(MAKERS)}")
     if folder.is_dir() and any(folder.iterdir()) and not settings.overwrite:
@@ -202,9 +202,8 @@ class PageRun:
         project.report(replace(project.status, phase=Phase.TRACKING, error="", files={}))
         begin, phase, error = time.perf_counter(), Phase.IDLE, ""
         try:
-            with self._progress(
-                project.media.info.name, None if command.direction == "both" else project.media.count
-            ) as bar:
+            total = None if command.direction == "both" else project.media.count
+            with self._progress(project.media.info.name, total) as bar:
                 for result in self._clock.each("step", self._pass[2]):
                     self._report(result, bar)
                     if self._stopped():
@@ -269,13 +268,13 @@ class PageRun:
             complete = project.status.phase is Phase.IDLE
             status = "failed" if failure else "complete" if complete else "interrupted"
             self._busy += time.perf_counter() - begin
-            self._clock.begin = time.perf_counter() - self._busy  # what the person took to think is no one's time
+            self._clock.begin = time.perf_counter() - self._busy  # without the time that the person took
             self._summary, self._failure = conclude(settings, video, outputs, tally, self._clock, status, failure)
         self._saved = project.results.revision
         self._downloads.offer(outputs.files)
         files = {kind: path.name for kind, path in outputs.files.items()}
-        folder, error = str(outputs.folder), str(failure or "")
-        project.report(replace(project.status, saving=False, files=files, folder=folder, error=error))
+        folder, text = str(outputs.folder), str(failure or "")
+        project.report(replace(project.status, saving=False, files=files, folder=folder, error=text))
 
     def _write(
         self, video: VideoSource, outputs: Outputs | Anonymous, stale: Callable[[], bool]
