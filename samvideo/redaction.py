@@ -52,7 +52,7 @@ class Redacted:
     """What was done: frames written, and those among them where nothing was found to redact."""
 
     frames: int
-    bare: int
+    unmasked: int
 
 
 def redact_run(
@@ -83,7 +83,7 @@ def redact_run(
     known = {thing.object_id for frame in tracks for thing in frame.objects}
     if unknown := sorted(redaction.objects - known):
         raise ConfigError(f"the run has no object {unknown[0]}, only {sorted(known)}")
-    frames = bare = 0
+    frames = unmasked = 0
     writer: VideoWriter | None = None
     try:
         for frame, mask in held(_masked(tracks, video, redaction.objects or known), redaction.hold):
@@ -92,11 +92,11 @@ def redact_run(
                 start = frame.seconds
                 writer = VideoWriter(out, frame.size_wh, tracks.info.rate, audio_from=sound, start_seconds=start)
             writer.write(redact(frame.rgb, mask, redaction), frame.seconds)
-            frames, bare = frames + 1, bare + (not mask.any())
+            frames, unmasked = frames + 1, unmasked + (not mask.any())
     finally:
         if writer is not None:
             writer.close()
-    return Redacted(frames, bare)
+    return Redacted(frames, unmasked)
 
 
 def _masked(tracks: TracksFile, video: str, wanted: Collection[int]) -> Iterator[tuple[Frame, BoolArray]]:

@@ -37,6 +37,7 @@ LAYERS = {
     "samvideo.exports": 5,
     "samvideo.redaction": 5,
     "samvideo.interrupt": 5,
+    "samvideo.run": 5,
     "samvideo.runner": 5,
     "samvideo.web": 5,
     "samvideo.cli": 6,

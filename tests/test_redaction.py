@@ -51,7 +51,7 @@ def likeness(a: np.ndarray, b: np.ndarray) -> float:
 def test_nothing_of_the_object_is_left(tmp_path: Path, video: Path, mode: str) -> None:
     run = write_run(tmp_path / "run", results(COUNT, place))
     done = redact_run(run, str(video), tmp_path / "out.mp4", Redaction(mode=mode, margin=4, hold=3))
-    assert (done.frames, done.bare) == (COUNT, 0)  # two frames without a mask lie between others
+    assert (done.frames, done.unmasked) == (COUNT, 0)  # two frames without a mask lie between others
     x1, y1, x2, y2 = SECRET
     with open_video(tmp_path / "out.mp4") as source:
         for frame in source:
@@ -65,7 +65,7 @@ def test_nothing_of_the_object_is_left(tmp_path: Path, video: Path, mode: str) -
 def test_without_hold_the_gap_is_told(tmp_path: Path, video: Path) -> None:
     run = write_run(tmp_path / "run", results(COUNT, place))
     done = redact_run(run, str(video), tmp_path / "out.mp4", Redaction(hold=0))
-    assert (done.frames, done.bare) == (COUNT, 2)
+    assert (done.frames, done.unmasked) == (COUNT, 2)
 
 
 @pytest.mark.parametrize("hold", [0, 1, 2, 30])

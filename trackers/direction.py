@@ -4,10 +4,7 @@ The video is never held in memory: what is needed again is decoded again.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Literal, get_args
-
-import numpy as np
 
 from samvideo.errors import ConfigError, PromptError, VideoError
 from samvideo.io.source import VideoSource
@@ -130,20 +127,8 @@ def _remaining(
             foresee(tracker, following)
         result = tracker.step(frame, news)
         if alive:
-            yield _only(result, alive)
+            yield result.select(alive)
         alive.update(p.object_id for p in news if p.object_id)
-
-
-def _only(result: FrameResult, ids: set[int]) -> FrameResult:
-    rows = np.array([i in ids for i in result.object_ids], bool)
-    return replace(
-        result,
-        object_ids=tuple(i for i in result.object_ids if i in ids),
-        masks=result.masks[rows],
-        scores=result.scores[rows],
-        present=result.present[rows],
-        logits=None if result.logits is None else result.logits[rows],
-    )
 
 
 def _seek(source: VideoSource, index: int) -> None:

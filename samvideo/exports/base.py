@@ -1,11 +1,9 @@
 """What every format is given, and what they share."""
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
 
 from samvideo.io.tracks import TrackedFrame, TrackedObject, TracksFile
 
@@ -68,23 +66,3 @@ class Job:
 def in_view(thing: TrackedObject) -> bool:
     """Whether the tracker saw it and it has a pixel."""
     return thing.present and thing.area > 0
-
-
-def write_json(out: Path, head: Mapping[str, Any], lists: Mapping[str, Iterable[Any]]) -> None:
-    """Write one object: the fields of `head`, then the lists, an element a line, without holding them in memory."""
-    with out.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(head)[:-1])
-        comma = ", " if head else ""
-        for name, items in lists.items():
-            file.write(f"{comma}{json.dumps(name)}: [")
-            _write_items(file, items)
-            file.write("\n]")
-            comma = ", "
-        file.write("}\n")
-
-
-def _write_items(file: IO[str], items: Iterable[Any]) -> None:
-    comma = ""
-    for item in items:
-        file.write(f"{comma}\n{json.dumps(item)}")
-        comma = ","

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from samvideo.exports.base import Format, Job, in_view, write_json
+from samvideo.exports.base import Format, Job, in_view
+from samvideo.io.files import stream_json
 from samvideo.io.masks import decode_rle
 from samvideo.io.outlines import outlines
 from samvideo.io.tracks import TrackedObject
@@ -47,7 +48,7 @@ def _polygons(thing: TrackedObject) -> Any:
 
 def _write_images(job: Job, polygons: bool) -> None:
     head = {"info": {"description": job.title}, "licenses": [], "categories": _categories(job)}
-    write_json(job.out, head, {"images": _images(job), "annotations": _annotations(job, polygons)})
+    stream_json(job.out, head, {"images": _images(job), "annotations": _annotations(job, polygons)})
 
 
 def _write_videos(job: Job) -> None:
@@ -56,7 +57,7 @@ def _write_videos(job: Job) -> None:
     video = {"id": 1, "name": job.title, "width": width, "height": height, "length": len(names)}
     video["file_names"] = names
     head = {"info": {"description": job.title}, "licenses": [], "categories": _categories(job), "videos": [video]}
-    write_json(job.out, head, {"annotations": _masklets(job)})
+    stream_json(job.out, head, {"annotations": _masklets(job)})
 
 
 def _masklets(job: Job) -> Iterator[dict[str, Any]]:

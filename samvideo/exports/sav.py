@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from samvideo.exports.base import Format, Job, in_view, write_json
+from samvideo.exports.base import Format, Job, in_view
+from samvideo.io.files import stream_json
 from samvideo.io.masks import encode_rle
 from samvideo.io.tracks import TrackedFrame
 
@@ -41,7 +42,7 @@ def _write(job: Job) -> None:
         "masklet_stability_score": [None] * len(ids),
         "masklet_num": len(ids),
     }
-    write_json(job.out, head, {"masklet": _masklets(job)})
+    stream_json(job.out, head, {"masklet": _masklets(job)})
 
 
 def _areas(frame: TrackedFrame, ids: tuple[int, ...]) -> list[int]:

@@ -10,7 +10,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from samvideo.errors import ConfigError, OutputError, VideoError
-from samvideo.io.runs import unpack
+from samvideo.io.rle import unpack
 from samvideo.types import BoolArray, UInt8Array
 
 MAX_ID = 255  # of a palette PNG

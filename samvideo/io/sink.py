@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import av
@@ -18,6 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from samvideo.errors import ConfigError, OutputError
+from samvideo.io.base import Closing
 from samvideo.types import UInt8Array
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ COPIED = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"})  # sound that 
 _AV_ERRORS = (OSError, ValueError, av.error.FFmpegError)
 
 
-class VideoWriter:
+class VideoWriter(Closing):
     """Writes RGB frames to an mp4: H.264, yuv420p, BT.709, at the times given, index at the front.
 
     Frames go to `.NAME.part` beside `path`, in fragments that play without an index, whatever happens to the
@@ -192,14 +192,6 @@ class VideoWriter:
                 log.warning("%s: written without the sound of %s: %s", self.path, self._audio_from, failure)
             return None
         return failure
-
-    def __enter__(self) -> "VideoWriter":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class _Sound:

@@ -76,7 +76,7 @@ class Results:
             told: objects that a person marked on this frame: those are beyond doubt.
         """
         if only is not None:
-            result = _only(result, only)
+            result = result.select(only)
         with self._lock:
             self._spool.add(result)
             rows = self._rows.setdefault(result.index, {})
@@ -99,7 +99,7 @@ class Results:
     def take(self, frame: Frame, ids: set[int]) -> FrameResult:
         """What is known of a frame and these objects; K = 0 where nothing is."""
         with self._lock:
-            return _only(self._spool.take(frame), ids & self._rows.get(frame.index, {}).keys())
+            return self._spool.take(frame).select(ids & self._rows.get(frame.index, {}).keys())
 
     def drop(self, frames: Iterable[int]) -> None:
         """Forget what is known of these frames."""
@@ -135,16 +135,4 @@ class Results:
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            self._spool.__exit__(None, None, None)
-
-
-def _only(result: FrameResult, ids: set[int]) -> FrameResult:
-    keep = [k for k, object_id in enumerate(result.object_ids) if object_id in ids]
-    return FrameResult(
-        result.index,
-        result.seconds,
-        tuple(result.object_ids[k] for k in keep),
-        result.masks[keep],
-        result.scores[keep],
-        result.present[keep],
-    )
+            self._spool.close()

@@ -1,18 +1,17 @@
 """One run with the page: serve it, track when it asks, keep the files up to date, and come to an end."""
 
-import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from samvideo.errors import ConfigError, SamVideoError, VideoError
 from samvideo.interrupt import Interrupt
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import VideoSource, open_video
-from samvideo.outputs import MAKERS, Anonymous, Outputs
-from samvideo.runner import Clock, Progress, RunSettings, Tally, anonymous, conclude, open_outputs
+from samvideo.outputs import check_outputs
+from samvideo.run import Run, RunSettings, StageTimer, Status, Summary
+from samvideo.runner import Progress
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.loop import place_prompts
 from samvideo.types import FrameResult, VideoInfo
@@ -53,7 +52,7 @@ class PageEnd:
         cut_short: it was ended by a signal, or by closing the page while tracking; not by pressing Finish.
     """
 
-    summary: dict[str, Any] | None
+    summary: Summary | None
     failure: SamVideoError | None
     cut_short: bool
 
@@ -76,7 +75,8 @@ def run_with_page(
         SamVideoError: no page can be served for this source or at this address; nothing was written then.
     """
     info = _look_at(settings)
-    _check_outputs(settings.out or Path(f"{info.name}_tracked"), settings)
+    # `Run.open` checks the same, but only after the user has annotated and waited.
+    check_outputs(settings.out or Path(f"{info.name}_tracked"), settings.save, settings.overwrite)
     with ExitStack() as stack:
         listener = listen(page.host, page.port)
         stack.callback(listener.close)
@@ -121,16 +121,6 @@ def _look_at(settings: RunSettings) -> VideoInfo:
         return replace(video.info, frame_count=count)
 
 
-def _check_outputs(folder: Path, settings: RunSettings) -> None:
-    # `Outputs` says the same, but only after somebody has drawn and waited.
-    if unknown := [kind for kind in settings.save if kind not in MAKERS]:
-        raise ConfigError(f"cannot save {unknown[0]!r}; expected some of {', '.join(MAKERS)}")
-    if folder.is_dir() and any(folder.iterdir()) and not settings.overwrite:
-        raise ConfigError(
-            f"the folder {folder} is not empty: choose another with -o, or replace its results with --overwrite"
-        )
-
-
 class PageRun:
     """The thread that tracks; everything else asks it through the project."""
 
@@ -144,12 +134,12 @@ class PageRun:
     ) -> None:
         self._settings, self._progress = settings, progress
         self._project, self._downloads, self._presence = project, downloads, presence
-        self._clock, self._busy = Clock(), 0.0
+        self._timer = StageTimer()  # "total" leaves out the time in which the user thinks
         self._interrupt = Interrupt()
         self._pass: tuple[Command, Marks, Generator[FrameResult, None, None]] | None = None
         self._tracking = self._partial = self._unsaved = False
         self._overwrite, self._direction = settings.overwrite, settings.direction
-        self._summary: dict[str, Any] | None = None
+        self._summary: Summary | None = None
         self._failure: SamVideoError | None = None
 
     def until_done(self) -> PageEnd:
@@ -189,18 +179,16 @@ class PageRun:
         self._tracking = self._partial = True
         self._downloads.offer({})
         project.tell(phase="tracking", paused=False, error="", files={})
-        begin, error = time.perf_counter(), ""
+        error, count = "", None if command.direction == "both" else project.count
         try:
-            with self._progress(project.info.name, None if command.direction == "both" else project.count) as bar:
-                for result in self._clock.each("step", self._pass[2]):
+            with self._timer.measure("total"), self._progress(project.info.name, count) as bar:
+                for result in self._timer.each("step", self._pass[2]):
                     self._report(result, bar)
                     if self._stopped():
                         return
             self._partial = False
         except SamVideoError as failure:
             error = str(failure)
-        finally:
-            self._busy += time.perf_counter() - begin
         self._pass, self._tracking = None, False
         project.tell(phase="idle", error=error)
 
@@ -233,7 +221,7 @@ class PageRun:
 
     def _save(self, *, final: bool = False) -> None:
         """Write all files from the results; given up when the page asks for more, since they are stale then."""
-        project, begin = self._project, time.perf_counter()
+        project = self._project
         phase = "paused" if self._pass is not None else "idle"
 
         def stale() -> bool:
@@ -244,9 +232,9 @@ class PageRun:
             texts = [text for frame in marks for i, mark in marks[frame].items() for text in mark.texts(i, frame)]
             settings = replace(settings, prompt_texts=tuple(texts), direction=self._direction)
             try:
-                outputs = open_outputs(settings, project.info)
+                run = Run.open(settings, project.info, self._timer)
                 self._overwrite = True
-                tally, failure = self._write(video, anonymous(outputs, settings), stale)
+                failure = self._write(video, run, stale)
             except SamVideoError as error:
                 self._failure, self._unsaved = error, False
                 project.tell(phase=phase, error=str(error))
@@ -254,31 +242,26 @@ class PageRun:
             if stale():
                 project.tell(phase=phase)
                 return
-            status = "failed" if failure else "interrupted" if self._partial else "complete"
-            self._busy += time.perf_counter() - begin
-            self._clock.begin = time.perf_counter() - self._busy  # what the person took to think is no one's time
-            self._summary, self._failure = conclude(settings, video, outputs, tally, self._clock, status, failure)
+            status: Status = "interrupted" if self._partial else "complete"
+            self._summary = run.finish(status, failure, skipped=video.skipped)
+            self._failure = run.failure
         self._unsaved = False
-        self._downloads.offer(outputs.files)
-        files = {kind: path.name for kind, path in outputs.files.items()}
-        project.tell(phase=phase, files=files, folder=str(outputs.folder), error=str(failure or ""))
+        self._downloads.offer(run.outputs.files)
+        files = {kind: path.name for kind, path in run.outputs.files.items()}
+        project.tell(phase=phase, files=files, folder=str(run.outputs.folder), error=str(failure or ""))
 
-    def _write(
-        self, video: VideoSource, outputs: Outputs | Anonymous, stale: Callable[[], bool]
-    ) -> tuple[Tally, SamVideoError | None]:
-        """Every frame up to the last one with results, or all frames after a whole pass."""
-        project, tally = self._project, Tally()
+    def _write(self, video: VideoSource, run: Run, stale: Callable[[], bool]) -> SamVideoError | None:
+        """Write every frame up to the last one with results, or all frames after a whole pass."""
+        project = self._project
         known, ids = project.results.frames(), set(project.book.names)
         last = max(known, default=-1) if self._partial else project.count
         try:
-            with outputs, closing(prefetch(iter(video))) as frames:
-                for frame in self._clock.each("decode", frames):
+            with self._timer.measure("total"), run, closing(prefetch(iter(video))) as frames:
+                for frame in self._timer.each("decode", frames):
                     if frame.index > last or stale():
                         break
-                    result = project.results.take(frame, ids)
-                    outputs.write(frame, result)
-                    tally.add(result)
+                    run.write(frame, project.results.take(frame, ids))
                     project.tell(phase="saving", at=frame.index)
         except SamVideoError as error:
-            return tally, error
-        return tally, None
+            return error
+        return None
