@@ -1,6 +1,6 @@
 """Tracks a source into result files, with a stop at any frame and the time of every stage."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, closing
 from typing import Protocol
 
@@ -53,10 +53,10 @@ def run_tracking(
                 return not interrupt.requested
 
             try:
-                with run.timer.measure("total"), run:
-                    with closing(_results(settings, video, tracker, run.timer, interrupt, watch)) as results:
-                        for frame, result in run.timer.each("step", results):
-                            run.write(frame, result)
+                results = _results(settings, video, tracker, run.timer, interrupt, watch)
+                with run.timer.measure("total"), run, closing(results):
+                    for frame, result in run.timer.each("step", results):
+                        run.write(frame, result)
             except SamVideoError as error:
                 failure = error
             except KeyboardInterrupt:
@@ -72,7 +72,7 @@ def _results(
     timer: StageTimer,
     interrupt: Interrupt,
     watch: Callable[[FrameResult], bool],
-) -> Iterator[tuple[Frame, FrameResult]]:
+) -> Generator[tuple[Frame, FrameResult], None, None]:
     """Yield every frame of the run with its result; `watch` gets each result once and ends the run with False."""
     if settings.direction != "forward":
         placed = loop.place_prompts(settings.prompts, video)
