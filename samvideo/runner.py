@@ -9,9 +9,10 @@ from samvideo.interrupt import Interrupt
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import VideoSource, clip, open_video
 from samvideo.run import Run, RunSettings, StageTimer, Summary
-from samvideo.trackers import loop
 from samvideo.trackers.base import Tracker
-from samvideo.trackers.direction import around
+from samvideo.trackers.direction import track_all_directions
+from samvideo.trackers.loop import check_prompts, place_prompts
+from samvideo.trackers.schedule import PromptSchedule, propagate
 from samvideo.types import Frame, FrameResult
 
 
@@ -41,7 +42,7 @@ def run_tracking(
         SamVideoError: before the first frame; nothing was written.
     """
     with open_video(settings.source) as video:
-        loop.check_prompts(settings.prompts, video.info, start=settings.start, end=settings.end)
+        check_prompts(settings.prompts, video.info, start=settings.start, end=settings.end)
         _check_direction(settings)
         tracker = make_tracker()
         run = Run.open(settings, video.info)
@@ -75,14 +76,13 @@ def _results(
 ) -> Generator[tuple[Frame, FrameResult], None, None]:
     """Yield every frame of the run with its result; `watch` gets each result once and ends the run with False."""
     if settings.direction != "forward":
-        placed = loop.place_prompts(settings.prompts, video)
-        yield from around(tracker, video, placed, settings.direction, watch)
+        placed = place_prompts(settings.prompts, video)
+        yield from track_all_directions(tracker, video, placed, settings.direction, watch)
         return
     decoded = timer.each("decode", clip(video, settings.start, settings.end, settings.stride))
     with closing(prefetch(decoded)) as ahead:
         frames = timer.each("wait", interrupt.awaited(ahead))
-        known = video.info.frame_count is not None
-        for frame, result in loop.run(frames, tracker, settings.prompts, stride=settings.stride, ahead=known):
+        for frame, result in propagate(frames, tracker, PromptSchedule(settings.prompts, settings.stride)):
             yield frame, result
             if not watch(result):
                 return

@@ -4,7 +4,7 @@ Pixel coordinates: x to the right, y down, the origin at the *corner* of the top
 that pixel is (0.5, 0.5) and a frame of width W spans x in [0, W]. Boxes are `xyxy`, sizes are `wh`, arrays `hw`.
 """
 
-from collections.abc import Container
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -196,12 +196,12 @@ class FrameResult:
         mask: BoolArray = self.masks[self.object_ids.index(object_id)]
         return mask
 
-    def select(self, object_ids: Container[int]) -> "FrameResult":
-        """Return the result for these objects only; ids that are not tracked are ignored."""
-        rows = [row for row, object_id in enumerate(self.object_ids) if object_id in object_ids]
+    def select(self, object_ids: Collection[int]) -> "FrameResult":
+        """The rows of some objects only, in the same order; ids that are not tracked are ignored."""
+        rows = np.array([i in object_ids for i in self.object_ids], bool)
         return replace(
             self,
-            object_ids=tuple(self.object_ids[row] for row in rows),
+            object_ids=tuple(i for i in self.object_ids if i in object_ids),
             masks=self.masks[rows],
             scores=self.scores[rows],
             present=self.present[rows],

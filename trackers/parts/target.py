@@ -150,8 +150,11 @@ class Target:
         self._shown.add(columns, targets)
         self._due = self.config.start_steps
 
+    def finish_training(self) -> None:
+        """Wait until the helper thread has trained the classifier."""
+        self._pause()
+
     def _pause(self) -> None:
-        """Wait until the classifier has learned, which it does in the other thread, as all that it does."""
         if self._practice is not None:
             self._practice.result()
         self._practice = None
