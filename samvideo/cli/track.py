@@ -27,14 +27,12 @@ def track(
     model: str = typer.Option("auto", help="auto, nano or flow (both built in), or one of `samvideo models`."),
     weights: Path | None = typer.Option(None, help="Read the model from this file (.pt, .pth, .safetensors)."),
     memory: str | None = typer.Option(
-        None, help="Memory method: plain, pooled, pooled-2, perceiver [the model's own]."
+        None, help="Memory method [the model's]: plain, pooled, pooled-2, perceiver."
     ),
-    policy: str | None = typer.Option(None, help="Memory policy: fifo, pruning, ... [the model's own]."),
+    policy: str | None = typer.Option(None, help="Memory policy [the model's]: fifo, pruning, ..."),
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     dtype: str = typer.Option("auto", help="auto, fp32, bf16 or fp16 (not on a CPU)."),
-    direction: str = typer.Option(
-        "forward", help="Direction to track in from the prompts: forward, backward, both."
-    ),
+    direction: str = typer.Option("forward", help="Seen from the prompts: forward, backward or both."),
     out: Path | None = typer.Option(None, "-o", "--out", help="Folder for the results [NAME_tracked]."),
     save: str = typer.Option("overlay,masks,rle,csv", help="Results to write: overlay, masks, rle, csv."),
     start: str | None = typer.Option(None, metavar="T", help=f"First frame: {MOMENT_HELP}."),

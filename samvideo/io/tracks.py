@@ -213,10 +213,12 @@ class TracksFile:
             return model.validate_json(text)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
+            value = first["input"]
+            shown = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
             place = f"{self.path}" if line is None else f"{self.path}, line {line}"
             field = ".".join(map(str, first["loc"])) or "text"
             raise VideoError(
-                f"{place}: {field} is {str(first['input'])[:60]!r}: {first['msg']}; "
+                f"{place}: {field} is {shown[:60]!r}: {first['msg']}; "
                 "a tracks file as `samvideo track` writes it expected"
             ) from error
 
