@@ -10,7 +10,7 @@ Box4 = tuple[float, float, float, float]
 
 
 def scale_points(xy: FloatArray, from_wh: tuple[int, int], to_wh: tuple[int, int]) -> FloatArray:
-    """(N, 2) pixel coordinates of one picture size in those of another; aspect need not be kept."""
+    """(N, 2) pixel coordinates of one image size in those of another; aspect need not be kept."""
     factor = np.array([to_wh[0] / from_wh[0], to_wh[1] / from_wh[1]], np.float32)
     return np.asarray(xy, np.float32) * factor
 
@@ -78,7 +78,7 @@ def fit_size(size_wh: tuple[int, int], longest: int) -> tuple[int, int]:
 
 
 def resize_rgb(rgb: UInt8Array, size_wh: tuple[int, int]) -> UInt8Array:
-    """Resize a picture: area average when shrinking, bilinear when growing."""
+    """Resize a image: area average when shrinking, bilinear when growing."""
     if (rgb.shape[1], rgb.shape[0]) == size_wh:
         return rgb
     shrinking = size_wh[0] < rgb.shape[1]

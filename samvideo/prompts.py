@@ -12,7 +12,7 @@ from samvideo.types import Box, Mask, Points, Prompt
 GRAMMAR = """\
   box=X1,Y1,X2,Y2          left, top, right, bottom in pixels of the video as displayed
   points=X,Y/-X,Y/...      clicks; a leading minus marks one that is not on the object
-  mask=FILE.png            a palette, grey or black-and-white picture; every index is an object
+  mask=FILE.png            a palette, grey or black-and-white image; every index is an object
   FILE.json                a list of {"box" | "points" (+ "labels") | "mask", "object_id", "frame" | "seconds"}
 each may end in @FRAME or @12.5s (when it was made; default: the first frame tracked) and #ID (which object)"""
 

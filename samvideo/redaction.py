@@ -127,24 +127,24 @@ def held(frames: Iterator[tuple[Frame, BoolArray]], hold: int) -> Iterator[tuple
 
 
 def redact(rgb: UInt8Array, mask: BoolArray, redaction: Redaction) -> UInt8Array:
-    """A copy of a picture with what is masked, part by part, made unrecognisable."""
-    picture = rgb.copy()
+    """A copy of a image with what is masked, part by part, made unrecognisable."""
+    image = rgb.copy()
     side = 2 * redaction.margin + 1
     wide = cv2.dilate(mask.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
     if redaction.mode == "fill":
-        picture[wide > 0] = GREY
-        return picture
+        image[wide > 0] = GREY
+        return image
     count, parts = cv2.connectedComponents(wide)
     for part in range(1, count):
         inside = parts == part
         box = mask_box(inside)
         assert box is not None
         x1, y1, x2, y2 = (int(value) for value in box)
-        crop = picture[y1:y2, x1:x2]
+        crop = image[y1:y2, x1:x2]
         height, width = crop.shape[:2]
         scale = min(1.0, BLOCKS / max(height, width))
         few = max(1, round(width * scale)), max(1, round(height * scale))
         coarse = cv2.resize(crop, few, interpolation=cv2.INTER_AREA)
         way = cv2.INTER_NEAREST if redaction.mode == "pixelate" else cv2.INTER_CUBIC
         crop[inside[y1:y2, x1:x2]] = cv2.resize(coarse, (width, height), interpolation=way)[inside[y1:y2, x1:x2]]
-    return picture
+    return image

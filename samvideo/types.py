@@ -21,7 +21,7 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One decoded picture.
+    """One decoded image.
 
     Attributes:
         index: number of the frame in its source, counting every frame in display order from 0.
@@ -37,7 +37,7 @@ class Frame:
         if self.rgb.dtype != np.uint8 or self.rgb.ndim != 3 or self.rgb.shape[2] != 3:
             raise ConfigError(
                 f"a frame must be uint8 of shape (H, W, 3), not {self.rgb.dtype} {self.rgb.shape}; "
-                "convert it first (cv2.cvtColor for grey or BGR pictures)"
+                "convert it first (cv2.cvtColor for grey or BGR images)"
             )
         if min(self.rgb.shape[:2]) < 1:
             raise ConfigError(f"a frame must have at least one pixel, not shape {self.rgb.shape}")
@@ -63,7 +63,7 @@ class VideoInfo:
         frame_count: number of frames, or None where only decoding tells (streams, broken headers).
         duration: seconds, or None where unknown.
         codec: the codec's name, "images" for a folder.
-        rotation: degrees clockwise that the container asks players to turn the picture (already applied).
+        rotation: degrees clockwise that the container asks players to turn the image (already applied).
         has_audio: whether an audio track can be copied from the source.
     """
 

@@ -38,7 +38,7 @@ def export_run(
         folder: of the run, with its `tracks.json`.
         name: one of `formats()`.
         out: file or folder to write, by the format; in `folder` when left out.
-        video: the source, for formats that need its pictures.
+        video: the source, for formats that need its images.
         labels: object id -> class; "object 1" where there is none.
         strip_source: leave the name of the source out.
         overwrite: replace what is at `out`.
@@ -56,7 +56,7 @@ def export_run(
         raise ConfigError(f"there is no format {name!r}; there are: {', '.join(known)}")
     chosen = known[name]
     if chosen.needs_video and video is None:
-        raise ConfigError(f"{name} is made of the source's pictures: give the video that was tracked with --video")
+        raise ConfigError(f"{name} is made of the source's images: give the video that was tracked with --video")
     tracks = open_masks(folder)
     base = folder if folder.is_dir() else folder.parent
     target = out or base / (f"{name}{chosen.suffix}")

@@ -1,4 +1,4 @@
-"""COCO instances, of pictures (Lin et al., arXiv 1405.0312) and of videos as YouTube-VIS has them (1905.04804)."""
+"""COCO instances, of images (Lin et al., arXiv 1405.0312) and of videos as YouTube-VIS has them (1905.04804)."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -79,7 +79,7 @@ def _masklets(job: Job) -> Iterator[dict[str, Any]]:
 
 
 FORMATS = {
-    "coco": Format(lambda job: _write_images(job, False), ".json", "COCO instances per picture, run lengths"),
-    "coco-polygons": Format(lambda job: _write_images(job, True), ".json", "COCO instances per picture, polygons"),
+    "coco": Format(lambda job: _write_images(job, False), ".json", "COCO instances per image, run lengths"),
+    "coco-polygons": Format(lambda job: _write_images(job, True), ".json", "COCO instances per image, polygons"),
     "coco-video": Format(_write_videos, ".json", "COCO per video, as YouTube-VIS"),
 }

@@ -1,6 +1,6 @@
-"""The objects alone: transparent WebM or ProRes 4444, or on green. The rest of the picture is not in the file.
+"""The objects alone: transparent WebM or ProRes 4444, or on green. The rest of the image is not in the file.
 
-The transparent ones keep the picture for a few pixels around the masks, fully transparent: colours are stored for
+The transparent ones keep the image for a few pixels around the masks, fully transparent: colours are stored for
 two pixels at once, and an edge would take on the colour beyond it.
 """
 
@@ -21,7 +21,7 @@ FRINGE = np.ones((5, 5), np.uint8)
 
 
 def _frames(job: Job) -> Iterator[tuple[Frame, BoolArray]]:
-    """Every picture and what is cut out of it."""
+    """Every image and what is cut out of it."""
     assert job.video is not None
     for frame, tracked in paired(job.tracks, job.video):
         result = tracked.result(job.tracks.info.size_wh)

@@ -1,4 +1,4 @@
-"""CVAT's XML 1.1 (docs.cvat.ai, XML annotation format), for video tasks with tracks or for pictures with masks.
+"""CVAT's XML 1.1 (docs.cvat.ai, XML annotation format), for video tasks with tracks or for images with masks.
 
 A polygon of CVAT is one outline, so `cvat` has the largest part of each mask, to half a pixel, and keeps identity;
 `cvat-masks` has the masks exactly, which CVAT cannot join to tracks: `group_id` is the object.

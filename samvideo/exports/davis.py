@@ -23,10 +23,10 @@ def _write(job: Job) -> None:
         write_index_png(masks / f"{frame.index:05d}.png", index_hw)
     listed.write_text(job.title + "\n")
     if job.video is not None:
-        _write_pictures(job)
+        _write_images(job)
 
 
-def _write_pictures(job: Job) -> None:
+def _write_images(job: Job) -> None:
     folder = job.out / "JPEGImages" / "480p" / job.title
     folder.mkdir(parents=True, exist_ok=True)
     assert job.video is not None
@@ -36,4 +36,4 @@ def _write_pictures(job: Job) -> None:
             raise OutputError(f"cannot write {path}: is the disk full?")
 
 
-FORMATS = {"davis": Format(_write, "", "folders of DAVIS 2017; with --video its pictures too")}
+FORMATS = {"davis": Format(_write, "", "folders of DAVIS 2017; with --video its images too")}

@@ -3,7 +3,7 @@
 Import the file into a project whose labelling interface has
 `<Video name="video" value="$video"/> <VideoRectangle name="box" toName="video"/>` and
 `<Labels name="labels" toName="video">` with the classes; `data.video` is the name of the video, to be replaced by
-its address where yours are. Frames count from 1, places are percent of the picture.
+its address where yours are. Frames count from 1, places are percent of the image.
 """
 
 import json
