@@ -5,11 +5,11 @@ import platform
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import cv2
 
@@ -23,6 +23,13 @@ from samvideo.types import Frame, FrameResult, Prompt, VideoInfo
 
 T = TypeVar("T")
 Status = Literal["complete", "interrupted", "failed"]
+
+
+class Progress(AbstractContextManager["Progress"], Protocol):
+    """Shows how far a run is."""
+
+    def advance(self, result: FrameResult) -> None:
+        """Count one frame."""
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,18 @@
 """Tracks a source into result files, with a stop at any frame and the time of every stage."""
 
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, closing
-from typing import Protocol
+from contextlib import closing
 
 from samvideo.errors import ConfigError, SamVideoError
 from samvideo.interrupt import Interrupt
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import VideoSource, clip, open_video
-from samvideo.run import Run, RunSettings, StageTimer, Summary
+from samvideo.run import Progress, Run, RunSettings, StageTimer, Summary
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.direction import track_all_directions
 from samvideo.trackers.loop import check_prompts, place_prompts
 from samvideo.trackers.schedule import PromptSchedule, propagate
 from samvideo.types import Frame, FrameResult
-
-
-class Progress(AbstractContextManager["Progress"], Protocol):
-    """Shows how far a run is."""
-
-    def advance(self, result: FrameResult) -> None:
-        """Count one frame."""
 
 
 def run_tracking(
