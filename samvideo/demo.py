@@ -1,4 +1,4 @@
-"""A clip to try things on: textured shapes that move, turn and pass in front of each other."""
+"""A synthetic clip: textured shapes that move, rotate and occlude each other."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ class Actor:
     """One shape of the clip; lengths in units of the frame's height.
 
     Attributes:
-        sides: corners of the shape; 0 is a disc.
-        radius: of the circle around it.
-        path: (x0, y0, x1, y1): centre at the first and the last frame, x in units of the width.
-        sway: height of the wave on the path.
+        sides: corners of the shape; 0 for a disc.
+        radius: of the circumscribed circle.
+        path: (x0, y0, x1, y1), centre on the first and the last frame, x in units of the width.
+        sway: amplitude of a vertical sine wave along the path.
         colours: two RGB colours of its stripes.
-        spin: turns over the clip.
+        spin: rotations over the clip.
     """
 
     sides: int
@@ -30,7 +30,7 @@ class Actor:
     spin: float
 
 
-ACTORS = (  # a later one passes in front of the earlier ones
+ACTORS = (  # later ones occlude earlier ones
     Actor(0, 0.17, (0.16, 0.45, 0.80, 0.50), 0.10, ((60, 110, 190), (190, 215, 240)), 0.6),
     Actor(4, 0.16, (0.84, 0.68, 0.20, 0.52), -0.06, ((215, 150, 40), (250, 225, 150)), 0.4),
     Actor(3, 0.13, (0.50, 0.20, 0.56, 0.82), 0.0, ((150, 60, 170), (235, 150, 220)), -0.5),
@@ -61,7 +61,7 @@ def _ground(size_wh: tuple[int, int]) -> UInt8Array:
 
 
 def _draw(actor: Actor, image: UInt8Array, time: float) -> BoolArray:
-    """Paint the actor at `time` in [0, 1] and return its mask."""
+    """Draw the actor at `time` in [0, 1] and return its mask."""
     height, width = image.shape[:2]
     x0, y0, x1, y1 = actor.path
     x = (x0 + (x1 - x0) * time) * width

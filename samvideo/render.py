@@ -1,4 +1,4 @@
-"""Images for people: masks, outlines and names drawn over a frame."""
+"""Draws masks, outlines and labels over a frame."""
 
 import colorsys
 
@@ -8,18 +8,18 @@ import numpy as np
 from samvideo.geometry import mask_box
 from samvideo.types import BoolArray, FrameResult, UInt8Array
 
-GOLDEN = 0.61803398875  # steps of the golden ratio keep any number of hues apart
+GOLDEN = 0.61803398875  # golden ratio steps separate any number of hues
 
 
 def object_colour(object_id: int) -> tuple[int, int, int]:
-    """The RGB colour of an object: bright, the same in every image and run."""
+    """Return the RGB colour of an object: bright, and the same in every frame and run."""
     hue = (0.03 + (object_id - 1) * GOLDEN) % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.78, 1.0)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def overlay(rgb: UInt8Array, result: FrameResult, *, opacity: float = 0.45) -> UInt8Array:
-    """A copy of the frame with every visible object tinted, outlined and labelled with its id and score.
+    """Return a copy of the frame with every visible object tinted, outlined, and labelled with id and score.
 
     Args:
         rgb: uint8 (H, W, 3), the frame of the result.
@@ -41,7 +41,7 @@ def overlay(rgb: UInt8Array, result: FrameResult, *, opacity: float = 0.45) -> U
     for row, object_id in enumerate(lost):
         position = 4 * unit, (20 * row + 24) * unit
         labels.append((f"{object_id}  not in view", position, object_colour(object_id)))
-    for text, corner, colour in labels:  # last, so that no tint covers them
+    for text, corner, colour in labels:  # last, so that no tint covers the labels
         _label(image, text, corner, colour, unit)
     return image
 
@@ -63,7 +63,7 @@ def _tint(
 
 
 def _label(image: UInt8Array, text: str, corner: tuple[int, int], colour: tuple[int, int, int], unit: int) -> None:
-    """Dark text on the object's colour, its lower left at `corner`, moved inside the image."""
+    """Draw dark text on the object's colour with its lower left at `corner`, moved inside the image."""
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.5 * unit
     (width, height), base = cv2.getTextSize(text, font, scale, unit)
     pad = 3 * unit

@@ -73,7 +73,7 @@ HOMES = {
     "transformers": {"samvideo.evaluation.peer"},
 }
 # Libraries that any module may use; torch only outside of TORCH_FREE.
-COMMON = {"PIL", "cv2", "einops", "numpy", "safetensors", "scipy", "torch"}
+COMMON = {"PIL", "cv2", "einops", "numpy", "pydantic", "safetensors", "scipy", "torch"}
 TORCH_FREE = (
     "samvideo.analysis",
     "samvideo.exports",

@@ -93,7 +93,7 @@ def test_a_result_of_some_objects() -> None:
         ([Box((0, 0, 1, 1), object_id=1), Box((0, 0, 2, 2), object_id=1)], "object 1 has 2 boxes"),
         ([Mask(np.ones((4, 4)), object_id=1), Points([(1, 1)], object_id=1)], "1 masks and 1 sets of points"),
         ([Mask(np.ones((3, 4)))], "the mask is 4x3, the frame 4x4"),
-        ([Points([(1, 5)])], r"point \(1, 5\) lies outside"),
+        ([Points([(1, 5)])], r"point \(1, 5\) is outside"),
         ([Box((8, 0, 9, 1))], "outside the frame"),
     ],
 )

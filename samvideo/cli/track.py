@@ -26,10 +26,8 @@ def track(
     prompt: list[str] = typer.Option([], "--prompt", "-p", help=PROMPT_HELP),
     model: str = typer.Option("auto", help="auto, nano or flow (both built in), or one of `samvideo models`."),
     weights: Path | None = typer.Option(None, help="Read the model from this file (.pt, .pth, .safetensors)."),
-    memory: str | None = typer.Option(
-        None, help="Memory method [the model's]: plain, pooled, pooled-2, perceiver."
-    ),
-    policy: str | None = typer.Option(None, help="Memory policy [the model's]: fifo, pruning, ..."),
+    memory: str | None = typer.Option(None, help="Memory method: plain, pooled, ... [the model's]."),
+    policy: str | None = typer.Option(None, help="Memory policy: fifo, pruning, ... [the model's]."),
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     dtype: str = typer.Option("auto", help="auto, fp32, bf16 or fp16 (not on a CPU)."),
     direction: str = typer.Option("forward", help="Seen from the prompts: forward, backward or both."),
