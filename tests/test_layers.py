@@ -43,10 +43,11 @@ LAYERS = {
     "samvideo.render": 5.0,
     "samvideo.outputs": 5.1,
     "samvideo.evaluation": 5.2,
-    "samvideo.runner": 5.2,
+    "samvideo.run": 5.2,
     # what only the command line uses
     "samvideo.analysis": 5.3,
     "samvideo.exports": 5.3,
+    "samvideo.runner": 5.3,
     "samvideo.training": 5.3,
     "samvideo.web": 5.3,
     "samvideo.cli": 6.0,
@@ -71,15 +72,13 @@ HOMES = {
     "timm": {"samvideo.encoders.repvit"},
     "hiera": {"samvideo.encoders.hiera"},
     "ray": {"samvideo.evaluation.shard"},
-    "pydantic": {"samvideo.web.messages"},
     "starlette": {"samvideo.web.app"},
     "uvicorn": {"samvideo.web.server"},
-    "pydantic": {"samvideo.web.messages"},
     "supervision": {"samvideo.exports.detections"},
     "transformers": {"samvideo.evaluation.peer"},
 }
 # Libraries that any module may use; torch only outside of TORCH_FREE.
-COMMON = {"PIL", "cv2", "einops", "numpy", "safetensors", "scipy", "torch"}
+COMMON = {"PIL", "cv2", "einops", "numpy", "pydantic", "safetensors", "scipy", "torch"}
 # What works without torch, but for the modules named in WITH_TORCH.
 TORCH_FREE = (
     "samvideo.analysis",

@@ -24,7 +24,7 @@ from samvideo.analysis.motion import Motion
 from samvideo.analysis.objects import ObjectTrack, PairTrack
 from samvideo.analysis.settings import Settings
 from samvideo.analysis.shapes import Floats, measure
-from samvideo.io.runs import IntArray, Runs, joined_runs, runs_of_masks
+from samvideo.io.rle import IntArray, Runs, joined_runs, runs_of_masks
 from samvideo.types import FrameResult, UInt8Array, VideoInfo
 
 FRAMES = 256  # results that are held back, to be measured together

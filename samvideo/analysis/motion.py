@@ -8,7 +8,7 @@ from scipy.signal import savgol_filter
 
 from samvideo.analysis.intervals import EXACT
 from samvideo.analysis.shapes import Floats
-from samvideo.io.runs import IntArray
+from samvideo.io.rle import IntArray
 
 DEGREE = 3  # of the fitted polynomials: the least that has a jerk
 BLOCK = 4096  # frames smoothed in one go

@@ -9,7 +9,7 @@ from samvideo.analysis.intervals import Curve, Intervals
 from samvideo.analysis.motion import Motion, Path, Samples, Smoother
 from samvideo.analysis.settings import Settings
 from samvideo.analysis.shapes import Floats, box_gaps, entries_of, gaps, tips
-from samvideo.io.runs import IntArray
+from samvideo.io.rle import IntArray
 
 CELLS = 64  # of the heat map along the frame's longer side
 

@@ -1,4 +1,4 @@
-"""What the verbs share: errors as exit codes, moments of a video, logging."""
+"""Shared by the verbs: errors as exit codes, times in a video, summaries, logging."""
 
 import functools
 import json
@@ -6,11 +6,14 @@ import logging
 import re
 import sys
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import typer
 
 from samvideo.errors import ConfigError, SamVideoError
+
+if TYPE_CHECKING:
+    from samvideo.run import Summary
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,7 +42,7 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def parse_moment(text: str | None) -> int | float | None:
-    """`120` is a frame (int); `12.5s`, `12.5`, `1:02` and `1:02:03.5` are seconds (float).
+    """Parse a frame index (`120`, an int) or a time (`12.5s`, `12.5`, `1:02`, `1:02:03.5`; seconds, a float).
 
     Raises:
         ConfigError: anything else.
@@ -55,13 +58,11 @@ def parse_moment(text: str | None) -> int | float | None:
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
 
 
-def print_summary(summary: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
-    """What a run did: one JSON object on stdout, or some lines on stderr, or nothing."""
+def print_summary(summary: "Summary", *, quiet: bool, as_json: bool) -> None:
+    """Print the summary of a run: one JSON object on stdout, or some lines on stderr, or nothing if `quiet`."""
     if as_json:
-        typer.echo(json.dumps(summary))
+        typer.echo(json.dumps(summary.to_json()))
     elif not quiet:
-        typer.echo(
-            f"{summary['status']}: {summary['frames']} frames at {summary['fps']} frames per second", err=True
-        )
-        for kind, path in summary["files"].items():
+        typer.echo(f"{summary.status}: {summary.frames} frames at {summary.fps} frames per second", err=True)
+        for kind, path in summary.files.items():
             typer.echo(f"  {kind:8} {path}", err=True)

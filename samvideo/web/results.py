@@ -139,4 +139,4 @@ class Results:
     def close(self) -> None:
         """Delete the file."""
         with self._lock:
-            self._spool.__exit__(None, None, None)
+            self._spool.close()

@@ -10,7 +10,7 @@ from samvideo.analysis.shapes import entries_of, gaps, measure, tips
 from samvideo.errors import ConfigError
 from samvideo.geometry import mask_box, mask_centroid
 from samvideo.io.masks import encode_rle
-from samvideo.io.runs import joined_runs, runs_of_masks, runs_of_rles
+from samvideo.io.rle import joined_runs, runs_of_masks, runs_of_rles
 
 NO_ENTRY = np.full(2, np.nan)
 
