@@ -87,9 +87,9 @@ class SamModel(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.encoder: ImageEncoder = registry.build("samvideo.encoders", "encoder", spec.encoder)
-        self.memory: MemoryMethod = registry.build(
-            "samvideo.memory", "memory method", spec.memory, layers=spec.layers, absent_code=spec.absent_code
+        self.encoder: ImageEncoder = registry.ENCODERS.build(spec.encoder)
+        self.memory: MemoryMethod = registry.MEMORY_METHODS.build(
+            spec.memory, layers=spec.layers, absent_code=spec.absent_code
         )
         self.policy = resolve_policy(spec.policy)
         check_multiple(spec.input_wh, self.encoder.step, f"encoder {spec.encoder!r}")
@@ -257,23 +257,23 @@ class SamModel(nn.Module):
 
 def encoders() -> list[str]:
     """Names of all encoders that can be built."""
-    return list(registry.variants("samvideo.encoders", "encoder"))
+    return list(registry.ENCODERS.all())
 
 
 def memory_methods() -> list[str]:
     """Names of all memory methods that can be built."""
-    return list(registry.variants("samvideo.memory", "memory method"))
+    return list(registry.MEMORY_METHODS.all())
 
 
 def memory_policies() -> list[str]:
     """Names of all memory policies."""
-    return list(registry.variants("samvideo.memory", "memory policy"))
+    return list(registry.MEMORY_POLICIES.all())
 
 
 def resolve_policy(policy: str | MemoryPolicy) -> MemoryPolicy:
     """The policy of a name; a policy is returned as it is."""
     if isinstance(policy, str):
-        built: MemoryPolicy = registry.build("samvideo.memory", "memory policy", policy)
+        built: MemoryPolicy = registry.MEMORY_POLICIES.build(policy)
         return built
     return policy
 
