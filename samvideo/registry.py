@@ -1,12 +1,12 @@
 """Finds components: ours by listing a folder, those of other distributions by their entry points.
 
-A component is a module with `VARIANTS`, a mapping from name to a frozen dataclass: the config of a network part, or
-the spec of a tracker, data set or export format. The modules of network parts also have `build(config)`. A folder of
-several kinds, such as `memory/`, needs `KIND` in each module.
+A component is a module with `VARIANTS`, a mapping from name to a frozen dataclass: the config of a network part,
+or the spec of a tracker, data set or export format. The modules of network parts also have `build(config)`. If a
+folder holds several kinds, as `memory/` does, each module needs `KIND`.
 
-Another distribution adds components through entry points in the groups `samvideo.trackers`, `samvideo.encoders`,
+Another distribution adds components by entry points in the groups `samvideo.trackers`, `samvideo.encoders`,
 `samvideo.memory`, `samvideo.datasets` and `samvideo.exports`. An entry point refers to a module of that form. Names
-should start with the name of the module or entry point ("repvit-m1" is in repvit.py): it is then the only one that is
+should start with that of the module or entry point ("repvit-m1" is in repvit.py), which is then the only one to be
 imported for them.
 """
 

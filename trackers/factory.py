@@ -50,7 +50,7 @@ def create_tracker(
         progress: called during a download.
 
     Raises:
-        ConfigError: no model, memory, policy, device or dtype of that name, or an option that the model does not have.
+        ConfigError: no model, memory, policy, device or dtype of that name, or an option that the model lacks.
         WeightsError: the weights are not available; no other model is used instead.
     """
     spec = choose(model, weights=weights, device=device).tracker
@@ -66,8 +66,8 @@ def create_tracker(
 def choose(model: str = AUTO, *, weights: Path | str | None = None, device: str = "auto") -> Choice:
     """The tracker of a name, and what "auto" means.
 
-    "auto" is the model that a weights file fits. Without a file it is EdgeTAM if there is a GPU, and its weights are
-    cached or can be downloaded; else the bundled tracker, which is much faster on a CPU. This takes at most
+    "auto" is the model that a weights file fits. Without a file it is EdgeTAM if there is a GPU, and its weights
+    are cached or can be downloaded; else the bundled tracker, which is much faster on a CPU. This takes at most
     `PATIENCE` seconds, offline too.
 
     Raises:

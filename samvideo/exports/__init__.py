@@ -1,25 +1,14 @@
-"""What a run can be turned into, one file a format; `export_run` finds them by listing this folder.
+"""Exports of a run to other formats; each file offers some formats as `VARIANTS`."""
 
-A module has `FORMATS`, a dict from name to a `Format`. A new one is one file here and a row in
-`tests/test_exports.py`.
-"""
-
-import pkgutil
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 
 from samvideo.errors import ConfigError, OutputError
 from samvideo.exports.base import Format, Job
 from samvideo.io.tracks import open_masks
+from samvideo.registry import Registry
 
-
-def formats() -> dict[str, Format]:
-    """All formats by name."""
-    found: dict[str, Format] = {}
-    for module in pkgutil.iter_modules(__path__):
-        found.update(getattr(import_module(f"{__name__}.{module.name}"), "FORMATS", {}))
-    return dict(sorted(found.items()))
+FORMATS = Registry("export format", "samvideo.exports", spec=Format)
 
 
 def export_run(
@@ -36,7 +25,7 @@ def export_run(
 
     Args:
         folder: of the run, with its `tracks.json`.
-        name: one of `formats()`.
+        name: one of `FORMATS`.
         out: file or folder to write, by the format; in `folder` when left out.
         video: the source, for formats that need its pictures.
         labels: object id -> class; "object 1" where there is none.
@@ -47,14 +36,11 @@ def export_run(
         what was written.
 
     Raises:
-        ConfigError: no such format, a video is needed, or `out` exists and `overwrite` is off.
+        ConfigError: there is no such format, a video is needed, or `out` exists and `overwrite` is off.
         VideoError: the run or the video cannot be read, or do not belong together.
         OutputError: it cannot be written.
     """
-    known = formats()
-    if name not in known:
-        raise ConfigError(f"there is no format {name!r}; there are: {', '.join(known)}")
-    chosen = known[name]
+    chosen = FORMATS.find(name)
     if chosen.needs_video and video is None:
         raise ConfigError(f"{name} is made of the source's pictures: give the video that was tracked with --video")
     tracks = open_masks(folder)

@@ -77,7 +77,7 @@ def _masklets(job: Job) -> Iterator[dict[str, Any]]:
         }
 
 
-FORMATS = {
+VARIANTS = {
     "coco": Format(lambda job: _write_images(job, False), ".json", "COCO instances per picture, run lengths"),
     "coco-polygons": Format(lambda job: _write_images(job, True), ".json", "COCO instances per picture, polygons"),
     "coco-video": Format(_write_videos, ".json", "COCO per video, as YouTube-VIS"),
