@@ -17,16 +17,12 @@ def bench(
     dtypes: str = typer.Option("auto", "--dtypes", metavar="fp32,bf16", help="auto, fp32, bf16, fp16."),
     devices: str = typer.Option("auto", "--devices", metavar="cpu,cuda", help="auto, cpu, cuda, mps."),
     objects: str = typer.Option("1", "--objects", metavar="1,2,4", help="Number of tracked objects."),
-    prompted: str = typer.Option(
-        "1", "--prompted", metavar="1,2,4", help="Number of prompted frames, from the first on."
-    ),
+    prompted: str = typer.Option("1", "--prompted", metavar="1,2,4", help="Number of prompted first frames."),
     frames: int = typer.Option(6, min=1, help="Timed frames."),
     warmup: int = typer.Option(8, min=1, help="Frames before the timed ones; 8 fill the memory."),
     source: str | None = typer.Option(None, help="A video [a synthetic clip of 854x480]."),
     weights: Path | None = typer.Option(None, help="A checkpoint [random weights, which are as fast]."),
-    peer: str | None = typer.Option(
-        None, help="transformers: also time the model of Hugging Face, frame by frame."
-    ),
+    peer: str | None = typer.Option(None, help="transformers: also time the model of Hugging Face."),
     peer_dtype: str = typer.Option("fp32", help="Dtype of the peer: fp32 (its default), bf16, fp16 or same."),
     threads: int | None = typer.Option(None, min=1, help="CPU threads [PyTorch's default]."),
     out: Path | None = typer.Option(None, "-o", "--out", help="Write the numbers to this JSON file."),
