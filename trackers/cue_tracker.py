@@ -9,15 +9,18 @@ import cv2
 import numpy as np
 
 from samvideo.errors import VideoError
+from samvideo.io.snapshot import dump_state, load_state
 from samvideo.trackers.objects import ObjectPrompt, group_prompts
 from samvideo.trackers.parts.colour import Codebook, colour_bins
 from samvideo.trackers.parts.motion import own_motion
 from samvideo.trackers.parts.patch import Patch, Region
-from samvideo.trackers.parts.saved import dump_state, load_state
 from samvideo.trackers.parts.target import Passage, Scene, Target
 from samvideo.trackers.parts.view import View
 from samvideo.trackers.parts.warp import DenseFlow, consistency, sources, warp
 from samvideo.types import BoolArray, FloatArray, Frame, FrameResult, Prompt, UInt8Array
+
+
+_STATE_MODULES = ("samvideo.trackers.parts.", "samvideo.trackers.cue_tracker", "samvideo.trackers.nano")
 
 
 @dataclass(eq=False)
@@ -92,11 +95,14 @@ class CueTracker(ABC):
         """See `Tracker.state`."""
         for target in self._targets.values():
             target.finish_training()
-        return dump_state((self._targets, self._current, self._scene, self._codebook), self.shared())
+        return dump_state(
+            type(self).__name__, (self._targets, self._current, self._scene, self._codebook), self.shared()
+        )
 
     def restore(self, state: bytes) -> None:
         """See `Tracker.restore`."""
-        self._targets, self._current, self._scene, self._codebook = load_state(state, self.shared())
+        loaded = load_state(type(self).__name__, state, _STATE_MODULES, self.shared())
+        self._targets, self._current, self._scene, self._codebook = loaded
 
     def step(self, frame: Frame, prompts: Sequence[Prompt] = (), *, upcoming: Frame | None = None) -> FrameResult:
         """Process the next frame and return the mask of every tracked object on it; see `Tracker.step`."""

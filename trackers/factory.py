@@ -97,7 +97,7 @@ def _has_gpu() -> bool:
     apple = platform.system() == "Darwin" and platform.machine() == "arm64"
     if not (nvidia or apple):
         return False
-    from samvideo.trackers.sam import resolve_device
+    from samvideo.torch_runtime import resolve_device
 
     return resolve_device()[0].type != "cpu"
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, ParamSpec, TypeVar
 
-import click
 import typer
 from typer.core import TyperCommand
 
@@ -33,7 +32,7 @@ _REGISTRIES = {
 class Command(TyperCommand):
     """Fills lists of components into help texts, such as `{datasets}`, only when the help is shown."""
 
-    def get_help(self, ctx: click.Context) -> str:
+    def get_help(self, ctx: Any) -> str:
         """The help of a command."""
         for parameter in self.params:
             text = getattr(parameter, "help", None) or ""

@@ -10,7 +10,8 @@ from samvideo.weights.fetch import cached_path
 
 def _build(name: str | None, options: TrackerOptions) -> Tracker:
     from samvideo.checkpoints import load
-    from samvideo.trackers.sam import SamTracker, resolve_device
+    from samvideo.torch_runtime import TorchRuntime, resolve_device
+    from samvideo.trackers.sam import SamTracker
 
     device, dtype = resolve_device(options.device, options.dtype)  # fails before a long download
     model = load(
@@ -20,16 +21,17 @@ def _build(name: str | None, options: TrackerOptions) -> Tracker:
         policy=options.policy,
         progress=options.progress,
     )
-    return SamTracker(model, device=device, dtype=dtype)
+    return SamTracker(TorchRuntime(model, device=device, dtype=dtype))
 
 
 def _facts(row: Checkpoint) -> ModelFacts:
-    from samvideo.models import SPECS, count_spec_parameters
+    from samvideo.models import count_spec_parameters
+    from samvideo.specs import SPECS
 
     spec = SPECS[row.name]
     return ModelFacts(
         spec.encoder,
-        spec.memory,
+        spec.memory or "-",
         str(spec.policy),
         f"{count_spec_parameters(spec) / 1e6:.1f} M",
         "x".join(map(str, spec.input_wh)),
