@@ -10,6 +10,7 @@ from samvideo.cli.common import Command, verb
 from samvideo.cli.models import MODEL_HELP
 from samvideo.errors import ConfigError
 
+RAY_HELP = "Use this Ray cluster (auto: a running one), or start one on this machine."
 DATASET_HELP = "One of {datasets}."
 PROTOCOLS = "mask, box, click1, click3, click5 on first appearance; online, offline: corrected where worst."
 
@@ -40,15 +41,8 @@ def evaluate(
     objects: str | None = typer.Option(None, metavar="1,2", help="Track and score these objects only."),
     sequences: str | None = typer.Option(None, metavar="A,B", help="These sequences only."),
     limit: int | None = typer.Option(None, min=1, help="The first N sequences only."),
-    workers: int | None = typer.Option(
-        None, min=1, help="Processes on this machine, or actors on the cluster [1]."
-    ),
-    ray: str | None = typer.Option(
-        None,
-        "--ray",
-        metavar="[ADDRESS]",
-        help="Use this Ray cluster (auto: a running one), or start one on this machine.",
-    ),
+    workers: int | None = typer.Option(None, min=1, help="Processes, or actors on the Ray cluster [1]."),
+    ray: str | None = typer.Option(None, "--ray", metavar="[ADDRESS]", help=RAY_HELP),
     threads: int = typer.Option(1, min=1, help="Threads of each worker."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
 ) -> None:

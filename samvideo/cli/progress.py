@@ -1,7 +1,7 @@
 """Progress lines on stderr: of a tracking run, of the videos of a benchmark, of a download."""
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -20,8 +20,7 @@ from rich.progress import (
 
 from samvideo.types import FrameResult
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
+S = TypeVar("S", bound="StderrProgress")
 
 
 class StderrProgress:
@@ -38,7 +37,7 @@ class StderrProgress:
         self._bar = Progress(TextColumn("{task.description}"), *columns, console=console, disable=off)
         self._task = self._bar.add_task(title, total=total, **fields)
 
-    def __enter__(self) -> "Self":
+    def __enter__(self: S) -> S:
         self._bar.start()
         return self
 
@@ -109,7 +108,7 @@ class DownloadProgress(StderrProgress):
         super().__init__(title, None, columns, quiet)
         self._announcement = announcement
 
-    def __enter__(self) -> "Self":
+    def __enter__(self) -> "DownloadProgress":
         return self  # nothing is drawn unless something is downloaded
 
     def advance(self, have: int, expected: int | None) -> None:

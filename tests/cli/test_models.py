@@ -11,11 +11,15 @@ from typer.testing import CliRunner
 
 from samvideo import load
 from samvideo.cli.main import app
+from samvideo.cli.models import ready_tracker
 from samvideo.errors import ConfigError, WeightsError
 from samvideo.io.masks import read_mask_objects
-from samvideo.models import SPECS, build, published_shapes
+from samvideo.models import build
+from samvideo.specs import SPECS
+from samvideo.state_dict import published_shapes
 from samvideo.trackers import factory
 from samvideo.trackers.factory import choose, create_tracker
+from samvideo.weights import fetch
 from samvideo.weights.catalog import checkpoint
 from samvideo.weights.fetch import cached_path
 
@@ -155,6 +159,18 @@ def test_load_takes_the_cached_file(weights: Path) -> None:
     torch.save({"model": {"a": torch.zeros(1)}}, "other.pt")
     with pytest.raises(WeightsError, match="fits no known model"):
         load(weights="other.pt")
+
+
+def test_a_checkpoint_is_hashed_on_the_first_start_only(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = cached_path(checkpoint("efficienttam-ti-512"))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(weights.read_bytes())
+    hashed: list[Path] = []
+    digests = fetch._digests
+    monkeypatch.setattr(fetch, "_digests", lambda file: hashed.append(file) or digests(file))
+    for _ in range(3):
+        ready_tracker("efficienttam-ti-512", quiet=True)
+        assert hashed == [path]
 
 
 def test_auto_without_a_gpu_is_the_built_in_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
