@@ -30,7 +30,7 @@ class StderrProgress:
     """
 
     def __init__(
-        self, title: str, total: int | None, columns: tuple[ProgressColumn, ...], quiet: bool, **fields: str
+        self, title: str, total: int | None, columns: tuple[ProgressColumn, ...], quiet: bool, **fields: Any
     ) -> None:
         console = Console(stderr=True)
         off = quiet or not console.is_terminal
