@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from samvideo.errors import SamVideoError
-from samvideo.evaluation.datasets.base import Clip
+from samvideo.evaluation.datasets.base import VideoSequence
 from samvideo.evaluation.files import MaskSet, read_prediction
 from samvideo.evaluation.video import Task, frames_of
 from samvideo.geometry import fit_size, resize_rgb
@@ -32,7 +32,7 @@ class Gallery:
             noted = json.loads((folder / "run.json").read_text())
             task = Task(noted["dataset"], Path(noted["root"]), noted["split"], noted["protocol"], folder)
             self._dataset = task.open()
-            self._clip: Clip = self._dataset.clip(sequence)
+            self._clip: VideoSequence = self._dataset.sequence(sequence)
         except (OSError, ValueError, KeyError, SamVideoError):
             return
         self._number = next(number for number, name in self._clip.labels.items() if name == label)

@@ -56,6 +56,7 @@ LAYERS = {
 }
 # Imports that close a circle of folders, with the reason.
 CIRCLES = {
+    ("samvideo.trackers.specs", "samvideo.trackers"): "specs import their trackers only to build them",
     ("samvideo.nano", "samvideo.trackers"): "trackers/parts belongs to layer 3, a folder of its own",
     ("samvideo.evaluation.datasets", "samvideo.evaluation"): "data sets and scoring share evaluation/files.py",
 }
@@ -88,6 +89,7 @@ TORCH_FREE = (
     "samvideo.memory.base",
     "samvideo.memory.fifo",
     "samvideo.memory.pruning",
+    "samvideo.memory.samurai",
     "samvideo.runtime",
     "samvideo.specs",
     "samvideo.trackers",

@@ -110,7 +110,7 @@ def test_the_true_grasper_of_cholecseg8k(tmp_path: Path) -> None:
     from samvideo.types import FrameResult, VideoInfo
 
     dataset = open_dataset("cholecseg8k", CHOLEC)
-    loaded = dataset.clip(dataset.sequences()[0])
+    loaded = dataset.sequence(dataset.sequences()[0])
     masks = [dataset.truth(loaded, index).mask(1) for index in sorted(loaded.masks)]
     assert all(mask is not None for mask in masks)
     height, width = masks[0].shape
