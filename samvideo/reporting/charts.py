@@ -25,7 +25,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6
 
 GREY, RED = "#888888", "#bb0000"
 WIDTH = 9.0  # inches
-TOP, BOTTOM, LEFT, RIGHT = 0.2, 0.25, 1.7, 0.3  # inches, margins of a chart with names on its left
+TOP, BOTTOM, LEFT, RIGHT = 0.25, 0.25, 1.7, 0.3  # inches, margins of a chart with names on its left
 TIME_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # seconds between ticks
 LONGEST_NAME = 22  # characters that fit into the left margin
 STYLE = {
