@@ -1,7 +1,7 @@
-# Everything is made in .venv from pyproject.toml; each target works alone on a machine with Python >= 3.10 and make.
+# Every target sets up what it needs in .venv, from pyproject.toml; only Python >= 3.10 and make are required.
 PYTHON ?= python3
 BIN := .venv/bin
-# A file's tests stay in one process, so that its fixtures are made once.
+# The tests of one file run in one process, so that its fixtures are built once.
 PYTEST_FLAGS ?= -n auto --dist loadfile
 
 .PHONY: demo test lint types wheel clean
@@ -28,14 +28,14 @@ lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Type checkers cannot follow the mapped folders of an editable install: check an installed tree.
+# mypy cannot follow the mapped folders of an editable install, so it checks an installed tree.
 types: .venv/installed-dev
 	rm -rf build/typed
 	$(BIN)/python -m pip install --quiet --no-deps --target build/typed .
 	cp pyproject.toml build/typed/
 	cd build/typed && ../../$(BIN)/mypy -p samvideo
 
-# The wheel is tried from another folder, in an environment of its own that borrows only the dependencies.
+# The wheel is tested from another folder, in its own environment that shares only the dependencies.
 wheel: .venv/installed-dev
 	rm -rf build/wheel build/lib
 	$(BIN)/python -m build --outdir build/wheel .

@@ -1,6 +1,6 @@
-"""Own the loop: add a second object on frame 20 and correct the first on frame 40.
+"""Write your own loop: add a second object on frame 20 and correct the first one on frame 40.
 
-`python demos/add_and_correct.py VIDEO` writes one overlay picture a second into the folder `steps/`.
+`python demos/add_and_correct.py VIDEO` writes one overlay image per second of video into the folder `steps/`.
 """
 
 import sys
@@ -21,14 +21,14 @@ def main(path: str) -> None:
         width, height = video.info.size_wh
         prompts = {
             0: [Box((0.30 * width, 0.30 * height, 0.55 * width, 0.70 * height))],
-            20: [Box((0.60 * width, 0.30 * height, 0.80 * width, 0.70 * height))],  # a new id: one more object
-            40: [Points([(0.45 * width, 0.5 * height)], [1], object_id=1)],  # a known id: a correction
+            20: [Box((0.60 * width, 0.30 * height, 0.80 * width, 0.70 * height))],  # no id: a new object
+            40: [Points([(0.45 * width, 0.5 * height)], [1], object_id=1)],  # known id: a correction
         }
         for frame in video:
             result = tracker.step(frame, prompts.get(frame.index, ()))
             if frame.index % round(video.info.rate) == 0:
-                picture = overlay(frame.rgb, result)
-                cv2.imwrite(str(folder / f"{frame.index:05d}.jpg"), picture[..., ::-1])
+                image = overlay(frame.rgb, result)
+                cv2.imwrite(str(folder / f"{frame.index:05d}.jpg"), image[..., ::-1])
                 print(result)
 
 

@@ -1,7 +1,7 @@
-"""Score a built-in tracker on a DAVIS folder: `python demos/davis_score.py ROOT [--model nano] [--prompt box]`.
+"""Score a bundled tracker on a DAVIS folder: `python demos/davis_score.py ROOT [--model nano] [--prompt box]`.
 
-Prints for each sequence J (mean intersection over union) and F (contours), first and last frame left out, the
-overlap of the first mask, the share of frames on which a visible object was called absent, and frames per second.
+Prints for each sequence J (mean intersection over union) and F (contours) without the first and last frame, the IoU
+of the first mask, the share of frames on which a visible object is reported absent, and frames per second.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Track one object and print where it is, frame by frame: `python demos/stream_masks.py VIDEO X1,Y1,X2,Y2`."""
+"""Track one object and print its position on every frame: `python demos/stream_masks.py VIDEO X1,Y1,X2,Y2`."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""From a surgical video to numbers: track, measure as the frames go by, write tables and a page.
+"""Track and measure a surgical video in one pass, and write tables and a report page.
 
 `python demos/surgical_analysis.py VIDEO --prompt box=220,110,470,400#1 --label 1=grasper [--model NAME]` writes CSV
-files, analysis.json and report.html into `VIDEO_analysis/`. Tracker and measurements see each frame once.
+files, analysis.json and report.html into `VIDEO_analysis/`.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def analyse(video: str, prompts: list[str], model: str, settings: AnalysisSettin
 
 
 def main() -> None:
-    """Read the arguments and go."""
+    """Analyse one video."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("video")
     parser.add_argument("--prompt", action="append", required=True)

@@ -1,6 +1,6 @@
-"""A folder of surgical videos, each beside its prompts: `python demos/surgical_batch.py FOLDER -o OUT [--ray]`.
+"""Track and analyse a folder of surgical videos: `python demos/surgical_batch.py FOLDER -o OUT [--ray]`.
 
-`case.mp4` is tracked from `case.prompts.json`, as `samvideo demo-clip` writes one, into `OUT/case`, its report too.
+`case.mp4` is tracked from `case.prompts.json` (as `samvideo demo-clip` writes it) into `OUT/case`, with a report.
 `--workers` spreads videos over processes, `--ray` over a Ray cluster (`pip install ray`). `OUT/all.csv` joins them.
 """
 
@@ -13,21 +13,21 @@ from pathlib import Path
 
 
 def one(video: Path, out: Path, model: str) -> str:
-    """Track and analyse one video; returns what went wrong, if anything."""
-    run = str(out / video.stem)
+    """Track and analyse one video; returns an error message, or an empty string."""
+    results = str(out / video.stem)
     for command in (
-        ["track", str(video), "-p", str(video.with_suffix(".prompts.json")), "--model", model, "-o", run],
-        ["analyze", run, "--video", str(video)],
+        ["track", str(video), "-p", str(video.with_suffix(".prompts.json")), "--model", model, "-o", results],
+        ["analyze", results, "--video", str(video)],
     ):
-        whole = [sys.executable, "-m", "samvideo", *command, "--overwrite", "-q"]
-        done = subprocess.run(whole, capture_output=True, text=True, check=False)
+        arguments = [sys.executable, "-m", "samvideo", *command, "--overwrite", "-q"]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=False)
         if done.returncode:
             return f"{video.name}: {done.stderr.strip()}"
     return ""
 
 
 def main() -> None:
-    """Read the arguments, run all videos, join the tables."""
+    """Process all videos and join their tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
@@ -43,17 +43,17 @@ def main() -> None:
     if options.ray:
         import ray
 
-        troubles = ray.get([ray.remote(one).remote(*job) for job in jobs])
+        errors = ray.get([ray.remote(one).remote(*job) for job in jobs])
     else:
         with ProcessPoolExecutor(options.workers) as pool:
-            troubles = list(pool.map(one, *zip(*jobs, strict=True)))
+            errors = list(pool.map(one, *zip(*jobs, strict=True)))
     tables = [path for video in videos if (path := options.out / video.stem / "analysis/objects.csv").exists()]
     rows = [(path.parents[1].name, row) for path in tables for row in csv.DictReader(path.read_text().splitlines())]
     with (options.out / "all.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, ["video", *(rows[0][1] if rows else ())])
         writer.writeheader()
         writer.writerows({"video": video, **row} for video, row in rows)
-    print(options.out / "all.csv", *filter(None, troubles), sep="\n")
+    print(options.out / "all.csv", *filter(None, errors), sep="\n")
 
 
 if __name__ == "__main__":

@@ -24,9 +24,10 @@ from samvideo.evaluation.metrics import score_indices
 from samvideo.evaluation.peer import Peer
 from samvideo.evaluation.results import processor
 from samvideo.io.masks import index_map
-from samvideo.models import SPECS, count_parameters
+from samvideo.models import count_parameters
 from samvideo.outputs import Outputs
-from samvideo.trackers.sam import DTYPES, SamTracker, resolve_device
+from samvideo.specs import SPECS
+from samvideo.torch_runtime import DTYPES, TorchRuntime, resolve_device
 from samvideo.types import FrameResult
 
 WRITTEN = ("overlay", "masks", "rle", "csv")
@@ -72,7 +73,7 @@ def measure(case: Case, plan: Plan, clip: Clip) -> dict[str, Any]:
     peer_dtype = dtype if plan.peer_dtype == "same" else DTYPES[plan.peer_dtype]
     peer = Peer(model, device, peer_dtype, clip.info.size_wh) if plan.peer else None
     parameters = count_parameters(model)
-    run = Run(SamTracker(model, device=device, dtype=dtype), peer, clip, case)
+    run = Run(TorchRuntime(model, device=device, dtype=dtype), peer, clip, case)
     run.warm_up(plan.warmup)
     peak = meter.matmul_peak(device, dtype)
     meter.reset_peak_memory(device)
@@ -80,7 +81,7 @@ def measure(case: Case, plan: Plan, clip: Clip) -> dict[str, Any]:
     memory = meter.peak_memory(device)
     peak = max(peak, meter.matmul_peak(device, dtype))
     stages = run.watch.medians()
-    network = sum(seconds for name, seconds in stages.items() if name != "picture")
+    network = sum(seconds for name, seconds in stages.items() if name != "preprocess")
     beside = {"score": score_seconds(run.results), "write": write_seconds(clip, run.results)}
     flops = run.count_flops(plan.warmup + plan.frames)
     result: dict[str, Any] = {

@@ -15,7 +15,7 @@ from samvideo.errors import VideoError
 from samvideo.geometry import Box4, mask_box
 from samvideo.io.sink import VideoWriter
 from samvideo.io.source import open_video
-from samvideo.models import SamModel, build
+from samvideo.models import VideoModel, build
 from samvideo.types import BoolArray, Box, Frame, VideoInfo
 
 FRAME_WH = (854, 480)
@@ -123,7 +123,7 @@ def _boxes(count: int, size_wh: tuple[int, int], known: list[Box4]) -> list[Box4
     return boxes
 
 
-def ready_model(case: Case, plan: Plan) -> SamModel:
+def ready_model(case: Case, plan: Plan) -> VideoModel:
     """The model of a case, with the weights of the plan or random ones that let every input matter."""
     if plan.weights is not None:
         return load(case.model, weights=plan.weights, input_size=case.input_size)

@@ -18,7 +18,8 @@ from samvideo.evaluation.bench_inputs import Case, Clip
 from samvideo.evaluation.peer import Peer
 from samvideo.tensors import PromptTensors
 from samvideo.trackers.objects import group_prompts
-from samvideo.trackers.sam import SamTracker, prompt_tensors
+from samvideo.torch_runtime import TorchPrediction, TorchRuntime
+from samvideo.trackers.sam import SamTracker, input_points
 from samvideo.types import FrameResult
 
 WRITTEN = 30
@@ -43,16 +44,17 @@ class Run:
     """Steps through a clip.
 
     Args:
-        tracker: ours, fresh.
+        runtime: ours.
         peer: whose turn comes after ours on every frame, or None.
         clip: its prompts are given on the first frame.
         objects: take this many of its prompts.
     """
 
-    def __init__(self, tracker: SamTracker, peer: Peer | None, clip: Clip, case: Case) -> None:
-        self.tracker, self.peer, self.clip = tracker, peer, clip
+    def __init__(self, runtime: TorchRuntime, peer: Peer | None, clip: Clip, case: Case) -> None:
+        self.model, self.peer, self.clip = runtime.model, peer, clip
+        self.tracker = SamTracker(runtime)
         self.prompts, self.prompted = clip.prompts[: case.objects], case.prompted
-        self.watch = meter.Stopwatch(tracker.model)
+        self.watch = meter.Stopwatch(self.model)
         self.ours, self.theirs = Times(), Times()
         self.results: deque[FrameResult] = deque(maxlen=WRITTEN)
         self.ious: list[float] = []
@@ -66,7 +68,7 @@ class Run:
 
     def time(self, first: int, count: int) -> None:
         """Time frames, and on a CPU the stages of the same frames; on a GPU those take a second round."""
-        on_cpu = self.tracker.model.device.type == "cpu"
+        on_cpu = self.model.device.type == "cpu"
         for index in range(first, first + count):
             with self.watch.watching() if on_cpu else nullcontext():
                 self.results.append(self._clocked(self.ours, partial(self._step, index)))
@@ -94,7 +96,7 @@ class Run:
     def _clocked(self, times: Times, work: Callable[[], Any]) -> Any:
         begin, cpu = time.perf_counter(), time.process_time()
         result = work()
-        meter.synchronise(self.tracker.model.device)
+        meter.synchronise(self.model.device)
         times.wall.append(time.perf_counter() - begin)
         times.cpu.append(time.process_time() - cpu)
         return result
@@ -103,19 +105,21 @@ class Run:
         return self.tracker.step(self.clip.frame(index), self.prompts if index < self.prompted else ())
 
     def _peer_step(self, index: int, peer: Peer) -> Tensor:
-        model = self.tracker.model
-        picture = model.picture(self.clip.frames[index].rgb)
-        return peer.step(picture, self._clicks() if index == 0 else [])
+        image = self.model.preprocess(self.clip.frames[index].rgb)
+        return peer.step(image, self._clicks() if index == 0 else [])
 
     def _clicks(self) -> list[tuple[int, PromptTensors]]:
-        size_wh, model = self.clip.info.size_wh, self.tracker.model
-        asked = group_prompts(self.prompts, (), size_wh)
-        return [(p.object_id, prompt_tensors(p, size_wh, model.spec.input_wh, model.device)) for p in asked]
+        size_wh, clicks = self.clip.info.size_wh, []
+        for prompt in group_prompts(self.prompts, (), size_wh):
+            xy, labels = input_points(prompt, size_wh, self.model.spec.input_wh)
+            points = PromptTensors(torch.from_numpy(xy)[None], torch.from_numpy(labels)[None])
+            clicks.append((prompt.object_id, PromptTensors(*(x.to(self.model.device) for x in points))))
+        return clicks
 
     def _compare(self, theirs: Tensor) -> None:
-        objects = self.tracker.snapshot().objects
-        shown = [o.prediction for o in (objects[i] for i in sorted(objects)) if o.prediction is not None]
-        a, b = torch.cat([p.logits for p in shown])[:, 0] > 0, theirs > 0
+        shown = [tracked.best.known_prediction for _, tracked in sorted(self.tracker.objects.items())]
+        logits = [p.logits for p in shown if isinstance(p, TorchPrediction)]
+        a, b = torch.cat(logits)[:, 0] > 0, theirs > 0
         for ours, other in zip(a, b, strict=True):
             union = int((ours | other).sum())
             self.ious.append(int((ours & other).sum()) / union if union else 1.0)

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from samvideo.models import SamModel
+from samvideo.models import VideoModel
 
-STAGES = ("picture", "encode", "condition", "decode", "adopt", "remember")
-"""Methods of a `SamModel` that are timed; all but the first are the network."""
+STAGES = ("preprocess", "encode", "attend_to_memory", "decode", "choose", "use_mask_as_output", "encode_memory")
+"""Methods of a `VideoModel` that are timed; all but the first are the network."""
 
 
 def synchronise(device: torch.device) -> None:
@@ -30,7 +30,7 @@ class Stopwatch:
     On a GPU every stage waits for the device, which slows the whole: time frames and stages in separate runs.
     """
 
-    def __init__(self, model: SamModel) -> None:
+    def __init__(self, model: VideoModel) -> None:
         self._model = model
         self._now: dict[str, float] = defaultdict(float)
         self.frames: list[dict[str, float]] = []

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from samvideo.errors import ConfigError
-from samvideo.models import SamModel, count_parameters
+from samvideo.models import VideoModel, count_parameters
 from samvideo.tensors import PromptTensors
 from samvideo.weights import keys
 
@@ -112,7 +112,7 @@ class Peer:
         frame_wh: size of the frames, in pixels.
     """
 
-    def __init__(self, ours: SamModel, device: torch.device, dtype: torch.dtype, frame_wh: tuple[int, int]) -> None:
+    def __init__(self, ours: VideoModel, device: torch.device, dtype: torch.dtype, frame_wh: tuple[int, int]) -> None:
         if ours.spec.input_wh != (1024, 1024):
             raise ConfigError(f"transformers computes at 1024x1024 only, not at {ours.spec.input_wh}")
         model = peer_model(ours.spec.name)

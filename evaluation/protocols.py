@@ -5,7 +5,7 @@ Clicks and the two interactive protocols follow Ravi et al., arXiv 2408.00714, a
 distance to pixels without error is greatest, on the object where it is missing and off it where it is too much.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -13,7 +13,8 @@ import numpy as np
 
 from samvideo.errors import ConfigError, DatasetError
 from samvideo.geometry import mask_box
-from samvideo.trackers.base import Tracker, foresee, with_next
+from samvideo.trackers.base import Tracker
+from samvideo.trackers.schedule import Schedule, propagate
 from samvideo.types import BoolArray, Box, Frame, FrameResult, Mask, Points, Prompt
 
 Click = tuple[float, float, int]
@@ -102,44 +103,48 @@ def _depth(mask: BoolArray) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 
 @dataclass
-class Prompter:
-    """Feeds one tracker the frames of one video, with prompts as the protocol says.
+class ProtocolSchedule(Schedule):
+    """Prompts from the ground truth of one video, as a protocol defines.
 
     Attributes:
         first_seen: object -> index of the frame where it first appears.
         truth: the masks of the objects on a frame, None where it is not annotated; asked only where needed.
         clicks: (frame index, object) -> those made so far; the offline protocol keeps them from pass to pass.
-        due: (frame index, object) -> how many there are to be.
+        wanted: (frame index, object) -> how many clicks it is to get there.
     """
 
     protocol: Protocol
     first_seen: Mapping[int, int]
     truth: Callable[[int], Mapping[int, BoolArray] | None]
     clicks: dict[tuple[int, int], list[Click]] = field(default_factory=dict)
-    due: dict[tuple[int, int], int] = field(default_factory=dict)
+    wanted: dict[tuple[int, int], int] = field(default_factory=dict)
+    _judged: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         if self.protocol.kind == "clicks":
-            self.due = {(index, number): self.protocol.clicks for number, index in self.first_seen.items()}
+            self.wanted = {(index, number): self.protocol.clicks for number, index in self.first_seen.items()}
 
     def run(self, tracker: Tracker, frames: Iterable[Frame]) -> Iterator[tuple[Frame, FrameResult]]:
         """One pass over the video; before any object appears, results have none."""
         tracker.reset()
-        for frame, following in with_next(frames):
-            due = [*self._appearing(frame.index), *self._clicked(frame.index)]
-            if due:
-                foresee(tracker, following)
-            result = tracker.step(frame, due)
-            if self.protocol.correction == "online":
-                for number in self._failing(frame.index, result):
-                    self.correct(number, frame.index)
-            while told := self._more_clicks(frame.index, result):
-                result = tracker.step(frame, told)
-            yield frame, result
+        self._judged = None
+        return propagate(frames, tracker, self)
+
+    def due(self, frame: Frame, until: float) -> Sequence[Prompt]:
+        """See `Schedule.due`."""
+        return [*self._appearing(frame.index), *self._clicked(frame.index)]
+
+    def corrections(self, frame: Frame, result: FrameResult) -> Sequence[Prompt]:
+        """See `Schedule.corrections`: one more click for each object that needs one on this frame."""
+        if self.protocol.correction == "online" and self._judged != frame.index:
+            self._judged = frame.index  # whether an object fails is judged before its corrections
+            for number in self._failing(frame.index, result):
+                self.correct(number, frame.index)
+        return self._more_clicks(frame.index, result)
 
     def correct(self, number: int, index: int) -> None:
         """Have an object clicked (again) on a frame, when it next comes by."""
-        self.due[index, number] = len(self.clicks.get((index, number), ())) + self.protocol.clicks
+        self.wanted[index, number] = len(self.clicks.get((index, number), ())) + self.protocol.clicks
 
     def _appearing(self, index: int) -> list[Prompt]:
         """Masks, boxes or first clicks for the objects that first appear on a frame."""
@@ -170,13 +175,13 @@ class Prompter:
     def _more_clicks(self, index: int, result: FrameResult) -> list[Points]:
         """The prompts of a frame after one more click for each object that is due one; empty when none is."""
         clicked = False
-        for frame, number in sorted(self.due):
+        for frame, number in sorted(self.wanted):
             made = self.clicks.setdefault((frame, number), []) if frame == index else []
-            if frame != index or len(made) >= self.due[frame, number]:
+            if frame != index or len(made) >= self.wanted[frame, number]:
                 continue
             click = next_click(self._mask(index, number), result.mask(number))
             if click is None:
-                self.due[frame, number] = len(made)
+                self.wanted[frame, number] = len(made)
             else:
                 made.append(click)
                 clicked = True

@@ -15,7 +15,7 @@ from samvideo.errors import ConfigError, DatasetError, OutputError
 from samvideo.evaluation.datasets import open_dataset
 from samvideo.evaluation.datasets.base import Clip, Dataset
 from samvideo.evaluation.files import MaskSet, write_prediction
-from samvideo.evaluation.protocols import Prompter, find_protocol
+from samvideo.evaluation.protocols import ProtocolSchedule, find_protocol
 from samvideo.evaluation.results import unfinished, write_json
 from samvideo.evaluation.scoring import VideoScores
 from samvideo.io.images import read_rgb
@@ -102,7 +102,7 @@ class VideoRun:
     def __init__(self, task: Task, dataset: Dataset, clip: Clip) -> None:
         self._dataset, self._clip = dataset, clip
         self._protocol = find_protocol(task.protocol)
-        self._prompter = Prompter(self._protocol, clip.first_seen, self._masks)
+        self._schedule = ProtocolSchedule(self._protocol, clip.first_seen, self._masks)
         self._size: tuple[int, int] | None = None
         self._truth = lru_cache(maxsize=1)(lambda index: dataset.truth(clip, index))
 
@@ -132,7 +132,7 @@ class VideoRun:
         if self._protocol.kind == "clicks":
             entry["clicks"] = [
                 {"frame": self._clip.frames[index], "object": self._clip.labels[number], "xyl": made}
-                for (index, number), made in sorted(self._prompter.clicks.items())
+                for (index, number), made in sorted(self._schedule.clicks.items())
                 if made
             ]
         return entry, seconds
@@ -141,7 +141,7 @@ class VideoRun:
         scores = VideoScores(self._dataset, self._clip)
         wanted = set(self._clip.saved)
         seconds, begin = 0.0, time.perf_counter()
-        for frame, result in self._prompter.run(tracker, self._watched(frames_of(self._clip))):
+        for frame, result in self._schedule.run(tracker, self._watched(frames_of(self._clip))):
             seconds += time.perf_counter() - begin
             if scores.wants(frame.index) or (folder and frame.index in wanted):
                 masks = self._masks_found(result, frame)
@@ -177,7 +177,7 @@ class VideoRun:
         for number, found in scores.objects.items():
             if found.j and min(found.j) < 1:
                 worst = found.frames[int(np.argmin(found.j))]
-                self._prompter.correct(number, self._clip.frames.index(worst))
+                self._schedule.correct(number, self._clip.frames.index(worst))
 
 
 def evaluate_video(task: Task, dataset: Dataset, tracker: Tracker, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Memory attention: the current frame looks at itself, then at what is remembered (Ravi et al. 2024, section 4).
+"""Memory attention: the current frame attends to itself, then to its memories (Ravi et al. 2024, section 4).
 
 Counterparts: facebookresearch/sam2: sam2/modeling/memory_attention.py and sam/transformer.py, RoPEAttention.
 """
@@ -21,7 +21,7 @@ QUERY_POSITION = 0.1
 class CrossAttention(Attention):
     """Attention of the frame's tokens over a `MemoryContext`."""
 
-    def look(self, x: Tensor, grid: Grid, memory: MemoryContext) -> Tensor:
+    def attend_to(self, x: Tensor, grid: Grid, memory: MemoryContext) -> Tensor:
         """(B, N, C) tokens of a `grid` to (B, N, C)."""
         raise NotImplementedError
 
@@ -41,30 +41,44 @@ class RotaryCrossAttention(CrossAttention):
     def __init__(self, width: int, memory_width: int) -> None:
         super().__init__(width, 1, memory_channels=memory_width)
 
-    def look(self, x: Tensor, grid: Grid, memory: MemoryContext) -> Tensor:
-        """See `CrossAttention.look`."""
+    def attend_to(self, x: Tensor, grid: Grid, memory: MemoryContext) -> Tensor:
+        """See `CrossAttention.attend_to`."""
         q = self.split(project_rotated(self.q_proj, x, grid))
-        tokens, plain = memory.features + memory.position, memory.plain
-        k = project_rotated(self.k_proj, tokens[:, :, plain:], memory.grid)
-        if plain:
-            k = torch.cat([self.k_proj(tokens[:, :, :plain]), k], 2)
-        return self.over(q, k, memory)
+        tokens, unrotated = memory.features + memory.position, memory.num_unrotated
+        if memory.frame_scale is not None:
+            tokens = tokens * memory.frame_scale[..., None, None].to(tokens.dtype)
+        k = project_rotated(self.k_proj, tokens[:, :, unrotated:], memory.grid)
+        if unrotated:
+            k = torch.cat([self.k_proj(tokens[:, :, :unrotated]), k], 2)
+        return self.attend_frames(q, k, memory)
 
-    def over(self, q: Tensor, k: Tensor, memory: MemoryContext) -> Tensor:
+    def attend_frames(self, q: Tensor, k: Tensor, memory: MemoryContext) -> Tensor:
         """Attend from split, rotated queries to (B, R, N, C) keys of frames, and to the pointers."""
         keys = torch.cat([k.flatten(1, 2), self.pointer_keys(memory)], 1)
-        return self.mix_memory(q, keys, torch.cat([memory.features.flatten(1, 2), memory.pointers], 1))
+        bias = None
+        if memory.frame_mask is not None and memory.pointer_mask is not None:
+            frames = memory.frame_mask.repeat_interleave(k.shape[2], 1)
+            bias = mask_bias(torch.cat([frames, memory.pointer_mask], 1), q.dtype)
+        return self.attend_values(q, keys, torch.cat([memory.features.flatten(1, 2), memory.pointers], 1), bias)
 
     def pointer_keys(self, memory: MemoryContext) -> Tensor:
         """(B, P, C) keys, unrotated, of the pointer tokens."""
-        out: Tensor = self.k_proj(memory.pointers + memory.pointer_position)
+        tokens = memory.pointers + memory.pointer_position
+        if memory.pointer_scale is not None:
+            tokens = tokens * memory.pointer_scale[..., None].to(tokens.dtype)
+        out: Tensor = self.k_proj(tokens)
         return out
 
-    def mix_memory(self, q: Tensor, keys: Tensor, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
+    def attend_values(self, q: Tensor, keys: Tensor, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
         """Attend from (B, 1, N, C) to (B, M, C) keys of (B, M, 64) tokens, then project; see the class."""
         mixed = attend(q, keys[:, None].to(q.dtype), tokens[:, None].to(q.dtype), bias)[:, 0]
         weight = self.out_proj.weight @ self.v_proj.weight
         return F.linear(mixed, weight, F.linear(self.v_proj.bias, self.out_proj.weight, self.out_proj.bias))
+
+
+def mask_bias(valid: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B, M) bool to (B, 1, 1, M) for attention scores: 0, or -inf for what must not be attended to."""
+    return torch.zeros_like(valid, dtype=dtype).masked_fill(~valid, -torch.inf)[:, None, None]
 
 
 class _SelfAttention(Attention):
@@ -73,7 +87,7 @@ class _SelfAttention(Attention):
     def __init__(self, width: int) -> None:
         super().__init__(width, 1)
 
-    def look(self, x: Tensor, grid: Grid) -> Tensor:
+    def attend_within(self, x: Tensor, grid: Grid) -> Tensor:
         q, k = (project_rotated(layer, x, grid) for layer in (self.q_proj, self.k_proj))
         return self.mix(self.split(q), self.split(k), self.split(self.v_proj(x)))
 
@@ -89,12 +103,12 @@ class _Layer(nn.Module):
         self.linear2 = nn.Linear(hidden, width)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
 
-    def look_at_itself(self, x: Tensor, grid: Grid) -> Tensor:
-        out: Tensor = x + self.self_attn.look(self.norm1(x), grid)
+    def self_attention_step(self, x: Tensor, grid: Grid) -> Tensor:
+        out: Tensor = x + self.self_attn.attend_within(self.norm1(x), grid)
         return out
 
-    def look_at_memory(self, x: Tensor, grid: Grid, memory: MemoryContext) -> Tensor:
-        x = x + self.cross_attn_image.look(self.norm2(x), grid, memory)
+    def cross_attention_step(self, x: Tensor, grid: Grid, memory: MemoryContext) -> Tensor:
+        x = x + self.cross_attn_image.attend_to(self.norm2(x), grid, memory)
         out: Tensor = x + self.linear2(F.relu(self.linear1(self.norm3(x))))
         return out
 
@@ -113,21 +127,21 @@ class MemoryAttention(nn.Module):
         self.layers = nn.ModuleList(_Layer(width, cross()) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
-    def begin(self, current: Tensor, position: Tensor, grid: Grid) -> Tensor:
-        """The first layer's look at the frame itself, in which no object has a part: once a frame.
+    def self_attend(self, current: Tensor, position: Tensor, grid: Grid) -> Tensor:
+        """Run the first layer's self-attention, which does not depend on the object: once a frame.
 
         Args:
             current: (1, N, width) tokens of a frame on `grid`.
             position: (1, N, width) their position code.
         """
-        return self._stack()[0].look_at_itself(current + QUERY_POSITION * position, grid)
+        return self._stack()[0].self_attention_step(current + QUERY_POSITION * position, grid)
 
-    def forward(self, begun: Tensor, grid: Grid, memory: MemoryContext) -> Tensor:
-        """(1, N, width) from `begin`, and the memories of B objects, to (B, N, width)."""
+    def forward(self, self_attended: Tensor, grid: Grid, memory: MemoryContext) -> Tensor:
+        """(1, N, width) from `self_attend`, and the memories of B objects, to (B, N, width)."""
         first, *others = self._stack()
-        x = first.look_at_memory(begun, grid, memory)
+        x = first.cross_attention_step(self_attended, grid, memory)
         for layer in others:
-            x = layer.look_at_memory(layer.look_at_itself(x, grid), grid, memory)
+            x = layer.cross_attention_step(layer.self_attention_step(x, grid), grid, memory)
         out: Tensor = self.norm(x)
         return out
 

@@ -1,6 +1,9 @@
-"""The memory of one object: entries, bounded by a policy on every insertion."""
+"""The memory of one object: entries and the policy's state, bounded by the policy on every insertion."""
 
-from samvideo.memory.base import MemoryEntry, MemoryPolicy
+from collections.abc import Iterable
+
+from samvideo.memory.base import Choice, History, MemoryEntry, MemoryPolicy
+from samvideo.runtime import SelectedMemory
 
 
 class MemoryBank:
@@ -8,20 +11,33 @@ class MemoryBank:
 
     Args:
         policy: decides what is kept.
+        entries: to start from.
     """
 
-    def __init__(self, policy: MemoryPolicy, entries: tuple[MemoryEntry, ...] = ()) -> None:
+    def __init__(self, policy: MemoryPolicy, entries: Iterable[MemoryEntry] = ()) -> None:
         self.policy = policy
         self.entries = list(entries)
+        self.state = policy.initial_state()
+
+    def history(self, index: int) -> History:
+        """All that is known when frame `index` is processed."""
+        return History(index, tuple(self.entries), self.state)
+
+    def recall(self, index: int) -> SelectedMemory:
+        """What to attend to on frame `index`."""
+        return self.policy.recall(self.history(index))
 
     def insert(self, entry: MemoryEntry) -> None:
-        """Take in an entry; it replaces one of the same frame. What the policy does not keep is freed."""
-        self.entries = self.policy.keep([e for e in self.entries if e.index != entry.index] + [entry])
+        """Add an entry; it replaces one of the same frame. What the policy does not keep is freed."""
+        self.entries = [e for e in self.entries if e.index != entry.index] + [entry]
+        self.entries = self.policy.keep(self.history(entry.index))
 
     def drop_near(self, index: int, radius: int) -> None:
-        """Free the un-prompted entries within `radius` frames of a corrected frame: they show what was wrong."""
+        """Free the un-prompted entries within `radius` frames of a corrected frame: they show the mistake."""
         self.entries = [e for e in self.entries if e.prompted or abs(e.index - index) > radius]
 
-    def copy(self) -> "MemoryBank":
-        """A bank with the same entries that goes its own way; shares the tensors."""
-        return MemoryBank(self.policy, tuple(self.entries))
+    def branch(self, choice: Choice) -> "MemoryBank":
+        """A bank with the same entries and the state of a choice, independent of this one."""
+        bank = MemoryBank(self.policy, self.entries)
+        bank.state = choice.state
+        return bank

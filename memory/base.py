@@ -1,25 +1,18 @@
-"""What every memory method and every memory policy is.
+"""Memory entries and the protocol of memory policies; no torch.
 
-A method says how a frame becomes tokens and how the current frame attends to them; a policy says which frames are
-kept and which are recalled. Any method goes with any policy and any encoder.
+A memory method (`samvideo.memory.method`) decides how a frame becomes tokens and how the current frame attends to
+them; a policy decides which mask is used, which frames are kept and which are attended to. Any method goes with any
+policy and any encoder.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-import torch
-from torch import Tensor, nn
+from samvideo.runtime import Candidates, Pointer, SelectedMemory
 
-from samvideo.memory.attention import CrossAttention, MemoryAttention, RotaryCrossAttention
-from samvideo.memory.encoder import MemoryEncoder
-from samvideo.nn.position import sine_grid
-from samvideo.tensors import Features, Grid, MemoryContext, MemoryTokens
-
-WIDTH = 256
-TOKEN_WIDTH = 64
-TIME_ROWS = 7
-"""Rows of the time code: 0 to 5 for the frames 1 to 6 before the current one, the last for prompted frames."""
+CODE_ROWS = 7
+"""Rows of the temporal code: 0 to 5 for the frames 1 to 6 before the current one, the last for prompted frames."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,127 +21,91 @@ class MemoryEntry:
 
     Attributes:
         index: the frame's number on the tracker's clock.
-        prompted: whether the user spoke of the object on it (prompt memory), or not (frame memory).
-        tokens: a batch of one; None once they have expired.
-        pointer: (1, 256).
+        prompted: whether the user prompted the object on it (a "conditioning" frame).
+        tokens: memory tokens, opaque; None once they have expired.
+        pointer: object pointer, opaque.
+        quality: predicted IoU of the mask, in [0, 1].
+        presence: object score logit, positive where the object is visible.
+        box: x1, y1, x2, y2 of the mask in pixels of the frame; None where it is empty, and for hypotheses not shown.
     """
 
     index: int
     prompted: bool
-    tokens: MemoryTokens | None
-    pointer: Tensor
+    tokens: Any
+    pointer: Pointer
+    quality: float = 1.0
+    presence: float = 0.0
+    box: tuple[float, float, float, float] | None = None
 
 
-class Recall(NamedTuple):
-    """What a policy lets an object remember on one frame.
+class History(NamedTuple):
+    """The past of one object, or of one hypothesis of it.
 
     Attributes:
-        frames: (row of the time code, tokens) in the order of attention: prompted frames first, newest last.
-        pointers: (age in frames, (1, 256) pointer); the age is negative for frames still to come.
+        index: number of the current frame on the tracker's clock.
+        entries: oldest insertion first.
+        state: the policy's own, see `MemoryPolicy.initial_state`.
     """
 
-    frames: tuple[tuple[int, MemoryTokens], ...]
-    pointers: tuple[tuple[int, Tensor], ...]
+    index: int
+    entries: Sequence[MemoryEntry]
+    state: Any = None
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Objects with equal shapes can be attended to as one batch."""
-        return len(self.frames), len(self.pointers)
+
+class Choice(NamedTuple):
+    """One hypothesis to continue with; all policies but those that search keep one an object.
+
+    Attributes:
+        mask: which candidate becomes the mask; None leaves it to the decoder (published: the highest predicted IoU).
+        state: the policy's state from now on.
+        parent: the hypothesis whose history is continued.
+        binarise: whether the frame's memory is encoded from the binary mask, as on prompted frames.
+    """
+
+    mask: int | None = None
+    state: Any = None
+    parent: int = 0
+    binarise: bool = False
 
 
 class MemoryPolicy(Protocol):
-    """Pure functions over entries; a frozen dataclass of its options."""
+    """Pure functions over the history of one object; a frozen dataclass of its options."""
 
     @property
     def pointer_span(self) -> int:
-        """How many frames back pointers are recalled; the unit of their time code."""
+        """How many frames back pointers are recalled; the unit of their temporal code."""
         ...
 
-    def keep(self, entries: Sequence[MemoryEntry]) -> list[MemoryEntry]:
-        """What is left of one object's entries (oldest insertion first) after the newest has come in.
+    @property
+    def presence_threshold(self) -> float:
+        """Object score logit above which the object is visible."""
+        ...
+
+    @property
+    def capacity(self) -> tuple[int, int]:
+        """The most frames and pointers that `recall` ever selects."""
+        ...
+
+    def initial_state(self) -> Any:
+        """State of a new object; None for policies without. Immutable: `select` returns the next one."""
+        ...
+
+    def select(self, candidates: Sequence[Candidates], histories: Sequence[History]) -> Sequence[Choice]:
+        """Choose the masks to continue with, best first; called wherever the decoder proposes alternatives.
+
+        Args:
+            candidates: of each hypothesis on the current frame.
+            histories: of each hypothesis.
+        """
+        ...
+
+    def keep(self, history: History) -> list[MemoryEntry]:
+        """What is left of the entries after the newest has come in, on frame `history.index`.
 
         The result is bounded whatever comes, and its prompted entries keep their tokens.
         """
         ...
 
-    def recall(self, objects: Sequence[Sequence[MemoryEntry]], index: int, reverse: bool = False) -> list[Recall]:
-        """For every object, what to attend to on frame `index`; `reverse` where time runs backwards."""
+    def recall(self, history: History) -> SelectedMemory:
+        """What the object attends to on frame `history.index`."""
         ...
-
-
-@dataclass(frozen=True)
-class MethodConfig:
-    """Options of every memory method.
-
-    Attributes:
-        layers: of the memory attention.
-        absent_code: whether a learned code is added to the memory of frames where the object is absent (SAM 2.1).
-    """
-
-    layers: int = 4
-    absent_code: bool = False
-
-
-class MemoryMethod(nn.Module):
-    """Encodes frames into tokens and conditions features on them; the plain method, others override a part.
-
-    Attributes:
-        step: input height and width must be multiples of this.
-    """
-
-    step = 16
-
-    def __init__(self, config: MethodConfig) -> None:
-        super().__init__()
-        self.encoder = MemoryEncoder(WIDTH, TOKEN_WIDTH)
-        self.attention = MemoryAttention(config.layers, WIDTH, self.cross_attention)
-        self.frame_codes = nn.Parameter(torch.zeros(TIME_ROWS, 1, 1, TOKEN_WIDTH))
-        self.no_memory = nn.Parameter(torch.zeros(1, 1, WIDTH))
-        self.absent = nn.Parameter(torch.zeros(1, TOKEN_WIDTH)) if config.absent_code else None
-
-    def cross_attention(self) -> CrossAttention:
-        """A new cross-attention for one layer."""
-        return RotaryCrossAttention(WIDTH, TOKEN_WIDTH)
-
-    def compress(self, memory_bchw: Tensor, position: Tensor) -> MemoryTokens:
-        """Tokens of (B, 64, H, W) memory maps and their (1, 64, H, W) position code."""
-        height, width = memory_bchw.shape[-2:]
-        return MemoryTokens(
-            memory_bchw.flatten(2).transpose(1, 2).to(torch.bfloat16), _flat(position), 0, (height, width)
-        )
-
-    def encode(self, coarse: Tensor, masks: Tensor, present: Tensor) -> MemoryTokens:
-        """Tokens of one frame for B objects.
-
-        Args:
-            coarse: (1, 256, H/16, W/16) features of the frame, unconditioned.
-            masks: (B, 1, H, W) at the input's size, scaled to -10 (outside) .. 10 (inside).
-            present: (B,) whether the object is there.
-        """
-        memory = self.encoder(coarse, masks)
-        if self.absent is not None:
-            memory = memory + (~present)[:, None, None, None] * self.absent[..., None, None]
-        return self.compress(memory, sine_grid(_grid(memory), TOKEN_WIDTH, memory.device, memory.dtype))
-
-    def begin(self, coarse: Tensor) -> Tensor:
-        """(1, N, 256): what attention makes of a frame's coarse map before it sees memory, for all objects."""
-        grid = _grid(coarse)
-        position = sine_grid(grid, WIDTH, coarse.device, coarse.dtype)
-        return self.attention.begin(_flat(coarse), _flat(position), grid)
-
-    def attend(self, features: Features, context: MemoryContext) -> Tensor:
-        """(B, 256, H/16, W/16): the frame's features in the light of what B objects remember."""
-        conditioned: Tensor = self.attention(features.begun, features.grid, context)
-        return conditioned.transpose(1, 2).view(len(conditioned), -1, *features.grid)
-
-    def without_memory(self, features: Features) -> Tensor:
-        """(1, 256, H/16, W/16): the frame's features for an object that has no past."""
-        return features.coarse + self.no_memory.transpose(1, 2)[..., None]
-
-
-def _flat(map_bchw: Tensor) -> Tensor:
-    return map_bchw.flatten(2).transpose(1, 2)
-
-
-def _grid(map_bchw: Tensor) -> Grid:
-    return int(map_bchw.shape[-2]), int(map_bchw.shape[-1])

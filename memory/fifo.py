@@ -1,17 +1,16 @@
-"""SAM 2's policy: prompted frames for good, of the others the last six (Ravi et al. 2024, section 4).
+"""SAM 2's policy: all prompted frames and the last six others (Ravi et al. 2024, section 4).
 
 Counterpart: facebookresearch/sam2: sam2/modeling/sam2_base.py, _prepare_memory_conditioned_features. There nothing
 is ever freed; here prompted entries are bounded and the others expire.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-
-from torch import Tensor
+from typing import Any
 
 from samvideo.errors import ConfigError
-from samvideo.memory.base import TIME_ROWS, MemoryEntry, Recall
-from samvideo.tensors import MemoryTokens
+from samvideo.memory.base import CODE_ROWS, Choice, History, MemoryEntry
+from samvideo.runtime import Candidates, MemoryFrame, MemoryPointer, SelectedMemory
 
 KIND = "memory policy"
 
@@ -30,7 +29,7 @@ class FifoPolicy:
         past_only: recall pointers of prompted frames only from frames that came before.
     """
 
-    frames: int = TIME_ROWS - 1
+    frames: int = CODE_ROWS - 1
     pointers: int = 15
     prompted: int = 8
     nearest: int | None = None
@@ -38,9 +37,9 @@ class FifoPolicy:
     past_only: bool = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.frames < TIME_ROWS or min(self.pointers, self.prompted, self.stride) < 1:
+        if not 0 <= self.frames < CODE_ROWS or min(self.pointers, self.prompted, self.stride) < 1:
             raise ConfigError(
-                f"frames must be 0 to {TIME_ROWS - 1} and pointers, prompted, stride at least 1, not {self}"
+                f"frames must be 0 to {CODE_ROWS - 1} and pointers, prompted, stride at least 1, not {self}"
             )
         if self.nearest is not None and self.nearest < 2:
             raise ConfigError(f"nearest must be at least 2 (one frame before, one after), not {self.nearest}")
@@ -50,9 +49,28 @@ class FifoPolicy:
         """See `MemoryPolicy`."""
         return self.pointers
 
-    def keep(self, entries: Sequence[MemoryEntry]) -> list[MemoryEntry]:
+    @property
+    def presence_threshold(self) -> float:
+        """See `MemoryPolicy`."""
+        return 0.0
+
+    @property
+    def capacity(self) -> tuple[int, int]:
+        """See `MemoryPolicy`; prompted entries that are not among the nearest count as ordinary ones."""
+        prompted = self.prompted if self.nearest is None else min(self.prompted, self.nearest)
+        return prompted + self.frames, prompted + self.pointers
+
+    def initial_state(self) -> Any:
+        """See `MemoryPolicy`: none."""
+        return None
+
+    def select(self, candidates: Sequence[Candidates], histories: Sequence[History]) -> Sequence[Choice]:
+        """See `MemoryPolicy.select`: as the decoder decides."""
+        return (Choice(state=histories[0].state),)
+
+    def keep(self, history: History) -> list[MemoryEntry]:
         """See `MemoryPolicy.keep`: tokens expire after `frames` steps, pointers after `pointers`."""
-        now = entries[-1].index
+        entries, now = history.entries, history.index
         prompted = [e for e in entries if e.prompted]
         surplus = max(0, len(prompted) - self.prompted)
         dropped = {id(e) for e in prompted[1 : 1 + surplus]}
@@ -68,39 +86,42 @@ class FifoPolicy:
                 kept.append(entry if entry.tokens is None else replace(entry, tokens=None))
         return kept
 
-    def recall(self, objects: Sequence[Sequence[MemoryEntry]], index: int, reverse: bool = False) -> list[Recall]:
+    def recall(self, history: History) -> SelectedMemory:
         """See `MemoryPolicy.recall`."""
-        return [self._recall(entries, index, -1 if reverse else 1) for entries in objects]
-
-    def _recall(self, entries: Sequence[MemoryEntry], index: int, sign: int) -> Recall:
+        entries, index = history.entries, history.index
         prompted = [e for e in entries if e.prompted]
         chosen = nearest_entries(prompted, index, self.nearest)
-        picked = {id(e) for e in chosen}
+        selected = {id(e) for e in chosen}
         # a prompted frame that is not attended to as such still counts as an ordinary one
-        ordinary = {e.index: e for e in prompted if id(e) not in picked}
+        ordinary = {e.index: e for e in prompted if id(e) not in selected}
         ordinary |= {e.index: e for e in entries if not e.prompted}
-        frames: list[tuple[int, MemoryTokens]] = [(TIME_ROWS - 1, e.tokens) for e in chosen if e.tokens is not None]
-        for back in range(self.frames, 0, -1):
-            entry = ordinary.get(self._earlier(index, back, sign))
-            if entry is not None and entry.tokens is not None:
-                frames.append((back - 1, entry.tokens))
-        pointers: list[tuple[int, Tensor]] = [
-            ((index - e.index) * sign, e.pointer)
+        frames = [MemoryFrame(CODE_ROWS - 1, e.tokens) for e in chosen if e.tokens is not None]
+        frames += self.recall_frames(ordinary, history)
+        pointers = [
+            MemoryPointer(index - e.index, e.pointer)
             for e in chosen
-            if not self.past_only or (index - e.index) * sign >= 0
+            if not self.past_only or index >= e.index
         ]
         for age in range(1, self.pointers + 1):
-            entry = ordinary.get(index - sign * age)
+            entry = ordinary.get(index - age)
             if entry is not None:
-                pointers.append((age, entry.pointer))
-        return Recall(tuple(frames), tuple(pointers))
+                pointers.append(MemoryPointer(age, entry.pointer))
+        return SelectedMemory(tuple(frames), tuple(pointers))
 
-    def _earlier(self, index: int, back: int, sign: int) -> int:
+    def recall_frames(self, ordinary: Mapping[int, MemoryEntry], history: History) -> list[MemoryFrame]:
+        """Which of the un-prompted frames, by index, are attended to, oldest first."""
+        frames = []
+        for back in range(self.frames, 0, -1):
+            entry = ordinary.get(self._earlier(history.index, back))
+            if entry is not None and entry.tokens is not None:
+                frames.append(MemoryFrame(back - 1, entry.tokens))
+        return frames
+
+    def _earlier(self, index: int, back: int) -> int:
         """The frame that counts as `back` frames before `index`: the last one, or one on the grid of the stride."""
         if back == 1:
-            return index - sign
-        last = sign * (((sign * index) - 2) // self.stride) * self.stride
-        return last - sign * (back - 2) * self.stride
+            return index - 1
+        return (index - 2) // self.stride * self.stride - (back - 2) * self.stride
 
 
 def nearest_entries(entries: list[MemoryEntry], index: int, count: int | None) -> list[MemoryEntry]:

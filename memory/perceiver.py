@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from samvideo.errors import ConfigError
-from samvideo.memory.base import TOKEN_WIDTH, MemoryMethod, MethodConfig
+from samvideo.memory.method import TOKEN_WIDTH, MemoryMethod, MethodConfig
 from samvideo.nn.position import sine_grid
 from samvideo.tensors import MemoryTokens
 
@@ -23,7 +23,7 @@ class PerceiverConfig(MethodConfig):
     """Options of Perceiver memory.
 
     Attributes:
-        latents: tokens that look at the whole frame.
+        latents: tokens that attend to the whole frame.
         side: the frame is cut into side x side patches with one more token each.
         depth: Perceiver layers.
     """
@@ -47,7 +47,7 @@ def _feed_forward(width: int) -> nn.Sequential:
 
 
 class _CrossAttention(nn.Module):
-    """Latents look at tokens, one head; the position is added to keys and values."""
+    """Latents attend to tokens, one head; the position is added to keys and values."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -136,12 +136,12 @@ class PerceiverMemory(MemoryMethod):
         self.step = 16 * config.side
 
     def compress(self, memory_bchw: Tensor, position: Tensor) -> MemoryTokens:
-        """See `MemoryMethod.compress`; the global latents have no place, hence no position and no rotary code."""
+        """See `MemoryMethod.compress`; global latents have neither position nor rotary code."""
         tokens = self.perceiver(memory_bchw, position)
         grid = (self.perceiver.side, self.perceiver.side)
         places = sine_grid(grid, TOKEN_WIDTH, tokens.device, tokens.dtype).flatten(2).transpose(1, 2)
-        plain = tokens.shape[1] - places.shape[1]
-        return MemoryTokens(tokens.to(torch.bfloat16), F.pad(places, (0, 0, plain, 0)), plain, grid)
+        unrotated = tokens.shape[1] - places.shape[1]
+        return MemoryTokens(tokens.to(torch.bfloat16), F.pad(places, (0, 0, unrotated, 0)), unrotated, grid)
 
 
 def build(config: PerceiverConfig) -> PerceiverMemory:

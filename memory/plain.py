@@ -1,6 +1,6 @@
-"""SAM 2's memory: every token of every remembered frame, attended to as it is (Ravi et al. 2024)."""
+"""SAM 2's memory: the current frame attends to every token of every selected frame (Ravi et al. 2024)."""
 
-from samvideo.memory.base import MemoryMethod, MethodConfig
+from samvideo.memory.method import MemoryMethod, MethodConfig
 
 KIND = "memory method"
 VARIANTS = {"plain": MethodConfig()}

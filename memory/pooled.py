@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from samvideo.memory.attention import CrossAttention, RotaryCrossAttention
-from samvideo.memory.base import TOKEN_WIDTH, WIDTH, MemoryMethod, MethodConfig
+from samvideo.memory.attention import CrossAttention, RotaryCrossAttention, mask_bias
+from samvideo.memory.method import TOKEN_WIDTH, WIDTH, MemoryMethod, MethodConfig
 from samvideo.tensors import MemoryContext
 
 KIND = "memory method"
@@ -37,28 +37,48 @@ VARIANTS = {"pooled": PooledConfig(), "pooled-2": PooledConfig(on_keys=True)}
 
 
 class PooledCrossAttention(RotaryCrossAttention):
-    """Cross-attention to averaged frames; a single frame is attended to whole, pointers always are."""
+    """Cross-attention to averaged frames; a single frame is attended to whole, as are pointers."""
 
     def __init__(self, width: int, memory_width: int, on_keys: bool) -> None:
         super().__init__(width, memory_width)
         self.on_keys = on_keys
 
-    def over(self, q: Tensor, k: Tensor, memory: MemoryContext) -> Tensor:
-        """See `RotaryCrossAttention.over`."""
-        plain, tokens = memory.plain, memory.features
-        if tokens.shape[1] * (tokens.shape[2] - plain) <= q.shape[2]:
-            return super().over(q, k, memory)
-        pooled_k, pooled_tokens = (_pool(x[:, :, plain:], memory) for x in (k, tokens))
+    def attend_frames(self, q: Tensor, k: Tensor, memory: MemoryContext) -> Tensor:
+        """See `RotaryCrossAttention.attend_frames`."""
+        unrotated, tokens = memory.num_unrotated, memory.features
+        whole_frames = q.shape[2] // (tokens.shape[2] - unrotated)
+        if tokens.shape[1] <= whole_frames:
+            return super().attend_frames(q, k, memory)
+        pooled_k, pooled_tokens = (_pool(x[:, :, unrotated:], memory) for x in (k, tokens))
         weight = math.log(CELL**2)
         if self.on_keys:
             pooled_k = pooled_k + weight
-        keys = torch.cat([pooled_k, k[:, :, :plain].flatten(1, 2), self.pointer_keys(memory)], 1)
-        values = torch.cat([pooled_tokens, tokens[:, :, :plain].flatten(1, 2), memory.pointers], 1)
+        keys = [pooled_k, k[:, :, :unrotated].flatten(1, 2), self.pointer_keys(memory)]
+        values = [pooled_tokens, tokens[:, :, :unrotated].flatten(1, 2), memory.pointers]
         bias = None
+        if memory.frame_mask is not None:
+            keys.append(k[:, :whole_frames, unrotated:].flatten(1, 2))
+            values.append(tokens[:, :whole_frames, unrotated:].flatten(1, 2))
+            bias = _static_bias(memory, [x.shape[1] for x in keys], whole_frames, q.dtype)
         if not self.on_keys:
-            bias = q.new_zeros(1, 1, 1, keys.shape[1])
-            bias[..., : pooled_k.shape[1]] = weight
-        return self.mix_memory(q, keys, values, bias)
+            bias = q.new_zeros(1, 1, 1, sum(x.shape[1] for x in keys)) if bias is None else bias
+            bias[..., : pooled_k.shape[1]] += weight
+        return self.attend_values(q, torch.cat(keys, 1), torch.cat(values, 1), bias)
+
+
+def _static_bias(memory: MemoryContext, counts: list[int], whole_frames: int, dtype: torch.dtype) -> Tensor:
+    """-inf for padding, for pooled tokens of objects whose few frames are attended to whole, else for whole ones."""
+    assert memory.frame_mask is not None
+    assert memory.pointer_mask is not None
+    frames = memory.frame_mask
+    few = frames.sum(1, keepdim=True) <= whole_frames
+    pooled, whole = frames & ~few, frames[:, :whole_frames] & few
+    slots = [pooled, frames, memory.pointer_mask, whole]
+    valid = [
+        slot.repeat_interleave(count // slot.shape[1], 1) if slot.shape[1] else slot
+        for slot, count in zip(slots, counts, strict=True)
+    ]
+    return mask_bias(torch.cat(valid, 1), dtype)
 
 
 def _pool(x: Tensor, memory: MemoryContext) -> Tensor:

@@ -1,21 +1,16 @@
-"""Efficient frame pruning: of the remembered frames, those most like the newest are left out (Liu et al. 2024,
+"""Efficient frame pruning: of the recent frames, those most similar to the newest are left out (Liu et al. 2024,
 Surgical SAM 2).
 
 Counterpart: jinlab-imvr/Surgical-SAM-2: sam2/modeling/sam2_base.py, _prepare_memory_conditioned_features. Frames
-left out stay candidates for the frames to come.
+left out stay candidates for later frames.
 """
 
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
 from samvideo.errors import ConfigError
-from samvideo.memory.base import TIME_ROWS, MemoryEntry, Recall
+from samvideo.memory.base import CODE_ROWS, History
 from samvideo.memory.fifo import FifoPolicy
+from samvideo.runtime import SelectedMemory
 
 KIND = "memory policy"
 
@@ -27,9 +22,9 @@ class PruningPolicy(FifoPolicy):
     Attributes:
         kept: at least this many frames are left.
         removed: pruning starts at `kept` + `removed` frames and takes away `removed` of them.
-        published: exactly as published: every frame but the first and the newest may go, a prompted one too; the
-            choice is made for all objects together; similarities are summed in bfloat16. By default each object
-            chooses for itself, prompted frames are never pruned, sums are float32.
+        published: exactly as published for one object: every frame but the first and the newest may be pruned, a
+            prompted one too, and similarities are summed in bfloat16. By default prompted frames are never pruned
+            and sums are float32.
     """
 
     kept: int = 5
@@ -43,43 +38,26 @@ class PruningPolicy(FifoPolicy):
                 f"pruning must remove at least 1 frame and keep at least 2 (the first and the newest), not {self}"
             )
 
-    def recall(self, objects: Sequence[Sequence[MemoryEntry]], index: int, reverse: bool = False) -> list[Recall]:
+    def recall(self, history: History) -> SelectedMemory:
         """See `MemoryPolicy.recall`."""
-        recalled = super().recall(objects, index, reverse)
-        if not self.published:
-            return [self._without(r, self._similar([r])) for r in recalled]
-        together: dict[tuple[int, ...], list[Recall]] = defaultdict(list)
-        for r in recalled:
-            together[_rows(r)].append(r)
-        return [self._without(r, self._similar(together[_rows(r)])) for r in recalled]
+        selected = super().recall(history)
+        redundant = self._redundant(selected)
+        frames = tuple(frame for i, frame in enumerate(selected.frames) if i not in redundant)
+        return SelectedMemory(frames, selected.pointers)
 
-    def _similar(self, group: list[Recall]) -> set[int]:
-        """Places, in each recall of the group, of the frames to leave out."""
-        rows = _rows(group[0])
-        if len(rows) < self.kept + self.removed:
+    def _redundant(self, selected: SelectedMemory) -> set[int]:
+        """Positions of the frames to leave out."""
+        frames = selected.frames
+        if len(frames) < self.kept + self.removed:
             return set()
         if self.published:
-            candidates = list(range(1, len(rows) - 1))
+            candidates = list(range(1, len(frames) - 1))
         else:
-            candidates = [i for i in range(len(rows) - 1) if rows[i] < TIME_ROWS - 1]
-        scores = {i: float(self._likeness(group, i)) for i in candidates}
-        # equal scores (common in bfloat16) go in order of age, as a stable sort leaves them
+            candidates = [i for i in range(len(frames) - 1) if frames[i].code_row < CODE_ROWS - 1]
+        newest = frames[-1].tokens
+        scores = {i: frames[i].tokens.similarity(newest, rounded=self.published) for i in candidates}
+        # equal scores (common in bfloat16) are ordered by age, as a stable sort leaves them
         return set(sorted(candidates, key=lambda i: -scores[i])[: self.removed])
-
-    def _likeness(self, group: list[Recall], place: int) -> Tensor:
-        """Cosine similarity with the newest frame, token by token, summed."""
-        tokens, newest = (torch.cat([r.frames[i][1].features for r in group]) for i in (place, -1))
-        if not self.published:
-            tokens, newest = tokens.float(), newest.float()
-        return F.cosine_similarity(tokens, newest, dim=-1).sum()
-
-    def _without(self, recall: Recall, places: set[int]) -> Recall:
-        frames = tuple(frame for i, frame in enumerate(recall.frames) if i not in places)
-        return Recall(frames, recall.pointers)
-
-
-def _rows(recall: Recall) -> tuple[int, ...]:
-    return tuple(row for row, _ in recall.frames)
 
 
 VARIANTS = {"pruning": PruningPolicy(), "pruning-published": PruningPolicy(published=True)}

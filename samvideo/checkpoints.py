@@ -4,7 +4,9 @@ from pathlib import Path
 
 from samvideo.errors import ConfigError, WeightsError
 from samvideo.memory.base import MemoryPolicy
-from samvideo.models import SPECS, SamModel, build, load_state, recognise
+from samvideo.models import VideoModel, build
+from samvideo.specs import SPECS
+from samvideo.state_dict import load_state, recognise
 from samvideo.weights.catalog import checkpoint
 from samvideo.weights.fetch import Progress, fetch
 from samvideo.weights.read import read_state
@@ -18,7 +20,7 @@ def load(
     policy: str | MemoryPolicy | None = None,
     input_size: int | tuple[int, int] | None = None,
     progress: Progress | None = None,
-) -> SamModel:
+) -> VideoModel:
     """A model of the SAM 2 family with its weights, in evaluation mode on the CPU.
 
     ::

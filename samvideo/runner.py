@@ -17,8 +17,9 @@ from samvideo.io.prefetch import prefetch
 from samvideo.io.source import VideoSource, clip, open_video
 from samvideo.outputs import Anonymous, Outputs
 from samvideo.trackers.base import Tracker
-from samvideo.trackers.direction import Direction, around
-from samvideo.trackers.loop import Moment, check_prompts, place_prompts, run
+from samvideo.trackers.direction import Direction, track_all_directions
+from samvideo.trackers.loop import Moment, check_prompts, place_prompts
+from samvideo.trackers.schedule import PromptSchedule, propagate
 from samvideo.types import FrameResult, Prompt, VideoInfo
 
 T = TypeVar("T")
@@ -184,11 +185,10 @@ def _loop(
             with outputs, closing(prefetch(decoded)) as ahead:
                 if forward:
                     frames = clock.each("wait", interrupt.awaited(ahead))
-                    known = video.info.frame_count is not None
-                    steps = run(frames, tracker, settings.prompts, stride=settings.stride, ahead=known)
+                    steps = propagate(frames, tracker, PromptSchedule(settings.prompts, settings.stride))
                 else:
                     placed = place_prompts(settings.prompts, video)
-                    steps = around(tracker, video, placed, settings.direction, goes_on)
+                    steps = track_all_directions(tracker, video, placed, settings.direction, goes_on)
                 for frame, result in clock.each("step", steps):
                     outputs.write(frame, result)
                     tally.add(result)

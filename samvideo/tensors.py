@@ -1,4 +1,4 @@
-"""The torch value types that travel between encoders, heads, memory and trackers.
+"""The torch value types that encoders, heads, memory and models exchange.
 
 Two layouts only: maps are `bchw`, tokens are `bnc`. B counts objects, or is 1 for what all objects share.
 """
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Grid = tuple[int, int]
@@ -14,17 +15,18 @@ Grid = tuple[int, int]
 
 
 class Features(NamedTuple):
-    """One frame as the encoder sees it; computed once, shared by all objects.
+    """One encoded frame or image; computed once, shared by all objects.
 
     Attributes:
         coarse: (1, 256, H/16, W/16).
         fine: the stride-4 and stride-8 maps for the mask decoder, finest first; empty for encoders without them.
-        begun: (1, H/16 * W/16, 256) what memory attention makes of the coarse map before it sees memory.
+        self_attended: (1, H/16 * W/16, 256) the coarse map after the first self-attention of memory attention; None
+            for image models.
     """
 
     coarse: Tensor
     fine: tuple[Tensor, ...]
-    begun: Tensor
+    self_attended: Tensor | None = None
 
     @property
     def grid(self) -> Grid:
@@ -44,15 +46,32 @@ class PromptTensors(NamedTuple):
     labels: Tensor
 
 
+class MaskCandidates(NamedTuple):
+    """All that the mask decoder proposes for B objects; choosing is the caller's.
+
+    Attributes:
+        logits_bnhw: float32 (B, N, H/4, W/4), positive inside. Of SAM's four, the first is the mask for unambiguous
+            prompts, the others are alternatives.
+        quality_bn: (B, N) predicted IoU of each mask, in [0, 1].
+        tokens_bnc: (B, N, 256) output tokens, from which object pointers are made.
+        presence_b: (B,) object score logit, positive where the object is visible.
+    """
+
+    logits_bnhw: Tensor
+    quality_bn: Tensor
+    tokens_bnc: Tensor
+    presence_b: Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class MaskPrediction:
-    """The decoder's answer for B objects on one frame.
+    """The chosen masks of B objects on one frame.
 
     Attributes:
         logits: float32 (B, 1, H/4, W/4), positive inside; -1024 everywhere for an absent object.
         quality: (B,) predicted IoU of the mask in [0, 1].
         pointer: (B, 256) object pointer, already replaced where the object is absent.
-        presence: (B,) object score, positive where the object is visible.
+        presence: (B,) object score logit, positive where the object is visible.
     """
 
     logits: Tensor
@@ -89,13 +108,13 @@ class MemoryTokens:
     Attributes:
         features: bfloat16 (B, N, 64).
         position: (1, N, 64), the same tensor for every frame of one size.
-        plain: the first `plain` tokens take no rotary code.
-        grid: height and width of the map on which the other N - plain tokens lie, row by row.
+        num_unrotated: the first so many tokens take no rotary code.
+        grid: height and width of the map of the other tokens, row by row.
     """
 
     features: Tensor
     position: Tensor
-    plain: int
+    num_unrotated: int
     grid: Grid
 
     def row(self, index: int) -> "MemoryTokens":
@@ -103,24 +122,35 @@ class MemoryTokens:
         if self.features.shape[0] == 1:
             return self
         features = self.features[index : index + 1].clone()
-        return MemoryTokens(features, self.position, self.plain, self.grid)
+        return MemoryTokens(features, self.position, self.num_unrotated, self.grid)
+
+    def similarity(self, other: "MemoryTokens", *, rounded: bool = False) -> float:
+        """See `samvideo.runtime.Tokens.similarity`."""
+        ours, theirs = (t if rounded else t.float() for t in (self.features, other.features))
+        return float(F.cosine_similarity(ours, theirs, dim=-1).sum())
 
 
 @dataclass(frozen=True, eq=False)
 class MemoryContext:
-    """All that B objects of equal memory shape remember, ready to be attended to.
+    """The memories of B objects, ready to be attended to. Slots that a mask excludes are padding.
 
     Attributes:
         features: (B, R, N, 64) tokens of R frames.
         position: (B, R, N, 64) space and time code of those tokens.
-        plain, grid: as in `MemoryTokens`, for every frame.
+        num_unrotated, grid: as in `MemoryTokens`, for every frame.
         pointers: (B, P, 64) pointer tokens, P may be 0.
         pointer_position: (B, P, 64) their time code.
+        frame_scale, pointer_scale: (B, R) and (B, P) factors on the keys' inputs; None where all are 1.
+        frame_mask, pointer_mask: bool (B, R) and (B, P), False for padding; None where there is none.
     """
 
     features: Tensor
     position: Tensor
-    plain: int
+    num_unrotated: int
     grid: Grid
     pointers: Tensor
     pointer_position: Tensor
+    frame_scale: Tensor | None = None
+    pointer_scale: Tensor | None = None
+    frame_mask: Tensor | None = None
+    pointer_mask: Tensor | None = None

@@ -4,7 +4,8 @@ Pixel coordinates: x to the right, y down, the origin at the *corner* of the top
 that pixel is (0.5, 0.5) and a frame of width W spans x in [0, W]. Boxes are `xyxy`, sizes are `wh`, arrays `hw`.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -194,6 +195,18 @@ class FrameResult:
             raise KeyError(f"object {object_id} is not tracked; tracked: {list(self.object_ids)}")
         mask: BoolArray = self.masks[self.object_ids.index(object_id)]
         return mask
+
+    def select(self, object_ids: Collection[int]) -> "FrameResult":
+        """The rows of some objects only, in the same order; ids that are not tracked are ignored."""
+        rows = np.array([i in object_ids for i in self.object_ids], bool)
+        return replace(
+            self,
+            object_ids=tuple(i for i in self.object_ids if i in object_ids),
+            masks=self.masks[rows],
+            scores=self.scores[rows],
+            present=self.present[rows],
+            logits=None if self.logits is None else self.logits[rows],
+        )
 
     def __repr__(self) -> str:
         states = ", ".join(

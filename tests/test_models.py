@@ -113,7 +113,7 @@ def test_frames_are_squashed_as_published() -> None:
     rgb = picture(3, (90, 130))
     resized = np.asarray(Image.fromarray(rgb).resize((64, 64)), np.float32) / 255
     expected = (resized - np.array(model.spec.mean)) / np.array(model.spec.deviation)
-    got = model.picture(rgb)[0].permute(1, 2, 0).numpy()
+    got = model.preprocess(rgb)[0].permute(1, 2, 0).numpy()
     level = 1 / 255 / np.array(model.spec.deviation)
     assert (np.abs(got - expected) <= 1.01 * level).mean() > 0.995
     assert np.abs(got - expected).max() < 0.15
@@ -131,7 +131,7 @@ def test_on_a_cpu_bfloat16_is_for_products_only() -> None:
     assert half.mixed
     assert half.dtype == torch.float32
     with torch.inference_mode():
-        want, got = (m.encode(m.picture(frame.rgb)).coarse for m in (exact, half))
+        want, got = (m.encode(m.preprocess(frame.rgb)).coarse for m in (exact, half))
     assert got.dtype == torch.float32
     assert 0 < (want - got).norm() < 0.03 * want.norm()
 
@@ -184,10 +184,10 @@ def test_every_field_of_a_spec_counts(change: dict[str, object]) -> None:
 
 
 @torch.inference_mode()
-def test_absent_code() -> None:
+def test_occlusion_embedding() -> None:
     """SAM 2.1 marks the memory of frames where the object is absent."""
-    model = tiny_model(absent_code=True)
-    features = model.encode(model.picture(picture(0)))
+    model = tiny_model(occlusion_embedding=True)
+    features = model.encode(model.preprocess(picture(0)))
     masks = torch.full((2, 1, 64, 64), -10.0)
     tokens = model.memory.encode(features.coarse, masks, torch.tensor([True, False])).features.float()
     assert model.memory.absent is not None

@@ -1,70 +1,65 @@
-"""The one door of every tracker."""
+"""The interface that every tracker implements."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from samvideo.errors import SamVideoError
 from samvideo.types import Frame, FrameResult, Prompt
 
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Follows objects through the frames it is shown; the caller owns the loop.
+    """Tracks objects through the frames it is given; the caller owns the loop.
 
-    Start, track, add and correct are one call, `step`: a prompt for a new id adds that object, for a known id
-    corrects it on this frame. State does not grow with the number of frames seen. The suite in
-    `tests/contracts/test_tracker.py` runs over every implementation.
+    Starting, tracking, adding and correcting are one call, `step`. State does not grow with the number of frames
+    seen. The suite in `tests/contracts/test_tracker.py` runs over every implementation.
     """
 
-    def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> FrameResult:
-        """Take the next frame in time and return every live object's mask on it.
+    @property
+    def lookahead(self) -> int:
+        """How many upcoming frames improve the masks of prompted objects: 0 or 1."""
+        ...
 
-        Prompts are in pixels of `frame`; an `object_id` of None takes the next free id. All prompts are checked
-        before any state changes. With no object yet, the result has K = 0.
+    def step(self, frame: Frame, prompts: Sequence[Prompt] = (), *, upcoming: Frame | None = None) -> FrameResult:
+        """Process the next frame and return the mask of every tracked object on it.
+
+        A prompt for a new id adds that object, for a known id corrects it on this frame; an `object_id` of None
+        takes the next free id. All prompts are checked before any state changes. With no object yet, K = 0.
+
+        A frame with the same index as the one before is the same frame again: no time passes, objects without a
+        prompt keep their masks, and prompts correct what was found on it.
+
+        Args:
+            frame: the next one in the order of propagation, which may be backwards or strided.
+            prompts: in pixels of `frame`.
+            upcoming: the frame that follows, if known; ignored where `lookahead` is 0. It may be omitted, and is only
+                of use on frames with prompts.
 
         Raises:
-            PromptError: a prompt lies outside the frame, contradicts another, or has the wrong size.
+            PromptError: a prompt is outside the frame, contradicts another, or has the wrong size.
             VideoError: the frame has another size than the frames before it.
         """
         ...
 
     def forget(self, object_id: int) -> None:
-        """Stop tracking one object; KeyError when it is not tracked. Its id may be used again."""
+        """Stop tracking one object; KeyError if it is not tracked. Its id may be used again."""
         ...
 
     def reset(self) -> None:
-        """Forget everything, ready for another video."""
+        """Drop all objects and frames, ready for another video."""
         ...
 
+    def state(self) -> bytes:
+        """Serialise everything known of the video; `restore` continues from it with identical results.
 
-@runtime_checkable
-class Foresight(Protocol):
-    """A tracker that draws better masks from boxes and clicks if it also sees the next frame: what moves as one."""
-
-    def foresee(self, frame: Frame) -> None:
-        """Show the frame after the one that `step` takes next; forgotten after that step, and may be left out."""
+        Raises:
+            ConfigError: this tracker cannot save its state.
+        """
         ...
 
+    def restore(self, state: bytes) -> None:
+        """Replace the state by one that `state` returned, of a tracker with the same model and options.
 
-def foresee(tracker: Tracker, frame: Frame | None) -> None:
-    """Show a tracker the frame after the one that it takes next, if there is one and it makes use of it."""
-    if frame is not None and isinstance(tracker, Foresight):
-        tracker.foresee(frame)
-
-
-def with_next(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Frame | None]]:
-    """Each frame with the one after it, None after the last; an error comes after the last good frame."""
-    previous, failure = None, None
-    iterator = iter(frames)
-    while True:
-        try:
-            frame = next(iterator, None)
-        except SamVideoError as error:
-            frame, failure = None, error
-        if previous is not None:
-            yield previous, frame
-        if failure is not None:
-            raise failure
-        if frame is None:
-            return
-        previous = frame
+        Raises:
+            ConfigError: the bytes are not a state of this kind of tracker, or are damaged; nothing has changed then.
+        """
+        ...

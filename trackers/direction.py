@@ -4,16 +4,14 @@ The video is never held in memory: what is needed again is decoded again.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Literal, get_args
-
-import numpy as np
 
 from samvideo.errors import ConfigError, PromptError, VideoError
 from samvideo.io.source import VideoSource
 from samvideo.io.spool import Spool
-from samvideo.trackers.base import Tracker, foresee, with_next
+from samvideo.trackers.base import Tracker
 from samvideo.trackers.objects import number_prompts
+from samvideo.trackers.schedule import IndexedSchedule, propagate
 from samvideo.types import Frame, FrameResult, Prompt
 
 Direction = Literal["forward", "backward", "both"]
@@ -48,7 +46,7 @@ def backwards(source: VideoSource, last: int, chunk: int = CHUNK) -> Iterator[Fr
         last = first - 1
 
 
-def follow(
+def propagate_directions(
     tracker: Tracker,
     source: VideoSource,
     prompts: Mapping[int, Sequence[Prompt]],
@@ -70,105 +68,65 @@ def follow(
         VideoError: the source cannot seek, or ends before a prompt.
     """
     check_direction(direction)
-    asked = _numbered(prompts)
-    if not asked:
+    numbered = _number(prompts)
+    if not numbered:
         raise PromptError("nothing to track: give at least one prompt")
+    tracker.reset()
     if direction == "backward":
-        tracker.reset()
-        yield from _told(tracker, backwards(source, max(asked)), asked)
-        return
-    yield from _forward(tracker, source, asked)
+        frames: Iterable[Frame] = backwards(source, max(numbered))
+    else:
+        if min(numbered) > 0:  # a source that cannot seek can still be tracked from its start
+            source.seek(min(numbered))
+        frames = source
+    for _, result in propagate(frames, tracker, IndexedSchedule(numbered)):
+        yield result
     if direction == "both":
-        yield from _remaining(tracker, source, asked)
+        yield from _backward_remainder(tracker, source, numbered)
 
 
-def _numbered(prompts: Mapping[int, Sequence[Prompt]]) -> dict[int, list[Prompt]]:
+def _number(prompts: Mapping[int, Sequence[Prompt]]) -> dict[int, list[Prompt]]:
     """Give ids to prompts without one, once for all passes."""
     order = [(index, prompt) for index in sorted(prompts) for prompt in prompts[index]]
-    named = number_prompts([prompt for _, prompt in order])
-    asked: dict[int, list[Prompt]] = {}
-    for (index, _), prompt in zip(order, named, strict=True):
-        asked.setdefault(index, []).append(prompt)
-    return asked
+    numbered: dict[int, list[Prompt]] = {}
+    for (index, _), prompt in zip(order, number_prompts([prompt for _, prompt in order]), strict=True):
+        numbered.setdefault(index, []).append(prompt)
+    return numbered
 
 
-def _forward(tracker: Tracker, source: VideoSource, asked: Mapping[int, Sequence[Prompt]]) -> Iterator[FrameResult]:
-    tracker.reset()
-    _seek(source, min(asked))
-    waiting = set(asked)
-    for result in _told(tracker, source, asked):
-        waiting.discard(result.index)
-        yield result
-    if waiting:
-        raise VideoError(f"the video ends before frame {min(waiting)}, on which there are prompts")
-
-
-def _told(
-    tracker: Tracker, frames: Iterable[Frame], asked: Mapping[int, Sequence[Prompt]]
-) -> Iterator[FrameResult]:
-    for frame, following in with_next(frames):
-        said = asked.get(frame.index, ())
-        if said:
-            foresee(tracker, following)
-        yield tracker.step(frame, said)
-
-
-def _remaining(
-    tracker: Tracker, source: VideoSource, asked: Mapping[int, Sequence[Prompt]]
+def _backward_remainder(
+    tracker: Tracker, source: VideoSource, prompts: Mapping[int, Sequence[Prompt]]
 ) -> Iterator[FrameResult]:
     """What the forward pass could not reach: each object before its first prompt."""
-    first: dict[int, int] = {}
-    for index in sorted(asked):
-        for prompt in asked[index]:
-            assert prompt.object_id is not None
+    first: dict[int | None, int] = {}
+    for index in sorted(prompts):
+        for prompt in prompts[index]:
             first.setdefault(prompt.object_id, index)
+    initial = {i: [p for p in prompts[i] if first[p.object_id] == i] for i in set(first.values())}
     tracker.reset()
-    alive: set[int] = set()
-    for frame, following in with_next(backwards(source, max(first.values()))):
-        news = [p for p in asked.get(frame.index, ()) if p.object_id and first[p.object_id] == frame.index]
-        if news:
-            foresee(tracker, following)
-        result = tracker.step(frame, news)
-        if alive:
-            yield _only(result, alive)
-        alive.update(p.object_id for p in news if p.object_id)
+    tracked: set[int] = set()
+    for frame, result in propagate(backwards(source, max(initial)), tracker, IndexedSchedule(initial)):
+        if tracked:
+            yield result.select(tracked)
+        tracked |= {p.object_id for p in initial.get(frame.index, ()) if p.object_id is not None}
 
 
-def _only(result: FrameResult, ids: set[int]) -> FrameResult:
-    rows = np.array([i in ids for i in result.object_ids], bool)
-    return replace(
-        result,
-        object_ids=tuple(i for i in result.object_ids if i in ids),
-        masks=result.masks[rows],
-        scores=result.scores[rows],
-        present=result.present[rows],
-        logits=None if result.logits is None else result.logits[rows],
-    )
-
-
-def _seek(source: VideoSource, index: int) -> None:
-    """Seek, but leave a source alone that may not be able to when nothing but its start is asked for."""
-    if index > 0:
-        source.seek(index)
-
-
-def around(
+def track_all_directions(
     tracker: Tracker,
     source: VideoSource,
     prompts: Mapping[int, Sequence[Prompt]],
     direction: Direction,
     watch: Callable[[FrameResult], bool],
 ) -> Iterator[tuple[Frame, FrameResult]]:
-    """`follow`, then every frame from the first on with all that the passes found there.
+    """Run `propagate_directions`, then give every frame of the video with all that the passes found there.
 
     Results wait on disk, compressed, and the frames are decoded once more: memory does not grow with the video.
 
     Args:
-        tracker, source, prompts, direction: as for `follow`.
+        tracker, source, prompts, direction: as for `propagate_directions`.
         watch: called with each result as it is found; False ends the search, and what was found is still given.
     """
     with Spool() as spool:
-        for result in follow(tracker, source, prompts, direction):
+        for result in propagate_directions(tracker, source, prompts, direction):
             spool.add(result)
             if not watch(result):
                 break

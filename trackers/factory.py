@@ -55,11 +55,12 @@ def create_tracker(
     if name is not None and name not in CATALOG:
         raise _unknown(name)
     from samvideo.checkpoints import load
-    from samvideo.trackers.sam import SamTracker, resolve_device
+    from samvideo.torch_runtime import TorchRuntime, resolve_device
+    from samvideo.trackers.sam import SamTracker
 
     resolve_device(device, dtype)  # a wrong device is told before anything is fetched
     loaded = load(name, weights=weights, memory=memory, policy=policy, progress=progress)
-    return SamTracker(loaded, device=device, dtype=dtype)
+    return SamTracker(TorchRuntime(loaded, device=device, dtype=dtype))
 
 
 def _built_in(name: str, weights: Path | str | None, options: dict[str, str | None]) -> Tracker:
@@ -108,7 +109,7 @@ def _has_gpu() -> bool:
     apple = platform.system() == "Darwin" and platform.machine() == "arm64"
     if not (nvidia or apple):
         return False
-    from samvideo.trackers.sam import resolve_device
+    from samvideo.torch_runtime import resolve_device
 
     return resolve_device()[0].type != "cpu"
 

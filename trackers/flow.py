@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 
+from samvideo.trackers.cue_tracker import CueTracker
 from samvideo.trackers.objects import ObjectPrompt
 from samvideo.trackers.parts.prompting import box_to_mask, clicks_to_mask
 from samvideo.trackers.parts.target import Target, TargetConfig
-from samvideo.trackers.pursuit import Pursuit
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 
 
@@ -26,8 +26,8 @@ class FlowConfig:
     target: TargetConfig = field(default_factory=TargetConfig)
 
 
-class FlowTracker(Pursuit):
-    """Follows any number of objects without a network; implements `samvideo.trackers.base.Tracker`."""
+class FlowTracker(CueTracker):
+    """Tracks any number of objects without a network; implements `samvideo.trackers.base.Tracker`."""
 
     def __init__(self, config: FlowConfig | None = None) -> None:
         self.config = config or FlowConfig()

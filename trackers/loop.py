@@ -1,19 +1,19 @@
-"""The frame loop: a source, a tracker, and prompts that wait for their frames."""
+"""`track`: from a source and prompts to results, and the checks that need no decoding."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any, TypeAlias
 
 from samvideo.errors import ConfigError, PromptError
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import Timed, VideoSource, clip, open_video
-from samvideo.trackers.base import Tracker, foresee, with_next
+from samvideo.trackers.base import Tracker
 from samvideo.trackers.factory import create_tracker
 from samvideo.trackers.objects import number_prompts
-from samvideo.types import Frame, FrameResult, Prompt, VideoInfo
+from samvideo.trackers.schedule import PromptSchedule, propagate
+from samvideo.types import FrameResult, Prompt, VideoInfo
 
 Moment: TypeAlias = int | float
-SLACK = 1e-3  # seconds: a time typed with three decimals still meets its frame
 
 
 def track(
@@ -49,7 +49,7 @@ def track(
     with open_video(source) as video:
         check_prompts(prompts, video.info, start=start, end=end)
         with closing(prefetch(clip(video, start, end, stride))) as frames:
-            for _, result in run(frames, tracker, prompts, stride=stride, ahead=video.info.frame_count is not None):
+            for _, result in propagate(frames, tracker, PromptSchedule(prompts, stride)):
                 yield result
 
 
@@ -89,62 +89,3 @@ def place_prompts(prompts: Sequence[Prompt], video: VideoSource) -> dict[int, li
             index = video.index_at(prompt.seconds)
         placed.setdefault(index, []).append(prompt)
     return placed
-
-
-def run(
-    frames: Iterable[Frame], tracker: Tracker, prompts: Sequence[Prompt], *, stride: int = 1, ahead: bool = False
-) -> Iterator[tuple[Frame, FrameResult]]:
-    """Step a tracker through frames, handing each prompt over on its frame.
-
-    Args:
-        frames: in time.
-        tracker: takes them.
-        prompts: each waits for its frame.
-        stride: frames from one to the next, for messages.
-        ahead: each frame is stepped once the next one is there, so that the tracker may foresee how what is
-            prompted moves; not for a live source, which would lag.
-
-    Raises:
-        PromptError: a prompt's frame is not among the frames; where only the end tells, after the last result.
-    """
-    waiting = number_prompts(prompts)
-    # Only a prompt given as a time needs to see the next frame first; a live source must not lag for nothing.
-    timed = any(prompt.seconds is not None for prompt in waiting)
-    frame: Frame | None = None
-    interval = SLACK
-    for frame, following in with_next(frames) if timed or ahead else ((f, None) for f in frames):
-        interval = following.seconds - frame.seconds if following else interval
-        due, waiting = _split_due(waiting, frame, frame.seconds + interval, stride)
-        if due:
-            foresee(tracker, following)
-        yield frame, tracker.step(frame, due)
-    if waiting and frame is not None:
-        raise PromptError(
-            f"{_moment(waiting[0])} was never reached: the last frame tracked is {frame.index} "
-            f"at {frame.seconds:.3f} s; give an earlier frame"
-        )
-
-
-def _split_due(prompts: list[Prompt], frame: Frame, until: float, stride: int) -> tuple[list[Prompt], list[Prompt]]:
-    """The prompts for this frame, shown until `until` seconds, and the later ones."""
-    due: list[Prompt] = []
-    later: list[Prompt] = []
-    for prompt in prompts:
-        if prompt.frame is not None:
-            waits, missed = prompt.frame > frame.index, prompt.frame < frame.index
-        elif prompt.seconds is not None:
-            waits, missed = prompt.seconds + SLACK >= until, prompt.seconds + SLACK < frame.seconds
-        else:
-            waits = missed = False
-        if missed:
-            raise PromptError(
-                f"{_moment(prompt)} is not among the frames tracked (the next one is frame {frame.index} at "
-                f"{frame.seconds:.3f} s, stride {stride}): prompt a frame that is, or start earlier"
-            )
-        (later if waits else due).append(prompt)
-    return due, later
-
-
-def _moment(prompt: Prompt) -> str:
-    at = f"frame {prompt.frame}" if prompt.frame is not None else f"{prompt.seconds} s"
-    return f"the prompt of object {prompt.object_id} at {at}"

@@ -1,14 +1,18 @@
 """The bundled tracker: the evidence of the weight-free one, fused by a small trained network on a crop."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
 from samvideo.nano.network import EVIDENCE, EXACT, LOGITS, MOTION, VALID
 from samvideo.nano.prompting import mask_of
 from samvideo.nano.runtime import Networks, load
+from samvideo.trackers.cue_tracker import CueTracker
 from samvideo.trackers.objects import ObjectPrompt
 from samvideo.trackers.parts.crop import Window
 from samvideo.trackers.parts.motion import own_speed
@@ -16,7 +20,6 @@ from samvideo.trackers.parts.patch import Patch
 from samvideo.trackers.parts.redetection import PresenceConfig
 from samvideo.trackers.parts.target import Evidence, Passage, Scene, Target, TargetConfig
 from samvideo.trackers.parts.warp import warp
-from samvideo.trackers.pursuit import Pursuit
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 
 # log-odds of the evidence planes are divided by these, to be of order one
@@ -64,8 +67,8 @@ class NanoConfig:
     by_motion: bool = True
 
 
-class NanoTracker(Pursuit):
-    """Follows any number of objects with two small networks; implements `samvideo.trackers.base.Tracker`.
+class NanoTracker(CueTracker):
+    """Tracks any number of objects with two small networks; implements `samvideo.trackers.base.Tracker`.
 
     Args:
         weights: a file made by `samvideo train nano`, networks, or None for the bundled ones.
@@ -78,7 +81,7 @@ class NanoTracker(Pursuit):
     def __init__(self, weights: Path | Networks | None = None, config: NanoConfig | None = None) -> None:
         self.config = config or NanoConfig()
         self._networks = weights if isinstance(weights, Networks) else load(weights)
-        super().__init__(self.config.longest, self.config.stride, self.config.words, self.config.by_motion)
+        super().__init__(self.config.longest, self.config.stride, self.config.words, int(self.config.by_motion))
 
     def new_target(self) -> Target:
         """The models of a new object."""
@@ -89,6 +92,10 @@ class NanoTracker(Pursuit):
     ) -> BoolArray:
         """bool (H, W): drawn by a network."""
         return mask_of(self._networks, rgb, prompt.box, prompt.xy, prompt.labels, before, motion)
+
+    def shared(self) -> Mapping[str, Any]:
+        """See `CueTracker.shared`."""
+        return {"networks": self._networks}
 
 
 class NanoTarget(Target):
@@ -225,6 +232,13 @@ class NanoTarget(Target):
         self._age += 1
         if self.present and self.presence > 1 and self._age >= self._refresh:
             self._recent, self._age = self._networks.remember(self.planes, self.belief_crop()), 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_first": self._first.numpy(), "_recent": self._recent.numpy()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        tensors = {name: torch.from_numpy(state[name]) for name in ("_first", "_recent")}
+        self.__dict__.update(state | tensors)
 
     def belief_crop(self) -> FloatArray:
         """float32 (S, S): the belief in the window."""

@@ -1,48 +1,60 @@
-"""The streaming tracker of the SAM 2 family: encode once, remember little, one frame at a time.
+"""The streaming tracker of the SAM 2 family: encode once, remember little, one frame at a time; no torch.
 
 Counterpart: facebookresearch/sam2: sam2/sam2_video_predictor.py, which needs the whole video and keeps all of it.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from samvideo.errors import ConfigError, VideoError
-from samvideo.geometry import scale_points
-from samvideo.heads.masks import upsample
+from samvideo.geometry import Box4, mask_box, scale_points
+from samvideo.io.snapshot import dump_state, load_state
 from samvideo.memory.bank import MemoryBank
-from samvideo.memory.base import MemoryEntry, Recall
-from samvideo.models import MEMORY_BIAS, MEMORY_SCALE, SamModel
-from samvideo.tensors import Features, MaskPrediction, PromptTensors
+from samvideo.memory.base import Choice, MemoryEntry, MemoryPolicy
+from samvideo.runtime import Candidates, Features, Pick, Prediction, Runtime, SelectedMemory
 from samvideo.trackers.objects import ObjectPrompt, group_prompts
-from samvideo.types import BoolArray, Frame, FrameResult, Prompt
+from samvideo.types import FloatArray, Frame, FrameResult, Prompt
+
+T = TypeVar("T")
 
 Corrections = Literal["pin", "published"]
-CLAMP = 32.0
-"""Earlier logits are clamped to this before they go back into the decoder."""
 BATCH = 16
 """Objects go through the networks in batches of at most this many, so that peak memory is bounded."""
 CLEAR_RADIUS = 6
+"""Frames around a pinned correction whose un-prompted memories are cleared, since they show the mistake."""
+STATE_KIND = "sam"
+
+
+@dataclass
+class Hypothesis:
+    """One interpretation of an object's past: its memory, and its prediction on the newest frame."""
+
+    bank: MemoryBank
+    prediction: Prediction | None = None
+    binarise: bool = False
+
+    @property
+    def known_prediction(self) -> Prediction:
+        """The prediction, which is there as soon as a frame has been processed."""
+        assert self.prediction is not None
+        return self.prediction
 
 
 @dataclass
 class TrackedObject:
-    """One object: what it remembers and where it was seen last.
+    """One object: its hypotheses, best first. All policies but those that search keep a single one."""
 
-    Attributes:
-        bank: its memory.
-        prediction: on the newest frame, a batch of one.
-        given: the user's own mask, where that is the answer on the newest frame.
-    """
+    hypotheses: list[Hypothesis]
 
-    bank: MemoryBank
-    prediction: MaskPrediction | None = None
-    given: BoolArray | None = None
+    @property
+    def best(self) -> Hypothesis:
+        """The hypothesis that is shown."""
+        return self.hypotheses[0]
 
 
 @dataclass
@@ -61,37 +73,30 @@ class TrackerState:
     size_wh: tuple[int, int] | None = None
     objects: dict[int, TrackedObject] = field(default_factory=dict)
 
-    def copy(self) -> "TrackerState":
-        """A state that goes its own way; tensors are shared, they are never written to."""
-        objects = {i: TrackedObject(o.bank.copy(), o.prediction, o.given) for i, o in self.objects.items()}
-        return TrackerState(self.clock, self.index, self.size_wh, objects)
-
 
 class SamTracker:
-    """Follows objects with a `SamModel`; see `samvideo.trackers.base.Tracker`.
+    """Tracks objects with a video model; see `samvideo.trackers.base.Tracker`.
 
-    Time is measured in frames shown, whatever their source index, so any stride and backwards order will do. A
-    frame with the index of the one before is the same frame again: its prompts correct what was said of it.
+    Time is measured in frames given, whatever their source index, so any stride and backwards order will do.
 
     Args:
-        model: is moved, put in evaluation mode and fused, all in place.
-        device, dtype: where and how to compute; see `resolve_device`.
+        runtime: computes the stages of the model, with whose memory policy objects are tracked.
         corrections: what a prompt on an object that is already tracked becomes. "pin": prompted memory, kept like
-            the first prompt, and the un-prompted memories within 6 frames are cleared, since they show the mistake.
+            the first prompt, and the un-prompted memories within `CLEAR_RADIUS` frames are cleared.
             "published": ordinary memory, which has faded after six frames.
-        non_overlap: give every pixel to the object with the highest logit there. Memory is not touched by this.
+        non_overlap: give every pixel to the object with the highest logit there. Memory is not affected.
         logits: return logits with every result.
 
     Raises:
-        ConfigError: an unknown value, or float16 on a CPU.
+        ConfigError: an unknown value.
     """
+
+    lookahead = 0
 
     def __init__(
         self,
-        model: SamModel,
+        runtime: Runtime,
         *,
-        device: str | torch.device = "cpu",
-        dtype: str | torch.dtype = "fp32",
         corrections: Corrections = "pin",
         non_overlap: bool = False,
         logits: bool = False,
@@ -99,211 +104,216 @@ class SamTracker:
         if corrections not in get_args(Corrections):
             raise ConfigError(f'corrections must be "pin" or "published", not {corrections!r}')
         self.corrections, self.non_overlap, self.logits = corrections, non_overlap, logits
-        where = resolve_device(device, dtype)
-        model.eval().fuse()  # before the conversion: folding wants float32
-        self.model = model.convert(*where)
+        self.runtime = runtime
+        self.policy: MemoryPolicy = runtime.policy
+        self.reset()
+
+    def reset(self) -> None:
+        """Drop all objects and frames, ready for another video."""
         self._state = TrackerState()
         self._features: Features | None = None
 
-    def reset(self) -> None:
-        """Forget everything, ready for another video."""
-        self.restore(TrackerState())
+    @property
+    def objects(self) -> dict[int, TrackedObject]:
+        """What is tracked, by the user's id."""
+        return self._state.objects
 
     def forget(self, object_id: int) -> None:
-        """Stop tracking one object; KeyError when it is not tracked. Its id may be used again."""
-        if object_id not in self._state.objects:
-            raise KeyError(f"object {object_id} is not tracked; tracked: {sorted(self._state.objects)}")
-        del self._state.objects[object_id]
+        """Stop tracking one object; KeyError if it is not tracked. Its id may be used again."""
+        if object_id not in self.objects:
+            raise KeyError(f"object {object_id} is not tracked; tracked: {sorted(self.objects)}")
+        del self.objects[object_id]
 
-    def snapshot(self) -> TrackerState:
-        """The state as it is now, to come back to with `restore`; bounded like the state itself."""
-        return self._state.copy()
-
-    def restore(self, state: TrackerState) -> None:
-        """Go back to a snapshot, which stays usable."""
-        self._state = state.copy()
-        self._features = None
-
-    @torch.inference_mode()
-    def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> FrameResult:
-        """Take the next frame and return every live object's mask on it; see `Tracker.step`."""
+    def step(self, frame: Frame, prompts: Sequence[Prompt] = (), *, upcoming: Frame | None = None) -> FrameResult:
+        """Process the next frame and return the mask of every tracked object on it; see `Tracker.step`."""
         state = self._state
-        asked = group_prompts(prompts, state.objects, frame.size_wh)
+        grouped = group_prompts(prompts, state.objects, frame.size_wh)
         if state.size_wh not in (None, frame.size_wh):
-            raise VideoError(f"frame {frame.index} is {frame.size_wh}, the frames before {state.size_wh}: one size")
+            raise VideoError(
+                f"frame {frame.index} is {'{}x{}'.format(*frame.size_wh)}, those before it "
+                f"{'{}x{}'.format(*state.size_wh or ())}: one size expected; reset the tracker or resize the frames"
+            )
         new = frame.index != state.index
         if new:
             state.clock, state.index, state.size_wh = state.clock + 1, frame.index, frame.size_wh
             self._features = None
-        if asked or (new and state.objects):
+        prompted = {prompt.object_id for prompt in grouped}
+        changed = set(state.objects) | prompted if new else prompted
+        if changed:
             if self._features is None:
-                self._features = self.model.encode(self.model.picture(frame.rgb))
+                self._features = self.runtime.encode(frame.rgb)
             if new:
                 self._track(self._features)
-            for prompt in asked:
-                self._answer(self._features, prompt)
-            self._remember(self._features, {p.object_id for p in asked})
-        return self._result(frame)
-
-    def _recall(self, objects: Sequence[TrackedObject]) -> list[Recall]:
-        return self.model.policy.recall([o.bank.entries for o in objects], self._state.clock)
+            for prompt in grouped:
+                self._prompt(self._features, prompt)
+        tokens = self._encode_memory(changed, prompted)
+        ids = tuple(sorted(state.objects))
+        shown = [self.objects[i].best.known_prediction for i in ids]
+        output = self.runtime.output(shown, frame.size_wh, exclusive=self.non_overlap, logits=self.logits)
+        for object_id in changed:
+            mask = output.masks_khw[ids.index(object_id)]
+            self._insert(self.objects[object_id], object_id in prompted, tokens, mask_box(mask))
+        quality, presence = self.runtime.scores(shown)
+        return FrameResult(
+            index=frame.index,
+            seconds=frame.seconds,
+            object_ids=ids,
+            masks=output.masks_khw,
+            scores=quality * _sigmoid(presence),
+            present=presence > self.policy.presence_threshold,
+            logits=output.logits_khw,
+        )
 
     def _track(self, features: Features) -> None:
         """Find every object on a new frame, in batches of equal memory shape."""
-        objects = list(self._state.objects.values())
-        groups: dict[tuple[int, int], list[tuple[TrackedObject, Recall]]] = defaultdict(list)
-        for tracked, recall in zip(objects, self._recall(objects), strict=True):
-            groups[recall.shape].append((tracked, recall))
+        groups: dict[Any, list[tuple[Hypothesis, SelectedMemory]]] = defaultdict(list)
+        for tracked in self.objects.values():
+            for hypothesis in tracked.hypotheses:
+                memory = hypothesis.bank.recall(self._state.clock)
+                shape = bool(memory.frames) if self.runtime.static_shapes else memory.shape
+                groups[shape].append((hypothesis, memory))
+        candidates: dict[int, Candidates] = {}
+        waiting = list(self.objects.values())
         for batch in (part for group in groups.values() for part in _parts(group)):
-            conditioned = self.model.condition(features, [recall for _, recall in batch])
-            prediction = self.model.decode(features, conditioned)
-            for row, (tracked, _) in enumerate(batch):
-                tracked.prediction, tracked.given = prediction.row(row), None
+            rows = self.runtime.track(features, [memory for _, memory in batch])
+            candidates.update((id(hypothesis), row) for (hypothesis, _), row in zip(batch, rows, strict=True))
+            ready = [o for o in waiting if all(id(h) in candidates for h in o.hypotheses)]
+            waiting = [o for o in waiting if o not in ready]
+            # candidates are dropped batch by batch: they hold all masks that the decoder proposed
+            self._select(ready, [[candidates.pop(id(h)) for h in o.hypotheses] for o in ready])
 
-    def _answer(self, features: Features, prompt: ObjectPrompt) -> None:
-        """Replace one object's prediction by what the user says."""
-        model, clock = self.model, self._state.clock
-        tracked = self._state.objects.setdefault(prompt.object_id, TrackedObject(MemoryBank(model.policy)))
-        tracked.given = prompt.mask
-        if prompt.mask is not None:
-            masks = squash_mask(prompt.mask, model.spec.input_wh).to(model.device)
-            tracked.prediction = model.adopt(features, masks)
-            return
-        recall = Recall((), ())
-        if any(e.index != clock for e in tracked.bank.entries):
-            (recall,) = self._recall([tracked])
-        earlier = None if tracked.prediction is None else tracked.prediction.logits.clamp(-CLAMP, CLAMP)
-        points = prompt_tensors(prompt, self._state.size_wh or (1, 1), model.spec.input_wh, model.device)
-        tracked.prediction = model.decode(features, model.condition(features, [recall]), points, earlier)
+    def _select(self, objects: Sequence[TrackedObject], candidates: Sequence[Sequence[Candidates]]) -> None:
+        """Replace the hypotheses of objects by those that the policy chooses."""
+        picks: list[Pick] = []
+        for tracked, proposed in zip(objects, candidates, strict=True):
+            histories = [h.bank.history(self._state.clock) for h in tracked.hypotheses]
+            choices: Sequence[Choice] = (Choice(state=histories[0].state),)
+            if proposed[0].ambiguous:
+                choices = self.policy.select(proposed, histories)
+            picks += [Pick(proposed[choice.parent], choice.mask) for choice in choices]
+            parents = tracked.hypotheses
+            tracked.hypotheses = [
+                Hypothesis(parents[choice.parent].bank.branch(choice), None, choice.binarise) for choice in choices
+            ]
+        predictions = iter(self.runtime.choose(picks, self.policy.presence_threshold))
+        for hypothesis in (h for tracked in objects for h in tracked.hypotheses):
+            hypothesis.prediction = next(predictions)
 
-    def _remember(self, features: Features, prompted: set[int]) -> None:
-        """Put into memory what is new on this frame: all objects on a new frame, else the prompted ones."""
+    def _prompt(self, features: Features, prompt: ObjectPrompt) -> None:
+        """Replace one object's prediction by what the user's prompts stand for."""
         clock = self._state.clock
-        todo = [
-            (object_id, tracked, tracked.prediction)
-            for object_id, tracked in self._state.objects.items()
-            if tracked.prediction is not None
-            and (object_id in prompted or not tracked.bank.entries or tracked.bank.entries[-1].index != clock)
-        ]
-        for batch in _parts(todo):
-            spoken = torch.tensor([object_id in prompted for object_id, _, _ in batch])
-            spoken = spoken.to(self.model.device, non_blocking=True)
-            tokens = self.model.remember(features, MaskPrediction.join([p for _, _, p in batch]), spoken)
-            for row, (object_id, tracked, prediction) in enumerate(batch):
-                fresh = all(e.index == clock for e in tracked.bank.entries)
-                pinned = object_id in prompted and (fresh or self.corrections == "pin")
-                if pinned and not fresh:
-                    tracked.bank.drop_near(clock, CLEAR_RADIUS)
-                tracked.bank.insert(MemoryEntry(clock, pinned, tokens.row(row), prediction.pointer))
-
-    def _result(self, frame: Frame) -> FrameResult:
-        ids = tuple(sorted(self._state.objects))
-        shown = [(o.given, o.prediction) for o in (self._state.objects[i] for i in ids) if o.prediction is not None]
-        width, height = frame.size_wh
-        masks, logits = [np.zeros((0, height, width), bool)], [np.zeros((0, height, width), np.float32)]
-        # objects that contend for pixels must be seen together, others only a few at a time
-        for part in [shown] if self.non_overlap and shown else _parts(shown):
-            logits_khw = self._full_size(part, (height, width))
-            masks.append((logits_khw > 0).cpu().numpy())
-            if self.logits:
-                logits.append(logits_khw.cpu().numpy())
-        nothing = torch.zeros(0)
-        presence = torch.cat([nothing, *(p.presence.cpu() for _, p in shown)])
-        quality = torch.cat([nothing, *(p.quality.cpu() for _, p in shown)])
-        return FrameResult(
-            frame.index,
-            frame.seconds,
-            ids,
-            np.concatenate(masks),
-            (quality * presence.sigmoid()).numpy(),
-            (presence > 0).numpy(),
-            np.concatenate(logits) if self.logits else None,
+        tracked = self.objects.setdefault(
+            prompt.object_id, TrackedObject([Hypothesis(MemoryBank(self.policy))])
         )
+        tracked.hypotheses = [tracked.best]
+        bank = tracked.best.bank
+        if prompt.mask is not None:
+            tracked.best.prediction = self.runtime.use_mask_as_output(features, prompt.mask)
+            return
+        memory = SelectedMemory()
+        if any(entry.index != clock for entry in bank.entries):
+            memory = bank.recall(clock)
+        xy, labels = input_points(prompt, self._state.size_wh or (1, 1), self.runtime.input_wh)
+        candidates = self.runtime.prompt(features, memory, xy, labels, tracked.best.prediction)
+        self._select([tracked], [[candidates]])
 
-    def _full_size(
-        self, shown: Sequence[tuple[BoolArray | None, MaskPrediction]], size_hw: tuple[int, int]
-    ) -> Tensor:
-        """(K, H, W) logits at frame size; where the user gave a mask, exactly that mask."""
-        logits_khw = upsample(torch.cat([p.logits for _, p in shown]), size_hw)[:, 0]
-        for row, (given, _) in enumerate(shown):
-            if given is not None:
-                logits_khw[row] = torch.from_numpy(given).to(logits_khw.device) * MEMORY_SCALE + MEMORY_BIAS
-        return exclusive(logits_khw) if self.non_overlap else logits_khw
+    def _encode_memory(self, changed: set[int], prompted: set[int]) -> dict[int, Any]:
+        """Memory tokens of the changed objects' predictions, by identity of the hypothesis."""
+        todo = [(i, h) for i, tracked in self.objects.items() if i in changed for h in tracked.hypotheses]
+        tokens: dict[int, Any] = {}
+        for batch in _parts(todo):
+            predictions = [h.known_prediction for _, h in batch]
+            binarise = [i in prompted or h.binarise for i, h in batch]
+            rows = self.runtime.remember(self._features, predictions, binarise)
+            tokens.update((id(h), row) for (_, h), row in zip(batch, rows, strict=True))
+        return tokens
+
+    def _insert(
+        self, tracked: TrackedObject, prompted: bool, tokens: dict[int, Any], box: Box4 | None
+    ) -> None:
+        """Put the newest frame into an object's memory."""
+        clock = self._state.clock
+        predictions = [h.known_prediction for h in tracked.hypotheses]
+        quality, presence = self.runtime.scores(predictions)
+        for row, hypothesis in enumerate(tracked.hypotheses):
+            bank = hypothesis.bank
+            first = all(entry.index == clock for entry in bank.entries)
+            pinned = prompted and (first or self.corrections == "pin")
+            if pinned and not first:
+                bank.drop_near(clock, CLEAR_RADIUS)
+            bank.insert(
+                MemoryEntry(
+                    index=clock,
+                    prompted=pinned,
+                    tokens=tokens[id(hypothesis)],
+                    pointer=predictions[row].pointer,
+                    quality=float(quality[row]),
+                    presence=float(presence[row]),
+                    box=box if row == 0 else None,
+                )
+            )
+
+    def state(self) -> bytes:
+        """See `Tracker.state`."""
+        values: list[Any] = []
+
+        def reference(value: Any) -> int | None:
+            values.append(value)
+            return len(values) - 1 if value is not None else None
+
+        objects = {}
+        for object_id, tracked in self.objects.items():
+            objects[object_id] = [
+                (
+                    [replace(e, tokens=reference(e.tokens), pointer=reference(e.pointer)) for e in h.bank.entries],
+                    h.bank.state,
+                    reference(h.prediction),
+                )
+                for h in tracked.hypotheses
+            ]
+        state = self._state
+        facts = state.clock, state.index, state.size_wh, objects
+        return dump_state(STATE_KIND, (facts, self.runtime.pack(values)))
+
+    def restore(self, state: bytes) -> None:
+        """See `Tracker.restore`."""
+        (clock, index, size_wh, objects), packed = load_state(
+            STATE_KIND, state, ("samvideo.memory.", type(self.policy).__module__)
+        )
+        values = self.runtime.unpack(packed)
+
+        def value(reference: int | None) -> Any:
+            return None if reference is None else values[reference]
+
+        restored = TrackerState(clock, index, size_wh)
+        for object_id, hypotheses in objects.items():
+            tracked = TrackedObject([])
+            for entries, policy_state, prediction in hypotheses:
+                bank = MemoryBank(
+                    self.policy,
+                    [replace(e, tokens=value(e.tokens), pointer=value(e.pointer)) for e in entries],
+                )
+                bank.state = policy_state
+                tracked.hypotheses.append(Hypothesis(bank, value(prediction)))
+            restored.objects[object_id] = tracked
+        self._state, self._features = restored, None
 
 
-def _parts(items: Sequence) -> Iterable[Sequence]:  # type: ignore[type-arg]
-    return (items[i : i + BATCH] for i in range(0, len(items), BATCH))
-
-
-def exclusive(logits_khw: Tensor) -> Tensor:
-    """Leave each pixel to the row with the highest logit; the others get at most -10 there."""
-    winner = logits_khw.argmax(0, keepdim=True)
-    rows = torch.arange(len(logits_khw), device=logits_khw.device)[:, None, None]
-    return torch.where(rows == winner, logits_khw, logits_khw.clamp(max=-10.0))
-
-
-def squash_mask(mask: BoolArray, size_wh: tuple[int, int]) -> Tensor:
-    """(H, W) mask at frame size to float (1, 1, h, w) of zeros and ones at input size."""
-    width, height = size_wh
-    full = torch.from_numpy(np.ascontiguousarray(mask))[None, None].float()
-    if full.shape[-2:] == (height, width):
-        return full
-    resized = torch.nn.functional.interpolate(
-        full, size=(height, width), mode="bilinear", align_corners=False, antialias=True
-    )
-    return (resized >= 0.5).float()
-
-
-def prompt_tensors(
-    prompt: ObjectPrompt, frame_wh: tuple[int, int], input_wh: tuple[int, int], device: torch.device
-) -> PromptTensors:
-    """Clicks and box of one object in pixels of the input; the box goes first, as two labelled corners."""
+def input_points(
+    prompt: ObjectPrompt, frame_wh: tuple[int, int], input_wh: tuple[int, int]
+) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Clicks and box of one object, (N, 2) in pixels of the input and (N,) labels; the box first, as two corners."""
     xy, labels = prompt.xy, prompt.labels
     if prompt.box is not None:
         xy = np.concatenate([np.asarray(prompt.box, np.float32).reshape(2, 2), xy])
         labels = np.concatenate([np.array([2, 3]), labels])
-    scaled = scale_points(xy, frame_wh, input_wh)
-    return PromptTensors(torch.from_numpy(scaled)[None].to(device), torch.from_numpy(labels)[None].to(device))
+    return scale_points(xy, frame_wh, input_wh), labels
 
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+def _sigmoid(logits: FloatArray) -> FloatArray:
+    out: FloatArray = np.float32(0.5) * (1 + np.tanh(np.float32(0.5) * logits))
+    return out
 
 
-def resolve_device(
-    device: str | torch.device = "auto", dtype: str | torch.dtype = "auto"
-) -> tuple[torch.device, torch.dtype]:
-    """A device and dtype to compute with.
-
-    Args:
-        device: "auto" takes CUDA, else Apple's MPS, else the CPU; or a torch device.
-        dtype: "fp32", "bf16", "fp16" or "auto": bfloat16 on CUDA devices and CPUs that have it, else float32.
-
-    Raises:
-        ConfigError: unknown or unavailable; float16 on a CPU.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        found = torch.device(device)
-    except RuntimeError as error:
-        raise ConfigError(f"no device is called {device!r}: auto, cpu, cuda or mps expected") from error
-    devices = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if (found.index or 0) >= devices.get(found.type, 0):
-        raise ConfigError(f"device {str(device)!r} is not available here: try auto or cpu")
-    if dtype == "auto":
-        dtype = torch.bfloat16 if _has_bfloat16(found) else torch.float32
-    if isinstance(dtype, str):
-        if dtype not in DTYPES:
-            raise ConfigError(f"no dtype is called {dtype!r}: auto, {', '.join(DTYPES)} expected")
-        dtype = DTYPES[dtype]
-    if found.type == "cpu" and dtype == torch.float16:
-        raise ConfigError("float16 is not usable on a CPU (about 1000 times slower): choose fp32 or bf16")
-    return found, dtype
-
-
-def _has_bfloat16(device: torch.device) -> bool:
-    """Whether there are instructions for it; where a CPU has none, it is slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    told = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return device.type == "cpu" and any(ask is not None and ask() for ask in told)
+def _parts(items: Sequence[T]) -> Iterable[Sequence[T]]:
+    return (items[i : i + BATCH] for i in range(0, len(items), BATCH))

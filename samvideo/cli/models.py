@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 @verb
 def models() -> None:
     """List the models: encoder, memory, parameters, input, licence, and whether the weights are cached."""
-    from samvideo.models import SPECS, count_spec_parameters
+    from samvideo.models import count_spec_parameters
+    from samvideo.specs import SPECS
     from samvideo.weights.catalog import CATALOG
     from samvideo.weights.fetch import cached_path
 
@@ -49,7 +50,7 @@ def ready_tracker(model: str, *, quiet: bool, **options: str | None) -> "Tracker
     from samvideo.weights.catalog import CATALOG
 
     if model in CATALOG and options.get("weights") is None:
-        from samvideo.trackers.sam import resolve_device
+        from samvideo.torch_runtime import resolve_device
 
         resolve_device(options.get("device") or "auto", options.get("dtype") or "auto")  # before a long download
         fetch_with_progress(CATALOG[model], quiet=quiet)

@@ -41,7 +41,7 @@ def nano(
     """Train nano on DAVIS: hours on a CPU, minutes on a GPU. Interrupt it at will; the same command goes on."""
     import torch
 
-    from samvideo.trackers.sam import resolve_device
+    from samvideo.torch_runtime import resolve_device
     from samvideo.training.clips import sequence_names
     from samvideo.training.folds import fold as left_out
     from samvideo.training.nano import Recipe

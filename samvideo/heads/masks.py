@@ -4,7 +4,6 @@ Counterparts: facebookresearch/sam2: sam2/modeling/sam/transformer.py and mask_d
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from samvideo.nn.attention import Attention
 from samvideo.nn.mlp import Mlp
 from samvideo.nn.norm import LayerNorm2d
+from samvideo.tensors import MaskCandidates
 
 STABILITY_DELTA = 0.05
 STABILITY_THRESHOLD = 0.98
@@ -68,15 +68,6 @@ class TwoWayTransformer(nn.Module):
         return self.norm_final_attn(tokens + look), image
 
 
-class DecodedMask(NamedTuple):
-    """One mask per object: logits (B, 1, 4 H, 4 W), quality (B,), output token (B, C), presence (B,)."""
-
-    logits: Tensor
-    quality: Tensor
-    token: Tensor
-    presence: Tensor
-
-
 class MaskDecoder(nn.Module):
     """Predicts one mask and three alternatives, their quality, and whether the object is there at all.
 
@@ -127,30 +118,15 @@ class MaskDecoder(nn.Module):
         image_code: Tensor,
         points: Tensor,
         fine: Sequence[Tensor],
-        alternatives: bool,
-    ) -> DecodedMask:
-        """Decode B objects.
+    ) -> MaskCandidates:
+        """Propose four masks for each of B objects.
 
         Args:
             image: (B, C, H, W) conditioned features plus dense prompt.
             image_code: (1, C, H, W).
             points: (B, T, C) prompt tokens.
             fine: what `project` returned.
-            alternatives: take the best of the three alternatives; otherwise the single mask, unless it is unstable.
         """
-        masks, quality, tokens, presence = self._all(image, image_code, points, fine)
-        rows = torch.arange(len(masks), device=masks.device)
-        best = 1 + quality[:, 1:].argmax(1)
-        if alternatives:
-            chosen = pointing = best
-        else:
-            chosen = torch.where(stability(masks[:, 0]) >= STABILITY_THRESHOLD, torch.zeros_like(best), best)
-            pointing = torch.zeros_like(best)
-        return DecodedMask(masks[rows, chosen][:, None], quality[rows, chosen], tokens[rows, pointing], presence)
-
-    def _all(
-        self, image: Tensor, image_code: Tensor, points: Tensor, fine: Sequence[Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         batch, _, height, width = image.shape
         own = torch.cat([self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([own.expand(batch, -1, -1), points], 1)
@@ -163,7 +139,7 @@ class MaskDecoder(nn.Module):
         masks = torch.einsum("bmc,bchw->bmhw", weights, upscaled).float()
         quality = self.iou_prediction_head(tokens[:, 1]).float().sigmoid()
         presence = self.pred_obj_score_head(tokens[:, 0]).float()[:, 0]
-        return masks, quality, outputs, presence
+        return MaskCandidates(masks, quality, outputs, presence)
 
     def _upscale(self, image: Tensor, fine: Sequence[Tensor]) -> Tensor:
         if not fine:
@@ -173,6 +149,18 @@ class MaskDecoder(nn.Module):
         quarter, eighth = fine
         upscaled: Tensor = last(grow2(activate(norm(grow1(image) + eighth))) + quarter)
         return upscaled
+
+
+def best_alternative(candidates: MaskCandidates) -> Tensor:
+    """(B,) which of the three alternatives has the highest predicted IoU, as an index of all four candidates."""
+    return 1 + candidates.quality_bn[:, 1:].argmax(1)
+
+
+def single_if_stable(candidates: MaskCandidates) -> Tensor:
+    """(B,) index of the mask for unambiguous prompts: the first, or the best alternative where it is unstable."""
+    best = best_alternative(candidates)
+    stable = stability(candidates.logits_bnhw[:, 0]) >= STABILITY_THRESHOLD
+    return torch.where(stable, torch.zeros_like(best), best)
 
 
 def stability(logits: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Object pointers: one vector that says which object was meant on a frame (Ravi et al. 2024, section 4).
+"""Object pointers: one vector that identifies an object on a frame (Ravi et al. 2024, section 4).
 
 Counterpart: facebookresearch/sam2: sam2/modeling/sam2_base.py, _forward_sam_heads and _use_mask_as_output.
 """

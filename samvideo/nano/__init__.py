@@ -1,1 +1,1 @@
-"""The bundled tracker's networks: small enough to ship inside the package, trained by `samvideo train nano`."""
+"""The networks of the bundled tracker; their weights ship with the package and come from `samvideo train nano`."""

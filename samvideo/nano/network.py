@@ -1,15 +1,15 @@
-"""Two small networks on square crops: one fuses the evidence for a tracked object, one turns prompts into masks."""
+"""Two small networks on square crops: one fuses the cues of a tracked object, one predicts masks from prompts."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-EVIDENCE = 14  # planes of one crop: Lab, then
+EVIDENCE = 14  # planes of one crop: Lab in the first three, then those of the next line
 LOGITS, MOTION, EXACT, VALID = slice(3, 9), slice(9, 12), 12, 13  # see `samvideo.trackers.nano`
 HAND = (1.0, 1.5, 1.0, 2.0, 1.6, 0.0)  # weights of the planes `LOGITS` before training
 PROMPT = 21  # planes of one prompted crop, see `samvideo.nano.prompting`
 KEY = 16
-POOL = 3  # memory is kept at a third of the resolution at which it is asked
+POOL = 3  # memory has a third of the resolution of the crop that is compared with it
 
 
 class Block(nn.Sequential):
@@ -24,13 +24,13 @@ class Block(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """Encoder and decoder over five resolutions (Ronneberger et al., MICCAI 2015), thin at the fine ones.
+    """Encoder and decoder over five resolutions (Ronneberger et al., MICCAI 2015); few channels at the fine ones.
 
     Args:
         inputs: planes of the crop.
-        looks: planes that join at a quarter of the resolution.
+        looks: planes that are added at a quarter of the resolution.
         widths: channels at 1/2, 1/4, 1/8 and 1/16.
-        raw: the first planes of the input that the last layers see again at full resolution.
+        raw: how many of the first planes are also inputs of the last layers, at full resolution.
     """
 
     def __init__(self, inputs: int, looks: int, widths: tuple[int, int, int, int], raw: int) -> None:
@@ -51,12 +51,12 @@ class UNet(nn.Module):
     def forward(
         self, planes: Tensor, looks: Tensor | None = None, base: Tensor | float = 0.0
     ) -> tuple[Tensor, Tensor]:
-        """(B, inputs, S, S) to logits (B, 1, S, S), and (B, 2) logits of presence and quality.
+        """Map planes (B, inputs, S, S) to mask logits (B, 1, S, S) and logits of presence and quality (B, 2).
 
         Args:
             planes: the input.
             looks: (B, looks, S/4, S/4).
-            base: logits (B, 1, S, S) to which its own are added.
+            base: logits (B, 1, S, S) that are added to the output.
         """
         half = self.stem(planes)
         quarter = self.quarter(half)
@@ -76,10 +76,10 @@ class UNet(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Evidence for an object in a crop, and what the object looked like earlier, to its mask.
+    """Predicts the mask of an object from the cues on a crop and a memory of its earlier appearance.
 
-    It starts from the evidence weighed by fixed numbers and learns what to add. Looks are compared with a memory of
-    earlier crops: for every place, how like it is to the object's parts and to what is not the object.
+    Before training, the output is the sum of the cues with fixed weights. The memory gives, for every position, the
+    similarity to parts of the object and to parts of the background in earlier crops.
     """
 
     def __init__(self, widths: tuple[int, int, int, int] = (20, 32, 48, 64)) -> None:
@@ -96,17 +96,17 @@ class Fusion(nn.Module):
             nn.init.zeros_(zero)  # type: ignore[arg-type]
 
     def look(self, planes: Tensor) -> Tensor:
-        """Unit vectors (B, KEY, S/4, S/4) from evidence planes (B, EVIDENCE, S, S): of their Lab and valid ones."""
+        """Compute unit vectors (B, KEY, S/4, S/4) from the Lab and valid planes of a crop (B, EVIDENCE, S, S)."""
         keys: Tensor = F.normalize(self.keys(torch.cat([planes[:, :3], planes[:, VALID, None]], 1)), dim=1)
         return keys
 
     def remember(self, keys: Tensor, belief: Tensor, valid: Tensor) -> Tensor:
-        """Memory (B, 2, KEY + 1, N) of a crop: mean keys of the object's parts and of the rest, with their shares.
+        """Encode a crop as memory (B, 2, KEY + 1, N): mean keys of object and background parts, and their shares.
 
         Args:
             keys: from `look`.
             belief: (B, 1, S, S) probability of the object.
-            valid: (B, 1, S, S), 1 within the picture.
+            valid: (B, 1, S, S), 1 inside the image.
         """
         share = F.avg_pool2d(torch.cat([belief * valid, (1 - belief) * valid], 1), 4)
         pooled = F.avg_pool2d(share, POOL)
@@ -116,31 +116,31 @@ class Fusion(nn.Module):
         return torch.cat([means, pooled[:, :, None]], 2).flatten(3)
 
     def compare(self, keys: Tensor, memory: Tensor) -> Tensor:
-        """How like each place is to the object and to the rest of one memory: (B, 2, S/4, S/4), of order one."""
+        """Return the similarity to object and background of one memory, (B, 2, S/4, S/4), of order one."""
         with torch.autocast(keys.device.type, enabled=False):
             asked, memory = keys.flatten(2).float() * self.sharpness.exp(), memory.float()
             known, shares = memory[:, :, :KEY].transpose(2, 3), memory[:, :, KEY, None] + 1e-4
-            # unit vectors: nothing overflows, and a logsumexp would take several times longer
+            # Keys are unit vectors, so that nothing overflows; logsumexp takes several times longer.
             sums = [s @ (k @ a).exp_() for k, a, s in zip(known, asked, shares, strict=True)]  # one fits the cache
             likeness = torch.stack(sums).squeeze(2).log()
         return likeness.view(*likeness.shape[:2], *keys.shape[2:]) / 4
 
     def forward(self, planes: Tensor, memories: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Planes (B, EVIDENCE, S, S) and two memories to mask logits (B, 1, S, S) and (B, 2), see `UNet`."""
+        """Map planes (B, EVIDENCE, S, S) and two memories to the outputs of `UNet`."""
         keys = self.look(planes)
         looks = torch.cat([keys, *(self.compare(keys, m) for m in memories)], 1)
         return self.unet(planes, looks, self.linear(planes[:, LOGITS]))
 
 
 class Prompted(UNet):
-    """A crop with prompts drawn into it to a mask; asked again with its own answer, it refines it."""
+    """Predicts a mask from a crop with prompt planes; given its own output, it refines that."""
 
     def __init__(self, widths: tuple[int, int, int, int] = (24, 40, 64, 96)) -> None:
         super().__init__(PROMPT, 0, widths, 9)
 
 
 def fuse(network: nn.Module) -> nn.Module:
-    """Fold every normalisation into the convolution before it; for use, not for training."""
+    """Fold every batch norm into the convolution before it, in place; for inference only."""
     for module in network.modules():
         if isinstance(module, Block):
             convolution = nn.utils.fuse_conv_bn_eval(module[0], module[1])  # type: ignore[type-var, arg-type]

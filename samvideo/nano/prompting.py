@@ -1,4 +1,4 @@
-"""From boxes and clicks to a mask: a network that sees the prompts drawn into a crop and refines its own answer."""
+"""Masks from boxes and clicks: a network on a crop with prompt planes, which refines its own output."""
 
 import math
 from typing import NamedTuple
@@ -21,23 +21,26 @@ from samvideo.types import BoolArray, FloatArray, UInt8Array
 
 LAB, VALID, COLOUR, ANSWER, CUT, ALIKE, MOVED, BOX, EDGE, YES, NO, HAS_BOX = slice(0, 3), *range(3, 14)
 BEYOND, NEAR, MOTION, TRUST, PRIOR = slice(14, 16), slice(16, 18), slice(18, 20), 20, 21
-_SURE = 2.0  # log-odds of the network beyond which GrabCut has no say
+_SURE = 2.0  # log-odds of the network beyond which GrabCut does not change a pixel
 _OUTSIDE = np.float32(8.0)
-_TIGHT, _UNLIKELY = 0.12, -1.5  # share of a box's size that a mask may stay off its sides; log-odds of no object
-_DOT = 0.9  # of a click's plane, at its middle
-_FLAT, _CALM = 12.0, 30.0  # barriers, in levels of Lab and of motion, that count as one at least
-_MOTION_SIDE = 128  # of the picture of motion that GrabCut sees: it is smooth
-_ROOM = 0.03  # shares of a mask's size by which its box is larger
-# bins of histograms and what they span
+_TIGHT, _UNLIKELY = (
+    0.12,
+    -1.5,
+)  # allowed gap to a side, as a share of the box; log-odds below which nothing is there
+_DOT = 0.9  # threshold for the centre of a click in its plane
+_FLAT, _CALM = 12.0, 30.0  # least scale of the barriers, in levels of Lab and of motion
+_MOTION_SIDE = 128  # pixels of the motion image for GrabCut; motion is smooth
+_ROOM = 0.03  # margin of the box around a mask, as a share of its size
+# bins of histograms and their ranges
 _COLOURS = (14, 16, 16), ((-2.7, 2.7), (-1.4, 1.4), (-1.4, 1.4))
 _MOTIONS = (24, 24), ((-2.0, 2.0), (-2.0, 2.0))
-_SLOWEST = 0.7  # pixels of the working picture that count as one at least: what flow can tell
+_SLOWEST = 0.7  # least scale of motion in pixels: the precision of the flow
 
 Prompts = tuple[tuple[Box4, BoolArray] | None, FloatArray, NDArray[np.int64]]  # a box with GrabCut's mask, clicks
 
 
 class Seen(NamedTuple):
-    """A picture uint8 (H, W, 3), and how it moves: float32 (h, w, 3) of `own_motion`, if known."""
+    """An image uint8 (H, W, 3), and its motion float32 (h, w, 3) from `own_motion`, if known."""
 
     rgb: UInt8Array
     motion: FloatArray | None
@@ -50,17 +53,17 @@ def drawing(
     xy: FloatArray,
     labels: NDArray[np.int64],
 ) -> FloatArray:
-    """Planes of a crop that hold what is known before the first answer.
+    """Build the prompt planes of a crop.
 
     Args:
         rgb: uint8 (S, S, 3), the crop.
-        valid: float32 (S, S), 1 where it lies in the picture.
-        held: a box in pixels of the crop, and float32 (S, S) what GrabCut makes of it, 0 to 1; or None.
+        valid: float32 (S, S), 1 inside the image.
+        held: a box in pixels of the crop with its GrabCut mask, float32 (S, S) in [0, 1]; or None.
         xy: (N, 2) clicks in pixels of the crop.
         labels: (N,) 1 on the object, 0 not on it.
 
     Returns:
-        float32 (PROMPT + 1, S, S); the last is where the object is likely, from the prompts' places alone.
+        float32 (PROMPT + 1, S, S); the last plane is a prior from the positions of the prompts.
     """
     side = rgb.shape[0]
     planes = np.zeros((PROMPT + 1, side, side), np.float32)
@@ -89,10 +92,10 @@ def drawing(
 
 
 def with_barriers(planes: FloatArray) -> FloatArray:
-    """`drawing`s (B, PROMPT + 1, S, S) with the barriers between each place and the prompts.
+    """Add barrier distances to planes (B, PROMPT + 1, S, S) of `drawing`.
 
-    In two planes from what is surely not the object, 0 to 1.5, in two from clicks on the object, 1 to -0.5: those
-    of colour, and those of motion where it is known.
+    Two planes, of colour and of motion where it is known, have the distance from certain background, 0 to 1.5; two
+    the distance from clicks on the object, as 1 to -0.5.
     """
     planes = planes.copy()
     small = planes[:, :, ::2, ::2]
@@ -114,17 +117,17 @@ def with_barriers(planes: FloatArray) -> FloatArray:
 
 
 def _levels(planes: FloatArray) -> UInt8Array:
-    """Planes of order one as bytes."""
+    """Convert planes of order one to bytes."""
     return np.clip(planes * 48 + 128, 0, 255).astype(np.uint8)
 
 
 def with_motion(planes: FloatArray, motion: FloatArray, moved: FloatArray | None = None) -> FloatArray:
-    """A `drawing` that also holds how its crop moves.
+    """Add motion to the planes of `drawing`.
 
     Args:
-        planes: the drawing.
+        planes: of one crop.
         motion: float32 (S, S, 3) of `samvideo.trackers.parts.motion.own_motion`.
-        moved: float32 (S, S), 0 to 1, what `cut_by_motion` makes of the box, or None.
+        moved: float32 (S, S) in [0, 1], the mask of `cut_by_motion` for the box, or None.
     """
     planes = planes.copy()
     moves, trust = _scaled(motion), motion[..., 2] * planes[VALID]
@@ -136,7 +139,7 @@ def with_motion(planes: FloatArray, motion: FloatArray, moved: FloatArray | None
 
 
 def _scaled(motion: FloatArray) -> FloatArray:
-    """Motion (h, w, 2) as far as it is trusted, of order one: what is fast in this part of the picture."""
+    """Scale motion (h, w, 2) to order one by the fast pixels of this region, and weight it by its trust."""
     speed = np.abs(motion[::3, ::3, :2]).max(2)
     scale = np.float32(max(_SLOWEST, 0.6 * float(np.quantile(speed, 0.95))))
     moves: FloatArray = np.clip(motion[..., :2] / scale, -2, 2) * motion[..., 2:]
@@ -144,7 +147,7 @@ def _scaled(motion: FloatArray) -> FloatArray:
 
 
 def cut_by_motion(rgb: UInt8Array, box: Box4, motion: FloatArray) -> BoolArray:
-    """What a box holds by GrabCut, with motion in the place of hues.
+    """Segment a box by GrabCut, with motion in place of the hue channels.
 
     Args:
         rgb: uint8 (H, W, 3).
@@ -159,16 +162,16 @@ def cut_by_motion(rgb: UInt8Array, box: Box4, motion: FloatArray) -> BoolArray:
     inside = np.zeros((height, width), np.uint8)
     inside[_pixels((x1, y1, x2, y2), inside.shape)] = 1
     rows, columns = region = Window.around(inside, 1.5, 8, 24).region
-    picture = np.full((height, width, 3), 128, np.uint8)
+    image = np.full((height, width, 3), 128, np.uint8)
     small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
-    picture[..., 0] = cv2.cvtColor(small, cv2.COLOR_RGB2LAB)[..., 0]
-    picture[rows, columns, 1:] = _levels(_scaled(motion[region]))
+    image[..., 0] = cv2.cvtColor(small, cv2.COLOR_RGB2LAB)[..., 0]
+    image[rows, columns, 1:] = _levels(_scaled(motion[region]))
     none = np.zeros((0, 2), np.float32), np.zeros(0, np.int64)
-    return box_to_mask(picture, (float(x1), float(y1), float(x2), float(y2)), *none, _MOTION_SIDE)
+    return box_to_mask(image, (float(x1), float(y1), float(x2), float(y2)), *none, _MOTION_SIDE)
 
 
 def with_answer(planes: Tensor, logits: Tensor | None) -> Tensor:
-    """The network's input (B, PROMPT, S, S) from `drawing`s (B, PROMPT + 1, S, S) and the last answer, if any."""
+    """Build network input (B, PROMPT, S, S) from planes (B, PROMPT + 1, S, S) and previous logits, if any."""
     planes = planes.clone()
     if logits is None:
         inside = planes[:, PRIOR]
@@ -189,7 +192,7 @@ def with_answer(planes: Tensor, logits: Tensor | None) -> Tensor:
 def _alike(
     looks: Tensor, inside: Tensor, outside: Tensor, bins: tuple[int, ...], spans: tuple[tuple[float, float], ...]
 ) -> Tensor:
-    """Log-odds of the object given each pixel's looks, thirds of them within ±1, from soft masks.
+    """Compute a third of the log-odds of the object given each pixel's values, within ±1, from soft masks.
 
     Args:
         looks: (B, C, S, S), C planes that are binned together.
@@ -220,7 +223,7 @@ def mask_of(
     before: BoolArray,
     motion: FloatArray | None = None,
 ) -> BoolArray:
-    """Segment what a box or clicks mean, or correct a mask by them.
+    """Segment an object from a box or clicks, or correct a mask by them.
 
     Args:
         networks: both networks.
@@ -228,11 +231,11 @@ def mask_of(
         box: in its pixels, or None.
         xy: (N, 2) clicks in its pixels, N may be 0 with a box.
         labels: (N,) 1 on the object, 0 not on it.
-        before: bool (H, W), the mask to be corrected; empty for a new object.
+        before: bool (H, W), the mask to correct; empty for a new object.
         motion: float32 (h, w, 3) of `samvideo.trackers.parts.motion.own_motion` towards the next frame, if known.
 
     Returns:
-        bool (H, W), not empty: holds the pixels clicked with 1, and none clicked with 0.
+        bool (H, W), not empty; includes the pixels clicked with 1 and none clicked with 0.
     """
     seen = Seen(rgb, motion)
     if box is not None:
@@ -247,7 +250,7 @@ def mask_of(
         near = _clicked_parts(_refine(networks, seen, _about(far, xy), (None, xy, labels)) > 0, xy, labels)
         half = _about(before, xy, max(before.shape) // 2)
         mid = _clicked_parts(_refine(networks, seen, half, (None, xy, labels)) > 0, xy, labels)
-        mask = far | near | mid  # each may hold but a part of the object
+        mask = far | near | mid  # each may be only a part of the object
         if mask.any():
             mask = _clicked_parts(_boxed(networks, seen, _grown(mask), xy, labels, tight=False), xy, labels)
     columns, rows = np.minimum(xy.astype(np.int64), np.array(mask.shape[::-1]) - 1).T
@@ -258,10 +261,10 @@ def mask_of(
 def _boxed(
     networks: Networks, seen: Seen, box: Box4, xy: FloatArray, labels: NDArray[np.int64], tight: bool
 ) -> BoolArray:
-    """What a box holds: by the network, and by GrabCut where it is not sure; nothing outside of the box.
+    """Segment a box by the network, and by GrabCut where that is unsure; empty outside the box.
 
-    People draw boxes tightly around objects (Lempitsky et al., "Image Segmentation with a Bounding Box Prior", ICCV
-    2009): where the mask stays far from a side, it is drawn again with a click on what is likeliest there.
+    Boxes are drawn tightly around objects (Lempitsky et al., "Image Segmentation with a Bounding Box Prior", ICCV
+    2009): a mask that stays away from a side is predicted again with a click on the likeliest pixel there.
     """
     rgb = seen.rgb
     marks = np.zeros(rgb.shape[:2], np.uint8)
@@ -276,7 +279,7 @@ def _boxed(
 
     odds, mask = draw(xy, labels)
     if mask.sum() < 0.05 * marks.sum():
-        return cut  # nothing told apart
+        return cut  # no object found
     if tight and (likely := _untouched(main_parts(mask), box, odds)):
         ones = np.ones(len(likely), np.int64)
         _, larger = draw(np.concatenate([xy, np.array(likely, np.float32)]), np.concatenate([labels, ones]))
@@ -286,7 +289,7 @@ def _boxed(
 
 
 def _untouched(mask: BoolArray, box: Box4, odds: FloatArray) -> list[tuple[float, float]]:
-    """The likeliest place at each side of a box that a mask stays far from, where there is a likely one."""
+    """Find the likeliest pixel along each side of a box that a mask stays away from, if it is likely enough."""
     (x1, y1, x2, y2), (left, top, width, height) = box, cv2.boundingRect(mask.view(np.uint8))
     across, down = _TIGHT * (x2 - x1), _TIGHT * (y2 - y1)
     strips = [
@@ -305,7 +308,7 @@ def _untouched(mask: BoolArray, box: Box4, odds: FloatArray) -> list[tuple[float
 
 
 def _grown(mask: BoolArray) -> Box4:
-    """The box around a mask that is not sure, with a little room, within the picture."""
+    """Return the box around an uncertain mask with a margin, clipped to the image."""
     x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
     height, width = mask.shape
     x1, y1 = max(0.0, x - _ROOM * w), max(0.0, y - _ROOM * h)
@@ -320,7 +323,7 @@ def _refine(
     answer: FloatArray | None = None,
     rounds: int = 2,
 ) -> FloatArray:
-    """Log-odds (H, W) of the object: the mean over two mirror images, in a few rounds."""
+    """Predict log-odds (H, W) of the object in a few rounds, averaged over the crop and its mirror image."""
     drawn = _drawn(seen, window, prompts)
     mirrored = drawn.flip(3)
     mirrored[:, MOTION.start].neg_()
@@ -338,7 +341,7 @@ def _refine(
 
 
 def _drawn(seen: Seen, window: Window, prompts: Prompts) -> Tensor:
-    """The `drawing` (1, PROMPT + 1, S, S) of a window."""
+    """Build the planes (1, PROMPT + 1, S, S) of a window."""
     boxed, xy, labels = prompts
     crop = np.ascontiguousarray(window.cut(seen.rgb, PROMPT_SIDE))
     valid = window.cut(np.ones(window.shape, np.float32), PROMPT_SIDE)
@@ -358,14 +361,14 @@ def _drawn(seen: Seen, window: Window, prompts: Prompts) -> Tensor:
 
 
 def _pixels(box: Box4, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """The pixels that a box touches; at least one."""
+    """Return the pixels that a box touches, at least one."""
     x1, y1, x2, y2 = box
     left, top = min(int(x1), shape[1] - 1), min(int(y1), shape[0] - 1)
     return slice(top, max(top + 1, int(np.ceil(y2)))), slice(left, max(left + 1, int(np.ceil(x2))))
 
 
 def _about(mask: BoolArray, xy: FloatArray, least: int = 48) -> Window:
-    """A window around a mask and clicks, at least so many pixels large."""
+    """Return a window around a mask and clicks, with a side of at least `least` pixels."""
     marks = mask.astype(np.uint8)
     columns, rows = np.minimum(xy.astype(np.int64), np.array(mask.shape[::-1]) - 1).T
     marks[rows, columns] = 1
@@ -373,7 +376,7 @@ def _about(mask: BoolArray, xy: FloatArray, least: int = 48) -> Window:
 
 
 def _clicked_parts(mask: BoolArray, xy: FloatArray, labels: NDArray[np.int64]) -> BoolArray:
-    """The parts of a mask that were clicked; its main parts where none was."""
+    """Return the clicked components of a mask, or its main ones if none was clicked."""
     _, parts = cv2.connectedComponents(mask.view(np.uint8))
     columns, rows = np.minimum(xy[labels == 1].astype(np.int64), np.array(mask.shape[::-1]) - 1).T
     clicked = np.setdiff1d(parts[rows, columns], 0)

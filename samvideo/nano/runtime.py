@@ -1,4 +1,4 @@
-"""The networks in use: arrays in, arrays out, on the CPU."""
+"""Inference with the networks on the CPU, from arrays to arrays."""
 
 import functools
 from collections.abc import Callable
@@ -19,12 +19,12 @@ from samvideo.types import FloatArray
 P = ParamSpec("P")
 R = TypeVar("R")
 BUNDLED = Path(__file__).with_name("nano.safetensors")
-SIDE = 144  # pixels of the crops on which evidence is fused
-PROMPT_SIDE = 192  # and of those with prompts
+SIDE = 144  # pixels of a crop with cues
+PROMPT_SIDE = 192  # pixels of a crop with prompts
 
 
 def _alone(function: Callable[P, R]) -> Callable[P, R]:
-    """For use, and on one thread: so little work gains nothing from more, and loses much on a busy machine."""
+    """Run without gradients and on one thread: small networks lose time with more threads on a busy machine."""
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -40,7 +40,7 @@ def _alone(function: Callable[P, R]) -> Callable[P, R]:
 
 
 class Networks:
-    """Both networks of the bundled tracker, for use."""
+    """Both networks of the bundled tracker, for inference."""
 
     def __init__(self, fusion: Fusion, prompted: Prompted) -> None:
         self.fusion, self.prompted = fusion, prompted
@@ -49,14 +49,14 @@ class Networks:
 
     @_alone
     def segment(self, planes: FloatArray, memories: list[Tensor]) -> tuple[FloatArray, float, float]:
-        """Evidence planes (EVIDENCE, S, S), two memories: logits (S, S), and those of presence and quality."""
+        """Map cue planes (EVIDENCE, S, S) and two memories to logits of mask (S, S), presence and quality."""
         logits, judged = self.fusion(_batch(planes), memories)
         presence, quality = judged[0].tolist()
         return logits[0, 0].numpy(), presence, quality
 
     @_alone
     def remember(self, planes: FloatArray, belief: FloatArray) -> Tensor:
-        """Memory of a crop: its planes (EVIDENCE, S, S) and the object's probability (S, S)."""
+        """Encode planes (EVIDENCE, S, S) of a crop and the object's probability (S, S) as memory."""
         crop = _batch(planes)
         return self.fusion.remember(
             self.fusion.look(crop), torch.from_numpy(belief)[None, None], crop[:, VALID, None]
@@ -64,12 +64,12 @@ class Networks:
 
     @_alone
     def draw(self, planes: Tensor) -> Tensor:
-        """Prompt planes (B, PROMPT, S, S) to logits (B, S, S)."""
+        """Map prompt planes (B, PROMPT, S, S) to mask logits (B, S, S)."""
         return self.prompted(planes.contiguous(memory_format=torch.channels_last))[0][:, 0]
 
 
 def load(path: Path | None = None) -> Networks:
-    """The networks of a file, the bundled ones by default.
+    """Load the networks of a file, by default the bundled ones.
 
     Raises:
         WeightsError: the file is missing, damaged or not of these networks.

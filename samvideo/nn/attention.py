@@ -20,7 +20,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
     Args:
         q: (B, heads, N, D); B may be 1 where the keys have more.
         k, v: (B, heads, M, D) and (B, heads, M, C).
-        bias: (1, 1, 1, M), added to the scores.
+        bias: (1 or B, 1, 1, M), added to the scores.
 
     Returns:
         (B, heads, N, C).
@@ -42,7 +42,7 @@ def _batched(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     q, k, v, shape = q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), q.shape[:3]
     scores = torch.bmm(q * q.shape[-1] ** -0.5, k.transpose(1, 2))
     if bias is not None:
-        scores += bias[0]
+        scores += bias[:, 0].repeat_interleave(len(scores) // len(bias), 0)
     return torch.bmm(torch.softmax(scores, -1, out=scores), v).view(*shape, -1)
 
 
@@ -59,7 +59,7 @@ def _in_blocks(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
             s, w = scores[: len(part)], weights[: len(part)]
             torch.mm(part, k[b, h].T, out=s)
             if bias is not None:
-                s += bias[0, 0]
+                s += bias[b % len(bias), 0]
             torch.softmax(s, -1, out=w)
             torch.mm(w, v[b, h], out=out[b, h, begin : begin + rows])
     return out

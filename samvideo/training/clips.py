@@ -1,4 +1,4 @@
-"""Endless short clips with known masks, made of a few real sequences: recut, bent, recoloured, pasted, occluded."""
+"""Generate short clips with known masks from a few sequences: cut, warped, recoloured, pasted and occluded."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,18 +10,18 @@ from samvideo.errors import DatasetError
 from samvideo.geometry import Box4, fit_size
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 
-LONGEST = 428
-SMALLEST = 12  # pixels of an object that counts as visible
+LONGEST = 428  # pixels of the longer side of a working image
+SMALLEST = 12  # pixels that a visible object has at least
 
 
 @dataclass(frozen=True, eq=False)
-class Clip:
+class TrainingClip:
     """Frames and the object's mask on each.
 
     Attributes:
         rgb: uint8 (T, H, W, 3).
-        masks: bool (T, H, W); an empty one means that the object is not in view.
-        made_of: the names of the sequences that it shows anything of.
+        masks: bool (T, H, W), empty where the object is not in view.
+        made_of: names of the sequences that any part of it is taken from.
     """
 
     rgb: UInt8Array
@@ -30,7 +30,7 @@ class Clip:
 
 
 def sequence_names(root: Path) -> list[str]:
-    """The sequences of a DAVIS folder (`JPEGImages`, `Annotations`, with or without `480p`).
+    """List the sequences of a DAVIS folder (`JPEGImages`, `Annotations`, with or without `480p`).
 
     Raises:
         DatasetError: there are none.
@@ -42,8 +42,8 @@ def sequence_names(root: Path) -> list[str]:
     return names
 
 
-def load_sequences(root: Path) -> list[Clip]:
-    """All sequences of a DAVIS folder, at working size.
+def load_sequences(root: Path) -> list[TrainingClip]:
+    """Load all sequences of a DAVIS folder, at working size.
 
     Raises:
         DatasetError: there are none, or one has no masks.
@@ -56,39 +56,39 @@ def _depth(root: Path) -> str:
     return "480p" if (root / "JPEGImages" / "480p").is_dir() else ""
 
 
-def _load(images: Path, annotations: Path) -> Clip:
+def _load(images: Path, annotations: Path) -> TrainingClip:
     rgb, masks = [], []
     for file in sorted(images.glob("*.jpg")):
-        picture = cv2.imread(str(file))
+        image = cv2.imread(str(file))
         mask = cv2.imread(str(annotations / f"{file.stem}.png"), cv2.IMREAD_GRAYSCALE)
-        if picture is None or mask is None:
+        if image is None or mask is None:
             raise DatasetError(f"{file} or its mask in {annotations} cannot be read: a JPEG and a PNG expected")
-        size = fit_size((picture.shape[1], picture.shape[0]), LONGEST)
-        rgb.append(cv2.resize(picture, size, interpolation=cv2.INTER_AREA)[..., ::-1])
+        size = fit_size((image.shape[1], image.shape[0]), LONGEST)
+        rgb.append(cv2.resize(image, size, interpolation=cv2.INTER_AREA)[..., ::-1])
         masks.append(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) > 0)
     if not rgb:
         raise DatasetError(f"{images} holds no .jpg frames")
-    return Clip(np.stack(rgb), np.stack(masks), frozenset([images.name]))
+    return TrainingClip(np.stack(rgb), np.stack(masks), frozenset([images.name]))
 
 
-def make_clip(sequences: list[Clip], rng: np.random.Generator, length: int = 24) -> Clip:
-    """A clip of `length` frames, or fewer; its first frame shows the object."""
+def make_clip(sequences: list[TrainingClip], rng: np.random.Generator, length: int = 24) -> TrainingClip:
+    """Generate a clip of at most `length` frames whose first frame shows the object."""
     while True:
-        clip = recut(sequences[rng.integers(len(sequences))], rng, length)
+        clip = sample_subclip(sequences[rng.integers(len(sequences))], rng, length)
         if rng.random() < 0.35:
-            clip = paste(clip, recut(sequences[rng.integers(len(sequences))], rng, length), rng)
+            clip = paste(clip, sample_subclip(sequences[rng.integers(len(sequences))], rng, length), rng)
         if rng.random() < 0.6:
-            clip = look_around(clip, rng)
+            clip = simulate_camera(clip, rng)
         if rng.random() < 0.25:
             clip = occlude(clip, sequences[rng.integers(len(sequences))], rng)
         if rng.random() < 0.2 and len(clip.rgb) > 12:
-            clip = cut_in(clip, sequences[rng.integers(len(sequences))], rng)
+            clip = insert_other_scene(clip, sequences[rng.integers(len(sequences))], rng)
         if clip.masks[0].sum() >= 4 * SMALLEST:
             return recolour(clip, rng)
 
 
-def recut(clip: Clip, rng: np.random.Generator, length: int) -> Clip:
-    """A part of a sequence, every first to fourth frame, forward or backward, perhaps mirrored."""
+def sample_subclip(clip: TrainingClip, rng: np.random.Generator, length: int) -> TrainingClip:
+    """Sample a part of a sequence at a stride of 1 to 4, forward or backward, possibly mirrored."""
     stride = int(rng.choice([1, 1, 1, 1, 2, 2, 3, 4]))
     stride = max(1, min(stride, (len(clip.rgb) - 1) // 8))
     span = min(len(clip.rgb), stride * length)
@@ -102,8 +102,8 @@ def recut(clip: Clip, rng: np.random.Generator, length: int) -> Clip:
     return replace(clip, rgb=rgb, masks=masks)
 
 
-def paste(clip: Clip, scene: Clip, rng: np.random.Generator) -> Clip:
-    """The object of one clip in another scene, moved, scaled, and perhaps gone for a while."""
+def paste(clip: TrainingClip, scene: TrainingClip, rng: np.random.Generator) -> TrainingClip:
+    """Paste the object of one clip into another scene: moved, scaled, and possibly absent for some frames."""
     count = min(len(clip.rgb), len(scene.rgb))
     height, width = scene.rgb.shape[1:3]
     scale, turn = rng.uniform(0.6, 1.3), rng.uniform(-15, 15)
@@ -125,11 +125,11 @@ def paste(clip: Clip, scene: Clip, rng: np.random.Generator) -> Clip:
         alpha = cv2.GaussianBlur(alpha, (3, 3), 0)
         masks[t] = alpha > 0.5
         rgb[t] = (rgb[t] + alpha[..., None] * (object_.astype(np.float32) - rgb[t])).astype(np.uint8)
-    return Clip(rgb, masks, clip.made_of | scene.made_of)
+    return TrainingClip(rgb, masks, clip.made_of | scene.made_of)
 
 
-def look_around(clip: Clip, rng: np.random.Generator) -> Clip:
-    """A camera that pans, turns and zooms within the clip's picture, which is bent like rubber."""
+def simulate_camera(clip: TrainingClip, rng: np.random.Generator) -> TrainingClip:
+    """Pan, rotate and zoom within the frames, which may be warped elastically."""
     count, height, width = clip.masks.shape
     begin, end = _camera(rng), _camera(rng)
     bend = np.zeros((height, width, 2), np.float32)
@@ -153,12 +153,12 @@ def look_around(clip: Clip, rng: np.random.Generator) -> Clip:
 
 
 def _camera(rng: np.random.Generator) -> FloatArray:
-    """Zoom, turn in radians, and where to look, as shares of what the zoom leaves free."""
+    """Zoom, rotation in radians, and x and y offset as shares of the margin that the zoom leaves."""
     return np.array([rng.uniform(1.05, 1.9), rng.normal(0, 0.08), rng.uniform(-1, 1), rng.uniform(-1, 1)])
 
 
 def blob(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    """A smooth random shape, float32 (h, w): positive inside."""
+    """Generate a smooth random shape, float32 (h, w), positive inside."""
     height, width = shape
     noise = cv2.resize(rng.normal(0, 1, (4, 4)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
@@ -167,8 +167,8 @@ def blob(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
     return (0.7 - np.hypot(x, y * rng.uniform(1, 3)) + 0.25 * noise).astype(np.float32)
 
 
-def occlude(clip: Clip, texture: Clip, rng: np.random.Generator) -> Clip:
-    """Something passes in front of the object."""
+def occlude(clip: TrainingClip, texture: TrainingClip, rng: np.random.Generator) -> TrainingClip:
+    """Move a textured shape across the object."""
     count, height, width = clip.masks.shape
     rows, columns = np.nonzero(clip.masks[count // 2])
     if not len(rows):
@@ -176,9 +176,9 @@ def occlude(clip: Clip, texture: Clip, rng: np.random.Generator) -> Clip:
     size = float(np.sqrt(len(rows))) * rng.uniform(0.4, 1.6)
     side = int(np.clip(size, 8, min(height, width)))
     shape = blob(rng, (side, side)) > 0
-    picture = texture.rgb[rng.integers(len(texture.rgb))]
-    top, left = rng.integers(picture.shape[0] - side + 1), rng.integers(picture.shape[1] - side + 1)
-    cover = picture[top : top + side, left : left + side]
+    image = texture.rgb[rng.integers(len(texture.rgb))]
+    top, left = rng.integers(image.shape[0] - side + 1), rng.integers(image.shape[1] - side + 1)
+    cover = image[top : top + side, left : left + side]
     speed = rng.uniform(2, 14) * rng.choice([-1, 1], 2) * (1, rng.uniform(0, 0.6))
     middle = np.array([columns.mean(), rows.mean()]) - side / 2
     rgb, masks = clip.rgb.copy(), clip.masks.copy()
@@ -189,11 +189,11 @@ def occlude(clip: Clip, texture: Clip, rng: np.random.Generator) -> Clip:
             inside = shape[y1 - y : y2 - y, x1 - x : x2 - x]
             rgb[t, y1:y2, x1:x2][inside] = cover[y1 - y : y2 - y, x1 - x : x2 - x][inside]
             masks[t, y1:y2, x1:x2][inside] = False
-    return Clip(rgb, masks, clip.made_of | texture.made_of)
+    return TrainingClip(rgb, masks, clip.made_of | texture.made_of)
 
 
-def cut_in(clip: Clip, other: Clip, rng: np.random.Generator) -> Clip:
-    """Some frames of another scene, without the object."""
+def insert_other_scene(clip: TrainingClip, other: TrainingClip, rng: np.random.Generator) -> TrainingClip:
+    """Replace some frames by another scene, without the object."""
     count, height, width = clip.masks.shape
     if other.made_of & clip.made_of:
         return clip
@@ -204,11 +204,11 @@ def cut_in(clip: Clip, other: Clip, rng: np.random.Generator) -> Clip:
     for t in range(start, stop):
         rgb[t] = cv2.resize(other.rgb[(first + t - start) % len(other.rgb)], (width, height))
         masks[t] = False
-    return Clip(rgb, masks, clip.made_of | other.made_of)
+    return TrainingClip(rgb, masks, clip.made_of | other.made_of)
 
 
-def recolour(clip: Clip, rng: np.random.Generator) -> Clip:
-    """Other light and colours, alike on all frames; sometimes blur, noise or the traces of compression."""
+def recolour(clip: TrainingClip, rng: np.random.Generator) -> TrainingClip:
+    """Change light and colours equally on all frames; sometimes add blur, noise or JPEG artefacts."""
     gain = rng.normal(1, 0.15, 3) * rng.uniform(0.8, 1.2)
     gamma, grey = np.exp(rng.normal(0, 0.2)), rng.choice([1.0, 1.0, rng.uniform(0.3, 1.4)])
     table = 255 * (np.arange(256) / 255) ** gamma
@@ -217,14 +217,14 @@ def recolour(clip: Clip, rng: np.random.Generator) -> Clip:
     mix = rng.permutation(3) if rng.random() < 0.2 else np.arange(3)
     rgb = np.empty_like(clip.rgb)
     for t, frame in enumerate(clip.rgb):
-        picture = table[frame].astype(np.float32)[..., mix] * gain.astype(np.float32)
-        mean = picture.mean(2, keepdims=True)
-        picture = mean + np.float32(grey) * (picture - mean)
+        image = table[frame].astype(np.float32)[..., mix] * gain.astype(np.float32)
+        mean = image.mean(2, keepdims=True)
+        image = mean + np.float32(grey) * (image - mean)
         if blur:
-            picture = cv2.GaussianBlur(picture, (0, 0), blur)
+            image = cv2.GaussianBlur(image, (0, 0), blur)
         if noise:
-            picture += rng.standard_normal(picture.shape, np.float32) * np.float32(noise)
-        result = np.clip(picture, 0, 255).astype(np.uint8)
+            image += rng.standard_normal(image.shape, np.float32) * np.float32(noise)
+        result = np.clip(image, 0, 255).astype(np.uint8)
         if quality:
             _, code = cv2.imencode(".jpg", result, [cv2.IMWRITE_JPEG_QUALITY, quality])
             result = cv2.imdecode(code, cv2.IMREAD_COLOR)
@@ -232,8 +232,8 @@ def recolour(clip: Clip, rng: np.random.Generator) -> Clip:
     return replace(clip, rgb=rgb)
 
 
-def spoil(mask: BoolArray, rng: np.random.Generator) -> BoolArray:
-    """A mask as a hasty annotator or a network might give it: the outline wanders."""
+def perturb_mask(mask: BoolArray, rng: np.random.Generator) -> BoolArray:
+    """Distort the outline of a mask, as a hasty annotator or a network might draw it."""
     height, width = mask.shape
     inside = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, 3)
     outside = cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, 3)
@@ -242,12 +242,12 @@ def spoil(mask: BoolArray, rng: np.random.Generator) -> BoolArray:
     noise = cv2.resize(
         rng.normal(0, 1, (cells, cells)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
     )
-    spoiled = inside - outside + noise * np.float32(size * rng.uniform(0, 0.12)) > 0
-    return spoiled if spoiled.any() else mask
+    perturbed = inside - outside + noise * np.float32(size * rng.uniform(0, 0.12)) > 0
+    return perturbed if perturbed.any() else mask
 
 
-def hand_box(mask: BoolArray, rng: np.random.Generator) -> Box4:
-    """The box around a mask, drawn by hand: a little off, sometimes loose."""
+def jitter_box(mask: BoolArray, rng: np.random.Generator) -> Box4:
+    """Return the box around a mask with the errors of drawing by hand: shifted, sometimes loose."""
     x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
     hand = rng.normal(0, rng.choice([0.0, 0.02, 0.05]), 4) * (w, h, w, h)
     loose = rng.choice([0.0, 0.0, 0.0, rng.uniform(0, 0.2)]) * np.array([-w, -h, w, h]) / 2

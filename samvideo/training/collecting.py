@@ -1,4 +1,4 @@
-"""Run the tracker over made-up clips and keep what its network saw, with the truth: on-policy training data."""
+"""Record on-policy training data: run the tracker on generated clips, keep its network's input and the truth."""
 
 from dataclasses import dataclass
 
@@ -12,25 +12,25 @@ from samvideo.trackers.objects import ObjectPrompt
 from samvideo.trackers.parts.crop import Window
 from samvideo.trackers.parts.prompting import box_to_mask
 from samvideo.trackers.parts.target import Scene, Target
-from samvideo.training.clips import SMALLEST, Clip, hand_box, spoil
+from samvideo.training.clips import SMALLEST, TrainingClip, jitter_box, perturb_mask
 from samvideo.types import BoolArray, Box, FloatArray, Frame, Mask, Prompt, UInt8Array
 
-STEP = 32.0  # planes are kept as bytes in steps of 1/32
-LOOKS = [0, 1, 2, VALID]  # planes that the memory is made of
-_POOR, _GUESSED = 0.1, 0.3  # shares of clips that start from a poor mask, and from what GrabCut makes of a box
+STEP = 32.0  # planes are stored as bytes in steps of 1/32
+LOOKS = [0, 1, 2, VALID]  # planes that memories consist of
+_POOR, _GUESSED = 0.1, 0.3  # shares of clips that start from a perturbed mask, and from the GrabCut mask of a box
 
 
 @dataclass(frozen=True, eq=False)
-class Track:
-    """What the network saw along one clip.
+class RecordedClip:
+    """The input of the network on one clip, with the ground truth.
 
     Attributes:
         planes: int8 (T, EVIDENCE, S, S) in steps of 1/32.
         truth: uint8 (T, S, S), 255 on the object.
-        looks: int8 (M, 4, S, S) crops that were remembered.
+        looks: int8 (M, 4, S, S) crops in memory.
         beliefs: uint8 (M, S, S) probabilities of the object on them.
-        memory: int (T, 2) which of them were compared with.
-        made_of: str (N,) names of the sequences that the clip shows.
+        memory: int (T, 2) indices of the two memories that were used.
+        made_of: str (N,) names of the sequences that the clip is taken from.
     """
 
     planes: np.ndarray
@@ -42,7 +42,7 @@ class Track:
 
 
 class RecordingTarget(NanoTarget):
-    """Keeps what the network sees; without trained networks, the evidence is weighed by hand alone."""
+    """Records the input of the network; if that is untrained, the hand-weighted cues decide."""
 
     def __init__(self, config: NanoConfig, networks: Networks, trained: bool) -> None:
         super().__init__(config, networks)
@@ -86,7 +86,7 @@ class RecordingTarget(NanoTarget):
 
 
 class RecordingTracker(NanoTracker):
-    """A `NanoTracker` for training; its one object is at `target`."""
+    """A `NanoTracker` for training; `target` is its only object."""
 
     def __init__(self, networks: Networks, trained: bool) -> None:
         self.trained = trained
@@ -100,13 +100,13 @@ class RecordingTracker(NanoTracker):
     def first_mask(
         self, rgb: UInt8Array, prompt: ObjectPrompt, before: BoolArray, motion: FloatArray | None = None
     ) -> BoolArray:
-        """bool (H, W): what GrabCut makes of a box, as the trained network would be better here than elsewhere."""
+        """Return the GrabCut mask of a box, bool (H, W); a network is better on its training data than in use."""
         assert prompt.box is not None
         return box_to_mask(rgb, prompt.box, prompt.xy, prompt.labels)
 
 
-def record(tracker: RecordingTracker, clip: Clip, rng: np.random.Generator) -> Track | None:
-    """Track one clip from its first mask, a poor one or a box; None when nothing was seen."""
+def record(tracker: RecordingTracker, clip: TrainingClip, rng: np.random.Generator) -> RecordedClip | None:
+    """Track one clip from its first mask, a perturbed one or a box; None if the network was never used."""
     tracker.reset()
     tracker.step(Frame(0, 0.0, np.ascontiguousarray(clip.rgb[0])), [_first(clip.masks[0], rng)])
     target, failing = tracker.target, 0
@@ -129,14 +129,16 @@ def record(tracker: RecordingTracker, clip: Clip, rng: np.random.Generator) -> T
     inputs, truths, memory = zip(*rows, strict=True)
     looks, beliefs = zip(*target.looks, strict=True)
     names = np.array(sorted(clip.made_of))
-    return Track(_bytes(inputs), np.stack(truths), _bytes(looks), _belief_bytes(beliefs), np.array(memory), names)
+    return RecordedClip(
+        _bytes(inputs), np.stack(truths), _bytes(looks), _belief_bytes(beliefs), np.array(memory), names
+    )
 
 
 def _first(mask: BoolArray, rng: np.random.Generator) -> Prompt:
     kind = rng.random()
     if kind < _GUESSED:
-        return Box(hand_box(mask, rng))
-    return Mask(spoil(mask, rng) if kind < _GUESSED + _POOR else mask)
+        return Box(jitter_box(mask, rng))
+    return Mask(perturb_mask(mask, rng) if kind < _GUESSED + _POOR else mask)
 
 
 def _failed(mask: BoolArray, truth: BoolArray) -> bool:

@@ -1,4 +1,4 @@
-"""What both trainings share: the loss, the running average of the weights, the loop with its checkpoints."""
+"""Shared by both trainings: the loss, the moving average of the weights, the loop with its checkpoints."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -14,18 +14,18 @@ from torch.utils.data import DataLoader, Dataset
 T = TypeVar("T")
 Log = Callable[[str], None]
 SAVED_EVERY = 200
-TOLD_EVERY = 100
+LOG_EVERY = 100
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingStage:
     """One stage of training.
 
     Attributes:
         name: for the log.
         steps, batch, rate: of AdamW with one cycle.
-        seed: what is drawn at a step depends on it and on the step alone, so that a resumed stage goes on alike.
-        checkpoint: file that holds the state of an unfinished stage.
+        seed: with the step, it determines the samples, so that a resumed stage gives the same weights.
+        checkpoint: file with the state of an unfinished stage.
     """
 
     name: str
@@ -37,11 +37,11 @@ class Course:
 
 
 def mask_loss(logits: Tensor, truth: Tensor, valid: Tensor, judged: Tensor, present: Tensor) -> Tensor:
-    """Cross-entropy and Dice of masks, and cross-entropy of presence and quality.
+    """Sum cross-entropy and Dice of masks with cross-entropy of presence and quality.
 
     Args:
         logits, truth, valid: (B, S, S).
-        judged: (B, 2) logits of presence and of quality, which is the overlap with the truth.
+        judged: (B, 2) logits of presence and of quality, the IoU with the truth.
         present: (B,) 1 where the object is in view.
     """
     weight = valid / valid.mean().clamp(min=0.1)
@@ -58,8 +58,8 @@ def mask_loss(logits: Tensor, truth: Tensor, valid: Tensor, judged: Tensor, pres
     return (cross * (0.3 + 0.7 * seen) + 0.5 * dice * seen + 0.15 * presence + 0.1 * quality * seen).mean()
 
 
-class Average:
-    """Exponential moving average of a network's weights (Polyak), with a shorter memory at the start."""
+class EmaWeights:
+    """Exponential moving average of a network's weights (Polyak), with faster decay at the start."""
 
     def __init__(self, network: nn.Module, decay: float = 0.998) -> None:
         self._decay, self._steps = decay, 0
@@ -67,7 +67,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Take one more step into the average."""
+        """Add the weights of one step to the average."""
         self._steps += 1
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
         for key, value in network.state_dict().items():
@@ -77,20 +77,20 @@ class Average:
                 self._state[key].copy_(value)
 
     def copy_to(self, network: nn.Module) -> None:
-        """Give the network the averaged weights."""
+        """Copy the averaged weights to a network."""
         network.load_state_dict(self._state)
 
     def state_dict(self) -> dict[str, object]:
-        """For a checkpoint."""
+        """Return the state for a checkpoint."""
         return {"steps": self._steps, "weights": self._state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """From a checkpoint."""
+        """Restore the state of a checkpoint."""
         self._steps, self._state = state["steps"], state["weights"]
 
 
 class _Steps(Dataset[T]):
-    """What is drawn for each step, as PyTorch's loader wants it."""
+    """The samples of each step as a PyTorch data set."""
 
     def __init__(self, draw: Callable[[int], T]) -> None:
         self._draw = draw
@@ -99,7 +99,7 @@ class _Steps(Dataset[T]):
         return self._draw(step)
 
     def in_order(self, steps: range, workers: int, pinned: bool) -> Iterable[T]:
-        """What is drawn for some steps, ahead of them where there are workers."""
+        """Iterate over the samples of some steps, drawn ahead by worker processes if there are any."""
         context = "spawn" if workers else None
         return DataLoader(
             self, None, sampler=steps, num_workers=workers, pin_memory=pinned, multiprocessing_context=context
@@ -108,35 +108,35 @@ class _Steps(Dataset[T]):
 
 def train(
     network: nn.Module,
-    course: Course,
+    stage: TrainingStage,
     draw: Callable[[int], T],
     loss_of: Callable[[T], Tensor],
     log: Log,
     workers: int = 0,
 ) -> None:
-    """Fit a network in place, from a checkpoint if there is one; ends with the averaged weights.
+    """Train a network in place, from a checkpoint if there is one; it ends with the averaged weights.
 
     Args:
         network: on its device.
-        course: the stage.
-        draw: what is learned from at a step.
-        loss_of: the loss on what was drawn.
-        log: told of progress.
-        workers: processes that draw ahead.
+        stage: steps, rate, seed and checkpoint.
+        draw: returns the samples of a step.
+        loss_of: returns the loss on them.
+        log: called with progress messages.
+        workers: processes that draw samples ahead.
     """
     network.train().to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(network.parameters(), course.rate, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, course.rate, course.steps + 1, pct_start=0.1)
-    average, start = Average(network), 0
+    optimiser = torch.optim.AdamW(network.parameters(), stage.rate, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, stage.rate, stage.steps + 1, pct_start=0.1)
+    average, start = EmaWeights(network), 0
     parts = dict[str, Any](network=network, optimiser=optimiser, schedule=schedule, average=average)
-    if course.checkpoint.exists():
-        saved = torch.load(course.checkpoint, weights_only=True)
+    if stage.checkpoint.exists():
+        saved = torch.load(stage.checkpoint, weights_only=True)
         for key, part in parts.items():
             part.load_state_dict(saved[key])
         start = saved["step"]
-        log(f"{course.name}: goes on at step {start}")
+        log(f"{stage.name}: resumes at step {start}")
     losses, began = [], time.monotonic()
-    drawn = _Steps(draw).in_order(range(start, course.steps), workers, next(network.parameters()).is_cuda)
+    drawn = _Steps(draw).in_order(range(start, stage.steps), workers, next(network.parameters()).is_cuda)
     for done, batch in enumerate(drawn, start + 1):
         loss = loss_of(batch)
         optimiser.zero_grad(set_to_none=True)
@@ -146,16 +146,16 @@ def train(
         schedule.step()
         average.update(network)
         losses.append(loss.detach())
-        if done % TOLD_EVERY == 0 or done == course.steps:
+        if done % LOG_EVERY == 0 or done == stage.steps:
             mean = torch.stack(losses).mean().item()
-            speed = (done - start) * course.batch / (time.monotonic() - began)
-            log(f"{course.name}: step {done}/{course.steps}, loss {mean:.4f}, {speed:.1f} samples/s")
+            speed = (done - start) * stage.batch / (time.monotonic() - began)
+            log(f"{stage.name}: step {done}/{stage.steps}, loss {mean:.4f}, {speed:.1f} samples/s")
             losses = []
-        if done % SAVED_EVERY == 0 and done < course.steps:
-            _save(course.checkpoint, parts, done)
+        if done % SAVED_EVERY == 0 and done < stage.steps:
+            _save(stage.checkpoint, parts, done)
     average.copy_to(network)
     network.eval()
-    course.checkpoint.unlink(missing_ok=True)
+    stage.checkpoint.unlink(missing_ok=True)
 
 
 def _save(checkpoint: Path, parts: dict[str, Any], step: int) -> None:

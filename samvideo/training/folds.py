@@ -1,8 +1,8 @@
-"""Cross-validation over scenes: sequences that show the same scene or subject are never parted."""
+"""Cross-validation over scenes: sequences of the same scene or subject are in the same fold."""
 
 from samvideo.errors import ConfigError
 
-# DAVIS 2016's training set; what is not listed stands for itself
+# in the training set of DAVIS 2016; a sequence that is not listed is a group of its own
 SIBLINGS = (
     ("mallard-fly", "mallard-water"),
     ("motocross-bumps", "motorbike", "scooter-gray"),
@@ -16,10 +16,10 @@ SIBLINGS = (
 
 
 def fold(names: list[str], number: int, count: int) -> tuple[str, ...]:
-    """The sequences left out in fold `number` (from 1) of `count`.
+    """Return the sequences left out in fold `number` (from 1) of `count`.
 
     Raises:
-        ConfigError: no such fold.
+        ConfigError: there is no such fold.
     """
     if not 1 <= number <= count:
         raise ConfigError(f"fold {number} of {count}: a number from 1 to {count} expected, for example 1/3")

@@ -1,4 +1,4 @@
-"""Training of the network that fuses evidence, on what the tracker itself saw."""
+"""Training of the fusion network, on clips that the tracker recorded."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,36 +9,36 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from samvideo.nano.network import LOGITS, MOTION, VALID, Fusion
-from samvideo.training.collecting import STEP, Track
-from samvideo.training.fitting import Course, Log, mask_loss, train
+from samvideo.training.collecting import STEP, RecordedClip
+from samvideo.training.fitting import Log, TrainingStage, mask_loss, train
 
 FLOW_X = MOTION.start + 1
 Memories = list[tuple[Tensor, Tensor]]
 VISIBLE = 30  # pixels of a crop that make an object count as in view
 
 
-def load_tracks(folders: list[Path], count: int, leave_out: tuple[str, ...] = ()) -> list[Track]:
-    """The first `count` tracks of some rounds, those that show nothing of the sequences left out."""
-    tracks = []
+def load_recorded(folders: list[Path], count: int, leave_out: tuple[str, ...] = ()) -> list[RecordedClip]:
+    """Load the first `count` clips of each folder, without those that show a sequence left out."""
+    recorded = []
     for file in [file for folder in folders for file in sorted(folder.glob("*.npz"))[:count]]:
         with np.load(file) as arrays:
             if not np.isin(arrays["made_of"], leave_out).any():
-                tracks.append(Track(**arrays))
-    return tracks
+                recorded.append(RecordedClip(**arrays))
+    return recorded
 
 
-def batch(tracks: list[Track], size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Memories]:
-    """Planes (B, EVIDENCE, S, S), truth (B, 1, S, S) and, of two memories each, crops and beliefs."""
+def batch(recorded: list[RecordedClip], size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Memories]:
+    """Sample planes (B, EVIDENCE, S, S), truth (B, 1, S, S) and two memories (crops and beliefs) each."""
     planes, truth, looks, beliefs = [], [], [], []
-    lengths = np.array([len(t.planes) for t in tracks], float)
-    for k in rng.choice(len(tracks), size, p=lengths / lengths.sum()):
-        track = tracks[k]
-        t = int(rng.integers(len(track.planes)))
-        planes.append(track.planes[t])
-        truth.append(track.truth[t])
-        memory = track.memory[t] if rng.random() < 0.9 else track.memory[t][[0, 0]]
-        looks.append(track.looks[memory])
-        beliefs.append(track.beliefs[memory])
+    lengths = np.array([len(clip.planes) for clip in recorded], float)
+    for k in rng.choice(len(recorded), size, p=lengths / lengths.sum()):
+        clip = recorded[k]
+        t = int(rng.integers(len(clip.planes)))
+        planes.append(clip.planes[t])
+        truth.append(clip.truth[t])
+        memory = clip.memory[t] if rng.random() < 0.9 else clip.memory[t][[0, 0]]
+        looks.append(clip.looks[memory])
+        beliefs.append(clip.beliefs[memory])
     crops = torch.from_numpy(np.stack(looks)).float() / STEP
     shown = torch.from_numpy(np.stack(beliefs)).float() / 255
     memories = [(crops[:, k], shown[:, k, None]) for k in range(2)]
@@ -49,7 +49,7 @@ def batch(tracks: list[Track], size: int, rng: np.random.Generator) -> tuple[Ten
 def augment(
     planes: Tensor, truth: Tensor, memories: Memories, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor, Memories]:
-    """Turn, scale, mirror and recolour crops; shift where the object was; hide single pieces of evidence."""
+    """Rotate, scale, mirror and recolour crops; shift the previous mask; weaken single cues."""
     count = len(planes)
     if rng.random() < 0.6:
         turn, scale = (
@@ -79,7 +79,7 @@ def augment(
 
 
 def _colours(count: int, rng: np.random.Generator) -> Callable[[Tensor, Tensor], Tensor]:
-    """A change of Lab planes (B, 3, S, S) to other hues and contrasts; what is not valid (B, 1, S, S) stays 0."""
+    """Return a random change of hue and contrast of Lab planes (B, 3, S, S); invalid pixels (B, 1, S, S) stay 0."""
     gain = torch.from_numpy(np.exp(rng.normal(0, 0.1, (count, 3)))).float()[:, :, None, None]
     offset = torch.from_numpy(rng.normal(0, 0.08, (count, 3))).float()[:, :, None, None]
     turn = torch.from_numpy(rng.uniform(0, 2 * np.pi, count) * (rng.random(count) < 0.5)).float()
@@ -93,13 +93,13 @@ def _colours(count: int, rng: np.random.Generator) -> Callable[[Tensor, Tensor],
     return change
 
 
-def fit(network: Fusion, tracks: list[Track], course: Course, log: Log) -> None:
-    """Train in place; see `samvideo.training.fitting.train`."""
+def fit(network: Fusion, recorded: list[RecordedClip], stage: TrainingStage, log: Log) -> None:
+    """Train a network in place; see `samvideo.training.fitting.train`."""
     device = next(network.parameters()).device
 
     def draw(step: int) -> tuple[Tensor, Tensor, Memories]:
-        rng = np.random.default_rng((course.seed, step))
-        return augment(*batch(tracks, course.batch, rng), rng)
+        rng = np.random.default_rng((stage.seed, step))
+        return augment(*batch(recorded, stage.batch, rng), rng)
 
     def loss_of(drawn: tuple[Tensor, Tensor, Memories]) -> Tensor:
         planes, truth, memories = drawn
@@ -110,11 +110,11 @@ def fit(network: Fusion, tracks: list[Track], course: Course, log: Log) -> None:
         present = (truth.sum((1, 2, 3)) > VISIBLE).float()
         return mask_loss(logits[:, 0].float(), truth[:, 0], planes[:, VALID], judged.float(), present)
 
-    train(network, course, draw, loss_of, log)
+    train(network, stage, draw, loss_of, log)
 
 
 def remember(network: Fusion, memories: Memories) -> list[Tensor]:
-    """Both memories of a batch, from crops (B, 4, S, S) and beliefs (B, 1, S, S)."""
+    """Encode both memories of a batch, from crops (B, 4, S, S) and beliefs (B, 1, S, S)."""
     crops = torch.cat([c for c, _ in memories])
     keys = F.normalize(network.keys(crops.contiguous(memory_format=torch.channels_last)), dim=1)
     tokens = network.remember(keys, torch.cat([b for _, b in memories]), crops[:, 3:])

@@ -1,4 +1,4 @@
-"""The training of the bundled tracker: prompts first, then rounds of watching the tracker and fitting to it."""
+"""Training of the bundled tracker: the prompt network, then rounds of recording and training the fusion."""
 
 import json
 import os
@@ -16,28 +16,29 @@ from samvideo.nano.network import EVIDENCE, Fusion, Prompted
 from samvideo.nano.runtime import PROMPT_SIDE
 from samvideo.training import fusion, prompts
 from samvideo.training.clips import sequence_names
-from samvideo.training.fitting import Course, Log
+from samvideo.training.fitting import Log, TrainingStage
 from samvideo.training.prompts import Still, list_stills
 from samvideo.training.recording import record_clips, record_stills
 
-_KEPT = {"planes": EVIDENCE, "stills": [field.name for field in fields(Still)]}  # recordings may be older
+# Recordings of older versions may differ.
+_KEPT = {"planes": EVIDENCE, "stills": [field.name for field in fields(Still)]}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a training is; two runs of the same recipe on the same data give the same weights on one machine.
+    """Settings of a training; with the same data and machine, a recipe always gives the same weights.
 
     Attributes:
-        seed: of the weights before training and of what is drawn at each step.
+        seed: of the initial weights and of the samples of each step.
         leave_out: names of sequences that are not trained on.
-        rounds: times that the tracker is watched and the network fitted to what it saw.
-        clips: made-up clips watched in a round, those that show a sequence left out included.
-        length: their frames; every fourth is longer by two thirds.
-        steps: of fitting in a round.
-        stills: frames to learn prompts from, those that show a sequence left out included.
-        prompt_steps: of the network that draws masks from prompts, on coarse crops.
-        fine_steps: of the same after them, on crops as in use.
-        batch: samples of a step.
+        rounds: of recording the tracker and training the fusion network on it.
+        clips: generated per round, including those that show a sequence left out.
+        length: frames of a clip; every fourth clip is longer by two thirds.
+        steps: of training in a round.
+        stills: generated for the prompt network, including those that show a sequence left out.
+        prompt_steps: of the prompt network, on coarse crops.
+        fine_steps: of the prompt network afterwards, on crops as in use.
+        batch: samples per step.
     """
 
     seed: int = 1
@@ -63,12 +64,12 @@ def train(
 ) -> None:
     """Train both networks on a DAVIS folder and write them to a safetensors file.
 
-    What is done lies in a folder beside the output, with `.work` for its ending: an interrupted training goes on
-    there. What is recorded before any network is trained does not depend on the seed nor on what is left out, so
-    that trainings may share it in the folder `recordings`.
+    Intermediate results are in a folder next to the output, ending in `.work`; an interrupted training resumes from
+    there. The first recordings depend neither on the seed nor on the sequences left out, so that several
+    trainings may share them in the folder `recordings`.
 
     Raises:
-        ConfigError: the folder holds the training of another recipe.
+        ConfigError: the folder has the results of another recipe.
         DatasetError: the data cannot be read.
     """
     work = output.with_suffix(".work")
@@ -79,27 +80,27 @@ def train(
     torch.manual_seed(recipe.seed)
     prompted, fused = Prompted().to(device), Fusion().to(device)
 
-    def draw(name: str, steps: int, rate: float, seed: int, size: int) -> None:
+    def train_prompts(name: str, steps: int, rate: float, seed: int, size: int) -> None:
         record_stills(root, recordings / "stills", recipe.stills, workers, log)
         stills = list_stills(recordings / "stills", recipe.stills, recipe.leave_out)
-        stage = Course(name, steps, recipe.batch, rate, seed, work / f"{name}.pt")
+        stage = TrainingStage(name, steps, recipe.batch, rate, seed, work / f"{name}.pt")
         prompts.fit(prompted, stills, stage, log, size, 0 if device == "cpu" else workers)
 
-    def watch_and_fit(number: int) -> None:
+    def train_round(number: int) -> None:
         followed = (number, work / f"round{number - 1}.safetensors") if number else None
         folders = [recordings / "clips", *(work / f"clips{k}" for k in range(1, number + 1))]
         record_clips(root, folders[-1], recipe.clips, recipe.length, workers, log, followed)
-        tracks = fusion.load_tracks(folders, recipe.clips, recipe.leave_out)
+        recorded = fusion.load_recorded(folders, recipe.clips, recipe.leave_out)
         rate, seed = 3e-3 if number == 0 else 2e-3, recipe.seed * 100 + number
-        stage = Course(f"round {number}", recipe.steps, recipe.batch, rate, seed, work / "fusion.pt")
-        fusion.fit(fused, tracks, stage, log)
+        stage = TrainingStage(f"round {number}", recipe.steps, recipe.batch, rate, seed, work / "fusion.pt")
+        fusion.fit(fused, recorded, stage, log)
 
-    coarse = partial(draw, "prompts", recipe.prompt_steps, 3e-3, recipe.seed, prompts.COARSE)
+    coarse = partial(train_prompts, "prompts", recipe.prompt_steps, 3e-3, recipe.seed, prompts.COARSE)
     _once(work / "prompts.safetensors", prompted, coarse)
-    fine = partial(draw, "prompts-fine", recipe.fine_steps, 1e-3, recipe.seed + 1000, PROMPT_SIDE)
+    fine = partial(train_prompts, "prompts-fine", recipe.fine_steps, 1e-3, recipe.seed + 1000, PROMPT_SIDE)
     _once(work / "prompts-fine.safetensors", prompted, fine)
     for number in range(recipe.rounds):
-        _once(work / f"round{number}.safetensors", fused, partial(watch_and_fit, number))
+        _once(work / f"round{number}.safetensors", fused, partial(train_round, number))
     _write(output, fused, prompted, recipe)
     log(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
 
@@ -115,18 +116,18 @@ def _claim(file: Path, settings: dict[str, object]) -> None:
     text = json.dumps(settings, indent=1)
     if file.exists() and file.read_text() != text:
         raise ConfigError(
-            f"{file.parent} holds the work of another recipe ({file.name}): give the same options to go on with "
+            f"{file.parent} holds the work of another recipe ({file.name}): give the same options to resume "
             "it, another folder, or remove it"
         )
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(f".part{os.getpid()}")  # another training may be about to share the folder
+        part = file.with_suffix(f".part{os.getpid()}")  # another training may create the same file at this moment
         part.write_text(text)
         part.replace(file)
 
 
 def _once(file: Path, network: nn.Module, fit: Callable[[], None]) -> None:
-    """Fit, unless a file already holds the result."""
+    """Train a network, or load the result if its file exists."""
     if file.exists():
         network.load_state_dict(load_file(file))
         return

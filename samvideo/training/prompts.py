@@ -1,4 +1,4 @@
-"""Training of the network that turns boxes and clicks into masks: stills made of a few frames."""
+"""Training of the prompt network, from boxes and clicks to masks, on stills generated from a few sequences."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,31 +18,31 @@ from samvideo.trackers.parts.motion import own_motion
 from samvideo.trackers.parts.prompting import box_to_mask
 from samvideo.trackers.parts.view import View
 from samvideo.trackers.parts.warp import DenseFlow
-from samvideo.training.clips import LONGEST, Clip, blob, hand_box, recolour, spoil
-from samvideo.training.fitting import Course, Log, mask_loss, train
+from samvideo.training.clips import LONGEST, TrainingClip, blob, jitter_box, perturb_mask, recolour
+from samvideo.training.fitting import Log, TrainingStage, mask_loss, train
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 
-COARSE = 128  # pixels of the crops that most steps see: less than in use, as it is faster
-_STEPS = np.array([8, 8, 127], np.float32)  # of motion as it is kept
-_APART = 2  # frames at most between those whose motion is told: it is asked of the next one
-_AGAIN = 0.6  # share of steps on which the network refines its own answer
-_MOVING = 0.8  # share of samples with motion: a live source has no next frame yet
+COARSE = 128  # pixels of the crops in most steps: smaller than in use, since it is faster
+_STEPS = np.array([8, 8, 127], np.float32)  # by which x, y and trust of the motion are multiplied for storage
+_APART = 2  # maximal distance of the two frames; in use they are consecutive
+_AGAIN = 0.6  # share of steps in which the network refines its own output
+_MOVING = 0.8  # share of samples with motion; the next frame may be unknown
 
 
-Drawn = tuple[Tensor, Tensor, Tensor, bool]  # drawings, true masks, earlier answers; whether to refine
+Drawn = tuple[Tensor, Tensor, Tensor, bool]  # input planes, true masks, previous logits; whether to refine
 
 
 @dataclass(frozen=True, eq=False)
 class Still:
-    """A frame, one object's mask, a box drawn around it, what GrabCut makes of the box, and how the picture moves.
+    """A frame with the mask of one object, a box around it, the GrabCut masks of that box, and the motion.
 
     Attributes:
         rgb: uint8 (H, W, 3).
         mask, cut: bool (H, W).
-        moved: bool (H, W), what GrabCut makes of the box by motion.
+        moved: bool (H, W), the GrabCut mask of the box by motion.
         box: float (4,) in its pixels.
         motion: int8 (H, W, 3) of `own_motion`, in steps of 1/8 pixel and of 1/127 of trust.
-        made_of: str (N,) names of the sequences that it shows.
+        made_of: str (N,) names of the sequences that it is taken from.
     """
 
     rgb: UInt8Array
@@ -54,15 +54,15 @@ class Still:
     made_of: np.ndarray
 
 
-def make_still(sequences: list[Clip], rng: np.random.Generator) -> Still:
-    """A frame, one object on it (its own, one pasted, or a shape cut from elsewhere), and how it moves."""
+def make_still(sequences: list[TrainingClip], rng: np.random.Generator) -> Still:
+    """Generate a still: its object is the original one, a pasted one, or a textured shape."""
     while True:
         scene = _turn(_scene(sequences, rng), rng)
         rgb, mask = scene.rgb[0], scene.masks[0]
         if mask.sum() >= 60:
             break
     size = (mask.shape[1], mask.shape[0])
-    x1, y1, x2, y2 = clip_box(hand_box(mask, rng), size)
+    x1, y1, x2, y2 = clip_box(jitter_box(mask, rng), size)
     box = (x1, y1, max(x2, x1 + 2), max(y2, y1 + 2))
     cut = box_to_mask(rgb, box, np.zeros((0, 2), np.float32), np.zeros(0, np.int64))
     motion = own_motion(DenseFlow(smooth=True), *(View(frame, LONGEST) for frame in scene.rgb))
@@ -71,16 +71,16 @@ def make_still(sequences: list[Clip], rng: np.random.Generator) -> Still:
     return Still(rgb, mask, cut, moved, np.array(box, np.float32), motion, np.array(sorted(scene.made_of)))
 
 
-def _pair(clip: Clip, gap: int, rng: np.random.Generator) -> Clip:
-    """Two frames of a sequence, `gap` apart where it is long enough, the later one first as often as not."""
+def _pair(clip: TrainingClip, gap: int, rng: np.random.Generator) -> TrainingClip:
+    """Sample two frames of a sequence at a distance of `gap`, or less in a short one, in random order."""
     gap = min(gap, len(clip.rgb) - 1)
     t = int(rng.integers(len(clip.rgb) - gap))
     chosen = [t, t + gap] if rng.random() < 0.5 else [t + gap, t]
     return replace(clip, rgb=clip.rgb[chosen], masks=clip.masks[chosen])
 
 
-def _scene(sequences: list[Clip], rng: np.random.Generator) -> Clip:
-    """Two frames."""
+def _scene(sequences: list[TrainingClip], rng: np.random.Generator) -> TrainingClip:
+    """Sample two frames, possibly with something pasted into them."""
     gap = int(rng.integers(1, _APART + 1))
     clip = _pair(sequences[rng.integers(len(sequences))], gap, rng)
     kind = rng.random()
@@ -98,8 +98,8 @@ def _scene(sequences: list[Clip], rng: np.random.Generator) -> Clip:
     return clip
 
 
-def _pasted(clip: Clip, other: Clip, gap: int, rng: np.random.Generator) -> Clip:
-    """The object of another pair of frames pasted into one, as the object or as something in front of it."""
+def _pasted(clip: TrainingClip, other: TrainingClip, gap: int, rng: np.random.Generator) -> TrainingClip:
+    """Paste the object of another pair of frames, as the object or as an occluder."""
     height, width = clip.masks.shape[1:]
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), rng.normal(0, 12), rng.uniform(0.5, 1.4))
     matrix[:, 2] += rng.uniform(-0.25, 0.25, 2) * (width, height)
@@ -112,11 +112,11 @@ def _pasted(clip: Clip, other: Clip, gap: int, rng: np.random.Generator) -> Clip
         rgb[t] = rgb[t] + alpha[..., None] * (cover.astype(np.float32) - rgb[t])
         masks[t] = alpha > 0.5 if added else masks[t] & (alpha <= 0.5)
         matrix[:, 2] += drift
-    return Clip(rgb, masks, clip.made_of | other.made_of)
+    return TrainingClip(rgb, masks, clip.made_of | other.made_of)
 
 
-def _turn(clip: Clip, rng: np.random.Generator) -> Clip:
-    """The pictures turned and bent a little, alike, and recoloured."""
+def _turn(clip: TrainingClip, rng: np.random.Generator) -> TrainingClip:
+    """Rotate, warp and recolour both frames equally."""
     height, width = clip.masks.shape[1:]
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), rng.normal(0, 8), rng.uniform(0.85, 1))
     matrix[0, :2] *= np.exp(rng.normal(0, 0.08))
@@ -133,7 +133,7 @@ def _turn(clip: Clip, rng: np.random.Generator) -> Clip:
 
 
 def list_stills(folder: Path, count: int, leave_out: tuple[str, ...] = ()) -> list[Path]:
-    """The first `count` stills of a folder, those that show nothing of the sequences left out."""
+    """List the first `count` stills of a folder, without those that show a sequence left out."""
     stills = []
     for file in sorted(folder.glob("*.npz"))[:count]:
         with np.load(file) as arrays:
@@ -143,7 +143,7 @@ def list_stills(folder: Path, count: int, leave_out: tuple[str, ...] = ()) -> li
 
 
 def load_still(file: Path) -> Still:
-    """A still that was recorded."""
+    """Load a recorded still."""
     with np.load(file) as arrays:
         return Still(**arrays)
 
@@ -151,10 +151,10 @@ def load_still(file: Path) -> Still:
 def sample(
     stills: list[Path], rng: np.random.Generator, size: int = PROMPT_SIDE
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Of one of some stills.
+    """Sample a crop with prompts from one of some stills.
 
     Returns:
-        A drawing (PROMPT + 1, size, size), the true mask (size, size), and an earlier answer's logits or zeros.
+        Input planes (PROMPT + 1, size, size), the true mask (size, size), and previous logits or zeros.
     """
     while True:
         still = load_still(stills[rng.integers(len(stills))])
@@ -167,7 +167,7 @@ def sample(
     answer = np.zeros(truth.shape, np.float32)
     wrong = truth
     if kind == "correction":
-        old = spoil(truth, rng)
+        old = perturb_mask(truth, rng)
         answer = np.where(old, np.float32(4), np.float32(-4))
         wrong = old ^ truth if (old ^ truth).sum() > 20 else truth
     xy, labels = _clicks(truth, wrong, 0 if kind == "box" else 1 + int(rng.choice([0, 0, 0, 1, 2, 3])), rng)
@@ -180,7 +180,7 @@ def sample(
 
 
 def _other_colours(lab: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Lab planes in other hues and contrasts: few objects are trained on, and their colours must not be learned."""
+    """Change hue and contrast of Lab planes: the colours of the few training objects must not be learned."""
     if rng.random() < 0.6:
         turn = rng.uniform(0, 2 * np.pi)
         lab[1:] = np.tensordot([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]], lab[1:], 1)
@@ -191,15 +191,15 @@ def _other_colours(lab: FloatArray, rng: np.random.Generator) -> FloatArray:
 def _crop(
     still: Still, far: bool, boxed: bool, rng: np.random.Generator, size: int
 ) -> tuple[UInt8Array, FloatArray, Box4]:
-    """A square about the object, perhaps mirrored: rgb, (S, S, 7), and the box.
+    """Crop a square around the object, possibly mirrored: rgb, layers (S, S, 7), and the box.
 
-    The layers are truth, both cuts, valid and motion.
+    The layers are truth, both GrabCut masks, valid and motion.
 
     Args:
-        still: the whole picture.
-        far: allows the whole picture.
-        boxed: about the box, as it will be in use.
-        rng: of everything random.
+        still: the whole image.
+        far: whether the crop may be as large as the image.
+        boxed: whether the crop is placed around the box, as in use.
+        rng: source of randomness.
         size: S.
     """
     x, y, w, h = still.box[0], still.box[1], still.box[2] - still.box[0], still.box[3] - still.box[1]
@@ -230,7 +230,7 @@ def _crop(
 def _clicks(
     truth: BoolArray, wrong: BoolArray, count: int, rng: np.random.Generator
 ) -> tuple[FloatArray, NDArray[np.int64]]:
-    """Some clicks: the first in the middle of the object or of an error, the others anywhere."""
+    """Sample clicks: the first in the middle of the object or of an error, the others anywhere."""
     if not count:
         return np.zeros((0, 2), np.float32), np.zeros(0, np.int64)
     depth = cv2.distanceTransform(wrong.view(np.uint8), cv2.DIST_L2, 3)
@@ -253,17 +253,17 @@ def _clicks(
 
 
 def fit(
-    network: Prompted, stills: list[Path], course: Course, log: Log, size: int = PROMPT_SIDE, workers: int = 0
+    network: Prompted, stills: list[Path], stage: TrainingStage, log: Log, size: int = PROMPT_SIDE, workers: int = 0
 ) -> None:
-    """Train in place; see `samvideo.training.fitting.train`.
+    """Train a network in place; see `samvideo.training.fitting.train`.
 
     Args:
         network: on its device.
         stills: files of `list_stills`.
-        course: the stage.
-        log: told of progress.
+        stage: steps, rate, seed and checkpoint.
+        log: called with progress messages.
         size: pixels of the crops.
-        workers: processes that draw ahead, so that a GPU need not wait.
+        workers: processes that draw samples ahead, so that a GPU does not wait.
     """
     device = next(network.parameters()).device
 
@@ -272,7 +272,7 @@ def fit(
         earlier = before.flatten(1).any(1)
         answer = before if bool(earlier.all()) else None
         with torch.autocast(device.type, torch.bfloat16):
-            if drawn[3]:  # a later round: the network's own answer comes back
+            if drawn[3]:  # refinement: the input includes the network's own output
                 with torch.no_grad():
                     first = network(_input(planes, None))[0][:, 0].float()
                 answer = torch.where(earlier[:, None, None], before, first)
@@ -280,12 +280,12 @@ def fit(
         present = torch.ones(len(truth), device=device)
         return mask_loss(logits[:, 0].float(), truth, planes[:, VALID], judged.float(), present)
 
-    train(network, course, partial(_draw, stills, course, size), loss_of, log, workers)
+    train(network, stage, partial(_draw, stills, stage, size), loss_of, log, workers)
 
 
-def _draw(stills: list[Path], course: Course, size: int, step: int) -> Drawn:
-    rng = np.random.default_rng((course.seed, step))
-    rows = [sample(stills, rng, size) for _ in range(course.batch)]
+def _draw(stills: list[Path], stage: TrainingStage, size: int, step: int) -> Drawn:
+    rng = np.random.default_rng((stage.seed, step))
+    rows = [sample(stills, rng, size) for _ in range(stage.batch)]
     drawn, *others = (np.stack(part) for part in zip(*rows, strict=True))
     planes, truth, before = (torch.from_numpy(part) for part in (with_barriers(drawn), *others))
     return planes, truth, before, rng.random() < _AGAIN

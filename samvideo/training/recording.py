@@ -1,4 +1,4 @@
-"""What the networks learn from: clips and stills made up of sequences, recorded by processes of their own."""
+"""Record training data, clips and stills generated from sequences, in worker processes."""
 
 import os
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from samvideo.nano.network import Fusion, Prompted
 from samvideo.nano.runtime import Networks
-from samvideo.training.clips import Clip, load_sequences, make_clip
+from samvideo.training.clips import TrainingClip, load_sequences, make_clip
 from samvideo.training.collecting import RecordingTracker, record
 from samvideo.training.fitting import Log
 from samvideo.training.prompts import make_still
@@ -30,22 +30,22 @@ def record_clips(
     log: Log,
     followed: tuple[int, Path] | None = None,
 ) -> None:
-    """Let the tracker follow made-up clips and keep what its network sees; clips that are there stay.
+    """Track generated clips and record the input of the network; existing files are kept.
 
     Args:
         root: a DAVIS folder.
-        folder: where each clip gets a file.
-        count: of clips; a clip depends on its number, `length` and the sequences only.
-        length: frames; every fourth clip is longer by two thirds.
+        folder: gets one file per clip.
+        count: of clips; a clip depends only on its number, `length` and the sequences.
+        length: frames of a clip; every fourth clip is longer by two thirds.
         workers: processes.
-        log: told of progress.
-        followed: number of the round and trained weights of the fusion; without, fixed weights fuse.
+        log: called with progress messages.
+        followed: number of the round and weights of the fusion network; None for the hand-weighted cues.
     """
     _in_processes(partial(_clip, root, folder, length, followed or (0, None)), folder, count, workers, log, "clips")
 
 
 def record_stills(root: Path, folder: Path, count: int, workers: int, log: Log) -> None:
-    """Make frames with an object and a box, and cut it out by GrabCut; those that are there stay."""
+    """Generate frames with an object, a box and its GrabCut mask; existing files are kept."""
     _in_processes(partial(_still, root, folder), folder, count, workers, log, "stills")
 
 
@@ -66,10 +66,10 @@ def _single() -> None:
 def _clip(root: Path, folder: Path, length: int, followed: tuple[int, Path | None], number: int) -> None:
     rng = np.random.default_rng((number, 1, followed[0]))
     frames = length if number % 4 else length * 5 // 3
-    track = None
-    while track is None:
-        track = record(_tracker(followed[1]), make_clip(_sequences(root), rng, frames), rng)
-    _save(_file(folder, number), track)
+    recorded = None
+    while recorded is None:
+        recorded = record(_tracker(followed[1]), make_clip(_sequences(root), rng, frames), rng)
+    _save(_file(folder, number), recorded)
 
 
 def _still(root: Path, folder: Path, number: int) -> None:
@@ -88,7 +88,7 @@ def _save(file: Path, made: object) -> None:
 
 
 @cache
-def _sequences(root: Path) -> list[Clip]:
+def _sequences(root: Path) -> list[TrainingClip]:
     return load_sequences(root)
 
 

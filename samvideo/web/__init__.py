@@ -1,1 +1,1 @@
-"""The prompt page: a local server where a person marks objects, watches them tracked and corrects them."""
+"""The prompt page: a local server where a person annotates objects, watches them tracked and corrects them."""

@@ -1,10 +1,13 @@
-"""The page's addresses. The only file that imports starlette."""
+"""The page's addresses. The only file that imports starlette.
+
+Threads: handlers run on the server's thread, where alone annotations are edited; what takes time (decoding,
+previews, packing) runs on threads of the pool.
+"""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -12,11 +15,13 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from samvideo.errors import ConfigError, PromptError, SamVideoError
+from samvideo.errors import PromptError, SamVideoError
+from samvideo.web import messages
 from samvideo.web.downloads import Downloads
 from samvideo.web.guard import App, Guard
-from samvideo.web.presence import Presence
+from samvideo.web.open_pages import OpenPages
 from samvideo.web.project import Project
+from samvideo.web.state import News
 from samvideo.web.uploads import MAX_BYTES, decode_mask
 
 STATIC = Path(__file__).parent / "static"
@@ -32,26 +37,27 @@ class TooLarge(SamVideoError):
     """A request's body is over its limit."""
 
 
-def make_app(project: Project, presence: Presence, downloads: Downloads, token: str, host: str) -> App:
-    """The whole application, guarded.
+def make_app(project: Project, open_pages: OpenPages, downloads: Downloads, token: str, host: str) -> App:
+    """Build the whole application, guarded.
 
     Args:
         project: what the pages share.
-        presence: is told of pages that open and leave.
+        open_pages: counts them.
         downloads: the files that may be read.
         token, host: see `Guard`.
     """
-    pages = Pages(project, presence, downloads)
+    pages = Pages(project, open_pages, downloads)
     # Names are taken from the folder, never from a request, so no path can lead out of it.
     files = [path for path in sorted(STATIC.iterdir()) if path.suffix in TYPES]
     routes = [Route("/", _static(STATIC / "index.html"))]
     routes += [Route(f"/static/{path.name}", _static(path)) for path in files]
     routes += [
+        Route("/api/schema", _safe(pages.schema)),
         Route("/api/facts", _safe(pages.facts)),
         Route("/api/events", _safe(pages.events)),
-        Route("/api/frames/{index:int}", _safe(pages.frame)),
-        Route("/api/thumbnails/{index:int}", _safe(pages.thumbnail)),
-        Route("/api/masks/{index:int}", _safe(pages.masks)),
+        Route("/api/frames/{index}", _safe(pages.frame)),
+        Route("/api/thumbnails/{index}", _safe(pages.thumbnail)),
+        Route("/api/masks/{index}", _safe(pages.masks)),
         Route("/api/files/{kind}", _safe(pages.download)),
         Route("/api/edit", _safe(pages.edit), methods=["POST"]),
         Route("/api/mask", _safe(pages.upload), methods=["POST"]),
@@ -69,7 +75,7 @@ def _static(path: Path) -> Handler:
 
 
 def _safe(handler: Handler) -> Handler:
-    """Errors that a person can understand become a line of JSON."""
+    """Turn errors that a person can understand into a line of JSON."""
 
     async def answer(request: Request) -> Response:
         try:
@@ -83,7 +89,7 @@ def _safe(handler: Handler) -> Handler:
 
 
 async def _body(request: Request, limit: int) -> bytes:
-    """The body, never more than `limit` bytes of it in memory."""
+    """Read the body, never more than `limit` bytes of it."""
     too_large = TooLarge(f"at most {limit} bytes expected")
     try:
         if int(request.headers.get("content-length", "0")) > limit:
@@ -98,126 +104,77 @@ async def _body(request: Request, limit: int) -> bytes:
     return bytes(data)
 
 
-async def _json(request: Request) -> dict[str, Any]:
+async def _json(request: Request) -> bytes:
     if request.headers.get("content-type", "").split(";")[0] != "application/json":
         raise PromptError("a request in JSON expected")
-    try:
-        value = json.loads(await _body(request, MAX_JSON))
-    except (ValueError, RecursionError):
-        raise PromptError("the request is not JSON") from None
-    if not isinstance(value, dict):
-        raise PromptError("the request is no JSON object")
-    return value
+    return await _body(request, MAX_JSON)
 
 
-def _whole(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise PromptError(f"{name} must be a whole number, not {value!r:.60}")
-    return value
+def _frame_query(request: Request) -> messages.FrameQuery:
+    return messages.decode(messages.FRAME, {**request.query_params, **request.path_params})
 
 
-def _numbers(value: Any, count: int, name: str) -> list[float]:
-    good = isinstance(value, list) and len(value) == count
-    if not good or any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in value):
-        raise PromptError(f"{name} must be {count} numbers, not {value!r:.60}")
-    try:
-        return [float(v) for v in value]
-    except OverflowError:
-        raise PromptError(f"{name} must be {count} finite numbers") from None
-
-
-def _query_int(request: Request, name: str, default: int | None = None) -> int:
-    text = request.query_params.get(name)
-    if text is None and default is not None:
-        return default
-    if text is None or not text.isascii() or not text.isdecimal() or len(text) > 9:
-        raise PromptError(f"{name} must be a whole number, not {text!r:.60}")
-    return int(text)
+def _answer(data: bytes) -> Response:
+    return Response(data, media_type="application/json")
 
 
 class Pages:
-    """What the page asks for, one method an address."""
+    """What the page requests, one method an address."""
 
-    def __init__(self, project: Project, presence: Presence, downloads: Downloads) -> None:
-        self._project, self._presence, self._downloads = project, presence, downloads
+    def __init__(self, project: Project, open_pages: OpenPages, downloads: Downloads) -> None:
+        self._project, self._open_pages, self._downloads = project, open_pages, downloads
+
+    async def schema(self, request: Request) -> Response:
+        """JSON schema of all messages."""
+        return JSONResponse(messages.schema())
 
     async def facts(self, request: Request) -> Response:
         """What never changes."""
-        return JSONResponse(self._project.facts())
+        return _answer(messages.encode(self._project.facts))
 
     async def frame(self, request: Request) -> Response:
         """A frame as JPEG; `w` is the width of its place in pixels."""
-        width = _query_int(request, "w", 1280)
-        data = await run_in_threadpool(self._project.frame, request.path_params["index"], width)
+        query = _frame_query(request)
+        data = await run_in_threadpool(self._project.media.frame, query.index, query.w)
         return Response(data, media_type="image/jpeg")
 
     async def thumbnail(self, request: Request) -> Response:
-        """A small picture for the timeline."""
-        data = await run_in_threadpool(self._project.thumbnail, request.path_params["index"])
+        """A small image for the timeline."""
+        data = await run_in_threadpool(self._project.media.thumbnail, _frame_query(request).index)
         return Response(data, media_type="image/jpeg")
 
     async def masks(self, request: Request) -> Response:
         """Outlines on a frame; no content when a newer request overtook this one."""
-        found = await run_in_threadpool(self._project.masks, request.path_params["index"])
-        return Response(status_code=204) if found is None else JSONResponse(found)
+        found = await run_in_threadpool(self._project.masks, _frame_query(request).index)
+        return Response(status_code=204) if found is None else _answer(messages.encode(found))
 
     async def edit(self, request: Request) -> Response:
-        """One change of objects or marks."""
-        said = await _json(request)
-        created = await run_in_threadpool(self._edit, said)
-        return JSONResponse({"object": created, **self._project.state()})
-
-    def _edit(self, said: dict[str, Any]) -> int | None:
-        book, kind = self._project.book, said.get("do")
-        name = said.get("name", "")
-        if not isinstance(name, str):
-            raise PromptError("a name is text")
-        if kind == "add":
-            return book.add_object(name)
-        if kind in ("undo", "redo"):
-            (book.undo if kind == "undo" else book.redo)()
-            return None
-        object_id = _whole(said.get("object"), "object")
-        if kind == "rename":
-            book.rename(object_id, name)
-        elif kind == "remove":
-            book.remove_object(object_id)
-        elif kind == "clear":
-            book.clear(_whole(said.get("frame"), "frame"), object_id)
-        elif kind == "box":
-            x1, y1, x2, y2 = _numbers(said.get("box"), 4, "box")
-            book.set_box(_whole(said.get("frame"), "frame"), object_id, (x1, y1, x2, y2))
-        elif kind == "click":
-            x, y = _numbers(said.get("xy"), 2, "xy")
-            label = _whole(said.get("label"), "label")
-            book.add_click(_whole(said.get("frame"), "frame"), object_id, (x, y, label))
-        else:
-            raise ConfigError(f"there is no edit {kind!r:.60}")
-        return None
+        """Make one change of objects or annotations."""
+        created = messages.apply(messages.decode(messages.EDIT, await _json(request)), self._project.annotations)
+        return JSONResponse({"object": created, **json.loads(messages.encode(self._project.state()))})
 
     async def upload(self, request: Request) -> Response:
-        """A mask picture for one object and frame, as the body."""
-        frame, object_id = _query_int(request, "frame"), _query_int(request, "object")
+        """Take a mask image, the body, for one object and frame."""
+        query = messages.decode(messages.MASK, request.query_params)
         data = await _body(request, MAX_BYTES)
-        mask = await run_in_threadpool(decode_mask, data, self._project.info.size_wh)
-        self._project.book.set_mask(frame, object_id, mask)
-        return JSONResponse(self._project.state())
+        mask = await run_in_threadpool(decode_mask, data, self._project.media.info.size_wh)
+        self._project.annotations.set_mask(query.frame, query.object, mask)
+        return _answer(messages.encode(self._project.state()))
 
     async def command(self, request: Request) -> Response:
         """Track, pause or finish."""
-        said = await _json(request)
-        self._project.ask(str(said.get("kind")), str(said.get("direction", "forward")))
+        self._project.command(messages.decode(messages.COMMAND, await _json(request)))
         return JSONResponse({})
 
     async def leave(self, request: Request) -> Response:
-        """A page says that it is being closed or loaded anew."""
-        self._presence.left()
+        """Note that a page is being closed or reloaded."""
+        self._open_pages.left()
         return Response(status_code=204)
 
     async def download(self, request: Request) -> Response:
         """One of the files of this run, by its kind."""
         path = await run_in_threadpool(self._downloads.file, request.path_params["kind"])
-        return FileResponse(path, filename=f"{self._project.info.name}_{path.name}")
+        return FileResponse(path, filename=f"{self._project.media.info.name}_{path.name}")
 
     async def events(self, request: Request) -> Response:
         """State and results as they change, as server-sent events."""
@@ -225,17 +182,16 @@ class Pages:
 
     async def _news(self) -> AsyncIterator[str]:
         project, seen, cursor, quiet = self._project, (-1, -1), 0, 0.0
-        with self._presence.page():
+        with self._open_pages.page():
             while True:
-                version = project.version, project.book.revision
+                closed = project.closed  # read first: what was reported before it is sent still
+                version = project.status.version, project.annotations.current.revision
                 cursor, rows = project.results.news(cursor)
                 if version != seen or rows:
-                    news: dict[str, Any] = {"rows": rows}
-                    if version != seen:
-                        news["state"] = await run_in_threadpool(project.state)
-                    yield f"data: {json.dumps(news, separators=(',', ':'))}\n\n"
+                    news = News(rows, project.state() if version != seen else None)
+                    yield f"data: {messages.encode(news).decode()}\n\n"
                     seen, quiet = version, 0.0
-                if project.closed:
+                if closed:
                     return
                 if quiet > SILENCE:
                     yield ": still here\n\n"

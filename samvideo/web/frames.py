@@ -1,4 +1,7 @@
-"""Single frames of a video as the page wants them: exact, at screen size, as JPEG."""
+"""Single frames of a video as the page needs them: exact, at screen size, as JPEG.
+
+Threads: any may read frames; a lock in each `FrameStore` guards its decoder and its cache.
+"""
 
 import threading
 from collections import OrderedDict
@@ -10,19 +13,20 @@ import cv2
 from samvideo.errors import VideoError
 from samvideo.geometry import fit_size, resize_rgb
 from samvideo.io.source import VideoSource
-from samvideo.types import Frame, UInt8Array
+from samvideo.types import Frame, UInt8Array, VideoInfo
+from samvideo.web.annotations import check_frame
 
 WIDTHS = (480, 854, 1280, 1920, 3840)  # of frames for the page; a request takes the next larger one
 THUMB = 160  # longer side of a thumbnail in pixels
 QUALITY = 88
-PICTURES = 3  # frames kept at video size: 25 MB each in 4K
+FRAMES = 3  # kept at video size: 25 MB each in 4K
 BYTES = 64 << 20  # of JPEGs kept
 LOOK_BACK = 8  # frames made at once when going back, so that stepping back need not seek every time
 NEAR = 24  # frames ahead that are reached by decoding on instead of seeking
 
 
 def jpeg(rgb: UInt8Array, longest: int) -> bytes:
-    """The picture with its longer side at most `longest`, as JPEG."""
+    """Encode an image as JPEG, its longer side at most `longest`."""
     small = resize_rgb(rgb, fit_size((rgb.shape[1], rgb.shape[0]), longest))
     done, data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     if not done:
@@ -73,14 +77,14 @@ class FrameStore:
             self._frames.move_to_end(index)
             return self._frames[index]
         if self._closed:
-            raise VideoError("the video is closed: the page has come to its end")
+            raise VideoError("the video is closed: the page has ended")
         source = self._source = self._source or self._open()
         if not self._next <= index < self._next + NEAR:
             source.seek(begin)
         for frame in source:
             self._next = frame.index + 1
             self._frames[frame.index] = frame
-            if len(self._frames) > PICTURES:
+            if len(self._frames) > FRAMES:
                 self._frames.popitem(last=False)
             if longest is not None and frame.index >= begin:
                 self._keep(frame, longest)
@@ -109,3 +113,45 @@ class FrameStore:
             self._closed = True
             if self._source is not None:
                 self._source.close()
+
+
+class Media:
+    """Context manager over the video that the pages show.
+
+    Args:
+        info: of the video; its `frame_count` must be known.
+        open_source: opens it; the source must be able to seek.
+    """
+
+    def __init__(self, info: VideoInfo, open_source: Callable[[], VideoSource]) -> None:
+        assert info.frame_count is not None
+        self.info, self.count = info, info.frame_count
+        # Two readers, so that frames do not wait for thumbnails.
+        self._frames, self._thumbnails = FrameStore(open_source), FrameStore(open_source)
+
+    def check(self, index: int) -> None:
+        """Raise PromptError when there is no frame `index`."""
+        check_frame(index, self.count)
+
+    def frame(self, index: int, width: int) -> bytes:
+        """Frame `index` as JPEG for a place `width` pixels wide. Raises PromptError when there is none."""
+        self.check(index)
+        return self._frames.jpeg(index, width)
+
+    def exact(self, index: int) -> Frame:
+        """Frame `index` at video size. Raises VideoError when there is none."""
+        return self._frames.frame(index)
+
+    def thumbnail(self, index: int) -> bytes:
+        """Frame `index` as a small JPEG. Raises PromptError when there is none."""
+        self.check(index)
+        return self._thumbnails.thumbnail(index)
+
+    def __enter__(self) -> "Media":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._frames.__exit__(kind, error, trace)
+        self._thumbnails.__exit__(kind, error, trace)

@@ -1,72 +1,69 @@
 """Tracking that can be paused, corrected and continued, in either direction, with any tracker.
 
-Going forward, the results are always those of one run over the video with all marks as they are now: what lies
-before the first change stays, the rest is tracked anew from there.
+Going forward, the results are always those of one run over the video with all annotations as they are now: what is
+before the first change stays, the rest is tracked again from there.
+
+Threads: the tracking thread owns the tracker and runs the passes. Any may call `changed`: it reads one reference to
+annotations that are never modified, only replaced.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing
-from typing import Any, Protocol, runtime_checkable
+from contextlib import closing, suppress
 
-from samvideo.errors import PromptError
+from samvideo.errors import ConfigError, PromptError
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import VideoSource
-from samvideo.trackers.base import Tracker, foresee, with_next
+from samvideo.trackers.base import Tracker
 from samvideo.trackers.direction import Direction, backwards
+from samvideo.trackers.schedule import Schedule, propagate
 from samvideo.types import Frame, FrameResult, Prompt
 from samvideo.types import Mask as MaskPrompt
-from samvideo.web.marks import Mark, Marks, changed_frames
+from samvideo.web.annotations import Annotation, Annotations, changed_frames
 from samvideo.web.results import Results
 
 STATES = 12  # of a tracker, kept to come back to
 
 
-@runtime_checkable
-class Rewindable(Protocol):
-    """A tracker that can go back to an earlier state; others are shown the frames once more."""
-
-    def snapshot(self) -> Any:
-        """The state as it is now."""
-
-    def restore(self, state: Any) -> None:
-        """Go back to a snapshot, which stays usable."""
-
-
-def obey(
-    tracker: Tracker,
-    frame: Frame,
-    marks: Mapping[int, Mark],
-    known: FrameResult,
-    following: Frame | None = None,
-) -> FrameResult:
-    """Step a tracker on a frame with marks that may correct what is known of it.
+class AnnotationSchedule(Schedule):
+    """Prompts from annotations; masks that are already known are given before the annotations that correct them.
 
     Args:
-        tracker: takes this frame next.
-        frame: the frame.
-        marks: by object.
-        known: masks from before, for objects that the tracker does not know: those with clicks only are corrected
-            by them, those without marks are taken over.
-        following: the frame that it takes after this one, if there is one.
+        select: known masks and annotations of a frame, as prompts.
     """
-    firm = {i for i, mark in marks.items() if mark.box is not None or mark.mask is not None}
-    before: list[Prompt] = [
+
+    def __init__(self, select: Callable[[Frame], tuple[list[Prompt], list[Prompt]]]) -> None:
+        self._select = select
+        self._later: list[Prompt] = []
+
+    def due(self, frame: Frame, until: float) -> list[Prompt]:
+        """See `Schedule.due`."""
+        known, annotated = self._select(frame)
+        self._later = annotated if known else []
+        return known or annotated
+
+    def corrections(self, frame: Frame, result: FrameResult) -> list[Prompt]:
+        """See `Schedule.corrections`."""
+        later, self._later = self._later, []
+        return later
+
+
+def annotated_prompts(annotations: Mapping[int, Annotation]) -> list[Prompt]:
+    """The annotations of one frame, by object, as prompts."""
+    return [prompt for i, annotation in annotations.items() for prompt in annotation.prompts(i)]
+
+
+def known_masks(annotations: Mapping[int, Annotation], known: FrameResult) -> list[Prompt]:
+    """Known masks as prompts for a tracker without these objects, but for those that get a new box or mask."""
+    replaced = {i for i, annotation in annotations.items() if annotation.box is not None or annotation.mask is not None}
+    return [
         MaskPrompt(mask, object_id=i)
         for i, mask in zip(known.object_ids, known.masks, strict=True)
-        if i not in firm and mask.any()
+        if i not in replaced and mask.any()
     ]
-    said = [prompt for i, mark in marks.items() for prompt in mark.prompts(i)]
-    if before:
-        result = tracker.step(frame, before)
-        if not said:
-            return result
-    if said:
-        foresee(tracker, following)
-    return tracker.step(frame, said)
 
 
-class Passes:
-    """One tracker's way through a video, again and again as the marks change.
+class InteractiveTracking:
+    """Passes of one tracker over a video, each after a change of the annotations.
 
     Args:
         tracker: is reset; this object owns it.
@@ -80,35 +77,35 @@ class Passes:
     ) -> None:
         self._tracker, self._open, self._results = tracker, open_source, results
         self._last = frame_count - 1
-        self._told: Marks = {}
+        self._tracked: Annotations = {}  # what the results come from
         self._at: int | None = None  # the frame that the tracker saw last going forward
-        self._head: int | None = None  # the last frame with results that agree with what was told
-        self._states: dict[int, Any] = {}
+        self._head: int | None = None  # the last frame whose results agree with `_tracked`
+        self._states: dict[int, bytes] = {}
         self._gap = 8  # frames between two kept states
         self.replaying = False
 
-    def changed(self, marks: Marks) -> dict[int, set[int]]:
-        """Objects, by frame, whose marks there have changed since they were tracked."""
+    def changed(self, marks: Annotations) -> dict[int, set[int]]:
+        """Objects, by frame, whose annotations there have changed since they were tracked."""
         found: dict[int, set[int]] = {}
-        for object_id, frames in changed_frames(marks, self._told).items():
+        for object_id, frames in changed_frames(marks, self._tracked).items():
             for frame in frames:
                 found.setdefault(frame, set()).add(object_id)
         return found
 
-    def run(self, marks: Marks, direction: Direction) -> Generator[FrameResult, None, None]:
+    def run(self, marks: Annotations, direction: Direction) -> Generator[FrameResult, None, None]:
         """Track what has changed; results are stored before they are given.
 
         Args:
-            marks: all there are, by frame and object.
+            marks: all annotations, by frame and object; they must not be modified afterwards.
             direction: "forward" from the first change to the end, "backward" from the changes to frame 0, "both":
                 forward, then each changed object backward from its first change.
 
         Raises:
-            PromptError: nothing is marked.
+            PromptError: nothing is annotated.
         """
         if not marks:
             raise PromptError("nothing to track: draw a box around an object first")
-        changed = changed_frames(marks, self._told)
+        changed = changed_frames(marks, self._tracked)
         if direction == "forward" or direction == "both":
             yield from self._forward(marks, changed)
         if direction != "forward":
@@ -118,11 +115,11 @@ class Passes:
             if not starts:  # nothing new: all objects once more, from where they were marked
                 starts = {i: pick(f for f in marks if i in marks[f]) for here in marks.values() for i in here}
             yield from self._backward(marks, starts, inclusive=direction == "backward")
-        self._told = marks
+        self._tracked = marks
 
     # --- forward ------------------------------------------------------------------------------------------
 
-    def _forward(self, marks: Marks, changed: dict[int, set[int]]) -> Iterator[FrameResult]:
+    def _forward(self, marks: Annotations, changed: dict[int, set[int]]) -> Iterator[FrameResult]:
         first = min(marks)
         begin = min((frame for frames in changed.values() for frame in frames), default=first)
         if self._head is None:
@@ -133,68 +130,70 @@ class Passes:
             self._results.drop(range(begin, first))
             begin = first
         start = self._return_to(begin, first)
-        # From here on the marks up to the head are what was told, also when this pass is left half-way.
-        self._told, self._head = marks, begin - 1
+        # From here on the results up to the head come from these annotations, also when this pass is left half-way.
+        self._tracked, self._head = marks, begin - 1
         with self._open() as source:
             if start:
                 source.seek(start)
             with closing(prefetch(iter(source))) as frames:
-                for frame, following in with_next(frames):
+                schedule = AnnotationSchedule(lambda frame: ([], annotated_prompts(marks.get(frame.index, {}))))
+                for frame, result in propagate(frames, self._tracker, schedule):
                     self.replaying = frame.index < begin
-                    if frame.index in marks:
-                        foresee(self._tracker, following)
-                    yield self._step(frame, marks)
+                    self._at = frame.index
+                    self._save_state(frame.index)
+                    if not self.replaying:
+                        self._results.put(result, 1, whole=True, annotated=marks.get(frame.index, {}))
+                        self._head = frame.index
+                    yield result
         self._head = self._last
         self.replaying = False
-
-    def _step(self, frame: Frame, marks: Marks) -> FrameResult:
-        said = [prompt for i, mark in marks.get(frame.index, {}).items() for prompt in mark.prompts(i)]
-        result = self._tracker.step(frame, said)
-        self._at = frame.index
-        self._remember(frame.index)
-        if not self.replaying:
-            self._results.put(result, 1, whole=True, told=marks.get(frame.index, {}))
-            self._head = frame.index
-        return result
 
     def _return_to(self, begin: int, first: int) -> int:
         """Bring the tracker to a state before frame `begin`; the frame to show it next."""
         self._states = {index: state for index, state in self._states.items() if index < begin}
         if self._at is not None and self._at == begin - 1:
             return begin
-        tracker = self._tracker
-        if self._states and isinstance(tracker, Rewindable):
+        if self._states:
             self._at = max(self._states)
-            tracker.restore(self._states[self._at])
+            self._tracker.restore(self._states[self._at])
             return self._at + 1
-        tracker.reset()
+        self._tracker.reset()
         self._at = None
         return first
 
-    def _remember(self, index: int) -> None:
-        if index % self._gap or not isinstance(self._tracker, Rewindable):
+    def _save_state(self, index: int) -> None:
+        if index % self._gap:
             return
-        self._states[index] = self._tracker.snapshot()
+        with suppress(ConfigError):  # a tracker that cannot save its state is shown the frames again
+            self._states[index] = self._tracker.state()
         while len(self._states) > STATES:
             self._gap *= 2
             self._states = {i: state for i, state in self._states.items() if i % self._gap == 0}
 
     # --- backward -----------------------------------------------------------------------------------------
 
-    def _backward(self, marks: Marks, starts: dict[int, int], *, inclusive: bool) -> Iterator[FrameResult]:
+    def _backward(self, marks: Annotations, starts: dict[int, int], *, inclusive: bool) -> Iterator[FrameResult]:
         """Each object of `starts` from its frame to frame 0; with `inclusive` that frame gets a result too."""
         self._tracker.reset()
         self._at = None
         first = {i: min(f for f in marks if i in marks[f]) for i in starts}
-        alive: set[int] = set()
+        tracked: set[int] = set()
+        used: dict[int, Annotation] = {}
+
+        def select(frame: Frame) -> tuple[list[Prompt], list[Prompt]]:
+            nonlocal used
+            started = {i for i, start in starts.items() if start == frame.index}
+            known = self._results.take(frame, {i for i in started if first[i] != frame.index})
+            here = marks.get(frame.index, {})
+            used = {i: annotation for i, annotation in here.items() if i in started | tracked}
+            return known_masks(used, known), annotated_prompts(used)
+
         with self._open() as source:
-            for frame, following in with_next(backwards(source, max(starts.values()))):
-                news = {i for i, start in starts.items() if start == frame.index}
-                corrected = {i for i in news if first[i] != frame.index}
-                said = {i: mark for i, mark in marks.get(frame.index, {}).items() if i in news | alive}
-                result = obey(self._tracker, frame, said, self._results.take(frame, corrected), following)
-                wanted = alive | news if inclusive else set(alive)
+            frames = backwards(source, max(starts.values()))
+            for frame, result in propagate(frames, self._tracker, AnnotationSchedule(select)):
+                started = {i for i, start in starts.items() if start == frame.index}
+                wanted = tracked | started if inclusive else set(tracked)
                 if wanted:
-                    self._results.put(result, -1, whole=False, only=wanted, told=said)
+                    self._results.put(result, -1, whole=False, only=wanted, annotated=used)
                     yield result
-                alive |= news
+                tracked |= started

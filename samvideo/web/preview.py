@@ -1,75 +1,120 @@
-"""The masks that marks on one frame would give, at once: a throw-away look by a tracker of the chosen kind."""
+"""The masks that the annotations on one frame would give, before anything is tracked."""
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 import cv2
 import numpy as np
 
+from samvideo.errors import VideoError
 from samvideo.geometry import fit_size, resize_rgb
 from samvideo.trackers.base import Tracker
 from samvideo.types import BoolArray, Frame, FrameResult
-from samvideo.web.marks import Mark
+from samvideo.web.annotations import Annotation
+from samvideo.web.frames import Media
+from samvideo.web.outlines import overlays
 from samvideo.web.passes import obey
+from samvideo.web.results import Results
+from samvideo.web.state import MaskOverlay
 
-LONGEST = 512  # pixels of the longer side; more would be sharper, but not at once
+LONGEST = 512  # pixels of the longer side; more would be sharper, but slower
+KEPT = 256  # previews
 
 
 class Preview:
-    """Previews one at a time, from any thread; only the newest of those that wait is made.
+    """Previews, made on threads of the pool; the lock keeps them to one at a time, since they share a tracker.
 
     Args:
         make_tracker: called once, at the first preview.
+        media, results: where frames and tracked masks come from.
     """
 
-    def __init__(self, make_tracker: Callable[[], Tracker]) -> None:
-        self._make = make_tracker
+    def __init__(self, make_tracker: Callable[[], Tracker], media: Media, results: Results) -> None:
+        self._make, self._media, self._results = make_tracker, media, results
         self._tracker: Tracker | None = None
         self._busy = threading.Lock()
-        self._asked = 0
+        self._newest = 0
+        self._made: dict[tuple[int, int], tuple[Annotation, MaskOverlay]] = {}  # by (frame, object)
 
-    def masks(
-        self, frame: Frame, marks: Mapping[int, Mark], known: FrameResult, following: Frame | None = None
-    ) -> FrameResult | None:
-        """Masks (K, h, w) of the marked objects at a reduced size, or None when a newer request came meanwhile.
+    def overlays(
+        self, index: int, drawn: Mapping[int, Annotation], corrected: set[int]
+    ) -> dict[int, MaskOverlay] | None:
+        """Preview the annotations on frame `index`, by object; None when a newer request overtook this one.
 
         Args:
-            frame: the frame, at video size.
-            marks: on it, by object, in pixels of the video.
-            known: masks from tracking that clicks correct.
-            following: the next frame, at video size, if there is one.
+            index: the frame.
+            drawn: what is drawn there, by object.
+            corrected: objects whose clicks correct their tracked masks there.
 
         Raises:
-            PromptError: the marks contradict each other.
+            PromptError: the annotations contradict each other.
         """
-        self._asked = ticket = self._asked + 1
-        with self._busy:
-            if ticket != self._asked:
-                return None
-            self._tracker = self._tracker or self._make()
-            self._tracker.reset()
-            size_wh = fit_size(frame.size_wh, LONGEST)
-            small = _shrunk(frame, size_wh)
-            later = _shrunk(following, size_wh) if following else None
-            scaled = {i: _scaled(mark, frame.size_wh, size_wh) for i, mark in marks.items()}
-            masks = [_resized(mask, size_wh) for mask in known.masks]
-            before = replace(known, masks=np.array(masks, bool).reshape(len(masks), *size_wh[::-1]))
-            return obey(self._tracker, small, scaled, before, later)
+        made = self._made
+        missing = {i: new for i, new in drawn.items() if made.get((index, i), (None,))[0] is not new}
+        if missing:
+            self._newest = ticket = self._newest + 1
+            with self._busy:
+                if ticket != self._newest:
+                    return None
+                self._tracker = self._tracker or self._make()
+                frame, upcoming = self._media.exact(index), None
+                with suppress(VideoError):  # the last one
+                    upcoming = self._media.exact(index + 1)
+                known = self._results.look_up(index, corrected & missing.keys())
+                result = preview_masks(self._tracker, frame, missing, known, upcoming)
+                for i, overlay in overlays(result, frame.size_wh, "preview").items():
+                    made[index, i] = missing[i], overlay
+                for key in list(made)[:-KEPT]:
+                    del made[key]
+        return {i: found[1] for i in drawn if (found := made.get((index, i)))}
+
+    def forget(self) -> None:
+        """Drop all previews, because tracked masks changed; a preview under way is not kept."""
+        self._made = {}
+
+
+def preview_masks(
+    tracker: Tracker,
+    frame: Frame,
+    drawn: Mapping[int, Annotation],
+    known: FrameResult,
+    upcoming: Frame | None = None,
+) -> FrameResult:
+    """Segment what is annotated on one frame at a reduced size; masks are (K, h, w), the tracker is reset.
+
+    Args:
+        tracker: is used for this frame only.
+        frame: at video size.
+        drawn: the annotations on it, by object, in pixels of the video.
+        known: tracked masks at video size that clicks correct.
+        upcoming: the next frame at video size, if there is one.
+    """
+    tracker.reset()
+    size_wh = fit_size(frame.size_wh, LONGEST)
+    masks = [_resized(mask, size_wh) for mask in known.masks]
+    return obey(
+        tracker,
+        _shrunk(frame, size_wh),
+        {i: _scaled(annotation, frame.size_wh, size_wh) for i, annotation in drawn.items()},
+        replace(known, masks=np.array(masks, bool).reshape(len(masks), *size_wh[::-1])),
+        _shrunk(upcoming, size_wh) if upcoming else None,
+    )
 
 
 def _shrunk(frame: Frame, size_wh: tuple[int, int]) -> Frame:
     return replace(frame, rgb=resize_rgb(frame.rgb, size_wh))
 
 
-def _scaled(mark: Mark, from_wh: tuple[int, int], to_wh: tuple[int, int]) -> Mark:
+def _scaled(annotation: Annotation, from_wh: tuple[int, int], to_wh: tuple[int, int]) -> Annotation:
     across, down = to_wh[0] / from_wh[0], to_wh[1] / from_wh[1]
     box = None
-    if mark.box is not None:
-        x1, y1, x2, y2 = mark.box
+    if annotation.box is not None:
+        x1, y1, x2, y2 = annotation.box
         box = x1 * across, y1 * down, x2 * across, y2 * down
-    clicks = tuple((x * across, y * down, label) for x, y, label in mark.clicks)
-    return Mark(box, clicks, None if mark.mask is None else _resized(mark.mask, to_wh))
+    clicks = tuple((x * across, y * down, label) for x, y, label in annotation.clicks)
+    return Annotation(box, clicks, None if annotation.mask is None else _resized(annotation.mask, to_wh))
 
 
 def _resized(mask: BoolArray, size_wh: tuple[int, int]) -> BoolArray:

@@ -1,49 +1,48 @@
-"""Everything the open pages share: the video, the marks, the results, and what is going on."""
+"""What the open pages share: video, annotations, results, and the state of tracking.
 
-import threading
+Threads: the server's thread edits annotations and puts commands into a queue; the tracking thread takes them, tracks,
+and reports its status. Shared values are immutable and replaced whole, so reading them needs no lock. Each lock that
+remains guards one resource: a reader of the video, the file of results, the tracker of previews, the zipped masks.
+"""
+
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
+from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any
 
-import numpy as np
-
-from samvideo.errors import ConfigError, PromptError, VideoError
+from samvideo.errors import PromptError
 from samvideo.io.source import VideoSource
 from samvideo.render import object_colour
 from samvideo.trackers.base import Tracker
-from samvideo.trackers.direction import Direction, check_direction
-from samvideo.types import FrameResult, VideoInfo
-from samvideo.web.frames import FrameStore
-from samvideo.web.marks import Mark, MarkBook
-from samvideo.web.passes import Passes
+from samvideo.trackers.direction import Direction
+from samvideo.types import VideoInfo
+from samvideo.web.annotations import AnnotationStore
+from samvideo.web.frames import Media
+from samvideo.web.messages import Command
+from samvideo.web.outlines import overlays
+from samvideo.web.passes import InteractiveTracking
 from samvideo.web.preview import Preview
 from samvideo.web.results import Results
-from samvideo.web.shapes import outlines
-
-KEPT_PREVIEWS = 256
-
-
-@dataclass(frozen=True)
-class Command:
-    """What a page asks of the command that serves it: `track`, `pause` or `finish`."""
-
-    kind: str
-    direction: Direction = "forward"
+from samvideo.web.state import AnnotationState, Facts, FrameMasks, ObjectState, PageState, Status
 
 
 class Project:
-    """Context manager; the page's requests come from many threads, tracking runs in one of its own.
+    """Context manager over everything that one page run shares.
 
     Args:
         info: of the video; its `frame_count` must be known.
-        open_source: opens the video anew.
+        open_source: opens the video.
         tracker: for tracking.
         make_preview: makes the tracker for previews, when the first is wanted.
         tool: "box", "points" or "mask": what the page begins with.
         direction: what the page begins with.
         model: its name, for the page.
+
+    Attributes:
+        media, annotations, results, tracking: the parts, each with its own rules for threads.
+        facts: what never changes.
+        status: as reported last.
+        closed: whether the pages get no more news.
     """
 
     def __init__(
@@ -57,132 +56,76 @@ class Project:
         direction: Direction,
         model: str,
     ) -> None:
-        assert info.frame_count is not None
-        self.info, self.count = info, info.frame_count
-        self.book = MarkBook(info.size_wh, self.count)
+        self.media = Media(info, open_source)
+        self.annotations = AnnotationStore(info.size_wh, self.media.count)
         self.results = Results(info.size_wh)
-        self.passes = Passes(tracker, open_source, self.results, self.count)
-        self._frames, self._thumbs = FrameStore(open_source), FrameStore(open_source)
-        self._preview = Preview(make_preview)
-        self._previews: dict[tuple[int, int], tuple[Mark, dict[str, Any]]] = {}  # by (frame, object)
-        self._facts = {"tool": tool, "direction": direction, "model": model}
-        self._changed = threading.Condition()
-        self._command: Command | None = None
-        self._status: dict[str, Any] = {"phase": "idle", "error": "", "files": {}}
-        self.version = 0
+        self.tracking = InteractiveTracking(tracker, open_source, self.results, self.media.count)
+        self._preview = Preview(make_preview, self.media, self.results)
+        rate = float(info.rate)
+        self.facts = Facts(info.name, *info.size_wh, self.media.count, rate, tool, direction, model)
+        self._commands: SimpleQueue[Command] = SimpleQueue()
+        self.status = Status()
         self.closed = False
 
-    # --- what the page asks -------------------------------------------------------------------------------
+    def state(self) -> PageState:
+        """Everything but frames and results."""
+        now = self.annotations.current
+        drawn = sorted(now.drawn.items(), key=lambda item: item[0])
+        return PageState(
+            **vars(self.status),
+            objects=tuple(ObjectState(i, name) for i, name in now.names.items()),
+            annotations=tuple(AnnotationState(*key, a.box, a.clicks, a.mask is not None) for key, a in drawn),
+            annotations_revision=now.revision,
+            undo=now.can_undo,
+            redo=now.can_redo,
+            changed=tuple(sorted(self.tracking.changed(now.by_frame()))),
+            colours={i: "#{:02x}{:02x}{:02x}".format(*object_colour(i)) for i in now.names},
+        )
 
-    def state(self) -> dict[str, Any]:
-        """All but frames and results, as JSON."""
-        marks = self.book.marks()
-        with self._changed:
-            status = {**self._status, "version": self.version}
-        return {
-            **self.book.describe(),
-            **status,
-            "changed": sorted(self.passes.changed(marks)),
-            "colours": {i: "#{:02x}{:02x}{:02x}".format(*object_colour(i)) for i in self.book.names},
-        }
+    def masks(self, index: int) -> FrameMasks | None:
+        """Outlines on one frame: what was tracked, and previews of annotations that were not yet.
 
-    def facts(self) -> dict[str, Any]:
-        """What never changes."""
-        width, height = self.info.size_wh
-        return {
-            **self._facts,
-            "name": self.info.name,
-            "width": width,
-            "height": height,
-            "frames": self.count,
-            "rate": float(self.info.rate),
-        }
-
-    def frame(self, index: int, width: int) -> bytes:
-        """Frame `index` as JPEG for a place `width` pixels wide. Raises PromptError when there is none."""
-        return self._frames.jpeg(self._check(index), width)
-
-    def thumbnail(self, index: int) -> bytes:
-        """Frame `index` as a small JPEG; another reader makes it, so that frames do not wait for thumbnails."""
-        return self._thumbs.thumbnail(self._check(index))
-
-    def masks(self, index: int) -> dict[str, Any] | None:
-        """Outlines on one frame: what was tracked, and previews of marks that were not yet.
-
-        None when a newer request made this one pointless.
+        None when a newer request overtook this one. Raises PromptError when there is no such frame.
         """
-        marks, ids = self.book.marks(), set(self.book.names)
-        tracked = self.results.look_up(self._check(index), ids)
-        shown = _shapes(tracked, self.info.size_wh, "tracked")
-        here = marks.get(index, {})
-        changed = self.passes.changed(marks).get(index, set())
-        wanted = {i: mark for i, mark in here.items() if i in changed or i not in tracked.object_ids}
-        missing = {
-            i: mark for i, mark in wanted.items() if self._previews.get((index, i), (None, None))[0] is not mark
-        }
-        if missing:
-            # Clicks on an object that is marked elsewhere too correct what was tracked here.
-            known = {i for i in missing if any(i in marks[frame] for frame in marks if frame != index)}
-            frame, following = self._frames.frame(index), None
-            with suppress(VideoError):  # the last one
-                following = self._frames.frame(index + 1)
-            preview = self._preview.masks(frame, missing, self.results.look_up(index, known), following)
-            if preview is None:
-                return None
-            with self._changed:
-                for i, shape in _shapes(preview, self.info.size_wh, "preview").items():
-                    self._previews[index, i] = missing[i], shape
-                for key in list(self._previews)[:-KEPT_PREVIEWS]:
-                    del self._previews[key]
-        previews = dict(self._previews)
-        shown.update({i: previews[index, i][1] for i in wanted if (index, i) in previews})
-        return {"frame": index, "objects": shown}
+        self.media.check(index)
+        now = self.annotations.current
+        drawn = now.by_frame()
+        tracked = self.results.look_up(index, set(now.names))
+        changed = self.tracking.changed(drawn).get(index, set())
+        here = drawn.get(index, {})
+        new = {i: annotation for i, annotation in here.items() if i in changed or i not in tracked.object_ids}
+        # Clicks on an object that is annotated elsewhere too correct what was tracked here.
+        corrected = {i for i in new if any(i in drawn[frame] for frame in drawn if frame != index)}
+        previews = self._preview.overlays(index, new, corrected)
+        if previews is None:
+            return None
+        return FrameMasks(index, {**overlays(tracked, self.media.info.size_wh, "tracked"), **previews})
 
-    def _check(self, index: int) -> int:
-        if not 0 <= index < self.count:
-            raise PromptError(f"there is no frame {index}: 0 to {self.count - 1} expected")
-        return index
-
-    def ask(self, kind: str, direction: str = "forward") -> None:
-        """Hand a command to the thread that tracks.
-
-        Raises:
-            PromptError: nothing is marked.
-            ConfigError: no such command or direction.
-        """
-        if kind not in ("track", "pause", "finish"):
-            raise ConfigError(f"command must be track, pause or finish, not {kind!r}")
-        if kind == "track" and not self.book.marks():
+    def command(self, command: Command) -> None:
+        """Hand a command to the tracking thread. Raises PromptError when there is nothing to track."""
+        if command.kind == "track" and not self.annotations.current.drawn:
             raise PromptError("nothing to track yet: draw a box around an object first")
-        command = Command(kind, check_direction(direction))
-        with self._changed:
-            self._command = command
-            self._changed.notify_all()
-
-    # --- what the tracking thread does --------------------------------------------------------------------
+        self._commands.put(command)
 
     def next_command(self, seconds: float = 0.0) -> Command | None:
-        """Take the command that waits, or the one that comes within some seconds."""
-        with self._changed:
-            if self._command is None and seconds:
-                self._changed.wait(seconds)
-            command, self._command = self._command, None
-            return command
+        """Take the oldest command, or the one that comes within some seconds."""
+        try:
+            return self._commands.get(timeout=seconds) if seconds else self._commands.get_nowait()
+        except Empty:
+            return None
 
     def waiting(self) -> bool:
         """Whether a command waits."""
-        return self._command is not None
+        return not self._commands.empty()
 
-    def tell(self, **status: Any) -> None:
-        """Change what the pages show: phase, error, progress, files."""
-        with self._changed:
-            if status.get("phase") == "idle":
-                self._previews.clear()  # clicks correct what was tracked, which is new now
-            self._status.update(status)
-            self.version += 1
+    def report(self, status: Status) -> None:
+        """Replace what the pages show; for the tracking thread only."""
+        if self.status.phase.busy and not status.phase.busy:
+            self._preview.forget()  # clicks correct what was tracked, which is new now
+        self.status = replace(status, version=self.status.version + 1)
 
     def close(self) -> None:
-        """The pages are told what is told by now, and then no more."""
+        """Let the pages have the news until now, and then no more."""
         self.closed = True
 
     def __enter__(self) -> "Project":
@@ -191,19 +134,5 @@ class Project:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for part in (self._frames, self._thumbs, self.results):
+        for part in (self.media, self.results):
             part.__exit__(kind, error, trace)
-
-
-def _shapes(result: FrameResult, size_wh: tuple[int, int], source: str) -> dict[int, dict[str, Any]]:
-    return {
-        i: {
-            "from": source,
-            "present": bool(present),
-            "score": round(float(score), 4),
-            "shapes": outlines(np.asarray(mask), size_wh),
-        }
-        for i, mask, score, present in zip(
-            result.object_ids, result.masks, result.scores, result.present, strict=True
-        )
-    }

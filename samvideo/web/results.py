@@ -1,8 +1,11 @@
-"""What tracking found, kept while the page is open: masks on disk, one short row a frame and object in memory."""
+"""What tracking found, kept while the page is open: masks on disk, one short row a frame and object in memory.
+
+Threads: the tracking thread writes, any may read; one lock guards the file and the rows.
+"""
 
 import threading
 from collections.abc import Container, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,20 +22,20 @@ class Row(NamedTuple):
     """One object on one frame.
 
     Attributes:
-        score, present, area: what the tracker said.
-        mark: why a person should look here: lost, score, area, or "".
-        calm: frames tracked since a person marked the object or a mark was set here.
+        score, present, area: of the tracker's mask; the area is in pixels.
+        suspicion: why a person should look here: "lost", "score", "area", or "".
+        calm: frames tracked since a person annotated the object or the last suspicion.
     """
 
     score: float
     present: bool
     area: int
-    mark: str = ""
+    suspicion: str = ""
     calm: int = 0
 
 
-def suspicion(row: Row, before: Row | None, earlier: Row | None) -> str:
-    """Why a result may be wrong, seen from the frame tracked just before and the one `WINDOW` frames before."""
+def find_suspicion(row: Row, before: Row | None, earlier: Row | None) -> str:
+    """Why a result may be wrong, given the frame tracked just before and the one `WINDOW` frames before."""
     if not row.present:
         return "lost" if before is not None and before.present else ""
     for other, drop, jump in ((before, SCORE_DROP, AREA_JUMP), (earlier, SLOW_DROP, SLOW_JUMP)):
@@ -47,14 +50,14 @@ def suspicion(row: Row, before: Row | None, earlier: Row | None) -> str:
 
 
 class Results:
-    """Context manager; every method may be called from any thread."""
+    """Context manager over the results of one video."""
 
     def __init__(self, size_wh: tuple[int, int]) -> None:
         self._spool = Spool()
         self._lock = threading.Lock()
         self._rows: dict[int, dict[int, Row]] = {}  # by frame, then object
         self._log: list[tuple[int, int]] = []  # (frame, object) as they came, for pages that follow
-        # Only the size of a frame is needed to unpack masks; this picture takes no memory.
+        # Only the size of a frame is needed to unpack masks; this image takes no memory.
         self._blank = np.broadcast_to(np.zeros(1, np.uint8), (size_wh[1], size_wh[0], 3))
 
     def put(
@@ -64,16 +67,16 @@ class Results:
         *,
         whole: bool,
         only: set[int] | None = None,
-        told: Container[int] = (),
+        annotated: Container[int] = (),
     ) -> None:
         """Keep a result.
 
         Args:
-            result: what a tracker said.
+            result: of a tracker.
             step: 1 when it came from tracking forward, -1 from tracking backward.
-            whole: it says all there is to say of its frame; what was known of other objects there goes.
+            whole: it replaces everything known about its frame, other objects included.
             only: keep these objects alone.
-            told: objects that a person marked on this frame: those are beyond doubt.
+            annotated: objects that a person annotated on this frame: those are beyond doubt.
         """
         if only is not None:
             result = _only(result, only)
@@ -89,46 +92,43 @@ class Results:
                 result.object_ids, result.masks, result.scores, result.present, strict=True
             ):
                 row, last = Row(round(float(score), 4), bool(present), int(mask.sum())), before.get(object_id)
-                calm = 0 if last is None or object_id in told else last.calm + 1
+                calm = 0 if last is None or object_id in annotated else last.calm + 1
                 if calm:
-                    why = suspicion(row, last, earlier.get(object_id) if calm >= WINDOW else None)
-                    row = row._replace(mark=why, calm=0 if why else calm)
+                    why = find_suspicion(row, last, earlier.get(object_id) if calm >= WINDOW else None)
+                    row = row._replace(suspicion=why, calm=0 if why else calm)
                 rows[object_id] = row
                 self._log.append((result.index, object_id))
 
     def take(self, frame: Frame, ids: set[int]) -> FrameResult:
-        """What is known of a frame and these objects; K = 0 where nothing is."""
+        """What is known about a frame and these objects; K = 0 where nothing is."""
         with self._lock:
             return _only(self._spool.take(frame), ids & self._rows.get(frame.index, {}).keys())
 
     def drop(self, frames: Iterable[int]) -> None:
-        """Forget what is known of these frames."""
+        """Forget what is known about these frames."""
         with self._lock:
             for index in frames:
                 self._log.extend((index, object_id) for object_id in self._rows.pop(index, {}))
 
     def look_up(self, index: int, ids: set[int]) -> FrameResult:
-        """`take` for a frame whose picture is not at hand; its time is given as 0."""
+        """`take` for a frame whose image is not at hand; its time is given as 0."""
         return self.take(Frame(index, 0.0, self._blank), ids)
 
     def frames(self) -> set[int]:
-        """The frames of which something is known."""
+        """The frames that have results."""
         with self._lock:
             return {index for index, rows in self._rows.items() if rows}
 
-    def news(self, since: int) -> tuple[int, list[list[Any]]]:
-        """How much there is by now, and [frame, object, score, present, area, mark] of what came after `since`.
+    @property
+    def revision(self) -> int:
+        """How many results were stored or dropped so far."""
+        return len(self._log)
 
-        A row whose result is gone is [frame, object].
-        """
+    def news(self, since: int) -> tuple[int, list[tuple[int, int, Row | None]]]:
+        """The revision, and (frame, object, row) of what changed after `since`; the row is None if it is gone."""
         with self._lock:
             fresh = dict.fromkeys(self._log[since:])
-            rows = []
-            for frame, object_id in fresh:
-                row = self._rows.get(frame, {}).get(object_id)
-                said = [] if row is None else [row.score, row.present, row.area, row.mark]
-                rows.append([frame, object_id, *said])
-            return len(self._log), rows
+            return len(self._log), [(frame, i, self._rows.get(frame, {}).get(i)) for frame, i in fresh]
 
     def __enter__(self) -> "Results":
         return self

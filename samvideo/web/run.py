@@ -16,11 +16,13 @@ from samvideo.runner import Clock, Progress, RunSettings, Tally, anonymous, conc
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.loop import place_prompts
 from samvideo.types import FrameResult, VideoInfo
+from samvideo.web.annotations import Annotations, changed_frames
 from samvideo.web.downloads import Downloads
-from samvideo.web.marks import Marks, changed_frames
-from samvideo.web.presence import Presence
-from samvideo.web.project import Command, Project
+from samvideo.web.messages import Track
+from samvideo.web.open_pages import OpenPages
+from samvideo.web.project import Project
 from samvideo.web.server import PageServer, listen
+from samvideo.web.state import Phase
 
 WAIT = 0.1  # seconds between two looks at signals and pages while nothing is to do
 COORDINATES = "or give coordinates, for instance --prompt box=40,60,200,220"
@@ -64,10 +66,10 @@ def run_with_page(
     make_tracker: Callable[[], Tracker],
     progress: Callable[[str, int | None], Progress],
 ) -> PageEnd:
-    """Let a person mark, track and correct in a browser until they finish, leave, or a signal comes.
+    """Let a person annotate, track and correct in a browser until they finish, leave, or a signal comes.
 
     Args:
-        settings: as for `run_tracking`; prompts are shown as marks that can be changed.
+        settings: as for `run_tracking`; prompts are shown as annotations that can be changed.
         page: how it is served.
         make_tracker: called once for tracking and once for previews.
         progress: called for every pass.
@@ -93,11 +95,11 @@ def run_with_page(
         )
         with open_video(settings.source) as video:
             placed = place_prompts(settings.prompts, video)
-        project.book.load((index, prompt) for index in sorted(placed) for prompt in placed[index])
+        project.annotations.load((index, prompt) for index in sorted(placed) for prompt in placed[index])
         downloads = stack.enter_context(Downloads())
-        presence = Presence()
-        run = PageRun(settings, project, presence, downloads, progress)
-        server = stack.enter_context(PageServer(project, presence, downloads, listener, page.host))
+        open_pages = OpenPages()
+        run = PageRun(settings, project, open_pages, downloads, progress)
+        server = stack.enter_context(PageServer(project, open_pages, downloads, listener, page.host))
         page.announce(server.address)
         return run.until_done()
 
@@ -132,23 +134,25 @@ def _check_outputs(folder: Path, settings: RunSettings) -> None:
 
 
 class PageRun:
-    """The thread that tracks; everything else asks it through the project."""
+    """The loop of the tracking thread; everything else reaches it through the project.
+
+    Its state is `Status.phase`: results of a phase other than idle do not cover the whole pass.
+    """
 
     def __init__(
         self,
         settings: RunSettings,
         project: Project,
-        presence: Presence,
+        open_pages: OpenPages,
         downloads: Downloads,
         progress: Callable[[str, int | None], Progress],
     ) -> None:
         self._settings, self._progress = settings, progress
-        self._project, self._downloads, self._presence = project, downloads, presence
+        self._project, self._downloads, self._open_pages = project, downloads, open_pages
         self._clock, self._busy = Clock(), 0.0
         self._interrupt = Interrupt()
-        self._pass: tuple[Command, Marks, Generator[FrameResult, None, None]] | None = None
-        self._tracking = self._partial = self._unsaved = False
-        self._overwrite, self._direction = settings.overwrite, settings.direction
+        self._pass: tuple[Track, Annotations, Generator[FrameResult, None, None]] | None = None
+        self._saved = 0  # the results' revision that the files have
         self._summary: dict[str, Any] | None = None
         self._failure: SamVideoError | None = None
 
@@ -164,64 +168,72 @@ class PageRun:
                     self._track(command)
                 elif self._unsaved:
                     self._save()
-            cut_short = self._interrupt.requested or self._tracking
+            tracking = project.status.phase.busy
+            cut_short = self._interrupt.requested or tracking
             self._drop_pass()
+            if tracking:
+                project.report(replace(project.status, phase=Phase.PAUSED))
             if self._unsaved:
                 self._save(final=True)
-            project.tell(phase="done")
+            project.report(replace(project.status, phase=Phase.DONE))
         return PageEnd(self._summary, self._failure, cut_short)
+
+    @property
+    def _unsaved(self) -> bool:
+        return self._project.results.revision != self._saved
 
     def _should_end(self) -> bool:
         if self._interrupt.requested:
             return True
-        worth = self._tracking or self._summary is not None
-        return worth and self._presence.gone(silent=self._tracking)
+        tracking = self._project.status.phase.busy
+        worth = tracking or self._summary is not None
+        return worth and self._open_pages.gone(silent=tracking)
 
     # --- tracking -----------------------------------------------------------------------------------------
 
-    def _track(self, command: Command) -> None:
-        """Run a pass until its end, or until a page or a signal stops it; a paused one goes on where it stood."""
-        project, marks = self._project, self._project.book.marks()
-        if self._pass is None or self._pass[0] != command or changed_frames(marks, self._pass[1]):
+    def _track(self, command: Track) -> None:
+        """Run a pass until its end, or until a page or a signal stops it; a paused one continues."""
+        project, drawn = self._project, self._project.annotations.current.by_frame()
+        if self._pass is None or self._pass[0] != command or changed_frames(drawn, self._pass[1]):
             self._drop_pass()
-            self._pass = command, marks, project.passes.run(marks, command.direction)
-        self._direction = command.direction
-        self._tracking = self._partial = True
+            self._pass = command, drawn, project.tracking.run(drawn, command.direction)
+        self._settings = replace(self._settings, direction=command.direction)
         self._downloads.offer({})
-        project.tell(phase="tracking", paused=False, error="", files={})
-        begin, error = time.perf_counter(), ""
+        project.report(replace(project.status, phase=Phase.TRACKING, error="", files={}))
+        begin, phase, error = time.perf_counter(), Phase.IDLE, ""
         try:
-            with self._progress(project.info.name, None if command.direction == "both" else project.count) as bar:
+            with self._progress(
+                project.media.info.name, None if command.direction == "both" else project.media.count
+            ) as bar:
                 for result in self._clock.each("step", self._pass[2]):
                     self._report(result, bar)
                     if self._stopped():
                         return
-            self._partial = False
         except SamVideoError as failure:
-            error = str(failure)
+            phase, error = Phase.FAILED, str(failure)
         finally:
             self._busy += time.perf_counter() - begin
-        self._pass, self._tracking = None, False
-        project.tell(phase="idle", error=error)
+        self._pass = None
+        project.report(replace(project.status, phase=phase, error=error))
 
     def _report(self, result: FrameResult, bar: Progress) -> None:
-        replaying = self._project.passes.replaying
-        self._project.tell(phase="replaying" if replaying else "tracking", at=result.index)
-        if not replaying:
-            self._unsaved = True
+        project = self._project
+        phase = Phase.REPLAYING if project.tracking.replaying else Phase.TRACKING
+        project.report(replace(project.status, phase=phase, at=result.index))
+        if phase is Phase.TRACKING:
             bar.advance(result)
 
     def _stopped(self) -> bool:
-        """Whether the pass must stop here: paused, finished, left alone, or interrupted."""
+        """Whether the pass must stop here: paused, finished, abandoned, or interrupted."""
+        project = self._project
         if self._should_end():
             return True
-        command = self._project.next_command()
+        command = project.next_command()
         if command is None or command.kind == "track":
             return False
-        self._tracking = False
-        self._project.tell(phase="paused", paused=True)
+        project.report(replace(project.status, phase=Phase.PAUSED))
         if command.kind == "finish":
-            self._project.ask("finish")
+            project.command(command)
         return True
 
     def _drop_pass(self) -> None:
@@ -234,42 +246,44 @@ class PageRun:
     def _save(self, *, final: bool = False) -> None:
         """Write all files from the results; given up when the page asks for more, since they are stale then."""
         project, begin = self._project, time.perf_counter()
-        phase = "paused" if self._pass is not None else "idle"
+        project.report(replace(project.status, saving=True))
 
         def stale() -> bool:
             return not final and (project.waiting() or self._interrupt.requested)
 
         with open_video(self._settings.source) as video:
-            marks, settings = project.book.marks(), replace(self._settings, overwrite=self._overwrite)
-            texts = [text for frame in marks for i, mark in marks[frame].items() for text in mark.texts(i, frame)]
-            settings = replace(settings, prompt_texts=tuple(texts), direction=self._direction)
+            drawn = project.annotations.current.by_frame()
+            texts = [text for frame in drawn for i, new in drawn[frame].items() for text in new.texts(i, frame)]
+            settings = replace(self._settings, prompt_texts=tuple(texts))
             try:
-                outputs = open_outputs(settings, project.info)
-                self._overwrite = True
+                outputs = open_outputs(settings, project.media.info)
+                self._settings = replace(self._settings, overwrite=True)  # the folder is this run's own now
                 tally, failure = self._write(video, anonymous(outputs, settings), stale)
             except SamVideoError as error:
-                self._failure, self._unsaved = error, False
-                project.tell(phase=phase, error=str(error))
+                self._failure, self._saved = error, project.results.revision
+                project.report(replace(project.status, saving=False, error=str(error)))
                 return
             if stale():
-                project.tell(phase=phase)
+                project.report(replace(project.status, saving=False))
                 return
-            status = "failed" if failure else "interrupted" if self._partial else "complete"
+            complete = project.status.phase is Phase.IDLE
+            status = "failed" if failure else "complete" if complete else "interrupted"
             self._busy += time.perf_counter() - begin
             self._clock.begin = time.perf_counter() - self._busy  # what the person took to think is no one's time
             self._summary, self._failure = conclude(settings, video, outputs, tally, self._clock, status, failure)
-        self._unsaved = False
+        self._saved = project.results.revision
         self._downloads.offer(outputs.files)
         files = {kind: path.name for kind, path in outputs.files.items()}
-        project.tell(phase=phase, files=files, folder=str(outputs.folder), error=str(failure or ""))
+        folder, error = str(outputs.folder), str(failure or "")
+        project.report(replace(project.status, saving=False, files=files, folder=folder, error=error))
 
     def _write(
         self, video: VideoSource, outputs: Outputs | Anonymous, stale: Callable[[], bool]
     ) -> tuple[Tally, SamVideoError | None]:
         """Every frame up to the last one with results, or all frames after a whole pass."""
         project, tally = self._project, Tally()
-        known, ids = project.results.frames(), set(project.book.names)
-        last = max(known, default=-1) if self._partial else project.count
+        known, ids = project.results.frames(), set(project.annotations.current.names)
+        last = project.media.count if project.status.phase is Phase.IDLE else max(known, default=-1)
         try:
             with outputs, closing(prefetch(iter(video))) as frames:
                 for frame in self._clock.each("decode", frames):
@@ -278,7 +292,7 @@ class PageRun:
                     result = project.results.take(frame, ids)
                     outputs.write(frame, result)
                     tally.add(result)
-                    project.tell(phase="saving", at=frame.index)
+                    project.report(replace(project.status, saving=True, at=frame.index))
         except SamVideoError as error:
             return tally, error
         return tally, None

@@ -1,4 +1,4 @@
-"""The page's server on a thread of its own. The only file that imports uvicorn."""
+"""The page's server, which runs on its own thread. The only file that imports uvicorn."""
 
 import errno
 import secrets
@@ -12,11 +12,11 @@ import uvicorn
 from samvideo.errors import ConfigError
 from samvideo.web.app import make_app
 from samvideo.web.downloads import Downloads
-from samvideo.web.presence import Presence
+from samvideo.web.open_pages import OpenPages
 from samvideo.web.project import Project
 
 PORT = 8765  # where it is free: an address that stays the same suits a tunnel
-GOODBYE = 2.0  # seconds for open pages to hear the last news
+GOODBYE = 2.0  # seconds for open pages to receive the last news
 
 
 def listen(host: str, port: int | None) -> socket.socket:
@@ -41,19 +41,19 @@ class PageServer:
     """Context manager: serves while it is entered.
 
     Args:
-        project, presence, downloads: see `make_app`.
+        project, open_pages, downloads: see `make_app`.
         listener: from `listen`; closed at the end.
         host: what it is bound to.
     """
 
     def __init__(
-        self, project: Project, presence: Presence, downloads: Downloads, listener: socket.socket, host: str
+        self, project: Project, open_pages: OpenPages, downloads: Downloads, listener: socket.socket, host: str
     ) -> None:
         self._listener, self._project = listener, project
         token = secrets.token_urlsafe(24)
         name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
         self.address = f"http://{name}:{listener.getsockname()[1]}/?token={token}"
-        app = make_app(project, presence, downloads, token, host)
+        app = make_app(project, open_pages, downloads, token, host)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,

@@ -86,7 +86,9 @@ def test_prompts_with_coordinates_are_there_to_begin_with(tmp_path: Path) -> Non
             return found
 
         state = post("/api/edit", do="rename", object=3, name="it")
-        assert state["marks"] == [{"frame": 2, "object": 3, "box": [10, 20, 60, 70], "clicks": [], "mask": False}]
+        assert state["annotations"] == [
+            {"frame": 2, "object": 3, "box": [10, 20, 60, 70], "clicks": [], "mask": False}
+        ]
         post("/api/command", kind="track", direction="both")
         wait_until(lambda: post("/api/edit", do="undo")["files"])
         post("/api/command", kind="finish")

@@ -11,6 +11,8 @@ from samvideo.errors import ConfigError
 from samvideo.models import build
 
 ENCODERS = models.encoders()
+SIZES = ((64, 64), (64, 96), (224, 64))
+LARGE = ("hiera-base-plus", "hiera-large")  # seconds each on a CPU, with the code of the smaller ones of the family
 
 
 def make(name: str) -> ImageEncoder:
@@ -22,25 +24,44 @@ def test_the_published_ones_are_there() -> None:
     assert {spec.encoder for spec in models.SPECS.values()} <= set(ENCODERS)
 
 
-@pytest.mark.parametrize("name", ENCODERS)
-@torch.inference_mode()
-def test_maps(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Strides, widths, any multiple of the step, rectangles too; nothing is kept; nothing is downloaded."""
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "socket", None)
+
+
+def maps(encoder: ImageEncoder, image: torch.Tensor) -> list[torch.Tensor]:
+    """All maps of an image, coarse first, with the strides and widths that every encoder promises."""
+    height, width = image.shape[-2:]
+    coarse, fine = encoder(image)
+    strides = (16, 4, 8) if encoder.fine else (16,)
+    assert [tuple(x.shape) for x in (coarse, *fine)] == [(1, WIDTH, height // s, width // s) for s in strides]
+    return [coarse, *fine]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] if name in LARGE else []) for name in ENCODERS]
+)
+@torch.inference_mode()
+def test_maps(name: str) -> None:
+    """Any multiple of the step works; an encoder keeps no state; fusing, also twice, keeps the values."""
     encoder = make(name)
-    for height, width in ((64, 64), (64, 96), (224, 64)):
+    for height, width in SIZES:
         image = torch.randn(1, 3, height, width)
-        coarse, fine = encoder(image)
-        assert coarse.shape == (1, WIDTH, height // 16, width // 16)
-        assert [tuple(x.shape) for x in fine] == [
-            (1, WIDTH, height // stride, width // stride) for stride in ((4, 8) if encoder.fine else ())
-        ]
-        assert torch.equal(encoder(image)[0], coarse)
-    before = encoder(image)
+        before = maps(encoder, image)
+        assert torch.equal(maps(encoder, image)[0], before[0])
     encoder.fuse()
     encoder.fuse()
-    for a, b in zip([before[0], *before[1]], [(after := encoder(image))[0], *after[1]], strict=True):
+    for a, b in zip(before, maps(encoder, image), strict=True):
         assert torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(a.abs().max()))
+
+
+@pytest.mark.parametrize("name", LARGE)
+@torch.inference_mode()
+def test_map_shapes(name: str) -> None:
+    with torch.device("meta"):
+        encoder = make(name)
+        for height, width in SIZES:
+            maps(encoder, torch.empty(1, 3, height, width))
 
 
 @pytest.mark.parametrize("name", ["vit-ti", "hiera-tiny", "repvit-m1"])

@@ -3,7 +3,7 @@ import pytest
 from evaluation_helpers import RepeatTracker
 
 from samvideo.errors import ConfigError, DatasetError
-from samvideo.evaluation.protocols import PROTOCOLS, Prompter, find_protocol, next_click
+from samvideo.evaluation.protocols import PROTOCOLS, ProtocolSchedule, find_protocol, next_click
 from samvideo.types import BoolArray, Frame, FrameResult
 
 
@@ -19,13 +19,13 @@ def frames(count: int) -> list[Frame]:
 
 def run(
     name: str, truth: dict[int, dict[int, BoolArray]], count: int
-) -> tuple[Prompter, list[FrameResult], list[int]]:
+) -> tuple[ProtocolSchedule, list[FrameResult], list[int]]:
     steps: list[int] = []
     first: dict[int, int] = {}
     for index in sorted(truth):
         for number in truth[index]:
             first.setdefault(number, index)
-    prompter = Prompter(find_protocol(name), first, truth.get)
+    prompter = ProtocolSchedule(find_protocol(name), first, truth.get)
     tracker = RepeatTracker(lambda frame: steps.append(frame.index))
     return prompter, [result for _, result in prompter.run(tracker, frames(count))], steps
 
@@ -95,9 +95,9 @@ def test_every_protocol_says_what_it_is() -> None:
 
 
 def test_an_object_without_truth_cannot_be_prompted() -> None:
-    prompter = Prompter(find_protocol("mask"), {1: 0}, lambda index: None)
+    prompter = ProtocolSchedule(find_protocol("mask"), {1: 0}, lambda index: None)
     with pytest.raises(DatasetError, match="no ground truth for object 1"):
         list(prompter.run(RepeatTracker(), frames(1)))
-    prompter = Prompter(find_protocol("mask"), {1: 0}, lambda index: {1: np.zeros((32, 48), bool)})
+    prompter = ProtocolSchedule(find_protocol("mask"), {1: 0}, lambda index: {1: np.zeros((32, 48), bool)})
     with pytest.raises(DatasetError, match="has no pixel there"):
         list(prompter.run(RepeatTracker(), frames(1)))

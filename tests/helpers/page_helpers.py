@@ -148,7 +148,7 @@ class Page:
         def found() -> Any:
             shown = self.tab.evaluate("(({frame, objects}) => ({frame, objects}))(samvideo.pictures.shown)")
             entry = shown["objects"].get(str(object_id))
-            return entry if shown["frame"] == frame and entry and entry["from"] == source else None
+            return entry if shown["frame"] == frame and entry and entry["source"] == source else None
 
         return wait_until(found)["shapes"]
 

@@ -8,7 +8,8 @@ import torch
 
 from samvideo.encoders.vit import PlainVit, VitConfig
 from samvideo.memory.perceiver import PerceiverConfig, PerceiverMemory
-from samvideo.models import ModelSpec, SamModel, build
+from samvideo.models import VideoModel, build
+from samvideo.specs import ModelSpec
 from samvideo.types import Frame, VideoInfo
 
 torch.set_num_threads(1)  # on tensors as small as these, threads only stand in each other's way
@@ -16,7 +17,7 @@ torch.set_num_threads(1)  # on tensors as small as these, threads only stand in 
 TINY_VIT = VitConfig(dim=32, heads=2, depth=2, window=2, global_blocks=(1,))
 
 
-def randomise(model: SamModel, seed: int = 0) -> SamModel:
+def randomise(model: VideoModel, seed: int = 0) -> VideoModel:
     """Weights that let every input matter, with objects always present."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -35,7 +36,7 @@ def randomise(model: SamModel, seed: int = 0) -> SamModel:
 
 def tiny_model(
     memory: str = "plain", policy: object = "fifo", size: int | tuple[int, int] = 64, **changes: object
-) -> SamModel:
+) -> VideoModel:
     """A model around a two-block ViT; a frame takes milliseconds."""
     spec = ModelSpec("tiny", "vit-ti", **{"layers": 1, **changes})
     small_perceiver = memory == "perceiver" and size == 64

@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from published import Clip, Options, Output, Predictor
 from seeded import seeded_array
 
-from samvideo.models import SamModel, build, load_state
+from samvideo.models import VideoModel, build
+from samvideo.state_dict import load_state
 from samvideo.tensors import MemoryTokens, PromptTensors
 
 MASK_LIMIT, SIGN_LIMIT, POINTER_LIMIT = 1e-3, 0.999, 1e-2
@@ -68,7 +69,7 @@ def beside(fixture: Path, name: str) -> Path:
     raise FileNotFoundError(f"{name} is neither beside {fixture} nor in the folder above")
 
 
-def seeded_model(name: str, manifest: dict, score_bias: float | None = None) -> SamModel:
+def seeded_model(name: str, manifest: dict, score_bias: float | None = None) -> VideoModel:
     """A published model with the deterministic weights; every key of the manifest, and no other, must fit."""
     bias = {} if score_bias is None else {"score_bias": score_bias}
     state = {key: torch.from_numpy(seeded_array(key, tuple(shape), **bias)) for key, (shape, _) in manifest.items()}
@@ -110,7 +111,7 @@ def compare(report: Report, fixture: dict, key: str, output: Output) -> None:
 
 
 def sampled(tokens: MemoryTokens) -> torch.Tensor:
-    return tokens.features[0, ::8] if tokens.plain else tokens.features[0].T[:, ::61]
+    return tokens.features[0, ::8] if tokens.num_unrotated else tokens.features[0].T[:, ::61]
 
 
 def check_step(kind: str, step: dict) -> None:

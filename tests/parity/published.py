@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from seeded import seeded_frame
 
-from samvideo.memory.base import MemoryEntry, Recall
+from samvideo.memory.base import History, MemoryEntry
 from samvideo.memory.fifo import FifoPolicy
-from samvideo.models import SamModel, resolve_policy
+from samvideo.models import VideoModel, resolve_policy
+from samvideo.runtime import SelectedMemory
 from samvideo.tensors import Features, MaskPrediction, PromptTensors
-from samvideo.trackers.sam import CLAMP
+from samvideo.torch_runtime import CLAMP
 
 NO_EFFECT = {  # on the low-resolution output of a single object
     "non_overlap_masks",
@@ -61,7 +62,7 @@ class Output:
 class Clip:
     """Frames of the synthetic clip and their features, computed once."""
 
-    def __init__(self, model: SamModel, frames: list[int]) -> None:
+    def __init__(self, model: VideoModel, frames: list[int]) -> None:
         self.model, self.frames = model, frames
         self.size = model.spec.input_wh[0]
         self._features: dict[int, Features] = {}
@@ -71,7 +72,7 @@ class Clip:
 
     def features(self, index: int) -> Features:
         if index not in self._features:
-            picture = self.model.picture(seeded_frame(self.frames[index], self.size))
+            picture = self.model.preprocess(seeded_frame(self.frames[index], self.size))
             self._features[index] = self.model.encode(picture)
         return self._features[index]
 
@@ -104,26 +105,29 @@ class Predictor:
         conditioning = first or self.options.add_all_frames_to_correct_as_cond
         features = self.clip.features(frame)
         if mask is not None:
-            prediction = self.model.adopt(
+            prediction = self.model.use_mask_as_output(
                 features, torch.from_numpy(mask)[None, None].float().to(self.model.device)
             )
         else:
             earlier = self.said[conditioning].get(frame) or self.conditioning.get(frame) or self.others.get(frame)
             logits = None if earlier is None else earlier.prediction.logits.clamp(-CLAMP, CLAMP)
-            recall = Recall((), ()) if first else self.recall(frame, self.tracked[frame])
-            prediction = self.model.decode(features, self.model.condition(features, [recall]), points, logits)
+            memory = SelectedMemory() if first else self.recall(frame, self.tracked[frame])
+            embedding = self.model.attend_to_memory(features, [memory])
+            prediction = self.model.predict(features, embedding, points, logits)
         self.said[conditioning][frame] = Output(prediction)
 
-    def recall(self, frame: int, reverse: bool) -> Recall:
-        entries = [o.entry for store in (self.conditioning, self.others) for o in store.values()]
-        (recall,) = self.policy.recall([[e for e in entries if e is not None]], frame, reverse)
-        return recall
+    def recall(self, frame: int, reverse: bool) -> SelectedMemory:
+        """Policies know one direction of time: a reverse run is one on a clock with the opposite sign."""
+        sign = -1 if reverse else 1
+        outputs = [o for store in (self.conditioning, self.others) for o in store.values()]
+        entries = [replace(o.entry, index=sign * o.entry.index) for o in outputs if o.entry is not None]
+        return self.policy.recall(History(sign * frame, entries))
 
     def remember(self, frame: int, prediction: MaskPrediction, prompted: bool, spoken: bool) -> MemoryEntry:
         binary = torch.tensor(
             [spoken and self.options.binarize_mask_from_pts_for_mem_enc], device=self.model.device
         )
-        tokens = self.model.remember(self.clip.features(frame), prediction, binary)
+        tokens = self.model.encode_memory(self.clip.features(frame), prediction, binary)
         return MemoryEntry(frame, prompted, tokens, prediction.pointer)
 
     def settle(self) -> None:
@@ -164,8 +168,8 @@ class Predictor:
                 output = self.others[frame]
             else:
                 features = self.clip.features(frame)
-                conditioned = self.model.condition(features, [self.recall(frame, reverse)])
-                prediction = self.model.decode(features, conditioned)
+                embedding = self.model.attend_to_memory(features, [self.recall(frame, reverse)])
+                prediction = self.model.predict(features, embedding)
                 output = Output(prediction, self.remember(frame, prediction, False, False))
                 self.others[frame] = output
             self.tracked[frame] = reverse

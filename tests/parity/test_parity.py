@@ -13,8 +13,10 @@ from check import main, run, seeded_model
 from published import Options
 from seeded import seeded_frame
 
-from samvideo.models import SPECS, spec_shapes
+from samvideo.specs import SPECS
+from samvideo.state_dict import spec_shapes
 from samvideo.trackers import sam
+from samvideo.torch_runtime import TorchRuntime
 from samvideo.trackers.sam import SamTracker
 from samvideo.types import Box, Frame, Mask, Points
 
@@ -61,10 +63,9 @@ def frame(index: int, size: int = 512) -> Frame:
 
 
 def assert_published(tracker: SamTracker, fixture: dict, tag: str, index: int) -> None:
-    for object_id, tracked in tracker.snapshot().objects.items():
+    for object_id, tracked in tracker.objects.items():
         expected = fixture[f"{tag}/{index}/{object_id}/mask_logits"]
-        assert tracked.prediction is not None
-        got = tracked.prediction.logits[0, 0, ::4, ::4].numpy()
+        got = tracked.best.known_prediction.logits[0, 0, ::4, ::4].numpy()
         assert np.linalg.norm(got - expected) <= 1e-3 * np.linalg.norm(expected), f"{tag}, frame {index}"
 
 
@@ -72,7 +73,7 @@ def assert_published(tracker: SamTracker, fixture: dict, tag: str, index: int) -
 def test_the_streaming_tracker_gives_the_published_masks(name: str) -> None:
     """The bounded, frame-by-frame loop equals the published predictor, which frees nothing."""
     fixture = dict(np.load(FIXTURES / f"{name}--box.npz"))
-    tracker = SamTracker(seeded_model(name, manifest(name)))
+    tracker = SamTracker(TorchRuntime(seeded_model(name, manifest(name))))
     box = Box(object_id=1, xyxy=(56, 136, 224, 304))
     for index in range(10):
         tracker.step(frame(index), [box] if index == 0 else [])
@@ -84,7 +85,7 @@ def test_a_streamed_correction_gives_the_published_masks(monkeypatch: pytest.Mon
     monkeypatch.setattr(sam, "CLEAR_RADIUS", -1)
     name = "efficienttam-ti-512"
     fixture = dict(np.load(FIXTURES / f"{name}--interact-pinned.npz"))
-    tracker = SamTracker(seeded_model(name, manifest(name)))
+    tracker = SamTracker(TorchRuntime(seeded_model(name, manifest(name))))
     y, x = np.mgrid[:512, :512] + 0.5
     disc = (x - 360) ** 2 + (y - 120) ** 2 <= 48**2
     tracker.step(frame(0), [Points(object_id=1, xy=[(140, 220)]), Mask(object_id=2, mask=disc)])

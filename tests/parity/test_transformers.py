@@ -73,7 +73,7 @@ def test_same_masks(name: str, make) -> None:  # type: ignore[no-untyped-def]
     tracker = SamTracker(ours, logits=True)
     frames = [Frame(i, i / 25, seeded_frame(i, 1024)) for i in range(FRAMES)]
     with torch.inference_mode():
-        video = torch.cat([ours.picture(f.rgb) for f in frames])
+        video = torch.cat([ours.preprocess(f.rgb) for f in frames])
         module = import_module(type(theirs).__module__)
         session_class = getattr(module, type(theirs).__name__.replace("Model", "InferenceSession"))
         session = session_class(video=video, video_height=1024, video_width=1024, dtype=torch.float32)

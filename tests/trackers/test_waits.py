@@ -6,7 +6,7 @@ import torch
 from tiny_sam import clip, tiny_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from samvideo.models import SamModel
+from samvideo.models import VideoModel
 from samvideo.trackers.sam import SamTracker
 from samvideo.types import Box
 
@@ -35,7 +35,7 @@ class Names(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def stepped(model: SamModel) -> set[str]:
+def stepped(model: VideoModel) -> set[str]:
     tracker, names = SamTracker(model), Names()
     first, *others = clip(4)
     tracker.step(first, [Box(object_id=i, xyxy=(10, 20, 34, 44)) for i in (1, 2)])

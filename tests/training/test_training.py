@@ -1,4 +1,4 @@
-"""`samvideo train nano` in miniature, and the clips that it is fed."""
+"""`samvideo train nano` in miniature, and its training clips."""
 
 import inspect
 import json
@@ -21,7 +21,7 @@ from samvideo.errors import ConfigError, DatasetError
 from samvideo.nano.network import EVIDENCE, EXACT, HAND, KEY, LOGITS, Fusion, Prompted
 from samvideo.nano.runtime import BUNDLED, Networks
 from samvideo.training import clips, collecting, fusion, prompts
-from samvideo.training.fitting import Course
+from samvideo.training.fitting import TrainingStage
 from samvideo.training.folds import SIBLINGS, fold
 from samvideo.training.nano import Recipe
 from samvideo.training.recording import record_stills
@@ -50,7 +50,7 @@ def davis(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sequences(davis: Path) -> list[clips.Clip]:
+def sequences(davis: Path) -> list[clips.TrainingClip]:
     return clips.load_sequences(davis)
 
 
@@ -72,10 +72,10 @@ def train(davis: Path, output: Path, *more: str) -> str:
 
 
 @pytest.mark.slow
-def test_training_learns_goes_on_where_it_was_cut_off_and_is_reproducible(
+def test_training_learns_resumes_after_an_interruption_and_is_reproducible(
     davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = train(davis, tmp_path / "one" / "nano.safetensors", "--rounds", "2")
+    lines = train(davis, tmp_path / "one" / "nano.safetensors", "--rounds", "2")
     for expected in (
         "3 sequences, 0 left out",
         "stills: 6/6",
@@ -83,8 +83,8 @@ def test_training_learns_goes_on_where_it_was_cut_off_and_is_reproducible(
         "clips1: 2/2",
         "round 1: step 6/6",
     ):
-        assert expected in told
-    assert (tmp_path / "one" / "nano.log").read_text() == told
+        assert expected in lines
+    assert (tmp_path / "one" / "nano.log").read_text() == lines
     monkeypatch.setattr("samvideo.training.fitting.SAVED_EVERY", 4)
     ends = iter([5])
     whole = prompts.mask_loss
@@ -107,7 +107,7 @@ def test_training_learns_goes_on_where_it_was_cut_off_and_is_reproducible(
     output = tmp_path / "two" / "nano.safetensors"
     arguments = ["train", "nano", "--data", str(davis), "-o", str(output), *SMALL, "--rounds", "2"]
     assert CliRunner().invoke(app, arguments).exit_code == 130
-    assert "prompts: goes on at step 4" in train(davis, output, "--rounds", "2")
+    assert "prompts: resumes at step 4" in train(davis, output, "--rounds", "2")
     one, two = load_file(tmp_path / "one" / "nano.safetensors"), load_file(output)
     assert one.keys() == two.keys()
     for key in one:
@@ -121,28 +121,28 @@ def test_training_learns_goes_on_where_it_was_cut_off_and_is_reproducible(
 
 
 @pytest.mark.slow
-def test_the_prompt_network_learns_a_few_pictures(stills: list[Path], tmp_path: Path) -> None:
+def test_the_prompt_network_learns_a_few_stills(stills: list[Path], tmp_path: Path) -> None:
     torch.manual_seed(0)
-    told: list[str] = []
-    course = Course("prompts", 200, 4, 3e-3, 1, tmp_path / "state.pt")
-    prompts.fit(Prompted(), stills, course, told.append, 96)
-    losses = [float(line.split("loss ")[1].split(",")[0]) for line in told]
+    lines: list[str] = []
+    stage = TrainingStage("prompts", 200, 4, 3e-3, 1, tmp_path / "state.pt")
+    prompts.fit(Prompted(), stills, stage, lines.append, 96)
+    losses = [float(line.split("loss ")[1].split(",")[0]) for line in lines]
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_samples_drawn_ahead_are_those_drawn_when_needed(stills: list[Path], tmp_path: Path) -> None:
+def test_samples_drawn_ahead_equal_those_drawn_when_needed(stills: list[Path], tmp_path: Path) -> None:
     weights = []
     for workers in (0, 1):
         torch.manual_seed(0)
         network = Prompted()
-        course = Course("prompts", 3, 2, 3e-3, 1, tmp_path / "state.pt")
-        prompts.fit(network, stills, course, logging.info, 64, workers)
+        stage = TrainingStage("prompts", 3, 2, 3e-3, 1, tmp_path / "state.pt")
+        prompts.fit(network, stills, stage, logging.info, 64, workers)
         weights.append(network.state_dict())
     for key, value in weights[0].items():
         assert torch.equal(value, weights[1][key]), key
 
 
-def test_a_folder_of_another_recipe_is_not_mixed_up(davis: Path, tmp_path: Path) -> None:
+def test_a_folder_of_another_recipe_is_refused(davis: Path, tmp_path: Path) -> None:
     from samvideo.training.nano import Recipe
     from samvideo.training.nano import train as run
 
@@ -160,19 +160,19 @@ def test_a_bad_fold_is_a_usage_error(given: str, davis: Path, tmp_path: Path) ->
     assert "for example 1/3" in done.stderr
 
 
-def test_data_that_is_not_there_is_told(davis: Path, tmp_path: Path) -> None:
+def test_missing_data_is_an_error(davis: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no sequences"):
         clips.load_sequences(tmp_path)
     images = tmp_path / "JPEGImages" / "one"
     images.mkdir(parents=True)
     with pytest.raises(DatasetError, match="holds no"):
         clips.load_sequences(tmp_path)
-    (images / "00000.jpg").write_bytes(b"no picture")
+    (images / "00000.jpg").write_bytes(b"not a JPEG")
     with pytest.raises(DatasetError, match="cannot be read"):
         clips.load_sequences(tmp_path)
 
 
-def test_folds_part_the_scenes_and_keep_siblings_together() -> None:
+def test_folds_partition_the_scenes_and_keep_siblings_together() -> None:
     names = sorted({name for group in SIBLINGS for name in group} | {"bus", "boat", "train"})
     parts = [set(fold(names, k, 3)) for k in (1, 2, 3)]
     assert set().union(*parts) == set(names)
@@ -180,7 +180,7 @@ def test_folds_part_the_scenes_and_keep_siblings_together() -> None:
     assert all(any(part.issuperset(group) for part in parts) for group in SIBLINGS)
 
 
-def test_clips_are_reproducible_and_start_with_the_object(sequences: list[clips.Clip]) -> None:
+def test_clips_are_reproducible_and_start_with_the_object(sequences: list[clips.TrainingClip]) -> None:
     for seed in range(12):
         one, two = (clips.make_clip(sequences, np.random.default_rng(seed), 12) for _ in range(2))
         assert np.array_equal(one.rgb, two.rgb)
@@ -191,10 +191,10 @@ def test_clips_are_reproducible_and_start_with_the_object(sequences: list[clips.
         assert one.masks[0].sum() >= clips.SMALLEST
 
 
-def test_each_change_of_a_clip_keeps_frames_and_truth_together(sequences: list[clips.Clip]) -> None:
+def test_each_change_of_a_clip_keeps_frames_and_truth_together(sequences: list[clips.TrainingClip]) -> None:
     rng = np.random.default_rng(1)
     clip, other = sequences[0], sequences[1]
-    hidden = clips.cut_in(clip, other, rng)
+    hidden = clips.insert_other_scene(clip, other, rng)
     gone = ~hidden.masks.any((1, 2))
     assert 3 <= gone.sum() < 10
     covered = clips.occlude(clip, other, rng)
@@ -203,20 +203,20 @@ def test_each_change_of_a_clip_keeps_frames_and_truth_together(sequences: list[c
     assert not ((covered.masks != clip.masks) & ~changed).any()
     pasted = clips.paste(clip, other, rng)
     assert pasted.rgb.shape == other.rgb.shape[:1] + pasted.rgb.shape[1:]
-    worse = clips.spoil(clip.masks[0], rng)
+    worse = clips.perturb_mask(clip.masks[0], rng)
     assert worse.any()
 
 
-def test_what_was_recorded_is_shared_and_shows_nothing_of_what_is_left_out(davis: Path, tmp_path: Path) -> None:
+def test_recordings_are_shared_and_exclude_what_is_left_out(davis: Path, tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     train(davis, tmp_path / "one.safetensors", "--recordings", str(shared), "--stills", "12", "--clips", "6")
-    told = train(
+    lines = train(
         davis, tmp_path / "two.safetensors", "--recordings", str(shared), "--stills", "12", "--clips", "6",
         "--leave-out", "down", "--seed", "2",
     )  # fmt: skip
-    assert "/12 stills" not in told  # all were there
-    every = fusion.load_tracks([shared / "clips"], 6)
-    some = fusion.load_tracks([shared / "clips"], 6, ("down",))
+    assert "/12 stills" not in lines  # all of them exist
+    every = fusion.load_recorded([shared / "clips"], 6)
+    some = fusion.load_recorded([shared / "clips"], 6, ("down",))
     assert 0 < len(some) < len(every) == 6
     assert all("down" not in track.made_of for track in some)
     kept = prompts.list_stills(shared / "stills", 12, ("down",))
@@ -224,7 +224,7 @@ def test_what_was_recorded_is_shared_and_shows_nothing_of_what_is_left_out(davis
     assert all("down" not in prompts.load_still(file).made_of for file in kept)
 
 
-def test_a_guessed_first_mask_is_told_to_the_network() -> None:
+def test_the_network_knows_whether_the_first_mask_is_estimated() -> None:
     frames, _ = scene(3, Shape(lambda index: (50 + 2.0 * index, 55), 20, RED))
     for prompt, exact in ((Box((30, 35, 70, 75)), 0.0), (Mask(scene_mask()), 1.0)):
         tracker = collecting.RecordingTracker(Networks(Fusion(), Prompted()), False)
@@ -239,7 +239,7 @@ def scene_mask() -> BoolArray:
     return truth[0, 0]
 
 
-def test_a_still_cuts_out_what_its_box_holds(stills: list[Path]) -> None:
+def test_the_grabcut_mask_of_a_still_is_inside_its_box(stills: list[Path]) -> None:
     for still in map(prompts.load_still, stills):
         x1, y1, x2, y2 = still.box
         rows, columns = np.nonzero(still.cut)
@@ -248,7 +248,7 @@ def test_a_still_cuts_out_what_its_box_holds(stills: list[Path]) -> None:
         assert y1 - 1 <= rows.min() <= rows.max() <= y2 + 1
 
 
-def test_a_drawing_tells_what_the_network_needs(stills: list[Path]) -> None:
+def test_samples_are_finite_and_of_equal_size(stills: list[Path]) -> None:
     for seed in range(20):
         planes, truth, answer = prompts.sample(stills, np.random.default_rng(seed))
         assert planes.shape[1:] == truth.shape == answer.shape
@@ -260,20 +260,20 @@ def test_a_drawing_tells_what_the_network_needs(stills: list[Path]) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_training_on_a_gpu(davis: Path, tmp_path: Path) -> None:
     output = tmp_path / "nano.safetensors"
-    told = train(davis, output, "--device", "cuda", "--workers", "2", "--rounds", "2")
-    assert "prompts: step 8/8" in told
-    assert "round 1: step 6/6" in told
+    lines = train(davis, output, "--device", "cuda", "--workers", "2", "--rounds", "2")
+    assert "prompts: step 8/8" in lines
+    assert "round 1: step 6/6" in lines
     assert all(np.isfinite(value).all() for value in load_file(output).values())
 
 
-def test_the_fusion_starts_from_the_evidence_weighed_by_hand() -> None:
+def test_the_fusion_starts_from_the_hand_weighted_cues() -> None:
     planes, memory = torch.rand(1, EVIDENCE, 48, 48), torch.rand(1, 2, KEY + 1, 16)
     logits, _ = Fusion().eval()(planes, [memory, memory])
     by_hand = (planes[:, LOGITS] * torch.tensor(HAND)[:, None, None]).sum(1)
     torch.testing.assert_close(logits[:, 0], by_hand)
 
 
-def test_the_command_trains_by_the_recipe_that_the_library_has() -> None:
+def test_the_command_has_the_defaults_of_the_recipe() -> None:
     given = {
         name: parameter.default.default for name, parameter in inspect.signature(nano_command).parameters.items()
     }

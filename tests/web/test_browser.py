@@ -81,7 +81,7 @@ def test_mark_track_correct_and_download_on_a_real_video(tmp_path: Path, browser
         wait_until(lambda: page.state()["phase"] == "tracking")
         page.tab.reload()
         page.ready()
-        wait_until(lambda: len(page.state()["marks"]) == 1)
+        wait_until(lambda: len(page.state()["annotations"]) == 1)
         second = Page(browser, run.base)
         second.wait_saved()
         page.wait_saved()
@@ -146,13 +146,13 @@ def test_two_objects_undo_and_the_files_of_the_direct_form(tmp_path: Path, brows
         page.key("a")
         wait_until(lambda: len(page.state()["objects"]) == 2)
         page.drag(5, 5, 40, 40)  # not what was meant
-        wait_until(lambda: len(page.state()["marks"]) == 2)
+        wait_until(lambda: len(page.state()["annotations"]) == 2)
         page.key("Control+z")
-        wait_until(lambda: len(page.state()["marks"]) == 1)
+        wait_until(lambda: len(page.state()["annotations"]) == 1)
         page.key("Control+Shift+z")
-        wait_until(lambda: len(page.state()["marks"]) == 2)
+        wait_until(lambda: len(page.state()["annotations"]) == 2)
         page.key("Control+z")
-        wait_until(lambda: len(page.state()["marks"]) == 1)
+        wait_until(lambda: len(page.state()["annotations"]) == 1)
         page.drag(*boxes[1])
         page.outlines(0, 2, "preview")
         page.tab.fill("#objects li:nth-child(2) input", "square <b>&")
@@ -161,12 +161,12 @@ def test_two_objects_undo_and_the_files_of_the_direct_form(tmp_path: Path, brows
         page.tab.focus("#stage")
         page.key("Enter")
         page.wait_saved()
-        marks = page.state()["marks"]
+        drawn = page.state()["annotations"]
         page.tab.click("#finish")
         assert run.ended() == 0
         assert not page.complaints, page.complaints
         page.tab.close()
-    prompts = [f"box={','.join(f'{v:g}' for v in mark['box'])}@0#{mark['object']}" for mark in marks]
+    prompts = [f"box={','.join(f'{v:g}' for v in new['box'])}@0#{new['object']}" for new in drawn]
     direct = [
         "track",
         "demo.mp4",
@@ -208,9 +208,9 @@ def test_pause_correct_on_the_spot_and_go_back(tmp_path: Path, browser: Any) -> 
         page.tab.check("[name=direction][value=both]", force=True)
         page.tab.focus("#stage")
         page.key("Enter")
-        wait_until(lambda: page.state()["phase"] == "tracking" and page.state().get("at", 0) > 10)
+        wait_until(lambda: page.state()["phase"] == "tracking" and (page.state()["at"] or 0) > 10)
         page.key("Enter")
-        wait_until(lambda: page.state().get("paused"))
+        wait_until(lambda: page.state()["phase"] == "paused")
         assert page.tab.text_content("#track") == "Continue"
         page.key("Enter")
         page.wait_saved()
@@ -234,7 +234,7 @@ def test_closing_the_page_in_mid_track_keeps_what_there_is(tmp_path: Path, brows
         page.drag(*boxes[0])
         page.outlines(0, 1, "preview")
         page.tab.click("#track")
-        wait_until(lambda: page.state()["phase"] == "tracking" and page.state().get("at", 0) > 3)
+        wait_until(lambda: page.state()["phase"] == "tracking" and (page.state()["at"] or 0) > 3)
         page.tab.close()
         assert run.ended() == 130
     summary = json.loads((tmp_path / "out" / "run.json").read_text())

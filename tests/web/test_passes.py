@@ -15,8 +15,8 @@ from samvideo.trackers.direction import follow
 from samvideo.trackers.flow import FlowTracker
 from samvideo.types import Frame, FrameResult, Prompt
 from samvideo.types import Mask as MaskPrompt
-from samvideo.web.marks import Mark, MarkBook, Marks
-from samvideo.web.passes import Passes, Rewindable, obey
+from samvideo.web.annotations import Annotation, Annotations, AnnotationStore
+from samvideo.web.passes import InteractiveTracking, Rewindable, obey
 from samvideo.web.results import Results
 from tests.scenes import BLUE, RED, SIZE, Shape, scene
 
@@ -49,23 +49,23 @@ def box(index: int, row: int) -> tuple[float, float, float, float]:
 class Setting:
     def __init__(self, tracker: Tracker | None = None) -> None:
         self.results = OPEN.enter_context(Results(SIZE))
-        self.book = MarkBook(SIZE, COUNT)
+        self.store = AnnotationStore(SIZE, COUNT)
         self.tracker = tracker or FlowTracker()
-        self.passes = Passes(self.tracker, source, self.results, COUNT)
+        self.tracking = InteractiveTracking(self.tracker, source, self.results, COUNT)
 
     def mark(self, index: int, object_id: int, row: int) -> None:
-        while object_id not in self.book.names:
-            self.book.add_object()
-        self.book.set_box(index, object_id, box(index, row))
+        while object_id not in self.store.current.names:
+            self.store.add_object()
+        self.store.set_box(index, object_id, box(index, row))
 
     def run(self, direction: Any = "forward") -> list[FrameResult]:
-        return list(self.passes.run(self.book.marks(), direction))
+        return list(self.tracking.run(self.store.current.by_frame(), direction))
 
     def found(self) -> list[FrameResult]:
-        return [self.results.take(frame, set(self.book.names)) for frame in FRAMES]
+        return [self.results.take(frame, set(self.store.current.names)) for frame in FRAMES]
 
 
-def at_once(marks: Marks, direction: Any) -> list[FrameResult]:
+def at_once(marks: Annotations, direction: Any) -> list[FrameResult]:
     """The same by the library's own loop, joined by frame."""
     prompts: dict[int, list[Prompt]] = {
         frame: [p for i, mark in here.items() for p in mark.prompts(i)] for frame, here in marks.items()
@@ -91,7 +91,7 @@ def test_one_pass_is_the_librarys_own(direction: str) -> None:
     setting.mark(6, 1, 0)
     setting.mark(9, 2, 1)
     setting.run(direction)
-    same(setting.found(), at_once(setting.book.marks(), direction))
+    same(setting.found(), at_once(setting.store.current.by_frame(), direction))
 
 
 def test_a_correction_changes_only_what_comes_after_it() -> None:
@@ -99,20 +99,20 @@ def test_a_correction_changes_only_what_comes_after_it() -> None:
     setting.mark(0, 1, 0)
     setting.run()
     before = setting.found()
-    assert setting.passes.changed(setting.book.marks()) == {}
+    assert setting.tracking.changed(setting.store.current.by_frame()) == {}
     setting.mark(8, 1, 1)  # another thing altogether, so that it shows
     setting.mark(8, 2, 0)
-    assert setting.passes.changed(setting.book.marks()) == {8: {1, 2}}
+    assert setting.tracking.changed(setting.store.current.by_frame()) == {8: {1, 2}}
     setting.run()
     same(setting.found()[:8], before[:8])
     assert setting.found()[13].object_ids == (1, 2)
-    same(setting.found(), at_once(setting.book.marks(), "forward"))
+    same(setting.found(), at_once(setting.store.current.by_frame(), "forward"))
 
 
 def test_left_half_way_it_goes_on_where_it_stood() -> None:
     setting = Setting()
     setting.mark(0, 1, 0)
-    steps = setting.passes.run(setting.book.marks(), "forward")
+    steps = setting.tracking.run(setting.store.current.by_frame(), "forward")
     for result in steps:
         if result.index == 5:
             break
@@ -120,14 +120,14 @@ def test_left_half_way_it_goes_on_where_it_stood() -> None:
     setting.mark(9, 2, 1)  # ahead of where it stood: nothing is tracked twice
     seen = [result.index for result in setting.run()]
     assert seen == list(range(6, COUNT))
-    same(setting.found(), at_once(setting.book.marks(), "forward"))
+    same(setting.found(), at_once(setting.store.current.by_frame(), "forward"))
 
 
 def test_a_mark_moved_to_a_later_frame_leaves_nothing_before_it() -> None:
     setting = Setting()
     setting.mark(0, 1, 0)
     setting.run()
-    setting.book.clear(0, 1)
+    setting.store.clear(0, 1)
     setting.mark(4, 1, 0)
     setting.run()
     assert [r.object_ids for r in setting.found()] == [()] * 4 + [(1,)] * (COUNT - 4)
@@ -181,7 +181,7 @@ def test_snapshots_spare_the_way_there() -> None:
     setting.mark(10, 1, 1)
     setting.run()
     assert setting.tracker.steps == COUNT - 9  # type: ignore[attr-defined]
-    same(setting.found(), at_once(setting.book.marks(), "forward"))
+    same(setting.found(), at_once(setting.store.current.by_frame(), "forward"))
 
 
 def test_nothing_marked_is_told() -> None:
@@ -204,10 +204,20 @@ def test_rows_say_what_is_worth_a_look() -> None:
     for index, (size, score) in enumerate(seen):
         put(index, size, score)
     count, rows = results.news(0)
-    assert [row[5] for row in rows] == ["", "", "score", "lost", "", "", "area", *[""] * 7, "score"]
+    assert [row and row.suspicion for _, _, row in rows] == [
+        "",
+        "",
+        "score",
+        "lost",
+        "",
+        "",
+        "area",
+        *[""] * 7,
+        "score",
+    ]
     assert results.news(count) == (count, [])
     results.drop([2])
-    assert results.news(count)[1] == [[2, 1]]
+    assert results.news(count)[1] == [(2, 1, None)]
 
 
 def test_the_next_frame_is_foreseen_for_what_is_marked_not_for_what_was_known() -> None:
@@ -222,12 +232,12 @@ def test_the_next_frame_is_foreseen_for_what_is_marked_not_for_what_was_known() 
             return super().step(frame, prompts)
 
     known = FlowTracker().step(FRAMES[0], [MaskPrompt(TRUTH[0, 0], object_id=1)])
-    marks = {1: Mark(clicks=((35.0, 40.0, 1),))}
+    marks = {1: Annotation(clicks=((35.0, 40.0, 1),))}
     obey(Foreseeing(), FRAMES[0], marks, known, FRAMES[1])
     assert calls == ["step", "foresee 1", "step"]
     calls.clear()
-    passes = Passes(Foreseeing(), source, OPEN.enter_context(Results(SIZE)), COUNT)
-    book = {2: {1: Mark(box=tuple(float(v) for v in mask_box(TRUTH[2, 0])))}}  # type: ignore[arg-type]
-    next(passes.run(book, "forward"))
-    next(passes.run(book, "backward"))
+    tracking = InteractiveTracking(Foreseeing(), source, OPEN.enter_context(Results(SIZE)), COUNT)
+    drawn = {2: {1: Annotation(box=tuple(float(v) for v in mask_box(TRUTH[2, 0])))}}  # type: ignore[arg-type]
+    next(tracking.run(drawn, "forward"))
+    next(tracking.run(drawn, "backward"))
     assert [call for call in calls if call != "step"] == ["foresee 3", "foresee 1"]

@@ -17,7 +17,7 @@ from samvideo.io.source import VideoSource, open_video
 from samvideo.trackers.flow import FlowTracker
 from samvideo.web.downloads import Downloads
 from samvideo.web.guard import Guard
-from samvideo.web.presence import Presence
+from samvideo.web.open_pages import OpenPages
 from samvideo.web.project import Project
 from samvideo.web.server import PageServer, listen
 
@@ -32,8 +32,8 @@ def source() -> VideoSource:
 class Site:
     """A server in this process, and a visitor with or without its cookie."""
 
-    def __init__(self, address: str, project: Project, presence: Presence, downloads: Downloads) -> None:
-        self.address, self.project, self.presence, self.downloads = address, project, presence, downloads
+    def __init__(self, address: str, project: Project, open_pages: OpenPages, downloads: Downloads) -> None:
+        self.address, self.project, self.open_pages, self.downloads = address, project, open_pages, downloads
         self.base, self.query = address.split("?")
         self.host = self.base.split("/")[2]
         status, headers, _ = request(self.base, f"/?{self.query}")
@@ -58,13 +58,13 @@ class Site:
 def site() -> Iterator[Site]:
     with source() as video:
         info = video.info
-    presence = Presence()
+    open_pages = OpenPages()
     with (
         Project(info, source, FlowTracker(), FlowTracker, tool="box", direction="forward", model="flow") as project,
         Downloads() as downloads,
-        PageServer(project, presence, downloads, listen("127.0.0.1", 0), "127.0.0.1") as server,
+        PageServer(project, open_pages, downloads, listen("127.0.0.1", 0), "127.0.0.1") as server,
     ):
-        yield Site(server.address, project, presence, downloads)
+        yield Site(server.address, project, open_pages, downloads)
 
 
 PATHS = ["/", "/static/main.js", "/api/facts", "/api/events", "/api/frames/0", "/api/masks/0", "/api/files/csv"]
@@ -112,10 +112,14 @@ def test_a_tunnel_may_have_another_port(site: Site) -> None:
     ],
 )
 def test_other_pages_cannot_post_or_read(site: Site, headers: dict[str, str]) -> None:
-    revision = site.project.book.revision
+    revision = site.project.annotations.current.revision
     assert site.post("/api/edit", {"do": "add"}, **headers)[0] == 403
     assert site.get("/api/facts", **headers)[0] == 403
-    assert site.project.book.revision == revision
+    assert site.project.annotations.current.revision == revision
+
+
+def test_the_schema_is_served(site: Site) -> None:
+    assert json.loads(site.get("/api/schema")[2])["properties"].keys() >= {"Edit", "Command", "PageState", "News"}
 
 
 def test_a_post_must_name_its_origin_and_be_json(site: Site) -> None:
@@ -224,7 +228,7 @@ def test_a_thousand_rapid_prompts(site: Site) -> None:
     with ThreadPoolExecutor(16) as pool:
         assert set(pool.map(draw, range(1000))) == {200}
     found = json.loads(site.get("/api/masks/0")[2])
-    assert found["objects"][str(object_id)]["from"] == "preview"
+    assert found["objects"][str(object_id)]["source"] == "preview"
     assert site.get("/api/frames/3")[0] == 200
     assert site.edit(do="remove", object=object_id)[0] == 200
 
@@ -233,7 +237,7 @@ def test_frames_come_at_screen_size(site: Site) -> None:
     status, headers, body = site.get("/api/frames/5?w=90")
     assert (status, headers["content-type"], body[:3]) == (200, "image/jpeg", b"\xff\xd8\xff")
     assert site.get("/api/thumbnails/0")[0] == 200
-    for path in ("/api/frames/6", "/api/masks/6", "/api/frames/0?w=-1", "/api/frames/99999999999999999999"):
+    for path in ("/api/frames/6", "/api/masks/6", "/api/frames/0?w=-1", "/api/frames/" + "9" * 5000):
         assert site.get(path)[0] in (400, 404), path
 
 
@@ -252,8 +256,8 @@ def test_only_offered_files_can_be_had(site: Site, tmp_path: Path) -> None:
 
 
 def test_pages_are_counted_and_missed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("samvideo.web.presence.AFTER_GOODBYE", 0.1)
-    assert not site.presence.gone(silent=True)  # nobody came yet
+    monkeypatch.setattr("samvideo.web.open_pages.AFTER_GOODBYE", 0.1)
+    assert not site.open_pages.gone(silent=True)  # nobody came yet
 
     def watch() -> None:
         import http.client
@@ -268,11 +272,11 @@ def test_pages_are_counted_and_missed(site: Site, monkeypatch: pytest.MonkeyPatc
 
     thread = threading.Thread(target=watch)
     thread.start()
-    wait_until(lambda: site.presence.ever)
-    assert not site.presence.gone(silent=True)
+    wait_until(lambda: site.open_pages.ever)
+    assert not site.open_pages.gone(silent=True)
     thread.join()
     assert site.post("/api/leave", b"")[0] == 204
-    wait_until(lambda: site.presence.gone(silent=False), 10)
+    wait_until(lambda: site.open_pages.gone(silent=False), 10)
 
 
 def test_bound_to_the_network_only_addresses_and_own_names_are_taken() -> None:

@@ -1,1 +1,1 @@
-"""Cheap evidence for where an object went, one kind a file; numpy, OpenCV and SciPy only."""
+"""Cues for where an object is, one kind per file; numpy, OpenCV and SciPy only."""

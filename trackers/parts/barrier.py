@@ -1,4 +1,4 @@
-"""Minimum barrier distance (Strand et al., CVIU 2013): how much colours change on the way from known places."""
+"""Minimum barrier distance (Strand et al., CVIU 2013): the range of colours along the best path from seeds."""
 
 from typing import Any
 
@@ -12,20 +12,20 @@ _STEPS = (slice(None), slice(None)), (slice(0, -1), slice(1, None)), (slice(1, N
 
 
 def barrier(colours: UInt8Array, seeds: BoolArray, rounds: int = 2) -> NDArray[np.uint16]:
-    """The least that colours must range over on a path from any seed.
+    """Compute the smallest range of colours along any path from a seed.
 
-    Unlike a path's length it does not grow in texture, so that what goes on beyond a border is near to it. Found
-    by sweeps in four directions (Zhang et al., "Minimum Barrier Salient Object Detection at 80 FPS", ICCV 2015).
+    Unlike the length of a path, it does not grow within texture. Approximated by
+    sweeps in four directions (Zhang et al., "Minimum Barrier Salient Object Detection at 80 FPS", ICCV 2015).
 
     Args:
         colours: uint8 (B, 3, H, W).
-        seeds: bool (B, H, W), the places from which paths start.
-        rounds: of four sweeps each; paths that turn more often are missed.
+        seeds: bool (B, H, W), where paths start.
+        rounds: of four sweeps each; paths with more turns are missed.
 
     Returns:
-        uint16 (B, H, W): ranges summed over the colours; 0 at the seeds, `FAR` where there is none.
+        uint16 (B, H, W): ranges summed over the channels; 0 at the seeds, `FAR` everywhere if there are none.
     """
-    colours = np.ascontiguousarray(colours.transpose(2, 1, 3, 0))  # rows first and pictures last, for speed
+    colours = np.ascontiguousarray(colours.transpose(2, 1, 3, 0))  # rows first and the batch last, for speed
     best = np.where(seeds.transpose(1, 2, 0), np.uint16(0), np.uint16(FAR))
     highest, lowest = colours.copy(), colours.copy()
     for _ in range(rounds):
@@ -38,7 +38,7 @@ def barrier(colours: UInt8Array, seeds: BoolArray, rounds: int = 2) -> NDArray[n
 
 
 def _sweep(colours: UInt8Array, best: NDArray[np.uint16], highest: UInt8Array, lowest: UInt8Array) -> None:
-    """Lead the best paths on from each row to the next, straight and aslant, in place.
+    """Extend the best paths from each row to the next, straight and diagonally, in place.
 
     Args:
         colours: (H, 3, W, B).

@@ -1,4 +1,4 @@
-"""One more thread for work that leaves Python's lock alone, so that two cores are used where there are two."""
+"""A helper thread for work that releases the GIL, so that a second core is used."""
 
 import os
 from collections.abc import Callable
@@ -10,11 +10,11 @@ R = TypeVar("R")
 
 
 def beside(work: Callable[[], R]) -> "Future[R]":
-    """Start work in the other thread; its `result()` waits for it. Work may not start more work this way."""
+    """Submit work to the helper thread. Such work must not submit more: there is one thread only."""
     return _thread(os.getpid()).submit(work)
 
 
 @cache
 def _thread(process: int) -> ThreadPoolExecutor:
-    # threads do not survive a fork: a child process gets its own
+    # Threads do not survive a fork, so that a child process needs its own.
     return ThreadPoolExecutor(1, f"evidence-{process}")

@@ -1,4 +1,4 @@
-"""A small network that learns one object while it is watched: three layers and Adam, by hand in NumPy."""
+"""A classifier of one object that is trained during tracking: three layers and Adam in NumPy."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,10 +6,10 @@ from threadpoolctl import ThreadpoolController
 
 from samvideo.types import FloatArray
 
-# Matrices this small gain nothing from threads, and lose a hundredfold when those spin on a busy machine.
+# Matrices this small gain nothing from threads, and are a hundred times slower if those spin on a busy machine.
 _BLAS = ThreadpoolController()
 
-_CHUNK = 4096  # columns whose hidden values stay in the processor's cache
+_CHUNK = 4096  # columns whose hidden values fit into the CPU's cache
 _DECAY = 1e-4
 _BETAS = (0.9, 0.999)
 
@@ -17,7 +17,7 @@ _BETAS = (0.9, 0.999)
 class Perceptron:
     """Two hidden layers of rectified units and one logit, trained with Adam (Kingma & Ba, 2015) on cross-entropy.
 
-    Columns are samples: all matrices multiply from the left, and a picture's planes need no transposition.
+    Columns are samples, so that the planes of an image need no transposition.
     """
 
     def __init__(self, inputs: int, hidden: int, rate: float, rng: np.random.Generator) -> None:
@@ -36,7 +36,7 @@ class Perceptron:
         self._steps = 0
 
     def logits(self, columns: FloatArray) -> FloatArray:
-        """(inputs, N) float32 to (N,) logits."""
+        """Map (inputs, N) float32 to (N,) logits."""
         w1, b1, w2, b2, w3, b3 = self._weights
         out = np.empty(columns.shape[1], np.float32)
         with _BLAS.limit(limits=1, user_api="blas"):
@@ -50,7 +50,7 @@ class Perceptron:
         return out
 
     def train(self, columns: FloatArray, targets: FloatArray) -> None:
-        """One step on (inputs, N) samples with (N,) targets in [0, 1]."""
+        """Take one step on (inputs, N) samples with (N,) targets in [0, 1]."""
         w1, b1, w2, b2, w3, b3 = self._weights
         with _BLAS.limit(limits=1, user_api="blas"):
             one = np.maximum(w1 @ columns + b1, 0)
@@ -80,7 +80,7 @@ class Perceptron:
 
 
 class Samples:
-    """A bounded store of labelled columns; when full, the oldest give way."""
+    """A bounded store of labelled columns; when full, new ones replace the oldest."""
 
     def __init__(self, inputs: int, capacity: int) -> None:
         self._columns = np.zeros((inputs, capacity), np.float32)
@@ -98,6 +98,6 @@ class Samples:
         self.count = min(capacity, self.count + len(targets))
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-        """`count` of them at random, none when it is empty."""
+        """Draw `count` samples at random, none from an empty store."""
         chosen: NDArray[np.int64] = rng.integers(0, max(1, self.count), count if self.count else 0)
         return self._columns[:, chosen], self._targets[chosen]

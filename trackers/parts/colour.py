@@ -1,4 +1,4 @@
-"""Which colours belong to an object: in the whole picture, and within reach of where it was."""
+"""Colour cues: which colours belong to an object in the whole video, and near its last position."""
 
 import cv2
 import numpy as np
@@ -12,18 +12,18 @@ _MINIMUM = 2e-5
 
 
 def colour_bins(levels: UInt8Array) -> NDArray[np.int32]:
-    """int32 (h, w): the cell of a 16 x 16 x 16 histogram that each pixel's colour falls in."""
+    """Return the cell of each pixel in a 16 x 16 x 16 histogram, int32 (h, w)."""
     cells = (levels >> 4).astype(np.int32)
     index: NDArray[np.int32] = (cells[..., 0] * _BINS + cells[..., 1]) * _BINS + cells[..., 2]
     return index
 
 
 class GlobalColour:
-    """Colour histograms of an object and of what is around it: half what a person showed, half what was seen since.
+    """Colour histograms of an object and its surroundings, from the prompted frame and from later ones.
 
     Attributes:
         keep: share of the prompted frame in the model.
-        rate: how fast the rest follows the video.
+        rate: at which the rest adapts to each frame.
     """
 
     def __init__(self, keep: float = 0.5, rate: float = 0.1) -> None:
@@ -31,16 +31,16 @@ class GlobalColour:
         self._first = self._recent = np.zeros((2, _BINS**3), np.float32)
 
     def learn(self, bins: NDArray[np.int32], inside: FloatArray, outside: FloatArray) -> None:
-        """Start from a frame whose mask is known; weights (h, w) of both sides."""
+        """Initialise from a prompted frame, with weights (h, w) of object and surroundings."""
         self._first = self._recent = np.stack([_histogram(bins, inside), _histogram(bins, outside)])
 
     def follow(self, bins: NDArray[np.int32], inside: FloatArray, outside: FloatArray) -> None:
-        """Adapt to a frame whose mask is believed."""
+        """Adapt to a tracked frame."""
         fresh = np.stack([_histogram(bins, inside), _histogram(bins, outside)])
         self._recent = (1 - self.rate) * self._recent + self.rate * fresh
 
     def logits(self, bins: NDArray[np.int32], limit: float = 3.0, keep: float | None = None) -> FloatArray:
-        """Log-odds of the object given each pixel's colour, float32 (h, w) within ±limit; `keep`: as above."""
+        """Return log-odds of the object given each pixel's colour, float32 (h, w) within ±limit."""
         keep = self.keep if keep is None else keep
         inside, outside = keep * self._first + (1 - keep) * self._recent
         table = np.clip(np.log((inside + _MINIMUM) / (outside + _MINIMUM)), -limit, limit)
@@ -56,10 +56,10 @@ def _histogram(bins: NDArray[np.int32], weight: FloatArray) -> FloatArray:
 
 
 class Codebook:
-    """A few dozen colours that tell a scene's parts apart; every pixel is given the nearest one by table."""
+    """A few dozen colour clusters of a scene; a table assigns the nearest one to each pixel."""
 
     def __init__(self, samples: FloatArray, words: int = 64) -> None:
-        """Cluster (N, 3) colours in `View.levels` units; fewer colours give fewer words."""
+        """Cluster (N, 3) colours in units of `View.levels`; there are at most as many clusters as colours."""
         distinct = len(np.unique(samples, axis=0)) if len(samples) < 4 * words else words
         count = max(1, min(words, distinct))
         cv2.setRNGSeed(0)
@@ -72,7 +72,7 @@ class Codebook:
         self._table = distance.argmin(1).astype(np.uint8)
 
     def assign(self, levels: UInt8Array) -> UInt8Array:
-        """uint8 (h, w): number of the nearest word."""
+        """Return the index of the nearest cluster, uint8 (h, w)."""
         cells = (levels >> 3).astype(np.int32)
         words: UInt8Array = self._table[(cells[..., 0] << 10) | (cells[..., 1] << 5) | cells[..., 2]]
         return words
@@ -81,12 +81,12 @@ class Codebook:
 def local_colour_logits(
     words: UInt8Array, carried_words: UInt8Array, carried: FloatArray, window: int = 21, limit: float = 3.0
 ) -> FloatArray:
-    """Log-odds of the object given the word of each pixel and who had that word nearby one frame ago.
+    """Compute log-odds of the object given each pixel's cluster, from that cluster's nearby pixels one frame ago.
 
     Args:
-        words: uint8 (h, w) words of the new picture.
-        carried_words: uint8 (h, w) words of the previous picture, warped.
-        carried: float32 (h, w) the previous mask, warped.
+        words: uint8 (h, w) clusters of the new frame.
+        carried_words: uint8 (h, w) clusters of the previous frame, warped.
+        carried: float32 (h, w), the previous mask, warped.
         window: side of the neighbourhood in pixels of half the resolution.
         limit: bound of the result.
 

@@ -1,4 +1,4 @@
-"""Square windows around an object, resampled to one size, so that a small network sees every object alike."""
+"""Square windows around an object, resampled to one size for a small network."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -15,12 +15,12 @@ Pixel = TypeVar("Pixel", np.float32, np.uint8)
 
 @dataclass(frozen=True)
 class Window:
-    """A square in the pixels of a picture of `shape`; it may reach outside of it.
+    """A square in pixels of an image of `shape`; it may extend beyond the image.
 
     Attributes:
-        x, y: left upper corner.
+        x, y: top left corner.
         side: its length.
-        shape: (h, w) of the picture.
+        shape: (h, w) of the image.
     """
 
     x: int
@@ -30,7 +30,7 @@ class Window:
 
     @classmethod
     def around(cls, inside: UInt8Array, grow: float, margin: int, least: int) -> "Window":
-        """A window about the pixels (h, w) that are not zero, `grow` times and `margin` pixels larger."""
+        """Return a window around the non-zero pixels (h, w), `grow` times and `margin` pixels larger."""
         x, y, w, h = cv2.boundingRect(inside)
         side = max(least, round(grow * max(w, h)) + margin)
         height, width = inside.shape
@@ -38,16 +38,16 @@ class Window:
 
     @property
     def region(self) -> Region:
-        """The part of the picture that it covers."""
+        """The part of the image that it covers."""
         height, width = self.shape
         top, left = min(max(0, self.y), height), min(max(0, self.x), width)
         bottom, right = max(top, min(height, self.y + self.side)), max(left, min(width, self.x + self.side))
         return slice(top, bottom), slice(left, right)
 
     def resample(self, part: NDArray[Pixel], size: int) -> NDArray[Pixel]:
-        """What lies in `region`, at any resolution (h, w) or (h, w, c), as (size, size) or (size, size, c).
+        """Resample the content of `region`, (h, w) or (h, w, c) of any size, to (size, size) or (size, size, c).
 
-        Nothing lies outside of the picture: zeros.
+        Pixels outside the image are zero.
         """
         if part.ndim == 3 and part.shape[2] > 4:  # OpenCV resizes at most four channels
             return np.dstack([self.resample(part[..., k : k + 4], size) for k in range(0, part.shape[2], 4)])
@@ -63,7 +63,7 @@ class Window:
         return crop
 
     def cut(self, picture: NDArray[Pixel], size: int) -> NDArray[Pixel]:
-        """The window of a picture of the same view but any resolution, resampled to (size, size)."""
+        """Crop the window from an image of the same view and any resolution, resampled to (size, size)."""
         (rows, columns), (height, width) = self.region, self.shape
         down, across = picture.shape[0] / height, picture.shape[1] / width
         part = picture[
@@ -73,7 +73,7 @@ class Window:
         return self.resample(part, size)
 
     def patch(self, logits: FloatArray) -> Patch:
-        """Log-odds (size, size) of this window, to be put back."""
+        """Wrap log-odds (size, size) of this window as a patch of the image."""
         height, width = self.shape
         x1, y1 = self.x / width, self.y / height
         return Patch((x1, y1, x1 + self.side / width, y1 + self.side / height), logits)

@@ -1,4 +1,4 @@
-"""Which pixels move as the object does, and not as what surrounds it, nor as the camera."""
+"""Motion cues: which pixels move like the object and unlike its surroundings or the camera."""
 
 import cv2
 import numpy as np
@@ -8,14 +8,14 @@ from samvideo.trackers.parts.warp import DenseFlow, consistency, sources
 from samvideo.types import FloatArray
 
 _BINS = 64
-_GRID = 6  # pixels between those that the camera's motion is told from
+_GRID = 6  # spacing in pixels of the points from which camera motion is estimated
 
 
 def motion_logits(flow: FloatArray, prior: FloatArray, limit: float = 2.0) -> FloatArray:
-    """Log-odds of the object given each pixel's motion.
+    """Compute log-odds of the object given each pixel's motion.
 
-    Two histograms of flow, weighted by the prior and by its complement, are compared; flow is taken relative
-    to its median, in bins as wide as the scene's motion asks.
+    Two histograms of flow, weighted by the prior and by its complement, are compared; flow is relative
+    to its median, in bins whose width adapts to the motion of the scene.
 
     Args:
         flow: float32 (h, w, 2), the surroundings of one object.
@@ -25,7 +25,7 @@ def motion_logits(flow: FloatArray, prior: FloatArray, limit: float = 2.0) -> Fl
     Returns:
         float32 (h, w) within ±limit.
     """
-    # Every third pixel tells the spread of the motion well enough.
+    # Every third pixel is enough for the median.
     relative = flow - np.median(flow.reshape(-1, 2)[::3], axis=0).astype(np.float32)
     width = max(0.5, float(np.abs(relative).mean()) / 8)
     cells = np.clip(relative * np.float32(1 / width) + _BINS // 2, 0, _BINS - 1).astype(np.int32)
@@ -37,9 +37,9 @@ def motion_logits(flow: FloatArray, prior: FloatArray, limit: float = 2.0) -> Fl
 
 
 def own_motion(dense: DenseFlow, here: View, there: View) -> FloatArray:
-    """What moves by itself: the flow from one frame to another less that of the camera, and the trust in it.
+    """Estimate motion relative to the camera: the flow between two frames minus the camera's, with its reliability.
 
-    The camera's is the affine motion of most pixels (RANSAC).
+    The camera motion is the affine motion of most pixels (RANSAC).
 
     Returns:
         float32 (h, w, 3) over the frame `here`: x and y in pixels, trust in [0, 1].
@@ -66,11 +66,11 @@ def own_motion(dense: DenseFlow, here: View, there: View) -> FloatArray:
 
 
 def own_speed(flow: FloatArray, belief: FloatArray) -> float:
-    """Pixels by which most of an object moves against most of the rest, 0 where there is none of either.
+    """Return the speed of an object relative to the background, in pixels (medians); 0 if either is empty.
 
     Args:
         flow: float32 (h, w, 2).
-        belief: float32 (h, w), where the object is.
+        belief: float32 (h, w), probability of the object.
     """
     own, rest = flow[belief > 0.5][::8], flow[::4, ::4][belief[::4, ::4] < 0.1]  # enough for a median
     if not (len(own) and len(rest)):

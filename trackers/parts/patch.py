@@ -1,4 +1,4 @@
-"""Rectangles of a picture: where evidence is gathered, and how what was found there is put back."""
+"""Rectangles of an image: where cues are computed, and how results are put back."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,10 @@ Region = tuple[slice, slice]
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """Log-odds of an object in a rectangle of a picture of any size.
+    """Log-odds of an object in a rectangle of an image of any size.
 
     Attributes:
-        xyxy: the rectangle as shares of the picture's width and height; it may reach outside of the picture.
+        xyxy: the rectangle as shares of the image's width and height; it may extend beyond the image.
         logits: float32 (h, w), spread over the rectangle.
     """
 
@@ -30,7 +30,7 @@ class Patch:
         return cls(edges, logits)
 
     def onto(self, shape: tuple[int, int]) -> tuple[Region, FloatArray]:
-        """The log-odds on the pixels of a picture of (h, w), and which pixels these are."""
+        """Return the region of an image of (h, w) pixels that the patch covers, and the log-odds there."""
         (height, width), (x1, y1, x2, y2) = shape, self.xyxy
         # a rounding error must not add a row
         rows = slice(max(0, int(y1 * height + 1e-3)), min(height, int(np.ceil(y2 * height - 1e-3))))

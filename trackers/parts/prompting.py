@@ -1,4 +1,4 @@
-"""From a box or clicks to a first mask: GrabCut (Rother et al., 2004) on a small crop, with a seeded generator."""
+"""Masks from a box or clicks by GrabCut (Rother et al., 2004) on a small crop, with a seeded generator."""
 
 import cv2
 import numpy as np
@@ -14,17 +14,17 @@ _ROUNDS = 5
 def box_to_mask(
     rgb: UInt8Array, box: Box4, xy: FloatArray, labels: NDArray[np.int64], longest: int = _LONGEST
 ) -> BoolArray:
-    """Segment what a box holds.
+    """Segment the object in a box.
 
     Args:
         rgb: uint8 (H, W, 3).
-        box: x1, y1, x2, y2 in its pixels, inside the picture.
-        xy: (N, 2) clicks that go with the box, N may be 0.
+        box: x1, y1, x2, y2 in its pixels, inside the image.
+        xy: (N, 2) clicks in addition to the box, N may be 0.
         labels: (N,) 1 on the object, 0 not on it.
-        longest: longer side in pixels at which the box and a little more is looked at.
+        longest: longer side in pixels of the crop around the box.
 
     Returns:
-        bool (H, W), empty outside the box and never wholly empty.
+        bool (H, W), empty outside the box, but not everywhere.
     """
     area = _around(box, 0.2, rgb)
     x1, y1, x2, y2 = box
@@ -34,11 +34,11 @@ def box_to_mask(
     down = np.abs(rows + 0.5 - (y1 + y2) / 2) / max((y2 - y1) / 2, 0.5)
     outside = np.maximum(across, down) > 1
     guess = np.where(outside, cv2.GC_BGD, cv2.GC_PR_FGD).astype(np.uint8)
-    # On few pixels GrabCut cuts worse, so that a small box is enlarged.
+    # GrabCut is worse on few pixels, so that a small box is enlarged.
     factor = longest / max(guess.shape)
     inside = main_parts(_cut(rgb, area, guess, (xy, labels), factor) & ~outside)
     if inside.sum() < 0.1 * (~outside).sum():
-        inside = (across**2 + down**2 <= 1) & ~outside  # nothing told apart: the ellipse fits most shapes best
+        inside = (across**2 + down**2 <= 1) & ~outside  # no object found: an ellipse fits most shapes best
     mask = np.zeros(rgb.shape[:2], bool)
     mask[area] = inside
     if not mask.any():  # the box covers no pixel's centre
@@ -49,14 +49,14 @@ def box_to_mask(
 def settle(
     rgb: UInt8Array, box: Box4, odds: FloatArray, sure: float, xy: FloatArray, labels: NDArray[np.int64]
 ) -> BoolArray:
-    """Decide by colours and edges what an answer leaves open: GrabCut that starts from it.
+    """Decide uncertain pixels of a prediction by colours and edges, with GrabCut.
 
     Args:
         rgb: uint8 (H, W, 3).
-        box: x1, y1, x2, y2 in its pixels, inside the picture; a little more than it holds is looked at.
+        box: x1, y1, x2, y2 in its pixels, inside the image; the crop is slightly larger.
         odds: (H, W) log-odds of the object.
         sure: those beyond ±`sure` are kept.
-        xy, labels: clicks that go with the box, as in `box_to_mask`.
+        xy, labels: clicks, as in `box_to_mask`.
 
     Returns:
         bool (H, W).
@@ -71,16 +71,16 @@ def settle(
 
 
 def clicks_to_mask(rgb: UInt8Array, xy: FloatArray, labels: NDArray[np.int64], before: BoolArray) -> BoolArray:
-    """Segment what clicks mark, or correct a mask by them.
+    """Segment an object from clicks, or correct a mask by them.
 
     Args:
         rgb: uint8 (H, W, 3).
         xy: (N, 2) clicks in its pixels.
         labels: (N,) 1 on the object, 0 not on it.
-        before: bool (H, W), the mask to be corrected; empty for a new object.
+        before: bool (H, W), the mask to correct; empty for a new object.
 
     Returns:
-        bool (H, W): holds the pixels clicked with 1, and none clicked with 0.
+        bool (H, W): includes the pixels clicked with 1 and none clicked with 0.
     """
     size = max(rgb.shape[:2])
     radius = size / 6 if not before.any() else size / 12
@@ -101,7 +101,7 @@ def clicks_to_mask(rgb: UInt8Array, xy: FloatArray, labels: NDArray[np.int64], b
 
 
 def _around(box: Box4, pad: float, rgb: UInt8Array) -> tuple[slice, slice]:
-    """The box grown by a share of its size on every side, as whole pixels of the picture."""
+    """Return the box with a margin, a share of its size, in whole pixels of the image."""
     x1, y1, x2, y2 = box
     wide, high = pad * (x2 - x1), pad * (y2 - y1)
     rows = slice(max(0, int(y1 - high)), min(rgb.shape[0], int(np.ceil(y2 + high)) + 1))
@@ -110,7 +110,7 @@ def _around(box: Box4, pad: float, rgb: UInt8Array) -> tuple[slice, slice]:
 
 
 def _near(guess: UInt8Array, area: tuple[slice, slice], xy: FloatArray, radius: float, label: int) -> None:
-    """Paint discs around clicks."""
+    """Draw discs around clicks."""
     for x, y in xy - (area[1].start, area[0].start):
         cv2.circle(guess, (int(x), int(y)), max(0, round(radius)), label, -1)
 
@@ -122,7 +122,7 @@ def _cut(
     clicks: tuple[FloatArray, NDArray[np.int64]],
     factor: float,
 ) -> BoolArray:
-    """GrabCut of one area resized by a factor; clicks are certain, `guess` says the rest."""
+    """Run GrabCut on one area, resized by a factor; clicks are certain, `guess` initialises the rest."""
     (xy, labels), shape = clicks, guess.shape
     size = max(1, round(shape[1] * factor)), max(1, round(shape[0] * factor))
     small = cv2.resize(guess, size, interpolation=cv2.INTER_NEAREST)
@@ -148,7 +148,7 @@ def _cut(
 
 
 def main_parts(mask: BoolArray) -> BoolArray:
-    """The mask without components smaller than a tenth of its largest."""
+    """Remove the components of a mask that are smaller than a tenth of its largest."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     if count < 2:
         return mask
@@ -159,13 +159,13 @@ def main_parts(mask: BoolArray) -> BoolArray:
 
 
 def _clicked_parts(mask: BoolArray, before: BoolArray, xy: FloatArray, labels: NDArray[np.int64]) -> BoolArray:
-    """The parts clicked or in the mask before, less those refused; the clicks themselves always obeyed."""
+    """Keep components that were clicked or in the mask before, without rejected ones; clicks always apply."""
     size = np.array(mask.shape[::-1])
     columns, rows = np.minimum(xy.astype(np.int64), size - 1).T
     good = labels == 1
     mask[rows[good], columns[good]] = True
     joined = mask.astype(np.uint8)
-    for x, y in xy[~good]:  # GrabCut left a hole at each of these: close it, so that it speaks for its part
+    for x, y in xy[~good]:  # GrabCut left a hole at each of these: close it, so that it selects its component
         cv2.circle(joined, (int(x), int(y)), max(4, max(mask.shape) // 60), 1, -1)
     _, parts = cv2.connectedComponents(joined)
     clicked = parts[rows[good], columns[good]]

@@ -1,4 +1,4 @@
-"""Is the object still there, and where is it again after it was lost: by its colours alone."""
+"""Presence and re-detection of an object by its colours."""
 
 from dataclasses import dataclass
 
@@ -13,13 +13,13 @@ class PresenceConfig:
     """When an object counts as lost and as found. Likeness is a Bhattacharyya coefficient in [0, 1].
 
     Attributes:
-        lose: it is lost when its mask's likeness falls below. Tracked objects of DAVIS 2016's training set stay
-            above 0.79, what a tracker makes of a scene without the object lies below 0.77.
-        find: it is found where a region's likeness exceeds.
+        lose: it is lost when the likeness of its mask is below. Tracked objects of the training set of DAVIS 2016
+            stay above 0.79; masks in scenes without the object are below 0.77.
+        find: it is found where the likeness of a region is above.
         smallest, largest: bounds of a found region's area, in units of the object's usual area.
-        cut: mean trust in the flow around the object below which it is searched anew, as after a scene cut.
-        speed: widths of the picture that a lost object may move in a frame, unless the scene was cut.
-        rate: how fast the looks that are compared with follow the video.
+        cut: mean reliability of the flow around the object below which a scene cut is assumed.
+        speed: image widths per frame that a lost object may move, unless there was a scene cut.
+        rate: at which the reference colours adapt to each frame.
     """
 
     lose: float = 0.74
@@ -31,26 +31,26 @@ class PresenceConfig:
     rate: float = 0.05
 
 
-_LEVELS = (0.0, 1.0, 2.0)  # log-odds; where the surroundings look alike, a higher one still parts the object off
+_LEVELS = (0.0, 1.0, 2.0)  # log-odds; a higher one separates the object from similar surroundings
 
 
 class Likeness:
-    """Colours of an object in coarse cells: as it was shown, and as it was seen of late."""
+    """Coarse colour histograms of an object: on the prompted frame, and on recent ones."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
         self._shown = self._recent = np.zeros(512, np.float32)
 
     def learn(self, levels: UInt8Array, inside: BoolArray) -> None:
-        """Start from a mask that is known; `levels` uint8 (h, w, 3) of `View`, `inside` (h, w)."""
+        """Initialise from a prompted mask; `levels` uint8 (h, w, 3) of `View`, `inside` (h, w)."""
         self._shown = self._recent = _colours(levels, inside)
 
     def follow(self, levels: UInt8Array, inside: BoolArray) -> None:
-        """Adapt to a mask that is believed."""
+        """Adapt to a tracked mask."""
         self._recent = (1 - self._rate) * self._recent + self._rate * _colours(levels, inside)
 
     def of(self, levels: UInt8Array, inside: BoolArray) -> float:
-        """Likeness of what a mask holds, in [0, 1]; 0 for an empty mask."""
+        """Return the likeness of the pixels in a mask, in [0, 1]; 0 for an empty mask."""
         colours = np.sqrt(_colours(levels, inside))
         return float(max(colours @ np.sqrt(self._shown), colours @ np.sqrt(self._recent)))
 
@@ -70,14 +70,14 @@ def find_again(
     within: BoolArray,
     config: PresenceConfig,
 ) -> BoolArray | None:
-    """The region of a whole picture that is most like a lost object, None where nothing is.
+    """Find the region of an image that is most like a lost object; None if none is similar enough.
 
     Args:
-        odds: float32 (h, w) log-odds from appearance; regions are where they are high.
+        odds: float32 (h, w) log-odds from appearance; regions are connected components above thresholds.
         levels: uint8 (h, w, 3) of `View`.
-        likeness: the object's.
+        likeness: of the object.
         area: pixels that the object usually has.
-        within: bool (h, w), where it can have come by now.
+        within: bool (h, w), where the object may be.
         config: thresholds.
     """
     side = int(np.clip(0.15 * np.sqrt(area), 3, 15)) | 1

@@ -1,4 +1,4 @@
-"""Make a noisy map of evidence follow the picture's edges: a few steps of mean field on a sparse grid."""
+"""Align noisy log-odds with image edges by a few mean-field steps on a sparse grid."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,9 @@ class SmoothingConfig:
 
     Attributes:
         steps: rounds of messages.
-        strength: how strongly neighbours pull.
-        contrast: distance in 8-bit Lab at which two neighbours stop pulling.
-        reach: distances in pixels at which neighbours are taken, in eight directions each.
+        strength: of the pairwise terms.
+        contrast: distance in 8-bit Lab at which the influence of a neighbour vanishes.
+        reach: distances in pixels of the neighbours, in eight directions each.
     """
 
     steps: int = 5
@@ -26,7 +26,7 @@ class SmoothingConfig:
 
 
 def neighbour_weights(lab: FloatArray, config: SmoothingConfig) -> list[tuple[int, int, FloatArray]]:
-    """How strongly each pixel is tied to one (dy, dx) away: a (dy, dx, weight) for one of each pair of directions.
+    """Compute the weights between each pixel and its neighbour at (dy, dx), for one of each pair of directions.
 
     Args:
         lab: float32 (h, w, 3).
@@ -51,7 +51,7 @@ def neighbour_weights(lab: FloatArray, config: SmoothingConfig) -> list[tuple[in
 
 
 def smooth(unary: FloatArray, ties: list[tuple[int, int, FloatArray]], steps: int) -> FloatArray:
-    """Mean field: float32 (h, w) log-odds after `steps` rounds of messages between tied pixels."""
+    """Run `steps` rounds of mean-field messages between neighbours; returns log-odds float32 (h, w)."""
     logits = unary
     for _ in range(steps):
         belief = np.tanh(logits * np.float32(0.5))
@@ -64,8 +64,8 @@ def smooth(unary: FloatArray, ties: list[tuple[int, int, FloatArray]], steps: in
     return logits
 
 
-def _pair(picture: FloatArray, dy: int, dx: int) -> tuple[FloatArray, FloatArray]:
-    """Two views of a picture in which the second holds what lies (dy, dx) away from the first; dy >= 0."""
-    height, width = picture.shape[:2]
+def _pair(image: FloatArray, dy: int, dx: int) -> tuple[FloatArray, FloatArray]:
+    """Return two views of an image, the second one shifted by (dy, dx) from the first; dy >= 0."""
+    height, width = image.shape[:2]
     left, right = max(0, -dx), width - max(0, dx)
-    return picture[: height - dy, left:right], picture[dy:, left + dx : right + dx]
+    return image[: height - dy, left:right], image[dy:, left + dx : right + dx]

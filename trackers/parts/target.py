@@ -1,4 +1,4 @@
-"""One object: what is known of its looks, and the evidence for it in a new frame."""
+"""One tracked object: its appearance models, and the cues for it in a new frame."""
 
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -24,21 +24,21 @@ _INPUTS = FEATURES + 3
 
 @dataclass(frozen=True)
 class TargetConfig:
-    """How evidence is weighed and models are kept; the numbers were measured on DAVIS 2016's training set.
+    """Weights of the cues and settings of the models; tuned on the training set of DAVIS 2016.
 
     Attributes:
-        warp, global_colour, local_colour, classifier, motion: weights of the log-odds of each source.
+        warp, global_colour, local_colour, classifier, motion: weights of the log-odds of each cue.
         bias: added to their sum.
         keep: share of the prompted frame in the colour histograms.
         hidden: units of the classifier's hidden layers.
-        rate: its step size.
-        start_steps, frame_steps: its steps on a prompted frame and on every other; there, three objects and more
-            share those of two.
-        batch: samples of a step, half of them from prompted frames.
-        stored: samples kept of prompted and of other frames each.
-        placeless: share of a step's samples without their place, so that looks alone are learned too.
-        smoothing: of the summed evidence.
-        presence: when the object counts as lost and as found again.
+        rate: its learning rate.
+        start_steps, frame_steps: its steps on a prompted frame and on others; three objects or more share the
+            latter of two.
+        batch: samples per step, half of them from prompted frames.
+        stored: samples kept from prompted frames, and as many from others.
+        placeless: share of samples without position, so that appearance alone is learned too.
+        smoothing: of the summed cues.
+        presence: when the object is lost and found again.
     """
 
     warp: float = 0.25
@@ -61,13 +61,13 @@ class TargetConfig:
 
 @dataclass(frozen=True, eq=False)
 class Passage:
-    """How the previous frame became this one.
+    """Optical flow from the previous frame, with its reliability.
 
     Attributes:
         backward: float32 (h, w, 2) flow to the previous frame.
         places: `warp.sources` of it.
         trust: float32 (h, w) in [0, 1].
-        words: uint8 (h, w), the previous frame's words carried along.
+        words: uint8 (h, w), colour clusters of the previous frame, warped.
     """
 
     backward: FloatArray
@@ -78,7 +78,7 @@ class Passage:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What all objects share of one frame: the view, its colour bins and words."""
+    """What all objects share of one frame: the view, its colour bins and colour clusters."""
 
     view: View
     bins: NDArray[np.int32]
@@ -87,13 +87,13 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What speaks for an object (above zero) or against it: log-odds, float32 (h, w) over one region.
+    """The cues of an object: log-odds, float32 (h, w) over one region.
 
     Attributes:
-        history: the belief of the frame before, carried along the flow and weighed by the trust in it.
+        history: the belief of the frame before, warped along the flow and weighted by its reliability.
         colour, local_colour: from the colours of the object in all the video, and nearby on the frame before.
-        motion: from how the pixels move.
-        learned: of the classifier that is trained while watching.
+        motion: from the motion of the pixels.
+        learned: from the classifier that is trained during tracking.
     """
 
     history: FloatArray
@@ -104,13 +104,13 @@ class Evidence:
 
 
 class Target:
-    """The models of one object and what is believed of the last frame.
+    """The models of one object and its belief on the last frame.
 
     Attributes:
         belief: float32 (h, w), probability of the object at working size.
-        present: whether it was in view.
+        present: whether it is in view.
         score: confidence in the mask, 0 to 1.
-        exact: whether its first mask was given, not guessed from a box or clicks.
+        exact: whether its first mask was given, not estimated from a box or clicks.
     """
 
     def __init__(self, config: TargetConfig) -> None:
@@ -129,12 +129,12 @@ class Target:
         self._likeness = Likeness(config.presence.rate)
 
     def teach(self, scene: Scene, mask: FloatArray, exact: bool = True) -> None:
-        """Learn from a prompt.
+        """Initialise from a prompt.
 
         Args:
             scene: the prompted frame.
             mask: float32 (h, w) in [0, 1] at working size.
-            exact: whether a person gave the mask; not so where it was guessed from a box or clicks.
+            exact: whether the mask was given, not estimated from a box or clicks.
         """
         self.belief, self.exact = mask, exact
         self._first_area = self._usual_area = float(mask.sum())
@@ -150,14 +150,18 @@ class Target:
         self._shown.add(columns, targets)
         self._due = self.config.start_steps
 
+    def finish_training(self) -> None:
+        """Wait until the helper thread has trained the classifier."""
+        self._pause()
+
     def _pause(self) -> None:
-        """Wait until the classifier has learned, which it does in the other thread, as all that it does."""
+        """Wait for the training of the classifier, which runs in the helper thread."""
         if self._practice is not None:
             self._practice.result()
         self._practice = None
 
     def _settle(self) -> None:
-        """Train the classifier on what was shown: put off until it is asked, as it never is for a preview."""
+        """Start the initial training of the classifier; deferred to its first use, which previews never reach."""
         if self._due:
             self._practice = beside(partial(self._study, self._due))
         self._due = 0
@@ -167,7 +171,7 @@ class Target:
             self._train(self._shown.draw(self.config.batch, self._rng))
 
     def expect(self, scene: Scene, passage: Passage) -> Patch:
-        """Where the object may be in a new frame, and the log-odds there."""
+        """Predict where the object may be in a new frame, with log-odds there."""
         if not self.present:
             return self._search(scene)
         carried = warp(self.belief, passage.places)
@@ -178,14 +182,14 @@ class Target:
         return Patch.of(region, logits, scene.view.shape)
 
     def _cut(self, passage: Passage, region: Region) -> bool:
-        """Whether the scene changed, so that the object may be anywhere."""
+        """Detect a scene cut, after which the object may be anywhere."""
         cut = bool(passage.trust[region].mean() < self.config.presence.cut)
         if cut:
             self._reach = np.inf
         return cut
 
     def _within(self, shape: tuple[int, int]) -> BoolArray:
-        """Where a lost object can have come by now: bool (h, w)."""
+        """Return where a lost object may be by now, bool (h, w)."""
         (x, y), size = self._place
         self._reach += self.config.presence.speed * shape[1]
         rows, columns = np.ogrid[: shape[0], : shape[1]]
@@ -193,7 +197,7 @@ class Target:
         return near
 
     def weigh(self, evidence: "Evidence", lab: FloatArray) -> FloatArray:
-        """Log-odds float32 (h, w) by fixed weights, made to follow the edges of the picture (h, w, 3) in Lab."""
+        """Sum the cues with fixed weights and align them with the edges of the image (h, w, 3) in Lab."""
         config = self.config
         unary = config.warp * evidence.history + config.motion * evidence.motion
         unary += config.global_colour * evidence.colour + config.local_colour * evidence.local_colour
@@ -201,7 +205,7 @@ class Target:
         return smooth(unary, neighbour_weights(lab, config.smoothing), config.smoothing.steps)
 
     def gather(self, scene: Scene, passage: Passage, region: Region, carried: FloatArray) -> "Evidence":
-        """All that speaks for and against the object in a region, given its belief carried to this frame."""
+        """Compute all cues in a region, given the belief warped to this frame."""
         self._settle()
         near, trust = carried[region], passage.trust[region]
         columns = _columns(scene.view.features[:, region[0], region[1]], region, *_placement(carried))
@@ -215,7 +219,7 @@ class Target:
         )
 
     def _search(self, scene: Scene) -> Patch:
-        """Look for a lost object in the whole picture."""
+        """Search a lost object in the whole frame."""
         whole = slice(0, scene.view.shape[0]), slice(0, scene.view.shape[1])
         colour, learned = self.looks_like(scene)
         odds = np.float32(0.5) * (colour + learned)
@@ -231,12 +235,12 @@ class Target:
         return find_again(odds, scene.view.levels, self._likeness, self._usual_area, within, self.config.presence)
 
     def looks_like(self, scene: Scene) -> tuple[FloatArray, FloatArray]:
-        """Log-odds float32 (h, w) of colour and of the classifier over the whole picture, by looks alone."""
+        """Compute log-odds float32 (h, w) of colour and classifier over the whole frame, without position."""
         self._settle()
         whole = slice(0, scene.view.shape[0]), slice(0, scene.view.shape[1])
         colour = self._colour.logits(scene.bins)
         columns = _columns(scene.view.features, whole, (0.0, 0.0), np.inf)
-        columns[FEATURES:] = 0  # where it will be is unknown
+        columns[FEATURES:] = 0  # the position is unknown
         learned = beside(lambda: self._network.logits(columns)).result()
         return colour, np.clip(learned, -4, 4).reshape(colour.shape)
 
@@ -245,8 +249,8 @@ class Target:
 
         Args:
             scene: the frame.
-            belief: float32 (h, w), the object's probability after all objects competed.
-            objects: that are followed; the more, the less time is there for each.
+            belief: float32 (h, w), probability of the object after the competition of all objects.
+            objects: number of tracked objects; more objects get less training time each.
         """
         self.belief = belief
         self._judge(scene)
@@ -257,7 +261,7 @@ class Target:
         area = float(belief.sum())
         if area < 0.1 * self._first_area:
             return
-        self._usual_area += 0.1 * (area - self._usual_area)  # slowly: an object that leaves shrinks first
+        self._usual_area += 0.1 * (area - self._usual_area)  # slowly, since an object that leaves shrinks first
         region = around(belief, 40)
         self._colour.follow(scene.bins, belief, _outside(belief, region))
         self._pause()
@@ -271,20 +275,20 @@ class Target:
             self._train(self._shown.draw(half, self._rng), self._seen.draw(half, self._rng))
 
     def _train(self, *batches: tuple[FloatArray, FloatArray]) -> None:
-        """One step; a share of the samples hides where it lies, so that looks by themselves are learned too."""
+        """Take one step; a share of the samples has no position, so that appearance alone is learned too."""
         for columns, _ in batches:
             columns[FEATURES:, : round(self.config.placeless * columns.shape[1])] = 0
         self._network.train(np.concatenate([b[0] for b in batches], 1), np.concatenate([b[1] for b in batches]))
 
     def _judge(self, scene: Scene) -> None:
-        """Set `present` and `score` from the mask's size, its sharpness and its colours."""
+        """Set `present` and `score` from the size, sharpness and colours of the mask."""
         region = around(self.belief, 0)
         near = self.belief[region]
         inside = near > 0.5
         levels = scene.view.levels[region]
         alike = self._likeness.of(levels, inside)
         self.score = alike * float(near[inside].mean()) if inside.any() else 0.0
-        large_enough = inside.sum() >= min(4.0, 0.1 * self._usual_area)  # in view means more than a stray pixel
+        large_enough = inside.sum() >= min(4.0, 0.1 * self._usual_area)  # more than stray pixels
         self.present = bool(large_enough and alike > self.config.presence.lose)
         if self.present:
             self._likeness.follow(levels, inside)
@@ -292,7 +296,7 @@ class Target:
     def _sample(
         self, scene: Scene, belief: FloatArray, region: Region, count: int
     ) -> tuple[FloatArray, FloatArray]:
-        """Up to `count` sure pixels of the object and as many of its surroundings, as classifier input."""
+        """Sample up to `count` certain pixels each of object and surroundings, as classifier input."""
         near = belief[region]
         rows, columns = [], []
         for sure in (near > 0.8, near < 0.2):
@@ -320,7 +324,7 @@ def _logit(p: FloatArray) -> FloatArray:
 
 
 def around(belief: FloatArray, margin: int, share: float = 0.0) -> Region:
-    """The box around what is believed, grown by a margin and a share of its size; even start, never empty."""
+    """Return the box around a belief, grown by a margin and a share of its size; even start, never empty."""
     inside = (belief > 0.3).view(np.uint8)
     x, y, w, h = cv2.boundingRect(inside)
     grow = margin + round(share * max(w, h))
@@ -330,14 +334,14 @@ def around(belief: FloatArray, margin: int, share: float = 0.0) -> Region:
 
 
 def _outside(belief: FloatArray, region: Region) -> FloatArray:
-    """Weight of each pixel as background: what surrounds the object counts most."""
+    """Return the weight of each pixel as background, highest around the object."""
     weight = (1 - belief) * np.float32(0.15)
     weight[region] = 1 - belief[region]
     return weight
 
 
 def _placement(belief: FloatArray) -> tuple[tuple[float, float], float]:
-    """Centre (x, y) and square root of the area."""
+    """Return the centre (x, y) and the square root of the area."""
     total = float(belief.sum())
     if total < 1:
         return (belief.shape[1] / 2, belief.shape[0] / 2), 1.0
@@ -347,7 +351,7 @@ def _placement(belief: FloatArray) -> tuple[tuple[float, float], float]:
 
 
 def _columns(planes: FloatArray, region: Region, centre: tuple[float, float], size: float) -> FloatArray:
-    """Classifier input (inputs, h * w) of a region's feature planes."""
+    """Build classifier input (inputs, h * w) from the feature planes of a region."""
     count, height, width = planes.shape
     inputs = np.empty((_INPUTS, height, width), np.float32)
     inputs[:count] = planes

@@ -1,4 +1,4 @@
-"""One frame at working size, with everything about it that objects share, each computed once and when asked for."""
+"""One frame at working size, with what all objects share, computed once and on demand."""
 
 from functools import cached_property
 
@@ -9,12 +9,12 @@ from samvideo.geometry import fit_size, resize_rgb
 from samvideo.types import FloatArray, UInt8Array
 
 FEATURES = 13
-# a and b of natural pictures lie within 64 around grey: spend all levels there.
+# a and b of natural images are within 64 of grey: use all levels there.
 _STRETCH = np.clip((np.arange(256) - 64) * 2, 0, 255).astype(np.uint8)
 
 
 class View:
-    """A frame shrunk to at most `longest` pixels on its longer side.
+    """A frame resized to at most `longest` pixels on its longer side.
 
     Attributes:
         full: uint8 (H, W, 3), the frame itself.
@@ -29,7 +29,7 @@ class View:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(h, w) of the working picture."""
+        """(h, w) of the working image."""
         return self.rgb.shape[0], self.rgb.shape[1]
 
     @cached_property
@@ -65,8 +65,8 @@ class View:
         half = cv2.resize(lab, (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA)
         coarse = cv2.resize(cv2.GaussianBlur(half, (0, 0), 2.5), (width, height), interpolation=cv2.INTER_LINEAR)
         planes = np.empty((FEATURES, height, width), np.float32)
-        for start, picture in ((0, lab), (3, fine), (6, coarse)):
-            for channel, plane in enumerate(cv2.split(picture)):
+        for start, image in ((0, lab), (3, fine), (6, coarse)):
+            for channel, plane in enumerate(cv2.split(image)):
                 planes[start + channel] = plane
         light = np.ascontiguousarray(planes[0])
         smooth = cv2.blur(light, (9, 9))
@@ -78,7 +78,7 @@ class View:
 
 
 def _deviation(plane: FloatArray, side: int) -> FloatArray:
-    """Standard deviation in a window, twice as large to be of order one."""
+    """Return twice the standard deviation in a window, which is of order one."""
     mean = cv2.blur(plane, (side, side))
     spread: FloatArray = 2 * np.sqrt(np.maximum(cv2.blur(plane * plane, (side, side)) - mean * mean, 0))
     return spread

@@ -1,4 +1,4 @@
-"""Dense optical flow both ways, warping along it, and where it can be believed."""
+"""Dense optical flow in both directions, warping along it, and its reliability."""
 
 from dataclasses import dataclass
 
@@ -10,16 +10,16 @@ from samvideo.types import FloatArray, UInt8Array
 
 # DIS matches patches of 8 pixels over a pyramid; below this side there is nothing to match.
 SMALLEST = 16
-_DESCENTS = 12  # steps by which a patch is moved, at most
+_DESCENTS = 12  # gradient steps per patch, at most
 
 
 @dataclass(frozen=True, eq=False)
 class FlowPair:
-    """Flow between a picture and the one before it, in pixels.
+    """Flow between a frame and the one before it, in pixels.
 
     Attributes:
-        backward: float32 (h, w, 2), from each pixel of the new picture to the previous one.
-        forward: float32 (h, w, 2), from each pixel of the previous picture to the new one.
+        backward: float32 (h, w, 2), from each pixel of the new frame to the previous one.
+        forward: float32 (h, w, 2), from each pixel of the previous frame to the new one.
     """
 
     backward: FloatArray
@@ -27,14 +27,14 @@ class FlowPair:
 
 
 class DenseFlow:
-    """Dense inverse search (Kroeger et al., ECCV 2016) as OpenCV has it.
+    """Dense inverse search (Kroeger et al., ECCV 2016) from OpenCV.
 
-    It is matched down to single pixels, from which a mask's edge gains, or smoothed by variation, which tells
-    better what moves as one; both at once take several times as long.
+    It is either matched down to single pixels, which improves the edges of masks, or refined variationally, which
+    separates moving objects better; both together take several times as long.
 
     Args:
-        stride: pixels from patch to patch, of 8 pixels each, where it is not smooth.
-        smooth: the second of the two, which is OpenCV's medium preset.
+        stride: distance in pixels of patches of 8 pixels; ignored if `smooth`.
+        smooth: whether to refine variationally (OpenCV's medium preset).
     """
 
     def __init__(self, stride: int = 4, smooth: bool = False) -> None:
@@ -47,7 +47,7 @@ class DenseFlow:
             flow.setVariationalRefinementIterations(0)
 
     def between(self, previous: UInt8Array, current: UInt8Array) -> FlowPair:
-        """Flow between two grey uint8 (h, w) pictures; zero where a side is below `SMALLEST`."""
+        """Compute flow between two grey uint8 (h, w) frames; zero if a side is below `SMALLEST`."""
         if min(current.shape) < SMALLEST:
             zero = np.zeros((*current.shape, 2), np.float32)
             return FlowPair(zero, zero)
@@ -56,7 +56,7 @@ class DenseFlow:
 
 
 def sources(backward: FloatArray) -> FloatArray:
-    """float32 (h, w, 2): where in the previous picture each pixel comes from, for `warp`."""
+    """Return the position of each pixel in the previous frame, float32 (h, w, 2), for `warp`."""
     height, width = backward.shape[:2]
     places = backward.copy()
     places[..., 0] += np.arange(width, dtype=np.float32)
@@ -64,22 +64,22 @@ def sources(backward: FloatArray) -> FloatArray:
     return places
 
 
-def warp(picture: FloatArray | UInt8Array, places: FloatArray, nearest: bool = False) -> FloatArray:
-    """Carry a picture (h, w) or (h, w, c) of the previous frame along `sources`; its border repeats outside."""
+def warp(image: FloatArray | UInt8Array, places: FloatArray, nearest: bool = False) -> FloatArray:
+    """Warp an image (h, w) or (h, w, c) of the previous frame along `sources`, replicating its border."""
     how = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
-    warped: FloatArray = cv2.remap(picture, places, None, how, borderMode=cv2.BORDER_REPLICATE)
+    warped: FloatArray = cv2.remap(image, places, None, how, borderMode=cv2.BORDER_REPLICATE)
     return warped
 
 
 def consistency(flow: FlowPair, places: FloatArray, before: FloatArray, lab: FloatArray) -> FloatArray:
-    """Trust in the flow, float32 (h, w) in [0, 1].
+    """Compute the reliability of the flow, float32 (h, w) in [0, 1].
 
-    High where going back and forth ends at the start, and where the warped picture has the new one's colours.
+    High where backward and forward flow agree, and where the warped frame has the colours of the new one.
 
     Args:
         flow: both directions.
         places: `sources(flow.backward)`.
-        before, lab: float32 (h, w, 3), the previous and the new picture in Lab.
+        before, lab: float32 (h, w, 3), the previous and the new frame in Lab.
     """
     change = np.square(warp(before, places) - lab).sum(2)
     returned = warp(flow.forward, places)

@@ -17,7 +17,7 @@ async function post(address, value) {
 
 export const facts = async () => (await checked(await fetch("/api/facts"))).json();
 export const edit = (what) => post("/api/edit", what);
-export const command = (kind, direction = "forward") => post("/api/command", { kind, direction });
+export const command = (what) => post("/api/command", what);
 export const goodbye = () => navigator.sendBeacon("/api/leave");
 
 export async function uploadMask(file, frame, object) {
@@ -26,12 +26,12 @@ export async function uploadMask(file, frame, object) {
   return (await checked(await fetch(address, { method: "POST", body: file }))).json();
 }
 
-export async function picture(address) {
+export async function image(address) {
   const response = await checked(await fetch(address));
   return createImageBitmap(await response.blob());
 }
 
-// Outlines on a frame; null when a newer question made this one pointless.
+// Outlines on a frame; null when a newer request overtook this one.
 export async function masks(frame) {
   const response = await checked(await fetch(`/api/masks/${frame}`));
   return response.status === 204 ? null : response.json();

@@ -1,17 +1,17 @@
-// Puts the page together: parts, keys, light and dark, and the line to the server.
+// Puts the page together: parts, keys, light and dark, and the connection to the server.
 
 import * as api from "./api.js";
+import { Frames } from "./frames.js";
 import { Model } from "./model.js";
 import { Panel } from "./panel.js";
-import { Pictures } from "./pictures.js";
 import { Stage } from "./stage.js";
 import { Timeline } from "./timeline.js";
 
 const model = new Model();
-const pictures = new Pictures(model);
-const stage = new Stage(model, pictures);
+const frames = new Frames(model);
+const stage = new Stage(model, frames);
 const timeline = new Timeline(model);
-const panel = new Panel(model, pictures);
+const panel = new Panel(model, frames);
 const byId = (id) => document.getElementById(id);
 
 // --- tools --------------------------------------------------------------------------------------------------
@@ -26,15 +26,15 @@ function showTool() {
     if (button.tagName === "BUTTON") button.setAttribute("aria-pressed", button.dataset.tool === model.tool);
 }
 
-function clearMarks() {
-  if (model.mark(model.frame, model.object)) model.edit({ do: "clear", frame: model.frame, object: model.object });
+function clearAnnotation() {
+  if (model.annotation(model.frame, model.object)) model.edit({ do: "clear", frame: model.frame, object: model.object });
 }
 
 for (const button of document.querySelectorAll("button[data-tool]"))
   button.addEventListener("click", () => choose(button.dataset.tool));
 byId("undo").addEventListener("click", () => model.edit({ do: "undo" }));
 byId("redo").addEventListener("click", () => model.edit({ do: "redo" }));
-byId("clear").addEventListener("click", clearMarks);
+byId("clear").addEventListener("click", clearAnnotation);
 byId("zoom-in").addEventListener("click", () => stage.zoom(1.5));
 byId("zoom-out").addEventListener("click", () => stage.zoom(1 / 1.5));
 byId("zoom-fit").addEventListener("click", () => stage.fit());
@@ -79,8 +79,8 @@ const KEYS = {
   "-": () => stage.zoom(0.8),
   0: () => stage.fit(),
   "?": () => byId("shortcuts").showModal(),
-  delete: clearMarks,
-  backspace: clearMarks,
+  delete: clearAnnotation,
+  backspace: clearAnnotation,
   escape: () => stage.escape(),
   home: () => model.go(0),
   end: () => model.go(model.last),
@@ -128,7 +128,7 @@ function onKey(event) {
 }
 
 document.addEventListener("keydown", onKey);
-// Space alone plays; held while dragging it moves the picture.
+// Space alone plays; held while dragging it moves the frame.
 document.addEventListener("keyup", (event) => {
   if (event.key !== " " || !stage.space) return;
   stage.space = false;
@@ -137,11 +137,11 @@ document.addEventListener("keyup", (event) => {
 byId("stage").addEventListener("pointerdown", () => { stage.spaceUsed = true; });
 window.addEventListener("blur", () => { stage.space = false; });
 
-// --- the line to the server ---------------------------------------------------------------------------------
+// --- the connection to the server ---------------------------------------------------------------------------
 
 function showDone() {
   const { folder, files, error } = model.state;
-  const written = Object.keys(files ?? {}).length > 0;
+  const written = Object.keys(files).length > 0;
   byId("done-text").textContent = error || (written ? `The files are in the folder ${folder}.` : "Nothing was tracked, nothing was written.");
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   byId("done").showModal();
@@ -166,20 +166,20 @@ function listen() {
 
 async function start() {
   model.facts = await api.facts();
-  const { name, width, height, frames, rate, model: tracker, tool, direction } = model.facts;
+  const { name, width, height, rate, model: tracker, tool, direction } = model.facts;
   document.title = `${name} · samvideo`;
   byId("title").textContent = name;
-  byId("meta").textContent = `${width}×${height} · ${frames} frames · ${rate.toFixed(2).replace(/\.?0+$/, "")} per second · ${tracker}`;
-  const asked = Number(location.hash.slice(1));
-  model.frame = Number.isInteger(asked) && asked >= 0 && asked < frames ? asked : 0;
+  byId("meta").textContent = `${width}×${height} · ${model.last + 1} frames · ${rate.toFixed(2).replace(/\.?0+$/, "")} per second · ${tracker}`;
+  const wanted = Number(location.hash.slice(1));
+  model.frame = Number.isInteger(wanted) && wanted >= 0 && wanted <= model.last ? wanted : 0;
   model.on("view", showTool);
   model.set({ tool: { box: "box", points: "plus", mask: "box" }[tool] ?? "box", direction });
   stage.start();
   timeline.start();
-  pictures.refresh();
+  frames.refresh();
   listen();
   if (tool === "mask") byId("hint").textContent = "Choose a mask picture with the arrow button, or press M";
-  window.samvideo = { model, stage, pictures }; // for the curious, and for tests
+  window.samvideo = { model, stage, pictures: frames }; // for the curious, and for tests
 }
 
 window.addEventListener("pagehide", () => api.goodbye());

@@ -4,8 +4,8 @@ import * as api from "./api.js";
 
 export class Model extends EventTarget {
   facts = null;
-  state = { objects: [], marks: [], changed: [], colours: {}, files: {}, phase: "idle", error: "" };
-  rows = new Map(); // frame -> Map(object -> {score, present, area, why})
+  state = { objects: [], annotations: [], changed: [], colours: {}, files: {}, phase: "idle", error: "", at: null };
+  rows = new Map(); // frame -> Map(object -> {score, present, area, suspicion})
   frame = 0;
   object = null;
   hidden = new Set();
@@ -13,7 +13,7 @@ export class Model extends EventTarget {
   direction = "forward";
   follow = true;
   playing = false;
-  saidAt = 0; // when the last mark was made, until its preview is there
+  drawnAt = 0; // when the last annotation was drawn, until its preview is there
 
   emit(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
@@ -31,12 +31,12 @@ export class Model extends EventTarget {
     return this.state.phase === "tracking" || this.state.phase === "replaying";
   }
 
-  // The frames on which something looks wrong, in order: [{frame, object, why}].
+  // The frames on which something looks wrong, in order: [{frame, object, suspicion}].
   get suspects() {
     const found = [];
     const known = new Set(this.state.objects.map((object) => object.id));
     for (const [frame, objects] of this.rows)
-      for (const [object, row] of objects) if (row.why && known.has(object)) found.push({ frame, object, why: row.why });
+      for (const [object, row] of objects) if (row.suspicion && known.has(object)) found.push({ frame, object, suspicion: row.suspicion });
     return found.sort((a, b) => a.frame - b.frame || a.object - b.object);
   }
 
@@ -48,8 +48,8 @@ export class Model extends EventTarget {
     return this.state.objects.find((o) => o.id === object)?.name ?? `Object ${object}`;
   }
 
-  mark(frame, object) {
-    return this.state.marks.find((m) => m.frame === frame && m.object === object);
+  annotation(frame, object) {
+    return this.state.annotations.find((a) => a.frame === frame && a.object === object);
   }
 
   // --- news -------------------------------------------------------------------------------------------------
@@ -62,11 +62,15 @@ export class Model extends EventTarget {
 
   takeRows(rows) {
     const frames = new Set();
-    for (const [frame, object, score, present, area, why] of rows) {
+    for (const [frame, object, row] of rows) {
       frames.add(frame);
       if (!this.rows.has(frame)) this.rows.set(frame, new Map());
-      if (score === undefined) this.rows.get(frame).delete(object);
-      else this.rows.get(frame).set(object, { score, present, area, why });
+      if (!row) {
+        this.rows.get(frame).delete(object);
+        continue;
+      }
+      const [score, present, area, suspicion] = row;
+      this.rows.get(frame).set(object, { score, present, area, suspicion });
     }
     this.emit("rows", frames);
   }
@@ -74,14 +78,14 @@ export class Model extends EventTarget {
   takeState(state) {
     const before = this.state;
     // Answers to edits and news may overtake each other.
-    if (state.marks_revision < before.marks_revision || state.version < before.version) return;
+    if (state.annotations_revision < before.annotations_revision || state.version < before.version) return;
     this.state = state;
     const ids = state.objects.map((object) => object.id);
     if (!ids.includes(this.object)) this.object = ids.at(-1) ?? null;
-    if (state.marks_revision !== before.marks_revision) this.emit("marks");
+    if (state.annotations_revision !== before.annotations_revision) this.emit("annotations");
     // The last frame comes with the news that tracking is over.
     const moved = state.phase === "tracking" || before.phase === "tracking";
-    if (moved && this.follow && state.phase !== "saving" && state.at !== undefined) this.show(state.at);
+    if (moved && this.follow && !state.saving && state.at !== null) this.show(state.at);
     this.emit("state", before);
   }
 
@@ -95,7 +99,7 @@ export class Model extends EventTarget {
     this.emit("frame");
   }
 
-  // As `show`, by a person's hand: from now on the view stays where they put it.
+  // As `show`, but by the person: from now on the view stays where they put it.
   go(frame) {
     if (this.busy) this.set({ follow: false });
     this.show(frame);
@@ -120,7 +124,7 @@ export class Model extends EventTarget {
   edit(what) {
     return this.attempt(async () => {
       const answer = await api.edit(what);
-      this.takeState({ ...this.state, ...answer });
+      this.takeState(answer);
       return answer;
     });
   }
@@ -131,10 +135,10 @@ export class Model extends EventTarget {
     return answer?.object;
   }
 
-  // An edit of the chosen object on this frame; the first one makes an object.
-  async say(what) {
+  // An edit of the chosen object on this frame; the first one adds an object.
+  async annotate(what) {
     const frame = this.frame;
-    this.saidAt = performance.now();
+    this.drawnAt = performance.now();
     const object = this.object ?? (await this.add());
     if (object != null) await this.edit({ frame, object, ...what });
   }
@@ -143,13 +147,13 @@ export class Model extends EventTarget {
     const frame = this.frame;
     const object = this.object ?? (await this.add());
     if (object == null) return;
-    await this.attempt(async () => this.takeState({ ...this.state, ...(await api.uploadMask(file, frame, object)) }));
+    await this.attempt(async () => this.takeState(await api.uploadMask(file, frame, object)));
   }
 
   track() {
-    if (this.busy) return this.attempt(() => api.command("pause"));
-    if (!this.state.marks.length) return undefined;
+    if (this.busy) return this.attempt(() => api.command({ kind: "pause" }));
+    if (!this.state.annotations.length) return undefined;
     this.set({ follow: true, playing: false });
-    return this.attempt(() => api.command("track", this.direction));
+    return this.attempt(() => api.command({ kind: "track", direction: this.direction }));
   }
 }

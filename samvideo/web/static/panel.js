@@ -1,7 +1,7 @@
 // The side panel: objects, tracking, what is worth a look, files.
 
 import * as api from "./api.js";
-import { WHY } from "./timeline.js";
+import { SUSPICIONS } from "./timeline.js";
 
 const FILES = { overlay: "Video", masks: "Masks (zip)", rle: "Tracks JSON", csv: "Table CSV" };
 const EYE = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M2.5 12S6 5.5 12 5.5 21.5 12 21.5 12 18 18.5 12 18.5 2.5 12 2.5 12z"/><circle cx="12" cy="12" r="2.8"/><path class="off" d="M4 20L20 4"/></svg>';
@@ -20,9 +20,9 @@ function icon(name, drawing, label) {
 }
 
 export class Panel {
-  constructor(model, pictures) {
+  constructor(model, frames) {
     this.model = model;
-    this.pictures = pictures;
+    this.frames = frames;
     for (const id of ["objects", "track", "progress", "advice", "look", "suspects", "files", "downloads", "folder", "status", "hint", "error", "finish", "undo", "redo", "clear"])
       this[id] = document.getElementById(id);
     document.getElementById("add").addEventListener("click", () => model.add());
@@ -30,8 +30,8 @@ export class Panel {
     this.finish.addEventListener("click", () => this.askToFinish());
     for (const input of document.querySelectorAll("[name=direction]"))
       input.addEventListener("change", () => model.set({ direction: input.value }));
-    model.on("state marks view", () => this.show());
-    model.on("picture frame", () => this.showStates());
+    model.on("state annotations view", () => this.show());
+    model.on("shown frame", () => this.showStates());
     model.on("rows", () => { this.showStates(); this.showSuspects(); });
     model.on("error", (message) => this.complain(message));
   }
@@ -52,9 +52,9 @@ export class Panel {
     const { state } = this.model;
     this.undo.disabled = !state.undo;
     this.redo.disabled = !state.redo;
-    this.clear.disabled = !this.model.mark(this.model.frame, this.model.object);
-    if (state.error && state.error !== this.told) this.complain(state.error);
-    this.told = state.error;
+    this.clear.disabled = !this.model.annotation(this.model.frame, this.model.object);
+    if (state.error && state.error !== this.lastError) this.complain(state.error);
+    this.lastError = state.error;
   }
 
   // --- objects ----------------------------------------------------------------------------------------------
@@ -100,15 +100,15 @@ export class Panel {
   showStates() {
     const { model } = this;
     const rows = model.rows.get(model.frame);
-    const { frame, objects } = this.pictures.shown;
+    const { frame, objects } = this.frames.shown;
     for (const item of this.objects.children) {
       const id = Number(item.dataset.id);
       const row = rows?.get(id);
-      const preview = frame === model.frame && objects[id]?.from === "preview";
+      const preview = frame === model.frame && objects[id]?.source === "preview";
       const text = preview ? "preview" : !row ? "" : row.present ? row.score.toFixed(2) : "lost";
       item.querySelector(".state").textContent = text;
     }
-    this.clear.disabled = !model.mark(model.frame, model.object);
+    this.clear.disabled = !model.annotation(model.frame, model.object);
   }
 
   // --- tracking ---------------------------------------------------------------------------------------------
@@ -117,29 +117,29 @@ export class Panel {
     const { model } = this;
     const { state } = model;
     const tracked = model.rows.size > 0;
-    const paused = Boolean(state.paused) && !model.busy;
+    const paused = state.phase === "paused";
     this.track.textContent = model.busy ? "Pause" : paused || (tracked && state.changed.length) ? "Continue" : tracked ? "Track again" : "Track";
-    this.track.disabled = !model.busy && (!state.marks.length || state.phase === "done");
+    this.track.disabled = !model.busy && (!state.annotations.length || state.phase === "done");
     this.track.classList.toggle("strong", this.track.textContent !== "Track again");
     this.finish.disabled = !tracked || state.phase === "done";
     for (const input of document.querySelectorAll("[name=direction]")) {
       input.checked = input.value === model.direction;
       input.disabled = model.busy;
     }
-    const running = model.busy || state.phase === "saving";
+    const running = model.busy || state.saving;
     this.progress.hidden = !running;
-    this.progress.value = running && state.at !== undefined ? (state.at + 1) / model.facts.frames : 0;
-    const names = { tracking: "Tracking", replaying: "Catching up", saving: "Saving", paused: "Paused", done: "Finished" };
-    const at = running && state.at !== undefined ? ` ${state.at} of ${model.last}` : "";
-    this.status.textContent = (names[state.phase] ?? "") + at;
+    this.progress.value = running && state.at !== null ? (state.at + 1) / model.facts.frames : 0;
+    const names = { tracking: "Tracking", replaying: "Catching up", paused: "Paused", done: "Finished" };
+    const at = running && state.at !== null ? ` ${state.at} of ${model.last}` : "";
+    this.status.textContent = (state.saving ? "Saving" : names[state.phase] ?? "") + at;
     this.advice.textContent = this.advise(tracked, paused);
     const tools = { box: "Drag a box around the object", plus: "Click on the object", minus: "Click on what is not the object", pan: "" };
-    this.hint.textContent = !state.marks.length && state.phase !== "done" ? tools[model.tool] : "";
+    this.hint.textContent = !state.annotations.length && state.phase !== "done" ? tools[model.tool] : "";
   }
 
   advise(tracked, paused) {
     const { state } = this.model;
-    if (!tracked) return state.marks.length ? "" : "Mark an object on any frame, then track it.";
+    if (!tracked) return state.annotations.length ? "" : "Mark an object on any frame, then track it.";
     if (this.model.busy) return "";
     if (state.changed.length) {
       const shown = state.changed.slice(0, 3).join(", ") + (state.changed.length > 3 ? ", …" : "");
@@ -155,10 +155,10 @@ export class Panel {
     const shape = JSON.stringify([suspects, this.shape]);
     if (shape === this.suspectShape) return;
     this.suspectShape = shape;
-    this.suspects.replaceChildren(...suspects.slice(0, 200).map(({ frame, object, why }) => {
+    this.suspects.replaceChildren(...suspects.slice(0, 200).map(({ frame, object, suspicion }) => {
       const chip = make("span", { className: "chip" });
       chip.style.background = model.colour(object);
-      const button = make("button", {}, chip, `${model.name(object)}: ${WHY[why]}`, make("span", { className: "at", textContent: `${frame}` }));
+      const button = make("button", {}, chip, `${model.name(object)}: ${SUSPICIONS[suspicion]}`, make("span", { className: "at", textContent: `${frame}` }));
       button.addEventListener("click", () => {
         model.set({ object });
         model.go(frame);
@@ -171,7 +171,7 @@ export class Panel {
 
   showFiles() {
     const { files, folder } = this.model.state;
-    const kinds = Object.keys(files ?? {});
+    const kinds = Object.keys(files);
     this.files.hidden = !kinds.length;
     this.folder.textContent = folder ?? "";
     const shape = kinds.join();
@@ -186,17 +186,17 @@ export class Panel {
 
   askToFinish() {
     const { state, busy } = this.model;
-    if (!busy && !state.paused && !state.changed.length) return this.sayFinish();
+    if (!busy && state.phase !== "paused" && !state.changed.length) return this.end();
     const why = state.changed.length ? `The marks on frame ${state.changed[0]} are not tracked yet.` : "Tracking has not come to its end.";
     const dialog = document.getElementById("ask");
     document.getElementById("ask-text").textContent = `${why} Finish with what there is?`;
     dialog.returnValue = "no";
-    dialog.onclose = () => { if (dialog.returnValue === "yes") this.sayFinish(); };
+    dialog.onclose = () => { if (dialog.returnValue === "yes") this.end(); };
     dialog.showModal();
     return undefined;
   }
 
-  sayFinish() {
-    return this.model.attempt(() => api.command("finish"));
+  end() {
+    return this.model.attempt(() => api.command({ kind: "finish" }));
   }
 }

@@ -1,14 +1,16 @@
-// The frame with masks and marks: drawing, zooming, and the tools.
+// The frame with masks and annotations: drawing, zooming, and the tools.
+
+import { onNextFrame } from "./draw.js";
 
 const MIN_BOX = 4; // screen pixels; less is a slip of the hand
 const HANDLE = 7;
 
 export class Stage {
-  constructor(model, pictures) {
+  constructor(model, frames) {
     this.model = model;
-    this.pictures = pictures;
+    this.frames = frames;
     this.box = document.getElementById("stage");
-    this.picture = document.getElementById("picture");
+    this.image = document.getElementById("image");
     this.drawing = document.getElementById("drawing");
     this.view = { zoom: 1, x: 0, y: 0 }; // zoom 1 fits; x, y: the video pixel in the middle
     this.drag = null;
@@ -16,9 +18,9 @@ export class Stage {
     this.corner = null;
     this.pinch = new Map();
     this.space = false;
-    this.waiting = false;
+    this.redraw = onNextFrame(() => model.facts && this.draw());
     new ResizeObserver(() => this.resize()).observe(this.box);
-    model.on("picture marks view state", () => this.redraw());
+    model.on("shown annotations view state", () => this.redraw());
     this.listen();
   }
 
@@ -68,7 +70,7 @@ export class Stage {
   move(dx, dy) {
     const { width, height } = this.model.facts;
     const keep = (value, size, room) => {
-      const half = Math.min(size, room / this.scale) / 2; // the picture never leaves the window
+      const half = Math.min(size, room / this.scale) / 2; // the frame never leaves the window
       return Math.min(size - half, Math.max(half, value));
     };
     this.view.x = keep(this.view.x + dx, width, this.box.clientWidth);
@@ -84,7 +86,7 @@ export class Stage {
   resize() {
     if (!this.model.facts) return;
     const ratio = window.devicePixelRatio || 1;
-    for (const canvas of [this.picture, this.drawing]) {
+    for (const canvas of [this.image, this.drawing]) {
       canvas.width = Math.round(this.box.clientWidth * ratio);
       canvas.height = Math.round(this.box.clientHeight * ratio);
     }
@@ -93,25 +95,16 @@ export class Stage {
 
   // --- drawing ----------------------------------------------------------------------------------------------
 
-  redraw() {
-    if (this.waiting || !this.model.facts) return;
-    this.waiting = true;
-    requestAnimationFrame(() => {
-      this.waiting = false;
-      this.draw();
-    });
-  }
-
   draw() {
     const { width, height } = this.model.facts;
     const ratio = window.devicePixelRatio || 1;
     const s = this.scale * ratio;
     const [left, top] = this.toScreen(0, 0).map((v) => v * ratio);
-    this.pictures.fit(Math.min(width, s * Math.max(width, height)));
-    const below = this.picture.getContext("2d");
+    this.frames.fit(Math.min(width, s * Math.max(width, height)));
+    const below = this.image.getContext("2d");
     below.setTransform(1, 0, 0, 1, 0, 0);
-    below.clearRect(0, 0, this.picture.width, this.picture.height);
-    const { bitmap, objects, frame } = this.pictures.shown;
+    below.clearRect(0, 0, this.image.width, this.image.height);
+    const { bitmap, objects, frame } = this.frames.shown;
     if (bitmap) {
       below.imageSmoothingQuality = "high";
       below.imageSmoothingEnabled = this.view.zoom < 6;
@@ -123,7 +116,7 @@ export class Stage {
     above.setTransform(s / 10, 0, 0, s / 10, left, top);
     for (const [id, found] of Object.entries(objects)) this.drawMask(above, Number(id), found, s);
     above.setTransform(ratio, 0, 0, ratio, 0, 0);
-    if (frame === this.model.frame) for (const mark of this.model.state.marks) if (mark.frame === frame) this.drawMark(above, mark);
+    if (frame === this.model.frame) for (const drawn of this.model.state.annotations) if (drawn.frame === frame) this.drawAnnotation(above, drawn);
     this.drawTool(above);
     this.box.dataset.drawn = `${frame}`;
   }
@@ -146,11 +139,11 @@ export class Stage {
     context.stroke(path);
   }
 
-  drawMark(context, mark) {
-    if (this.model.hidden.has(mark.object)) return;
-    const colour = this.model.colour(mark.object);
-    if (mark.box) this.drawBox(context, mark.box, colour);
-    for (const [x, y, label] of mark.clicks) this.drawClick(context, this.toScreen(x, y), label, colour);
+  drawAnnotation(context, { object, box, clicks }) {
+    if (this.model.hidden.has(object)) return;
+    const colour = this.model.colour(object);
+    if (box) this.drawBox(context, box, colour);
+    for (const [x, y, label] of clicks) this.drawClick(context, this.toScreen(x, y), label, colour);
   }
 
   drawBox(context, [x1, y1, x2, y2], colour) {
@@ -261,8 +254,8 @@ export class Stage {
     this.pinch.delete(event.pointerId);
     if (drag?.kind === "pinch" && this.pinch.size) return;
     this.drag = null;
-    if (drag?.kind === "box") this.sayBox(drag.from, drag.to);
-    if (drag?.kind === "click") this.sayClick(this.toVideo(...drag.at), drag.other);
+    if (drag?.kind === "box") this.addBox(drag.from, drag.to);
+    if (drag?.kind === "click") this.addClick(this.toVideo(...drag.at), drag.other);
     this.redraw();
   }
 
@@ -272,17 +265,17 @@ export class Stage {
     this.redraw();
   }
 
-  sayBox([x1, y1], [x2, y2]) {
+  addBox([x1, y1], [x2, y2]) {
     const box = [Math.min(x1, x2), Math.min(y1, y2), Math.max(x1, x2), Math.max(y1, y2)];
     if ((box[2] - box[0]) * this.scale < MIN_BOX || (box[3] - box[1]) * this.scale < MIN_BOX) return;
-    this.model.say({ do: "box", box: box.map((v) => Math.round(v * 10) / 10) });
+    this.model.annotate({ do: "box", box: box.map((v) => Math.round(v * 10) / 10) });
   }
 
-  sayClick([x, y], other) {
+  addClick([x, y], other) {
     const { width, height } = this.model.facts;
     if (x < 0 || y < 0 || x > width || y > height) return;
     const label = Number((this.model.tool === "plus") !== other);
-    this.model.say({ do: "click", xy: [Math.round(x * 10) / 10, Math.round(y * 10) / 10], label });
+    this.model.annotate({ do: "click", xy: [Math.round(x * 10) / 10, Math.round(y * 10) / 10], label });
   }
 
   // --- by keyboard ------------------------------------------------------------------------------------------
@@ -294,12 +287,12 @@ export class Stage {
     this.redraw();
   }
 
-  // Mark where the cross is; false when there is none.
+  // Annotate where the cross is; false when there is none.
   press() {
     if (!this.cross) return false;
-    if (this.model.tool !== "box") this.sayClick(this.cross, false);
+    if (this.model.tool !== "box") this.addClick(this.cross, false);
     else if (this.corner) {
-      this.sayBox(this.corner, this.cross);
+      this.addBox(this.corner, this.cross);
       this.corner = null;
     } else this.corner = this.cross;
     this.redraw();

@@ -1,16 +1,19 @@
-// Where in the video: stepping, thumbnails, and how each object fares along it.
+// Where in the video: stepping, thumbnails, and the scores of each object.
+
+import { onNextFrame } from "./draw.js";
 
 const LANE = 16;
 const THUMBNAILS = 24;
 
-const WHY = { lost: "lost", score: "score fell", area: "size jumped" };
+export const SUSPICIONS = { lost: "lost", score: "score fell", area: "size jumped" };
 
 export class Timeline {
   constructor(model) {
     this.model = model;
+    this.redraw = onNextFrame(() => model.facts && this.draw());
     this.find();
-    model.on("frame picture", () => this.move());
-    model.on("rows marks state view", () => this.redraw());
+    model.on("frame shown", () => this.move());
+    model.on("rows annotations state view", () => this.redraw());
     new ResizeObserver(() => this.redraw()).observe(this.lanes);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
     this.slider.addEventListener("input", () => model.go(Number(this.slider.value)));
@@ -98,15 +101,6 @@ export class Timeline {
 
   // --- drawing ----------------------------------------------------------------------------------------------
 
-  redraw() {
-    if (this.waiting || !this.model.facts) return;
-    this.waiting = true;
-    requestAnimationFrame(() => {
-      this.waiting = false;
-      this.draw();
-    });
-  }
-
   draw() {
     const { model } = this;
     const ids = model.state.objects.map((object) => object.id);
@@ -134,19 +128,19 @@ export class Timeline {
     context.fillStyle = this.colours.lane;
     context.fillRect(0, top + 2, width, LANE - 4);
     const step = width / count;
-    const bad = [];
+    const suspects = [];
     for (const [frame, objects] of model.rows) {
       const row = objects.get(id);
       if (!row) continue;
-      if (row.why) bad.push([frame, row.why]);
+      if (row.suspicion) suspects.push(frame);
       if (!row.present) continue;
       const tall = (LANE - 4) * (0.25 + 0.75 * Math.max(0, Math.min(1, row.score)));
       context.fillStyle = model.colour(id);
       const left = Math.floor(frame * step);
       context.fillRect(left, top + LANE - 2 - tall, Math.max(1, Math.ceil((frame + 1) * step) - left), tall);
     }
-    for (const [frame] of bad) this.drawFlag(context, (frame + 0.5) * step, top);
-    for (const mark of model.state.marks) if (mark.object === id) this.drawDiamond(context, this.share(mark.frame) * width, top + LANE / 2);
+    for (const frame of suspects) this.drawFlag(context, (frame + 0.5) * step, top);
+    for (const drawn of model.state.annotations) if (drawn.object === id) this.drawDiamond(context, this.share(drawn.frame) * width, top + LANE / 2);
   }
 
   drawFlag(context, x, top) {
@@ -173,5 +167,3 @@ export class Timeline {
     context.stroke();
   }
 }
-
-export { WHY };

@@ -1,4 +1,4 @@
-"""Marks, their undo, and what is refused."""
+"""Annotations, their undo, and what is refused."""
 
 import io
 
@@ -8,15 +8,15 @@ from PIL import Image
 
 from samvideo.errors import PromptError
 from samvideo.types import Box, Mask, Points
-from samvideo.web.marks import MAX_OBJECTS, MarkBook
-from samvideo.web.shapes import outlines
+from samvideo.web.annotations import MAX_OBJECTS, AnnotationStore
+from samvideo.web.outlines import outlines
 from samvideo.web.uploads import MAX_BYTES, decode_mask
 
 SIZE = 64, 48
 
 
-def book() -> MarkBook:
-    made = MarkBook(SIZE, 10)
+def make_store() -> AnnotationStore:
+    made = AnnotationStore(SIZE, 10)
     made.add_object()
     return made
 
@@ -27,47 +27,47 @@ def png(array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def test_marks_become_prompts_and_text() -> None:
-    marks = book()
-    marks.set_box(3, 1, (-5, 2, 30.5, 90))
-    marks.add_click(3, 1, (4, 5, 1))
-    marks.add_click(3, 1, (6, 7, 0))
-    mark = marks.marks()[3][1]
-    box, points = mark.prompts(1)
+def test_annotations_become_prompts_and_text() -> None:
+    store = make_store()
+    store.set_box(3, 1, (-5, 2, 30.5, 90))
+    store.add_click(3, 1, (4, 5, 1))
+    store.add_click(3, 1, (6, 7, 0))
+    drawn = store.current.by_frame()[3][1]
+    box, points = drawn.prompts(1)
     assert isinstance(box, Box)
     assert box.xyxy == (0, 2, 30.5, 48)
     assert isinstance(points, Points)
     assert points.labels.tolist() == [1, 0]
-    assert mark.texts(1, 3) == ["box=0,2,30.5,48@3#1", "points=4,5/-6,7@3#1"]
-    marks.set_mask(3, 1, np.ones((48, 64), bool))
-    assert marks.marks()[3][1].box is None
-    assert isinstance(marks.marks()[3][1].prompts(1)[0], Mask)
-    marks.add_click(3, 1, (1, 1, 1))
-    assert marks.marks()[3][1].mask is None
+    assert drawn.texts(1, 3) == ["box=0,2,30.5,48@3#1", "points=4,5/-6,7@3#1"]
+    store.set_mask(3, 1, np.ones((48, 64), bool))
+    assert store.current.by_frame()[3][1].box is None
+    assert isinstance(store.current.by_frame()[3][1].prompts(1)[0], Mask)
+    store.add_click(3, 1, (1, 1, 1))
+    assert store.current.by_frame()[3][1].mask is None
 
 
 def test_everything_can_be_undone_and_done_again() -> None:
-    marks = book()
-    empty = marks.describe()
-    marks.set_box(0, 1, (1, 2, 3, 4))
-    marks.rename(1, "tool")
-    marks.clear(0, 1)
-    marks.remove_object(1)
-    full = marks.describe()
+    store = make_store()
+    empty = store.current
+    store.set_box(0, 1, (1, 2, 3, 4))
+    store.rename(1, "tool")
+    store.clear(0, 1)
+    store.remove_object(1)
+    full = store.current
     for _ in range(4):
-        marks.undo()
-    assert marks.describe()["objects"] == empty["objects"]
-    assert marks.describe()["marks"] == []
+        store.undo()
+    assert store.current.names == empty.names
+    assert store.current.drawn == {}
     for _ in range(9):
-        marks.redo()
-    assert marks.describe()["objects"] == full["objects"]
-    marks.undo()
-    assert marks.names == {1: "tool"}
-    marks.add_object()
-    assert not marks.describe()["redo"]
-    assert sorted(marks.names) == [1, 2]
+        store.redo()
+    assert store.current.names == full.names
+    store.undo()
+    assert store.current.names == {1: "tool"}
+    store.add_object()
+    assert not store.current.can_redo
+    assert sorted(store.current.names) == [1, 2]
     for _ in range(99):
-        marks.undo()
+        store.undo()
 
 
 @pytest.mark.parametrize(
@@ -88,29 +88,33 @@ def test_everything_can_be_undone_and_done_again() -> None:
     ],
 )
 def test_what_is_refused_changes_nothing(act: object, message: str) -> None:
-    marks = book()
+    store = make_store()
     with pytest.raises(PromptError, match=message):
-        act(marks)  # type: ignore[operator]
-    assert all(mark.box is None and mark.mask is None for here in marks.marks().values() for mark in here.values())
+        act(store)  # type: ignore[operator]
+    assert all(
+        drawn.box is None and drawn.mask is None
+        for here in store.current.by_frame().values()
+        for drawn in here.values()
+    )
 
 
 def test_names_are_short_and_printable() -> None:
-    marks = book()
-    marks.rename(1, "a\n\x00b" + "c" * 99)
-    assert marks.names[1].startswith("abc")
-    assert len(marks.names[1]) == 40
-    marks.rename(1, " \n ")
-    assert marks.names[1] == "Object 1"
+    store = make_store()
+    store.rename(1, "a\n\x00b" + "c" * 99)
+    assert store.current.names[1].startswith("abc")
+    assert len(store.current.names[1]) == 40
+    store.rename(1, " \n ")
+    assert store.current.names[1] == "Object 1"
 
 
 def test_prompts_of_the_command_line_are_loaded() -> None:
-    marks = MarkBook(SIZE, 10)
-    marks.load(
+    store = AnnotationStore(SIZE, 10)
+    store.load(
         [(0, Box((1, 2, 30, 40))), (4, Points([(5, 6), (7, 8)], [1, 0], object_id=7)), (4, Box((1, 1, 9, 9)))]
     )
-    assert sorted(marks.names) == [1, 2, 7]
-    assert marks.marks()[4][7].clicks == ((5, 6, 1), (7, 8, 0))
-    assert marks.add_object() == 8
+    assert sorted(store.current.names) == [1, 2, 7]
+    assert store.current.by_frame()[4][7].clicks == ((5, 6, 1), (7, 8, 0))
+    assert store.add_object() == 8
 
 
 def test_masks_are_decoded_and_joined() -> None:

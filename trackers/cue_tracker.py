@@ -1,13 +1,15 @@
-"""The frame loop of trackers that gather cheap evidence: the objects compete for every pixel, and learn from it."""
+"""Frame loop of the cue-based trackers: objects gather evidence and compete for every pixel."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 
 from samvideo.errors import VideoError
-from samvideo.trackers.guess import Guess, is_guess
+from samvideo.io.snapshot import dump_state, load_state
 from samvideo.trackers.objects import ObjectPrompt, group_prompts
 from samvideo.trackers.parts.colour import Codebook, colour_bins
 from samvideo.trackers.parts.motion import own_motion
@@ -17,27 +19,41 @@ from samvideo.trackers.parts.view import View
 from samvideo.trackers.parts.warp import DenseFlow, consistency, sources, warp
 from samvideo.types import BoolArray, FloatArray, Frame, FrameResult, Prompt, UInt8Array
 
-_SAME = 0.9  # overlap of a mask drawn again with the one that was drawn, above which nothing was gained
+
+_STATE_MODULES = ("samvideo.trackers.parts.", "samvideo.trackers.cue_tracker", "samvideo.trackers.nano")
 
 
-class Pursuit(ABC):
-    """Follows any number of objects; implements all of `samvideo.trackers.base.Tracker` but two decisions.
+@dataclass(eq=False)
+class _CurrentFrame:
+    """The newest frame and the masks found on it, by object id."""
+
+    index: int
+    view: View
+    masks: dict[int, BoolArray]
+
+
+class CueTracker(ABC):
+    """Tracks any number of objects by cues; implements all of `samvideo.trackers.base.Tracker` but two decisions.
 
     Each object gathers evidence in a region around where the flow carries it; the objects compete for every
-    pixel. State: the previous working picture, and for each object its models and one probability map.
+    pixel. State: the newest frame at working size, and for each object its models and one probability map.
 
     Args:
-        longest: longer side of the working picture in pixels.
+        longest: longer side of the working image in pixels.
         stride: pixels from patch to patch of the optical flow.
         words: colours of the codebook for local colour.
-        by_motion: whether masks are drawn by how things move until the next frame. Where it was not foreseen, a
-            mask guessed from a box or a click is drawn again when it comes.
+        lookahead: 1 if first masks also depend on how things move until the upcoming frame, else 0.
     """
 
-    def __init__(self, longest: int, stride: int, words: int, by_motion: bool = False) -> None:
-        self._longest, self._words, self._by_motion = longest, words, by_motion
+    def __init__(self, longest: int, stride: int, words: int, lookahead: int = 0) -> None:
+        self._longest, self._words, self._lookahead = longest, words, lookahead
         self._flow, self._smooth_flow = DenseFlow(stride), DenseFlow(smooth=True)
         self.reset()
+
+    @property
+    def lookahead(self) -> int:
+        """See `Tracker.lookahead`."""
+        return self._lookahead
 
     @abstractmethod
     def new_target(self) -> Target:
@@ -47,58 +63,67 @@ class Pursuit(ABC):
     def first_mask(
         self, rgb: UInt8Array, prompt: ObjectPrompt, before: BoolArray, motion: FloatArray | None = None
     ) -> BoolArray:
-        """bool (H, W): what a box or clicks mean.
+        """Infer the mask, bool (H, W), that a box or clicks stand for.
 
         Args:
             rgb: the frame.
             prompt: with a box or clicks.
             before: the object's mask without them, empty if new.
-            motion: `samvideo.trackers.parts.motion.own_motion` towards the next frame, if known.
+            motion: `samvideo.trackers.parts.motion.own_motion` towards the upcoming frame, if known.
         """
 
     def reset(self) -> None:
-        """Forget everything, ready for another video."""
+        """Drop all objects and frames, ready for another video."""
         self._targets: dict[int, Target] = {}
-        self._guess: Guess | None = None
-        self._next: Frame | None = None
+        self._current: _CurrentFrame | None = None
         self._scene: Scene | None = None
         self._codebook: Codebook | None = None
-        self._frame_wh: tuple[int, int] | None = None
 
     def forget(self, object_id: int) -> None:
-        """Stop tracking one object; KeyError when it is not tracked. Its id may be used again."""
+        """Stop tracking one object; KeyError if it is not tracked. Its id may be used again."""
         if object_id not in self._targets:
             raise KeyError(f"object {object_id} is not tracked; tracked: {list(self._targets)}")
         del self._targets[object_id]
-        self._doubt_no_more(object_id)
+        if self._current is not None:
+            self._current.masks.pop(object_id, None)
 
-    def _doubt_no_more(self, object_id: int) -> None:
-        if self._guess is not None:
-            self._guess.prompts.pop(object_id, None)
+    def shared(self) -> Mapping[str, Any]:
+        """Objects that every target refers to, by name; they are not part of the state."""
+        return {}
 
-    def foresee(self, frame: Frame) -> None:
-        """Show the frame after the one that `step` takes next; see `samvideo.trackers.base.Foresight`."""
-        self._next = frame
+    def state(self) -> bytes:
+        """See `Tracker.state`."""
+        for target in self._targets.values():
+            target.finish_training()
+        return dump_state(
+            type(self).__name__, (self._targets, self._current, self._scene, self._codebook), self.shared()
+        )
 
-    def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> FrameResult:
-        """Take the next frame in time and return every live object's mask on it; see `Tracker.step`."""
-        following, self._next = self._next, None
-        if self._frame_wh is not None and self._frame_wh != frame.size_wh:
+    def restore(self, state: bytes) -> None:
+        """See `Tracker.restore`."""
+        loaded = load_state(type(self).__name__, state, _STATE_MODULES, self.shared())
+        self._targets, self._current, self._scene, self._codebook = loaded
+
+    def step(self, frame: Frame, prompts: Sequence[Prompt] = (), *, upcoming: Frame | None = None) -> FrameResult:
+        """Process the next frame and return the mask of every tracked object on it; see `Tracker.step`."""
+        current = self._current
+        if current is not None and current.view.frame_wh != frame.size_wh:
             raise VideoError(
                 f"frame {frame.index} is {'{}x{}'.format(*frame.size_wh)}, those before it "
-                f"{'{}x{}'.format(*self._frame_wh)}: one size expected; reset the tracker or resize the frames"
+                f"{'{}x{}'.format(*current.view.frame_wh)}: one size expected; reset the tracker or resize the frames"
             )
-        told = group_prompts(prompts, self._targets, frame.size_wh)
-        self._frame_wh = frame.size_wh
-        view = View(frame.rgb, self._longest)
-        self._look_back(view)
-        found = self._follow(view)
-        masks = self._compete(found, frame)
-        self._obey(view, told, masks, self._movement(view, told, following))
-        self._learn(view, told, found, masks)
-        return self._result(frame, masks)
+        grouped = group_prompts(prompts, self._targets, frame.size_wh)
+        found: dict[int, Patch] = {}
+        if current is None or current.index != frame.index:
+            view = View(frame.rgb, self._longest)
+            found = self._predict(view)
+            current = self._current = _CurrentFrame(frame.index, view, self._compete(found, frame))
+        if grouped:
+            self._apply_prompts(current, grouped, self._movement(current.view, grouped, upcoming))
+        self._learn(current, grouped, found)
+        return self._result(frame, current.masks)
 
-    def _follow(self, view: View) -> dict[int, Patch]:
+    def _predict(self, view: View) -> dict[int, Patch]:
         """Evidence for every object that was tracked on the frame before."""
         if not self._targets or self._scene is None or self._codebook is None:
             self._scene = None
@@ -123,71 +148,38 @@ class Pursuit(ABC):
             owner[area][wins] = object_id
         return {i: owner == i for i in found}
 
-    def _look_back(self, view: View) -> None:
-        """Draw the masks guessed a frame ago again, by how things moved since, and follow them from there."""
-        guess, self._guess = self._guess, None
-        if guess is None or not guess.prompts:
-            return
-        motion = own_motion(self._smooth_flow, guess.view, view)
-        for object_id, prompt in guess.prompts.items():
-            held = guess.masks[object_id]
-            others = [mask for i, mask in guess.masks.items() if i != object_id]
-            mask = self.first_mask(guess.view.full, prompt, np.zeros_like(held), motion)
-            mask &= ~np.any([np.zeros_like(held), *others], 0)
-            if mask.any() and (mask & held).sum() <= _SAME * (mask | held).sum():
-                guess.masks[object_id] = mask
-                self._relearn(guess, object_id)
-
-    def _relearn(self, guess: Guess, object_id: int) -> None:
-        """Put a target in place of another that learned from a poorer mask."""
-        assert self._codebook is not None
-        view = guess.view
-        scene = Scene(view, colour_bins(view.levels), self._codebook.assign(view.levels))
-        target = self._targets[object_id] = self.new_target()
-        target.teach(scene, _shrink(guess.masks[object_id], view.shape), exact=False)
-
-    def _movement(self, view: View, told: list[ObjectPrompt], following: Frame | None) -> FloatArray | None:
-        """How things move towards the next frame, if it is known and there are masks to be drawn."""
-        if not self._by_motion or following is None or following.size_wh != self._frame_wh:
+    def _movement(self, view: View, prompts: list[ObjectPrompt], upcoming: Frame | None) -> FloatArray | None:
+        """How things move towards the upcoming frame, if it is known and masks must be inferred from prompts."""
+        if not self._lookahead or upcoming is None or upcoming.size_wh != view.frame_wh:
             return None
-        if all(prompt.mask is not None for prompt in told):
+        if all(prompt.mask is not None for prompt in prompts):
             return None
-        return own_motion(self._smooth_flow, view, View(following.rgb, self._longest))
+        return own_motion(self._smooth_flow, view, View(upcoming.rgb, self._longest))
 
-    def _obey(
-        self, view: View, told: list[ObjectPrompt], masks: dict[int, BoolArray], motion: FloatArray | None
+    def _apply_prompts(
+        self, current: _CurrentFrame, prompts: list[ObjectPrompt], motion: FloatArray | None
     ) -> None:
-        """Replace the masks of prompted objects; what they hold is taken from all others."""
+        """Replace the masks of prompted objects; their pixels are taken from all others."""
+        view, masks = current.view, current.masks
         empty = np.zeros(view.full.shape[:2], bool)
         given: dict[int, BoolArray] = {}
-        guessed: dict[int, ObjectPrompt] = {}
         free = ~empty
-        for prompt in told:
-            self._doubt_no_more(prompt.object_id)
-            mask, before = prompt.mask, masks.get(prompt.object_id, empty)
+        for prompt in prompts:
+            mask = prompt.mask
             if mask is None:
-                mask = self.first_mask(view.full, prompt, before, motion)
-                if is_guess(prompt, before) and motion is None:
-                    guessed[prompt.object_id] = prompt
+                mask = self.first_mask(view.full, prompt, masks.get(prompt.object_id, empty), motion)
             given[prompt.object_id] = mask & free
             free &= ~mask
         for object_id in masks:
             masks[object_id] = masks[object_id] & free
         masks.update(given)
-        if guessed and self._by_motion:
-            self._guess = Guess(view, guessed, masks)
 
-    def _learn(
-        self,
-        view: View,
-        told: list[ObjectPrompt],
-        found: dict[int, Patch],
-        masks: dict[int, BoolArray],
-    ) -> None:
-        """Prompted objects learn their looks, the others adapt."""
-        exact = {prompt.object_id: prompt.mask is not None for prompt in told}
+    def _learn(self, current: _CurrentFrame, prompts: list[ObjectPrompt], found: dict[int, Patch]) -> None:
+        """Initialise the models of prompted objects and adapt those of the others."""
+        view = current.view
+        exact = {prompt.object_id: prompt.mask is not None for prompt in prompts}
         names = set(exact)
-        small = {i: _shrink(masks[i], view.shape) for i in names}
+        small = {i: _shrink(current.masks[i], view.shape) for i in names}
         if names:
             self._codebook = Codebook(_palette(view, small), self._words)
         if self._codebook is None:
@@ -202,6 +194,9 @@ class Pursuit(ABC):
         odds = {i: patch.onto(view.shape) for i, patch in found.items() if i not in names}
         for object_id, belief in _share(odds, small, view.shape).items():
             self._targets[object_id].follow(self._scene, belief, len(odds))
+        for object_id in self._targets.keys() - names - odds.keys():  # this frame was processed before
+            for mask in small.values():
+                self._targets[object_id].belief = self._targets[object_id].belief * (1 - mask)
 
     def _result(self, frame: Frame, masks: dict[int, BoolArray]) -> FrameResult:
         ids = tuple(self._targets)

@@ -3,10 +3,11 @@
 import cv2
 import numpy as np
 
-from samvideo.types import BoolArray
+from samvideo.types import BoolArray, FrameResult
+from samvideo.web.state import MaskOverlay
 
 GRID = 1800
-"""Outlines are followed on a picture whose longer side is at most this, and never more than twice the mask's."""
+"""Outlines are followed on a grid whose longer side is at most this, and never more than twice the mask's."""
 
 
 def outlines(mask: BoolArray, size_wh: tuple[int, int]) -> list[list[int]]:
@@ -24,11 +25,16 @@ def outlines(mask: BoolArray, size_wh: tuple[int, int]) -> list[list[int]]:
     factor = min(2.0, GRID / max(mask.shape))
     grid_wh = max(1, round(width * factor)), max(1, round(height * factor))
     grid = cv2.resize(mask.astype(np.uint8), grid_wh, interpolation=cv2.INTER_NEAREST)
-    found, _ = cv2.findContours(grid, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    contours, _ = cv2.findContours(grid, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     tenths = 10 * np.array(size_wh) / np.array(grid_wh)
-    shapes = []
-    for contour in found:
-        line = cv2.approxPolyDP(contour, 1.0, True)[:, 0]
-        if len(line) > 2:
-            shapes.append(np.round((line + 0.5) * tenths).astype(int).ravel().tolist())
-    return shapes
+    lines = (cv2.approxPolyDP(contour, 1.0, True)[:, 0] for contour in contours)
+    return [np.round((line + 0.5) * tenths).astype(int).ravel().tolist() for line in lines if len(line) > 2]
+
+
+def overlays(result: FrameResult, size_wh: tuple[int, int], source: str) -> dict[int, MaskOverlay]:
+    """Convert a result's masks to overlays, by object; `size_wh` is the video's size."""
+    rows = zip(result.object_ids, result.masks, result.scores, result.present, strict=True)
+    return {
+        i: MaskOverlay(source, bool(present), round(float(score), 4), outlines(np.asarray(mask), size_wh))
+        for i, mask, score, present in rows
+    }

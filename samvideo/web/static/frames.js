@@ -1,11 +1,11 @@
-// Frames and outlines: fetched one at a time, the newest wish first, and kept for a while.
+// Frames and outlines: fetched one at a time, the newest request first, and kept for a while.
 
 import * as api from "./api.js";
 
 const KEPT = 48;
 const WIDTHS = [480, 854, 1280, 1920, 3840];
 
-// Runs `load(key)` for the last key wished for; wishes that were overtaken are never loaded.
+// Runs `load(key)` for the last key requested; requests that were overtaken are never loaded.
 class Newest {
   constructor(load) {
     this.load = load;
@@ -13,7 +13,7 @@ class Newest {
     this.next = null;
   }
 
-  wish(key) {
+  request(key) {
     this.next = { key };
     if (!this.running) this.run();
   }
@@ -29,7 +29,7 @@ class Newest {
   }
 }
 
-export class Pictures {
+export class Frames {
   constructor(model) {
     this.model = model;
     this.width = 1280;
@@ -39,61 +39,61 @@ export class Pictures {
     this.shown = { frame: -1, bitmap: null, objects: {} };
     this.frames = new Newest((frame) => this.loadFrame(frame));
     this.masks = new Newest((frame) => this.loadMasks(frame));
-    this.previewTimes = []; // milliseconds from a mark to its mask
+    this.previewTimes = []; // milliseconds from an annotation to its mask
     model.on("frame", () => this.refresh());
-    model.on("marks", () => {
+    model.on("annotations", () => {
       for (const frame of this.outlines.keys()) this.stale.add(frame);
-      this.masks.wish(model.frame);
+      this.masks.request(model.frame);
     });
     model.on("rows", (frames) => {
       for (const frame of frames) this.stale.add(frame);
-      if (frames.has(model.frame)) this.masks.wish(model.frame);
+      if (frames.has(model.frame)) this.masks.request(model.frame);
     });
   }
 
   refresh() {
-    this.frames.wish(this.model.frame);
-    this.masks.wish(this.model.frame);
-    this.tell();
+    this.frames.request(this.model.frame);
+    this.masks.request(this.model.frame);
+    this.show();
   }
 
-  // The picture takes so many pixels on the screen: fetch it at least so large.
+  // The frame covers so many pixels on the screen: fetch it at least so large.
   fit(pixels) {
     const width = WIDTHS.find((w) => w >= pixels) ?? WIDTHS.at(-1);
     if (width <= this.width) return;
     this.width = width;
     for (const bitmap of this.bitmaps.values()) bitmap.close();
     this.bitmaps.clear();
-    this.frames.wish(this.model.frame);
+    this.frames.request(this.model.frame);
   }
 
   async loadFrame(frame) {
     if (!this.bitmaps.has(frame)) {
       const width = this.width;
-      const bitmap = await this.model.attempt(() => api.picture(`/api/frames/${frame}?w=${width}`));
+      const bitmap = await this.model.attempt(() => api.image(`/api/frames/${frame}?w=${width}`));
       if (!bitmap) return;
-      if (width !== this.width) return this.frames.wish(this.model.frame);
+      if (width !== this.width) return this.frames.request(this.model.frame);
       this.bitmaps.set(frame, bitmap);
       this.forget(this.bitmaps, (old) => old.close());
     }
-    this.tell();
+    this.show();
   }
 
   async loadMasks(frame) {
     if (!this.outlines.has(frame) || this.stale.has(frame)) {
       this.stale.delete(frame);
-      const asked = this.model.saidAt;
+      const drawnAt = this.model.drawnAt;
       const found = await this.model.attempt(() => api.masks(frame));
       if (!found) return;
       this.outlines.set(frame, found.objects);
       this.forget(this.outlines, () => {});
-      const previewed = Object.values(found.objects).some((o) => o.from === "preview");
-      if (asked && previewed && asked === this.model.saidAt) {
-        this.previewTimes.push(performance.now() - asked);
-        this.model.saidAt = 0;
+      const previewed = Object.values(found.objects).some((o) => o.source === "preview");
+      if (drawnAt && previewed && drawnAt === this.model.drawnAt) {
+        this.previewTimes.push(performance.now() - drawnAt);
+        this.model.drawnAt = 0;
       }
     }
-    this.tell();
+    this.show();
   }
 
   forget(kept, close) {
@@ -105,12 +105,12 @@ export class Pictures {
     }
   }
 
-  // Picture and outlines change together, so that masks never lie on another frame.
-  tell() {
+  // Image and outlines change together, so that masks are never drawn over another frame.
+  show() {
     const { frame } = this.model;
     const bitmap = this.bitmaps.get(frame);
     if (!bitmap) return;
     this.shown = { frame, bitmap, objects: this.outlines.get(frame) ?? {} };
-    this.model.emit("picture");
+    this.model.emit("shown");
   }
 }

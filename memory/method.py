@@ -1,0 +1,95 @@
+"""The base class of memory methods: how a frame becomes memory tokens, and how the current frame attends to them."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from samvideo.memory.attention import CrossAttention, MemoryAttention, RotaryCrossAttention
+from samvideo.memory.base import CODE_ROWS
+from samvideo.memory.encoder import MemoryEncoder
+from samvideo.nn.position import sine_grid
+from samvideo.tensors import Features, Grid, MemoryContext, MemoryTokens
+
+WIDTH = 256
+"""Channels of image features and object pointers."""
+TOKEN_WIDTH = 64
+"""Channels of memory tokens."""
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """Options of every memory method.
+
+    Attributes:
+        layers: of the memory attention.
+        occlusion_embedding: whether a learned code is added to the memory of frames where the object is absent (SAM 2.1).
+    """
+
+    layers: int = 4
+    occlusion_embedding: bool = False
+
+
+class MemoryMethod(nn.Module):
+    """Encodes frames into tokens and conditions features on them; the plain method, others override a part.
+
+    Attributes:
+        step: input height and width must be multiples of this.
+    """
+
+    step = 16
+
+    def __init__(self, config: MethodConfig) -> None:
+        super().__init__()
+        self.encoder = MemoryEncoder(WIDTH, TOKEN_WIDTH)
+        self.attention = MemoryAttention(config.layers, WIDTH, self.cross_attention)
+        self.frame_codes = nn.Parameter(torch.zeros(CODE_ROWS, 1, 1, TOKEN_WIDTH))
+        self.no_memory = nn.Parameter(torch.zeros(1, 1, WIDTH))
+        self.absent = nn.Parameter(torch.zeros(1, TOKEN_WIDTH)) if config.occlusion_embedding else None
+
+    def cross_attention(self) -> CrossAttention:
+        """A new cross-attention for one layer."""
+        return RotaryCrossAttention(WIDTH, TOKEN_WIDTH)
+
+    def compress(self, memory_bchw: Tensor, position: Tensor) -> MemoryTokens:
+        """Tokens of (B, 64, H, W) memory maps and their (1, 64, H, W) position code."""
+        height, width = memory_bchw.shape[-2:]
+        return MemoryTokens(
+            memory_bchw.flatten(2).transpose(1, 2).to(torch.bfloat16), _flat(position), 0, (height, width)
+        )
+
+    def encode(self, coarse: Tensor, masks: Tensor, present: Tensor) -> MemoryTokens:
+        """Tokens of one frame for B objects.
+
+        Args:
+            coarse: (1, 256, H/16, W/16) features of the frame, unconditioned.
+            masks: (B, 1, H, W) at the input's size, scaled to -10 (outside) .. 10 (inside).
+            present: (B,) whether the object is there.
+        """
+        memory = self.encoder(coarse, masks)
+        if self.absent is not None:
+            memory = memory + (~present)[:, None, None, None] * self.absent[..., None, None]
+        return self.compress(memory, sine_grid(_grid(memory), TOKEN_WIDTH, memory.device, memory.dtype))
+
+    def self_attend(self, coarse: Tensor) -> Tensor:
+        """(1, N, 256): the coarse map after the first self-attention, which is the same for all objects."""
+        grid = _grid(coarse)
+        position = sine_grid(grid, WIDTH, coarse.device, coarse.dtype)
+        return self.attention.self_attend(_flat(coarse), _flat(position), grid)
+
+    def attend(self, features: Features, context: MemoryContext) -> Tensor:
+        """(B, 256, H/16, W/16): the frame's features conditioned on the memories of B objects."""
+        conditioned: Tensor = self.attention(features.self_attended, features.grid, context)
+        return conditioned.transpose(1, 2).view(len(conditioned), -1, *features.grid)
+
+    def without_memory(self, features: Features) -> Tensor:
+        """(1, 256, H/16, W/16): the frame's features for an object without memory."""
+        return features.coarse + self.no_memory.transpose(1, 2)[..., None]
+
+
+def _flat(map_bchw: Tensor) -> Tensor:
+    return map_bchw.flatten(2).transpose(1, 2)
+
+
+def _grid(map_bchw: Tensor) -> Grid:
+    return int(map_bchw.shape[-2]), int(map_bchw.shape[-1])

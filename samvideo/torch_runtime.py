@@ -1,0 +1,340 @@
+"""The stages of a `VideoModel` in PyTorch; see `samvideo.runtime.Runtime`."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from samvideo.errors import ConfigError
+from samvideo.heads.masks import upsample
+from samvideo.models import MEMORY_BIAS, MEMORY_SCALE, VideoModel, default_choice, is_ambiguous
+from samvideo.runtime import Candidates, Output, Pick, SelectedMemory
+from samvideo.tensors import Features, MaskCandidates, MaskPrediction, MemoryTokens, PromptTensors
+from samvideo.types import BoolArray, FloatArray, UInt8Array
+
+CLAMP = 32.0
+"""Earlier logits are clamped to this before they are corrected, as published."""
+BATCH = 16
+"""Masks are resized for at most this many objects at a time, so that peak memory is bounded."""
+
+
+@dataclass(frozen=True, eq=False)
+class TorchPrediction(MaskPrediction):
+    """The prediction of one object; `given` is the user's own mask at frame size, where that is the answer."""
+
+    given: BoolArray | None = None
+
+
+class TorchCandidates:
+    """One row of a batch of candidates; implements `samvideo.runtime.Candidates`. Values are copied when read."""
+
+    def __init__(self, batch: "_Batch", row: int) -> None:
+        self.batch, self.row = batch, row
+
+    @property
+    def ambiguous(self) -> bool:
+        """See `Candidates.ambiguous`."""
+        return self.batch.ambiguous
+
+    @property
+    def quality_n(self) -> FloatArray:
+        """See `Candidates.quality_n`."""
+        quality: FloatArray = self.batch.quality[self.row]
+        return quality
+
+    @property
+    def presence(self) -> float:
+        """See `Candidates.presence`."""
+        return float(self.batch.presence[self.row])
+
+    @property
+    def _logits(self) -> Tensor:
+        """(N, 1, h, w)."""
+        return self.batch.candidates.logits_bnhw[self.row, self.batch.first :, None]
+
+    def areas(self) -> NDArray[np.int64]:
+        """See `Candidates.areas`."""
+        areas: NDArray[np.int64] = (self._logits > 0).flatten(1).sum(1).cpu().numpy()
+        return areas
+
+    def masks(self, size_wh: tuple[int, int]) -> BoolArray:
+        """See `Candidates.masks`."""
+        masks: BoolArray = (upsample(self._logits, size_wh[::-1])[:, 0] > 0).cpu().numpy()
+        return masks
+
+    def boxes(self) -> FloatArray:
+        """See `Candidates.boxes`."""
+        boxes = [_extremes(mask) for mask in self.masks(self.batch.input_wh)]
+        return np.array(boxes, np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """Candidates of several objects, with what the host needs of them copied once."""
+
+    candidates: MaskCandidates
+    ambiguous: bool
+    input_wh: tuple[int, int]
+
+    @property
+    def first(self) -> int:
+        """Index of the first of the decoder's four masks that is offered."""
+        return 1 if self.ambiguous else 0
+
+    @cached_property
+    def quality(self) -> FloatArray:
+        """(B, N)."""
+        quality: FloatArray = self.candidates.quality_bn[:, self.first :].cpu().numpy()
+        return quality
+
+    @cached_property
+    def presence(self) -> FloatArray:
+        """(B,)."""
+        presence: FloatArray = self.candidates.presence_b.cpu().numpy()
+        return presence
+
+    def rows(self) -> list[Candidates]:
+        """One view per object."""
+        return [TorchCandidates(self, row) for row in range(len(self.candidates.presence_b))]
+
+
+class TorchRuntime:
+    """Runs a `VideoModel`; implements `samvideo.runtime.Runtime`.
+
+    Args:
+        model: is moved, put in evaluation mode and fused, all in place.
+        device, dtype: where and how to compute; see `resolve_device`.
+        static_shapes: pad memories to the capacity of the model's policy: every frame then has tensors of one shape,
+            as graph compilers want, for more work on the first frames of a video.
+
+    Raises:
+        ConfigError: an unknown device or dtype, or float16 on a CPU.
+    """
+
+    def __init__(
+        self,
+        model: VideoModel,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: str | torch.dtype = "fp32",
+        static_shapes: bool = False,
+    ) -> None:
+        where = resolve_device(device, dtype)
+        model.eval().fuse()  # before the conversion: folding wants float32
+        self.model = model.convert(*where)
+        self.input_wh, self.policy, self.static_shapes = model.spec.input_wh, model.policy, static_shapes
+
+    @property
+    def _capacity(self) -> tuple[int, int] | None:
+        return self.policy.capacity if self.static_shapes else None
+
+    @torch.inference_mode()
+    def encode(self, rgb: UInt8Array) -> Features:
+        """See `Runtime.encode`."""
+        return self.model.encode(self.model.preprocess(rgb))
+
+    @torch.inference_mode()
+    def track(self, features: Features, memories: Sequence[SelectedMemory]) -> list[Candidates]:
+        """See `Runtime.track`."""
+        embedding = self.model.attend_to_memory(features, memories, self._capacity)
+        return _Batch(self.model.decode(features, embedding), True, self.input_wh).rows()
+
+    @torch.inference_mode()
+    def prompt(
+        self,
+        features: Features,
+        memory: SelectedMemory,
+        xy: FloatArray,
+        labels: NDArray[np.int64],
+        previous: TorchPrediction | None,
+    ) -> Candidates:
+        """See `Runtime.prompt`."""
+        device = self.model.device
+        points = PromptTensors(torch.from_numpy(xy)[None].to(device), torch.from_numpy(labels)[None].to(device))
+        earlier = None if previous is None else previous.logits.clamp(-CLAMP, CLAMP)
+        embedding = self.model.attend_to_memory(features, [memory], self._capacity)
+        candidates = self.model.decode(features, embedding, points, earlier)
+        return _Batch(candidates, is_ambiguous(points, earlier), self.input_wh).rows()[0]
+
+    @torch.inference_mode()
+    def choose(self, picks: Sequence[Pick], presence_threshold: float) -> list[TorchPrediction]:
+        """See `Runtime.choose`."""
+        found: dict[int, TorchPrediction] = {}
+        places: dict[_Batch, list[int]] = {}
+        for place, pick in enumerate(picks):
+            assert isinstance(pick.candidates, TorchCandidates)
+            places.setdefault(pick.candidates.batch, []).append(place)
+        for batch, members in places.items():
+            prediction = self._choose(batch, [picks[place] for place in members], presence_threshold)
+            for row, place in enumerate(members):
+                found[place] = TorchPrediction(*_values(prediction.row(row)))
+        return [found[place] for place in range(len(picks))]
+
+    def _choose(self, batch: _Batch, picks: Sequence[Pick], threshold: float) -> MaskPrediction:
+        rows = [pick.candidates.row for pick in picks if isinstance(pick.candidates, TorchCandidates)]
+        candidates = batch.candidates
+        if rows != list(range(len(candidates.presence_b))):
+            candidates = MaskCandidates(*(values[rows] for values in candidates))
+        mask, token = default_choice(candidates, batch.ambiguous)
+        if any(pick.index is not None for pick in picks):
+            index = torch.tensor([-1 if pick.index is None else pick.index + batch.first for pick in picks])
+            index = index.to(mask.device, non_blocking=True)
+            mask, token = (torch.where(index < 0, published, index) for published in (mask, token))
+        return self.model.choose(candidates, mask, token, threshold)
+
+    @torch.inference_mode()
+    def use_mask_as_output(self, features: Features, mask: BoolArray) -> TorchPrediction:
+        """See `Runtime.use_mask_as_output`."""
+        masks = resize_mask(mask, self.input_wh).to(self.model.device)
+        return TorchPrediction(*_values(self.model.use_mask_as_output(features, masks)), given=mask)
+
+    @torch.inference_mode()
+    def remember(
+        self, features: Features, predictions: Sequence[TorchPrediction], binarise: Sequence[bool]
+    ) -> list[MemoryTokens]:
+        """See `Runtime.remember`."""
+        binary = torch.tensor(binarise).to(self.model.device, non_blocking=True)
+        tokens = self.model.encode_memory(features, MaskPrediction.join(list(predictions)), binary)
+        return [tokens.row(row) for row in range(len(predictions))]
+
+    @torch.inference_mode()
+    def output(
+        self, predictions: Sequence[TorchPrediction], size_wh: tuple[int, int], *, exclusive: bool, logits: bool
+    ) -> Output:
+        """See `Runtime.output`."""
+        width, height = size_wh
+        masks, kept = [np.zeros((0, height, width), bool)], [np.zeros((0, height, width), np.float32)]
+        # objects that compete for pixels must be seen together, others only a few at a time
+        step = max(1, len(predictions)) if exclusive else BATCH
+        for begin in range(0, len(predictions), step):
+            logits_khw = _full_size(predictions[begin : begin + step], (height, width))
+            logits_khw = make_exclusive(logits_khw) if exclusive else logits_khw
+            masks.append((logits_khw > 0).cpu().numpy())
+            if logits:
+                kept.append(logits_khw.cpu().numpy())
+        return Output(np.concatenate(masks), np.concatenate(kept) if logits else None)
+
+    def scores(self, predictions: Sequence[TorchPrediction]) -> tuple[FloatArray, FloatArray]:
+        """See `Runtime.scores`."""
+        if not predictions:
+            return np.zeros(0, np.float32), np.zeros(0, np.float32)
+        quality = torch.cat([p.quality for p in predictions]).float().cpu().numpy()
+        presence = torch.cat([p.presence for p in predictions]).float().cpu().numpy()
+        return quality, presence
+
+    def pack(self, values: Sequence[Any]) -> bytes:
+        """See `Runtime.pack`."""
+        rows = [
+            ("tokens", value.features, value.position, value.num_unrotated, value.grid)
+            if isinstance(value, MemoryTokens)
+            else ("prediction", *_values(value), None if value.given is None else torch.from_numpy(value.given))
+            if isinstance(value, TorchPrediction)
+            else ("pointer", value)
+            for value in values
+        ]
+        file = io.BytesIO()
+        torch.save(rows, file)
+        return file.getvalue()
+
+    def unpack(self, data: bytes) -> list[Any]:
+        """See `Runtime.unpack`."""
+        try:
+            rows = torch.load(io.BytesIO(data), map_location=self.model.device, weights_only=True)
+        except Exception as error:  # torch raises nearly anything for damaged data
+            raise ConfigError(f"the memory of the tracker is damaged and cannot be restored: {error}") from error
+        return [_unpacked(*row) for row in rows]
+
+
+def _unpacked(kind: str, *fields: Any) -> Any:
+    if kind == "tokens":
+        return MemoryTokens(*fields)
+    if kind == "prediction":
+        *tensors, given = fields
+        return TorchPrediction(*tensors, given=None if given is None else given.cpu().numpy())
+    return fields[0]
+
+
+def _values(prediction: MaskPrediction) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return prediction.logits, prediction.quality, prediction.pointer, prediction.presence
+
+
+def _full_size(predictions: Sequence[TorchPrediction], size_hw: tuple[int, int]) -> Tensor:
+    """(K, H, W) logits at frame size; where the user gave a mask, exactly that mask."""
+    logits_khw = upsample(torch.cat([p.logits for p in predictions]), size_hw)[:, 0]
+    for row, prediction in enumerate(predictions):
+        if prediction.given is not None:
+            given = torch.from_numpy(prediction.given).to(logits_khw.device)
+            logits_khw[row] = given * MEMORY_SCALE + MEMORY_BIAS
+    return logits_khw
+
+
+def _extremes(mask: BoolArray) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return (columns[0], rows[0], columns[-1], rows[-1]) if len(rows) else (0, 0, 0, 0)
+
+
+def make_exclusive(logits_khw: Tensor) -> Tensor:
+    """Leave each pixel to the row with the highest logit; the others get at most -10 there."""
+    winner = logits_khw.argmax(0, keepdim=True)
+    rows = torch.arange(len(logits_khw), device=logits_khw.device)[:, None, None]
+    return torch.where(rows == winner, logits_khw, logits_khw.clamp(max=-10.0))
+
+
+def resize_mask(mask: BoolArray, size_wh: tuple[int, int]) -> Tensor:
+    """(H, W) mask at frame size to float (1, 1, h, w) of zeros and ones at input size."""
+    width, height = size_wh
+    full = torch.from_numpy(np.ascontiguousarray(mask))[None, None].float()
+    if full.shape[-2:] == (height, width):
+        return full
+    resized = F.interpolate(full, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
+    return (resized >= 0.5).float()
+
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def resolve_device(
+    device: str | torch.device = "auto", dtype: str | torch.dtype = "auto"
+) -> tuple[torch.device, torch.dtype]:
+    """A device and dtype to compute with.
+
+    Args:
+        device: "auto" takes CUDA, else Apple's MPS, else the CPU; or a torch device.
+        dtype: "fp32", "bf16", "fp16" or "auto": bfloat16 on CUDA devices and CPUs that have it, else float32.
+
+    Raises:
+        ConfigError: unknown or unavailable; float16 on a CPU.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"no device is called {device!r}: auto, cpu, cuda or mps expected") from error
+    devices = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (found.index or 0) >= devices.get(found.type, 0):
+        raise ConfigError(f"device {str(device)!r} is not available here: try auto or cpu")
+    if dtype == "auto":
+        dtype = torch.bfloat16 if _has_bfloat16(found) else torch.float32
+    if isinstance(dtype, str):
+        if dtype not in DTYPES:
+            raise ConfigError(f"no dtype is called {dtype!r}: auto, {', '.join(DTYPES)} expected")
+        dtype = DTYPES[dtype]
+    if found.type == "cpu" and dtype == torch.float16:
+        raise ConfigError("float16 is not usable on a CPU (about 1000 times slower): choose fp32 or bf16")
+    return found, dtype
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether there are instructions for it; where a CPU has none, it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return device.type == "cpu" and any(check is not None and check() for check in checks)

@@ -1,0 +1,51 @@
+"""Whether anybody still has the page open.
+
+Threads: the server's thread counts, the tracking thread asks `gone`. They share one immutable tuple.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+AFTER_GOODBYE = 4.0  # seconds: a page that is reloaded says goodbye too
+AFTER_SILENCE = 60.0  # a tunnel may break off and come back
+
+
+class _Count(NamedTuple):
+    pages: int = 0
+    goodbye: bool = False
+    since: float = 0.0  # when the last page disappeared
+
+
+class OpenPages:
+    """Counts the open pages.
+
+    Attributes:
+        ever: whether there was one.
+    """
+
+    def __init__(self) -> None:
+        self._count = _Count()
+        self.ever = False
+
+    @contextmanager
+    def page(self) -> Iterator[None]:
+        """Count one more page while entered."""
+        self._count, self.ever = _Count(self._count.pages + 1), True
+        try:
+            yield
+        finally:
+            self._count = self._count._replace(pages=self._count.pages - 1, since=time.monotonic())
+
+    def left(self) -> None:
+        """Note that a page says goodbye."""
+        self._count = self._count._replace(goodbye=True)
+
+    def gone(self, *, silent: bool) -> bool:
+        """Whether the last page was closed for good; with `silent` a long silence counts as well."""
+        pages, goodbye, since = self._count
+        if pages or not self.ever:
+            return False
+        quiet = time.monotonic() - since
+        return quiet > AFTER_GOODBYE if goodbye else silent and quiet > AFTER_SILENCE
