@@ -22,6 +22,7 @@ LAYERS = {
     "samvideo.interrupt": 1.0,
     "samvideo.io": 1.0,
     "samvideo.runtime": 1.0,
+    "samvideo.reporting": 1.0,
     "samvideo.tensors": 1.0,
     "samvideo.weights": 1.0,
     "samvideo.nn": 1.1,
@@ -76,6 +77,8 @@ HOMES = {
     "starlette": {"samvideo.web.app"},
     "uvicorn": {"samvideo.web.server"},
     "supervision": {"samvideo.exports.detections"},
+    "matplotlib": {"samvideo.reporting.charts"},
+    "jinja2": {"samvideo.reporting.pages"},
     "transformers": {"samvideo.evaluation.peer"},
 }
 # Libraries that any module may use; torch only outside of TORCH_FREE.
@@ -93,6 +96,7 @@ TORCH_FREE = (
     "samvideo.runtime",
     "samvideo.specs",
     "samvideo.trackers",
+    "samvideo.reporting",
     "samvideo.web",
 )
 WITH_TORCH = ("samvideo.trackers.nano",)
