@@ -22,9 +22,9 @@ def score(
 ) -> None:
     """Score saved masks, to the last digit as the official evaluations do."""
     from samvideo.cli.scores import VideoProgress, summary
+    from samvideo.evaluation.evaluate import exit_code_of
+    from samvideo.evaluation.evaluate import score as run_score
     from samvideo.evaluation.results import write_results
-    from samvideo.evaluation.run import exit_code_of
-    from samvideo.evaluation.run import score as run_score
 
     names = [part for part in (sequences or "").split(",") if part]
     with VideoProgress(f"scoring {dataset}", quiet=quiet) as progress:

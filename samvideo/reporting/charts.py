@@ -110,7 +110,7 @@ def bars_by_row(title: str, rows: Sequence[tuple[str, Sequence[float | None]]], 
     middles = [(number + 0.5) * group for number in range(len(rows))]
 
     def plot(axes: Axes) -> None:
-        axes.set(xlim=(0, 100), ylim=(len(rows) * group, 0))
+        axes.set(xlim=(0, 100), ylim=(max(len(rows), 1) * group, 0))
         axes.set_yticks(middles, [_shortened(name) for name, _ in rows])
         axes.grid(visible=False, axis="y")
         for number, colour in enumerate(colours):
@@ -121,7 +121,7 @@ def bars_by_row(title: str, rows: Sequence[tuple[str, Sequence[float | None]]], 
                     axes.barh(y, value, height=0.85 * bar, color=colour)
                     axes.text(value + 0.6, y, f"{value:.1f}", fontsize=8, va="center_baseline")
 
-    return _svg(plot, title, group * len(rows) + TOP + BOTTOM)
+    return _svg(plot, title, group * max(len(rows), 1) + TOP + BOTTOM)
 
 
 def curves_from_zero(series: Sequence[Series], xlabel: str, ylabel: str) -> str:
