@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from samvideo.errors import SamVideoError
-from samvideo.evaluation.datasets.base import Clip
+from samvideo.evaluation.datasets.base import VideoSequence
 from samvideo.evaluation.files import MaskSet, read_prediction
 from samvideo.evaluation.video import Task, frames_of
 from samvideo.geometry import fit_size, resize_rgb
@@ -37,7 +37,7 @@ class Gallery:
             run = json.loads((folder / "run.json").read_text())
             task = Task(run["dataset"], Path(run["root"]), run["split"], run["protocol"], folder)
             self._dataset = task.open()
-            self._clip: Clip = self._dataset.clip(sequence)
+            self._clip: VideoSequence = self._dataset.sequence(sequence)
         except (OSError, ValueError, KeyError, SamVideoError):
             return
         self._number = next(number for number, name in self._clip.labels.items() if name == label)

@@ -9,7 +9,7 @@ from samvideo.analysis.intervals import DownsampledCurve, IntervalCollector
 from samvideo.analysis.mask_geometry import Floats, box_distances, mask_distances, mask_tips, track_entries
 from samvideo.analysis.motion import Motion, PathLength, Samples, Smoother
 from samvideo.analysis.settings import AnalysisSettings
-from samvideo.io.runs import IntArray
+from samvideo.io.rle import IntArray
 
 CELLS = 64  # of the heat map, along the longer side of the frame
 

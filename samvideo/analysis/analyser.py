@@ -24,7 +24,7 @@ from samvideo.analysis.intervals import DownsampledCurve, IntervalCollector
 from samvideo.analysis.mask_geometry import Floats, measure
 from samvideo.analysis.motion import Motion
 from samvideo.analysis.settings import AnalysisSettings
-from samvideo.io.runs import IntArray, Runs, joined_runs, runs_of_masks
+from samvideo.io.rle import IntArray, Runs, joined_runs, runs_of_masks
 from samvideo.types import FrameResult, UInt8Array, VideoInfo
 
 FRAMES = 256  # results that are buffered and measured together

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from samvideo.analysis.mask_geometry import Floats, MaskMeasurements
 from samvideo.errors import ConfigError, VideoError
-from samvideo.io.runs import IntArray, Runs, runs_of_rles
+from samvideo.io.rle import IntArray, Runs, runs_of_rles
 from samvideo.io.tracks import TrackedFrame
 
 FRAMES = 512

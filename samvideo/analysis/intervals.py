@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samvideo.analysis.mask_geometry import Floats
-from samvideo.io.runs import IntArray
+from samvideo.io.rle import IntArray
 
 TOLERANCE = 1e-6  # seconds, for rounded times
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from samvideo.io.runs import IntArray, Runs, spread
+from samvideo.io.rle import IntArray, Runs, spread
 
 Floats = NDArray[np.float64]
 Int32s = NDArray[np.int32]

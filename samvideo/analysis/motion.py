@@ -8,7 +8,7 @@ from scipy.signal import savgol_filter
 
 from samvideo.analysis.intervals import TOLERANCE
 from samvideo.analysis.mask_geometry import Floats
-from samvideo.io.runs import IntArray
+from samvideo.io.rle import IntArray
 
 DEGREE = 3  # of the fitted polynomials: the lowest that has a jerk
 BLOCK = 4096  # frames that are smoothed together

@@ -20,7 +20,7 @@ from samvideo.analysis.mask_geometry import Floats
 from samvideo.analysis.motion import Motion
 from samvideo.analysis.settings import AnalysisSettings
 from samvideo.errors import OutputError
-from samvideo.io.runs import IntArray
+from samvideo.io.rle import IntArray
 
 DIGITS = 3
 LISTS = ("intervals", "visible_intervals", "idle_intervals")

@@ -140,7 +140,7 @@ def test_contact_of_two_boxes_starts_at_the_exact_frame(tmp_path: Path) -> None:
         return box(x, 40, x + 20, 60)
 
     run = write_run(tmp_path / "run", results(40, goes, lambda k: box(100, 30, 160, 70)))
-    for source in (run, run / "tracks.json"):
+    for source in (run, run / "tracks.json", run / "tracks.jsonl"):
         findings = analyse_run(source, AnalysisSettings(tissue=frozenset({2})))
         (pair,) = findings.pairs
         assert [(i.start_frame, i.end_frame) for i in pair.intervals] == [(14, 29)]
@@ -151,7 +151,8 @@ def test_contact_of_two_boxes_starts_at_the_exact_frame(tmp_path: Path) -> None:
         assert pair.mean_distance == pytest.approx(np.mean(expected))
         contacts = [(e.event, e.frame, e.other) for e in findings.events if e.event.startswith("contact")]
         assert contacts == [("contact start", 14, 2), ("contact end", 29, 2)]
-    (run / "tracks.json").unlink()  # the table alone knows the boxes, which is all there is here
+    for name in ("tracks.json", "tracks.jsonl"):
+        (run / name).unlink()  # the table alone knows the boxes, which is all there is here
     (pair,) = analyse_run(run, AnalysisSettings()).pairs
     assert [(i.start_frame, i.end_frame) for i in pair.intervals] == [(14, 29)]
     assert pair.kind == "instrument-instrument"
@@ -238,16 +239,15 @@ def test_pieces_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_two_hours_in_constant_memory(tmp_path: Path) -> None:
     """180,000 frames: the part that repeats is measured on a tenth, and memory must not grow with the rest."""
-    lines = write_run(tmp_path / "short", results(100, lambda k: disc(20 + k, 50))) / "tracks.json"
-    frames = json.loads(lines.read_text())
-    long = tmp_path / "long" / "tracks.json"
+    lines = write_run(tmp_path / "short", results(100, lambda k: disc(20 + k, 50))) / "tracks.jsonl"
+    head, *frames = lines.read_text().splitlines()
+    long = tmp_path / "long" / "tracks.jsonl"
     long.parent.mkdir()
     with long.open("w") as file:
-        file.write(lines.read_text().split("[", 1)[0] + "[")
+        file.write(f"{head}\n")
         for index in range(18000):
-            entry = frames["frames"][index % 100] | {"index": index, "seconds": round(index / 25, 6)}
-            file.write((",\n" if index else "\n") + json.dumps(entry))
-        file.write("\n]}\n")
+            entry = json.loads(frames[index % 100]) | {"index": index, "seconds": round(index / 25, 6)}
+            file.write(json.dumps(entry) + "\n")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     findings = write_analysis(long.parent, tmp_path / "report")
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
@@ -270,18 +270,18 @@ def test_bad_input(tmp_path: Path) -> None:
         AnalysisSettings(bridge=-1)
     with pytest.raises(ConfigError, match="mm_per_pixel must be"):
         AnalysisSettings(mm_per_pixel=float("nan"))
-    text = (run / "tracks.json").read_text()
+    text = (run / "tracks.jsonl").read_text()
     for damage, message in (
-        (text[: len(text) // 2], "is broken near"),
         (text.replace('"counts": "', '"counts": "0'), "frame 0, object 1"),
         (text.replace('"index": 2', '"index": 1').replace('"seconds": 0.08', '"seconds": 0.04'), "order of time"),
-        (text.replace("samvideo-tracks-1", "other"), "samvideo-tracks-1 with a size"),
-        ("{}", "no tracks file"),
+        (text.replace("samvideo-tracks-2", "other"), "line 1: format is 'other'"),
+        ("{}", "a tracks file as"),
     ):
-        (run / "tracks.json").write_text(damage)
+        (run / "tracks.jsonl").write_text(damage)
         with pytest.raises(VideoError, match=message):
             analyse_run(run, AnalysisSettings())
-    (run / "tracks.json").unlink()
+    for name in ("tracks.json", "tracks.jsonl"):
+        (run / name).unlink()
     (run / "tracks.csv").write_text("frame,seconds\nx,y\n")
     with pytest.raises(VideoError, match="a table written by"):
         analyse_run(run, AnalysisSettings())

@@ -10,7 +10,7 @@ from samvideo.analysis.mask_geometry import mask_distances, mask_tips, measure, 
 from samvideo.errors import ConfigError
 from samvideo.geometry import mask_box, mask_centroid
 from samvideo.io.masks import encode_rle
-from samvideo.io.runs import joined_runs, runs_of_masks, runs_of_rles
+from samvideo.io.rle import joined_runs, runs_of_masks, runs_of_rles
 
 NO_ENTRY = np.full(2, np.nan)
 

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from samvideo.cli.main import app
 from samvideo.geometry import mask_box
 from samvideo.io.sink import VideoWriter
-from samvideo.models import build, published_shapes
+from samvideo.models import build
+from samvideo.state_dict import published_shapes
 from tests.scenes import BLUE, SIZE, Shape, scene
 
 DEMOS = Path(__file__).parents[2] / "demos"
@@ -109,7 +110,7 @@ def test_the_true_grasper_of_cholecseg8k(tmp_path: Path) -> None:
     from samvideo.types import FrameResult, VideoInfo
 
     dataset = open_dataset("cholecseg8k", CHOLEC)
-    loaded = dataset.clip(dataset.sequences()[0])
+    loaded = dataset.sequence(dataset.sequences()[0])
     masks = [dataset.truth(loaded, index).mask(1) for index in sorted(loaded.masks)]
     assert all(mask is not None for mask in masks)
     height, width = masks[0].shape
