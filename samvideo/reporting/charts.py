@@ -9,13 +9,12 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from io import StringIO
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import ArrayLike
@@ -28,7 +27,7 @@ WIDTH = 9.0  # inches
 TOP, BOTTOM, LEFT, RIGHT = 0.25, 0.25, 1.7, 0.3  # inches, margins of a chart with names on its left
 TIME_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # seconds between ticks
 LONGEST_NAME = 22  # characters that fit into the left margin
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "sans-serif"],
@@ -230,7 +229,7 @@ def _svg(
         plot(axes)
         for artist in axes.findobj():  # all limits contain the data, and every clip path is one more element and id
             artist.set_clip_on(False)
-        FigureCanvasSVG(figure).print_svg(text, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        figure.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     _, _, element = text.getvalue().partition("<svg")
     element = re.sub(r'<g id="[^"]*"', "<g", element)  # nothing refers to them, and they repeat in every chart
     return f'<svg role="img" aria-label={quoteattr(title)}{element}'
