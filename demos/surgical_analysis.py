@@ -17,7 +17,7 @@ from samvideo.analysis.tables import TableWriter, write_tables
 from samvideo.cli.analyze import parse_labels
 from samvideo.prompts import parse_prompts
 from samvideo.trackers.factory import create_tracker
-from samvideo.trackers.loop import run
+from samvideo.trackers.schedule import PromptSchedule, propagate
 
 
 def analyse(video: str, prompts: list[str], model: str, settings: AnalysisSettings, out: Path) -> None:
@@ -25,7 +25,7 @@ def analyse(video: str, prompts: list[str], model: str, settings: AnalysisSettin
     prepare_folder(out, overwrite=True)
     with open_video(video) as source, TableWriter(out, settings.scale) as tables:
         analyser, detector = Analyser(source.info, settings, tables), ImageFaultDetector()
-        for frame, result in run(source, create_tracker(model), parse_prompts(prompts)):
+        for frame, result in propagate(source, create_tracker(model), PromptSchedule(parse_prompts(prompts))):
             flag = detector.detect(frame.rgb)
             if not flag:
                 analyser.keep_background(frame.rgb)

@@ -1,9 +1,10 @@
-"""Binary pictures, eight rows to the byte: what makes scoring fast without making it approximate.
+"""Bit-packed binary masks, eight rows per byte, which make scoring fast and keep it exact.
 
-In an array of bytes (P, height, width), bit k of byte (p, y, x) is the pixel of picture p at row y + k * height.
-A byte so holds eight pixels that lie far apart, and moving pictures by whole pixels is moving bytes: one slice of
-the stream of all bytes for all pictures, without shifts. Pixels next to the first and last row are in the
-neighbouring bit of the last and first row; where many rows are to be crossed they are copied into a margin.
+In an array of bytes (M, height, width), bit k of byte (m, y, x) is the pixel of mask m at row y + k * height. The
+eight
+pixels of a byte are far from each other, and moving all masks by whole pixels means moving bytes: one slice of the
+flattened array, without bit shifts. The neighbours of the first and last row are in the next bit of the last and
+first row; where many rows are crossed, they are copied into a margin.
 """
 
 from collections.abc import Sequence
@@ -16,53 +17,58 @@ import numpy as np
 from samvideo.types import BoolArray, UInt8Array
 
 BITS = 8
-Picture: TypeAlias = UInt8Array | BoolArray
+Mask: TypeAlias = UInt8Array | BoolArray
 
 
 def count(bits: UInt8Array) -> int:
-    """Number of bits set in a contiguous array."""
+    """Count the set bits of a contiguous array."""
     return int(cv2.norm(bits.reshape(-1), cv2.NORM_HAMMING))
 
 
-def pack(pictures: Sequence[Picture], margin: int, bordering: Sequence[bool]) -> UInt8Array:
-    """Pictures (H, W) of 0 and 1, of any sizes, as uint8 (P, height, width), eight rows to the byte.
+def pack(masks: Sequence[Mask], margin: int, bordering: Sequence[bool]) -> UInt8Array:
+    """Pack masks into bytes.
 
-    To the right and below come zeros, at least `margin` columns. Where a picture ends at the border of its frame
-    (`bordering`), its last column and row are repeated once before, so that a pixel there has neighbours like
-    itself; other pictures end in zeros themselves. `height` is at least `margin`.
+    Args:
+        masks: (H, W) of 0 and 1, of any sizes.
+        margin: least number of zero columns to the right of every mask, and least `height`.
+        bordering: whether a mask touches the right or lower border of its frame. Its last column and row are then
+            repeated once, so that the pixels there equal their neighbours; other masks must end in zeros.
+
+    Returns:
+        uint8 (M, height, width).
     """
-    height = max(-(-(max(len(picture) for picture in pictures) + 1) // BITS), margin)
-    width = max(picture.shape[1] for picture in pictures) + margin
-    planes = np.zeros((len(pictures), BITS, height, width), np.uint8)
-    canvases = planes.reshape(len(pictures), BITS * height, width)
-    for canvas, picture, at_border in zip(canvases, pictures, bordering, strict=True):
-        rows, columns = picture.shape
-        canvas[:rows, :columns] = picture
+    height = max(-(-(max(len(mask) for mask in masks) + 1) // BITS), margin)
+    width = max(mask.shape[1] for mask in masks) + margin
+    planes = np.zeros((len(masks), BITS, height, width), np.uint8)
+    canvases = planes.reshape(len(masks), BITS * height, width)
+    for canvas, mask, at_border in zip(canvases, masks, bordering, strict=True):
+        rows, columns = mask.shape
+        canvas[:rows, :columns] = mask
         if at_border:
             canvas[rows] = canvas[rows - 1]
             canvas[:, columns] = canvas[:, columns - 1]
     packed: UInt8Array = planes[:, -1].copy()
     for bit in range(BITS - 2, -1, -1):
-        np.add(packed, packed, out=packed)  # one bit up: NumPy adds faster than it shifts
+        np.add(packed, packed, out=packed)  # shift by one bit: NumPy adds faster than it shifts
         np.bitwise_or(packed, planes[:, bit], out=packed)
     return packed
 
 
-def trim(packed: UInt8Array, pictures: Sequence[Picture], bordering: Sequence[bool]) -> None:
-    """Clear what lies outside the pictures: the repeated row and column."""
+def trim(packed: UInt8Array, masks: Sequence[Mask], bordering: Sequence[bool]) -> None:
+    """Clear the repeated row and column outside the masks."""
     height = packed.shape[1]
-    for bits, picture, at_border in zip(packed, pictures, bordering, strict=True):
+    for bits, mask, at_border in zip(packed, masks, bordering, strict=True):
         if at_border:
-            rows, columns = picture.shape
+            rows, columns = mask.shape
             bits[:, columns] = 0
             bits[rows % height] &= 0xFF ^ (1 << rows // height)
     packed[:, :, -1] = 0
 
 
 def boundaries(packed: UInt8Array) -> UInt8Array:
-    """Where a pixel differs from its right, lower or lower-right neighbour, in packed pictures.
+    """Mark pixels that differ from their right, lower or lower-right neighbour.
 
-    They must not yet be trimmed; the result is to be trimmed.
+    The packed masks must not be trimmed yet; the caller trims the result.
     """
     below = np.empty_like(packed)
     below[:, :-1] = packed[:, 1:]
@@ -75,14 +81,14 @@ def boundaries(packed: UInt8Array) -> UInt8Array:
 
 
 def dilate(bits: UInt8Array, radius: int) -> UInt8Array:
-    """Pixels at most `radius` from a set one, for trimmed pictures packed with that margin (not kept zero).
+    """Mark pixels at most `radius` from a set one; the masks are trimmed and packed with this margin.
 
-    A disk is a stack of rows that widen towards its middle. It is built from its top and bottom rows inwards: what
-    there is so far spreads one row up and down, and the next wider row is added. Row k of the disk is then where it
-    belongs, and every row that it also went to is wider.
+    A disk is a stack of rows that get wider towards its centre. It is built from its top and bottom rows inwards:
+    the part built so far spreads one row up and down, and the next wider row is added. Each row is then in its
+    place, and the other rows it was copied to are wider anyway. The margin of the result is not zero.
     """
-    pictures, height, width = bits.shape
-    tall = np.empty((pictures, height + 2 * radius, width), np.uint8)
+    number, height, width = bits.shape
+    tall = np.empty((number, height + 2 * radius, width), np.uint8)
     tall[:, radius:-radius] = bits
     np.left_shift(bits[:, -radius:], 1, out=tall[:, :radius])
     np.right_shift(bits[:, :radius], 1, out=tall[:, -radius:])
@@ -100,7 +106,7 @@ def dilate(bits: UInt8Array, radius: int) -> UInt8Array:
 
 
 def _spread(base: UInt8Array, source: UInt8Array, distance: int) -> UInt8Array:
-    """`base`, and `source` moved `distance` bytes either way."""
+    """Return the union of `base` and of `source` moved by `distance` bytes in both directions."""
     result = np.empty_like(base)
     result[:distance] = base[:distance]
     np.bitwise_or(base[distance:], source[:-distance], out=result[distance:])

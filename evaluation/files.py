@@ -1,4 +1,4 @@
-"""Mask files of a benchmark: read strictly, so that every error names path and fix, and written as wanted."""
+"""Mask files of a benchmark: read strictly, so that every error names path and remedy, and written."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,11 +15,11 @@ from samvideo.types import BoolArray, UInt8Array
 
 @dataclass(frozen=True, eq=False)
 class MaskSet:
-    """All masks of one frame: object numbers per pixel, or masks apart where they may overlap.
+    """All masks of one frame: object numbers per pixel, or separate masks if they may overlap.
 
     Attributes:
         index: uint8 (H, W), or None.
-        apart: bool (H, W) per object, where `index` is None.
+        apart: bool (H, W) per object number, if `index` is None.
     """
 
     index: UInt8Array | None = None
@@ -27,13 +27,13 @@ class MaskSet:
 
     @property
     def numbers(self) -> set[int]:
-        """The objects that have a pixel."""
+        """Numbers of the objects whose masks are not empty."""
         if self.index is not None:
             return {int(number) for number in np.flatnonzero(np.bincount(self.index.reshape(-1))) if number}
         return {number for number, mask in self.apart.items() if mask.any()}
 
     def mask(self, number: int) -> BoolArray | None:
-        """The mask of one object, None where nothing is known of it."""
+        """Return the mask of one object, None if it has none."""
         if self.index is not None:
             mask: BoolArray = self.index == number
             return mask
@@ -41,13 +41,13 @@ class MaskSet:
 
     @property
     def shape_hw(self) -> tuple[int, int] | None:
-        """Size of the frame, None without any mask."""
+        """Height and width of the frame, None without masks."""
         array = self.index if self.index is not None else next(iter(self.apart.values()), None)
         return None if array is None else (array.shape[0], array.shape[1])
 
 
 def score_frame(truth: MaskSet, prediction: MaskSet, objects: list[int]) -> list[FrameScore]:
-    """Score some objects of one frame; one missing on one side has no pixel there.
+    """Score some objects of one frame; a missing mask counts as empty.
 
     Raises:
         DatasetError: the sizes differ.
@@ -61,16 +61,16 @@ def score_frame(truth: MaskSet, prediction: MaskSet, objects: list[int]) -> list
 
 
 def read_index_png(path: Path) -> UInt8Array:
-    """The values of a palette or grey PNG, uint8 (H, W).
+    """Read the values of a palette or grey PNG, uint8 (H, W).
 
     Raises:
-        DatasetError: missing, unreadable, or a colour picture.
+        DatasetError: the file is missing, unreadable, or a colour image.
     """
     try:
         with Image.open(path) as image:
             if image.mode not in ("P", "L", "1"):
                 raise DatasetError(
-                    f"{path} is a colour picture (mode {image.mode}): a palette or grey PNG expected, whose values "
+                    f"{path} is a colour image (mode {image.mode}): a palette or grey PNG expected, whose values "
                     "are object numbers; convert it with the data set's colour table"
                 )
             return np.asarray(image, np.uint8)
@@ -83,10 +83,10 @@ def read_index_png(path: Path) -> UInt8Array:
 
 
 def read_binary_png(path: Path) -> BoolArray:
-    """A mask of one object: whatever is not zero.
+    """Read the mask of one object: all values but zero.
 
     Raises:
-        DatasetError: as `read_index_png`, or more than one value besides zero.
+        DatasetError: as `read_index_png`, or there is more than one value besides zero.
     """
     values = read_index_png(path)
     if np.count_nonzero(np.bincount(values.reshape(-1), minlength=2)[1:]) > 1:
@@ -96,10 +96,10 @@ def read_binary_png(path: Path) -> BoolArray:
 
 
 def read_prediction(folder: Path, frame: str, labels: Mapping[int, str], apart: bool) -> MaskSet:
-    """One frame of saved predictions: `<frame>.png`, or `<label>/<frame>.png` for each object where they lie apart.
+    """Read the predictions of one frame: `<frame>.png`, or `<label>/<frame>.png` for each object if `apart`.
 
     Raises:
-        DatasetError: missing, unreadable, or an object that does not exist.
+        DatasetError: a file is missing, unreadable, or has an object that does not exist.
     """
     if apart:
         return MaskSet(apart={k: read_binary_png(folder / label / f"{frame}.png") for k, label in labels.items()})
@@ -116,7 +116,7 @@ def read_prediction(folder: Path, frame: str, labels: Mapping[int, str], apart: 
 
 
 def write_prediction(folder: Path, frame: str, labels: Mapping[int, str], masks: MaskSet) -> None:
-    """Save one frame as `read_prediction` reads it."""
+    """Write one frame as `read_prediction` reads it."""
     if masks.index is not None:
         folder.mkdir(parents=True, exist_ok=True)
         write_index_png(folder / f"{frame}.png", masks.index)
@@ -129,6 +129,6 @@ def write_prediction(folder: Path, frame: str, labels: Mapping[int, str], masks:
 
 
 def list_names(paths: Iterable[Path]) -> str:
-    """A few file names for a message."""
+    """Return a few file names for a message."""
     names = sorted(path.name for path in paths)
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -19,7 +19,7 @@ from samvideo.evaluation.bits import boundaries, count, dilate, pack, trim
 from samvideo.types import BoolArray, UInt8Array
 
 BOUNDARY_TOLERANCE = 0.008
-"""How far a boundary may be off, as a part of the image diagonal (bound_th of the DAVIS code)."""
+"""Tolerated distance between boundaries as a fraction of the image diagonal (bound_th of the DAVIS code)."""
 
 _STACKING_PAYS = 40_000  # pixels of padding that cost less than handling an object on its own
 
@@ -36,7 +36,7 @@ _PERFECT = FrameScore(1.0, 1.0, 1.0)
 
 
 def boundary_radius(shape_hw: tuple[int, ...]) -> int:
-    """Pixels that a boundary may be off in a frame of this size."""
+    """Return the tolerated distance between boundaries in pixels, for a frame of this size."""
     return math.ceil(BOUNDARY_TOLERANCE * math.sqrt(shape_hw[0] ** 2 + shape_hw[1] ** 2))
 
 
@@ -74,7 +74,7 @@ def score_indices(truth: UInt8Array, prediction: UInt8Array, objects: Sequence[i
     _check_sizes(truth, prediction)
     scores = dict.fromkeys(objects, _PERFECT)
     parts = _object_parts(truth, prediction, objects)
-    for group in _alike(parts):
+    for group in _group_by_size(parts):
         pairs = [(truth[parts[k]] == k, prediction[parts[k]] == k) for k in group]
         bordering = [_borders(parts[k], truth.shape) for k in group]
         scores.update(zip(group, _score_parts(pairs, bordering, truth.shape), strict=True))
@@ -90,16 +90,16 @@ def _check_sizes(truth: UInt8Array | BoolArray, prediction: UInt8Array | BoolArr
 
 
 def _with_neighbours(left: int, top: int, right: int, bottom: int, shape: tuple[int, ...]) -> Part:
-    """The part of the frame that can count when both masks lie in this box.
+    """Return the part of the frame that can count if both masks are within this box.
 
-    One pixel more on each side is enough: boundary pixels lie on the mask or just left of or above it, and beyond
+    One more pixel on each side is enough: boundary pixels are on the mask or just left of or above it, and beyond
     the part's last row and column both masks are empty, as they are beyond the first ones.
     """
     return slice(max(top - 1, 0), min(bottom + 1, shape[0])), slice(max(left - 1, 0), min(right + 1, shape[1]))
 
 
 def _object_parts(truth: UInt8Array, prediction: UInt8Array, objects: Sequence[int]) -> dict[int, Part]:
-    """Where in the frame each object lies in truth or prediction, in one look for every eight objects."""
+    """Return the part of the frame with each object of truth or prediction; eight objects are searched at once."""
     left, top, width, height = cv2.boundingRect(cv2.bitwise_or(truth, prediction))
     if not width:
         return {}
@@ -122,8 +122,8 @@ def _object_parts(truth: UInt8Array, prediction: UInt8Array, objects: Sequence[i
     return parts
 
 
-def _alike(parts: dict[int, Part]) -> list[list[int]]:
-    """Objects of like size, whose bits are worth stacking: small beside large is mostly padding."""
+def _group_by_size(parts: dict[int, Part]) -> list[list[int]]:
+    """Group objects of similar size; a small mask packed together with a large one is mostly padding."""
     sizes = {
         number: (rows.stop - rows.start, columns.stop - columns.start) for number, (rows, columns) in parts.items()
     }
@@ -140,24 +140,24 @@ def _alike(parts: dict[int, Part]) -> list[list[int]]:
 
 
 def _borders(part: Part, shape: tuple[int, ...]) -> bool:
-    """Whether a part ends at the right or lower border of its frame."""
+    """Return whether a part ends at the right or lower border of its frame."""
     return bool(part[0].stop == shape[0] or part[1].stop == shape[1])
 
 
 def _score_parts(pairs: list[Pair], bordering: list[bool], shape: tuple[int, ...]) -> Iterator[FrameScore]:
-    pictures = [picture for pair in pairs for picture in pair]
+    masks = [mask for pair in pairs for mask in pair]
     both = [at_border for at_border in bordering for _ in range(2)]
     radius = boundary_radius(shape)
-    masks = pack(pictures, radius, both)
-    edges = boundaries(masks)
-    trim(masks, pictures, both)
-    trim(edges, pictures, both)
+    packed = pack(masks, radius, both)
+    edges = boundaries(packed)
+    trim(packed, masks, both)
+    trim(edges, masks, both)
     near = dilate(edges, radius)
-    common = masks[::2] & masks[1::2]
+    common = packed[::2] & packed[1::2]
     found, recalled = edges[1::2] & near[::2], edges[::2] & near[1::2]
     for number in range(len(pairs)):
         truth, prediction = 2 * number, 2 * number + 1
-        shared, areas = count(common[number]), count(masks[truth : prediction + 1])
+        shared, areas = count(common[number]), count(packed[truth : prediction + 1])
         boundary = _f(count(found[number]), count(edges[prediction]), count(recalled[number]), count(edges[truth]))
         if areas:
             yield FrameScore(shared / (areas - shared), boundary, 2 * shared / areas)
@@ -167,14 +167,14 @@ def _score_parts(pairs: list[Pair], bordering: list[bool], shape: tuple[int, ...
 
 def _f(found: int, predicted: int, recalled: int, true: int) -> float:
     if not predicted or not true:
-        # One has no boundary at all: precision or recall is zero, unless neither has (both fill the frame).
+        # One of them has no boundary: precision or recall is zero, unless both have none (both fill the frame).
         return float(predicted == true)
     precision, recall = found / predicted, recalled / true
     return 2 * precision * recall / (precision + recall) if found or recalled else 0.0
 
 
 class Statistics(NamedTuple):
-    """Mean, recall (part of the frames above one half) and decay (first quarter less last) of per-frame scores."""
+    """Mean, recall (fraction of frames above one half) and decay (first quarter minus last) of per-frame scores."""
 
     mean: float
     recall: float
@@ -182,10 +182,10 @@ class Statistics(NamedTuple):
 
 
 def statistics(values: list[float]) -> Statistics:
-    """The DAVIS statistics of one object's scores (davis2017-evaluation: utils.py, db_statistics); nan when empty.
+    """Return the DAVIS statistics of the scores of an object, NaN without scores.
 
-    Quarters share their border frames, as published. The published code keeps frame numbers in eight bits, which
-    breaks beyond 256 frames; here they do not overflow.
+    As in davis2017-evaluation (utils.py, db_statistics), quarters share their border frames. The published code
+    keeps frame numbers in eight bits, which breaks beyond 256 frames; here they do not overflow.
     """
     if not values:
         return Statistics(math.nan, math.nan, math.nan)
@@ -197,7 +197,7 @@ def statistics(values: list[float]) -> Statistics:
 
 @dataclass
 class ObjectScores:
-    """One object's scores so far, frame by frame: parallel lists."""
+    """Scores of an object by frame, as lists of equal length."""
 
     frames: list[str] = field(default_factory=list)
     j: list[float] = field(default_factory=list)
@@ -205,7 +205,7 @@ class ObjectScores:
     dice: list[float] = field(default_factory=list)
 
     def add(self, frame: str, score: FrameScore) -> None:
-        """Take in one frame."""
+        """Add one frame."""
         self.frames.append(frame)
         self.j.append(score.j)
         self.f.append(score.f)
@@ -214,11 +214,11 @@ class ObjectScores:
 
 @dataclass
 class ClassScores:
-    """The EndoVis instrument metrics, frame by frame (BCV-Uniandes/ISINet's evaluation, which the field follows).
+    """The EndoVis instrument metrics, as in the evaluation of BCV-Uniandes/ISINet, which the field follows.
 
     Challenge IoU: per frame the mean IoU of the classes in its ground truth, over frames that have any.
-    Class IoU (ISI): per frame the mean over classes in truth or prediction, over frames that have any.
-    Mean class IoU: a class's IoU over the frames where it is in truth or prediction, averaged over the classes.
+    Class IoU (ISI): per frame the mean IoU of the classes in truth or prediction, over frames that have any.
+    Mean class IoU: mean IoU of a class over the frames with it in truth or prediction, averaged over the classes.
     """
 
     challenge: list[float] = field(default_factory=list)
@@ -226,7 +226,7 @@ class ClassScores:
     classes: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, ious: Mapping[str, float], in_truth: Collection[str]) -> None:
-        """Take one frame: the IoU of each class in truth or prediction, and which of them are in the truth."""
+        """Add one frame: the IoU of each class in truth or prediction, and which of them are in the truth."""
         for name, iou in ious.items():
             self.classes.setdefault(name, []).append(iou)
         if ious:
@@ -235,14 +235,14 @@ class ClassScores:
             self.challenge.append(float(np.mean([ious[name] for name in sorted(in_truth)])))
 
     def merge(self, other: "ClassScores") -> None:
-        """Take in the frames of another video."""
+        """Add the frames of another video."""
         self.challenge += other.challenge
         self.present += other.present
         for name, ious in other.classes.items():
             self.classes.setdefault(name, []).extend(ious)
 
     def conclude(self) -> dict[str, float | None]:
-        """The three numbers as fractions, None without any frame."""
+        """Return the three metrics as fractions, None without frames."""
         per_class = [float(np.mean(self.classes[name])) for name in sorted(self.classes)]
         found = {"challenge_iou": self.challenge, "class_iou": self.present, "mean_class_iou": per_class}
         return {name: float(np.mean(values)) if values else None for name, values in found.items()}

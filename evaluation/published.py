@@ -1,10 +1,10 @@
-"""Numbers that others published, for comparison; none of them was measured here."""
+"""Published scores, for comparison; none of them was measured with this package."""
 
 from typing import NamedTuple
 
 
 class Published(NamedTuple):
-    """One method on one split: J&F (G for YouTube-VOS) in percent, and speed where the source gives it."""
+    """A method on a split: J&F (G for YouTube-VOS) in percent, and its speed if the source gives it."""
 
     dataset: str
     split: str
@@ -116,7 +116,7 @@ _AMBIGUOUS = ("LVOS v1 val", "LVOS v2 val", "EndoVis17", "EndoVis18")
 
 
 def published(dataset: str, split: str) -> list[Published]:
-    """What is known of a split, best first."""
+    """Return the published scores for a split, best first."""
     rows = []
     for source, columns, methods in _TABLES:
         hardware = "RTX A6000" if source == _SURGICAL else _A100

@@ -1,4 +1,4 @@
-"""`results.json` and its tables: what they hold, and writing them whole or not at all.
+"""`results.json` and its tables: their content, and how they are read and written.
 
 ::
 
@@ -34,12 +34,12 @@ _PACKAGES = ("samvideo", "numpy", "opencv-python", "opencv-python-headless", "sc
 
 
 def unfinished(path: Path) -> Path:
-    """Where a file is written before it is whole; left there by who is killed meanwhile."""
+    """Return the path under which a file is written until it is complete; a killed process leaves it there."""
     return path.with_name(f".{path.name}.part")
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file under another name and rename it, so that it is never seen in part.
+    """Write a file under another name and rename it, so that it is never seen incomplete.
 
     Raises:
         OutputError: it cannot be written.
@@ -58,7 +58,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def write_json(path: Path, tree: Mapping[str, Any]) -> None:
-    """Write JSON; floats as they are, to the last digit."""
+    """Write JSON with floats at full precision."""
     write_atomically(path, json.dumps(tree, indent=1, allow_nan=False) + "\n")
 
 
@@ -66,7 +66,7 @@ def read_results(path: Path) -> dict[str, Any]:
     """Read a `results.json`, or the one in a folder.
 
     Raises:
-        DatasetError: not one of ours.
+        DatasetError: it is missing or not a results file of this package.
     """
     path = path / "results.json" if path.is_dir() else path
     try:
@@ -74,12 +74,12 @@ def read_results(path: Path) -> dict[str, Any]:
         if tree.get("format") != FORMAT:
             raise ValueError(f'"format" is {tree.get("format")!r}, not {FORMAT!r}')
     except (OSError, ValueError, AttributeError) as error:
-        raise DatasetError(f"{path} is no results.json of samvideo evaluate or score: {error}") from error
+        raise DatasetError(f"{path} is not a results.json of samvideo evaluate or score: {error}") from error
     return tree
 
 
 def table(results: Mapping[str, Any]) -> str:
-    """A row per object, one per sequence, and one for all, as CSV."""
+    """Return CSV with a row for each object of each sequence, and one for all objects."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(("sequence", "object", "group", "frames", *COLUMNS))
@@ -93,13 +93,13 @@ def table(results: Mapping[str, Any]) -> str:
 
 
 def write_results(folder: Path, results: Mapping[str, Any], name: str = "results.json") -> None:
-    """Write the JSON and, beside it, the CSV."""
+    """Write the JSON and a CSV of the same name."""
     write_json(folder / name, results)
     write_atomically((folder / name).with_suffix(".csv"), table(results))
 
 
 def environment() -> dict[str, Any]:
-    """Versions and machine, without anything that tells whose."""
+    """Return versions and machine, without anything personal."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -113,7 +113,7 @@ def environment() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The name of the CPU model, as far as the system knows it."""
+    """Return the name of the CPU model, as far as the system knows it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -122,7 +122,7 @@ def processor() -> str:
 
 
 def write_archive(path: Path, predictions: Path, top: str, names: list[str]) -> None:
-    """Pack predictions as the benchmark's server wants them: `<top>/<sequence>/...png`, always the same bytes.
+    """Pack predictions as the server of the benchmark expects them: `<top>/<sequence>/...png`, reproducibly.
 
     Raises:
         OutputError: it cannot be written.

@@ -1,4 +1,4 @@
-"""From masks to numbers: one video at a time, then all videos together."""
+"""Score masks: one video at a time, then all videos together."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -13,11 +13,11 @@ from samvideo.evaluation.files import MaskSet, score_frame
 from samvideo.evaluation.metrics import ClassScores, FrameScore, ObjectScores, score_masks, statistics
 
 Tree = dict[str, Any]
-"""What goes into `results.json`; its fields are described in `samvideo.evaluation.results`."""
+"""Content of `results.json`; its fields are described in `samvideo.evaluation.results`."""
 
 
 class VideoScores:
-    """The scores of one video, fed a frame at a time."""
+    """Accumulates the scores of one video frame by frame."""
 
     def __init__(self, dataset: Dataset, clip: VideoSequence) -> None:
         self._dataset, self._clip = dataset, clip
@@ -30,14 +30,14 @@ class VideoScores:
         self._shape: tuple[int, int] | None = None
 
     def wants(self, index: int) -> bool:
-        """Whether a frame counts."""
+        """Return whether a frame is scored."""
         return index in self._wanted
 
     def add(self, index: int, prediction: MaskSet, truth: MaskSet | None = None) -> list[FrameScore]:
-        """Score one frame that counts.
+        """Score one frame for which `wants` is true.
 
         Raises:
-            DatasetError: the ground truth is broken, or the prediction has another size.
+            DatasetError: the ground truth is invalid, or the prediction has another size.
         """
         truth = truth or self._dataset.truth(self._clip, index)
         self._check_sizes(index, truth, prediction)
@@ -66,7 +66,7 @@ class VideoScores:
         if found is not None and shape is not None and found != shape:
             raise DatasetError(
                 f"the prediction for {path} is {found[1]}x{found[0]}, the ground truth {shape[1]}x{shape[0]}: "
-                "either the ground truth is damaged (compare it with its picture), or the predictions were saved "
+                "either the ground truth is damaged (compare it with its image), or the predictions were saved "
                 "at another size"
             )
 
@@ -86,7 +86,7 @@ class VideoScores:
         self._classes.add(ious, in_truth)
 
     def conclude(self) -> Tree:
-        """The entry of this video in `results.json`."""
+        """Return the entry of this video in `results.json`."""
         entry: Tree = {"frames": len(self._clip.frames), "objects": {}}
         for number, scores in self.objects.items():
             entry["objects"][self._clip.labels[number]] = self._object_entry(number, scores)
@@ -115,13 +115,13 @@ def _union(masks: MaskSet, numbers: list[int], shape: tuple[int, int]) -> Any:
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """The mean of the values that there are, None without any."""
+    """Return the mean of the values that are not None; None without any."""
     present = [value for value in values if value is not None]
     return float(np.mean(present)) if present else None
 
 
 def summarise(sequences: Mapping[str, Tree], rule: ScoringRule) -> Tree:
-    """The numbers of a whole split: means over all objects, and over the groups where the benchmark has them."""
+    """Return the scores of a whole split: means over all objects, and over groups if the benchmark has them."""
     objects = [entry for sequence in sequences.values() for entry in sequence["objects"].values() if entry["J"]]
     keys = [f"{letter}_{name}" for letter in "JF" for name in ("mean", "recall", "decay")]
     scores: Tree = {key: mean(entry[key] for entry in objects) for key in [*keys, "Dice_mean"]}
@@ -137,7 +137,7 @@ def summarise(sequences: Mapping[str, Tree], rule: ScoringRule) -> Tree:
 
 
 def _groups_mean(objects: list[Tree], scores: Tree) -> float | None:
-    """G of YouTube-VOS; J and F of seen and unseen objects are added to `scores`."""
+    """Return G of YouTube-VOS, and add J and F of seen and unseen objects to `scores`."""
     parts: list[float | None] = []
     for group in sorted({entry["group"] for entry in objects if "group" in entry}):
         for letter in "JF":
@@ -151,7 +151,7 @@ Reader = Callable[[int], MaskSet]
 
 
 def score_video(dataset: Dataset, clip: VideoSequence, read: Reader) -> Tree:
-    """Score saved predictions of one video; `read` gives those of a frame."""
+    """Score saved predictions of one video; `read` returns those of a frame."""
     scores = VideoScores(dataset, clip)
     for index in sorted(clip.masks):
         if scores.wants(index):

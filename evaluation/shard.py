@@ -1,7 +1,8 @@
-"""Videos over workers: here, in processes of this machine, or on a Ray cluster; the numbers are the same.
+"""Distribute videos over workers: in this process, in processes of this machine, or on a Ray cluster.
 
-A worker makes one tracker and then runs video after video. A worker that dies is replaced and its video tried
-again. Workers have a fixed number of threads, however many there are: results of some libraries depend on it.
+The scores are the same. A worker creates one tracker and then evaluates video after video. A worker that dies is
+replaced, and its video is tried again. The number of threads of a worker is independent of the number of workers,
+because results of some libraries depend on it.
 """
 
 import logging
@@ -26,21 +27,21 @@ from samvideo.trackers.base import Tracker
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
-"""How often a video is tried whose workers die."""
+"""How often a video is tried if its workers die."""
 
 Maker = Callable[[], Tracker]
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a video has no result, and the exit code that says so."""
+    """Why a video has no result, and the exit code for it."""
 
     message: str
     exit_code: int = SamVideoError.exit_code
 
     @classmethod
     def of(cls, error: Exception) -> "Failure":
-        """From what was raised."""
+        """Create a failure from an exception."""
         if isinstance(error, SamVideoError):
             return cls(str(error), error.exit_code)
         return cls(f"{type(error).__name__}: {error}")
@@ -51,14 +52,14 @@ Pool = Callable[[Task, Maker, Sequence[str]], Iterator[Outcome]]
 
 
 class Worker:
-    """One tracker, for as many videos as come."""
+    """Evaluates any number of videos with one tracker."""
 
     def __init__(self, task: Task, make: Maker) -> None:
         self._task, self._dataset, self._tracker = task, task.open(), make()
         limit_loaded(task.threads)
 
     def run(self, name: str) -> Failure | None:
-        """Run one video; whatever is wrong with it is reported, not raised."""
+        """Evaluate one video; errors are returned, not raised."""
         try:
             evaluate_video(self._task, self._dataset, self._tracker, name)
         except SamVideoError as error:
@@ -70,7 +71,7 @@ class Worker:
 
 
 def run_here(task: Task, make: Maker, names: Sequence[str]) -> Iterator[Outcome]:
-    """All videos one after the other in this process."""
+    """Evaluate the videos one after the other in this process; a `Pool`."""
     if not names:
         return
     before = cv2.getNumThreads()
@@ -82,8 +83,8 @@ def run_here(task: Task, make: Maker, names: Sequence[str]) -> Iterator[Outcome]
         limit_loaded(before)
 
 
-def graphics_cards() -> list[str]:
-    """The CUDA devices of this machine, as CUDA_VISIBLE_DEVICES names them, found without loading CUDA."""
+def visible_gpus() -> list[str]:
+    """Return the CUDA devices of this machine, as CUDA_VISIBLE_DEVICES names them, without loading CUDA."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [card for card in visible.split(",") if card.strip()]
@@ -101,12 +102,12 @@ def _serve(channel: Connection, task: Task, make: Maker, card: str | None) -> No
             channel.send(worker.run(name))
     except (EOFError, KeyboardInterrupt):
         return
-    except SamVideoError as error:  # the tracker cannot be made: the same for every video
+    except SamVideoError as error:  # the tracker cannot be created, for any video
         channel.send(error)
 
 
 def _end_with_parent() -> None:
-    """When the run is killed its workers must not go on: the next run may already be at their videos."""
+    """End this worker when its parent is killed: another process may already evaluate the same videos."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -137,7 +138,7 @@ class _Process:
 
 
 class LocalPool:
-    """A number of processes on this machine, graphics cards dealt out in turn; a `Pool`."""
+    """Processes on this machine, which share the GPUs evenly; a `Pool`."""
 
     def __init__(self, workers: int) -> None:
         if workers < 1:
@@ -145,13 +146,13 @@ class LocalPool:
         self._workers = workers
 
     def __call__(self, task: Task, make: Maker, names: Sequence[str]) -> Iterator[Outcome]:
-        """Run the videos; outcomes come as they finish.
+        """Evaluate the videos; outcomes are yielded as they finish.
 
         Raises:
-            SamVideoError: the tracker cannot be made.
+            SamVideoError: the tracker cannot be created.
         """
         waiting, attempts = deque(names), dict.fromkeys(names, 1)
-        cards = graphics_cards()
+        cards = visible_gpus()
         running: dict[int, _Process] = {}
 
         def start(place: int) -> None:
@@ -194,7 +195,7 @@ class LocalPool:
 
 @dataclass(frozen=True)
 class Death:
-    """A worker is gone."""
+    """A worker has died."""
 
     reason: str
 
@@ -209,22 +210,22 @@ def _receive(worker: _Process) -> "Failure | SamVideoError | Death | None":
 
 
 class RayPool:
-    """One actor per graphics card or core of a Ray cluster; a `Pool`. All nodes must see data and results.
+    """One actor per GPU or core of a Ray cluster; a `Pool`. All nodes need access to data and results.
 
     Attributes:
-        address: of the cluster ("auto" for the one this machine belongs to), None to start one here.
-        workers: how many actors, None for as many as the cluster has cards or else cores.
+        address: of the cluster, "auto" for the one this machine belongs to, None to start one here.
+        workers: number of actors, None for the number of GPUs or else cores of the cluster.
     """
 
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
         self.address, self.workers = address, workers
 
     def __call__(self, task: Task, make: Maker, names: Sequence[str]) -> Iterator[Outcome]:
-        """Run the videos; outcomes come as they finish.
+        """Evaluate the videos; outcomes are yielded as they finish.
 
         Raises:
-            ConfigError: Ray is not installed, or there is no such cluster.
-            SamVideoError: the tracker cannot be made.
+            ConfigError: Ray is not installed, or the cluster does not exist.
+            SamVideoError: the tracker cannot be created.
         """
         ray = _ray()
         started = not ray.is_initialized()

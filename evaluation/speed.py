@@ -1,7 +1,7 @@
-"""How fast scoring is beside the published algorithm: `python -m samvideo.evaluation.speed ROOT`.
+"""Compare the speed of scoring with the published algorithm: `python -m samvideo.evaluation.speed ROOT`.
 
-ROOT holds `gt/<sequence>/*.png` and `pred/<sequence>/*.png`. One thread on both sides, masks in memory, both timed
-several times in turn and the best taken, since machines are shared; results must agree to the last bit.
+ROOT holds `gt/<sequence>/*.png` and `pred/<sequence>/*.png`. Both use one thread and masks in memory, and
+are timed alternately several times; the best time counts, since machines are shared. Results must agree exactly.
 """
 
 import argparse
@@ -24,7 +24,7 @@ Score = tuple[float, float]
 
 
 def plain_boundary(mask: BoolArray) -> BoolArray:
-    """Pixels that differ from their right, lower or lower-right neighbour, over the whole frame (seg2bmap)."""
+    """Mark pixels that differ from their right, lower or lower-right neighbour, in the whole frame (seg2bmap)."""
     right, below, diagonal = np.zeros_like(mask), np.zeros_like(mask), np.zeros_like(mask)
     right[:, :-1], below[:-1], diagonal[:-1, :-1] = mask[:, 1:], mask[1:], mask[1:, 1:]
     edges = mask ^ right | mask ^ below | mask ^ diagonal
@@ -35,13 +35,13 @@ def plain_boundary(mask: BoolArray) -> BoolArray:
 
 
 def plain_disk(radius: int) -> UInt8Array:
-    """The structuring element, made anew for each dilation as the published code does."""
+    """Return the structuring element, which the published code creates for each dilation."""
     x, y = np.meshgrid(np.arange(-radius, radius + 1), np.arange(-radius, radius + 1))
     return np.array(x**2 + y**2 <= radius**2, np.uint8)
 
 
 def plain_score(truth: BoolArray, prediction: BoolArray) -> Score:
-    """J and F of one object by the published algorithm: full-frame maps and dilations, void pixels."""
+    """Return J and F of one object by the published algorithm: full-frame maps and dilations, void pixels."""
     void = np.zeros_like(truth)
     shared, union = np.sum(prediction & truth & ~void), np.sum((prediction | truth) & ~void)
     region = float(shared / union) if union else 1.0
@@ -58,20 +58,20 @@ def plain_score(truth: BoolArray, prediction: BoolArray) -> Score:
 
 
 def score_frame_plainly(pair: Pair, objects: range) -> list[Score]:
-    """All objects of one frame, the published way."""
+    """Score all objects of one frame by the published algorithm."""
     truth, prediction = pair
     return [plain_score(truth == number, prediction == number) for number in objects]
 
 
 def score_frame(pair: Pair, objects: range) -> list[Score]:
-    """All objects of one frame, this package's way."""
+    """Score all objects of one frame by the algorithm of this package."""
     truth, prediction = pair
     return [(score.j, score.f) for score in score_indices(truth, prediction, objects)]
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds for one sequence on one core, the best of the rounds."""
+    """Seconds for one sequence on one core, the minimum over the rounds."""
 
     sequence: str
     frames: int
@@ -81,16 +81,16 @@ class Timing:
 
     @property
     def ratio(self) -> float:
-        """How many times faster."""
+        """Speed relative to the published algorithm."""
         return self.plain_seconds / self.seconds
 
 
 def compare(root: Path, rounds: int = 3) -> list[Timing]:
-    """Time both on every sequence under `root`.
+    """Time both algorithms on every sequence under `root`.
 
     Raises:
-        DatasetError: nothing to score, or a frame without its prediction.
-        ArithmeticError: the two disagree.
+        DatasetError: there is nothing to score, or a prediction is missing.
+        ArithmeticError: the scores disagree.
     """
     folders = sorted(path for path in (root / "gt").glob("*") if path.is_dir())
     if not folders:
@@ -106,12 +106,12 @@ def _time_sequence(truth: Path, predictions: Path, rounds: int) -> Timing:
     ]
     objects = range(1, max(int(pair[0].max()) for pair in pairs) + 1)
 
-    def run(method: Callable[[Pair, range], list[Score]]) -> tuple[float, list[list[Score]]]:
+    def timed(method: Callable[[Pair, range], list[Score]]) -> tuple[float, list[list[Score]]]:
         begin = time.perf_counter()
         scores = [method(pair, objects) for pair in pairs]
         return time.perf_counter() - begin, scores
 
-    taken = [(run(score_frame_plainly), run(score_frame)) for _ in range(rounds)]
+    taken = [(timed(score_frame_plainly), timed(score_frame)) for _ in range(rounds)]
     if taken[0][0][1] != taken[0][1][1]:
         raise ArithmeticError(f"the two scorings of {truth} differ")
     plain, fast = min(pair[0][0] for pair in taken), min(pair[1][0] for pair in taken)
@@ -119,7 +119,7 @@ def _time_sequence(truth: Path, predictions: Path, rounds: int) -> Timing:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the table; the exit code is 1 below ten times the published algorithm's speed."""
+    """Print the table; return 0 if this package is at least ten times as fast, else 1."""
     parser = argparse.ArgumentParser(prog="python -m samvideo.evaluation.speed", description=__doc__)
     parser.add_argument("root", type=Path)
     parser.add_argument("--rounds", type=int, default=3)

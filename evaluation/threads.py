@@ -1,7 +1,7 @@
-"""How many threads the libraries of a worker take: the same whatever the number of workers.
+"""Limit the threads of the libraries in a worker, independently of the number of workers.
 
-The linear algebra under NumPy reads its limit once, from the environment, before it is loaded; left alone, it takes
-every core for matrices far too small for that, which on a busy machine costs ten times the time it saves.
+The linear algebra library of NumPy reads its limit from the environment when it is loaded. Without a limit it uses
+all cores even for small matrices, which on a busy machine costs ten times the time it saves.
 """
 
 import os
@@ -13,13 +13,13 @@ _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VEC
 
 
 def limit_unloaded(count: int) -> None:
-    """Limit libraries that are not loaded yet, here and in processes started from now on."""
+    """Limit libraries that are not loaded yet, in this process and in processes it starts from now on."""
     os.environ.update(dict.fromkeys(_VARIABLES, str(count)))
 
 
 @contextmanager
 def limit_children(count: int) -> Iterator[None]:
-    """Limit the libraries of processes started meanwhile."""
+    """Limit the libraries of processes that are started within the context."""
     before = {name: os.environ.get(name) for name in _VARIABLES}
     limit_unloaded(count)
     try:
@@ -33,7 +33,7 @@ def limit_children(count: int) -> Iterator[None]:
 
 
 def limit_loaded(count: int) -> None:
-    """Limit OpenCV and PyTorch, where they are loaded."""
+    """Limit OpenCV and PyTorch if they are loaded."""
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(count)
     if "torch" in sys.modules:

@@ -52,8 +52,8 @@ def evaluate(
     limit_unloaded(threads)  # before anything that loads NumPy
     from samvideo.cli.progress import VideoProgress
     from samvideo.cli.scores import summary
-    from samvideo.evaluation.run import Run, choose_sequences, exit_code_of
-    from samvideo.evaluation.run import evaluate as run_evaluation
+    from samvideo.evaluation.evaluate import Evaluation, choose_sequences, exit_code_of
+    from samvideo.evaluation.evaluate import evaluate as run_evaluation
     from samvideo.evaluation.shard import LocalPool, Pool, RayPool, run_here
     from samvideo.evaluation.video import Task
     from samvideo.trackers.factory import create_tracker
@@ -66,9 +66,9 @@ def evaluate(
         pool = RayPool(None if ray == "local" else ray, workers)
     elif workers is not None and workers > 1:
         pool = LocalPool(workers)
-    run = Run(task, model, partial(create_tracker, model, weights=weights), names)
+    evaluation = Evaluation(task, model, partial(create_tracker, model, weights=weights), names)
     with VideoProgress(f"{dataset} {opened.split}", quiet=quiet) as progress:
-        results = run_evaluation(run, pool, progress.advance)
+        results = run_evaluation(evaluation, pool, progress.advance)
     if not quiet:
         typer.echo(summary(results, out / "results.json"))
     if code := exit_code_of(results):

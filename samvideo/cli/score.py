@@ -25,9 +25,9 @@ def score(
     """Score saved masks; the numbers equal those of the official evaluations."""
     from samvideo.cli.progress import VideoProgress
     from samvideo.cli.scores import summary
+    from samvideo.evaluation.evaluate import exit_code_of
+    from samvideo.evaluation.evaluate import score as run_score
     from samvideo.evaluation.results import write_results
-    from samvideo.evaluation.run import exit_code_of
-    from samvideo.evaluation.run import score as run_score
 
     names = [part for part in (sequences or "").split(",") if part]
     with VideoProgress(f"scoring {dataset}", quiet=quiet) as progress:

@@ -27,7 +27,7 @@ WIDTH = 9.0  # inches
 TOP, BOTTOM, LEFT, RIGHT = 0.25, 0.25, 1.7, 0.3  # inches, margins of a chart with names on its left
 TIME_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # seconds between ticks
 LONGEST_NAME = 22  # characters that fit into the left margin
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "sans-serif"],
@@ -109,7 +109,7 @@ def bars_by_row(title: str, rows: Sequence[tuple[str, Sequence[float | None]]], 
     middles = [(number + 0.5) * group for number in range(len(rows))]
 
     def plot(axes: Axes) -> None:
-        axes.set(xlim=(0, 100), ylim=(len(rows) * group, 0))
+        axes.set(xlim=(0, 100), ylim=(max(len(rows), 1) * group, 0))
         axes.set_yticks(middles, [_shortened(name) for name, _ in rows])
         axes.grid(visible=False, axis="y")
         for number, colour in enumerate(colours):
@@ -120,7 +120,7 @@ def bars_by_row(title: str, rows: Sequence[tuple[str, Sequence[float | None]]], 
                     axes.barh(y, value, height=0.85 * bar, color=colour)
                     axes.text(value + 0.6, y, f"{value:.1f}", fontsize=8, va="center_baseline")
 
-    return _svg(plot, title, group * len(rows) + TOP + BOTTOM)
+    return _svg(plot, title, group * max(len(rows), 1) + TOP + BOTTOM)
 
 
 def curves_from_zero(series: Sequence[Series], xlabel: str, ylabel: str) -> str:
@@ -221,8 +221,7 @@ def _svg(
     The title is read by screen readers, and keeps the ids of different charts on one page different.
     """
     text = StringIO()
-    style: dict[Any, Any] = {**STYLE, "svg.hashsalt": title}
-    with rc_context(style), warnings.catch_warnings():
+    with rc_context({**STYLE, "svg.hashsalt": title}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # the reader's fonts may have it
         figure = Figure(figsize=(WIDTH, height))
         size = (WIDTH - left - right) / WIDTH, (height - TOP - bottom) / height
@@ -230,8 +229,7 @@ def _svg(
         plot(axes)
         for artist in axes.findobj():  # all limits contain the data, and every clip path is one more element and id
             artist.set_clip_on(False)
-        no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(text, format="svg", metadata=no_metadata)
+        figure.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     _, _, element = text.getvalue().partition("<svg")
     element = re.sub(r'<g id="[^"]*"', "<g", element)  # nothing refers to them, and they repeat in every chart
     return f'<svg role="img" aria-label={quoteattr(title)}{element}'

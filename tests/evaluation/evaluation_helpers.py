@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from samvideo.evaluation.run import Run, choose_sequences
+from samvideo.evaluation.evaluate import Evaluation, choose_sequences
 from samvideo.evaluation.video import Task
 from samvideo.io.masks import write_index_png
 from samvideo.trackers.objects import group_prompts
@@ -19,6 +19,8 @@ SIZE_WH = (48, 32)
 class RepeatTracker:
     """Repeats each object's last mask; a box is filled, a click is a small square that grows with every click."""
 
+    lookahead = 0
+
     def __init__(self, on_step: Callable[[Frame], None] = lambda frame: None) -> None:
         self.on_step = on_step
         self.reset()
@@ -29,7 +31,7 @@ class RepeatTracker:
     def forget(self, object_id: int) -> None:
         del self.masks[object_id]
 
-    def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> FrameResult:
+    def step(self, frame: Frame, prompts: Sequence[Prompt] = (), *, upcoming: Frame | None = None) -> FrameResult:
         self.on_step(frame)
         height, width = frame.rgb.shape[:2]
         for told in group_prompts(prompts, self.masks, frame.size_wh):
@@ -76,9 +78,9 @@ def number(count: int, step: int = 1, width: int = 5) -> list[str]:
 
 def make_run(
     name: str, root: Path, split: str, out: Path, make: Any = RepeatTracker, protocol: str = "mask", **options: Any
-) -> Run:
+) -> Evaluation:
     task = Task(name, root, split, protocol, out, options.pop("objects", ()))
-    return Run(task, "repeat", make, choose_sequences(task.open(), **options))
+    return Evaluation(task, "repeat", make, choose_sequences(task.open(), **options))
 
 
 def numbers(results: dict[str, Any]) -> dict[str, Any]:

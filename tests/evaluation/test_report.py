@@ -8,10 +8,10 @@ from typer.testing import CliRunner
 
 from samvideo.cli.main import app
 from samvideo.errors import ConfigError, DatasetError
+from samvideo.evaluation.evaluate import Evaluation, choose_sequences, evaluate
 from samvideo.evaluation.published import published
 from samvideo.evaluation.report import worst_frames, write_report
 from samvideo.evaluation.results import read_results, write_json
-from samvideo.evaluation.run import Run, choose_sequences, evaluate
 from samvideo.evaluation.score_tables import load_runs
 from samvideo.evaluation.speed import main as speed_main
 from samvideo.evaluation.video import Task
@@ -23,7 +23,7 @@ NAME = "repeat <b> {body} {{ x }} $y$ 手"
 @pytest.fixture
 def run_folder(davis: Path, tmp_path: Path) -> Path:
     task = Task("davis2016", davis, "val", "mask", tmp_path / "run")
-    evaluate(Run(task, NAME, RepeatTracker, choose_sequences(task.open())))
+    evaluate(Evaluation(task, NAME, RepeatTracker, choose_sequences(task.open())))
     return task.out
 
 
@@ -86,7 +86,7 @@ def test_worst_frames_are_not_all_the_same_moment() -> None:
 
 def test_what_is_no_result(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{}")
-    with pytest.raises(DatasetError, match=r"a\.json is no results\.json"):
+    with pytest.raises(DatasetError, match=r"a\.json is not a results\.json"):
         write_report([tmp_path / "a.json"], tmp_path / "r.html")
     with pytest.raises(ConfigError, match="at least one"):
         write_report([], tmp_path / "r.html")
@@ -131,7 +131,7 @@ def test_the_commands(davis: Path, tmp_path: Path) -> None:
 def test_ray_may_stand_without_an_address(davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     monkeypatch.setattr("samvideo.evaluation.shard.RayPool", lambda *args: seen.append(args))
-    monkeypatch.setattr("samvideo.evaluation.run.evaluate", lambda *args: read_results(tmp_path))
+    monkeypatch.setattr("samvideo.evaluation.evaluate.evaluate", lambda *args: read_results(tmp_path))
     command = ["evaluate", "davis2016", str(davis), "-o", str(tmp_path / "out")]
     for more in (["--ray"], ["--ray", "--workers", "2"], ["--ray", "auto"]):
         CliRunner().invoke(app, [*command, *more])

@@ -10,7 +10,7 @@ import pytest
 from evaluation_helpers import RepeatTracker, files, make_run, numbers
 
 from samvideo.errors import ConfigError
-from samvideo.evaluation.run import evaluate
+from samvideo.evaluation.evaluate import evaluate
 from samvideo.evaluation.shard import LocalPool, RayPool, Worker, run_here
 from samvideo.evaluation.video import Task
 from samvideo.trackers.factory import create_tracker

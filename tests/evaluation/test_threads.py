@@ -9,7 +9,7 @@ import cv2
 import pytest
 from evaluation_helpers import RepeatTracker, make_run
 
-from samvideo.evaluation.run import evaluate
+from samvideo.evaluation.evaluate import evaluate
 from samvideo.evaluation.threads import limit_children
 
 

@@ -94,4 +94,8 @@ def test_times_of_an_axis() -> None:
     assert format_time(0, step=60) == "0:00"
     hours = timeline("t", [TimelineRow("r", BLUE, [(3600, 3601)])], (0, 7200))
     assert {"0:00", "15:00", "1:45:00"} <= set(texts(hours))
+
+
+def test_charts_without_rows() -> None:
     assert timeline("t", [], (0, 0))
+    assert bars_by_row("t", [], [BLUE])

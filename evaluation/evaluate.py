@@ -1,4 +1,4 @@
-"""Runs of a model over a benchmark, and scores of masks made elsewhere."""
+"""Evaluate a tracker on a benchmark, and score masks made elsewhere."""
 
 import json
 import logging
@@ -20,18 +20,19 @@ from samvideo.evaluation.video import Task, choose
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
-"""Called with a finished video's name, how many are finished, and how many there are."""
+"""Called with the name of a finished video, the number of finished videos, and the number of all videos."""
 
 
 @dataclass(frozen=True)
-class Run:
-    """A model over a benchmark.
+class Evaluation:
+    """A tracker to be evaluated on a benchmark.
 
     Attributes:
         task: data set, protocol, folder.
-        model: name, and options, of what `make` makes; only recorded.
-        make: makes the tracker; called once in each worker.
+        model: name of the tracker, for the record.
+        make: creates the tracker; called once in each worker.
         names: the sequences, in order.
+        options: of the tracker, for the record.
     """
 
     task: Task
@@ -42,10 +43,10 @@ class Run:
 
 
 def choose_sequences(dataset: Dataset, wanted: Sequence[str] = (), limit: int | None = None) -> tuple[str, ...]:
-    """The sequences to run: all, the named ones, or the first few.
+    """Return the sequences to evaluate: the wanted ones (all by default), at most `limit`.
 
     Raises:
-        ConfigError: an unknown name, or nothing left.
+        ConfigError: a name is unknown, or no sequence is left.
     """
     names = dataset.sequences()
     if unknown := [name for name in wanted if name not in names]:
@@ -59,46 +60,48 @@ def choose_sequences(dataset: Dataset, wanted: Sequence[str] = (), limit: int | 
 
 
 def evaluate(
-    run: Run, pool: Pool = run_here, progress: Progress = lambda name, done, total: None
+    evaluation: Evaluation, pool: Pool = run_here, progress: Progress = lambda name, done, total: None
 ) -> dict[str, Any]:
-    """Run what is not finished yet, then put all together; what was finished before is not touched.
+    """Evaluate the sequences that are not finished yet, and write the results of all.
 
     Raises:
-        ConfigError: the folder holds another run.
+        ConfigError: the folder belongs to another evaluation.
         OutputError: the folder cannot be written.
     """
-    dataset, task = run.task.open(), run.task
-    _claim(run)
-    finished = [name for name in run.names if task.entry_path(name).exists()]
-    missing = [name for name in run.names if name not in set(finished)]
+    dataset, task = evaluation.task.open(), evaluation.task
+    _claim(evaluation)
+    finished = [name for name in evaluation.names if task.entry_path(name).exists()]
+    missing = [name for name in evaluation.names if name not in set(finished)]
     for count, name in enumerate(finished, 1):
-        progress(name, count, len(run.names))
+        progress(name, count, len(evaluation.names))
     failures: dict[str, Failure] = {}
-    for count, (name, failure) in enumerate(pool(task, run.make, missing), len(finished) + 1):
+    for count, (name, failure) in enumerate(pool(task, evaluation.make, missing), len(finished) + 1):
         if failure is not None:
             log.warning("%s failed: %s", name, failure.message)
             failures[name] = failure
-        progress(name, count, len(run.names))
-    results = _assemble(run, dataset, failures)
+        progress(name, count, len(evaluation.names))
+    results = _assemble(evaluation, dataset, failures)
     write_results(task.out, results)
-    if dataset.archive is not None and not failures and list(run.names) == dataset.sequences():
+    if dataset.archive is not None and not failures and list(evaluation.names) == dataset.sequences():
         path = task.out / f"{dataset.name}-{dataset.split}.zip"
-        write_archive(path, task.out / "predictions", dataset.archive, list(run.names))
+        write_archive(path, task.out / "predictions", dataset.archive, list(evaluation.names))
     return results
 
 
-def _claim(run: Run) -> None:
-    """Note in the folder what is being run there, or check that it is the same."""
-    path = run.task.out / "run.json"
-    task = asdict(run.task)
+def _claim(evaluation: Evaluation) -> None:
+    """Record in the folder what is evaluated there, or check that the record agrees."""
+    path = evaluation.task.out / "run.json"
+    task = asdict(evaluation.task)
     del task["out"]
     wanted = json.loads(
-        json.dumps({"format": FORMAT, "model": run.model, "options": run.options, **task}, default=str)
+        json.dumps(
+            {"format": FORMAT, "model": evaluation.model, "options": evaluation.options, **task}, default=str
+        )
     )
     if not path.exists():
-        if run.task.out.is_dir() and any(file != unfinished(path) for file in run.task.out.iterdir()):
+        if evaluation.task.out.is_dir() and any(file != unfinished(path) for file in evaluation.task.out.iterdir()):
             raise ConfigError(
-                f"{run.task.out} is neither empty nor a run of samvideo evaluate: choose another folder"
+                f"{evaluation.task.out} is neither empty nor a run of samvideo evaluate: choose another folder"
             )
         write_json(path, wanted)
         return
@@ -109,27 +112,27 @@ def _claim(run: Run) -> None:
     if different := [key for key in wanted if found.get(key) != wanted[key]]:
         key = different[0]
         raise ConfigError(
-            f"{run.task.out} holds another run: its {key} is {found.get(key)!r}, not {wanted[key]!r}; choose "
-            "another folder, or delete this one"
+            f"{evaluation.task.out} holds another evaluation: its {key} is {found.get(key)!r}, not "
+            f"{wanted[key]!r}; choose another folder, or delete this one"
         )
 
 
-def _assemble(run: Run, dataset: Dataset, failures: Mapping[str, Failure]) -> dict[str, Any]:
+def _assemble(evaluation: Evaluation, dataset: Dataset, failures: Mapping[str, Failure]) -> dict[str, Any]:
     entries = {}
-    for name in run.names:
+    for name in evaluation.names:
         if name not in failures:
             try:
-                entries[name] = json.loads(run.task.entry_path(name).read_text())
+                entries[name] = json.loads(evaluation.task.entry_path(name).read_text())
             except (OSError, ValueError) as error:
-                path = run.task.entry_path(name)
+                path = evaluation.task.entry_path(name)
                 raise OutputError(f"{path} cannot be read ({error}): delete it and run again") from error
     timing = {name: entry["timing"] for name, entry in entries.items()}
     frames, seconds = (sum(part[key] for part in timing.values()) for key in ("frames", "track_seconds"))
-    protocol = find_protocol(run.task.protocol)
+    protocol = find_protocol(evaluation.task.protocol)
     return {
-        **_head(dataset, run.task.objects),
+        **_head(dataset, evaluation.task.objects),
         "protocol": {"name": protocol.name, "description": protocol.describe()},
-        "model": {"name": run.model, "options": dict(run.options)},
+        "model": {"name": evaluation.model, "options": dict(evaluation.options)},
         **_body(dataset, {name: entry["result"] for name, entry in entries.items()}, failures),
         "timing": {
             "frames": frames,
@@ -162,7 +165,7 @@ def _body(dataset: Dataset, entries: Mapping[str, Any], failures: Mapping[str, F
 
 
 def exit_code_of(results: Mapping[str, Any]) -> int:
-    """0 when no video failed, else the highest of their codes."""
+    """Return 0 if no video failed, else the highest exit code of a failure."""
     return max((failure["exit_code"] for failure in results["failed"].values()), default=0)
 
 
@@ -177,13 +180,20 @@ def score(
     ends: bool = False,
     progress: Progress = lambda name, done, total: None,
 ) -> dict[str, Any]:
-    """Score masks that another tool made: `<predictions>/<sequence>/<frame>.png`, or a folder per object for SA-V.
+    """Score masks made by another tool: `<predictions>/<sequence>/<frame>.png`, or a folder per object for SA-V.
 
-    A broken video is listed under "failed" and left out of the means. With `ends`, the first and the last annotated
-    frame count as well, whatever the benchmark does.
+    A sequence that cannot be scored is listed under "failed" and left out of the means.
+
+    Args:
+        name, root, split: as for `open_dataset`.
+        predictions: folder of the masks.
+        sequences: names of the sequences to score, all if empty.
+        objects: numbers of the objects to score, all if empty.
+        ends: also score the first and the last annotated frame, whatever the rule of the benchmark.
+        progress: called after each sequence.
 
     Raises:
-        ConfigError, DatasetError: nothing can be scored at all.
+        ConfigError, DatasetError: nothing can be scored.
     """
     dataset = open_dataset(name, root, split)
     if not predictions.is_dir():

@@ -16,8 +16,8 @@ from evaluation_helpers import RepeatTracker, files, index_map, make_run, number
 from PIL import Image
 
 from samvideo.errors import ConfigError, DatasetError
+from samvideo.evaluation.evaluate import Evaluation, choose_sequences, evaluate, exit_code_of, score
 from samvideo.evaluation.files import read_index_png
-from samvideo.evaluation.run import Run, choose_sequences, evaluate, exit_code_of, score
 from samvideo.evaluation.shard import LocalPool, Pool, run_here
 from samvideo.io.masks import write_index_png
 from samvideo.io.sink import VideoWriter
@@ -120,7 +120,7 @@ def test_limit_and_then_the_rest(davis: Path, tmp_path: Path) -> None:
 
 def test_another_run_does_not_go_on_in_the_same_folder(davis: Path, tmp_path: Path) -> None:
     evaluate(make_run("davis2016", davis, "val", tmp_path / "out", limit=1))
-    with pytest.raises(ConfigError, match="holds another run: its protocol is 'mask', not 'box'"):
+    with pytest.raises(ConfigError, match="holds another evaluation: its protocol is 'mask', not 'box'"):
         evaluate(make_run("davis2016", davis, "val", tmp_path / "out", protocol="box"))
     with pytest.raises(ConfigError, match="neither empty nor a run"):
         evaluate(make_run("davis2016", davis, "val", davis))
@@ -162,6 +162,7 @@ def test_wrong_sizes_are_told_with_the_path(davis: Path, tmp_path: Path) -> None
     assert list(broken["sequences"]) == ["dog"]
 
 
+@pytest.mark.logs_errors
 def test_a_bug_in_a_tracker_is_that_videos_failure(davis: Path, tmp_path: Path) -> None:
     def fail(frame: Frame) -> None:
         if frame.index == 4:
@@ -203,7 +204,7 @@ def test_more_passes_do_better(davis: Path, tmp_path: Path) -> None:
     assert often["scores"]["J_mean"] > once["scores"]["J_mean"]
 
 
-def slow_run(root: Path, out: Path) -> Run:
+def slow_run(root: Path, out: Path) -> Evaluation:
     make = partial(RepeatTracker, lambda frame: time.sleep(0.004))
     return make_run("davis2016", root, "val", out, make)
 
