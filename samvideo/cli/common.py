@@ -1,4 +1,4 @@
-"""Shared by the verbs: errors as exit codes, times in a video, summaries, logging."""
+"""What the commands share: help, errors as exit codes, moments of a video, logging."""
 
 import functools
 import json
@@ -6,9 +6,11 @@ import logging
 import re
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import typer
+from typer.core import TyperCommand
 
 from samvideo.errors import ConfigError, SamVideoError
 
@@ -21,6 +23,34 @@ R = TypeVar("R")
 INTERRUPTED = 130
 MOMENT_HELP = "a frame number, or a time: 12.5s, 1:02.5"
 _CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?)s?")
+
+
+_REGISTRIES = {
+    "trackers": ("samvideo.trackers.specs", "TRACKERS"),
+    "datasets": ("samvideo.evaluation.datasets", "DATASETS"),
+    "formats": ("samvideo.exports", "FORMATS"),
+}
+
+
+class Command(TyperCommand):
+    """Fills lists of components into help texts, such as `{datasets}`, only when the help is shown."""
+
+    def get_help(self, ctx: Any) -> str:
+        """The help of a command."""
+        for parameter in self.params:
+            text = getattr(parameter, "help", None) or ""
+            for key in _REGISTRIES:
+                if f"{{{key}}}" in text:
+                    text = text.replace(f"{{{key}}}", ", ".join(_names(key)))
+                    parameter.help = text  # type: ignore[attr-defined]
+        return super().get_help(ctx)
+
+
+def _names(key: str) -> list[str]:
+    module, attribute = _REGISTRIES[key]
+    found = getattr(import_module(module), attribute).all()
+    # published models are many, and listed by `samvideo models`
+    return [name for name, spec in found.items() if not getattr(spec, "needs_weights", False)]
 
 
 def verb(function: Callable[P, R]) -> Callable[P, R]:

@@ -6,16 +6,11 @@ import typer
 
 from samvideo.cli.common import verb
 
-FORMATS = (
-    "coco, coco-polygons, coco-video, cutout-webm, cvat, cvat-masks, davis, green, label-studio, mot, numpy, "
-    "prores, sav, tracks"
-)
-
 
 @verb
 def export(
     run: Path = typer.Argument(metavar="OUT_DIR", help="The folder that `samvideo track` wrote."),
-    format: str = typer.Option(..., "--format", "-f", help=f"One of {FORMATS}."),
+    format: str = typer.Option(..., "--format", "-f", help="One of {formats}."),
     out: Path | None = typer.Option(None, "-o", "--out", help="File or folder to write [OUT_DIR/FORMAT…]."),
     video: str | None = typer.Option(None, help="The source video; needed for cut-outs."),
     label: list[str] = typer.Option([], metavar="ID=NAME", help="Class of an object: 1=grasper. Repeatable."),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from samvideo.cli.common import INTERRUPTED, MOMENT_HELP, parse_moment, print_summary, verb
-from samvideo.cli.models import announce_choice, ready_tracker
+from samvideo.cli.models import MODEL_HELP, choose_model, ready_tracker
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, TOOLS, run_page
 from samvideo.errors import ConfigError
 
@@ -24,10 +24,10 @@ SOURCE_HELP = "Video file, folder or glob of images, camera index (0), RTSP or H
 def track(
     source: str = typer.Argument(help=SOURCE_HELP),
     prompt: list[str] = typer.Option([], "--prompt", "-p", help=PROMPT_HELP),
-    model: str = typer.Option("auto", help="auto, nano or flow (both built in), or one of `samvideo models`."),
+    model: str = typer.Option("auto", help=MODEL_HELP),
     weights: Path | None = typer.Option(None, help="Read the model from this file (.pt, .pth, .safetensors)."),
-    memory: str | None = typer.Option(None, help="Memory method: plain, pooled, ... [the model's]."),
-    policy: str | None = typer.Option(None, help="Memory policy: fifo, pruning, ... [the model's]."),
+    memory: str | None = typer.Option(None, help="Another memory method, see `samvideo models`."),
+    policy: str | None = typer.Option(None, help="Another memory policy, see `samvideo models`."),
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     dtype: str = typer.Option("auto", help="auto, fp32, bf16 or fp16 (not on a CPU)."),
     direction: str = typer.Option("forward", help="Seen from the prompts: forward, backward or both."),
@@ -55,7 +55,7 @@ def track(
         source=source,
         prompts=tuple(parse_prompts(texts)),
         prompt_texts=tuple(texts),
-        model=announce_choice(quiet) if model == "auto" and weights is None else model,
+        model=choose_model(model, weights, device, quiet=quiet),
         options={"weights": file, "memory": memory, "policy": policy, "device": device, "dtype": dtype},
         direction=check_direction(direction),
         out=out,

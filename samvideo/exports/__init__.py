@@ -1,25 +1,14 @@
-"""Export formats of a run, one module per family; `export_run` finds them by listing this folder.
+"""Export formats of a run; each module of this folder offers some as `VARIANTS`."""
 
-A module has `FORMATS`, a dict from name to `Format`. A new format needs one file here and a row in
-`tests/test_exports.py`.
-"""
-
-import pkgutil
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 
 from samvideo.errors import ConfigError, OutputError
 from samvideo.exports.base import Format, Job
 from samvideo.io.tracks import open_masks
+from samvideo.registry import Registry
 
-
-def formats() -> dict[str, Format]:
-    """Return all formats by name."""
-    found: dict[str, Format] = {}
-    for module in pkgutil.iter_modules(__path__):
-        found.update(getattr(import_module(f"{__name__}.{module.name}"), "FORMATS", {}))
-    return dict(sorted(found.items()))
+FORMATS = Registry("export format", "samvideo.exports", spec=Format)
 
 
 def export_run(
@@ -36,7 +25,7 @@ def export_run(
 
     Args:
         folder: of the run, or its `tracks.jsonl` or `tracks.json`.
-        name: one of `formats()`.
+        name: one of `FORMATS`.
         out: file or folder to write, depending on the format; in `folder` by default.
         video: the source, for formats that contain frames.
         labels: class by object id; "object 1" by default.
@@ -47,14 +36,11 @@ def export_run(
         the path that was written.
 
     Raises:
-        ConfigError: no such format, a video is needed, or `out` exists and `overwrite` is off.
+        ConfigError: there is no such format, a video is needed, or `out` exists and `overwrite` is off.
         VideoError: the run or the video cannot be read, or do not belong together.
         OutputError: it cannot be written.
     """
-    known = formats()
-    if name not in known:
-        raise ConfigError(f"there is no format {name!r}; there are: {', '.join(known)}")
-    chosen = known[name]
+    chosen = FORMATS.find(name)
     if chosen.needs_video and video is None:
         raise ConfigError(f"{name} contains frames of the source: give the tracked video with --video")
     tracks = open_masks(folder)

@@ -31,4 +31,4 @@ def _write(job: Job) -> None:
         np.save(job.out / f"{name}.npy", np.asarray(values))
 
 
-FORMATS = {"numpy": Format(_write, "", "a folder of .npy arrays, masks (frames, objects, height, width)")}
+VARIANTS = {"numpy": Format(_write, "", "a folder of .npy arrays, masks (frames, objects, height, width)")}

@@ -78,7 +78,7 @@ def _masklets(job: Job) -> Iterator[dict[str, Any]]:
         }
 
 
-FORMATS = {
+VARIANTS = {
     "coco": Format(lambda job: _write_images(job, False), ".json", "COCO instances per image, RLE"),
     "coco-polygons": Format(lambda job: _write_images(job, True), ".json", "COCO instances per image, polygons"),
     "coco-video": Format(_write_videos, ".json", "COCO per video, as in YouTube-VIS"),

@@ -51,7 +51,7 @@ def _write_green(job: Job) -> None:
             writer.close()
 
 
-FORMATS = {
+VARIANTS = {
     "cutout-webm": Format(_write_alpha, ".webm", "the objects on transparent background: VP9 for browsers", True),
     "prores": Format(_write_alpha, ".mov", "the objects on transparent background: ProRes 4444 for editors", True),
     "green": Format(_write_green, ".mp4", "the objects on green: H.264", True),

@@ -95,7 +95,7 @@ def _row_counts(crop: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> str:
     return ", ".join(str(n) for n in np.diff([0, *changes.tolist(), crop.size]).tolist())
 
 
-FORMATS = {
+VARIANTS = {
     "cvat": Format(_write_tracks, ".xml", "CVAT for video 1.1: a polygon track per object"),
     "cvat-masks": Format(_write_masks, ".xml", "CVAT for images 1.1: exact masks"),
 }

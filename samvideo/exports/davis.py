@@ -36,4 +36,4 @@ def _write_images(job: Job) -> None:
             raise OutputError(f"cannot write {path}: is the disk full?")
 
 
-FORMATS = {"davis": Format(_write, "", "folders of DAVIS 2017; with --video also its frames")}
+VARIANTS = {"davis": Format(_write, "", "folders of DAVIS 2017; with --video also its frames")}

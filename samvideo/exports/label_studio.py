@@ -62,4 +62,4 @@ def _keyframe(job: Job, entry: TrackedObject) -> dict[str, Any]:
     }
 
 
-FORMATS = {"label-studio": Format(_write, ".json", "a Label Studio task, boxes per frame as predictions")}
+VARIANTS = {"label-studio": Format(_write, ".json", "a Label Studio task, boxes per frame as predictions")}

@@ -29,4 +29,4 @@ def _write(job: Job) -> None:
     job.out.with_name("seqinfo.ini").write_text(text)
 
 
-FORMATS = {"mot": Format(_write, ".txt", "boxes as a MOTChallenge csv, seqinfo.ini beside it")}
+VARIANTS = {"mot": Format(_write, ".txt", "boxes as a MOTChallenge csv, seqinfo.ini beside it")}

@@ -69,4 +69,4 @@ def _masklets(job: Job) -> Iterator[list[dict[str, Any]]]:
         due = frame.index + EVERY
 
 
-FORMATS = {"sav": Format(_write, ".json", f"a masklet file of SA-V, every {EVERY}th frame")}
+VARIANTS = {"sav": Format(_write, ".json", f"a masklet file of SA-V, every {EVERY}th frame")}

@@ -134,5 +134,9 @@ class Results:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Delete the file."""
         with self._lock:
             self._spool.close()

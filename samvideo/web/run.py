@@ -108,7 +108,7 @@ def _look_at(settings: RunSettings) -> VideoInfo:
     if settings.start is not None or settings.end is not None or settings.stride != 1:
         raise ConfigError(f"the page shows the whole video: leave --start, --end and --stride out, {COORDINATES}")
     with open_video(settings.source) as video:
-        next(iter(video))  # at its start even a pipe says that it can go there
+        next(iter(video))  # at its start even a pipe claims that it can seek
         try:
             video.seek(0)
         except VideoError as error:
