@@ -27,34 +27,13 @@ from pathlib import Path
 from typing import Any
 
 from samvideo.errors import DatasetError, OutputError
+from samvideo.io.files import replacing
+from samvideo.io.files import unfinished as unfinished
+from samvideo.io.files import write_atomically as write_atomically
 
 FORMAT = "samvideo-results-1"
 COLUMNS = ("J_mean", "J_recall", "J_decay", "F_mean", "F_recall", "F_decay", "Dice_mean")
 _PACKAGES = ("samvideo", "numpy", "opencv-python", "opencv-python-headless", "scipy", "torch", "timm", "ray")
-
-
-def unfinished(path: Path) -> Path:
-    """Return the path under which a file is written until it is complete; a killed process leaves it there."""
-    return path.with_name(f".{path.name}.part")
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file under another name and rename it, so that it is never seen incomplete.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    part = unfinished(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"{path} cannot be written: {error}") from error
 
 
 def write_json(path: Path, tree: Mapping[str, Any]) -> None:
@@ -127,14 +106,11 @@ def write_archive(path: Path, predictions: Path, top: str, names: list[str]) -> 
     Raises:
         OutputError: it cannot be written.
     """
-    part = unfinished(path)
     try:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed already
-            for name in names:
+        with replacing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+            for name in names:  # PNGs are compressed already
                 for file in sorted((predictions / name).rglob("*.png")):
                     inner = Path(top) / file.relative_to(predictions)
                     archive.writestr(zipfile.ZipInfo(inner.as_posix()), file.read_bytes())
-        part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise OutputError(f"{path} cannot be written: {error}") from error

@@ -7,7 +7,8 @@ from samvideo.analysis.html import write_html
 from samvideo.analysis.saved_run import analyse_run
 from samvideo.analysis.settings import AnalysisSettings
 from samvideo.analysis.tables import STREAMED, TableWriter, write_tables
-from samvideo.errors import ConfigError, OutputError
+from samvideo.errors import OutputError
+from samvideo.io.files import check_empty
 
 FILES = (
     *STREAMED,
@@ -59,11 +60,8 @@ def prepare_folder(out: Path, overwrite: bool) -> None:
         OutputError: it cannot be created or written.
     """
     try:
+        check_empty(out, overwrite, "report")
         out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()) and not overwrite:
-            raise ConfigError(
-                f"the folder {out} is not empty: choose another with -o, or replace its report with --overwrite"
-            )
         for name in FILES:
             (out / name).unlink(missing_ok=True)
     except OSError as error:
