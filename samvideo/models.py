@@ -19,8 +19,8 @@ from samvideo.heads.masks import MaskDecoder, best_alternative, single_if_stable
 from samvideo.heads.pointers import PointerHead
 from samvideo.heads.prompts import PADDING, PromptEncoder
 from samvideo.memory.base import MemoryPolicy
-from samvideo.memory_context import memory_context
 from samvideo.memory.method import MemoryMethod
+from samvideo.memory_context import memory_context
 from samvideo.runtime import SelectedMemory
 from samvideo.specs import SPECS, ModelSpec
 from samvideo.tensors import Features, MaskCandidates, MaskPrediction, MemoryTokens, PromptTensors

@@ -12,7 +12,9 @@ from tiny_sam import clip, tiny_model
 from typer.testing import CliRunner
 
 from samvideo.cli.main import app
-from samvideo.models import build, published_shapes
+from samvideo.models import build
+from samvideo.state_dict import published_shapes
+from samvideo.torch_runtime import TorchRuntime
 from samvideo.trackers.sam import SamTracker
 from samvideo.types import Box, Frame
 
@@ -50,7 +52,7 @@ def test_the_tracker_gives_the_masks_of_the_cpu() -> None:
     boxes = [Box((56, 136, 224, 304), object_id=1), Box((300, 60, 420, 180), object_id=2)]
     results = []
     for device in ("cpu", "cuda"):
-        tracker = SamTracker(seeded_model(NAME, manifest), device=device, logits=True)
+        tracker = SamTracker(TorchRuntime(seeded_model(NAME, manifest), device=device), logits=True)
         results.append([tracker.step(frame, boxes if frame.index == 0 else []) for frame in frames])
     for on_cpu, on_gpu in zip(*results, strict=True):
         assert on_cpu.object_ids == on_gpu.object_ids
@@ -58,7 +60,7 @@ def test_the_tracker_gives_the_masks_of_the_cpu() -> None:
 
 
 def test_the_gpus_memory_does_not_grow() -> None:
-    tracker, held = SamTracker(tiny_model(), device="cuda"), []
+    tracker, held = SamTracker(TorchRuntime(tiny_model(), device="cuda")), []
     for frame in clip(80):
         tracker.step(frame, [Box((10, 20, 40, 60))] if frame.index == 0 else [])
         held.append(torch.cuda.memory_allocated())

@@ -9,16 +9,10 @@ from tiny_sam import clip, picture, randomise, tiny_model
 
 from samvideo.errors import ConfigError, WeightsError
 from samvideo.memory.pruning import PruningPolicy
-from samvideo.models import (
-    SPECS,
-    build,
-    count_parameters,
-    load_state,
-    memory_policies,
-    published_shapes,
-    recognise,
-    spec_shapes,
-)
+from samvideo.models import build, count_parameters, memory_policies
+from samvideo.specs import SPECS
+from samvideo.state_dict import load_state, published_shapes, recognise, spec_shapes
+from samvideo.torch_runtime import TorchRuntime
 from samvideo.trackers.sam import SamTracker
 from samvideo.types import Box, Points
 
@@ -91,7 +85,7 @@ def test_any_encoder_with_any_memory_and_policy(name: str, memory: str, policy: 
     with torch.no_grad():
         model.decoder.pred_obj_score_head.layers[-1].bias.fill_(5.0)
     assert (model.spec.memory, model.spec.policy) == (memory, policy or "fifo")
-    tracker = SamTracker(model)
+    tracker = SamTracker(TorchRuntime(model))
     prompts = [Box(object_id=1, xyxy=(10, 5, 40, 30)), Points(object_id=2, xy=[(50, 20)])]
     for frame in clip(9, (90, 40)):
         result = tracker.step(frame, prompts if frame.index == 0 else [])
@@ -102,7 +96,7 @@ def test_any_encoder_with_any_memory_and_policy(name: str, memory: str, policy: 
 def test_a_policy_with_options_of_its_own() -> None:
     policy = PruningPolicy(kept=3)
     assert build("vit-ti", policy=policy, input_size=64).policy is policy
-    assert memory_policies() == ["fifo", "pruning", "pruning-published"]
+    assert memory_policies() == ["fifo", "pruning", "pruning-published", "samurai", "samurai-large"]
 
 
 def test_frames_are_squashed_as_published() -> None:
@@ -112,9 +106,9 @@ def test_frames_are_squashed_as_published() -> None:
     model = tiny_model(size=64)
     rgb = picture(3, (90, 130))
     resized = np.asarray(Image.fromarray(rgb).resize((64, 64)), np.float32) / 255
-    expected = (resized - np.array(model.spec.mean)) / np.array(model.spec.deviation)
+    expected = (resized - np.array(model.spec.mean)) / np.array(model.spec.std)
     got = model.preprocess(rgb)[0].permute(1, 2, 0).numpy()
-    level = 1 / 255 / np.array(model.spec.deviation)
+    level = 1 / 255 / np.array(model.spec.std)
     assert (np.abs(got - expected) <= 1.01 * level).mean() > 0.995
     assert np.abs(got - expected).max() < 0.15
 
@@ -126,7 +120,7 @@ def test_on_a_cpu_bfloat16_is_for_products_only() -> None:
     half = build("repvit-m1", input_size=64)
     half.load_state_dict(exact.state_dict())
     frame = clip(1)[0]
-    tracker = SamTracker(half, dtype="bf16")
+    tracker = SamTracker(TorchRuntime(half, dtype="bf16"))
     tracker.step(frame, [Box(object_id=1, xyxy=(10, 5, 40, 30))])
     assert half.mixed
     assert half.dtype == torch.float32
@@ -146,7 +140,9 @@ def test_fusing_changes_no_feature(name: str) -> None:
         after = model.fuse().fuse().encode(image)
     assert len(before.fine) == len(after.fine)
     for a, b in zip(
-        (before.coarse, before.begun, *before.fine), (after.coarse, after.begun, *after.fine), strict=True
+        (before.coarse, before.self_attended, *before.fine),
+        (after.coarse, after.self_attended, *after.fine),
+        strict=True,
     ):
         assert a.shape == b.shape
         assert (a - b).norm() < 1e-3 * a.norm()
@@ -158,7 +154,7 @@ def test_half_precision_is_refused_on_a_cpu() -> None:
 
 
 def last_logits(**changes: object) -> np.ndarray:
-    tracker = SamTracker(tiny_model(**changes), logits=True)
+    tracker = SamTracker(TorchRuntime(tiny_model(**changes)), logits=True)
     for frame in clip(9, (70, 70)):
         result = tracker.step(frame, [Box(object_id=1, xyxy=(10, 5, 40, 30))] if frame.index == 0 else [])
     assert result.logits is not None
@@ -173,9 +169,9 @@ def last_logits(**changes: object) -> np.ndarray:
         {"memory": "perceiver"},
         {"policy": "pruning"},
         {"size": (96, 64)},
-        {"pointer_ages": True},
+        {"pointer_time_encoding": True},
         {"mean": (0.5, 0.5, 0.5)},
-        {"deviation": (0.3, 0.3, 0.3)},
+        {"std": (0.3, 0.3, 0.3)},
     ],
     ids=str,
 )

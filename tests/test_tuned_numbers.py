@@ -9,26 +9,18 @@ PLAIN = {-1, 0, 0.5, 1, 2}
 # Numbers that are no fields of a config, with the reason.
 FIXED = {
     "memory/attention.py": {"QUERY_POSITION": "published weights are trained with it"},
-    "memory/base.py": {
-        "WIDTH": "shape of published weights",
-        "TOKEN_WIDTH": "shape of published weights",
-        "TIME_ROWS": "shape of published weights",
-    },
+    "memory/base.py": {"CODE_ROWS": "shape of published weights"},
     "memory/encoder.py": {"1e-06": "epsilon of the published layer norms"},
+    "memory/method.py": {"WIDTH": "shape of published weights", "TOKEN_WIDTH": "shape of published weights"},
     "memory/pooled.py": {"CELL": "published weights are trained with it"},
     "trackers/direction.py": {"CHUNK": "bounds memory, changes no result"},
     "trackers/factory.py": {"PATIENCE": "wait for a server, changes no result"},
-    "trackers/loop.py": {"SLACK": "rounding of times in files"},
-    "trackers/sam.py": {
-        "CLAMP": "as published",
-        "BATCH": "bounds memory, changes no result",
-        "CLEAR_RADIUS": "as published",
-        "10.0": "as published",
-    },
-    "trackers/session.py": {"SNAPSHOTS": "bounds memory, changes no result"},
+    "trackers/specs/sam.py": {"1000000.0": "unit of parameter counts"},
+    "trackers/sam.py": {"BATCH": "bounds memory, changes no result", "CLEAR_RADIUS": "as published"},
+    "trackers/schedule.py": {"TIME_TOLERANCE": "rounding of times as typed"},
 }
 # Trackers tuned by hand, and their cues: replaced by the learned tracker.
-HAND_TUNED = ("trackers/nano.py", "trackers/flow.py", "trackers/pursuit.py", "trackers/parts")
+HAND_TUNED = ("trackers/nano.py", "trackers/flow.py", "trackers/cue_tracker.py", "trackers/parts")
 
 
 def numbers(tree: ast.AST) -> Iterator[ast.Constant]:

@@ -28,7 +28,7 @@ class Schedule(ABC):
         """Prompts that correct the result of a frame; called again with the new result until there are none."""
         return ()
 
-    def finish(self, last: Frame) -> None:
+    def finish(self, last: Frame) -> None:  # noqa: B027 - most schedules have nothing to check
         """Raise SamVideoError if a prompt was never due; called after the last frame."""
 
 
@@ -104,9 +104,7 @@ class IndexedSchedule(Schedule):
             raise VideoError(f"the video ends before frame {min(self._missing)}, which has prompts")
 
 
-def propagate(
-    frames: Iterable[Frame], tracker: Tracker, schedule: Schedule
-) -> Iterator[tuple[Frame, FrameResult]]:
+def propagate(frames: Iterable[Frame], tracker: Tracker, schedule: Schedule) -> Iterator[tuple[Frame, FrameResult]]:
     """Step a tracker through frames, giving it each prompt on its frame; every frame with its result.
 
     Where the tracker looks ahead, a frame with prompts is processed once the frame after it has been read; other

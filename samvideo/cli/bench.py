@@ -3,6 +3,7 @@
 import json
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -38,7 +39,7 @@ def bench(
     counts, prompted_frames = numbers(objects, "--objects"), numbers(prompted, "--prompted")
     sides: list[int | None] = [*numbers(sizes, "--sizes")] or [None]
 
-    from samvideo.evaluation.bench import HEADER, draw
+    from samvideo.evaluation.bench import HEADER
     from samvideo.evaluation.bench import bench as run_bench
     from samvideo.evaluation.bench_inputs import Case, Plan
 
@@ -58,9 +59,16 @@ def bench(
     if out is not None:
         out.write_text(text)
     if plot is not None:
-        plot.write_text(draw(document, accuracy))
+        _write_plot(plot, document, accuracy)
     if as_json:
         typer.echo(text, nl=False)
+
+
+def _write_plot(path: Path, document: dict[str, Any], accuracy: list[Path]) -> None:
+    # imported after the measurement: it loads matplotlib, which takes memory
+    from samvideo.evaluation.bench_chart import draw
+
+    path.write_text(draw(document, accuracy), encoding="utf-8")
 
 
 def split(text: str) -> list[str]:

@@ -7,12 +7,15 @@ import re
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import typer
 from typer.core import TyperCommand
 
 from samvideo.errors import ConfigError, SamVideoError
+
+if TYPE_CHECKING:
+    from samvideo.run import Summary
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,7 +72,7 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def parse_moment(text: str | None) -> int | float | None:
-    """`120` is a frame (int); `12.5s`, `12.5`, `1:02` and `1:02:03.5` are seconds (float).
+    """Parse a frame index (`120`, an int) or a time (`12.5s`, `12.5`, `1:02`, `1:02:03.5`; seconds, a float).
 
     Raises:
         ConfigError: anything else.
@@ -85,13 +88,11 @@ def parse_moment(text: str | None) -> int | float | None:
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
 
 
-def print_summary(summary: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
-    """What a run did: one JSON object on stdout, or some lines on stderr, or nothing."""
+def print_summary(summary: "Summary", *, quiet: bool, as_json: bool) -> None:
+    """Print the summary of a run: one JSON object on stdout, or some lines on stderr, or nothing if `quiet`."""
     if as_json:
-        typer.echo(json.dumps(summary))
+        typer.echo(json.dumps(summary.to_json()))
     elif not quiet:
-        typer.echo(
-            f"{summary['status']}: {summary['frames']} frames at {summary['fps']} frames per second", err=True
-        )
-        for kind, path in summary["files"].items():
+        typer.echo(f"{summary.status}: {summary.frames} frames at {summary.fps} frames per second", err=True)
+        for kind, path in summary.files.items():
             typer.echo(f"  {kind:8} {path}", err=True)

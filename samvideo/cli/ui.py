@@ -15,7 +15,7 @@ from samvideo.cli.demo_clip import write_demo
 from samvideo.cli.models import MODEL_HELP, choose_model, ready_tracker
 
 if TYPE_CHECKING:
-    from samvideo.runner import RunSettings
+    from samvideo.run import RunSettings
 
 TOOLS = ("box", "points", "mask")
 BROWSER_HELP = "Open the page in a browser if there is one; its address is printed in any case."
@@ -38,7 +38,7 @@ def ui(
     port: int | None = typer.Option(None, min=1, max=65535, help=PORT_HELP),
 ) -> None:
     """Open the page to mark, track and correct objects in a video."""
-    from samvideo.runner import RunSettings
+    from samvideo.run import RunSettings
 
     with tempfile.TemporaryDirectory(prefix="samvideo-") as folder:
         if video is None:

@@ -1,4 +1,4 @@
-"""Exports of a run to other formats; each file offers some formats as `VARIANTS`."""
+"""Export formats of a run; each module of this folder offers some as `VARIANTS`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,16 +24,16 @@ def export_run(
     """Write a run in another format.
 
     Args:
-        folder: of the run, with its `tracks.json`.
+        folder: of the run, or its `tracks.jsonl` or `tracks.json`.
         name: one of `FORMATS`.
-        out: file or folder to write, by the format; in `folder` when left out.
-        video: the source, for formats that need its pictures.
-        labels: object id -> class; "object 1" where there is none.
-        strip_source: leave the name of the source out.
-        overwrite: replace what is at `out`.
+        out: file or folder to write, depending on the format; in `folder` by default.
+        video: the source, for formats that contain frames.
+        labels: class by object id; "object 1" by default.
+        strip_source: omit the name of the source.
+        overwrite: replace an existing `out`.
 
     Returns:
-        what was written.
+        the path that was written.
 
     Raises:
         ConfigError: there is no such format, a video is needed, or `out` exists and `overwrite` is off.
@@ -42,12 +42,12 @@ def export_run(
     """
     chosen = FORMATS.find(name)
     if chosen.needs_video and video is None:
-        raise ConfigError(f"{name} is made of the source's pictures: give the video that was tracked with --video")
+        raise ConfigError(f"{name} contains frames of the source: give the tracked video with --video")
     tracks = open_masks(folder)
     base = folder if folder.is_dir() else folder.parent
     target = out or base / (f"{name}{chosen.suffix}")
     if target.exists() and not overwrite:
-        raise ConfigError(f"{target} exists: choose another place with -o, or replace it with --overwrite")
+        raise ConfigError(f"{target} exists: choose another path with -o, or replace it with --overwrite")
     title = "video" if strip_source else Path(tracks.info.name).name or "video"
     job = Job(tracks, target, title, dict(labels or {}), video)
     try:
@@ -55,6 +55,6 @@ def export_run(
         chosen.write(job)
     except OSError as error:
         raise OutputError(
-            f"cannot write {target}: {error.strerror or error}; free some space, or choose another place with -o"
+            f"cannot write {target}: {error.strerror or error}; free some space, or choose another path with -o"
         ) from error
     return target

@@ -11,11 +11,12 @@ import numpy as np
 from samvideo.errors import VideoError
 from samvideo.geometry import fit_size, resize_rgb
 from samvideo.trackers.base import Tracker
+from samvideo.trackers.schedule import propagate
 from samvideo.types import BoolArray, Frame, FrameResult
 from samvideo.web.annotations import Annotation
 from samvideo.web.frames import Media
 from samvideo.web.outlines import overlays
-from samvideo.web.passes import obey
+from samvideo.web.passes import AnnotationSchedule, annotated_prompts, known_masks
 from samvideo.web.results import Results
 from samvideo.web.state import MaskOverlay
 
@@ -94,13 +95,12 @@ def preview_masks(
     tracker.reset()
     size_wh = fit_size(frame.size_wh, LONGEST)
     masks = [_resized(mask, size_wh) for mask in known.masks]
-    return obey(
-        tracker,
-        _shrunk(frame, size_wh),
-        {i: _scaled(annotation, frame.size_wh, size_wh) for i, annotation in drawn.items()},
-        replace(known, masks=np.array(masks, bool).reshape(len(masks), *size_wh[::-1])),
-        _shrunk(upcoming, size_wh) if upcoming else None,
-    )
+    known = replace(known, masks=np.array(masks, bool).reshape(len(masks), *size_wh[::-1]))
+    scaled = {i: _scaled(annotation, frame.size_wh, size_wh) for i, annotation in drawn.items()}
+    schedule = AnnotationSchedule(lambda _: (known_masks(scaled, known), annotated_prompts(scaled)))
+    frames = (_shrunk(f, size_wh) for f in (frame, upcoming) if f is not None)
+    _, result = next(propagate(frames, tracker, schedule))
+    return result
 
 
 def _shrunk(frame: Frame, size_wh: tuple[int, int]) -> Frame:

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from samvideo.cli.main import app
 from samvideo.geometry import mask_box
 from samvideo.io.sink import VideoWriter
-from samvideo.models import build, published_shapes
+from samvideo.models import build
+from samvideo.state_dict import published_shapes
 from tests.scenes import BLUE, SIZE, Shape, scene
 
 DEMOS = Path(__file__).parents[2] / "demos"
@@ -117,7 +118,7 @@ def test_the_true_grasper_of_cholecseg8k(tmp_path: Path) -> None:
     for index, mask in enumerate(masks):
         present = np.array([mask.any()])
         analyser.add(FrameResult(index, index / 25, (1,), mask[None], np.ones(1, np.float32), present))
-    (entry,) = analyser.conclude().objects
+    (entry,) = analyser.finish().objects
     places = np.array([mask_centroid(mask) for mask in masks if mask.any()])
     assert entry.time_in_view == pytest.approx(len(places) / 25)
     assert entry.path_length == pytest.approx(np.linalg.norm(np.diff(places, axis=0), axis=1).sum())

@@ -13,10 +13,11 @@ from samvideo.cli.main import app
 from samvideo.errors import ConfigError
 from samvideo.evaluation import bench as module
 from samvideo.evaluation import bench_inputs, meter
-from samvideo.evaluation.bench import HEADER, bench, draw, row
+from samvideo.evaluation.bench import HEADER, bench, row
+from samvideo.evaluation.bench_chart import draw
 from samvideo.evaluation.bench_inputs import Case, Plan, read_clip
-from samvideo.evaluation.charts import curve
 from samvideo.nn.attention import attend
+from samvideo.torch_runtime import TorchRuntime
 from samvideo.trackers.sam import SamTracker
 from samvideo.types import Box
 
@@ -47,15 +48,15 @@ def test_quantiles() -> None:
 
 
 def test_the_stopwatch_leaves_no_trace() -> None:
-    tracker = SamTracker(tiny_model())
-    watch, frames = meter.Stopwatch(tracker.model), clip(3)
+    tracker = SamTracker(TorchRuntime(model := tiny_model()))
+    watch, frames = meter.Stopwatch(model), clip(3)
     tracker.step(frames[0], [Box(object_id=1, xyxy=(10, 20, 34, 44))])
     for frame in frames[1:]:
         with watch.watching():
             tracker.step(frame)
         watch.lap()
-    assert set(watch.medians()) == {"picture", "encode", "condition", "decode", "remember"}
-    assert not set(vars(tracker.model)) & set(meter.STAGES)
+    assert set(watch.medians()) == {"preprocess", "encode", "attend_to_memory", "decode", "choose", "encode_memory"}
+    assert not set(vars(model)) & set(meter.STAGES)
 
 
 def test_peaks_are_measured() -> None:
@@ -81,11 +82,12 @@ def test_the_file(tmp_path: Path) -> None:
     assert first["seconds"]["p50"] <= first["seconds"]["p95"]
     assert set(first["stages"]) == {
         "read",
-        "picture",
+        "preprocess",
         "encode",
-        "condition",
+        "attend_to_memory",
         "decode",
-        "remember",
+        "choose",
+        "encode_memory",
         "score",
         "write",
     }
@@ -151,12 +153,6 @@ def test_what_is_refused() -> None:
         bench([Case("edgetam")], Plan(peer="y"))
     for arguments in (["--objects", "a"], ["--sizes", "0"], ["--peer-dtype", "int8"]):
         assert CliRunner().invoke(app, ["bench", *arguments]).exit_code == 2
-
-
-def test_curves_start_at_zero() -> None:
-    drawn = curve({"a": [(1, 0.5), (8, 2.0)]}, "objects", "seconds")
-    assert drawn.count("<circle") == 2
-    assert ">0<" in drawn
 
 
 @pytest.mark.usefixtures("tiny")

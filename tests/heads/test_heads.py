@@ -2,7 +2,7 @@
 
 import torch
 
-from samvideo.heads.masks import MaskDecoder, stability
+from samvideo.heads.masks import MaskDecoder, best_alternative, single_if_stable, stability
 from samvideo.heads.pointers import PointerHead
 from samvideo.heads.prompts import PromptEncoder
 from samvideo.tensors import PromptTensors
@@ -42,17 +42,12 @@ def test_stability() -> None:
 def test_unstable_single_masks_give_way_to_the_best_alternative() -> None:
     torch.manual_seed(0)
     decoder = MaskDecoder(fine=False, width=32)
-    image, code, points = torch.randn(2, 32, 4, 4), torch.randn(1, 32, 4, 4), torch.randn(2, 3, 32)
-    masks, quality, tokens, _ = decoder._all(image, code, points, ())
-    best = 1 + quality[:, 1:].argmax(1)
-    several = decoder(image, code, points, (), alternatives=True)
-    single = decoder(image, code, points, (), alternatives=False)
-    for row in range(2):
-        assert torch.equal(several.logits[row, 0], masks[row, best[row]])
-        assert torch.equal(several.token[row], tokens[row, best[row]])
-        stable = stability(masks[row : row + 1, 0]) >= 0.98
-        assert torch.equal(single.logits[row, 0], masks[row, 0 if stable else best[row]])
-        assert torch.equal(single.token[row], tokens[row, 0]), "the pointer stays that of the single mask"
+    candidates = decoder(torch.randn(2, 32, 4, 4), torch.randn(1, 32, 4, 4), torch.randn(2, 3, 32), ())
+    assert candidates.logits_bnhw.shape == (2, 4, 16, 16)
+    best = 1 + candidates.quality_bn[:, 1:].argmax(1)
+    assert torch.equal(best_alternative(candidates), best)
+    stable = stability(candidates.logits_bnhw[:, 0]) >= 0.98
+    assert torch.equal(single_if_stable(candidates), torch.where(stable, 0, best))
 
 
 @torch.inference_mode()

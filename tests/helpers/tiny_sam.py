@@ -10,6 +10,8 @@ from samvideo.encoders.vit import PlainVit, VitConfig
 from samvideo.memory.perceiver import PerceiverConfig, PerceiverMemory
 from samvideo.models import VideoModel, build
 from samvideo.specs import ModelSpec
+from samvideo.torch_runtime import TorchRuntime
+from samvideo.trackers.sam import SamTracker
 from samvideo.types import Frame, VideoInfo
 
 torch.set_num_threads(1)  # on tensors as small as these, threads only stand in each other's way
@@ -45,6 +47,14 @@ def tiny_model(
         model.memory = PerceiverMemory(PerceiverConfig(layers=1, latents=16, side=4)).eval()
     model.encoder = PlainVit(TINY_VIT).eval()
     return randomise(model)
+
+
+def tiny_tracker(
+    memory: str = "plain", policy: object = "fifo", size: int | tuple[int, int] = 64, **options: object
+) -> SamTracker:
+    """A tracker on a tiny model; `dtype` and `static_shapes` are the runtime's options."""
+    runtime = {name: options.pop(name) for name in ("dtype", "device", "static_shapes") if name in options}
+    return SamTracker(TorchRuntime(tiny_model(memory, policy, size), **runtime), **options)  # type: ignore[arg-type]
 
 
 def picture(index: int, size_wh: tuple[int, int] = (64, 64)) -> np.ndarray:

@@ -5,9 +5,10 @@ import torch
 
 from samvideo.errors import ConfigError
 from samvideo.memory.bank import MemoryBank
-from samvideo.memory.base import MemoryEntry, Recall
+from samvideo.memory.base import Choice, History, MemoryEntry
 from samvideo.memory.fifo import FifoPolicy
 from samvideo.memory.pruning import PruningPolicy
+from samvideo.runtime import SelectedMemory
 from samvideo.tensors import MemoryTokens
 
 
@@ -23,16 +24,16 @@ def line(count: int, prompted: tuple[int, ...] = (0,)) -> list[MemoryEntry]:
     return [entry(i, i in prompted) for i in range(count)]
 
 
-def recall(policy: FifoPolicy, entries: list[MemoryEntry], index: int, reverse: bool = False) -> Recall:
-    return policy.recall([entries], index, reverse)[0]
+def recall(policy: FifoPolicy, entries: list[MemoryEntry], index: int) -> SelectedMemory:
+    return policy.recall(History(index, entries))
 
 
-def rows(found: Recall) -> list[int]:
-    return [row for row, _ in found.frames]
+def rows(found: SelectedMemory) -> list[int]:
+    return [frame.code_row for frame in found.frames]
 
 
-def ages(found: Recall) -> list[int]:
-    return [age for age, _ in found.pointers]
+def ages(found: SelectedMemory) -> list[float]:
+    return [pointer.age for pointer in found.pointers]
 
 
 def test_order_rows_and_ages() -> None:
@@ -40,7 +41,7 @@ def test_order_rows_and_ages() -> None:
     found = recall(FifoPolicy(), line(20), 20)
     assert rows(found) == [6, 5, 4, 3, 2, 1, 0]
     assert ages(found) == [20, *range(1, 16)]
-    assert all(20 - age == int(pointer[0, 0]) for age, pointer in found.pointers)
+    assert all(20 - p.age == int(p.pointer[0, 0]) for p in found.pointers)
 
 
 def test_frames_and_pointers() -> None:
@@ -52,7 +53,7 @@ def test_stride_takes_the_last_frame_and_then_every_nth() -> None:
     entries = line(20)
     found = recall(FifoPolicy(stride=3), entries, 20)
     by_tokens = {id(e.tokens): e.index for e in entries}
-    assert [by_tokens[id(t)] for _, t in found.frames] == [0, 6, 9, 12, 15, 18, 19]
+    assert [by_tokens[id(frame.tokens)] for frame in found.frames] == [0, 6, 9, 12, 15, 18, 19]
 
 
 def test_nearest_prompted_frames() -> None:
@@ -69,7 +70,6 @@ def test_pointers_from_the_future_only_on_request() -> None:
     entries = line(10, prompted=(0, 9))
     assert ages(recall(FifoPolicy(pointers=1), entries, 5)) == [5, 1]
     assert ages(recall(FifoPolicy(pointers=1, past_only=False), entries, 5)) == [5, -4, 1]
-    assert ages(recall(FifoPolicy(pointers=1), entries, 5, reverse=True)) == [4, 1]
 
 
 def test_bank_replaces_the_same_frame_and_clears_around() -> None:
@@ -78,7 +78,7 @@ def test_bank_replaces_the_same_frame_and_clears_around() -> None:
         bank.insert(e)
     bank.insert(entry(9, prompted=True))
     assert [e.index for e in bank.entries].count(9) == 1
-    other = bank.copy()
+    other = bank.branch(Choice())
     bank.drop_near(9, 6)
     assert [e.index for e in bank.entries] == [0, 1, 2, 9]
     assert len(other.entries) == 10
@@ -110,14 +110,6 @@ def test_pruning_never_takes_a_prompt_unless_published() -> None:
     entries = looks((0, 2))
     assert rows(recall(PruningPolicy(), entries, 7)) == [6, 6, 5, 3, 0]
     assert rows(recall(PruningPolicy(published=True), entries, 7)) == [6, 5, 3, 2, 0]
-
-
-def test_published_pruning_chooses_for_all_objects_together() -> None:
-    one, other = looks((0,)), [entry(i, i == 0, a) for i, a in enumerate([0, 0.0, 3.1, 0.0, 3.1, 3.1, 0.0])]
-    apart = PruningPolicy().recall([one, other], 7)
-    assert [rows(r) for r in apart] == [[6, 5, 3, 2, 0], [6, 4, 2, 1, 0]]
-    together = PruningPolicy(published=True).recall([one, other], 7)
-    assert rows(together[0]) == rows(together[1])
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from seeded import seeded_frame
 
 from samvideo.specs import SPECS
 from samvideo.state_dict import spec_shapes
-from samvideo.trackers import sam
 from samvideo.torch_runtime import TorchRuntime
+from samvideo.trackers import sam
 from samvideo.trackers.sam import SamTracker
 from samvideo.types import Box, Frame, Mask, Points
 

@@ -11,7 +11,9 @@ import torch
 from seeded import seeded_array, seeded_frame
 
 from samvideo.memory.fifo import FifoPolicy
-from samvideo.models import build, load_state, recognise
+from samvideo.models import build
+from samvideo.state_dict import load_state, recognise
+from samvideo.torch_runtime import TorchRuntime
 from samvideo.trackers.sam import SamTracker
 from samvideo.types import Box, Frame
 from samvideo.weights import keys
@@ -70,7 +72,7 @@ def test_same_masks(name: str, make) -> None:  # type: ignore[no-untyped-def]
     load_state(ours, state)
     assert recognise(state)[0] == name
 
-    tracker = SamTracker(ours, logits=True)
+    tracker = SamTracker(TorchRuntime(ours), logits=True)
     frames = [Frame(i, i / 25, seeded_frame(i, 1024)) for i in range(FRAMES)]
     with torch.inference_mode():
         video = torch.cat([ours.preprocess(f.rgb) for f in frames])
@@ -84,7 +86,7 @@ def test_same_masks(name: str, make) -> None:  # type: ignore[no-untyped-def]
         for frame in frames:
             theirs_low = theirs(session, frame_idx=frame.index).pred_masks[0, 0].numpy()
             tracker.step(frame, [Box(object_id=1, xyxy=BOX)] if frame.index == 0 else [])
-            prediction = tracker.snapshot().objects[1].prediction
+            prediction = tracker.objects[1].best.known_prediction
             assert prediction is not None
             ours_low = prediction.logits[0, 0].numpy()
             a, b = theirs_low > 0, ours_low > 0

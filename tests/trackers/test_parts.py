@@ -1,6 +1,7 @@
 """Each kind of evidence on pictures whose answer is plain."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +16,10 @@ from samvideo.trackers.parts.motion import motion_logits, own_speed
 from samvideo.trackers.parts.prompting import box_to_mask, clicks_to_mask
 from samvideo.trackers.parts.redetection import Likeness, PresenceConfig, find_again
 from samvideo.trackers.parts.smoothing import SmoothingConfig, neighbour_weights, smooth
-from samvideo.trackers.parts.target import TargetConfig
+from samvideo.trackers.parts.target import Evidence, Scene, Target, TargetConfig
 from samvideo.trackers.parts.view import FEATURES, View
 from samvideo.trackers.parts.warp import DenseFlow, consistency, sources, warp
-from samvideo.types import Mask
+from samvideo.types import FloatArray, Frame, Mask
 from tests.scenes import BLUE, RED, Shape, overlap, scene
 
 DISC = Shape(lambda index: (60 + 3.0 * index, 50), 18, RED)
@@ -195,37 +196,108 @@ def test_a_lost_object_is_found_where_it_looks_like_itself() -> None:
 LURE = Shape(lambda index: (60, 95), 14, BLUE)
 
 
-SETTINGS = {
-    "warp": 0.1,
-    "global_colour": 0.0,
-    "local_colour": 0.0,
-    "classifier": 0.0,
-    "motion": 0.0,
-    "bias": 1.0,
-    "keep": 1.0,
-    "hidden": 8,
-    "rate": 1e-4,
-    "start_steps": 1,
-    "frame_steps": 0,
-    "batch": 64,
-    "stored": 100,
-    "placeless": 0.0,
-    "smoothing": SmoothingConfig(steps=1),
-    "presence": PresenceConfig(lose=1.1),
+UNSMOOTHED = SmoothingConfig(steps=0)
+WEIGHTS = {
+    "warp": "history",
+    "global_colour": "colour",
+    "local_colour": "local_colour",
+    "classifier": "learned",
+    "motion": "motion",
 }
 
 
-@pytest.mark.parametrize("name", ["longest", "stride", "words", *SETTINGS])
-def test_every_setting_changes_something(name: str) -> None:
-    other = {"longest": FlowConfig(longest=96), "stride": FlowConfig(stride=7), "words": FlowConfig(words=4)}
-    config = other.get(name) or FlowConfig(target=replace(TargetConfig(), **{name: SETTINGS[name]}))  # type: ignore[arg-type]
-    frames, truth = scene(6, DISC, LURE)
-    answers = []
-    for tracker in (FlowTracker(), FlowTracker(config)):
-        for frame in frames:
-            tracker.step(frame, [] if frame.index else [Mask(truth[0, 0]), Mask(truth[0, 1])])
-        answers.append(tracker._targets[1].belief)
-    assert not np.array_equal(*answers)
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_each_kind_of_evidence_counts_by_its_weight(name: str) -> None:
+    config = TargetConfig(smoothing=UNSMOOTHED)
+    planes = np.random.default_rng(0).normal(size=(5, 6, 8)).astype(np.float32)
+    evidence = Evidence(*planes)
+    lab = np.zeros((6, 8, 3), np.float32)
+    logits = Target(config).weigh(evidence, lab)
+    more = Target(replace(config, **{name: getattr(config, name) + 0.5})).weigh(evidence, lab)
+    np.testing.assert_allclose(more - logits, 0.5 * getattr(evidence, WEIGHTS[name]), atol=1e-5)
+
+
+def test_the_bias_shifts_and_the_smoothing_smooths() -> None:
+    evidence = Evidence(*np.random.default_rng(0).normal(size=(5, 20, 20)).astype(np.float32))
+    lab = np.zeros((20, 20, 3), np.float32)
+    config = TargetConfig(smoothing=UNSMOOTHED)
+    logits = Target(config).weigh(evidence, lab)
+    shifted = Target(replace(config, bias=config.bias + 1)).weigh(evidence, lab)
+    np.testing.assert_allclose(shifted - logits, 1, atol=1e-5)
+    signs = [Target(replace(config, smoothing=s)).weigh(evidence, lab) > 0 for s in (UNSMOOTHED, SmoothingConfig())]
+    changes = [np.count_nonzero(np.diff(sign, axis=1)) for sign in signs]
+    assert changes[1] < 0.5 * changes[0]
+
+
+@pytest.mark.parametrize("change", [{"steps": 1}, {"strength": 0.2}, {"contrast": 1.0}, {"reach": (1,)}])
+def test_less_smoothing_leaves_more_noise(change: dict[str, Any]) -> None:
+    rng = np.random.default_rng(0)
+    lab = (100 + rng.normal(scale=3, size=(30, 30, 3))).astype(np.float32)
+    noise = rng.normal(size=(30, 30)).astype(np.float32)
+    configs = SmoothingConfig(), replace(SmoothingConfig(), **change)
+    full, less = (smooth(noise, neighbour_weights(lab, config), config.steps) for config in configs)
+    assert np.count_nonzero(np.diff(less > 0, axis=1)) > np.count_nonzero(np.diff(full > 0, axis=1))
+
+
+QUICK = TargetConfig(start_steps=20, frame_steps=1, hidden=16, batch=200, stored=400)
+
+
+def learned(config: TargetConfig, frames: int = 1) -> tuple[float, FloatArray, FloatArray]:
+    """Margin of the classifier between the disc and the rest after `frames` frames; its logits, the colours'."""
+    pictures, truth = scene(2, DISC)
+    views = [View(frame.rgb, 160) for frame in pictures]
+    scenes = [Scene(view, colour_bins(view.levels), np.zeros(view.shape, np.uint8)) for view in views]
+    target = Target(config)
+    target.teach(scenes[0], truth[0, 0].astype(np.float32))
+    for _ in range(frames - 1):
+        target.looks_like(scenes[1])
+        target.follow(scenes[1], truth[1, 0].astype(np.float32))
+    colour, logits = target.looks_like(scenes[0])
+    inside = truth[0, 0]
+    target._pause()
+    return float(logits[inside].mean() - logits[~inside].mean()), logits, colour
+
+
+@pytest.mark.parametrize(
+    ("name", "little", "much", "frames"),
+    [("start_steps", 2, 20, 1), ("rate", 3e-4, 3e-3, 1), ("hidden", 1, 32, 1), ("frame_steps", 0, 20, 2)],
+)
+def test_more_training_separates_the_object_better(name: str, little: float, much: float, frames: int) -> None:
+    margins = [learned(replace(QUICK, **{name: value}), frames)[0] for value in (little, much)]  # type: ignore[arg-type]
+    assert margins[1] > margins[0] + 0.2
+
+
+@pytest.mark.parametrize(("name", "value"), [("batch", 50), ("stored", 50), ("placeless", 1.0)])
+def test_the_choice_of_samples_reaches_the_classifier(name: str, value: float) -> None:
+    assert not np.array_equal(learned(QUICK)[1], learned(replace(QUICK, **{name: value}))[1])  # type: ignore[arg-type]
+
+
+def test_colours_of_the_prompt_alone_are_kept_or_those_seen_later_too() -> None:
+    first, kept, running = (learned(replace(QUICK, keep=keep), n)[2] for keep, n in ((0.0, 1), (1.0, 3), (0.0, 3)))
+    np.testing.assert_array_equal(kept, first)
+    assert not np.array_equal(running, first)
+
+
+@pytest.mark.parametrize(("lose", "present"), [(0.5, True), (1.1, False)])
+def test_an_object_is_lost_where_its_likeness_falls_below(lose: float, present: bool) -> None:
+    frames, truth = scene(1, DISC)
+    config = replace(QUICK, start_steps=1, presence=PresenceConfig(lose=lose))
+    tracker = FlowTracker(FlowConfig(longest=96, target=config))
+    tracker.step(frames[0], [Mask(truth[0, 0])])
+    assert tracker.step(Frame(1, 0.04, frames[0].rgb)).present[0] == present
+
+
+@pytest.mark.parametrize("change", [{"longest": 96}, {"stride": 7}, {"words": 2}])
+def test_the_settings_of_the_tracker_reach_its_parts(change: dict[str, int]) -> None:
+    frames, truth = scene(2, DISC)
+    plain = FlowConfig(longest=160, target=replace(QUICK, start_steps=1, frame_steps=0))
+    beliefs = []
+    for config in (plain, replace(plain, **change)):
+        tracker = FlowTracker(config)
+        tracker.step(frames[0], [Mask(truth[0, 0])])
+        tracker.step(frames[1])
+        beliefs.append(tracker._targets[1].belief)
+    assert not np.array_equal(*beliefs)
 
 
 def test_what_goes_on_beyond_a_border_is_near_and_what_is_walled_in_is_not() -> None:

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from tiny_sam import clip, tiny_model
+from tiny_sam import clip, tiny_tracker
 
 from samvideo.errors import ConfigError, PromptError, VideoError
 from samvideo.memory.fifo import FifoPolicy
-from samvideo.trackers import sam
+from samvideo.torch_runtime import _has_bfloat16, make_exclusive, resize_mask, resolve_device
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.objects import group_prompts
-from samvideo.trackers.sam import SamTracker, exclusive, prompt_tensors, resolve_device, squash_mask
+from samvideo.trackers.sam import SamTracker, input_points
 from samvideo.types import Box, Mask, Points
 
 BOX = Box(object_id=1, xyxy=(10, 20, 34, 44))
@@ -18,7 +18,7 @@ CLICK = Points(object_id=2, xy=[(40.0, 30.0)])
 
 
 def tracker(policy: object = "fifo", **options: object) -> SamTracker:
-    return SamTracker(tiny_model(policy=policy), **{"logits": True, **options})
+    return tiny_tracker(policy=policy, **{"logits": True, **options})
 
 
 def square(x: int, y: int, side: int, size: int = 64) -> np.ndarray:
@@ -28,7 +28,7 @@ def square(x: int, y: int, side: int, size: int = 64) -> np.ndarray:
 
 
 def entries(t: SamTracker, object_id: int) -> list:
-    return t._state.objects[object_id].bank.entries
+    return t.objects[object_id].best.bank.entries
 
 
 def test_is_a_tracker() -> None:
@@ -159,11 +159,11 @@ def test_source_indices_do_not_matter() -> None:
         assert np.array_equal(straight.step(frame, prompts).logits, strided.step(renumbered, prompts).logits)
 
 
-def test_snapshot_and_restore() -> None:
+def test_state_and_restore() -> None:
     t, frames = tracker(), clip(8)
     for frame in frames[:4]:
         t.step(frame, [BOX] if frame.index == 0 else [])
-    state = t.snapshot()
+    state = t.state()
     first = [t.step(f).logits for f in frames[4:]]
     t.restore(state)
     assert all(np.array_equal(a, t.step(f).logits) for a, f in zip(first, frames[4:], strict=True))
@@ -188,7 +188,7 @@ def test_non_overlap_gives_each_pixel_to_one_object() -> None:
         prompts = [BOX, Box(object_id=2, xyxy=(14, 20, 40, 44))] if frame.index == 0 else []
         assert t.step(frame, prompts).masks.sum(0).max() <= 1
     logits = torch.tensor([[[3.0, -2.0]], [[1.0, -1.0]]])
-    assert exclusive(logits).tolist() == [[[3.0, -10.0]], [[-10.0, -1.0]]]
+    assert make_exclusive(logits).tolist() == [[[3.0, -10.0]], [[-10.0, -1.0]]]
 
 
 def test_memory_is_stored_as_bfloat16() -> None:
@@ -215,7 +215,7 @@ def test_prompted_entries_are_bounded() -> None:
 
 def test_bfloat16_on_the_cpu() -> None:
     frames, exact = clip(4), tracker()
-    half = SamTracker(tiny_model(), dtype="bf16", logits=True)
+    half = tracker(dtype="bf16")
     for frame in frames:
         want, got = (
             exact.step(frame, [BOX] if not frame.index else []),
@@ -226,10 +226,10 @@ def test_bfloat16_on_the_cpu() -> None:
 
 
 def test_devices_and_dtypes() -> None:
-    has_it = sam._has_bfloat16(torch.device("cpu"))
+    has_it = _has_bfloat16(torch.device("cpu"))
     assert resolve_device("cpu", "auto") == (torch.device("cpu"), torch.bfloat16 if has_it else torch.float32)
     with pytest.raises(ConfigError, match="1000 times slower"):
-        SamTracker(tiny_model(), device="cpu", dtype="fp16")
+        tracker(dtype="fp16")
     with pytest.raises(ConfigError, match="no device is called 'gpu'"):
         resolve_device("gpu", "fp32")
     with pytest.raises(ConfigError, match="no dtype is called 'int8'"):
@@ -241,14 +241,14 @@ def test_devices_and_dtypes() -> None:
 def test_prompts_are_scaled_to_the_input() -> None:
     both = [Box(object_id=1, xyxy=(10, 5, 20, 15)), Points(object_id=1, xy=[(12, 6)], labels=[0])]
     (prompt,) = group_prompts(both, (), (100, 50))
-    points = prompt_tensors(prompt, (100, 50), (64, 32), torch.device("cpu"))
-    assert points.labels.tolist() == [[2, 3, 0]]
-    assert np.allclose(points.xy[0], [(6.4, 3.2), (12.8, 9.6), (7.68, 3.84)])
+    xy, labels = input_points(prompt, (100, 50), (64, 32))
+    assert labels.tolist() == [2, 3, 0]
+    assert np.allclose(xy, [(6.4, 3.2), (12.8, 9.6), (7.68, 3.84)])
 
 
-def test_masks_are_squashed_with_antialiasing() -> None:
+def test_masks_are_resized_with_antialiasing() -> None:
     mask = np.zeros((128, 256), bool)
     mask[:, :100] = True
-    squashed = squash_mask(mask, (64, 64))
-    assert squashed.shape == (1, 1, 64, 64)
-    assert squashed[0, 0, 5].sum() == 25
+    resized = resize_mask(mask, (64, 64))
+    assert resized.shape == (1, 1, 64, 64)
+    assert resized[0, 0, 5].sum() == 25

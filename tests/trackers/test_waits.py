@@ -7,6 +7,7 @@ from tiny_sam import clip, tiny_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from samvideo.models import VideoModel
+from samvideo.torch_runtime import TorchRuntime
 from samvideo.trackers.sam import SamTracker
 from samvideo.types import Box
 
@@ -36,7 +37,7 @@ class Names(TorchDispatchMode):
 
 
 def stepped(model: VideoModel) -> set[str]:
-    tracker, names = SamTracker(model), Names()
+    tracker, names = SamTracker(TorchRuntime(model)), Names()
     first, *others = clip(4)
     tracker.step(first, [Box(object_id=i, xyxy=(10, 20, 34, 44)) for i in (1, 2)])
     for frame in others:

@@ -4,6 +4,7 @@ import inspect
 import json
 import logging
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,11 +22,9 @@ from samvideo.cli.train import nano as nano_command
 from samvideo.errors import ConfigError, DatasetError, VideoError
 from samvideo.nano.network import EVIDENCE, EXACT, HAND, KEY, LOGITS, Fusion, Prompted
 from samvideo.nano.runtime import BUNDLED, Networks
-from samvideo.training import clips, collecting, fusion, prompts
-from samvideo.training.fitting import TrainingStage
+from samvideo.training import clips, collecting, fitting, fusion, prompts, recording
 from samvideo.training.folds import SIBLINGS, fold
 from samvideo.training.nano import Recipe
-from samvideo.training.recording import record_stills
 from samvideo.types import BoolArray, Box, Mask
 from tests.scenes import BLUE, RED, Shape, scene
 
@@ -58,8 +57,14 @@ def sequences(davis: Path) -> list[clips.TrainingClip]:
 @pytest.fixture(scope="module")
 def stills(davis: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("stills")
-    record_stills(davis, folder, 12, 1, logging.info)
+    recording.record_stills(davis, folder, 12, 1, logging.info)
     return prompts.list_stills(folder, 12)
+
+
+@pytest.fixture
+def recorded_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Record in a thread: to start processes, as `stills` does, takes most of the time of a small training."""
+    monkeypatch.setattr(recording, "ProcessPoolExecutor", lambda *_, **options: ThreadPoolExecutor(1))
 
 
 SMALL = ["--clips", "2", "--length", "8", "--batch", "4", "--steps", "6", "--prompt-steps", "8", "--threads", "1"]
@@ -72,7 +77,7 @@ def train(davis: Path, output: Path, *more: str) -> str:
     return done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("recorded_here")
 def test_training_learns_resumes_after_an_interruption_and_is_reproducible(
     davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,7 +91,7 @@ def test_training_learns_resumes_after_an_interruption_and_is_reproducible(
     ):
         assert expected in lines
     assert (tmp_path / "one" / "nano.log").read_text() == lines
-    monkeypatch.setattr("samvideo.training.fitting.SAVED_EVERY", 4)
+    monkeypatch.setattr(fitting, "SAVED_EVERY", 4)
     ends = iter([5])
     whole = prompts.mask_loss
 
@@ -121,12 +126,14 @@ def test_training_learns_resumes_after_an_interruption_and_is_reproducible(
     assert tracker.step(frames[1]).masks.shape == truth[1].shape
 
 
-@pytest.mark.slow
-def test_the_prompt_network_learns_a_few_stills(stills: list[Path], tmp_path: Path) -> None:
+def test_the_prompt_network_learns_a_few_stills(
+    stills: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "LOG_EVERY", 20)
     torch.manual_seed(0)
     lines: list[str] = []
-    stage = TrainingStage("prompts", 200, 4, 3e-3, 1, tmp_path / "state.pt")
-    prompts.fit(Prompted(), stills, stage, lines.append, 96)
+    stage = fitting.TrainingStage("prompts", 80, 4, 3e-3, 1, tmp_path / "state.pt")
+    prompts.fit(Prompted(), stills, stage, lines.append, 64)
     losses = [float(line.split("loss ")[1].split(",")[0]) for line in lines]
     assert losses[-1] < 0.8 * losses[0]
 
@@ -136,7 +143,7 @@ def test_samples_drawn_ahead_equal_those_drawn_when_needed(stills: list[Path], t
     for workers in (0, 1):
         torch.manual_seed(0)
         network = Prompted()
-        stage = TrainingStage("prompts", 3, 2, 3e-3, 1, tmp_path / "state.pt")
+        stage = fitting.TrainingStage("prompts", 3, 2, 3e-3, 1, tmp_path / "state.pt")
         prompts.fit(network, stills, stage, logging.info, 64, workers)
         weights.append(network.state_dict())
     for key, value in weights[0].items():
@@ -212,13 +219,13 @@ def test_each_change_of_a_clip_keeps_frames_and_truth_together(sequences: list[c
     assert worse.any()
 
 
+@pytest.mark.usefixtures("recorded_here")
 def test_recordings_are_shared_and_exclude_what_is_left_out(davis: Path, tmp_path: Path) -> None:
     shared = tmp_path / "shared"
-    train(davis, tmp_path / "one.safetensors", "--recordings", str(shared), "--stills", "12", "--clips", "6")
-    lines = train(
-        davis, tmp_path / "two.safetensors", "--recordings", str(shared), "--stills", "12", "--clips", "6",
-        "--leave-out", "down", "--seed", "2",
-    )  # fmt: skip
+    options = ["--recordings", str(shared), "--stills", "12", "--clips", "6", "--batch", "2"]
+    options += ["--steps", "1", "--prompt-steps", "1", "--fine-steps", "1"]
+    train(davis, tmp_path / "one.safetensors", *options)
+    lines = train(davis, tmp_path / "two.safetensors", *options, "--leave-out", "down", "--seed", "2")
     assert "/12 stills" not in lines  # all of them exist
     every = fusion.load_recorded([shared / "clips"], 6)
     some = fusion.load_recorded([shared / "clips"], 6, ("down",))

@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from samvideo.errors import PromptError
+from samvideo.errors import ConfigError, PromptError
 from samvideo.geometry import mask_box
 from samvideo.io.source import VideoSource, open_video
 from samvideo.trackers.base import Tracker
-from samvideo.trackers.direction import follow
+from samvideo.trackers.direction import propagate_directions
 from samvideo.trackers.flow import FlowTracker
 from samvideo.types import Frame, FrameResult, Prompt
 from samvideo.types import Mask as MaskPrompt
 from samvideo.web.annotations import Annotation, Annotations, AnnotationStore
-from samvideo.web.passes import InteractiveTracking, Rewindable, obey
+from samvideo.web.passes import InteractiveTracking
+from samvideo.web.preview import preview_masks
 from samvideo.web.results import Results
 from tests.scenes import BLUE, RED, SIZE, Shape, scene
 
@@ -72,7 +73,7 @@ def at_once(marks: Annotations, direction: Any) -> list[FrameResult]:
     }
     joined = OPEN.enter_context(Results(SIZE))
     with source() as video:
-        for result in follow(FlowTracker(), video, prompts, direction):
+        for result in propagate_directions(FlowTracker(), video, prompts, direction):
             joined.put(result, 1, whole=False)
     return [joined.take(frame, {1, 2, 3}) for frame in FRAMES]
 
@@ -145,46 +146,39 @@ def test_going_back_from_a_correction_changes_what_lies_before() -> None:
     assert all(share > 0.5 for share in overlaps[1:9])  # frame 0 has its own mark
 
 
-class Rewinding(FlowTracker):
-    """A tracker with snapshots: here the whole list of what it was shown."""
+class Counting(FlowTracker):
+    """Counts its steps and notes which of them had prompts, and the upcoming frame given with them."""
 
-    def __init__(self) -> None:
+    def __init__(self, lookahead: int = 0) -> None:
         super().__init__()
-        self.steps = 0
-        self.seen: list[tuple[Frame, list[Prompt]]] = []
+        self._lookahead = lookahead
+        self.steps: list[tuple[int, int | None]] = []
 
-    def reset(self) -> None:
-        super().reset()
-        self.seen = []
-
-    def step(self, frame: Frame, prompts: Any = ()) -> FrameResult:
-        self.steps += 1
-        self.seen.append((frame, list(prompts)))
-        return super().step(frame, prompts)
-
-    def snapshot(self) -> list[tuple[Frame, list[Prompt]]]:
-        return list(self.seen)
-
-    def restore(self, state: list[tuple[Frame, list[Prompt]]]) -> None:
-        self.reset()
-        for frame, prompts in state:
-            super().step(frame, prompts)
-        self.seen = list(state)
+    def step(self, frame: Frame, prompts: Sequence[Prompt] = (), *, upcoming: Frame | None = None) -> FrameResult:
+        self.steps.append((len(prompts), upcoming and upcoming.index))
+        return super().step(frame, prompts, upcoming=upcoming)
 
 
-def test_snapshots_spare_the_way_there() -> None:
-    setting = Setting(Rewinding())
-    assert isinstance(setting.tracker, Rewindable)
+class Stateless(Counting):
+    """A tracker that cannot save its state."""
+
+    def state(self) -> bytes:
+        raise ConfigError("no state")
+
+
+@pytest.mark.parametrize(("kind", "steps"), [(Counting, COUNT - 9), (Stateless, COUNT)])
+def test_saved_states_spare_frames(kind: type[Counting], steps: int) -> None:
+    setting = Setting(tracker := kind())
     setting.mark(0, 1, 0)
     setting.run()
-    setting.tracker.steps = 0  # type: ignore[attr-defined]
+    tracker.steps.clear()
     setting.mark(10, 1, 1)
     setting.run()
-    assert setting.tracker.steps == COUNT - 9  # type: ignore[attr-defined]
+    assert len(tracker.steps) == steps
     same(setting.found(), at_once(setting.store.current.by_frame(), "forward"))
 
 
-def test_nothing_marked_is_told() -> None:
+def test_nothing_marked_is_an_error() -> None:
     with pytest.raises(PromptError, match="draw a box"):
         Setting().run()
 
@@ -220,24 +214,14 @@ def test_rows_say_what_is_worth_a_look() -> None:
     assert results.news(count)[1] == [(2, 1, None)]
 
 
-def test_the_next_frame_is_foreseen_for_what_is_marked_not_for_what_was_known() -> None:
-    calls: list[str] = []
-
-    class Foreseeing(FlowTracker):
-        def foresee(self, frame: Frame) -> None:
-            calls.append(f"foresee {frame.index}")
-
-        def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> FrameResult:
-            calls.append("step")
-            return super().step(frame, prompts)
-
+def test_the_upcoming_frame_is_given_with_prompts() -> None:
     known = FlowTracker().step(FRAMES[0], [MaskPrompt(TRUTH[0, 0], object_id=1)])
-    marks = {1: Annotation(clicks=((35.0, 40.0, 1),))}
-    obey(Foreseeing(), FRAMES[0], marks, known, FRAMES[1])
-    assert calls == ["step", "foresee 1", "step"]
-    calls.clear()
-    tracking = InteractiveTracking(Foreseeing(), source, OPEN.enter_context(Results(SIZE)), COUNT)
+    tracker = Counting(lookahead=1)
+    preview_masks(tracker, FRAMES[0], {1: Annotation(clicks=((35.0, 40.0, 1),))}, known, FRAMES[1])
+    assert tracker.steps == [(1, 1), (1, 1)], "the known mask, then the click that corrects it"
+    tracker.steps.clear()
+    tracking = InteractiveTracking(tracker, source, OPEN.enter_context(Results(SIZE)), COUNT)
     drawn = {2: {1: Annotation(box=tuple(float(v) for v in mask_box(TRUTH[2, 0])))}}  # type: ignore[arg-type]
     next(tracking.run(drawn, "forward"))
     next(tracking.run(drawn, "backward"))
-    assert [call for call in calls if call != "step"] == ["foresee 3", "foresee 1"]
+    assert [upcoming for prompts, upcoming in tracker.steps if prompts] == [3, 1]

@@ -1,0 +1,164 @@
+"""Scenarios with a memory policy of a later paper, run through the streaming tracker itself."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from seeded import seeded_frame
+
+from samvideo.memory.base import Choice, History
+from samvideo.memory.samurai import SamuraiState, _box, box_ious
+from samvideo.models import VideoModel, resolve_policy
+from samvideo.runtime import Candidates, SelectedMemory
+from samvideo.torch_runtime import TorchRuntime
+from samvideo.trackers.sam import SamTracker
+from samvideo.types import Box, Frame, Points, Prompt
+
+PUBLISHED_OPTIONS = {
+    "samurai": {
+        "stable_frames_threshold": "stable_frames",
+        "stable_ious_threshold": "stable_quality",
+        "min_obj_score_logits": "absent_below",
+        "kf_score_weight": "motion_weight",
+        "memory_bank_iou_threshold": "admit_quality",
+        "memory_bank_obj_score_threshold": "admit_presence",
+        "memory_bank_kf_score_threshold": "admit_motion",
+    }
+}
+
+
+class UnknownPolicy(ValueError):
+    """A scenario for a policy that is not implemented."""
+
+
+def change_weights(arrays: dict[str, np.ndarray], changes: list[dict]) -> None:
+    """Apply a scenario's changes of single weights, in place and in order: gain, set, add."""
+    for change in changes:
+        array = arrays[change["key"]]
+        array = array * np.float32(change.get("gain", 1))
+        if "set" in change and "index" in change:
+            array[tuple(change["index"])] = change["set"]
+        elif "set" in change:
+            array = np.broadcast_to(np.asarray(change["set"], np.float32), array.shape).copy()
+        arrays[change["key"]] = (array + np.float32(change.get("add", 0))).astype(np.float32)
+
+
+class Recorder:
+    """A policy that does as another one does and notes what it was asked and what it answered."""
+
+    def __init__(self, policy: Any) -> None:
+        self._policy = policy
+        self.candidates: Candidates | None = None
+        self.before: SamuraiState | None = None
+        self.choice: Choice | None = None
+        self.memory, self.history = SelectedMemory(), History(0, ())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._policy, name)
+
+    def select(self, candidates: Sequence[Candidates], histories: Sequence[History]) -> Sequence[Choice]:
+        choices = self._policy.select(candidates, histories)
+        self.candidates, self.before, self.choice = candidates[0], histories[0].state, choices[0]
+        return choices
+
+    def recall(self, history: History) -> SelectedMemory:
+        self.history, self.memory = history, self._policy.recall(history)
+        return self.memory
+
+    def clear(self) -> None:
+        self.candidates = self.before = self.choice = None
+
+
+def policy_of(scenario: dict) -> Any:
+    """The policy that a scenario names, with its options."""
+    wanted = dict(scenario["policy"])
+    name = wanted.pop("name")
+    if name not in PUBLISHED_OPTIONS:
+        raise UnknownPolicy(f"policy {name!r} is not implemented")
+    options = {PUBLISHED_OPTIONS[name][key]: value for key, value in wanted.pop("set", {}).items()}
+    if wanted:
+        raise ValueError(f"unknown policy options {sorted(wanted)}")
+    return replace(resolve_policy(name), **options)
+
+
+def prompt_of(step: dict, size: int) -> Prompt:
+    scale = size / 256
+    if "box" in step:
+        return Box(tuple(v * scale for v in step["box"]), object_id=step["object"])
+    return Points(
+        [tuple(v * scale for v in point) for point in step["points"]], step["labels"], object_id=step["object"]
+    )
+
+
+def run_policy(model: VideoModel, scenario: dict, last_frame: int | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields (entry of the fixture, values by quantity) for every frame of a scenario with one prompt a frame."""
+    recorder = Recorder(policy_of(scenario))
+    model.policy = recorder  # type: ignore[assignment]
+    tracker, size = SamTracker(TorchRuntime(model)), model.spec.input_wh[0]
+    prompts: dict[int, Prompt] = {}
+    for step in scenario["steps"]:
+        ((kind, values),) = step.items()
+        if kind == "prompt":
+            prompts[values["frame"]] = prompt_of(values, size)
+            continue
+        for index, number in enumerate(scenario["frames"]):
+            recorder.clear()
+            frame = Frame(index, index / 25, seeded_frame(number, size))
+            tracker.step(frame, [prompts[index]] if index in prompts else [])
+            for object_id, tracked in tracker.objects.items():
+                values_now = measured(tracked.best, recorder)
+                yield f"{values['tag']}/{index}/{object_id}", values_now
+            if last_frame is not None and index >= last_frame:
+                break
+
+
+def measured(hypothesis: Any, recorder: Recorder) -> dict[str, Any]:
+    prediction, entry = hypothesis.known_prediction, hypothesis.bank.entries[-1]
+    logits = prediction.logits[0, 0]
+    values = {
+        "mask_logits": logits[::4, ::4].numpy(),
+        "mask_area": int((logits > 0).sum()),
+        "obj_ptr": prediction.pointer[0].numpy(),
+        "object_score": prediction.presence.numpy(),
+        "memory": entry.tokens.features[0].T[:, ::61].float().numpy(),
+    }
+    if recorder.candidates is None or recorder.choice is None:
+        return values
+    values |= {"ious": recorder.candidates.quality_n, "mask_index": recorder.choice.mask}
+    owner = {id(e.tokens): e.index for e in recorder.history.entries}
+    values["memory_frames"] = [owner[id(f.tokens)] for f in recorder.memory.frames]
+    values["memory_rows"] = [f.code_row for f in recorder.memory.frames]
+    values["pointer_frames"] = [recorder.history.index - p.age for p in recorder.memory.pointers]
+    values["pointer_ages"] = [p.age for p in recorder.memory.pointers]
+    return values | samurai_values(recorder)
+
+
+def samurai_values(recorder: Recorder) -> dict[str, Any]:
+    assert recorder.candidates is not None
+    assert recorder.choice is not None
+    before, state = recorder.before, recorder.choice.state
+    assert isinstance(before, SamuraiState)
+    boxes = recorder.candidates.boxes()
+    values = {
+        "mask_boxes": boxes,
+        "kf_mean": state.mean,
+        "kf_covariance": state.covariance,
+        "stable_frames": state.stable,
+    }
+    if before.mean is not None and before.covariance is not None and before.stable >= recorder.stable_frames:
+        predicted = _box(recorder.filter.predict(before.mean, before.covariance)[0])
+        values |= {"kf_ious": box_ious(boxes, predicted), "kf_predicted_box": predicted}
+    return values
+
+
+def exact(quantity: str) -> bool:
+    """Whether a quantity counts something, so that it must be equal."""
+    return quantity in {
+        "mask_index",
+        "memory_frames",
+        "memory_rows",
+        "pointer_frames",
+        "pointer_ages",
+        "stable_frames",
+    }
