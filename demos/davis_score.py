@@ -10,15 +10,15 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from samvideo.evaluation.datasets.davis2016 import all_sequences
 from samvideo.evaluation.metrics import score_masks
 from samvideo.evaluation.protocols import next_click
+from samvideo.evaluation.video import frames_of
 from samvideo.geometry import mask_box
-from samvideo.trackers.base import foresee, with_next
 from samvideo.trackers.factory import create_tracker
-from samvideo.types import Box, Frame, Mask, Points, Prompt
+from samvideo.types import Box, Mask, Points, Prompt
 
 
 def first_prompt(truth: np.ndarray, kind: str) -> Prompt:
@@ -30,24 +30,26 @@ def first_prompt(truth: np.ndarray, kind: str) -> Prompt:
 
 
 def score(
-    images: Path, annotations: Path, prompt: str, model: str, weights: Path | None, live: bool
+    name: str, root: Path, prompt: str, model: str, weights: Path | None, live: bool
 ) -> dict[str, float | str]:
     """Track one sequence from one prompt on its first frame."""
-    files = sorted(images.glob("*.jpg"))
-    truths = [cv2.imread(str(annotations / f"{f.stem}.png"), cv2.IMREAD_GRAYSCALE) > 0 for f in files]
+    dataset = all_sequences(root)
+    sequence = dataset.sequence(name)
     tracker, wall, lost, scores = create_tracker(model, weights=weights), 0.0, 0, []
-    frames = (Frame(i, i / 24, cv2.imread(str(file))[..., ::-1].copy()) for i, file in enumerate(files))
-    for index, (frame, following) in enumerate(with_next(frames)):
+    frames = frames_of(sequence)
+    upcoming = next(frames)
+    for index in range(len(sequence.frames)):
+        frame, upcoming = upcoming, next(frames, None)
+        truth = dataset.truth(sequence, index).mask(1)
+        prompts = [] if index else [first_prompt(truth, prompt)]
         start = time.perf_counter()
-        if not index and not live:
-            foresee(tracker, following)
-        result = tracker.step(frame, [] if index else [first_prompt(truths[0], prompt)])
+        result = tracker.step(frame, prompts, upcoming=None if live else upcoming)
         wall += time.perf_counter() - start
-        scores.append(score_masks(truths[index], result.masks[0])[:2])
-        lost += bool(truths[index].any() and not result.present[0])
+        scores.append(score_masks(truth, result.masks[0])[:2])
+        lost += bool(truth.any() and not result.present[0])
     j, f = np.mean(scores[1:-1], 0)
-    row = {"name": images.name, "J": j, "F": f, "first": scores[0][0]}
-    return row | {"lost": lost / len(files), "fps": len(files) / wall}
+    row = {"name": name, "J": j, "F": f, "first": scores[0][0]}
+    return row | {"lost": lost / len(scores), "fps": len(scores) / wall}
 
 
 def main() -> None:
@@ -61,12 +63,10 @@ def main() -> None:
     parser.add_argument("--sequences", nargs="*")
     parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
-    depth = "480p" if (options.root / "JPEGImages/480p").is_dir() else ""
-    images, annotations = options.root / "JPEGImages" / depth, options.root / "Annotations" / depth
-    names = options.sequences or sorted(p.name for p in images.iterdir())
-    job = partial(score, prompt=options.prompt, model=options.model, weights=options.weights, live=options.live)
+    names = options.sequences or all_sequences(options.root).sequences()
+    settings = {key: getattr(options, key) for key in ("root", "prompt", "model", "weights", "live")}
     with ProcessPoolExecutor(options.workers) as pool:
-        rows = list(pool.map(job, [images / n for n in names], [annotations / n for n in names]))
+        rows = list(pool.map(partial(score, **settings), names))
     line = "{name:20} J {J:.3f}  F {F:.3f}  first {first:.3f}  lost {lost:.3f}  {fps:5.1f} fps"
     for row in rows:
         print(line.format(**row))

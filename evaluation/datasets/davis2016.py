@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
+from samvideo.errors import DatasetError
 from samvideo.evaluation.datasets.base import (
     DatasetSpec,
     MaskFolders,
     ScoringRule,
     first_existing,
     read_list,
+    subfolders,
     wrong_root,
 )
 from samvideo.evaluation.files import MaskSet, read_index_png
@@ -61,6 +63,20 @@ def load(root: Path, split: str) -> Davis2016:
     # The published lists name files, "/JPEGImages/480p/bear/00000.jpg /Annotations/..."; others sequences.
     named = [Path(line).parent.name if "/" in line else line for line in read_list(found)]
     return Davis2016(split, images, annotations, sorted(set(named)))
+
+
+def all_sequences(root: Path) -> Davis2016:
+    """Open every sequence of a DAVIS folder, with or without `480p` folders; its lists are not read.
+
+    Raises:
+        DatasetError: there are no sequences.
+    """
+    depth = "480p" if (root / "JPEGImages" / "480p").is_dir() else ""
+    images, annotations = (root / part / depth for part in ("JPEGImages", "Annotations"))
+    names = subfolders(images)
+    if not names:
+        raise DatasetError(f"no sequences in {images}: folders of frames expected there, as in DAVIS")
+    return Davis2016("all", images, annotations, names)
 
 
 VARIANTS = {NAME: DatasetSpec(SPLITS, TREE, recognises, load)}

@@ -43,13 +43,17 @@ def nano(
     """Train nano on DAVIS: hours on a CPU, minutes on a GPU. The same command resumes after an interruption."""
     import torch
 
+    from samvideo.evaluation.datasets.davis2016 import all_sequences
     from samvideo.torch_runtime import resolve_device
-    from samvideo.training.clips import sequence_names
     from samvideo.training.folds import fold as left_out
     from samvideo.training.nano import Recipe
     from samvideo.training.nano import train as run
 
-    without = left_out(sequence_names(data), *_fold(fold)) if fold else tuple(n for n in leave_out.split(",") if n)
+    without = (
+        left_out(all_sequences(data).sequences(), *_fold(fold))
+        if fold
+        else tuple(n for n in leave_out.split(",") if n)
+    )
     if threads:
         torch.set_num_threads(threads)
     recipe = Recipe(seed, without, rounds, clips, length, steps, stills, prompt_steps, fine_steps, batch)

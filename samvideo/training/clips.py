@@ -6,8 +6,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from samvideo.errors import DatasetError
+from samvideo.evaluation.datasets.base import Dataset
+from samvideo.evaluation.datasets.davis2016 import all_sequences
 from samvideo.geometry import Box4, fit_size
+from samvideo.io.images import read_rgb
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 
 LONGEST = 428  # pixels of the longer side of a working image
@@ -29,46 +31,27 @@ class TrainingClip:
     made_of: frozenset[str]
 
 
-def sequence_names(root: Path) -> list[str]:
-    """List the sequences of a DAVIS folder (`JPEGImages`, `Annotations`, with or without `480p`).
-
-    Raises:
-        DatasetError: there are none.
-    """
-    images = root / "JPEGImages" / _depth(root)
-    names = sorted(p.name for p in images.glob("*") if p.is_dir())
-    if not names:
-        raise DatasetError(f"no sequences in {images}: folders of frames expected there, as in DAVIS")
-    return names
-
-
 def load_sequences(root: Path) -> list[TrainingClip]:
     """Load all sequences of a DAVIS folder, at working size.
 
     Raises:
-        DatasetError: there are none, or one has no masks.
+        DatasetError: there are none, or one lacks masks.
+        VideoError: a frame cannot be read.
     """
-    images, annotations = (root / part / _depth(root) for part in ("JPEGImages", "Annotations"))
-    return [_load(images / name, annotations / name) for name in sequence_names(root)]
+    dataset = all_sequences(root)
+    return [_load(dataset, name) for name in dataset.sequences()]
 
 
-def _depth(root: Path) -> str:
-    return "480p" if (root / "JPEGImages" / "480p").is_dir() else ""
-
-
-def _load(images: Path, annotations: Path) -> TrainingClip:
+def _load(dataset: Dataset, name: str) -> TrainingClip:
     rgb, masks = [], []
-    for file in sorted(images.glob("*.jpg")):
-        image = cv2.imread(str(file))
-        mask = cv2.imread(str(annotations / f"{file.stem}.png"), cv2.IMREAD_GRAYSCALE)
-        if image is None or mask is None:
-            raise DatasetError(f"{file} or its mask in {annotations} cannot be read: a JPEG and a PNG expected")
+    sequence = dataset.sequence(name)
+    for index, file in enumerate(sequence.images):
+        image, mask = read_rgb(file), dataset.truth(sequence, index).mask(1)
+        assert mask is not None
         size = fit_size((image.shape[1], image.shape[0]), LONGEST)
-        rgb.append(cv2.resize(image, size, interpolation=cv2.INTER_AREA)[..., ::-1])
-        masks.append(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) > 0)
-    if not rgb:
-        raise DatasetError(f"{images} holds no .jpg frames")
-    return TrainingClip(np.stack(rgb), np.stack(masks), frozenset([images.name]))
+        rgb.append(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+        masks.append(cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0)
+    return TrainingClip(np.stack(rgb), np.stack(masks), frozenset([name]))
 
 
 def make_clip(sequences: list[TrainingClip], rng: np.random.Generator, length: int = 24) -> TrainingClip:

@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from samvideo.errors import ConfigError
+from samvideo.evaluation.datasets.davis2016 import all_sequences
 from samvideo.nano.network import EVIDENCE, Fusion, Prompted
 from samvideo.nano.runtime import PROMPT_SIDE
 from samvideo.training import fusion, prompts
-from samvideo.training.clips import sequence_names
 from samvideo.training.fitting import Log, TrainingStage
 from samvideo.training.prompts import Still, list_stills
 from samvideo.training.recording import record_clips, record_stills
@@ -74,7 +74,7 @@ def train(
     """
     work = output.with_suffix(".work")
     _claim(work / "recipe.json", asdict(recipe))
-    recordings, names = recordings or work, sequence_names(root)
+    recordings, names = recordings or work, all_sequences(root).sequences()
     _claim(recordings / "recordings.json", {"data": names, "length": recipe.length} | _KEPT)
     log(f"{len(names)} sequences, {len(set(names) & set(recipe.leave_out))} left out; {recipe}")
     torch.manual_seed(recipe.seed)

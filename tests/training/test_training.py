@@ -3,6 +3,7 @@
 import inspect
 import json
 import logging
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 from samvideo.cli.main import app
 from samvideo.cli.train import SHIPPED_WITHOUT
 from samvideo.cli.train import nano as nano_command
-from samvideo.errors import ConfigError, DatasetError
+from samvideo.errors import ConfigError, DatasetError, VideoError
 from samvideo.nano.network import EVIDENCE, EXACT, HAND, KEY, LOGITS, Fusion, Prompted
 from samvideo.nano.runtime import BUNDLED, Networks
 from samvideo.training import clips, collecting, fitting, fusion, prompts, recording
@@ -172,10 +173,14 @@ def test_missing_data_is_an_error(davis: Path, tmp_path: Path) -> None:
         clips.load_sequences(tmp_path)
     images = tmp_path / "JPEGImages" / "one"
     images.mkdir(parents=True)
-    with pytest.raises(DatasetError, match="holds no"):
+    with pytest.raises(DatasetError, match="Annotations/one is missing"):
         clips.load_sequences(tmp_path)
-    (images / "00000.jpg").write_bytes(b"not a JPEG")
-    with pytest.raises(DatasetError, match="cannot be read"):
+    shutil.copytree(next((davis / "Annotations").iterdir()), tmp_path / "Annotations" / "one")
+    with pytest.raises(DatasetError, match=r"JPEGImages/one is empty"):
+        clips.load_sequences(tmp_path)
+    for mask in (tmp_path / "Annotations" / "one").iterdir():
+        (images / f"{mask.stem}.jpg").write_bytes(b"not a JPEG")
+    with pytest.raises(VideoError, match="cannot be read"):
         clips.load_sequences(tmp_path)
 
 
