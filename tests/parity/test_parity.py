@@ -15,8 +15,8 @@ from seeded import seeded_frame
 
 from samvideo.specs import SPECS
 from samvideo.state_dict import spec_shapes
-from samvideo.trackers import sam
 from samvideo.torch_runtime import TorchRuntime
+from samvideo.trackers import sam
 from samvideo.trackers.sam import SamTracker
 from samvideo.types import Box, Frame, Mask, Points
 
@@ -52,6 +52,13 @@ def test_small_input(stem: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("stem", LARGE)
+def test_first_frames_of_large_input(stem: str) -> None:
+    report = run(FIXTURES / f"{stem}.npz", last_frame=2)
+    assert report.passed, str(report)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("stem", LARGE)
 def test_large_input(stem: str) -> None:
     report = run(FIXTURES / f"{stem}.npz", last_frame=LARGE[stem])
