@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from samvideo.evaluation.charts import curve, standalone
 from samvideo.evaluation.metrics import score_masks
+from samvideo.reporting.charts import COLOURS, Series, curves_from_zero
 from samvideo.trackers.factory import create_tracker
 from samvideo.training.folds import fold
 from samvideo.types import Frame, Mask
@@ -68,8 +68,9 @@ def main() -> None:
             points.append((round(low + 0.05, 2), float(np.mean(bins))))
             print(f"confidence {low:.1f} to {low + 0.1:.1f}: {len(bins):4} frames, mean IoU {points[-1][1]:.2f}")
     if options.plot:
-        drawn = curve({"measured": points, "ideal": [(0.0, 0.0), (1.0, 1.0)]}, "confidence", "mean IoU")
-        options.plot.write_text(standalone(drawn), encoding="utf-8")
+        measured = Series("measured", COLOURS[0], *zip(*points, strict=True))
+        ideal = Series("ideal", COLOURS[1], (0, 1), (0, 1))
+        options.plot.write_text(curves_from_zero([measured, ideal], "confidence", "mean IoU"), encoding="utf-8")
 
 
 if __name__ == "__main__":

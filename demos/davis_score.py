@@ -22,7 +22,7 @@ from samvideo.types import Box, Frame, Mask, Points, Prompt
 
 
 def first_prompt(truth: np.ndarray, kind: str) -> Prompt:
-    """What is said of the object on the first frame: all, the box around it, or its innermost pixel."""
+    """Return the prompt for the first frame: the mask, the box around it, or its innermost pixel."""
     if kind == "click":
         x, y, label = next_click(truth, np.zeros_like(truth))
         return Points([(x, y)], [label])

@@ -9,30 +9,30 @@ from pathlib import Path
 
 from samvideo import open_video
 from samvideo.analysis.analyser import Analyser
-from samvideo.analysis.page import write_page
-from samvideo.analysis.pictures import PictureWatch
-from samvideo.analysis.report import prepare
-from samvideo.analysis.settings import Settings
-from samvideo.analysis.tables import TableFiles, write_tables
+from samvideo.analysis.html import write_html
+from samvideo.analysis.image_faults import ImageFaultDetector
+from samvideo.analysis.output import prepare_folder
+from samvideo.analysis.settings import AnalysisSettings
+from samvideo.analysis.tables import TableWriter, write_tables
 from samvideo.cli.analyze import parse_labels
 from samvideo.prompts import parse_prompts
 from samvideo.trackers.factory import create_tracker
 from samvideo.trackers.loop import run
 
 
-def analyse(video: str, prompts: list[str], model: str, settings: Settings, out: Path) -> None:
+def analyse(video: str, prompts: list[str], model: str, settings: AnalysisSettings, out: Path) -> None:
     """Track one video and write its report."""
-    prepare(out, overwrite=True)
-    with open_video(video) as source, TableFiles(out, settings.scale) as tables:
-        analyser, watch = Analyser(source.info, settings, tables), PictureWatch()
+    prepare_folder(out, overwrite=True)
+    with open_video(video) as source, TableWriter(out, settings.scale) as tables:
+        analyser, detector = Analyser(source.info, settings, tables), ImageFaultDetector()
         for frame, result in run(source, create_tracker(model), parse_prompts(prompts)):
-            flag = watch.look(frame.rgb)
+            flag = detector.detect(frame.rgb)
             if not flag:
-                analyser.see(frame.rgb)
+                analyser.keep_background(frame.rgb)
             analyser.add(result, flag)
-        findings = analyser.conclude()
+        findings = analyser.finish()
     write_tables(out, findings, settings)
-    write_page(out / "report.html", findings, settings)
+    write_html(out / "report.html", findings, settings)
     for entry in findings.objects:
         print(f"{entry.label}: in view {entry.time_in_view:.1f} s, path {entry.path_length:.0f} {findings.unit}")
     print(out / "report.html")
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--mm-per-pixel", type=float)
     parser.add_argument("-o", "--out", type=Path)
     options = parser.parse_args()
-    settings = Settings(labels=parse_labels(options.label), mm_per_pixel=options.mm_per_pixel)
+    settings = AnalysisSettings(labels=parse_labels(options.label), mm_per_pixel=options.mm_per_pixel)
     out = options.out or Path(f"{Path(options.video).stem}_analysis")
     analyse(options.video, options.prompt, options.model, settings, out)
 

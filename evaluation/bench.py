@@ -19,11 +19,10 @@ import torch
 from samvideo.errors import ConfigError
 from samvideo.evaluation import meter
 from samvideo.evaluation.bench_inputs import Case, Clip, Plan, read_clip, ready_model
-from samvideo.evaluation.bench_run import PARTS, Run
-from samvideo.evaluation.charts import COLOURS, Dot, curve, scatter, standalone
+from samvideo.evaluation.bench_run import Run
 from samvideo.evaluation.metrics import score_indices
 from samvideo.evaluation.peer import Peer
-from samvideo.evaluation.results import read_results
+from samvideo.evaluation.results import processor
 from samvideo.io.masks import index_map
 from samvideo.models import count_parameters
 from samvideo.outputs import Outputs
@@ -135,12 +134,12 @@ def score_seconds(results: Sequence[FrameResult]) -> float:
 
 
 def environment() -> dict[str, Any]:
-    """What the numbers depend on beside the code."""
+    """Describe machine and versions that the numbers depend on."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "machine": platform.machine(),
         "system": platform.system(),
-        "processor": _processor(),
+        "processor": processor(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "gpu": gpu,
@@ -148,14 +147,6 @@ def environment() -> dict[str, Any]:
         "torch": torch.__version__,
         "samvideo": version("samvideo"),
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def _named(plan: Plan) -> dict[str, Any]:
@@ -191,47 +182,3 @@ def row(result: dict[str, Any]) -> str:
         f"{peer['parameters'] / 1e6:.1f} M parameters; processor time {peer['cpu_speedup']:.2f}x; "
         f"IoU of masks {iou['mean']:.4f}, at least {iou['min']:.4f}"
     )
-
-
-AXES: dict[str, Callable[[dict[str, Any]], float]] = {
-    "objects": lambda case: case["objects"],
-    "prompted frames": lambda case: case["prompted"],
-    "input side": lambda case: case["input_wh"][0],
-}
-
-
-def draw(document: dict[str, Any], evaluated: Sequence[Path] = ()) -> str:
-    """The results as one SVG drawing.
-
-    Time against the first that was varied of objects, prompted frames and the input's side; else
-    accuracy against speed for the models that `evaluated`, results of `samvideo evaluate`, knows; else time against
-    the frame's number, where enough frames were timed.
-
-    Raises:
-        ConfigError: there is nothing to draw.
-    """
-    cases = document["cases"]
-    varied = {name: [of(case) for case in cases] for name, of in AXES.items()}
-    axis = next((name for name, values in varied.items() if len(set(values)) > 1), None)
-    if axis is not None:
-        curves: dict[str, list[tuple[float, float]]] = {}
-        for case, x in zip(cases, varied[axis], strict=True):
-            label = " ".join([case["model"], *([] if axis == "input side" else [str(case["input_wh"][0])])])
-            curves.setdefault(f"{label} {case['dtype']}", []).append((x, case["seconds"]["p50"]))
-        return standalone(curve(curves, axis, "seconds a frame"))
-    scores = {r["model"]["name"]: r["scores"] for r in (read_results(path) for path in evaluated)}
-    key = next((k for k in ("J&F", "J_mean") if any(scores[m].get(k) for m in scores)), None)
-    dots = [
-        Dot(c["model"], c["fps"], 100 * scores[c["model"]][key], colour)
-        for c, colour in zip(cases, cycle(COLOURS), strict=False)
-        if key is not None and scores.get(c["model"], {}).get(key)
-    ]
-    courses = {f"{c['model']} {c['input_wh'][0]} {c['dtype']}": c["course"] for c in cases}
-    if not dots and min(len(points) for points in courses.values()) == PARTS:
-        return standalone(curve(courses, "frames", "seconds a frame"))
-    if key is None or not dots:
-        raise ConfigError(
-            "nothing to draw: give several --objects, --prompted or --sizes, results of these models with "
-            f"--accuracy, or {PARTS} --frames and more"
-        )
-    return standalone(scatter(dots, f"{key}, %"))

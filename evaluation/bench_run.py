@@ -17,8 +17,8 @@ from samvideo.evaluation import meter
 from samvideo.evaluation.bench_inputs import Case, Clip
 from samvideo.evaluation.peer import Peer
 from samvideo.tensors import PromptTensors
-from samvideo.trackers.objects import group_prompts
 from samvideo.torch_runtime import TorchPrediction, TorchRuntime
+from samvideo.trackers.objects import group_prompts
 from samvideo.trackers.sam import SamTracker, input_points
 from samvideo.types import FrameResult
 

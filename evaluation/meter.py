@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -118,14 +119,10 @@ def peak_memory(device: torch.device) -> int:
 
 
 def median(values: Sequence[float]) -> float:
-    """The middle value."""
+    """The middle value, or the mean of the two in the middle."""
     return quantile(values, 0.5)
 
 
 def quantile(values: Sequence[float], part: float) -> float:
-    """The value that `part` of the values do not exceed, between neighbours in proportion."""
-    ordered = sorted(values)
-    place = part * (len(ordered) - 1)
-    low = int(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+    """The value that a `part` of the values do not exceed, interpolated linearly."""
+    return float(np.quantile(values, part))

@@ -112,7 +112,9 @@ class Peer:
         frame_wh: size of the frames, in pixels.
     """
 
-    def __init__(self, ours: VideoModel, device: torch.device, dtype: torch.dtype, frame_wh: tuple[int, int]) -> None:
+    def __init__(
+        self, ours: VideoModel, device: torch.device, dtype: torch.dtype, frame_wh: tuple[int, int]
+    ) -> None:
         if ours.spec.input_wh != (1024, 1024):
             raise ConfigError(f"transformers computes at 1024x1024 only, not at {ours.spec.input_wh}")
         model = peer_model(ours.spec.name)

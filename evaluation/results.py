@@ -108,11 +108,12 @@ def environment() -> dict[str, Any]:
             continue
     return {
         "versions": versions,
-        "machine": {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()},
+        "machine": {"system": platform.platform(), "processor": processor(), "cores": os.cpu_count()},
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of the CPU model, as far as the system knows it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

@@ -143,12 +143,17 @@ def _assemble(run: Run, dataset: Dataset, failures: Mapping[str, Failure]) -> di
 
 
 def _head(dataset: Dataset, objects: Sequence[int]) -> dict[str, Any]:
-    described = {"name": dataset.name, "split": dataset.split, "rule": dataset.rule, "overall": dataset.overall}
+    described = {
+        "name": dataset.name,
+        "split": dataset.split,
+        "rule": dataset.rule.description,
+        "overall": dataset.rule.overall,
+    }
     return {"format": FORMAT, "dataset": {**described, "objects": list(objects) or None}}
 
 
 def _body(dataset: Dataset, entries: Mapping[str, Any], failures: Mapping[str, Failure]) -> dict[str, Any]:
-    scores = summarise(entries, overall=dataset.overall, instruments=dataset.instruments)
+    scores = summarise(entries, dataset.rule)
     return {
         "scores": scores,
         "sequences": dict(entries),
@@ -193,7 +198,8 @@ def score(
             failures[sequence] = Failure.of(error)
         progress(sequence, count, len(names))
     if ends:
-        dataset.rule += "; here with the first and the last frame"
+        description = f"{dataset.rule.description}; here with the first and the last frame"
+        dataset.rule = replace(dataset.rule, description=description)
     return {
         **_head(dataset, objects),
         "protocol": {"name": "unknown", "description": "masks made elsewhere; how they were prompted is not known"},
@@ -207,7 +213,7 @@ def score(
 def _score_sequence(
     dataset: Dataset, name: str, folder: Path, objects: tuple[int, ...], ends: bool
 ) -> dict[str, Any]:
-    clip = choose(dataset.clip(name), objects)
+    clip = choose(dataset.sequence(name), objects)
     if ends and clip.scored:
         whole = dict.fromkeys(clip.scored, tuple(sorted(clip.masks)))
         clip = replace(clip, scored=whole)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from samvideo.errors import DatasetError
-from samvideo.evaluation.datasets.base import Clip, Dataset
+from samvideo.evaluation.datasets.base import Dataset, ScoringRule, VideoSequence
 from samvideo.evaluation.files import MaskSet, score_frame
 from samvideo.evaluation.metrics import ClassScores, FrameScore, ObjectScores, score_masks, statistics
 
@@ -19,7 +19,7 @@ Tree = dict[str, Any]
 class VideoScores:
     """The scores of one video, fed a frame at a time."""
 
-    def __init__(self, dataset: Dataset, clip: Clip) -> None:
+    def __init__(self, dataset: Dataset, clip: VideoSequence) -> None:
         self._dataset, self._clip = dataset, clip
         self._wanted: dict[int, list[int]] = {}
         for number, indices in clip.scored.items():
@@ -42,13 +42,13 @@ class VideoScores:
         truth = truth or self._dataset.truth(self._clip, index)
         self._check_sizes(index, truth, prediction)
         numbers = self._wanted[index]
-        if self._dataset.until_seen:
+        if self._dataset.rule.until_seen:
             seen = truth.numbers | prediction.numbers
             numbers = [number for number in numbers if self.objects[number].frames or number in seen]
         scores = score_frame(truth, prediction, numbers)
         for number, score in zip(numbers, scores, strict=True):
             self.objects[number].add(self._clip.frames[index], score)
-        if self._dataset.instruments:
+        if self._dataset.rule.by_class:
             self._add_classes(truth, prediction)
         return scores
 
@@ -90,7 +90,7 @@ class VideoScores:
         entry: Tree = {"frames": len(self._clip.frames), "objects": {}}
         for number, scores in self.objects.items():
             entry["objects"][self._clip.labels[number]] = self._object_entry(number, scores)
-        if self._dataset.instruments:
+        if self._dataset.rule.by_class:
             entry["classes"] = asdict(self._classes)
         return entry
 
@@ -120,15 +120,15 @@ def mean(values: Iterable[float | None]) -> float | None:
     return float(np.mean(present)) if present else None
 
 
-def summarise(sequences: Mapping[str, Tree], *, overall: str, instruments: bool) -> Tree:
+def summarise(sequences: Mapping[str, Tree], rule: ScoringRule) -> Tree:
     """The numbers of a whole split: means over all objects, and over the groups where the benchmark has them."""
     objects = [entry for sequence in sequences.values() for entry in sequence["objects"].values() if entry["J"]]
     keys = [f"{letter}_{name}" for letter in "JF" for name in ("mean", "recall", "decay")]
     scores: Tree = {key: mean(entry[key] for entry in objects) for key in [*keys, "Dice_mean"]}
     scores = {"J&F": mean((scores["J_mean"], scores["F_mean"])), **scores, "objects": len(objects)}
-    if overall == "G":
+    if rule.overall == "G":
         scores = {"G": _groups_mean(objects, scores), **scores}
-    if instruments:
+    if rule.by_class:
         classes = ClassScores()
         for sequence in sequences.values():
             classes.merge(ClassScores(**sequence["classes"]))
@@ -150,7 +150,7 @@ def _groups_mean(objects: list[Tree], scores: Tree) -> float | None:
 Reader = Callable[[int], MaskSet]
 
 
-def score_video(dataset: Dataset, clip: Clip, read: Reader) -> Tree:
+def score_video(dataset: Dataset, clip: VideoSequence, read: Reader) -> Tree:
     """Score saved predictions of one video; `read` gives those of a frame."""
     scores = VideoScores(dataset, clip)
     for index in sorted(clip.masks):

@@ -1,4 +1,4 @@
-"""Small pictures of single frames with prediction and truth outlined."""
+"""Thumbnails of single frames with the outlines of prediction and ground truth."""
 
 import json
 from pathlib import Path
@@ -7,50 +7,55 @@ import cv2
 import numpy as np
 
 from samvideo.errors import SamVideoError
-from samvideo.evaluation.datasets.base import Clip
+from samvideo.evaluation.datasets.base import VideoSequence
 from samvideo.evaluation.files import MaskSet, read_prediction
 from samvideo.evaluation.video import Task, frames_of
 from samvideo.geometry import fit_size, resize_rgb
 from samvideo.io.images import read_rgb
 from samvideo.types import BoolArray, UInt8Array
 
-LONGEST = 420
-TRUTH, PREDICTION = (0, 200, 0), (230, 0, 0)
+LONGEST = 420  # pixels, the longer side
+TRUTH, PREDICTION = (0, 200, 0), (230, 0, 0)  # RGB
 
 
 class Gallery:
-    """The frames of one object of one sequence of a run, as far as masks and data set are still there.
+    """The frames of one object of one sequence of a run, if its masks and data set are still there.
+
+    Args:
+        folder: of the run.
+        sequence: name of the sequence.
+        label: of the object.
 
     Attributes:
-        frames: names of all frames, empty where nothing is there.
+        frames: names of all frames, empty if they are gone.
     """
 
     def __init__(self, folder: Path, sequence: str, label: str) -> None:
         self._predictions = folder / "predictions" / sequence
         self.frames: tuple[str, ...] = ()
         try:
-            noted = json.loads((folder / "run.json").read_text())
-            task = Task(noted["dataset"], Path(noted["root"]), noted["split"], noted["protocol"], folder)
+            run = json.loads((folder / "run.json").read_text())
+            task = Task(run["dataset"], Path(run["root"]), run["split"], run["protocol"], folder)
             self._dataset = task.open()
-            self._clip: Clip = self._dataset.clip(sequence)
+            self._clip: VideoSequence = self._dataset.sequence(sequence)
         except (OSError, ValueError, KeyError, SamVideoError):
             return
         self._number = next(number for number, name in self._clip.labels.items() if name == label)
         self.frames = self._clip.frames
 
-    def picture(self, frame: str) -> bytes | None:
-        """A JPEG, or None where picture or masks are gone."""
+    def thumbnail(self, frame: str) -> UInt8Array | None:
+        """Draw a frame, uint8 (H, W, 3); None if its image or masks are gone."""
         if frame not in self.frames:
             return None
         index = self.frames.index(frame)
         labels = {self._number: self._clip.labels[self._number]} if self._dataset.apart else self._clip.labels
         try:
             rgb = self._rgb(index)
-            found = read_prediction(self._predictions, frame, labels, self._dataset.apart)
+            prediction = read_prediction(self._predictions, frame, labels, self._dataset.apart)
             truth = self._dataset.truth(self._clip, index)
         except (SamVideoError, StopIteration):
             return None
-        return encode(outlined(rgb, _mask(truth, self._number, rgb), _mask(found, self._number, rgb)))
+        return outlined(rgb, _mask(truth, self._number, rgb), _mask(prediction, self._number, rgb))
 
     def _rgb(self, index: int) -> UInt8Array:
         if self._clip.images:
@@ -64,7 +69,7 @@ def _mask(masks: MaskSet, number: int, rgb: UInt8Array) -> BoolArray:
 
 
 def outlined(rgb: UInt8Array, truth: BoolArray, prediction: BoolArray) -> UInt8Array:
-    """A small copy with the prediction lightly filled and outlined in red, the truth outlined in green."""
+    """Return a small copy with the prediction lightly filled and outlined in red, the truth outlined in green."""
     size_wh = fit_size((rgb.shape[1], rgb.shape[0]), LONGEST)
     small: UInt8Array = resize_rgb(rgb, size_wh).copy()
     masks = [
@@ -76,9 +81,3 @@ def outlined(rgb: UInt8Array, truth: BoolArray, prediction: BoolArray) -> UInt8A
         contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(small, contours, -1, colour, 1, cv2.LINE_AA)
     return small
-
-
-def encode(rgb: UInt8Array) -> bytes:
-    """As JPEG."""
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
-    return bytes(data.tobytes())

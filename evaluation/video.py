@@ -13,7 +13,7 @@ import numpy as np
 
 from samvideo.errors import ConfigError, DatasetError, OutputError
 from samvideo.evaluation.datasets import open_dataset
-from samvideo.evaluation.datasets.base import Clip, Dataset
+from samvideo.evaluation.datasets.base import Dataset, VideoSequence
 from samvideo.evaluation.files import MaskSet, write_prediction
 from samvideo.evaluation.protocols import ProtocolSchedule, find_protocol
 from samvideo.evaluation.results import unfinished, write_json
@@ -56,7 +56,7 @@ class Task:
         return self.out / "sequences" / f"{name}.json"
 
 
-def choose(clip: Clip, objects: tuple[int, ...]) -> Clip:
+def choose(clip: VideoSequence, objects: tuple[int, ...]) -> VideoSequence:
     """The clip with some of its objects only.
 
     Raises:
@@ -70,7 +70,7 @@ def choose(clip: Clip, objects: tuple[int, ...]) -> Clip:
     return replace(clip, first_seen=first, scored={k: v for k, v in clip.scored.items() if k in objects})
 
 
-def frames_of(clip: Clip) -> Iterator[Frame]:
+def frames_of(clip: VideoSequence) -> Iterator[Frame]:
     """The frames of a clip in order.
 
     Raises:
@@ -99,7 +99,7 @@ def frames_of(clip: Clip) -> Iterator[Frame]:
 class VideoRun:
     """Runs one tracker over one video; see `evaluate_video`."""
 
-    def __init__(self, task: Task, dataset: Dataset, clip: Clip) -> None:
+    def __init__(self, task: Task, dataset: Dataset, clip: VideoSequence) -> None:
         self._dataset, self._clip = dataset, clip
         self._protocol = find_protocol(task.protocol)
         self._schedule = ProtocolSchedule(self._protocol, clip.first_seen, self._masks)
@@ -193,7 +193,7 @@ def evaluate_video(task: Task, dataset: Dataset, tracker: Tracker, name: str) ->
         for leftover in (part, done):  # of a run that was killed: without its scores a video is not finished
             shutil.rmtree(leftover, ignore_errors=True)
         part.mkdir(parents=True)
-        clip = choose(dataset.clip(name), task.objects)
+        clip = choose(dataset.sequence(name), task.objects)
         entry, track_seconds = VideoRun(task, dataset, clip).run(tracker, part)
         part.replace(done)
     except OSError as error:

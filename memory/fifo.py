@@ -98,9 +98,7 @@ class FifoPolicy:
         frames = [MemoryFrame(CODE_ROWS - 1, e.tokens) for e in chosen if e.tokens is not None]
         frames += self.recall_frames(ordinary, history)
         pointers = [
-            MemoryPointer(index - e.index, e.pointer)
-            for e in chosen
-            if not self.past_only or index >= e.index
+            MemoryPointer(index - e.index, e.pointer) for e in chosen if not self.past_only or index >= e.index
         ]
         for age in range(1, self.pointers + 1):
             entry = ordinary.get(index - age)

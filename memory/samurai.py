@@ -183,9 +183,7 @@ class SamuraiPolicy(FifoPolicy):
         """The newest admitted frames and the last frame, with the row of the time code by rank; see the base."""
         indices = sorted({*history.state.admitted, history.index - 1})[-self.frames :]
         entries = [ordinary[i] for i in indices if i in ordinary and ordinary[i].tokens is not None]
-        return [
-            MemoryFrame(len(entries) - 1 - rank, entry.tokens) for rank, entry in enumerate(entries)
-        ]
+        return [MemoryFrame(len(entries) - 1 - rank, entry.tokens) for rank, entry in enumerate(entries)]
 
 
 VARIANTS = {"samurai": SamuraiPolicy(), "samurai-large": SamuraiPolicy(motion_weight=0.15)}

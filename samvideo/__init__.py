@@ -4,15 +4,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from samvideo.checkpoints import load
-    from samvideo.exports.detections import to_supervision
-    from samvideo.io.source import open_video
-    from samvideo.trackers.loop import track
-    from samvideo.types import Box, Frame, FrameResult, Mask, Points, VideoInfo
+    from samvideo.checkpoints import load as load
+    from samvideo.exports.detections import to_supervision as to_supervision
+    from samvideo.io.source import open_video as open_video
+    from samvideo.trackers.loop import track as track
+    from samvideo.types import Box as Box
+    from samvideo.types import Frame as Frame
+    from samvideo.types import FrameResult as FrameResult
+    from samvideo.types import Mask as Mask
+    from samvideo.types import Points as Points
+    from samvideo.types import VideoInfo as VideoInfo
 
 __version__ = "0.1.0"
 
-# Names are fetched at first use, so that `import samvideo` costs nothing.
+# Imported at first use, so that `import samvideo` is fast.
 _HOME = {
     "Box": "samvideo.types",
     "Frame": "samvideo.types",
@@ -25,19 +30,7 @@ _HOME = {
     "to_supervision": "samvideo.exports.detections",
     "track": "samvideo.trackers.loop",
 }
-
-__all__ = [
-    "Box",
-    "Frame",
-    "FrameResult",
-    "Mask",
-    "Points",
-    "VideoInfo",
-    "load",
-    "open_video",
-    "to_supervision",
-    "track",
-]
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""From a published name or a file to a model that is ready to track."""
+"""Loads models by their published name or from a file."""
 
 from pathlib import Path
 
@@ -21,40 +21,41 @@ def load(
     input_size: int | tuple[int, int] | None = None,
     progress: Progress | None = None,
 ) -> VideoModel:
-    """A model of the SAM 2 family with its weights, in evaluation mode on the CPU.
+    """Load a model of the SAM 2 family, in evaluation mode on the CPU.
 
     ::
 
-        load("edgetam")                            # fetched at first use, then from the cache
-        load("sam2.1-tiny", policy="pruning")      # another memory policy on the same weights
+        load("edgetam")                            # downloaded at first use, then from the cache
+        load("sam2.1-tiny", policy="pruning")      # another memory policy with the same weights
         load(weights="efficienttam_s.pt")          # a file of your own, recognised by its keys and shapes
 
     Args:
-        name: a published model, see `samvideo models`; may be left out where `weights` is given.
+        name: a published model, see `samvideo models`; may be left out if `weights` is given.
         weights: a published file (.pt, .pth or .safetensors, also in the layout of Hugging Face) instead of the
-            cache. Models that differ in nothing but how they are used share their keys: the plainest is taken, so
-            name the model to get another.
+            cache. Models that differ only in how they are used have the same keys: the plainest is taken, so name
+            the model to get another one.
         memory, policy, input_size: other than the published ones; the weights must fit.
-        progress: told of a download, bytes there and expected.
+        progress: called during a download with the number of bytes present and expected.
 
     Raises:
         ConfigError: unknown name, memory or policy.
-        WeightsError: the weights cannot be had, or are another model's.
+        WeightsError: the weights are not available, or are another model's.
     """
-    if name is None and weights is None:
-        raise ConfigError("load what? Give the name of a published model, or weights=FILE")
-    if name is not None and name not in SPECS:
-        checkpoint(name)  # says what is near
     if weights is None:
-        assert name is not None
-        state = read_state(fetch(checkpoint(name), progress=progress))
+        if name is None:
+            raise ConfigError("nothing to load: give the name of a published model, or weights=FILE")
+        file = fetch(checkpoint(name), progress=progress)
     else:
-        state = read_state(Path(weights))
-        fitting = recognise(state) if name is None else [name]
+        file = Path(weights)
+    if name is not None and name not in SPECS:
+        checkpoint(name)  # suggests similar names
+    state = read_state(file)
+    if name is None:
+        fitting = recognise(state)
         if not fitting:
             raise WeightsError(
-                f"{weights} fits no model known here by its keys and shapes: name the model with --model, "
-                "and what is missing or too many is told"
+                f"{weights} fits no known model by its keys and shapes: name the model with --model to see which "
+                "entries are missing or unexpected"
             )
         name = fitting[0]
     model = build(name, memory=memory, policy=policy, input_size=input_size)

@@ -1,4 +1,4 @@
-"""A clip to try things on: textured shapes that move, turn and pass in front of each other."""
+"""A synthetic clip: textured shapes that move, rotate and occlude each other."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ class Actor:
     """One shape of the clip; lengths in units of the frame's height.
 
     Attributes:
-        sides: corners of the shape; 0 is a disc.
-        radius: of the circle around it.
-        path: (x0, y0, x1, y1): centre at the first and the last frame, x in units of the width.
-        sway: height of the wave on the path.
+        sides: corners of the shape; 0 for a disc.
+        radius: of the circumscribed circle.
+        path: (x0, y0, x1, y1), centre on the first and the last frame, x in units of the width.
+        sway: amplitude of a vertical sine wave along the path.
         colours: two RGB colours of its stripes.
-        spin: turns over the clip.
+        spin: rotations over the clip.
     """
 
     sides: int
@@ -30,7 +30,7 @@ class Actor:
     spin: float
 
 
-ACTORS = (  # a later one passes in front of the earlier ones
+ACTORS = (  # later ones occlude earlier ones
     Actor(0, 0.17, (0.16, 0.45, 0.80, 0.50), 0.10, ((60, 110, 190), (190, 215, 240)), 0.6),
     Actor(4, 0.16, (0.84, 0.68, 0.20, 0.52), -0.06, ((215, 150, 40), (250, 225, 150)), 0.4),
     Actor(3, 0.13, (0.50, 0.20, 0.56, 0.82), 0.0, ((150, 60, 170), (235, 150, 220)), -0.5),
@@ -43,26 +43,26 @@ def demo_frames(count: int = 90, size_wh: tuple[int, int] = (854, 480)) -> Itera
     for index in range(count):
         time = index / max(1, count - 1)
         left, top = round(120 * time), round(60 * time)
-        picture = ground[top : top + size_wh[1], left : left + size_wh[0]].copy()
+        image = ground[top : top + size_wh[1], left : left + size_wh[0]].copy()
         masks = np.zeros((len(ACTORS), size_wh[1], size_wh[0]), bool)
         for row, actor in enumerate(ACTORS):
-            shape = _draw(actor, picture, time)
+            shape = _draw(actor, image, time)
             masks[:row] &= ~shape
             masks[row] = shape
-        noise = np.random.default_rng(index).integers(-5, 6, picture.shape)
-        yield np.clip(picture + noise, 0, 255).astype(np.uint8), masks
+        noise = np.random.default_rng(index).integers(-5, 6, image.shape)
+        yield np.clip(image + noise, 0, 255).astype(np.uint8), masks
 
 
 def _ground(size_wh: tuple[int, int]) -> UInt8Array:
     noise = np.random.default_rng(5).normal(size=(size_wh[1], size_wh[0], 3))
     coarse, fine = (cv2.GaussianBlur(noise, (0, 0), sigma) * sigma for sigma in (28.0, 4.0))
-    picture = np.array((92, 118, 84)) + 46 * coarse + 16 * fine
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    image = np.array((92, 118, 84)) + 46 * coarse + 16 * fine
+    return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def _draw(actor: Actor, picture: UInt8Array, time: float) -> BoolArray:
-    """Paint the actor at `time` in [0, 1] and return its mask."""
-    height, width = picture.shape[:2]
+def _draw(actor: Actor, image: UInt8Array, time: float) -> BoolArray:
+    """Draw the actor at `time` in [0, 1] and return its mask."""
+    height, width = image.shape[:2]
     x0, y0, x1, y1 = actor.path
     x = (x0 + (x1 - x0) * time) * width
     y = (y0 + (y1 - y0) * time + actor.sway * np.sin(2 * np.pi * time)) * height
@@ -75,5 +75,5 @@ def _draw(actor: Actor, picture: UInt8Array, time: float) -> BoolArray:
     rows, columns = np.nonzero(shape)
     along = (columns - x) * np.cos(turn) + (rows - y) * np.sin(turn)
     stripe = (np.floor(along / (0.28 * radius)) % 2).astype(int)
-    picture[rows, columns] = np.array(actor.colours, np.uint8)[stripe]
+    image[rows, columns] = np.array(actor.colours, np.uint8)[stripe]
     return shape.astype(bool)

@@ -1,35 +1,35 @@
-"""Every error that samvideo raises on purpose.
+"""The exceptions of samvideo.
 
 ::
 
     SamVideoError
     ├── VideoError       a source cannot be opened or decoded            exit code 3
     ├── PromptError      a prompt does not fit its frame                 exit code 2
-    ├── ConfigError      options that do not exist or do not go together exit code 2
-    ├── WeightsError     a checkpoint is missing, broken or another model's   exit code 4
+    ├── ConfigError      unknown or contradicting options                exit code 2
+    ├── WeightsError     a checkpoint is missing, broken or of another model  exit code 4
     ├── DatasetError     a benchmark folder is not as published          exit code 3
     └── OutputError      a result cannot be written                      exit code 5
 
-Catch `SamVideoError` for all of them. A message states the value, what was expected, and the remedy.
+Catch `SamVideoError` for all of them. A message states the value, the expectation, and the remedy.
 """
 
 from typing import ClassVar
 
 
 class SamVideoError(Exception):
-    """Root of the tree; `exit_code` is what the command line returns for it."""
+    """Base class; `exit_code` is the exit code of the command line."""
 
     exit_code: ClassVar[int] = 5
 
 
 class VideoError(SamVideoError):
-    """A video source cannot be opened, read or sought. The source is closed or can be closed safely."""
+    """A video source cannot be opened, read or sought. The source is closed, or can be closed safely."""
 
     exit_code = 3
 
 
 class PromptError(SamVideoError):
-    """A prompt is malformed or lies outside its frame. The tracker's state has not changed."""
+    """A prompt is malformed or outside its frame. The tracker's state has not changed."""
 
     exit_code = 2
 
@@ -41,7 +41,7 @@ class ConfigError(SamVideoError):
 
 
 class WeightsError(SamVideoError):
-    """Weights cannot be found, fetched, verified or matched to a model. Nothing half-loaded remains."""
+    """Weights cannot be found, fetched, verified or matched to a model. Nothing is partly loaded."""
 
     exit_code = 4
 

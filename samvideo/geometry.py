@@ -1,4 +1,4 @@
-"""Boxes, points and masks between the pixels of a video and the pixels of a model; numpy and OpenCV only."""
+"""Conversion of boxes, points and masks between video and model pixels; NumPy and OpenCV only."""
 
 import cv2
 import numpy as np
@@ -10,23 +10,23 @@ Box4 = tuple[float, float, float, float]
 
 
 def scale_points(xy: FloatArray, from_wh: tuple[int, int], to_wh: tuple[int, int]) -> FloatArray:
-    """(N, 2) pixel coordinates of one picture size in those of another; aspect need not be kept."""
+    """Scale (N, 2) pixel coordinates from one image size to another; the aspect ratio may differ."""
     factor = np.array([to_wh[0] / from_wh[0], to_wh[1] / from_wh[1]], np.float32)
     return np.asarray(xy, np.float32) * factor
 
 
 def clip_box(xyxy: Box4, size_wh: tuple[int, int]) -> Box4:
-    """The part of a box inside the frame.
+    """Return the part of a box inside the frame.
 
     Raises:
-        PromptError: no part of it is inside.
+        PromptError: the box is outside the frame.
     """
     width, height = size_wh
     x1, y1, x2, y2 = xyxy
     clipped = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
     if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
         raise PromptError(
-            f"box {xyxy} lies outside the frame: x from 0 to {width} and y from 0 to {height} expected, "
+            f"box {xyxy} is outside the frame: x from 0 to {width} and y from 0 to {height} expected, "
             "in pixels of the video as displayed (`samvideo info` prints its size)"
         )
     return clipped
@@ -38,7 +38,7 @@ def check_points(xy: FloatArray, size_wh: tuple[int, int]) -> None:
     if outside.any():
         x, y = xy[outside][0]
         raise PromptError(
-            f"point ({x:g}, {y:g}) lies outside the frame: x from 0 to {size_wh[0]} and y from 0 to "
+            f"point ({x:g}, {y:g}) is outside the frame: x from 0 to {size_wh[0]} and y from 0 to "
             f"{size_wh[1]} expected, in pixels of the video as displayed"
         )
 
@@ -53,7 +53,7 @@ def check_mask_size(mask: BoolArray, size_wh: tuple[int, int]) -> None:
 
 
 def mask_box(mask: BoolArray) -> Box4 | None:
-    """The tightest box (x1, y1, x2, y2) around a mask, None when it is empty."""
+    """Return the tightest box (x1, y1, x2, y2) around a mask, None if it is empty."""
     columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
     if not len(rows):
         return None
@@ -61,7 +61,7 @@ def mask_box(mask: BoolArray) -> Box4 | None:
 
 
 def mask_centroid(mask: BoolArray) -> tuple[float, float] | None:
-    """Mean (x, y) of a mask's pixel centres, None when it is empty."""
+    """Return the mean (x, y) of the pixel centres of a mask, None if it is empty."""
     rows, columns = mask.sum(1), mask.sum(0)
     area = int(rows.sum())
     if area == 0:
@@ -72,13 +72,13 @@ def mask_centroid(mask: BoolArray) -> tuple[float, float] | None:
 
 
 def fit_size(size_wh: tuple[int, int], longest: int) -> tuple[int, int]:
-    """The size with the same aspect whose longer side is at most `longest`; never larger than given."""
+    """Return the size with the same aspect whose longer side is at most `longest`; never enlarges."""
     scale = min(1.0, longest / max(size_wh))
     return max(1, round(size_wh[0] * scale)), max(1, round(size_wh[1] * scale))
 
 
 def resize_rgb(rgb: UInt8Array, size_wh: tuple[int, int]) -> UInt8Array:
-    """Resize a picture: area average when shrinking, bilinear when growing."""
+    """Resize an image: area averaging to shrink, bilinear to enlarge."""
     if (rgb.shape[1], rgb.shape[0]) == size_wh:
         return rgb
     shrinking = size_wh[0] < rgb.shape[1]

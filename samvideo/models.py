@@ -19,8 +19,8 @@ from samvideo.heads.masks import MaskDecoder, best_alternative, single_if_stable
 from samvideo.heads.pointers import PointerHead
 from samvideo.heads.prompts import PADDING, PromptEncoder
 from samvideo.memory.base import MemoryPolicy
-from samvideo.memory_context import memory_context
 from samvideo.memory.method import MemoryMethod
+from samvideo.memory_context import memory_context
 from samvideo.runtime import SelectedMemory
 from samvideo.specs import SPECS, ModelSpec
 from samvideo.tensors import Features, MaskCandidates, MaskPrediction, MemoryTokens, PromptTensors
@@ -41,7 +41,7 @@ class ImageModel(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.encoder: ImageEncoder = registry.build("samvideo.encoders", "encoder", spec.encoder)
+        self.encoder: ImageEncoder = registry.ENCODERS.build(spec.encoder)
         check_multiple(spec.input_wh, self.encoder.step, f"encoder {spec.encoder!r}")
         self.prompts = PromptEncoder()
         self.decoder = MaskDecoder(self.encoder.fine)
@@ -169,9 +169,7 @@ class VideoModel(ImageModel):
         super().__init__(spec)
         if spec.memory is None:
             raise ConfigError(f"{spec.name!r} is an image model: it has no memory to track with")
-        self.memory: MemoryMethod = registry.build(
-            "samvideo.memory",
-            "memory method",
+        self.memory: MemoryMethod = registry.MEMORY_METHODS.build(
             spec.memory,
             layers=spec.layers,
             occlusion_embedding=spec.occlusion_embedding,
@@ -292,23 +290,23 @@ def default_choice(candidates: MaskCandidates, ambiguous: bool) -> tuple[Tensor,
 
 def encoders() -> list[str]:
     """Names of all encoders that can be built."""
-    return list(registry.variants("samvideo.encoders", "encoder"))
+    return list(registry.ENCODERS.all())
 
 
 def memory_methods() -> list[str]:
     """Names of all memory methods that can be built."""
-    return list(registry.variants("samvideo.memory", "memory method"))
+    return list(registry.MEMORY_METHODS.all())
 
 
 def memory_policies() -> list[str]:
     """Names of all memory policies."""
-    return list(registry.variants("samvideo.memory", "memory policy"))
+    return list(registry.MEMORY_POLICIES.all())
 
 
 def resolve_policy(policy: str | MemoryPolicy) -> MemoryPolicy:
     """The policy of a name; a policy is returned as it is."""
     if isinstance(policy, str):
-        built: MemoryPolicy = registry.build("samvideo.memory", "memory policy", policy)
+        built: MemoryPolicy = registry.MEMORY_POLICIES.build(policy)
         return built
     return policy
 

@@ -1,47 +1,49 @@
-"""The files of one run: overlay video, masks, run-length masks, a table, and what was run.
+"""The result files of a run: overlay video, mask images, RLE tracks and a table.
 
 Every file is complete and readable after each frame, so an interrupted or failed run loses nothing.
 """
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 
-from samvideo.errors import ConfigError, OutputError, SamVideoError
+from samvideo.errors import ConfigError, OutputError
 from samvideo.geometry import mask_box, mask_centroid
 from samvideo.io.background import Background
-from samvideo.io.masks import encode_rle, index_map, write_index_png
+from samvideo.io.base import Closing
+from samvideo.io.files import check_empty
+from samvideo.io.masks import index_map, write_index_png
 from samvideo.io.sink import VideoWriter
+from samvideo.io.tracks import LINES_FORMAT, TrackedFrame, TracksFile, header_of, write_document
 from samvideo.render import overlay
 from samvideo.types import Frame, FrameResult, VideoInfo
 
 CSV_COLUMNS = "frame,seconds,object,present,score,area,x1,y1,x2,y2,centroid_x,centroid_y"
+RESULT_FILES = ("run.json", "overlay.mp4", "tracks.jsonl", "tracks.json", "tracks.csv")
 
 
 class Output(Protocol):
-    """One kind of file; `write` is called once a frame, `close` once."""
+    """One kind of result; `write` is called once per frame, `close` once."""
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Add one frame; OSError leaves what was written before complete."""
 
     def close(self) -> None:
-        """Finalise."""
+        """Finalise the file."""
 
 
 class OverlayVideo:
-    """`overlay.mp4`: the frames with the masks drawn in, at the source's timing, with its sound."""
+    """`overlay.mp4`: the frames with their masks, at the times of the source, with its audio."""
 
     def __init__(self, folder: Path, info: VideoInfo, audio_from: Path | None) -> None:
         self._path, self._info, self._audio = folder / "overlay.mp4", info, audio_from
         self._writer: VideoWriter | None = None
 
     def write(self, frame: Frame, result: FrameResult) -> None:
-        """Append one frame; the file is opened by the first, which knows the size."""
+        """Append one frame; the first one opens the file, since it knows the size."""
         if self._writer is None:
             self._writer = VideoWriter(
                 self._path,
@@ -59,14 +61,14 @@ class OverlayVideo:
 
 
 class MaskFolder:
-    """`masks/00000.png`: one palette picture a frame, its pixels the object ids, as DAVIS stores them."""
+    """`masks/00000.png`: one palette PNG per frame whose pixels are object ids, as in DAVIS."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "masks"
         self._folder.mkdir(exist_ok=True)
 
     def write(self, frame: Frame, result: FrameResult) -> None:
-        """Write one picture, named by the source's frame number."""
+        """Write one PNG, named by the frame's index in the source."""
         path = self._folder / f"{frame.index:05d}.png"
         try:
             write_index_png(path, index_map(result.masks, result.object_ids))
@@ -75,32 +77,27 @@ class MaskFolder:
             raise
 
     def close(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing: every PNG is complete."""
 
 
-class GrowingFile:
-    """A text file that ends in `tail` after every `append`, and is cut back to its last good end on a failure."""
+class AppendOnlyFile(Closing):
+    """A text file that is complete after every `append`, also when the disk is full."""
 
-    def __init__(self, path: Path, head: str, tail: str = "") -> None:
-        self._tail = tail.encode()
-        self._end = 0
-        self._file = path.open("wb")
+    def __init__(self, path: Path, head: str) -> None:
+        self._file: Any = path.open("wb", buffering=0)
         self.append(head)
 
     def append(self, text: str) -> None:
-        """Add `text` before the tail; OSError leaves the file as it was."""
+        """Write `text` at the end; OSError leaves the file as it was."""
+        start = self._file.tell()
+        rest = memoryview(text.encode())
         try:
-            self._put(text.encode())
+            while rest:
+                rest = rest[self._file.write(rest) :]
         except OSError:
-            self._put(b"")
+            self._file.seek(start)
+            self._file.truncate()
             raise
-
-    def _put(self, text: bytes) -> None:
-        self._file.seek(self._end)
-        self._file.truncate()
-        self._file.write(text + self._tail)
-        self._file.flush()
-        self._end += len(text)
 
     def close(self) -> None:
         """Close the file."""
@@ -108,53 +105,43 @@ class GrowingFile:
 
 
 class RleTracks:
-    """`tracks.json`: a line a frame; per object COCO run lengths, box (x, y, w, h), area, score, presence."""
+    """`tracks.jsonl`: per frame and object the COCO RLE, box (x, y, w, h), area, score and presence.
+
+    `close` writes the same as one document, `tracks.json`.
+    """
 
     def __init__(self, folder: Path, info: VideoInfo) -> None:
-        width, height = info.size_wh
-        video = {"name": info.name, "width": width, "height": height, "rate": str(info.rate)}
-        head = f'{{"format": "samvideo-tracks-1", "video": {json.dumps(video)}, "frames": ['
-        self._file = GrowingFile(folder / "tracks.json", head, "\n]}\n")
-        self._comma = ""
+        self._path = folder / "tracks.jsonl"
+        self._file = AppendOnlyFile(self._path, _line(header_of(info, LINES_FORMAT)))
 
     def write(self, frame: Frame, result: FrameResult) -> None:
-        """Append one frame."""
-        objects = []
-        for row, object_id in enumerate(result.object_ids):
-            x1, y1, x2, y2 = mask_box(result.masks[row]) or (0, 0, 0, 0)
-            objects.append(
-                {
-                    "id": object_id,
-                    "present": bool(result.present[row]),
-                    "score": round(float(result.scores[row]), 4),
-                    "area": int(result.masks[row].sum()),
-                    "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "segmentation": encode_rle(result.masks[row]),
-                }
-            )
-        line = {"index": frame.index, "seconds": round(frame.seconds, 6), "objects": objects}
-        self._file.append(f"{self._comma}\n{json.dumps(line)}")
-        self._comma = ","
+        """Append the line of one frame."""
+        self._file.append(_line(TrackedFrame.from_result(result).to_json()))
 
     def close(self) -> None:
-        """Close the file."""
+        """Write the document."""
         self._file.close()
+        write_document(TracksFile(self._path), self._path.with_suffix(".json"))
+
+
+def _line(entry: dict[str, Any]) -> str:
+    return json.dumps(entry) + "\n"
 
 
 class CsvTable:
-    """`tracks.csv`: a row per frame and object; box and centroid are empty where the mask is."""
+    """`tracks.csv`: one row per frame and object; box and centroid are empty if the mask is."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = GrowingFile(folder / "tracks.csv", CSV_COLUMNS + "\n")
+        self._file = AppendOnlyFile(folder / "tracks.csv", CSV_COLUMNS + "\n")
 
     def write(self, frame: Frame, result: FrameResult) -> None:
-        """Append one frame's rows."""
+        """Append the rows of one frame."""
         rows = []
         for object_id, mask, score, present in zip(
             result.object_ids, result.masks, result.scores, result.present, strict=True
         ):
-            place = [*(mask_box(mask) or [""] * 4), *(mask_centroid(mask) or [""] * 2)]
-            cells = [f"{value:.2f}".rstrip("0").rstrip(".") if value != "" else "" for value in place]
+            position = [*(mask_box(mask) or [""] * 4), *(mask_centroid(mask) or [""] * 2)]
+            cells = [f"{value:.2f}".rstrip("0").rstrip(".") if value != "" else "" for value in position]
             start = [frame.index, f"{frame.seconds:.6f}", object_id, int(present), f"{score:.4f}", int(mask.sum())]
             rows.append(",".join(map(str, [*start, *cells])) + "\n")
         self._file.append("".join(rows))
@@ -172,15 +159,26 @@ MAKERS: dict[str, tuple[str, Callable[[Path, VideoInfo, Path | None], Output]]] 
 }
 
 
-class Outputs:
-    """All files of one run in one folder, each written on a thread of its own.
+def check_outputs(folder: Path, kinds: Collection[str], overwrite: bool) -> None:
+    """Raise ConfigError for an unknown kind, or if the folder holds files and `overwrite` is off."""
+    if unknown := [kind for kind in kinds if kind not in MAKERS]:
+        raise ConfigError(f"cannot save {unknown[0]!r}; expected some of {', '.join(MAKERS)}")
+    check_empty(folder, overwrite)
+
+
+class Outputs(Closing):
+    """The result files of a run in one folder, each written on its own thread.
 
     Args:
-        folder: made when it is not there.
+        folder: created if it does not exist.
         kinds: some of `overlay`, `masks`, `rle`, `csv`.
         info: of the source.
-        audio_from: the file whose sound goes into the overlay.
+        audio_from: the file whose audio is copied into the overlay.
         overwrite: replace the results of an earlier run; other files in the folder stay.
+
+    Attributes:
+        files: path of the result by kind.
+        seconds: time spent writing by kind.
 
     Raises:
         ConfigError: unknown kind, or the folder holds files and `overwrite` is off.
@@ -190,23 +188,21 @@ class Outputs:
     def __init__(
         self,
         folder: Path,
-        kinds: Iterable[str],
+        kinds: Collection[str],
         info: VideoInfo,
         *,
         audio_from: Path | None = None,
         overwrite: bool = False,
     ) -> None:
-        kinds = list(dict.fromkeys(kinds))
-        if unknown := [kind for kind in kinds if kind not in MAKERS]:
-            raise ConfigError(f"cannot save {unknown[0]!r}; expected some of {', '.join(MAKERS)}")
+        kinds = dict.fromkeys(kinds)
         self.folder = folder
-        self.files = {kind: folder / MAKERS[kind][0] for kind in kinds}
         self.seconds = dict.fromkeys(kinds, 0.0)
-        self.frames = 0
         self._stack = ExitStack()
         self._queues: list[Background[tuple[Frame, FrameResult]]] = []
         try:
-            _prepare(folder, overwrite)
+            check_outputs(folder, kinds, overwrite)
+            self.files = {kind: folder / MAKERS[kind][0] for kind in kinds}
+            _remove_earlier_results(folder)
             for kind in kinds:
                 self._start(kind, MAKERS[kind][1](folder, info, audio_from))
         except OSError as error:
@@ -234,73 +230,17 @@ class Outputs:
         self._queues.append(queue)
 
     def write(self, frame: Frame, result: FrameResult) -> None:
-        """Hand one frame to every writer; waits only for one that is 8 frames behind.
+        """Pass one frame to every writer; blocks only if one is 8 frames behind.
 
         Raises:
             OutputError: a writer failed; what it wrote before is readable.
         """
         for queue in self._queues:
             queue.put((frame, result))
-        self.frames += 1
 
     def close(self) -> None:
-        """Finish what is queued and finalise every file, also when one of them fails."""
+        """Write everything that is queued and finalise every file, also if one of them fails."""
         self._stack.close()
-
-    def describe(self, **facts: Any) -> None:
-        """Write `run.json`: the given facts."""
-        path = self.folder / "run.json"
-        try:
-            path.write_text(json.dumps(facts, indent=2) + "\n")
-        except OSError as error:
-            raise _failed(path, error) from error
-
-    def __enter__(self) -> "Outputs":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.close()
-        except SamVideoError:
-            if error is None:  # an error under way is the cause, and is what the user should read
-                raise
-
-
-class Anonymous:
-    """`Outputs` that do not tell where the frames come from: numbered from 0, their times counted from the first.
-
-    The video is called NAME and has no sound, for voices tell who speaks; size and rate stay.
-    """
-
-    NAME = "video"
-
-    def __init__(self, outputs: Outputs) -> None:
-        self._outputs = outputs
-        self._first: tuple[int, float] | None = None
-
-    @classmethod
-    def info(cls, info: VideoInfo) -> VideoInfo:
-        """What the outputs may know of the source."""
-        return VideoInfo(cls.NAME, info.size_wh, info.rate)
-
-    def write(self, frame: Frame, result: FrameResult) -> None:
-        """Hand one frame on; see `Outputs.write`."""
-        self._first = self._first or (frame.index, frame.seconds)
-        index, seconds = frame.index - self._first[0], frame.seconds - self._first[1]
-        self._outputs.write(
-            replace(frame, index=index, seconds=seconds), replace(result, index=index, seconds=seconds)
-        )
-
-    def __enter__(self) -> "Anonymous":
-        self._outputs.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._outputs.__exit__(kind, error, trace)
 
 
 def _failed(path: Path, error: OSError) -> OutputError:
@@ -310,13 +250,9 @@ def _failed(path: Path, error: OSError) -> OutputError:
     )
 
 
-def _prepare(folder: Path, overwrite: bool) -> None:
+def _remove_earlier_results(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()) and not overwrite:
-        raise ConfigError(
-            f"the folder {folder} is not empty: choose another with -o, or replace its results with --overwrite"
-        )
-    for name in ("run.json", "overlay.mp4", "tracks.json", "tracks.csv"):
+    for name in RESULT_FILES:
         (folder / name).unlink(missing_ok=True)
     for mask in (folder / "masks").glob("*.png"):
         mask.unlink()

@@ -1,4 +1,4 @@
-"""Prompts as people write them: `box=40,60,200,220@12#2`, or a JSON file of them."""
+"""Parses textual prompts such as `box=40,60,200,220@12#2`, and JSON files of prompts."""
 
 import json
 import re
@@ -11,19 +11,19 @@ from samvideo.types import Box, Mask, Points, Prompt
 
 GRAMMAR = """\
   box=X1,Y1,X2,Y2          left, top, right, bottom in pixels of the video as displayed
-  points=X,Y/-X,Y/...      clicks; a leading minus marks one that is not on the object
-  mask=FILE.png            a palette, grey or black-and-white picture; every index is an object
+  points=X,Y/-X,Y/...      clicks; a leading minus means: not on the object
+  mask=FILE.png            a palette, grey or black-and-white image; every value is an object
   FILE.json                a list of {"box" | "points" (+ "labels") | "mask", "object_id", "frame" | "seconds"}
-each may end in @FRAME or @12.5s (when it was made; default: the first frame tracked) and #ID (which object)"""
+each may end in @FRAME or @12.5s (default: the first tracked frame) and #ID (the object)"""
 
 _TAIL = re.compile(r"(?:@(?P<seconds>\d+(?:\.\d*)?)s|@(?P<frame>\d+)|#(?P<object_id>\d+))$")
 
 
 def parse_prompts(texts: list[str]) -> list[Prompt]:
-    """Read prompts written in the grammar above.
+    """Parse prompts written in `GRAMMAR`.
 
     Raises:
-        PromptError: what cannot be read, with the grammar.
+        PromptError: a prompt cannot be parsed; the message contains the grammar.
     """
     return [prompt for text in texts for prompt in _parse(text)]
 
@@ -76,7 +76,7 @@ def _mask_prompts(path: Path, object_id: int | None = None, **moment: Any) -> li
     if not objects:
         raise PromptError(f"the mask {path} holds no object: at least one pixel above 0 expected")
     if len(objects) == 1:
-        # A lone index 1 says no more than "object": it takes the next free id, as a box would.
+        # A single object 1 gets the next free id, as a box would.
         (index, mask), *_ = objects.items()
         return [Mask(mask, object_id=object_id or (None if index == 1 else index), **moment)]
     if object_id is not None:
@@ -87,7 +87,7 @@ def _mask_prompts(path: Path, object_id: int | None = None, **moment: Any) -> li
 
 
 def load_prompts(path: Path) -> list[Prompt]:
-    """Read a JSON file of prompts; mask files are looked for beside it.
+    """Read a JSON file of prompts; paths of masks are relative to it.
 
     Raises:
         PromptError: the file is missing, is not JSON, or an entry is not a prompt.
@@ -109,7 +109,7 @@ def _from_entry(entry: Any, path: Path) -> list[Prompt]:
     kind = next((kind for kind in kinds if isinstance(entry, dict) and kind in entry), None)
     allowed = kinds.get(kind or "", set()) | {"object_id", "frame", "seconds"}
     if kind is None or not set(entry) <= allowed:
-        raise PromptError(f"{path}: {entry} is no prompt; expected one of box, points, mask, and {sorted(allowed)}")
+        raise PromptError(f"{path}: {entry} is not a prompt; expected box, points or mask, and {sorted(allowed)}")
     common = {key: entry[key] for key in ("object_id", "frame", "seconds") if entry.get(key) is not None}
     try:
         if kind == "mask":
@@ -118,4 +118,4 @@ def _from_entry(entry: Any, path: Path) -> list[Prompt]:
             return [Box(tuple(entry["box"]), **common)]
         return [Points(entry["points"], entry.get("labels"), **common)]
     except (TypeError, ValueError) as error:
-        raise PromptError(f"{path}: {entry} is no prompt: {error}") from error
+        raise PromptError(f"{path}: {entry} is not a prompt: {error}") from error

@@ -1,4 +1,4 @@
-"""Makes tracked objects unrecognisable: faces, name plates, patient data on the screen."""
+"""Makes tracked objects unrecognisable, such as faces, name plates and patient data on the screen."""
 
 from collections import deque
 from collections.abc import Collection, Iterator
@@ -16,22 +16,22 @@ from samvideo.io.tracks import TracksFile, open_masks
 from samvideo.types import BoolArray, Frame, UInt8Array
 
 MODES = ("blur", "pixelate", "fill")
-BLOCKS = 6  # that are left of an object along its longer side: too few to know a face or read a name
+BLOCKS = 6  # along the longer side of a redacted object: too few to recognise a face or read a name
 GREY = 128
 
 
 @dataclass(frozen=True)
 class Redaction:
-    """What is redacted, and how.
+    """Settings of a redaction.
 
     Attributes:
-        objects: ids; all where empty.
-        mode: `fill` paints grey; `pixelate` leaves BLOCKS mean colours along the object; `blur` smooths these.
-            Nothing finer of the original is left in any of them.
-        margin: pixels around the mask that are redacted too.
-        hold: frames before and after one where the object was seen that are redacted at its place too, so that a
-            moment in which the tracker lost it shows nothing.
-        keep_sound: voices tell who speaks, so the sound is left out unless wanted.
+        objects: ids; empty for all.
+        mode: `fill` paints grey; `pixelate` keeps BLOCKS mean colours along the object; `blur` smooths these.
+            No mode keeps finer detail of the original.
+        margin: pixels to redact around the mask.
+        hold: frames before and after a mask to redact at its position, so that an object is covered while the
+            tracker loses it for a moment.
+        keep_sound: keep the audio; off by default because voices identify people.
     """
 
     objects: frozenset[int] = frozenset()
@@ -44,15 +44,15 @@ class Redaction:
         if self.mode not in MODES:
             raise ConfigError(f"mode must be {', '.join(MODES)}, not {self.mode!r}")
         if self.margin < 0 or self.hold < 0:
-            raise ConfigError(f"margin and hold are from 0 on, not {self.margin} and {self.hold}")
+            raise ConfigError(f"margin and hold must be at least 0, not {self.margin} and {self.hold}")
 
 
 @dataclass(frozen=True)
 class Redacted:
-    """What was done: frames written, and those among them where nothing was found to redact."""
+    """Number of frames written, and of those among them without anything to redact."""
 
     frames: int
-    bare: int
+    unmasked: int
 
 
 def redact_run(
@@ -63,54 +63,52 @@ def redact_run(
     *,
     overwrite: bool = False,
 ) -> Redacted:
-    """Write the tracked frames of a video with objects redacted; frames that were not tracked are left out.
+    """Write the tracked frames of a video with objects redacted; frames that were not tracked are omitted.
 
     Args:
         folder: of the run.
         video: the source.
         out: an .mp4 file.
-        redaction: see there.
+        redaction: the settings.
         overwrite: replace `out`.
 
     Raises:
-        ConfigError: `out` exists and `overwrite` is off, or an object is none of the run's.
+        ConfigError: `out` exists and `overwrite` is off, or the run has no such object.
         VideoError: run or video cannot be read, or do not belong together.
         OutputError: it cannot be written.
     """
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} exists: choose another name with -o, or replace it with --overwrite")
     tracks = open_masks(folder)
-    known = {thing.object_id for frame in tracks for thing in frame.objects}
+    known = {entry.object_id for frame in tracks for entry in frame.objects}
     if unknown := sorted(redaction.objects - known):
         raise ConfigError(f"the run has no object {unknown[0]}, only {sorted(known)}")
-    frames = bare = 0
+    frames = unmasked = 0
     writer: VideoWriter | None = None
     try:
-        for frame, mask in held(_masked(tracks, video, redaction.objects or known), redaction.hold):
+        for frame, mask in hold_masks(_masked(tracks, video, redaction.objects or known), redaction.hold):
             if writer is None:
                 sound = video if redaction.keep_sound else None
                 start = frame.seconds
                 writer = VideoWriter(out, frame.size_wh, tracks.info.rate, audio_from=sound, start_seconds=start)
             writer.write(redact(frame.rgb, mask, redaction), frame.seconds)
-            frames, bare = frames + 1, bare + (not mask.any())
+            frames, unmasked = frames + 1, unmasked + (not mask.any())
     finally:
         if writer is not None:
             writer.close()
-    return Redacted(frames, bare)
+    return Redacted(frames, unmasked)
 
 
-def _masked(tracks: TracksFile, video: str, wanted: Collection[int]) -> Iterator[tuple[Frame, BoolArray]]:
+def _masked(tracks: TracksFile, video: str, object_ids: Collection[int]) -> Iterator[tuple[Frame, BoolArray]]:
     for frame, tracked in paired(tracks, video):
         result = tracked.result(tracks.info.size_wh)
-        rows = [row for row, number in enumerate(result.object_ids) if number in wanted]
-        yield (
-            frame,
-            np.asarray(result.masks[rows].any(0), bool),
-        )  # lost objects too: their place is still the best guess
+        rows = [row for row, number in enumerate(result.object_ids) if number in object_ids]
+        # Masks of absent objects count too: their position is still the best estimate.
+        yield frame, np.asarray(result.masks[rows].any(0), bool)
 
 
-def held(frames: Iterator[tuple[Frame, BoolArray]], hold: int) -> Iterator[tuple[Frame, BoolArray]]:
-    """Each frame with all that is masked on it and on the `hold` frames before and after."""
+def hold_masks(frames: Iterator[tuple[Frame, BoolArray]], hold: int) -> Iterator[tuple[Frame, BoolArray]]:
+    """Yield each frame with the union of its mask and those of the `hold` frames before and after."""
     window: deque[BoolArray] = deque()
     due: deque[Frame] = deque()
     for frame, mask in frames:
@@ -127,24 +125,24 @@ def held(frames: Iterator[tuple[Frame, BoolArray]], hold: int) -> Iterator[tuple
 
 
 def redact(rgb: UInt8Array, mask: BoolArray, redaction: Redaction) -> UInt8Array:
-    """A copy of a picture with what is masked, part by part, made unrecognisable."""
-    picture = rgb.copy()
+    """Return a copy of an image in which each connected part of the mask is unrecognisable."""
+    image = rgb.copy()
     side = 2 * redaction.margin + 1
     wide = cv2.dilate(mask.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
     if redaction.mode == "fill":
-        picture[wide > 0] = GREY
-        return picture
+        image[wide > 0] = GREY
+        return image
     count, parts = cv2.connectedComponents(wide)
     for part in range(1, count):
         inside = parts == part
         box = mask_box(inside)
         assert box is not None
         x1, y1, x2, y2 = (int(value) for value in box)
-        crop = picture[y1:y2, x1:x2]
+        crop = image[y1:y2, x1:x2]
         height, width = crop.shape[:2]
         scale = min(1.0, BLOCKS / max(height, width))
         few = max(1, round(width * scale)), max(1, round(height * scale))
         coarse = cv2.resize(crop, few, interpolation=cv2.INTER_AREA)
-        way = cv2.INTER_NEAREST if redaction.mode == "pixelate" else cv2.INTER_CUBIC
-        crop[inside[y1:y2, x1:x2]] = cv2.resize(coarse, (width, height), interpolation=way)[inside[y1:y2, x1:x2]]
-    return picture
+        method = cv2.INTER_NEAREST if redaction.mode == "pixelate" else cv2.INTER_CUBIC
+        crop[inside[y1:y2, x1:x2]] = cv2.resize(coarse, (width, height), interpolation=method)[inside[y1:y2, x1:x2]]
+    return image

@@ -1,62 +1,165 @@
-"""Finds components by listing their folder: the module of a family or method *is* its registry entry.
+"""Finds components: ours by listing a folder, those of other distributions by their entry points.
 
-A component module has `VARIANTS`, a dict from variant name to a frozen config dataclass, and `build(config)`.
-Variant names start with the module's name ("repvit-m1" lives in repvit.py), so only that module is imported.
-Other distributions add modules through entry points whose name is the family's: groups "samvideo.encoders",
-"samvideo.memory".
+A component is a module with `VARIANTS`, a mapping from name to a frozen dataclass: the config of a network part,
+or the spec of a tracker, data set or export format. The modules of network parts also have `build(config)`. If a
+folder holds several kinds, as `memory/` does, each module needs `KIND`.
+
+Another distribution adds components by entry points in the groups `samvideo.trackers`, `samvideo.encoders`,
+`samvideo.memory`, `samvideo.datasets` and `samvideo.exports`. An entry point refers to a module of that form. Names
+should start with that of the module or entry point ("repvit-m1" is in repvit.py), which is then the only one to be
+imported for them.
 """
 
+import logging
 import pkgutil
-from dataclasses import fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
-from types import ModuleType
-from typing import Any
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 from samvideo.errors import ConfigError
 
-
-def families(package: str) -> dict[str, str]:
-    """Names of the component modules of a package and of its entry points, to where each is imported from."""
-    listed = {m.name: f"{package}.{m.name}" for m in pkgutil.iter_modules(import_module(package).__path__)}
-    listed.update({point.name: point.value for point in entry_points(group=package)})
-    return listed
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
-def variants(package: str, kind: str) -> dict[str, Any]:
-    """All variants of one kind with their configs, sorted by name; imports every module of the package."""
-    found: dict[str, Any] = {}
-    for path in families(package).values():
-        module = import_module(path)
-        if getattr(module, "KIND", None) == kind:
-            found.update(module.VARIANTS)
-    return dict(sorted(found.items()))
+@runtime_checkable
+class Component(Protocol):
+    """A module that offers variants of one kind."""
+
+    VARIANTS: Mapping[str, Any]
 
 
-def find(package: str, kind: str, name: str) -> tuple[ModuleType, Any]:
-    """The module and the config of one variant.
+class Buildable(Component, Protocol):
+    """A component whose variants are configs of network parts."""
 
-    Raises:
-        ConfigError: there is no such variant.
+    def build(self, config: Any, /) -> Any:
+        """Build the part that a config describes."""
+        ...
+
+
+@dataclass(frozen=True)
+class Registry(Generic[T]):
+    """The components of one kind.
+
+    Attributes:
+        kind: what messages call them, and the `KIND` of their modules.
+        package: whose modules are listed.
+        group: of the entry points; the name of the package if empty.
+        spec: type of the values of `VARIANTS`.
     """
-    path = families(package).get(name.split("-")[0])
-    if path is not None:
-        module = import_module(path)
-        if getattr(module, "KIND", None) == kind and name in module.VARIANTS:
-            return module, module.VARIANTS[name]
-    raise ConfigError(f"no {kind} is called {name!r}; there are: {', '.join(variants(package, kind))}")
+
+    kind: str
+    package: str
+    group: str = ""
+    spec: type[T] = cast("type[T]", object)  # noqa: RUF009
+
+    def all(self) -> dict[str, T]:
+        """All components by name; imports their modules.
+
+        A plug-in that cannot be imported, or takes a name twice, is logged as a warning and left out.
+        """
+        found: dict[str, T] = {}
+        owners: dict[str, EntryPoint] = {}
+        for point in self._points():
+            for name, spec in self._variants(point).items():
+                if name in found:
+                    self._warn_twice(name, owners[name], point)
+                else:
+                    found[name], owners[name] = spec, point
+        return found
+
+    def find(self, name: str) -> T:
+        """The config or spec of a name.
+
+        Raises:
+            ConfigError: there is none; the message lists those that there are.
+        """
+        return self._variants(self._point(name))[name]
+
+    def build(self, name: str, **changes: Any) -> Any:
+        """Build a network part, with some fields of its config changed.
+
+        Raises:
+            ConfigError: no such name or field, or a value that the part refuses.
+        """
+        point = self._point(name)
+        config: Any = self._variants(point)[name]
+        known = [field.name for field in fields(config)]
+        if unknown := sorted(set(changes) - set(known)):
+            raise ConfigError(
+                f"{self.kind} {name!r} has no option {unknown[0]!r}; its options are: {', '.join(known)}"
+            )
+        return cast(Buildable, _load(point)).build(replace(config, **changes))
+
+    def _points(self) -> list[EntryPoint]:
+        """One entry point for each module: ours first, then those of other distributions in a fixed order."""
+        group = self.group or self.package
+        path = import_module(self.package).__path__
+        own = [EntryPoint(m.name, f"{self.package}.{m.name}", group) for m in pkgutil.iter_modules(path)]
+        return own + sorted(entry_points(group=group), key=lambda point: (_origin(point), point.name))
+
+    def _point(self, name: str) -> EntryPoint:
+        points = self._points()
+        family = name.split("-")[0]
+        for likely in (True, False):
+            chosen = [point for point in points if (point.name == family) == likely]
+            owners = [point for point in chosen if name in self._variants(point)]
+            for other in owners[1:]:
+                self._warn_twice(name, owners[0], other)
+            if owners:
+                return owners[0]
+        raise self._unknown(name)
+
+    def _variants(self, point: EntryPoint) -> Mapping[str, T]:
+        module = _load(point)
+        if module is None or getattr(module, "KIND", self.kind) != self.kind:
+            return {}
+        if wrong := [name for name, spec in module.VARIANTS.items() if not isinstance(spec, self.spec)]:
+            _warn(f"{_origin(point)} offers {self.kind} {wrong[0]!r}, which is no {self.spec.__name__}: left out")
+        return {name: spec for name, spec in module.VARIANTS.items() if name not in wrong}
+
+    def _warn_twice(self, name: str, first: EntryPoint, second: EntryPoint) -> None:
+        _warn(f"{_origin(first)} and {_origin(second)} both offer a {self.kind} {name!r}: the first one is used")
+
+    def _unknown(self, name: str) -> ConfigError:
+        known = list(self.all())
+        near = get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]!r}? Known: " if near else "known: "
+        broken = sorted({_origin(point) for point in self._points() if point.dist and _load(point) is None})
+        note = f" (unusable plug-ins: {', '.join(broken)})" if broken else ""
+        return ConfigError(f"there is no {self.kind} {name!r}; {hint}{', '.join(known)}{note}")
 
 
-def build(package: str, kind: str, name: str, **changes: Any) -> Any:
-    """Build a variant, with some fields of its config changed.
+def _origin(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist else "samvideo"
 
-    Raises:
-        ConfigError: no such variant or field, or a value that the component refuses.
-    """
-    module, config = find(package, kind, name)
-    known_fields = [field.name for field in fields(config)]
-    unknown = sorted(set(changes) - set(known_fields))
-    if unknown:
-        known = ", ".join(known_fields)
-        raise ConfigError(f"{kind} {name!r} has no option {unknown[0]!r}; it has: {known}")
-    return module.build(replace(config, **changes))
+
+@cache
+def _load(point: EntryPoint) -> Component | None:
+    """The module of an entry point; None if it holds no components or, in another distribution, is broken."""
+    if point.dist is None:
+        module = point.load()
+        return module if isinstance(module, Component) else None
+    try:
+        module = point.load()
+    except Exception as error:  # whatever a plug-in does, the rest must work
+        _warn(f"{_origin(point)} is left out: {point.value} cannot be imported ({type(error).__name__}: {error})")
+        return None
+    if not isinstance(module, Component):
+        _warn(f"{_origin(point)} is left out: {point.value} has no VARIANTS")
+        return None
+    return module
+
+
+@cache  # once in a process
+def _warn(message: str) -> None:
+    log.warning(message)
+
+
+ENCODERS: Registry[Any] = Registry("encoder", "samvideo.encoders")
+MEMORY_METHODS: Registry[Any] = Registry("memory method", "samvideo.memory")
+MEMORY_POLICIES: Registry[Any] = Registry("memory policy", "samvideo.memory")

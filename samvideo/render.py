@@ -1,4 +1,4 @@
-"""Pictures for people: masks, outlines and names drawn over a frame."""
+"""Draws masks, outlines and labels over a frame."""
 
 import colorsys
 
@@ -8,24 +8,24 @@ import numpy as np
 from samvideo.geometry import mask_box
 from samvideo.types import BoolArray, FrameResult, UInt8Array
 
-GOLDEN = 0.61803398875  # steps of the golden ratio keep any number of hues apart
+GOLDEN = 0.61803398875  # golden ratio steps separate any number of hues
 
 
 def object_colour(object_id: int) -> tuple[int, int, int]:
-    """The RGB colour of an object: bright, the same in every picture and run."""
+    """Return the RGB colour of an object: bright, and the same in every frame and run."""
     hue = (0.03 + (object_id - 1) * GOLDEN) % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.78, 1.0)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def overlay(rgb: UInt8Array, result: FrameResult, *, opacity: float = 0.45) -> UInt8Array:
-    """A copy of the frame with every visible object tinted, outlined and labelled with its id and score.
+    """Return a copy of the frame with every visible object tinted, outlined, and labelled with id and score.
 
     Args:
         rgb: uint8 (H, W, 3), the frame of the result.
         opacity: of the tint, 0 to 1.
     """
-    picture = rgb.copy()
+    image = rgb.copy()
     unit = max(1, round(min(rgb.shape[:2]) / 360))
     labels, lost = [], []
     for object_id, mask, score, present in zip(
@@ -36,18 +36,18 @@ def overlay(rgb: UInt8Array, result: FrameResult, *, opacity: float = 0.45) -> U
             lost.append(object_id)
             continue
         colour = object_colour(object_id)
-        _tint(picture, mask, box, colour, opacity, unit)
+        _tint(image, mask, box, colour, opacity, unit)
         labels.append((f"{object_id}  {score:.2f}", (int(box[0]), int(box[1])), colour))
     for row, object_id in enumerate(lost):
         position = 4 * unit, (20 * row + 24) * unit
         labels.append((f"{object_id}  not in view", position, object_colour(object_id)))
-    for text, corner, colour in labels:  # last, so that no tint covers them
-        _label(picture, text, corner, colour, unit)
-    return picture
+    for text, corner, colour in labels:  # last, so that no tint covers the labels
+        _label(image, text, corner, colour, unit)
+    return image
 
 
 def _tint(
-    picture: UInt8Array,
+    image: UInt8Array,
     mask: BoolArray,
     box: tuple[float, float, float, float],
     colour: tuple[int, int, int],
@@ -55,21 +55,19 @@ def _tint(
     unit: int,
 ) -> None:
     x1, y1, x2, y2 = (int(value) for value in box)
-    crop, inside = picture[y1:y2, x1:x2], np.ascontiguousarray(mask[y1:y2, x1:x2], np.uint8)
+    crop, inside = image[y1:y2, x1:x2], np.ascontiguousarray(mask[y1:y2, x1:x2], np.uint8)
     tinted = cv2.addWeighted(crop, 1 - opacity, np.full_like(crop, colour), opacity, 0)
     cv2.copyTo(tinted, inside, crop)
     outlines, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE, offset=(x1, y1))
-    cv2.drawContours(picture, outlines, -1, colour, unit, cv2.LINE_AA)
+    cv2.drawContours(image, outlines, -1, colour, unit, cv2.LINE_AA)
 
 
-def _label(
-    picture: UInt8Array, text: str, corner: tuple[int, int], colour: tuple[int, int, int], unit: int
-) -> None:
-    """Dark text on the object's colour, its lower left at `corner`, moved inside the picture."""
+def _label(image: UInt8Array, text: str, corner: tuple[int, int], colour: tuple[int, int, int], unit: int) -> None:
+    """Draw dark text on the object's colour with its lower left at `corner`, moved inside the image."""
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.5 * unit
     (width, height), base = cv2.getTextSize(text, font, scale, unit)
     pad = 3 * unit
-    x = int(np.clip(corner[0], 0, max(0, picture.shape[1] - width - 2 * pad)))
-    y = int(np.clip(corner[1], height + base + 2 * pad, picture.shape[0]))
-    cv2.rectangle(picture, (x, y - height - base - 2 * pad), (x + width + 2 * pad, y - unit), colour, -1)
-    cv2.putText(picture, text, (x + pad, y - base - pad), font, scale, (20, 20, 20), unit, cv2.LINE_AA)
+    x = int(np.clip(corner[0], 0, max(0, image.shape[1] - width - 2 * pad)))
+    y = int(np.clip(corner[1], height + base + 2 * pad, image.shape[0]))
+    cv2.rectangle(image, (x, y - height - base - 2 * pad), (x + width + 2 * pad, y - unit), colour, -1)
+    cv2.putText(image, text, (x + pad, y - base - pad), font, scale, (20, 20, 20), unit, cv2.LINE_AA)

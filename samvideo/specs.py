@@ -36,7 +36,9 @@ class ModelSpec:
 def _specs() -> dict[str, ModelSpec]:
     small = (512, 512)
     sizes = ("tiny", "small", "base-plus", "large")
-    specs = [ModelSpec(f"sam2.1-{s}", f"hiera-{s}", occlusion_embedding=True, pointer_time_encoding=True) for s in sizes]
+    specs = [
+        ModelSpec(f"sam2.1-{s}", f"hiera-{s}", occlusion_embedding=True, pointer_time_encoding=True) for s in sizes
+    ]
     specs += [ModelSpec(f"sam2-{s}", f"hiera-{s}") for s in sizes]
     for size in ("s", "ti"):
         name = f"efficienttam-{size}"

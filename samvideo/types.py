@@ -1,4 +1,4 @@
-"""The value types that travel between layers; numpy only.
+"""Value types shared by all layers; NumPy only.
 
 Pixel coordinates: x to the right, y down, the origin at the *corner* of the top-left pixel, so the centre of
 that pixel is (0.5, 0.5) and a frame of width W spans x in [0, W]. Boxes are `xyxy`, sizes are `wh`, arrays `hw`.
@@ -21,10 +21,10 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One decoded picture.
+    """One decoded frame of a video.
 
     Attributes:
-        index: number of the frame in its source, counting every frame in display order from 0.
+        index: position in the source, counting every frame in display order from 0.
         seconds: presentation time, from the start of the source.
         rgb: uint8 (H, W, 3), red first. Treat as read-only: readers and sinks share it.
     """
@@ -37,7 +37,7 @@ class Frame:
         if self.rgb.dtype != np.uint8 or self.rgb.ndim != 3 or self.rgb.shape[2] != 3:
             raise ConfigError(
                 f"a frame must be uint8 of shape (H, W, 3), not {self.rgb.dtype} {self.rgb.shape}; "
-                "convert it first (cv2.cvtColor for grey or BGR pictures)"
+                "convert it first (cv2.cvtColor for grey or BGR images)"
             )
         if min(self.rgb.shape[:2]) < 1:
             raise ConfigError(f"a frame must have at least one pixel, not shape {self.rgb.shape}")
@@ -54,17 +54,17 @@ class Frame:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known of a source before it is decoded.
+    """Properties of a source that are known before decoding.
 
     Attributes:
-        name: a short name for people and for output files.
+        name: a short name for users and output files.
         size_wh: displayed size in pixels, after rotation.
-        rate: average frames per second; for a folder of images the rate it is played at.
-        frame_count: number of frames, or None where only decoding tells (streams, broken headers).
-        duration: seconds, or None where unknown.
+        rate: average frames per second; for a folder of images the playback rate.
+        frame_count: number of frames, or None if unknown before decoding (streams, broken headers).
+        duration: seconds, or None if unknown.
         codec: the codec's name, "images" for a folder.
-        rotation: degrees clockwise that the container asks players to turn the picture (already applied).
-        has_audio: whether an audio track can be copied from the source.
+        rotation: clockwise degrees stated by the container (already applied).
+        has_audio: whether the source has an audio track that can be copied.
     """
 
     name: str
@@ -79,12 +79,12 @@ class VideoInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """What all prompts share; use `Points`, `Box` or `Mask`.
+    """Base class of prompts; use `Points`, `Box` or `Mask`.
 
     Attributes:
-        object_id: the object it speaks of, at least 1; None means a new object with the next free id.
-        frame: source index of the frame it was made on, for `track`; None (and `seconds` None) the first tracked.
-        seconds: the same as a time; the frame shown at that time is meant.
+        object_id: the object, at least 1; None means a new object with the next free id.
+        frame: source index of its frame, for `track`; if `seconds` is None too, the first tracked frame.
+        seconds: alternatively a time; selects the frame shown at that time.
     """
 
     object_id: int | None = None
@@ -104,7 +104,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Box(Prompt):
-    """A box around the object: `xyxy` = (left, top, right, bottom) in pixels of the frame it was made on."""
+    """A box around the object: `xyxy` = (left, top, right, bottom) in pixels of its frame."""
 
     xyxy: tuple[float, float, float, float]
 
@@ -127,7 +127,7 @@ class Points(Prompt):
 
     Attributes:
         xy: (N, 2) pixel coordinates.
-        labels: (N,) 1 for a click on the object, 0 for a click on what is not the object; all 1 when left out.
+        labels: (N,) 1 for a click on the object, 0 for a click beside it; all 1 by default.
     """
 
     xy: Any
@@ -147,7 +147,7 @@ class Points(Prompt):
 
 @dataclass(frozen=True, eq=False)
 class Mask(Prompt):
-    """The object's mask on one frame: `mask` (H, W), non-zero inside, at the frame's size. May be empty."""
+    """The object's mask on one frame: `mask` (H, W), non-zero inside, at frame size. May be empty."""
 
     mask: Any
 
@@ -161,15 +161,15 @@ class Mask(Prompt):
 
 @dataclass(frozen=True, eq=False)
 class FrameResult:
-    """What a tracker says of one frame; row k of every array belongs to `object_ids[k]`.
+    """Result of a tracker for one frame; row k of every array belongs to `object_ids[k]`.
 
     Attributes:
         index, seconds: those of the frame.
         object_ids: the user's ids, in ascending order; they never change.
         masks: bool (K, H, W) at frame size.
         scores: float32 (K,) in [0, 1], the tracker's confidence in the mask.
-        present: bool (K,): False where the tracker believes that the object is not visible.
-        logits: float32 (K, H, W) where asked for, else None; positive inside.
+        present: bool (K,), False if the tracker considers the object not visible.
+        logits: float32 (K, H, W) if requested, else None; positive inside.
     """
 
     index: int
@@ -190,14 +190,14 @@ class FrameResult:
             )
 
     def mask(self, object_id: int) -> BoolArray:
-        """The (H, W) mask of one object; KeyError when it is not tracked."""
+        """Return the (H, W) mask of one object; KeyError if it is not tracked."""
         if object_id not in self.object_ids:
             raise KeyError(f"object {object_id} is not tracked; tracked: {list(self.object_ids)}")
         mask: BoolArray = self.masks[self.object_ids.index(object_id)]
         return mask
 
     def select(self, object_ids: Collection[int]) -> "FrameResult":
-        """The rows of some objects only, in the same order; ids that are not tracked are ignored."""
+        """Return the result for these objects only, in the same order; ids that are not tracked are ignored."""
         rows = np.array([i in object_ids for i in self.object_ids], bool)
         return replace(
             self,

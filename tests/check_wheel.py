@@ -41,7 +41,7 @@ def main(wheels: Path) -> None:
         ):
             subprocess.run([sys.executable, *arguments], check=True, cwd=temporary, env=environment)
         written = sorted(path.name for path in (Path(temporary) / "out").iterdir())
-        assert written == ["masks", "overlay.mp4", "run.json", "tracks.csv", "tracks.json"], written
+        assert written == ["masks", "overlay.mp4", "run.json", "tracks.csv", "tracks.json", "tracks.jsonl"], written
     print(f"{wheel.name} works")
 
 

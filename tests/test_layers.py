@@ -22,6 +22,7 @@ LAYERS = {
     "samvideo.interrupt": 1.0,
     "samvideo.io": 1.0,
     "samvideo.runtime": 1.0,
+    "samvideo.reporting": 1.0,
     "samvideo.tensors": 1.0,
     "samvideo.weights": 1.0,
     "samvideo.nn": 1.1,
@@ -43,10 +44,11 @@ LAYERS = {
     "samvideo.render": 5.0,
     "samvideo.outputs": 5.1,
     "samvideo.evaluation": 5.2,
-    "samvideo.runner": 5.2,
+    "samvideo.run": 5.2,
     # what only the command line uses
     "samvideo.analysis": 5.3,
     "samvideo.exports": 5.3,
+    "samvideo.runner": 5.3,
     "samvideo.training": 5.3,
     "samvideo.web": 5.3,
     "samvideo.cli": 6.0,
@@ -55,6 +57,7 @@ LAYERS = {
 }
 # Imports that close a circle of folders, with the reason.
 CIRCLES = {
+    ("samvideo.trackers.specs", "samvideo.trackers"): "specs import their trackers only to build them",
     ("samvideo.nano", "samvideo.trackers"): "trackers/parts belongs to layer 3, a folder of its own",
     ("samvideo.evaluation.datasets", "samvideo.evaluation"): "data sets and scoring share evaluation/files.py",
 }
@@ -71,14 +74,15 @@ HOMES = {
     "timm": {"samvideo.encoders.repvit"},
     "hiera": {"samvideo.encoders.hiera"},
     "ray": {"samvideo.evaluation.shard"},
-    "pydantic": {"samvideo.web.messages"},
     "starlette": {"samvideo.web.app"},
     "uvicorn": {"samvideo.web.server"},
     "supervision": {"samvideo.exports.detections"},
+    "matplotlib": {"samvideo.reporting.charts"},
+    "jinja2": {"samvideo.reporting.pages"},
     "transformers": {"samvideo.evaluation.peer"},
 }
 # Libraries that any module may use; torch only outside of TORCH_FREE.
-COMMON = {"PIL", "cv2", "einops", "numpy", "safetensors", "scipy", "torch"}
+COMMON = {"PIL", "cv2", "einops", "numpy", "pydantic", "safetensors", "scipy", "torch"}
 # What works without torch, but for the modules named in WITH_TORCH.
 TORCH_FREE = (
     "samvideo.analysis",
@@ -88,9 +92,11 @@ TORCH_FREE = (
     "samvideo.memory.base",
     "samvideo.memory.fifo",
     "samvideo.memory.pruning",
+    "samvideo.memory.samurai",
     "samvideo.runtime",
     "samvideo.specs",
     "samvideo.trackers",
+    "samvideo.reporting",
     "samvideo.web",
 )
 WITH_TORCH = ("samvideo.trackers.nano",)

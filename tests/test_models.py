@@ -140,7 +140,9 @@ def test_fusing_changes_no_feature(name: str) -> None:
         after = model.fuse().fuse().encode(image)
     assert len(before.fine) == len(after.fine)
     for a, b in zip(
-        (before.coarse, before.begun, *before.fine), (after.coarse, after.begun, *after.fine), strict=True
+        (before.coarse, before.self_attended, *before.fine),
+        (after.coarse, after.self_attended, *after.fine),
+        strict=True,
     ):
         assert a.shape == b.shape
         assert (a - b).norm() < 1e-3 * a.norm()

@@ -13,7 +13,7 @@ from samvideo import outputs as writing
 from samvideo.errors import ConfigError, OutputError
 from samvideo.io.masks import decode_rle
 from samvideo.io.source import open_video
-from samvideo.outputs import GrowingFile, Outputs, RleTracks
+from samvideo.outputs import AppendOnlyFile, Outputs, RleTracks
 from samvideo.types import Frame, FrameResult, VideoInfo
 
 INFO = VideoInfo("clip.mp4", (6, 4), Fraction(25))
@@ -31,7 +31,7 @@ def results(count: int) -> Iterator[tuple[Frame, FrameResult]]:
         yield frame, FrameResult(index, index / 25, (1, 3), masks, scores, masks.any((1, 2)))
 
 
-def test_every_file_says_the_same(tmp_path: Path) -> None:
+def test_all_files_agree(tmp_path: Path) -> None:
     with Outputs(tmp_path / "out", ALL, INFO) as out:
         for frame, result in results(4):
             out.write(frame, result)
@@ -58,7 +58,7 @@ def test_every_file_says_the_same(tmp_path: Path) -> None:
         assert [round(frame.seconds, 3) for frame in video] == [0, 0.04, 0.08, 0.12]
 
 
-def test_only_what_is_asked_for_is_written(tmp_path: Path) -> None:
+def test_only_requested_kinds_are_written(tmp_path: Path) -> None:
     with Outputs(tmp_path / "out", ["csv"], INFO) as out:
         for frame, result in results(2):
             out.write(frame, result)
@@ -72,8 +72,13 @@ def test_files_are_valid_after_every_frame(tmp_path: Path) -> None:
     tracks = RleTracks(tmp_path, INFO)
     for count, (frame, result) in enumerate(results(3), start=1):
         tracks.write(frame, result)
-        assert len(json.loads((tmp_path / "tracks.json").read_text())["frames"]) == count
+        head, *lines = (tmp_path / "tracks.jsonl").read_text().splitlines()
+        assert json.loads(head)["format"] == "samvideo-tracks-2"
+        assert [json.loads(line)["index"] for line in lines] == list(range(count))
     tracks.close()
+    document = json.loads((tmp_path / "tracks.json").read_text())
+    assert document["format"] == "samvideo-tracks-1"
+    assert document["frames"] == [json.loads(line) for line in lines]
 
 
 def test_an_existing_folder_is_refused_or_its_results_replaced(tmp_path: Path) -> None:
@@ -115,7 +120,7 @@ def test_a_full_disk_keeps_what_was_written(tmp_path: Path, monkeypatch: pytest.
     assert len(json.loads((tmp_path / "tracks.json").read_text())["frames"]) >= 2
 
 
-def test_a_growing_file_is_cut_back_when_a_write_fails(tmp_path: Path) -> None:
+def test_an_append_only_file_drops_a_failed_write(tmp_path: Path) -> None:
     class Failing:
         def __init__(self, file: object) -> None:
             self.file, self.budget = file, 1
@@ -123,17 +128,19 @@ def test_a_growing_file_is_cut_back_when_a_write_fails(tmp_path: Path) -> None:
         def __getattr__(self, name: str) -> object:
             return getattr(self.file, name)
 
-        def write(self, data: bytes) -> None:
+        def write(self, data: bytes) -> int:
             self.budget -= 1
             if self.budget == 0:
-                self.file.write(data[: len(data) // 2])  # type: ignore[attr-defined]
+                return self.file.write(data[:1])  # type: ignore[attr-defined, no-any-return]
+            if self.budget == -1:
                 raise OSError(errno.ENOSPC, "No space left on device")
-            self.file.write(data)  # type: ignore[attr-defined]
+            return self.file.write(data)  # type: ignore[attr-defined, no-any-return]
 
-    growing = GrowingFile(tmp_path / "f.json", "[1", "]")
-    growing.append(", 2")
-    growing._file = Failing(growing._file)  # type: ignore[assignment]
+    file = AppendOnlyFile(tmp_path / "f.txt", "head\n")
+    file.append("one\n")
+    file._file = Failing(file._file)
     with pytest.raises(OSError, match="No space"):
-        growing.append(", 3")
-    growing.close()
-    assert json.loads((tmp_path / "f.json").read_text()) == [1, 2]
+        file.append("two\n")
+    file.append("three\n")
+    file.close()
+    assert (tmp_path / "f.txt").read_text() == "head\none\nthree\n"

@@ -70,11 +70,11 @@ def test_json_file(tmp_path: Path) -> None:
     [
         ("{", "is not JSON"),
         ("[]", "must hold a list"),
-        ('[{"frame": 1}]', "is no prompt"),
+        ('[{"frame": 1}]', "is not a prompt"),
         ('[{"box": [1, 2, 3]}]', "four finite numbers"),
-        ('[{"box": [1, 2, 3, 4], "id": 3}]', "is no prompt"),
-        ('[{"box": 3}]', "is no prompt"),
-        ('[{"box": ["a", 2, 3, 4]}]', "is no prompt"),
+        ('[{"box": [1, 2, 3, 4], "id": 3}]', "is not a prompt"),
+        ('[{"box": 3}]', "is not a prompt"),
+        ('[{"box": ["a", 2, 3, 4]}]', "is not a prompt"),
         ('[{"points": [[1, 2]], "labels": [2]}]', "labels must be"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What is redacted is not in the file, whatever is done to its pixels; and nothing else tells of the source."""
+"""Redacted pixels are not in the file, and results do not reveal the source."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from samvideo.cli.main import app
 from samvideo.errors import ConfigError
 from samvideo.io.sink import VideoWriter
 from samvideo.io.source import open_video
-from samvideo.redaction import MODES, Redaction, held, redact, redact_run
+from samvideo.redaction import MODES, Redaction, hold_masks, redact, redact_run
 from samvideo.types import Frame
 
 COUNT = 16
@@ -27,7 +27,7 @@ def place(k: int) -> np.ndarray:
 
 
 def text(k: int) -> np.ndarray:
-    """A fine pattern of black and white, as letters are; it differs from frame to frame."""
+    """A fine black and white pattern like letters; it differs between frames."""
     pattern = np.random.default_rng(k).integers(0, 2, (SIZE[1] // 2, SIZE[0] // 2)) * 200 + 25
     return np.repeat(np.repeat(pattern, 2, 0), 2, 1)[..., None].repeat(3, 2).astype(np.uint8)
 
@@ -41,7 +41,7 @@ def video(tmp_path: Path) -> Path:
     return path
 
 
-def likeness(a: np.ndarray, b: np.ndarray) -> float:
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
     if a.std() == 0:
         return 0.0
     return abs(float(np.corrcoef(a.reshape(-1).astype(float), b.reshape(-1).astype(float))[0, 1]))
@@ -51,21 +51,21 @@ def likeness(a: np.ndarray, b: np.ndarray) -> float:
 def test_nothing_of_the_object_is_left(tmp_path: Path, video: Path, mode: str) -> None:
     run = write_run(tmp_path / "run", results(COUNT, place))
     done = redact_run(run, str(video), tmp_path / "out.mp4", Redaction(mode=mode, margin=4, hold=3))
-    assert (done.frames, done.bare) == (COUNT, 0)  # two frames without a mask lie between others
+    assert (done.frames, done.unmasked) == (COUNT, 0)  # two frames without a mask are between others
     x1, y1, x2, y2 = SECRET
     with open_video(tmp_path / "out.mp4") as source:
         for frame in source:
             before = text(frame.index)
-            # Coarse blocks keep the mean of many pixels, so a random pattern leaves a likeness of chance.
-            assert likeness(frame.rgb[y1:y2, x1:x2], before[y1:y2, x1:x2]) < 0.25
-            assert likeness(frame.rgb[:20, :50], before[:20, :50]) > 0.95
+            # Coarse blocks keep the mean of many pixels, so a random pattern correlates by chance.
+            assert correlation(frame.rgb[y1:y2, x1:x2], before[y1:y2, x1:x2]) < 0.25
+            assert correlation(frame.rgb[:20, :50], before[:20, :50]) > 0.95
             assert frame.rgb[y1:y2, x1:x2].std() < 0.25 * before.std()
 
 
-def test_without_hold_the_gap_is_told(tmp_path: Path, video: Path) -> None:
+def test_without_hold_the_gap_is_reported(tmp_path: Path, video: Path) -> None:
     run = write_run(tmp_path / "run", results(COUNT, place))
     done = redact_run(run, str(video), tmp_path / "out.mp4", Redaction(hold=0))
-    assert (done.frames, done.bare) == (COUNT, 2)
+    assert (done.frames, done.unmasked) == (COUNT, 2)
 
 
 @pytest.mark.parametrize("hold", [0, 1, 2, 30])
@@ -74,13 +74,13 @@ def test_each_frame_has_the_masks_around_it(hold: int) -> None:
         for index in range(9):
             yield Frame(index, index / 25, np.zeros((1, 9, 3), np.uint8)), np.eye(9, dtype=bool)[index : index + 1]
 
-    found = list(held(frames(), hold))
+    found = list(hold_masks(frames(), hold))
     assert [frame.index for frame, _ in found] == list(range(9))
     for frame, mask in found:
         assert np.flatnonzero(mask).tolist() == [k for k in range(9) if abs(k - frame.index) <= hold]
 
 
-def test_parts_lie_apart_and_the_rest_is_untouched() -> None:
+def test_parts_are_redacted_separately_and_the_rest_is_untouched() -> None:
     rgb = text(0)
     mask = box(10, 10, 40, 40) | box(120, 50, 124, 54)
     for mode in MODES:
@@ -102,12 +102,12 @@ def test_the_command_and_bad_input(tmp_path: Path, video: Path) -> None:
         redact_run(run, str(video), tmp_path / "b.mp4", Redaction(frozenset({9})))
     with pytest.raises(ConfigError, match="mode must be"):
         Redaction(mode="smear")
-    with pytest.raises(ConfigError, match="from 0 on"):
+    with pytest.raises(ConfigError, match="at least 0"):
         Redaction(hold=-1)
 
 
 def tagged(path: Path) -> Path:
-    """A clip with sound, whose container and streams tell of a patient."""
+    """A clip with audio, whose container and streams name a patient."""
     with av.open(str(path), "w", format="mp4", options={"movflags": "use_metadata_tags"}) as container:
         container.metadata.update({"title": "Miller, John", "comment": "ward 7", "creation_time": "2020-02-02"})
         picture = container.add_stream("libx264", rate=25)
@@ -126,7 +126,7 @@ def tagged(path: Path) -> Path:
     return path
 
 
-def told(folder: Path) -> bytes:
+def all_bytes(folder: Path) -> bytes:
     return b"".join(file.read_bytes() for file in folder.rglob("*") if file.is_file())
 
 
@@ -136,10 +136,10 @@ def track(video: Path, out: Path, *options: str) -> None:
     assert done.exit_code == 0, done.output
 
 
-def test_outputs_tell_of_the_source_no_more_than_name_and_times(tmp_path: Path) -> None:
+def test_outputs_reveal_only_name_and_times_of_the_source(tmp_path: Path) -> None:
     video = tagged(tmp_path / "case17.mp4")
     track(video, tmp_path / "plain")
-    content = told(tmp_path / "plain")
+    content = all_bytes(tmp_path / "plain")
     assert b"case17" in content
     for secret in (b"Miller", b"ward 7", b"2020-02", str(video).encode()):
         assert secret not in content
@@ -147,7 +147,7 @@ def test_outputs_tell_of_the_source_no_more_than_name_and_times(tmp_path: Path) 
         assert len(container.streams.audio) == 1
 
     track(video, tmp_path / "stripped", "--strip-source")
-    content = told(tmp_path / "stripped")
+    content = all_bytes(tmp_path / "stripped")
     for secret in (b"Miller", b"case17", str(tmp_path).encode()):
         assert secret not in content
     tracks = json.loads((tmp_path / "stripped" / "tracks.json").read_text())
@@ -160,7 +160,7 @@ def test_outputs_tell_of_the_source_no_more_than_name_and_times(tmp_path: Path) 
     assert summary["source"] == "video"
 
 
-def test_a_mask_prompt_does_not_tell_its_folder(tmp_path: Path) -> None:
+def test_a_mask_prompt_does_not_reveal_its_folder(tmp_path: Path) -> None:
     from samvideo.io.masks import write_index_png
 
     video = tagged(tmp_path / "case17.mp4")

@@ -73,13 +73,27 @@ def test_prompts_of_one_object_are_joined() -> None:
     assert second.mask is None
 
 
+def test_a_result_of_some_objects() -> None:
+    masks = np.arange(24).reshape(3, 2, 4) % 5 == 0
+    logits = np.where(masks, 1.0, -1.0).astype(np.float32)
+    scores, present = np.array([0.1, 0.2, 0.3], np.float32), np.array([True, False, True])
+    result = FrameResult(4, 0.5, (1, 3, 7), masks, scores, present, logits)
+    kept = result.select({7, 1, 99})
+    assert (kept.index, kept.seconds, kept.object_ids) == (4, 0.5, (1, 7))
+    assert (kept.masks == masks[[0, 2]]).all()
+    assert kept.logits is not None
+    assert (kept.logits == logits[[0, 2]]).all()
+    assert (kept.scores.tolist(), kept.present.tolist()) == (scores[[0, 2]].tolist(), [True, True])
+    assert result.select(()).masks.shape == (0, 2, 4)
+
+
 @pytest.mark.parametrize(
     ("prompts", "message"),
     [
         ([Box((0, 0, 1, 1), object_id=1), Box((0, 0, 2, 2), object_id=1)], "object 1 has 2 boxes"),
         ([Mask(np.ones((4, 4)), object_id=1), Points([(1, 1)], object_id=1)], "1 masks and 1 sets of points"),
         ([Mask(np.ones((3, 4)))], "the mask is 4x3, the frame 4x4"),
-        ([Points([(1, 5)])], r"point \(1, 5\) lies outside"),
+        ([Points([(1, 5)])], r"point \(1, 5\) is outside"),
         ([Box((8, 0, 9, 1))], "outside the frame"),
     ],
 )

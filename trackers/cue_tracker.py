@@ -19,7 +19,6 @@ from samvideo.trackers.parts.view import View
 from samvideo.trackers.parts.warp import DenseFlow, consistency, sources, warp
 from samvideo.types import BoolArray, FloatArray, Frame, FrameResult, Prompt, UInt8Array
 
-
 _STATE_MODULES = ("samvideo.trackers.parts.", "samvideo.trackers.cue_tracker", "samvideo.trackers.nano")
 
 

@@ -6,7 +6,7 @@ The video is never held in memory: what is needed again is decoded again.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, get_args
 
-from samvideo.errors import ConfigError, PromptError, VideoError
+from samvideo.errors import ConfigError, PromptError
 from samvideo.io.source import VideoSource
 from samvideo.io.spool import Spool
 from samvideo.trackers.base import Tracker

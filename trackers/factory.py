@@ -1,26 +1,36 @@
-"""From a model's name to a tracker; nothing is imported before it is asked for."""
+"""From the name of a model to a tracker."""
 
 import platform
 import shutil
 import socket
 import threading
-from difflib import get_close_matches
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from samvideo.errors import ConfigError
 from samvideo.trackers.base import Tracker
-from samvideo.weights.catalog import CATALOG, checkpoint
+from samvideo.trackers.specs import TRACKERS, TrackerOptions, TrackerSpec
+from samvideo.trackers.specs.sam import RECOGNISED
+from samvideo.weights.catalog import checkpoint
 from samvideo.weights.fetch import Progress, cached_path
 
-BUILT_IN = "nano"
-WITHOUT_WEIGHTS = "flow"
-WITH_GPU = "edgetam"
-PATIENCE = 3.0  # seconds to find out whether the server can be reached
+AUTO = "auto"
+ON_CPU = "nano"
+ON_GPU = "edgetam"
+PATIENCE = 3.0  # seconds to find out whether a server can be reached
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A tracker, and the reason for it if it was chosen by "auto", else an empty string."""
+
+    tracker: TrackerSpec
+    reason: str = ""
 
 
 def create_tracker(
-    model: str = BUILT_IN,
+    model: str = ON_CPU,
     *,
     weights: Path | str | None = None,
     memory: str | None = None,
@@ -29,82 +39,60 @@ def create_tracker(
     dtype: str = "auto",
     progress: Progress | None = None,
 ) -> Tracker:
-    """A fresh tracker.
+    """Create a new tracker.
 
     Args:
-        model: `"nano"`, whose small weights come with the package; `"flow"`, which has none; a published model of
-            the SAM 2 family; or `"auto"`, see `choose_model`.
+        model: a name that `samvideo models` lists, or "auto", see `choose`.
         weights: a file to read the model from, see `samvideo.checkpoints.load`.
-        memory, policy: of another kind than the model's own.
+        memory, policy: other than the model's own.
         device: auto, cpu, cuda or mps.
         dtype: auto, fp32, bf16 or fp16.
-        progress: told of a download.
+        progress: called during a download.
 
     Raises:
-        ConfigError: no model, memory, policy, device or dtype of that name, or options that a built-in one has no
-            use for.
-        WeightsError: the weights cannot be had; there is no falling back to another model.
+        ConfigError: no model, memory, policy, device or dtype of that name, or an option that the model lacks.
+        WeightsError: the weights are not available; no other model is used instead.
     """
-    if model == "auto":
-        model = WITH_GPU if weights is not None else choose_model()[0]
-        name = None if weights is not None else model
-    else:
-        name = model
-    if name in (BUILT_IN, WITHOUT_WEIGHTS):
-        return _built_in(name, weights, {"memory": memory, "policy": policy})
-    if name is not None and name not in CATALOG:
-        raise _unknown(name)
-    from samvideo.checkpoints import load
-    from samvideo.torch_runtime import TorchRuntime, resolve_device
-    from samvideo.trackers.sam import SamTracker
-
-    resolve_device(device, dtype)  # a wrong device is told before anything is fetched
-    loaded = load(name, weights=weights, memory=memory, policy=policy, progress=progress)
-    return SamTracker(TorchRuntime(loaded, device=device, dtype=dtype))
-
-
-def _built_in(name: str, weights: Path | str | None, options: dict[str, str | None]) -> Tracker:
-    if name == WITHOUT_WEIGHTS:
-        options = {"weights": None if weights is None else str(weights)} | options
-    if unused := [key for key, value in options.items() if value is not None]:
+    spec = choose(model, weights=weights, device=device).tracker
+    given = {"weights": weights, "memory": memory, "policy": policy}
+    if unused := [key for key, value in given.items() if value is not None and key not in spec.options]:
         raise ConfigError(
-            f"{name} has no {unused[0]}: name a model of the SAM 2 family, or leave --{unused[0]} out"
+            f"{spec.name} has no {unused[0]}: name a model of the SAM 2 family, or leave --{unused[0]} out"
         )
-    if name == BUILT_IN:
-        from samvideo.trackers.nano import NanoTracker
-
-        return NanoTracker(None if weights is None else Path(weights))
-    from samvideo.trackers.flow import FlowTracker
-
-    return FlowTracker()
+    file = None if weights is None else Path(weights)
+    return spec.build(TrackerOptions(file, memory, policy, device, dtype, progress))
 
 
-def _unknown(name: str) -> ConfigError:
-    known = [BUILT_IN, WITHOUT_WEIGHTS, *CATALOG]
-    near = get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-    return ConfigError(f"there is no model {name!r}; {hint}")
+def choose(model: str = AUTO, *, weights: Path | str | None = None, device: str = "auto") -> Choice:
+    """The tracker of a name, and what "auto" means.
 
+    "auto" is the model that a weights file fits. Without a file it is EdgeTAM if there is a GPU, and its weights
+    are cached or can be downloaded; else the bundled tracker, which is much faster on a CPU. This takes at most
+    `PATIENCE` seconds, offline too.
 
-def choose_model() -> tuple[str, str]:
-    """The model that `"auto"` means on this machine, and why.
-
-    With a GPU it is EdgeTAM, when its weights are cached or can be fetched; else the built-in tracker, which is
-    many times faster on a CPU. Decided within `PATIENCE` seconds, offline too.
+    Raises:
+        ConfigError: there is no model of that name.
     """
-    if not _has_gpu():
-        return BUILT_IN, "no GPU here; it is made for a CPU, its weights are at hand"
-    row = checkpoint(WITH_GPU)
+    if model != AUTO:
+        return Choice(TRACKERS.find(model))
+    if weights is not None:
+        return Choice(RECOGNISED)
+    on_cpu, on_gpu = TRACKERS.find(ON_CPU), TRACKERS.find(ON_GPU)
+    if device == "cpu" or not _has_gpu():
+        return Choice(on_cpu, f"no GPU{' wanted' if device == 'cpu' else ' found'}; it is fast on a CPU")
+    row = checkpoint(ON_GPU)
     if cached_path(row).exists():
-        return WITH_GPU, "a GPU is here and its weights are cached"
+        return Choice(on_gpu, "a GPU was found, and its weights are cached")
     assert row.url is not None
     if _reachable(row.url):
-        return WITH_GPU, f"a GPU is here; its weights, about {row.megabytes} MB, are fetched once"
-    return BUILT_IN, f"a GPU is here, but the weights of {WITH_GPU} are not cached and cannot be fetched now"
+        return Choice(on_gpu, f"a GPU was found; its weights, about {row.megabytes} MB, are downloaded once")
+    return Choice(
+        on_cpu, f"a GPU was found, but the weights of {ON_GPU} are not cached and cannot be downloaded now"
+    )
 
 
 def _has_gpu() -> bool:
-    # torch takes seconds to load: it is only asked where there is a chance.
+    # torch takes seconds to import: only where a GPU is likely
     nvidia = shutil.which("nvidia-smi") is not None or Path("/proc/driver/nvidia").exists()
     apple = platform.system() == "Darwin" and platform.machine() == "arm64"
     if not (nvidia or apple):
@@ -115,19 +103,19 @@ def _has_gpu() -> bool:
 
 
 def _reachable(url: str, patience: float = PATIENCE) -> bool:
-    """Whether the server takes a connection; name look-ups may hang, so a thread waits for them."""
+    """Whether a server accepts a connection. A name look-up may hang, so it is made in a thread."""
     parts = urlsplit(url)
-    answered = threading.Event()
+    connected = threading.Event()
 
-    def knock() -> None:
+    def connect() -> None:
         try:
             port = parts.port or (443 if parts.scheme == "https" else 80)
             socket.create_connection((parts.hostname or "", port), timeout=patience).close()
-            answered.set()
+            connected.set()
         except OSError:
             pass
 
-    thread = threading.Thread(target=knock, daemon=True)
+    thread = threading.Thread(target=connect, daemon=True)
     thread.start()
     thread.join(patience)
-    return answered.is_set()
+    return connected.is_set()

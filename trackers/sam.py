@@ -202,9 +202,7 @@ class SamTracker:
     def _prompt(self, features: Features, prompt: ObjectPrompt) -> None:
         """Replace one object's prediction by what the user's prompts stand for."""
         clock = self._state.clock
-        tracked = self.objects.setdefault(
-            prompt.object_id, TrackedObject([Hypothesis(MemoryBank(self.policy))])
-        )
+        tracked = self.objects.setdefault(prompt.object_id, TrackedObject([Hypothesis(MemoryBank(self.policy))]))
         tracked.hypotheses = [tracked.best]
         bank = tracked.best.bank
         if prompt.mask is not None:
@@ -228,9 +226,7 @@ class SamTracker:
             tokens.update((id(h), row) for (_, h), row in zip(batch, rows, strict=True))
         return tokens
 
-    def _insert(
-        self, tracked: TrackedObject, prompted: bool, tokens: dict[int, Any], box: Box4 | None
-    ) -> None:
+    def _insert(self, tracked: TrackedObject, prompted: bool, tokens: dict[int, Any], box: Box4 | None) -> None:
         """Put the newest frame into an object's memory."""
         clock = self._state.clock
         predictions = [h.known_prediction for h in tracked.hypotheses]

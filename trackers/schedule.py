@@ -104,9 +104,7 @@ class IndexedSchedule(Schedule):
             raise VideoError(f"the video ends before frame {min(self._missing)}, which has prompts")
 
 
-def propagate(
-    frames: Iterable[Frame], tracker: Tracker, schedule: Schedule
-) -> Iterator[tuple[Frame, FrameResult]]:
+def propagate(frames: Iterable[Frame], tracker: Tracker, schedule: Schedule) -> Iterator[tuple[Frame, FrameResult]]:
     """Step a tracker through frames, giving it each prompt on its frame; every frame with its result.
 
     Where the tracker looks ahead, a frame with prompts is processed once the frame after it has been read; other

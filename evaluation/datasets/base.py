@@ -1,11 +1,10 @@
-"""What a data set is to the harness, and what most of them share: frames and masks in a folder per sequence.
+"""The interface of data sets, and what most of them share: frames and masks in a folder per sequence.
 
-A new data set is one file here with `NAME`, `SPLITS`, `TREE` (the published folders, drawn), `recognises(root)` and
-`open(root, split)`; `tests/evaluation/test_datasets.py` runs over all of them.
+A new data set is one file here with a `DatasetSpec` in `VARIANTS`; `tests/evaluation/test_datasets.py` tests all.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,13 +13,13 @@ from samvideo.evaluation.files import MaskSet, list_names, read_index_png
 
 
 @dataclass(frozen=True)
-class Clip:
-    """One sequence.
+class VideoSequence:
+    """The files of one sequence.
 
     Attributes:
         name: of the sequence, and of the folder of its predictions.
-        frames: names of all frames in order, without ending; predictions are saved under them.
-        images: the picture of each frame; empty where `video` holds them, or where there are none.
+        frames: names of all frames in order, without suffix; predictions are saved under them.
+        images: the file of each frame; empty if `video` holds them, or if there are none.
         video: the video file, or None.
         masks: the ground truth of annotated frames: frame index -> file (or folder of files).
         labels: the objects: number -> how the benchmark writes it.
@@ -42,58 +41,86 @@ class Clip:
     groups: Mapping[int, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class ScoringRule:
+    """How a benchmark scores.
+
+    Attributes:
+        description: which frames count, in a sentence; printed in every result.
+        until_seen: an object does not count before it is first in the ground truth or the prediction.
+        by_class: also compute the metrics of the EndoVis challenges, with `VideoSequence.groups` as classes.
+        overall: the number that the benchmark ranks by.
+    """
+
+    description: str
+    until_seen: bool = False
+    by_class: bool = False
+    overall: str = "J&F"
+
+
 class Dataset(ABC):
     """One split of a benchmark.
 
     Attributes:
-        name, split: what it is called on the command line.
-        rule: which frames count, in a sentence; printed in every result.
+        name, split: their names on the command line.
+        rule: how it is scored.
         apart: predictions are saved in a folder per object, since objects may overlap.
-        archive: folder inside the zip that the benchmark's server wants ("" for its top), None for none.
-        until_seen: an object does not count before it was once in the truth or the prediction.
-        instruments: the EndoVis challenge metrics are wanted too, with `Clip.groups` as classes.
-        overall: the number that the benchmark ranks by.
+        archive: folder inside the zip that the benchmark's server expects ("" for its top), None for no zip.
     """
 
     name: str
     split: str
-    rule: str
+    rule: ScoringRule
     apart: bool = False
-    until_seen: bool = False
     archive: str | None = None
-    instruments: bool = False
-    overall: str = "J&F"
 
     @abstractmethod
     def sequences(self) -> list[str]:
         """Names of all sequences, in order."""
 
     @abstractmethod
-    def clip(self, name: str) -> Clip:
-        """Look at one sequence's files.
+    def sequence(self, name: str) -> VideoSequence:
+        """List the files of one sequence.
 
         Raises:
-            DatasetError: something is missing or too much, with the path and the fix.
+            DatasetError: files are missing or unexpected; the message has the path and the remedy.
         """
 
-    def truth(self, clip: Clip, index: int) -> MaskSet:
+    def truth(self, sequence: VideoSequence, index: int) -> MaskSet:
         """The ground truth of an annotated frame.
 
         Raises:
             DatasetError: unreadable, of another size than the frame before, or with an unknown object.
         """
-        path = clip.masks[index]
+        path = sequence.masks[index]
         masks = self.read(path)
-        if strange := masks.numbers - clip.labels.keys():
+        if strange := masks.numbers - sequence.labels.keys():
             raise DatasetError(
-                f"{path} has object {max(strange)}, above the {len(clip.labels)} objects of this sequence "
-                f"({', '.join(clip.labels.values())}): correct the file, or restore it from the archive"
+                f"{path} has object {max(strange)}, above the {len(sequence.labels)} objects of this sequence "
+                f"({', '.join(sequence.labels.values())}): correct the file, or restore it from the archive"
             )
         return masks
 
     def read(self, path: Path) -> MaskSet:
         """A ground truth file as it is."""
         return MaskSet(index=read_index_png(path))
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """How to open a data set.
+
+    Attributes:
+        splits: their names, the default first.
+        tree: the published layout of its folders, drawn.
+        recognises: whether a folder looks like this data set.
+        load: opens one split of a folder; raises DatasetError if the folder has another layout.
+    """
+
+    splits: tuple[str, ...]
+    tree: str
+    recognises: Callable[[Path], bool]
+    load: Callable[[Path, str], Dataset]
 
 
 def pictures(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
@@ -212,8 +239,8 @@ class MaskFolders(Dataset):
         """Ground truth files by frame name."""
         return pictures(self.annotations / name, (".png",))
 
-    def clip(self, name: str) -> Clip:
-        """Look at one sequence's files; see `Dataset.clip`."""
+    def sequence(self, name: str) -> VideoSequence:
+        """Look at one sequence's files; see `Dataset.sequence`."""
         folder = self.annotations / name
         masks = self.masks(name)
         images = self.frames(name)
@@ -224,7 +251,7 @@ class MaskFolders(Dataset):
         if not first:
             raise DatasetError(f"{folder} has no object in any mask it should be prompted with")
         scored = {} if secret else {number: self.scored(sorted(matched), number, first) for number in first}
-        return Clip(
+        return VideoSequence(
             name=name,
             frames=names,
             images=tuple(images.values()),

@@ -7,7 +7,9 @@ import numpy as np
 from samvideo.errors import DatasetError
 from samvideo.evaluation.datasets.base import (
     IMAGE_SUFFIXES,
+    DatasetSpec,
     MaskFolders,
+    ScoringRule,
     first_existing,
     pictures,
     subfolders,
@@ -29,8 +31,8 @@ CholecSeg8k/                                       as published
     ├── frame_80_endo.png ...
     └── frame_80_endo_watershed_mask.png ...
 or CholecSeg8k/
-├── JPEGImages/<clip>/00000.jpg ...
-└── Annotations/<clip>/00000.png ...               object numbers per pixel, 1 the grasper
+├── JPEGImages/<sequence>/00000.jpg ...
+└── Annotations/<sequence>/00000.png ...               object numbers per pixel, 1 the grasper
 """
 PICTURE, MASK = "_endo", "_endo_watershed_mask"
 
@@ -44,8 +46,10 @@ class Cholec(MaskFolders):
     """Every class is an object, prompted where it first appears."""
 
     name = NAME
-    until_seen = True
-    rule = "CholecSeg8k: annotated frames but the first and the last, an object from when it was first seen"
+    rule = ScoringRule(
+        "CholecSeg8k: annotated frames but the first and the last, an object from when it was first seen",
+        until_seen=True,
+    )
 
 
 class CholecPublished(Cholec):
@@ -76,7 +80,7 @@ class CholecPublished(Cholec):
         return MaskSet(index=table[read_index_png(path)])
 
 
-def open(root: Path, split: str) -> Cholec:
+def load(root: Path, split: str) -> Cholec:
     """Open the folder.
 
     Raises:
@@ -88,3 +92,6 @@ def open(root: Path, split: str) -> Cholec:
     if images is None or annotations is None:
         raise wrong_root(NAME, root, [root / "video*/video*_*", root / "JPEGImages", root / "Annotations"], TREE)
     return Cholec(split, images, annotations, subfolders(annotations))
+
+
+VARIANTS = {NAME: DatasetSpec(SPLITS, TREE, recognises, load)}

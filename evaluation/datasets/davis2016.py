@@ -5,7 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from samvideo.evaluation.datasets.base import MaskFolders, first_existing, read_list, wrong_root
+from samvideo.evaluation.datasets.base import (
+    DatasetSpec,
+    MaskFolders,
+    ScoringRule,
+    first_existing,
+    read_list,
+    wrong_root,
+)
 from samvideo.evaluation.files import MaskSet, read_index_png
 
 NAME = "davis2016"
@@ -27,7 +34,7 @@ class Davis2016(MaskFolders):
     """All that is not background is the object; the first and the last frame do not count."""
 
     name = NAME
-    rule = "DAVIS 2016: one object, every frame but the first and the last"
+    rule = ScoringRule("DAVIS 2016: one object, every frame but the first and the last")
 
     def read(self, path: Path) -> MaskSet:
         """Any value above zero is object 1."""
@@ -38,7 +45,7 @@ class Davis2016(MaskFolders):
         return {1: min(masks)}
 
 
-def open(root: Path, split: str) -> Davis2016:
+def load(root: Path, split: str) -> Davis2016:
     """Open one split.
 
     Raises:
@@ -54,3 +61,6 @@ def open(root: Path, split: str) -> Davis2016:
     # The published lists name files, "/JPEGImages/480p/bear/00000.jpg /Annotations/..."; others sequences.
     named = [Path(line).parent.name if "/" in line else line for line in read_list(found)]
     return Davis2016(split, images, annotations, sorted(set(named)))
+
+
+VARIANTS = {NAME: DatasetSpec(SPLITS, TREE, recognises, load)}

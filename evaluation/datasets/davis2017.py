@@ -5,7 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from samvideo.evaluation.datasets.base import MaskFolders, first_existing, read_list, wrong_root
+from samvideo.evaluation.datasets.base import (
+    DatasetSpec,
+    MaskFolders,
+    ScoringRule,
+    first_existing,
+    read_list,
+    wrong_root,
+)
 from samvideo.evaluation.files import MaskSet, read_index_png
 
 NAME = "davis2017"
@@ -27,7 +34,7 @@ class Davis2017(MaskFolders):
     """Objects are those of the first frame, 1 to N; the first and the last frame do not count."""
 
     name = NAME
-    rule = "DAVIS 2017 semi-supervised: every frame but the first and the last"
+    rule = ScoringRule("DAVIS 2017 semi-supervised: every frame but the first and the last")
 
     def read(self, path: Path) -> MaskSet:
         """255 is background, as in the published evaluation."""
@@ -40,7 +47,7 @@ class Davis2017(MaskFolders):
         return dict.fromkeys(range(1, max(self.read(masks[first]).numbers, default=0) + 1), first)
 
 
-def open(root: Path, split: str) -> Davis2017:
+def load(root: Path, split: str) -> Davis2017:
     """Open one split.
 
     Raises:
@@ -54,3 +61,6 @@ def open(root: Path, split: str) -> Davis2017:
     if split.startswith("test"):
         dataset.archive = ""
     return dataset
+
+
+VARIANTS = {NAME: DatasetSpec(SPLITS, TREE, recognises, load)}

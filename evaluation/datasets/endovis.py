@@ -11,8 +11,10 @@ from PIL import Image
 from samvideo.errors import DatasetError
 from samvideo.evaluation.datasets.base import (
     IMAGE_SUFFIXES,
-    Clip,
+    DatasetSpec,
     MaskFolders,
+    ScoringRule,
+    VideoSequence,
     first_existing,
     match,
     pictures,
@@ -62,11 +64,11 @@ class EndoVis(MaskFolders):
 
     name = NAME
     every_frame = False
-    until_seen = True
-    instruments = True
-    rule = (
+    rule = ScoringRule(
         "EndoVis: annotated frames but the first and the last, an object from when it was first seen, as Surgical "
-        "SAM 2; challenge IoU, class IoU and mean class IoU over the same frames, as ISINet"
+        "SAM 2; challenge IoU, class IoU and mean class IoU over the same frames, as ISINet",
+        until_seen=True,
+        by_class=True,
     )
 
     def __init__(self, split: str, images: Path | None, annotations: Path, names: list[str]) -> None:
@@ -92,8 +94,8 @@ class EndoVisChallenge(EndoVis):
             split, None, root, [name for name in subfolders(root) if (root / name / "left_frames").is_dir()]
         )
 
-    def clip(self, name: str) -> Clip:
-        """Look at one sequence's files; see `Dataset.clip`."""
+    def sequence(self, name: str) -> VideoSequence:
+        """Look at one sequence's files; see `Dataset.sequence`."""
         folder = self.annotations / name
         images = pictures(folder / "left_frames", IMAGE_SUFFIXES)
         frames = tuple(images)
@@ -102,7 +104,9 @@ class EndoVisChallenge(EndoVis):
         known = [part.removesuffix("_labels") for part in instruments]
         labels = dict(enumerate(self._labels_2017(known) if instruments else self._labels_2018(folder), 1))
         masks = match(frames, pictures(paths, (".png",)), paths, every=True)
-        empty = Clip(name, frames, tuple(images.values()), masks, labels, {}, {}, tuple(range(len(frames))))
+        empty = VideoSequence(
+            name, frames, tuple(images.values()), masks, labels, {}, {}, tuple(range(len(frames)))
+        )
         first = self._appearances(empty)
         labels = {number: label for number, label in labels.items() if number in first}
         scored = dict.fromkeys(labels, without_ends(sorted(masks)))
@@ -121,22 +125,22 @@ class EndoVisChallenge(EndoVis):
             )
         return list(_colours(folder)) if self.labelling == "parts" else ["instrument"]
 
-    def _appearances(self, clip: Clip) -> dict[int, int]:
+    def _appearances(self, sequence: VideoSequence) -> dict[int, int]:
         first: dict[int, int] = {}
-        for index in sorted(clip.masks):
-            for number in self.truth(clip, index).numbers:
+        for index in sorted(sequence.masks):
+            for number in self.truth(sequence, index).numbers:
                 first.setdefault(number, index)
         return dict(sorted(first.items()))
 
-    def truth(self, clip: Clip, index: int) -> MaskSet:
+    def truth(self, sequence: VideoSequence, index: int) -> MaskSet:
         """A mask per object, as the split's labelling has it."""
-        path = clip.masks[index]
+        path = sequence.masks[index]
         if path.parent.name == "labels":
-            return MaskSet(apart=self._coloured(path, clip.labels))
+            return MaskSet(apart=self._coloured(path, sequence.labels))
         top = path.parents[1]
         names = [part.removesuffix("_labels") for part in subfolders(top) if part.endswith("_labels")]
         values = {name: read_index_png(top / f"{name}_labels" / path.name) for name in names}
-        return MaskSet(apart={number: self._chosen(values, label) for number, label in clip.labels.items()})
+        return MaskSet(apart={number: self._chosen(values, label) for number, label in sequence.labels.items()})
 
     def _chosen(self, values: Mapping[str, UInt8Array], label: str) -> BoolArray:
         """The mask of one object from the files of all instruments."""
@@ -160,7 +164,7 @@ class EndoVisChallenge(EndoVis):
 
     def objects(self, name: str, masks: Mapping[int, Path]) -> dict[int, int]:
         """Where each instrument first appears."""
-        return dict(self.clip(name).first_seen)
+        return dict(self.sequence(name).first_seen)
 
 
 def _class_of(instrument: str) -> str:
@@ -188,7 +192,7 @@ def _colours(folder: Path) -> dict[str, list[int]]:
     }
 
 
-def open(root: Path, split: str) -> EndoVis:
+def load(root: Path, split: str) -> EndoVis:
     """Open one split, or a folder that is one; the challenge's folders have no splits.
 
     Raises:
@@ -206,3 +210,6 @@ def open(root: Path, split: str) -> EndoVis:
             f"{annotations} has the class of the instrument per pixel, not its parts: take {part}-type"
         )
     return EndoVis(split, images, annotations, subfolders(annotations))
+
+
+VARIANTS = {NAME: DatasetSpec(SPLITS, TREE, recognises, load)}

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from samvideo.errors import DatasetError
 from samvideo.evaluation.datasets.base import (
-    Clip,
+    DatasetSpec,
     MaskFolders,
+    ScoringRule,
+    VideoSequence,
     first_existing,
     subfolders,
     wrong_root,
@@ -35,63 +37,65 @@ class Folder(MaskFolders):
     """Objects are prompted where they first appear; annotated frames from there, less the very first and last."""
 
     every_frame = False
-    until_seen = True
     name = NAME
-    rule = (
-        "folder: annotated frames from an object's first on, but the sequence's first and last, as SA-V and DAVIS"
+    rule = ScoringRule(
+        "folder: annotated frames from an object's first on, but the sequence's first and last, as SA-V and DAVIS",
+        until_seen=True,
     )
 
     def __init__(self, split: str, images: Path | None, videos: Path | None, annotations: Path) -> None:
         super().__init__(split, images, annotations, subfolders(annotations))
         self._videos = videos
 
-    def clip(self, name: str) -> Clip:
-        """Look at one sequence's files; see `Dataset.clip`."""
-        clip = super().clip(name)
+    def sequence(self, name: str) -> VideoSequence:
+        """Look at one sequence's files; see `Dataset.sequence`."""
+        sequence = super().sequence(name)
         if self._videos is not None:
-            return self._with_video(clip, self._videos)
-        if not clip.images:
-            self._check_gaps(clip)
-        return clip
+            return self._with_video(sequence, self._videos)
+        if not sequence.images:
+            self._check_gaps(sequence)
+        return sequence
 
-    def _with_video(self, clip: Clip, videos: Path) -> Clip:
-        found = [path for path in sorted(videos.glob(f"{clip.name}.*")) if path.suffix.lower() in VIDEO_SUFFIXES]
+    def _with_video(self, sequence: VideoSequence, videos: Path) -> VideoSequence:
+        found = [
+            path for path in sorted(videos.glob(f"{sequence.name}.*")) if path.suffix.lower() in VIDEO_SUFFIXES
+        ]
         if len(found) != 1:
-            raise DatasetError(f"{videos} holds {len(found)} videos named {clip.name}: exactly one expected")
-        strange = [frame for frame in clip.frames if not frame.isdecimal()]
+            raise DatasetError(f"{videos} holds {len(found)} videos named {sequence.name}: exactly one expected")
+        strange = [frame for frame in sequence.frames if not frame.isdecimal()]
         if strange:
             raise DatasetError(
-                f"{self.annotations / clip.name / strange[0]}.png: the masks of a video are named by frame number"
+                f"{self.annotations / sequence.name / strange[0]}.png: name the masks of a video by frame number"
             )
-        numbers = {index: int(frame) for index, frame in enumerate(clip.frames)}
-        width = len(clip.frames[0])
+        numbers = {index: int(frame) for index, frame in enumerate(sequence.frames)}
+        width = len(sequence.frames[0])
         return replace(
-            clip,
+            sequence,
             video=found[0],
             frames=tuple(f"{k:0{width}d}" for k in range(max(numbers.values()) + 1)),
-            masks={numbers[index]: path for index, path in clip.masks.items()},
-            first_seen={k: numbers[index] for k, index in clip.first_seen.items()},
-            scored={k: tuple(numbers[index] for index in indices) for k, indices in clip.scored.items()},
+            masks={numbers[index]: path for index, path in sequence.masks.items()},
+            first_seen={k: numbers[index] for k, index in sequence.first_seen.items()},
+            scored={k: tuple(numbers[index] for index in indices) for k, indices in sequence.scored.items()},
             saved=tuple(range(max(numbers.values()) + 1)),
         )
 
-    def _check_gaps(self, clip: Clip) -> None:
+    def _check_gaps(self, sequence: VideoSequence) -> None:
         """Masks alone do not tell which frames there are, but a hole in an even row is a missing file."""
-        if not all(frame.isdecimal() for frame in clip.frames):
+        if not all(frame.isdecimal() for frame in sequence.frames):
             return
-        numbers = [int(frame) for frame in clip.frames]
+        numbers = [int(frame) for frame in sequence.frames]
         steps = [after - before for before, after in pairwise(numbers)]
         holes = [k for k, step in enumerate(steps) if step != min(steps)]
         if 0 < len(holes) <= len(steps) // 4:
             missing = numbers[holes[0]] + min(steps)
-            width = len(clip.frames[0])
+            width = len(sequence.frames[0])
             raise DatasetError(
-                f"{self.annotations / clip.name / f'{missing:0{width}d}.png'} is missing: the masks around it are "
+                f"{self.annotations / sequence.name / f'{missing:0{width}d}.png'} is missing: its neighbours are "
                 f"{min(steps)} frame(s) apart; restore it"
             )
 
 
-def open(root: Path, split: str) -> Folder:
+def load(root: Path, split: str) -> Folder:
     """Open a folder.
 
     Raises:
@@ -103,3 +107,6 @@ def open(root: Path, split: str) -> Folder:
             raise wrong_root(NAME, root, [root / "Annotations", root / "<sequence>/*.png"], TREE)
         return Folder(split, None, None, root)
     return Folder(split, first_existing(root, "JPEGImages"), first_existing(root, "videos"), annotations)
+
+
+VARIANTS = {NAME: DatasetSpec(SPLITS, TREE, recognises, load)}

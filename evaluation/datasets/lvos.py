@@ -8,8 +8,10 @@ from typing import Any
 
 from samvideo.errors import DatasetError
 from samvideo.evaluation.datasets.base import (
-    Clip,
+    DatasetSpec,
     MaskFolders,
+    ScoringRule,
+    VideoSequence,
     first_existing,
     subfolders,
     wrong_root,
@@ -37,7 +39,7 @@ class Lvos(MaskFolders):
 
     name = NAME
     every_frame = False
-    rule = (
+    rule = ScoringRule(
         "LVOS: for each object every fifth frame of its range in meta.json, as the published evaluation; without "
         "meta.json the annotated frames after the one where it first appears"
     )
@@ -46,29 +48,29 @@ class Lvos(MaskFolders):
         super().__init__(split, images, annotations, subfolders(annotations))
         self._meta = meta
 
-    def clip(self, name: str) -> Clip:
-        """Look at one sequence's files; see `Dataset.clip`."""
-        clip = super().clip(name)
+    def sequence(self, name: str) -> VideoSequence:
+        """Look at one sequence's files; see `Dataset.sequence`."""
+        sequence = super().sequence(name)
         ranges = {
             int(number): entry["frame_range"]
             for number, entry in self._meta.get(name, {}).get("objects", {}).items()
         }
-        if not clip.scored or not ranges:
-            return clip
-        places = {int(frame): index for index, frame in enumerate(clip.frames)}
+        if not sequence.scored or not ranges:
+            return sequence
+        places = {int(frame): index for index, frame in enumerate(sequence.frames)}
         scored = {}
-        for number in clip.labels:
+        for number in sequence.labels:
             extent = ranges.get(number, {"start": 0, "end": 0})
             wanted = [places.get(frame) for frame in range(int(extent["start"]), int(extent["end"]), STEP)]
-            scored[number] = tuple(index for index in wanted if index is not None and index in clip.masks)
-        return replace(clip, scored=scored)
+            scored[number] = tuple(index for index in wanted if index is not None and index in sequence.masks)
+        return replace(sequence, scored=scored)
 
     def scored(self, annotated: list[int], number: int, first: Mapping[int, int]) -> tuple[int, ...]:
         """What comes after the first appearance."""
         return tuple(index for index in annotated if index > first[number])
 
 
-def open(root: Path, split: str) -> Lvos:
+def load(root: Path, split: str) -> Lvos:
     """Open one split, or a folder that is one.
 
     Raises:
@@ -84,3 +86,6 @@ def open(root: Path, split: str) -> Lvos:
     except (OSError, ValueError, KeyError) as error:
         raise DatasetError(f"{meta} cannot be read ({error}): restore it from the data set's archive") from error
     return Lvos(split, images, annotations, videos)
+
+
+VARIANTS = {NAME: DatasetSpec(SPLITS, TREE, recognises, load)}

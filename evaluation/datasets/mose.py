@@ -2,7 +2,14 @@
 
 from pathlib import Path
 
-from samvideo.evaluation.datasets.base import MaskFolders, first_existing, subfolders, wrong_root
+from samvideo.evaluation.datasets.base import (
+    DatasetSpec,
+    MaskFolders,
+    ScoringRule,
+    first_existing,
+    subfolders,
+    wrong_root,
+)
 
 NAME = "mose"
 SPLITS = ("valid", "train", "test")
@@ -28,10 +35,10 @@ class Mose(MaskFolders):
     name = NAME
     archive = ""
     every_frame = False
-    rule = "MOSE: annotated frames but the first and the last, as DAVIS 2017"
+    rule = ScoringRule("MOSE: annotated frames but the first and the last, as DAVIS 2017")
 
 
-def open(root: Path, split: str) -> Mose:
+def load(root: Path, split: str) -> Mose:
     """Open one split.
 
     Raises:
@@ -42,3 +49,6 @@ def open(root: Path, split: str) -> Mose:
     if images is None or annotations is None:
         raise wrong_root(NAME, root, [top / "JPEGImages", top / "Annotations"], TREE)
     return Mose(split, images, annotations, subfolders(annotations))
+
+
+VARIANTS = {NAME: DatasetSpec(SPLITS, TREE, recognises, load)}

@@ -9,8 +9,10 @@ from typing import Any
 from samvideo.errors import ConfigError, DatasetError
 from samvideo.evaluation.datasets.base import (
     IMAGE_SUFFIXES,
-    Clip,
     Dataset,
+    DatasetSpec,
+    ScoringRule,
+    VideoSequence,
     first_existing,
     match,
     pictures,
@@ -48,8 +50,10 @@ class SavPictures(Dataset):
 
     name = NAME
     apart = True
-    until_seen = True
-    rule = "SA-V: for each object the annotated (6 per second) frames but the first and the last, once it was seen"
+    rule = ScoringRule(
+        "SA-V: for each object the annotated (6 per second) frames but the first and the last, once it was seen",
+        until_seen=True,
+    )
 
     def __init__(self, split: str, images: Path, annotations: Path, names: list[str]) -> None:
         self.split, self._images, self._annotations, self._names = split, images, annotations, names
@@ -60,8 +64,8 @@ class SavPictures(Dataset):
         """Names of all sequences, in order."""
         return list(self._names)
 
-    def clip(self, name: str) -> Clip:
-        """Look at one sequence's files; see `Dataset.clip`."""
+    def sequence(self, name: str) -> VideoSequence:
+        """Look at one sequence's files; see `Dataset.sequence`."""
         images = pictures(self._images / name, IMAGE_SUFFIXES)
         frames, folder = tuple(images), self._annotations / name
         labels = {int(label) + 1: label for label in subfolders(folder) if label.isdecimal()}
@@ -77,14 +81,14 @@ class SavPictures(Dataset):
             first[number], scored[number] = seen, without_ends(sorted(own))
             masks |= {index: folder / path.name for index, path in own.items()}
         secret = len(masks) == 1
-        return Clip(
+        return VideoSequence(
             name, frames, tuple(images.values()), masks, labels, first, {} if secret else scored, tuple(masks)
         )
 
-    def truth(self, clip: Clip, index: int) -> MaskSet:
+    def truth(self, sequence: VideoSequence, index: int) -> MaskSet:
         """One mask per object that is annotated there."""
-        path = clip.masks[index]
-        files = {number: path.parent / label / path.name for number, label in clip.labels.items()}
+        path = sequence.masks[index]
+        files = {number: path.parent / label / path.name for number, label in sequence.labels.items()}
         return MaskSet(apart={number: read_binary_png(file) for number, file in files.items() if file.exists()})
 
 
@@ -93,7 +97,6 @@ class SavVideos(Dataset):
 
     name = NAME
     apart = True
-    until_seen = True
     rule = SavPictures.rule
 
     def __init__(self, split: str, files: Mapping[str, Path]) -> None:
@@ -103,8 +106,8 @@ class SavVideos(Dataset):
         """Names of all sequences, in order."""
         return list(self._files)
 
-    def clip(self, name: str) -> Clip:
-        """Look at one sequence's files; see `Dataset.clip`. The video itself is only needed to run a model."""
+    def sequence(self, name: str) -> VideoSequence:
+        """Look at one sequence's files; see `Dataset.sequence`. The video itself is only needed to run a model."""
         path = self._files[name]
         content = read_masklets(path)
         masklets, count = content["masklet"], int(content["video_frame_count"])
@@ -119,7 +122,7 @@ class SavVideos(Dataset):
         # The stated first frame counts in video frames and may lie between two annotated ones: look for the mask.
         first = {number: self._first_mask(masklets, number - 1, path) for number in labels}
         scored = dict.fromkeys(labels, without_ends(sorted(masks)))
-        return Clip(
+        return VideoSequence(
             name, frames, (), masks, labels, first, scored, tuple(masks), video=path.with_name(f"{name}.mp4")
         )
 
@@ -129,12 +132,12 @@ class SavVideos(Dataset):
                 return index * FRAMES_PER_MASK
         raise DatasetError(f"{path}: masklet {column} is empty throughout; restore the file from the archive")
 
-    def truth(self, clip: Clip, index: int) -> MaskSet:
+    def truth(self, sequence: VideoSequence, index: int) -> MaskSet:
         """The masklets of one annotated frame."""
-        path = clip.masks[index]
+        path = sequence.masks[index]
         entry = read_masklets(path)["masklet"][index // FRAMES_PER_MASK]
         try:
-            return MaskSet(apart={number: decode_rle(entry[number - 1]) for number in clip.labels})
+            return MaskSet(apart={number: decode_rle(entry[number - 1]) for number in sequence.labels})
         except ConfigError as error:
             raise DatasetError(f"{path}, frame {index}: {error}; restore it from the archive") from error
 
@@ -156,7 +159,7 @@ def read_masklets(path: Path) -> dict[str, Any]:
     return content
 
 
-def open(root: Path, split: str) -> Dataset:
+def load(root: Path, split: str) -> Dataset:
     """Open one split.
 
     Raises:
@@ -176,3 +179,6 @@ def open(root: Path, split: str) -> Dataset:
     return SavPictures(
         split, images, annotations, read_list(listed) if listed.exists() else subfolders(annotations)
     )
+
+
+VARIANTS = {NAME: DatasetSpec(SPLITS, TREE, recognises, load)}

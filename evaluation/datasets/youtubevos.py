@@ -8,8 +8,10 @@ from typing import Any
 
 from samvideo.errors import DatasetError
 from samvideo.evaluation.datasets.base import (
-    Clip,
+    DatasetSpec,
     MaskFolders,
+    ScoringRule,
+    VideoSequence,
     first_existing,
     subfolders,
     wrong_root,
@@ -44,10 +46,10 @@ class YouTubeVOS(MaskFolders):
     name = NAME
     archive = "Annotations"
     every_frame = False
-    overall = "G"
-    rule = (
+    rule = ScoringRule(
         "YouTube-VOS: for each object the annotated frames after the one where it first appears; G is the mean of "
-        "J and F over objects of seen and unseen categories (the server's own code is not public)"
+        "J and F over objects of seen and unseen categories (the server's own code is not public)",
+        overall="G",
     )
 
     def __init__(
@@ -56,18 +58,20 @@ class YouTubeVOS(MaskFolders):
         super().__init__(split, images, annotations, subfolders(annotations))
         self._meta, self._seen = meta, seen
 
-    def clip(self, name: str) -> Clip:
-        """Look at one sequence's files; see `Dataset.clip`."""
-        clip = super().clip(name)
+    def sequence(self, name: str) -> VideoSequence:
+        """Look at one sequence's files; see `Dataset.sequence`."""
+        sequence = super().sequence(name)
         objects = self._meta.get(name, {}).get("objects", {})
         wanted = {frame for entry in objects.values() for frame in entry.get("frames", ())}
-        saved = tuple(k for k, frame in enumerate(clip.frames) if frame in wanted)
+        saved = tuple(k for k, frame in enumerate(sequence.frames) if frame in wanted)
         groups = {}
         if self._seen is not None:
             categories = {int(number): entry.get("category", "") for number, entry in objects.items()}
-            groups = {k: "seen" if categories.get(k) in self._seen else "unseen" for k in clip.labels}
-        only_first = not any(clip.scored.values())
-        return replace(clip, saved=saved or clip.saved, groups=groups, scored={} if only_first else clip.scored)
+            groups = {k: "seen" if categories.get(k) in self._seen else "unseen" for k in sequence.labels}
+        only_first = not any(sequence.scored.values())
+        return replace(
+            sequence, saved=saved or sequence.saved, groups=groups, scored={} if only_first else sequence.scored
+        )
 
     def scored(self, annotated: list[int], number: int, first: Mapping[int, int]) -> tuple[int, ...]:
         """What comes after the first appearance; nothing where only first appearances are annotated."""
@@ -76,7 +80,7 @@ class YouTubeVOS(MaskFolders):
         return tuple(index for index in annotated if index > first[number])
 
 
-def open(root: Path, split: str) -> YouTubeVOS:
+def load(root: Path, split: str) -> YouTubeVOS:
     """Open one split, or a folder that is one.
 
     Raises:
@@ -104,3 +108,6 @@ def _videos(path: Path) -> dict[str, Any]:
     if not isinstance(videos, dict):
         raise DatasetError(f'{path} must hold {{"videos": {{name: ...}}}}: restore it from the archive')
     return videos
+
+
+VARIANTS = {NAME: DatasetSpec(SPLITS, TREE, recognises, load)}

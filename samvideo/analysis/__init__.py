@@ -1,5 +1,6 @@
-"""From tracks to numbers: presence, motion, contact and use of objects, above all of surgical instruments.
+"""Measurements of tracked objects: presence, motion, contact and usage, above all of surgical instruments.
 
-`analyse_run` reads the folder of a run, `Analyser` takes a tracker's results as they come; both in memory that does
-not grow with the video. `write_report` puts tables, `analysis.json` and a page into a folder.
+`analyse_run` reads the folder of a run, `Analyser` takes the results of a tracker one by one; the memory of both is
+independent of the length of the video. `write_analysis` writes tables, `analysis.json` and an HTML page into a
+folder.
 """

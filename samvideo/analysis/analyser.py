@@ -1,4 +1,4 @@
-"""From blocks of a run to findings, in memory that does not grow with the frames."""
+"""Analyse a run block by block, in memory that does not grow with the number of frames."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -8,112 +8,114 @@ from typing import Protocol
 
 import numpy as np
 
-from samvideo.analysis.blocks import Block, Clock
+from samvideo.analysis.accumulators import ObjectAccumulator, PairAccumulator
+from samvideo.analysis.blocks import Block, FrameClock
 from samvideo.analysis.findings import (
-    Drawn,
+    ChartData,
     Findings,
     Flagged,
-    ObjectFigures,
-    PairFigures,
+    ObjectSummary,
+    PairSummary,
     Usage,
-    events_of,
-    times_of,
+    list_events,
+    over_seconds,
 )
-from samvideo.analysis.intervals import Curve, Intervals
+from samvideo.analysis.intervals import DownsampledCurve, IntervalCollector
+from samvideo.analysis.mask_geometry import Floats, measure
 from samvideo.analysis.motion import Motion
-from samvideo.analysis.objects import ObjectTrack, PairTrack
-from samvideo.analysis.settings import Settings
-from samvideo.analysis.shapes import Floats, measure
-from samvideo.io.runs import IntArray, Runs, joined_runs, runs_of_masks
+from samvideo.analysis.settings import AnalysisSettings
+from samvideo.io.rle import IntArray, Runs, joined_runs, runs_of_masks
 from samvideo.types import FrameResult, UInt8Array, VideoInfo
 
-FRAMES = 256  # results that are held back, to be measured together
+FRAMES = 256  # results that are buffered and measured together
 
 
-class Tables(Protocol):
-    """Takes the rows of the long tables as they become certain."""
+class TableSink(Protocol):
+    """Receives the rows of the long tables as soon as they are final."""
 
     def frames(self, block: Block, object_id: int, tip: Floats) -> None:
-        """An object's rows of a block; `tip` (R', 2) belongs to its masks there."""
+        """Receive the rows of an object in a block; `tip` (N', 2) belongs to its masks there."""
 
     def motion(self, object_id: int, point: str, motion: Motion) -> None:
-        """Smoothed motion of an object's centroid or tip."""
+        """Receive the smoothed motion of the `centroid` or `tip` of an object."""
 
     def distances(
-        self, block: Block, pair: tuple[int, int], place: IntArray, distance: Floats, touch: float
+        self, block: Block, pair: tuple[int, int], frames: IntArray, distance: Floats, touch: float
     ) -> None:
-        """Distances of a pair on the frames `place` of a block; at most `touch` is contact."""
+        """Receive the distances of a pair on `frames` of a block; distances up to `touch` are contact."""
 
 
 class Analyser:
-    """Takes a run block by block, or a tracker's results one by one, and concludes.
+    """Analyses a run block by block, or the results of a tracker one by one.
 
     ::
 
         analyser = Analyser(video.info)
         for result in track(path, prompts):
             analyser.add(result)
-        findings = analyser.conclude()
+        findings = analyser.finish()
 
     Args:
         info: name, size and rate of the video.
-        settings: see there.
-        tables: where the long tables go, if anywhere.
+        settings: defaults if None.
+        tables: receives the rows of the long tables.
     """
 
-    def __init__(self, info: VideoInfo, settings: Settings | None = None, tables: Tables | None = None) -> None:
-        self.info, self.settings = info, settings or Settings()
+    def __init__(
+        self, info: VideoInfo, settings: AnalysisSettings | None = None, tables: TableSink | None = None
+    ) -> None:
+        self.info, self.settings = info, settings or AnalysisSettings()
         self._tables = tables
         self._rate = self.settings.fps or float(info.rate)
         self._idle_speed = self.settings.idle_speed_at(info.size_wh)
-        self.clock = Clock(float(info.rate), self.settings.fps)
-        self._objects: dict[int, ObjectTrack] = {}
-        self._pairs: dict[tuple[int, int], PairTrack] = {}
-        self._usage: dict[str, Intervals] = {}
-        self._flags: dict[str, Intervals] = defaultdict(Intervals)
-        self._times, self._frames, self._last_frame = Curve(), 0, -1
+        self.clock = FrameClock(float(info.rate), self.settings.fps)
+        self._objects: dict[int, ObjectAccumulator] = {}
+        self._pairs: dict[tuple[int, int], PairAccumulator] = {}
+        self._usage: dict[str, IntervalCollector] = {}
+        self._flags: dict[str, IntervalCollector] = defaultdict(IntervalCollector)
+        self._times, self._frames, self._last_frame = DownsampledCurve(), 0, -1
         self._start = self._end = 0.0
-        self._held: list[tuple[FrameResult, str, Runs]] = []
-        self._picture: UInt8Array | None = None
-        self._pictures = 0
+        self._buffer: list[tuple[FrameResult, str, Runs]] = []
+        self._background: UInt8Array | None = None
+        self._images_checked = 0
 
-    def see(self, rgb: UInt8Array) -> None:
-        """Keep a picture for the page; later ones take its place ever more rarely."""
-        self._pictures += 1
-        if self._pictures & (self._pictures - 1) == 0:
-            self._picture = rgb
+    def keep_background(self, rgb: UInt8Array) -> None:
+        """Offer an image without faults as background of the heat maps; the 1st, 2nd, 4th, 8th ... are used."""
+        self._images_checked += 1
+        if self._images_checked.bit_count() == 1:
+            self._background = rgb
 
     def add(self, result: FrameResult, flag: str = "") -> None:
-        """Take a tracker's result of the next frame; `flag` says what is wrong with its picture.
+        """Add the result of a tracker for the next frame; `flag` names the fault of the image, if any.
 
         Raises:
-            VideoError: it is not later than the frame before.
+            VideoError: it is not later than the previous frame.
         """
-        if len(self._held) == FRAMES:
-            self._pass_on(result)
-        # The masks themselves are let go: runs are a hundred times smaller.
-        self._held.append((replace(result, masks=result.masks[:, :0, :0]), flag, runs_of_masks(result.masks)))
+        if len(self._buffer) == FRAMES:
+            self._flush(result)
+        # The masks are dropped: run lengths are a hundred times smaller.
+        self._buffer.append((replace(result, masks=result.masks[:, :0, :0]), flag, runs_of_masks(result.masks)))
 
-    def _pass_on(self, following: FrameResult | None) -> None:
-        results = [result for result, _, _ in self._held]
-        runs = joined_runs([part for _, _, part in self._held], self.info.size_wh)
-        shapes = measure(runs)
+    def _flush(self, following: FrameResult | None) -> None:
+        results = [result for result, _, _ in self._buffer]
+        runs = joined_runs([part for _, _, part in self._buffer], self.info.size_wh)
+        measurements = measure(runs)
         after = None if following is None else (following.index, following.seconds)
         block = Block(
             self.clock.times([r.index for r in results], [r.seconds for r in results], after),
-            np.array([flag for _, flag, _ in self._held], np.str_),
+            np.array([flag for _, flag, _ in self._buffer], np.str_),
             np.repeat(np.arange(len(results)), [len(r.object_ids) for r in results]),
             np.array([k for r in results for k in r.object_ids], np.int64),
-            np.array([p for r in results for p in r.present], bool) & (shapes.area > 0),
+            np.array([p for r in results for p in r.present], bool) & (measurements.area > 0),
             np.array([s for r in results for s in r.scores], float),
-            shapes,
+            measurements,
             runs,
         )
-        self._held = []
+        self._buffer = []
         self.add_block(block)
 
     def add_block(self, block: Block) -> None:
-        """Take the next frames of a run."""
+        """Add the next frames of a run."""
         times = block.times
         if self._frames == 0:
             self._start = float(times.seconds[0])
@@ -123,53 +125,55 @@ class Analyser:
         self._times.add(times.ordinals, times.seconds)
         for flag in sorted(set(block.flags.tolist()) - {""}):
             self._flags[flag].add(block.flags == flag, times.frames, times.seconds, times.durations)
-        self._know(sorted(set(block.ids.tolist())))
+        self._register_objects(sorted(set(block.object_ids.tolist())))
         for number in sorted(self._objects):
             tip, motion = self._objects[number].add(block)
             if self._tables:
                 self._tables.frames(block, number, tip)
-            self._tell(number, motion)
+            self._emit_motion(number, motion)
         for pair, track in self._pairs.items():
-            place, distance = track.add(block)
+            frames, distance = track.add(block)
             if self._tables:
                 touch = self.settings.contact_gap * self.settings.scale
-                self._tables.distances(block, pair, place, distance, touch)
+                self._tables.distances(block, pair, frames, distance, touch)
         for label, intervals in self._usage.items():
             members = [number for number in self._objects if self._counts_as(number, label)]
             holds = np.zeros(len(times.frames), bool)
-            holds[block.place[block.seen & np.isin(block.ids, members)]] = True
+            holds[block.mask_frames[block.visible & np.isin(block.object_ids, members)]] = True
             intervals.add(holds, times.frames, times.seconds, times.durations)
 
     def _counts_as(self, number: int, label: str) -> bool:
         return self.settings.kind(number) == "instrument" and self.settings.label(number) == label
 
-    def _know(self, numbers: Sequence[int]) -> None:
-        """Make room for objects that are new."""
+    def _register_objects(self, numbers: Sequence[int]) -> None:
+        """Create accumulators for new objects and their pairs."""
         new = [number for number in numbers if number not in self._objects]
         window = round(self.settings.smooth * self._rate)
         for number in new:
-            self._objects[number] = ObjectTrack(number, self.info.size_wh, self.settings, window, self._idle_speed)
+            self._objects[number] = ObjectAccumulator(
+                number, self.info.size_wh, self.settings, window, self._idle_speed
+            )
             if self.settings.kind(number) == "instrument":
-                self._usage.setdefault(self.settings.label(number), Intervals(self.settings.bridge))
+                self._usage.setdefault(self.settings.label(number), IntervalCollector(self.settings.bridge))
         for pair in combinations(sorted(self._objects), 2):
             kinds = {self.settings.kind(number) for number in pair}
             if pair not in self._pairs and kinds != {"tissue"}:
-                self._pairs[pair] = PairTrack(*pair, self.settings)
+                self._pairs[pair] = PairAccumulator(*pair, self.settings)
 
-    def _tell(self, number: int, motion: list[tuple[str, Motion]]) -> None:
+    def _emit_motion(self, number: int, motion: list[tuple[str, Motion]]) -> None:
         if self._tables:
             for point, part in motion:
                 self._tables.motion(number, point, part)
 
-    def conclude(self) -> Findings:
-        """The figures of all that was taken; nothing can be added any more."""
-        if self._held:
-            self._pass_on(None)
+    def finish(self) -> Findings:
+        """Return the results for all frames; nothing may be added after that."""
+        if self._buffer:
+            self._flush(None)
         for number, track in sorted(self._objects.items()):
-            self._tell(number, track.finish())
+            self._emit_motion(number, track.finish())
         seconds = self._end - self._start
-        objects = tuple(self._object(track, seconds) for _, track in sorted(self._objects.items()))
-        pairs = tuple(self._pair(track) for _, track in sorted(self._pairs.items()))
+        objects = tuple(self._object_summary(track, seconds) for _, track in sorted(self._objects.items()))
+        pairs = tuple(self._pair_summary(track) for _, track in sorted(self._pairs.items()))
         return Findings(
             source=self.info.name,
             size_wh=self.info.size_wh,
@@ -179,7 +183,7 @@ class Analyser:
             end_seconds=self._end,
             unit=self.settings.unit,
             idle_speed=self._idle_speed,
-            pictures_seen=self._pictures,
+            images_checked=self._images_checked,
             objects=objects,
             pairs=pairs,
             usage=tuple(
@@ -190,25 +194,25 @@ class Analyser:
                 Flagged(flag, part.frames, part.seconds, tuple(part.all()))
                 for flag, part in sorted(self._flags.items())
             ),
-            events=events_of(objects, pairs, self._last_frame),
-            drawn=self._drawn(),
+            events=list_events(objects, pairs, self._last_frame),
+            charts=self._chart_data(),
         )
 
-    def _drawn(self) -> Drawn:
+    def _chart_data(self) -> ChartData:
         times = self._times.points()
         objects = sorted(self._objects.items())
-        return Drawn(
-            {number: times_of(track.area_curve.points(), times) for number, track in objects},
-            {number: times_of(track.speed_curve.points(), times) for number, track in objects},
-            {pair: times_of(track.curve.points(), times) for pair, track in sorted(self._pairs.items())},
+        return ChartData(
+            {number: over_seconds(track.area_curve.points(), times) for number, track in objects},
+            {number: over_seconds(track.speed_curve.points(), times) for number, track in objects},
+            {pair: over_seconds(track.curve.points(), times) for pair, track in sorted(self._pairs.items())},
             {number: track.heat for number, track in objects},
-            self._picture,
+            self._background,
         )
 
-    def _object(self, track: ObjectTrack, seconds: float) -> ObjectFigures:
+    def _object_summary(self, track: ObjectAccumulator, seconds: float) -> ObjectSummary:
         number, centroid, tip = track.object_id, track.paths["centroid"], track.paths["tip"]
         present = tuple(track.present.all())
-        return ObjectFigures(
+        return ObjectSummary(
             id=number,
             label=self.settings.label(number),
             kind=self.settings.kind(number),
@@ -234,16 +238,15 @@ class Analyser:
             idle_intervals=tuple(track.idle.all()),
         )
 
-    def _pair(self, track: PairTrack) -> PairFigures:
+    def _pair_summary(self, track: PairAccumulator) -> PairSummary:
         contacts = tuple(track.contact.all())
         kinds = sorted(self.settings.kind(number) for number in (track.a, track.b))
-        least = track.distance.range[0]
-        return PairFigures(
+        return PairSummary(
             track.a,
             track.b,
             "-".join(kinds),
             track.distance.count,
-            least,
+            track.distance.range[0],
             track.distance.mean,
             len(contacts),
             track.contact.seconds,

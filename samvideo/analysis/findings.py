@@ -1,36 +1,37 @@
-"""The result of an analysis, as values: what the files and the page are written from."""
+"""The result of an analysis, from which the files and the page are written."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from samvideo.analysis.intervals import Interval
-from samvideo.analysis.shapes import Floats
+from samvideo.analysis.mask_geometry import Floats
 from samvideo.types import UInt8Array
 
 Number = float | None
-"""None where there is nothing to measure."""
+"""None if there is nothing to measure."""
 
 
 @dataclass(frozen=True)
-class ObjectFigures:
-    """One object. Lengths are pixels or millimetres (see `Findings.unit`), times seconds.
+class ObjectSummary:
+    """Measurements of one object. Lengths are pixels or millimetres (see `Findings.unit`), times seconds.
 
     Attributes:
-        id, label, kind: its number in the run, its class, and `instrument` or `tissue`.
-        time_in_view: sum of the durations of the frames that show it; share_in_view of the whole video.
+        id, label, kind: id in the run, class, and `instrument` or `tissue`.
+        time_in_view: sum of the durations of the frames that show it; share_in_view: fraction of the whole video.
         appearances: number of `intervals`.
-        path_length: way of the centroid from frame to frame, straight over gaps that are bridged.
-        smooth_path_length: the same of the smoothed centroid, which masks that tremble do not lengthen.
-        mean_speed: path_length over the time it took.
-        max_speed, mean_acceleration, mean_jerk: of the smoothed centroid, half a window away from where it appears
-            and goes.
-        idle_time: how long the smoothed centroid was slower than the idle speed; idle_share of the time measured.
+        path_length: length of the path of the centroid from frame to frame, straight over bridged gaps.
+        smooth_path_length: the same of the smoothed centroid, which jitter of the mask does not lengthen.
+        mean_speed: path_length over the time that the path takes.
+        max_speed, mean_acceleration, mean_jerk: of the smoothed centroid, without the half windows after it appears
+            and before it disappears.
+        idle_time: how long the smoothed centroid is slower than the idle speed; idle_share: fraction of the time in
+            which its speed is known.
         tip_path_length, tip_mean_speed: the same of the tip.
         mean_area, min_area, max_area: over the frames that show it.
-        working_area: the area of the fewest cells, of 64 along the frame, in which the tip (or, without one, the
-            centroid) spent 95 % of its time.
-        intervals: when it was in view, gaps of at most the bridge left out; visible_intervals: with every gap.
+        working_area: area of the fewest cells, of 64 along the longer side of the frame, in which the tip (without
+            a tip, the centroid) spends 95 % of its time.
+        intervals: when it is in view, with gaps bridged; visible_intervals: with every gap.
         idle_intervals: rests that are long enough to count.
     """
 
@@ -60,8 +61,8 @@ class ObjectFigures:
 
 
 @dataclass(frozen=True)
-class PairFigures:
-    """Two objects, one an instrument at least: distance of their nearest pixels, and contact."""
+class PairSummary:
+    """Distance between the nearest pixels of two objects, at least one an instrument, and their contacts."""
 
     a: int
     b: int
@@ -76,7 +77,7 @@ class PairFigures:
 
 @dataclass(frozen=True)
 class Usage:
-    """One class of instruments: how long at least one of it was in view."""
+    """How long at least one instrument of a class is in view."""
 
     label: str
     time_in_view: float
@@ -86,7 +87,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Flagged:
-    """Pictures with one fault; their frames are left out of all figures of motion."""
+    """Images with one kind of fault; their frames are left out of all measurements of motion."""
 
     flag: str
     frames: int
@@ -96,9 +97,9 @@ class Flagged:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened: `enter`, `leave`, `contact start`, `contact end`, `idle start`, `idle end`.
+    """`enter`, `leave`, `contact start`, `contact end`, `idle start` or `idle end`.
 
-    A start is the first frame of it, an end the last frame of it and the time when that one was over.
+    A start is at the first frame, an end at the last frame, at the time when that frame ends.
     """
 
     frame: int
@@ -109,19 +110,19 @@ class Event:
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
-    """What is only drawn: curves over (seconds, value), heat maps (rows, columns) in seconds, a picture."""
+class ChartData:
+    """Data of charts: curves (seconds, values), heat maps (rows, columns) in seconds, and a frame behind them."""
 
     area: dict[int, tuple[Floats, Floats]]
     speed: dict[int, tuple[Floats, Floats]]
     distance: dict[tuple[int, int], tuple[Floats, Floats]]
     heat: dict[int, Floats]
-    picture: UInt8Array | None
+    background: UInt8Array | None
 
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """All that was found in one run."""
+    """All results for one run."""
 
     source: str
     size_wh: tuple[int, int]
@@ -131,24 +132,24 @@ class Findings:
     end_seconds: float
     unit: str
     idle_speed: float
-    pictures_seen: int
-    objects: tuple[ObjectFigures, ...]
-    pairs: tuple[PairFigures, ...]
+    images_checked: int
+    objects: tuple[ObjectSummary, ...]
+    pairs: tuple[PairSummary, ...]
     usage: tuple[Usage, ...]
     flagged: tuple[Flagged, ...]
     events: tuple[Event, ...]
-    drawn: Drawn
+    charts: ChartData
 
     @property
     def seconds(self) -> float:
-        """Length of what was analysed."""
+        """Duration of the analysed frames."""
         return self.end_seconds - self.start_seconds
 
 
-def events_of(
-    objects: tuple[ObjectFigures, ...], pairs: tuple[PairFigures, ...], last_frame: int
+def list_events(
+    objects: tuple[ObjectSummary, ...], pairs: tuple[PairSummary, ...], last_frame: int
 ) -> tuple[Event, ...]:
-    """All events in order of time; what holds to the last frame has no end."""
+    """Return all events in order of time; an interval that lasts to the last frame has no end event."""
     named = [("enter", "leave", entry.id, None, entry.intervals) for entry in objects]
     named += [("idle start", "idle end", entry.id, None, entry.idle_intervals) for entry in objects]
     found = [
@@ -164,6 +165,6 @@ def events_of(
     return tuple(sorted(events, key=lambda event: (event.seconds, event.object, event.event)))
 
 
-def times_of(points: tuple[Floats, Floats], seconds: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
-    """A curve over ordinals as one over seconds; `seconds` is the curve of the frames' times."""
+def over_seconds(points: tuple[Floats, Floats], seconds: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    """Convert a curve over ordinals to one over seconds; `seconds` is the curve of the frame times."""
     return np.interp(points[0], *seconds), points[1]

@@ -1,19 +1,19 @@
-"""Stretches of time in which something holds, collected as the video goes by."""
+"""Intervals in which a condition holds, and curves over a video, collected while it is read."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samvideo.analysis.shapes import Floats
-from samvideo.io.runs import IntArray
+from samvideo.analysis.mask_geometry import Floats
+from samvideo.io.rle import IntArray
 
-EXACT = 1e-6  # seconds; times are rounded
+TOLERANCE = 1e-6  # seconds, for rounded times
 
 
 @dataclass(frozen=True)
 class Interval:
-    """From the start of its first frame to the end of its last; `frames` counts those in which it did hold."""
+    """From the start of its first frame to the end of its last; the condition holds on `frames` of them."""
 
     start_frame: int
     end_frame: int
@@ -23,16 +23,20 @@ class Interval:
 
     @property
     def seconds(self) -> float:
-        """How long it lasted."""
+        """Duration."""
         return self.end_seconds - self.start_seconds
 
 
-class Intervals:
-    """Joins the frames in which something holds to intervals; a gap of at most `bridge` seconds does not part them.
+class IntervalCollector:
+    """Joins the frames on which a condition holds to intervals.
+
+    Args:
+        bridge: seconds; a gap that is at most this long does not end an interval.
+        shortest: seconds; shorter intervals are dropped.
 
     Attributes:
-        closed: the intervals that are over.
-        seconds: sum of the durations of the frames in which it did hold; bridged gaps do not count.
+        closed: the intervals that have ended.
+        seconds: sum of the durations of the frames on which the condition holds, without bridged gaps.
         frames: their number.
     """
 
@@ -43,22 +47,22 @@ class Intervals:
         self.seconds, self.frames = 0.0, 0
 
     def add(self, holds: NDArray[np.bool_], frames: IntArray, seconds: Floats, durations: Floats) -> None:
-        """Take the next frames: whether it holds, their numbers, times and durations, all (F,)."""
+        """Add the next frames: whether the condition holds, their indices, times and durations, all (F,)."""
         on = np.flatnonzero(holds)
         if not len(on):
             return
         starts, ends = seconds[on], seconds[on] + durations[on]
         self.seconds += float(durations[on].sum())
         self.frames += len(on)
-        breaks = np.flatnonzero(starts[1:] - ends[:-1] > self._bridge + EXACT) + 1
+        breaks = np.flatnonzero(starts[1:] - ends[:-1] > self._bridge + TOLERANCE) + 1
         for part in np.split(np.arange(len(on)), breaks):
             a, b = part[0], part[-1]
             piece = Interval(int(frames[on[a]]), int(frames[on[b]]), float(starts[a]), float(ends[b]), len(part))
-            self._put(piece)
+            self._append(piece)
 
-    def _put(self, piece: Interval) -> None:
+    def _append(self, piece: Interval) -> None:
         last = self._open
-        if last is not None and piece.start_seconds - last.end_seconds <= self._bridge + EXACT:
+        if last is not None and piece.start_seconds - last.end_seconds <= self._bridge + TOLERANCE:
             piece = Interval(
                 last.start_frame,
                 piece.end_frame,
@@ -71,18 +75,18 @@ class Intervals:
         self._open = piece
 
     def _close(self) -> None:
-        if self._open is not None and self._open.seconds >= self._shortest - EXACT:
+        if self._open is not None and self._open.seconds >= self._shortest - TOLERANCE:
             self.closed.append(self._open)
         self._open = None
 
     def all(self) -> list[Interval]:
-        """All of them, in order; call it when the last frame is in."""
+        """Return all intervals in order; no frame may be added after that."""
         self._close()
         return self.closed
 
 
-class Curve:
-    """A series over the frames of a video of any length, as at most `limit` means over equal stretches."""
+class DownsampledCurve:
+    """A curve over the frames of a video of any length, as fewer than `2 * limit` means of equally many frames."""
 
     def __init__(self, limit: int = 600) -> None:
         self._limit, self._width = limit, 1
@@ -90,7 +94,7 @@ class Curve:
         self._last = -1
 
     def add(self, ordinals: IntArray, values: Floats) -> None:
-        """Take values of frames, numbered from 0 in the order they were tracked; NaN is passed over."""
+        """Add values of frames, numbered from 0 in the order of tracking; NaN is ignored."""
         keep = ~np.isnan(values)
         if not keep.any():
             return
@@ -106,8 +110,8 @@ class Curve:
         self._counts += np.bincount(places, minlength=2 * self._limit)
 
     def points(self) -> tuple[Floats, Floats]:
-        """The middles of the stretches, as ordinals of frames, and the means; NaN where there is no value."""
+        """Return the centres of the means, as frame ordinals, and the means; NaN where there is no value."""
         count = self._last // self._width + 1
-        middles: Floats = (np.arange(count, dtype=float) + 0.5) * self._width - 0.5
+        centres: Floats = (np.arange(count, dtype=float) + 0.5) * self._width - 0.5
         with np.errstate(invalid="ignore", divide="ignore"):
-            return middles, self._sums[:count] / self._counts[:count]
+            return centres, self._sums[:count] / self._counts[:count]

@@ -1,4 +1,4 @@
-"""What an analysis may be told."""
+"""Settings of an analysis."""
 
 import math
 from collections.abc import Mapping
@@ -10,20 +10,24 @@ IDLE_SHARE = 0.02  # of the frame's diagonal per second
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Choices of an analysis; the defaults suit a laparoscopy.
+class AnalysisSettings:
+    """Settings of an analysis; the defaults suit laparoscopic video.
 
     Attributes:
         labels: object id -> class; objects without one are classes of their own, "object 1".
-        tissue: ids of objects that are no instruments: contacts among themselves do not count, nor their usage.
-        bridge: seconds; an object hidden for at most so long was in view throughout, and its path goes straight on.
-        contact_gap: pixels; masks at most so far apart are in contact. 0: they touch or overlap.
-        idle_speed: below this speed of the centroid an object is idle, in pixels (or mm) per second; None for 2 %
-            of the frame's diagonal.
-        idle_seconds: shorter rests are no event.
+        tissue: ids of objects that are not instruments; contacts among them and their usage are not reported.
+        bridge: seconds; an object that is hidden for at most this long counts as in view throughout, and its path
+            crosses the gap in a straight line.
+        contact_gap: pixels; masks at most this far from each other are in contact. 0: they touch or overlap.
+        idle_speed: an object whose centroid is slower is idle, in pixels (or mm) per second; None for 2 % of the
+            frame's diagonal per second.
+        idle_seconds: shorter rests do not count as idle intervals.
         smooth: seconds, the window of the Savitzky-Golay filter.
         mm_per_pixel: scale of all lengths; None leaves them in pixels.
         fps: frames per second, instead of the times in the run.
+
+    Raises:
+        ConfigError: a number is out of range.
     """
 
     labels: Mapping[int, str] = field(default_factory=dict)
@@ -39,30 +43,30 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("bridge", "contact_gap", "idle_seconds", "smooth"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise ConfigError(f"{name} must be a number from 0 on, not {getattr(self, name)}")
+                raise ConfigError(f"{name} must be a finite number, at least 0, not {getattr(self, name)}")
         for name in ("idle_speed", "mm_per_pixel", "fps"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
-                raise ConfigError(f"{name} must be a number above 0, not {value}")
+                raise ConfigError(f"{name} must be a finite number above 0, not {value}")
 
     @property
     def unit(self) -> str:
-        """Of lengths."""
+        """Unit of lengths, `px` or `mm`."""
         return "px" if self.mm_per_pixel is None else "mm"
 
     @property
     def scale(self) -> float:
-        """Units of length in a pixel."""
+        """Units of length per pixel."""
         return self.mm_per_pixel or 1.0
 
     def label(self, object_id: int) -> str:
-        """The class of an object."""
+        """Return the class of an object."""
         return self.labels.get(object_id, f"object {object_id}")
 
     def kind(self, object_id: int) -> str:
-        """`instrument` or `tissue`."""
+        """Return `instrument` or `tissue`."""
         return "tissue" if object_id in self.tissue else "instrument"
 
     def idle_speed_at(self, size_wh: tuple[int, int]) -> float:
-        """The idle speed for frames of a size, in units of length per second."""
+        """Return the idle speed for frames of this size, in units of length per second."""
         return self.idle_speed or IDLE_SHARE * math.hypot(*size_wh) * self.scale

@@ -1,4 +1,4 @@
-"""The CSV files and `analysis.json` of a report; all numbers are written alike, so that files and page agree."""
+"""The CSV files and `analysis.json`; numbers have the same format in all of them and on the page."""
 
 import csv
 import json
@@ -14,26 +14,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samvideo.analysis.blocks import Block
-from samvideo.analysis.findings import Findings, ObjectFigures
+from samvideo.analysis.findings import Findings, ObjectSummary
 from samvideo.analysis.intervals import Interval
+from samvideo.analysis.mask_geometry import Floats
 from samvideo.analysis.motion import Motion
-from samvideo.analysis.settings import Settings
-from samvideo.analysis.shapes import Floats
+from samvideo.analysis.settings import AnalysisSettings
 from samvideo.errors import OutputError
-from samvideo.io.runs import IntArray
+from samvideo.io.rle import IntArray
 
 DIGITS = 3
 LISTS = ("intervals", "visible_intervals", "idle_intervals")
-OBJECT_COLUMNS = tuple(field.name for field in fields(ObjectFigures) if field.name not in LISTS)
-LONG = {
+OBJECT_COLUMNS = tuple(field.name for field in fields(ObjectSummary) if field.name not in LISTS)
+STREAMED = {
     "frames.csv": "frame,seconds,object,visible,score,area,centroid_x,centroid_y,tip_x,tip_y,flag",
     "motion.csv": "frame,seconds,object,point,x,y,speed,acceleration,jerk",
     "distances.csv": "frame,seconds,object_a,object_b,distance,contact",
 }
 
 
-def text_of(value: float | int | str | None) -> str:
-    """A number as all files and the page write it: at most three digits after the point, empty for none."""
+def format_number(value: float | int | str | None) -> str:
+    """Format a number with at most three decimals; None and non-finite numbers are empty."""
     if value is None or isinstance(value, (str, int)):
         return "" if value is None else str(value)
     if not math.isfinite(value):
@@ -49,12 +49,12 @@ def _column(values: NDArray[Any]) -> list[str]:
     return [str(value) for value in values.tolist()]
 
 
-class TableFiles:
-    """`frames.csv`, `motion.csv` and `distances.csv`, written while the run is read.
+class TableWriter:
+    """Writes `frames.csv`, `motion.csv` and `distances.csv` while the run is read; a `TableSink`.
 
     Args:
-        folder: of the report, which exists.
-        scale: units of length in a pixel.
+        folder: an existing folder.
+        scale: units of length per pixel.
 
     Raises:
         OutputError: they cannot be written.
@@ -64,30 +64,30 @@ class TableFiles:
         self._folder, self._scale = folder, scale
         self._files: dict[str, IO[str]] = {}
         with ExitStack() as stack:
-            for name, head in LONG.items():
+            for name, head in STREAMED.items():
                 self._files[name] = stack.enter_context(_open(folder / name))
                 self._write(name, [head + "\n"])
             self._stack = stack.pop_all()
 
     def frames(self, block: Block, object_id: int, tip: Floats) -> None:
-        """An object's rows of a block; `tip` (R', 2) in pixels."""
-        rows = np.flatnonzero(block.ids == object_id)
-        place = block.place[rows]
+        """Write the rows of an object in a block; `tip` (N', 2) in pixels."""
+        rows = np.flatnonzero(block.object_ids == object_id)
+        frames = block.mask_frames[rows]
         self._rows(
             "frames.csv",
-            block.times.frames[place],
-            block.times.seconds[place],
+            block.times.frames[frames],
+            block.times.seconds[frames],
             np.full(len(rows), object_id),
-            block.seen[rows].astype(int),
+            block.visible[rows].astype(int),
             block.scores[rows],
-            block.shapes.area[rows] * self._scale**2,
-            *(block.shapes.centroid[rows] * self._scale).T,
+            block.measurements.area[rows] * self._scale**2,
+            *(block.measurements.centroid[rows] * self._scale).T,
             *(tip * self._scale).T,
-            block.flags[place],
+            block.flags[frames],
         )
 
     def motion(self, object_id: int, point: str, motion: Motion) -> None:
-        """Smoothed motion of an object's centroid or tip."""
+        """Write the smoothed motion of the `centroid` or `tip` of an object."""
         samples, count = motion.samples, len(motion.samples)
         self._rows(
             "motion.csv",
@@ -102,15 +102,15 @@ class TableFiles:
         )
 
     def distances(
-        self, block: Block, pair: tuple[int, int], place: IntArray, distance: Floats, touch: float
+        self, block: Block, pair: tuple[int, int], frames: IntArray, distance: Floats, touch: float
     ) -> None:
-        """Distances of a pair on the frames `place` of a block."""
+        """Write the distances of a pair on `frames` of a block; distances up to `touch` are contact."""
         self._rows(
             "distances.csv",
-            block.times.frames[place],
-            block.times.seconds[place],
-            np.full(len(place), pair[0]),
-            np.full(len(place), pair[1]),
+            block.times.frames[frames],
+            block.times.seconds[frames],
+            np.full(len(frames), pair[0]),
+            np.full(len(frames), pair[1]),
             distance,
             (distance <= touch).astype(int),
         )
@@ -124,7 +124,7 @@ class TableFiles:
         except OSError as error:
             raise _failed(self._folder / name, error) from error
 
-    def __enter__(self) -> "TableFiles":
+    def __enter__(self) -> "TableWriter":
         return self
 
     def __exit__(
@@ -133,8 +133,8 @@ class TableFiles:
         self._stack.close()
 
 
-def write_tables(folder: Path, findings: Findings, settings: Settings) -> None:
-    """The short tables and `analysis.json`, whose numbers are the tables'.
+def write_tables(folder: Path, findings: Findings, settings: AnalysisSettings) -> None:
+    """Write the short tables and `analysis.json`, with the same numbers.
 
     Raises:
         OutputError: they cannot be written.
@@ -177,16 +177,16 @@ def _interval_rows(findings: Findings) -> Iterator[list[Any]]:
 
 
 def _heat_rows(findings: Findings, scale: float) -> Iterator[list[Any]]:
-    for number, heat in findings.drawn.heat.items():
+    for number, heat in findings.charts.heat.items():
         cell = max(findings.size_wh) / max(heat.shape) * scale
         for row, column in np.argwhere(heat > 0).tolist():
             yield [number, row, column, (column + 0.5) * cell, (row + 0.5) * cell, float(heat[row, column])]
 
 
-def tree_of(findings: Findings, settings: Settings) -> dict[str, Any]:
-    """What `analysis.json` holds; numbers are rounded as in the tables."""
-    flat = ("source", "rate", "frames", "start_seconds", "end_seconds", "unit", "pictures_seen")
-    told = {
+def tree_of(findings: Findings, settings: AnalysisSettings) -> dict[str, Any]:
+    """Return the content of `analysis.json`; numbers are rounded as in the tables."""
+    flat = ("source", "rate", "frames", "start_seconds", "end_seconds", "unit")
+    chosen = {
         "labels": {str(number): label for number, label in sorted(settings.labels.items())},
         "tissue": sorted(settings.tissue),
         "bridge_seconds": settings.bridge,
@@ -199,9 +199,10 @@ def tree_of(findings: Findings, settings: Settings) -> dict[str, Any]:
     tree = {
         "format": "samvideo-analysis-1",
         **{name: getattr(findings, name) for name in flat},
+        "pictures_seen": findings.images_checked,
         "width": findings.size_wh[0],
         "height": findings.size_wh[1],
-        "settings": told,
+        "settings": chosen,
         "objects": [asdict(entry) for entry in findings.objects],
         "pairs": [asdict(pair) for pair in findings.pairs],
         "usage": [asdict(usage) for usage in findings.usage],
@@ -232,7 +233,7 @@ def _write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(head)
-            writer.writerows([text_of(cell) for cell in row] for row in rows)
+            writer.writerows([format_number(cell) for cell in row] for row in rows)
     except OSError as error:
         raise _failed(path, error) from error
 

@@ -35,11 +35,11 @@ def analyze(
     as_json: bool = typer.Option(False, "--json", help="Print what analysis.json holds."),
 ) -> None:
     """Measure presence, motion, contact and use of the tracked objects: CSV, analysis.json and a page."""
-    from samvideo.analysis.report import write_report
-    from samvideo.analysis.settings import Settings
+    from samvideo.analysis.output import write_analysis
+    from samvideo.analysis.settings import AnalysisSettings
     from samvideo.cli.evaluate import parse_objects
 
-    settings = Settings(
+    settings = AnalysisSettings(
         labels=parse_labels(label),
         tissue=frozenset(parse_objects(tissue)),
         bridge=bridge,
@@ -50,7 +50,7 @@ def analyze(
         fps=fps,
     )
     folder = out or (run if run.is_dir() else run.parent) / "analysis"
-    findings = write_report(run, folder, settings, video=video, overwrite=overwrite)
+    findings = write_analysis(run, folder, settings, video=video, overwrite=overwrite)
     if as_json:
         typer.echo(json.dumps(json.loads((folder / "analysis.json").read_text())))
     elif not quiet:

@@ -1,4 +1,4 @@
-"""What the verbs share: errors as exit codes, moments of a video, logging."""
+"""What the commands share: help, errors as exit codes, moments of a video, logging."""
 
 import functools
 import json
@@ -6,11 +6,16 @@ import logging
 import re
 import sys
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import typer
+from typer.core import TyperCommand
 
 from samvideo.errors import ConfigError, SamVideoError
+
+if TYPE_CHECKING:
+    from samvideo.run import Summary
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -18,6 +23,34 @@ R = TypeVar("R")
 INTERRUPTED = 130
 MOMENT_HELP = "a frame number, or a time: 12.5s, 1:02.5"
 _CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?)s?")
+
+
+_REGISTRIES = {
+    "trackers": ("samvideo.trackers.specs", "TRACKERS"),
+    "datasets": ("samvideo.evaluation.datasets", "DATASETS"),
+    "formats": ("samvideo.exports", "FORMATS"),
+}
+
+
+class Command(TyperCommand):
+    """Fills lists of components into help texts, such as `{datasets}`, only when the help is shown."""
+
+    def get_help(self, ctx: Any) -> str:
+        """The help of a command."""
+        for parameter in self.params:
+            text = getattr(parameter, "help", None) or ""
+            for key in _REGISTRIES:
+                if f"{{{key}}}" in text:
+                    text = text.replace(f"{{{key}}}", ", ".join(_names(key)))
+                    parameter.help = text  # type: ignore[attr-defined]
+        return super().get_help(ctx)
+
+
+def _names(key: str) -> list[str]:
+    module, attribute = _REGISTRIES[key]
+    found = getattr(import_module(module), attribute).all()
+    # published models are many, and listed by `samvideo models`
+    return [name for name, spec in found.items() if not getattr(spec, "needs_weights", False)]
 
 
 def verb(function: Callable[P, R]) -> Callable[P, R]:
@@ -39,7 +72,7 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def parse_moment(text: str | None) -> int | float | None:
-    """`120` is a frame (int); `12.5s`, `12.5`, `1:02` and `1:02:03.5` are seconds (float).
+    """Parse a frame index (`120`, an int) or a time (`12.5s`, `12.5`, `1:02`, `1:02:03.5`; seconds, a float).
 
     Raises:
         ConfigError: anything else.
@@ -55,13 +88,11 @@ def parse_moment(text: str | None) -> int | float | None:
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
 
 
-def print_summary(summary: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
-    """What a run did: one JSON object on stdout, or some lines on stderr, or nothing."""
+def print_summary(summary: "Summary", *, quiet: bool, as_json: bool) -> None:
+    """Print the summary of a run: one JSON object on stdout, or some lines on stderr, or nothing if `quiet`."""
     if as_json:
-        typer.echo(json.dumps(summary))
+        typer.echo(json.dumps(summary.to_json()))
     elif not quiet:
-        typer.echo(
-            f"{summary['status']}: {summary['frames']} frames at {summary['fps']} frames per second", err=True
-        )
-        for kind, path in summary["files"].items():
+        typer.echo(f"{summary.status}: {summary.frames} frames at {summary.fps} frames per second", err=True)
+        for kind, path in summary.files.items():
             typer.echo(f"  {kind:8} {path}", err=True)

@@ -1,4 +1,4 @@
-"""`samvideo demo-clip`: a synthetic clip to try things on."""
+"""`samvideo demo-clip`: write a synthetic clip for first experiments."""
 
 import json
 from fractions import Fraction
@@ -12,14 +12,14 @@ from samvideo.errors import ConfigError
 
 @verb
 def demo_clip(
-    out: Path = typer.Argument(Path("demo.mp4"), help="The video to write; NAME.prompts.json goes beside it."),
-    frames: int = typer.Option(90, min=1, help="Number of frames, shown at 25 per second."),
+    out: Path = typer.Argument(Path("demo.mp4"), help="The video to write; prompts go to NAME.prompts.json."),
+    frames: int = typer.Option(90, min=1, help="Number of frames, at 25 per second."),
     width: int = typer.Option(854, min=16),
     height: int = typer.Option(480, min=16),
-    truth: Path | None = typer.Option(None, help="Folder for the true masks, one palette PNG a frame."),
+    truth: Path | None = typer.Option(None, help="Folder for the ground-truth masks, one palette PNG per frame."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an existing file."),
 ) -> None:
-    """Write a clip of three shapes that move in front of each other, and a box prompt for each."""
+    """Write a clip of three shapes that occlude each other, and a box prompt for each."""
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} exists: choose another name, or replace it with --overwrite")
     prompts = out.with_suffix(".prompts.json")
@@ -34,7 +34,7 @@ def write_demo(
     prompts: Path | None = None,
     truth: Path | None = None,
 ) -> Path:
-    """Write the clip, with a file of prompts and a folder of true masks where wanted."""
+    """Write the clip and, if paths are given, a file of prompts and a folder of ground-truth masks."""
     from samvideo.demo import demo_frames
     from samvideo.geometry import mask_box
     from samvideo.io.masks import index_map, write_index_png

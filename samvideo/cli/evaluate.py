@@ -1,60 +1,57 @@
-"""`samvideo evaluate`: a model over a benchmark."""
+"""`samvideo evaluate`: run a model on a benchmark."""
 
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
 
-from samvideo.cli.common import verb
+from samvideo.cli.common import Command, verb
+from samvideo.cli.models import MODEL_HELP
 from samvideo.errors import ConfigError
 
-DATASETS = "davis2016, davis2017, sav, youtubevos, mose, lvos, endovis, cholecseg8k, folder"
+RAY_HELP = "Use this Ray cluster (auto: a running one), or start one on this machine."
+DATASET_HELP = "One of {datasets}."
 PROTOCOLS = "mask, box, click1, click3, click5 on first appearance; online, offline: corrected where worst."
 
 
-class EvaluateCommand(TyperCommand):
-    """Lets `--ray` stand without an address, which typer's options cannot."""
+class EvaluateCommand(Command):
+    """Allows `--ray` without a value, which typer's options do not."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Give a `--ray` that is followed by nothing or by another option the address of a cluster made here."""
+        """Turn a `--ray` that is followed by nothing or by another option into `--ray=local`."""
         following = [*args[1:], "-"]
-        told = [
+        completed = [
             "--ray=local" if a == "--ray" and b.startswith("-") else a for a, b in zip(args, following, strict=True)
         ]
-        return super().parse_args(ctx, told)
+        return super().parse_args(ctx, completed)
 
 
 @verb
 def evaluate(
-    dataset: str = typer.Argument(help=f"One of {DATASETS}."),
-    root: Path = typer.Argument(help="Its folder, laid out as published."),
+    dataset: str = typer.Argument(help=DATASET_HELP),
+    root: Path = typer.Argument(help="Its folder, with the published layout."),
     split: str | None = typer.Option(None, help="Part of the data set [its validation split]."),
-    model: str = typer.Option("nano", help="nano, flow, or any model that `track` knows."),
-    weights: Path | None = typer.Option(None, help="A file to read the model from."),
-    out: Path = typer.Option(..., "-o", "--out", help="Folder for masks and results; an unfinished run goes on."),
+    model: str = typer.Option("nano", help=MODEL_HELP),
+    weights: Path | None = typer.Option(None, help="Read the model from this file."),
+    out: Path = typer.Option(
+        ..., "-o", "--out", help="Folder for masks and results; an unfinished evaluation is resumed."
+    ),
     protocol: str = typer.Option("mask", help=PROTOCOLS),
-    objects: str | None = typer.Option(None, metavar="1,2", help="Follow and score these objects only."),
-    sequences: str | None = typer.Option(None, metavar="A,B", help="Run these sequences only."),
-    limit: int | None = typer.Option(None, min=1, help="Run the first N sequences only."),
-    workers: int | None = typer.Option(
-        None, min=1, help="Processes on this machine, or actors on the cluster [1]."
-    ),
-    ray: str | None = typer.Option(
-        None,
-        "--ray",
-        metavar="[ADDRESS]",
-        help="Run on this Ray cluster (auto: the one around), or start one here.",
-    ),
+    objects: str | None = typer.Option(None, metavar="1,2", help="Track and score these objects only."),
+    sequences: str | None = typer.Option(None, metavar="A,B", help="These sequences only."),
+    limit: int | None = typer.Option(None, min=1, help="The first N sequences only."),
+    workers: int | None = typer.Option(None, min=1, help="Processes, or actors on the Ray cluster [1]."),
+    ray: str | None = typer.Option(None, "--ray", metavar="[ADDRESS]", help=RAY_HELP),
     threads: int = typer.Option(1, min=1, help="Threads of each worker."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
 ) -> None:
-    """Run a model over a benchmark; the same command goes on where a run was cut off."""
+    """Evaluate a model on a benchmark; the same command resumes an interrupted evaluation."""
     from samvideo.evaluation.threads import limit_unloaded
 
     limit_unloaded(threads)  # before anything that loads NumPy
-    from samvideo.cli.scores import VideoProgress, summary
+    from samvideo.cli.progress import VideoProgress
+    from samvideo.cli.scores import summary
     from samvideo.evaluation.run import Run, choose_sequences, exit_code_of
     from samvideo.evaluation.run import evaluate as run_evaluation
     from samvideo.evaluation.shard import LocalPool, Pool, RayPool, run_here
@@ -79,10 +76,10 @@ def evaluate(
 
 
 def parse_objects(text: str | None) -> tuple[int, ...]:
-    """`1,2` as numbers.
+    """Parse `1,2`.
 
     Raises:
-        ConfigError: anything else.
+        ConfigError: the text is something else.
     """
     parts = [part.strip() for part in (text or "").split(",") if part.strip()]
     if not all(part.isdecimal() and int(part) > 0 for part in parts):

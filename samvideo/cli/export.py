@@ -1,4 +1,4 @@
-"""`samvideo export`: a run in the format of another tool."""
+"""`samvideo export`: convert a run to the format of another tool."""
 
 from pathlib import Path
 
@@ -6,23 +6,18 @@ import typer
 
 from samvideo.cli.common import verb
 
-FORMATS = (
-    "coco, coco-polygons, coco-video, cutout-webm, cvat, cvat-masks, davis, green, label-studio, mot, numpy, "
-    "prores, sav"
-)
-
 
 @verb
 def export(
     run: Path = typer.Argument(metavar="OUT_DIR", help="The folder that `samvideo track` wrote."),
-    format: str = typer.Option(..., "--format", "-f", help=f"One of {FORMATS}."),
+    format: str = typer.Option(..., "--format", "-f", help="One of {formats}."),
     out: Path | None = typer.Option(None, "-o", "--out", help="File or folder to write [OUT_DIR/FORMAT…]."),
-    video: str | None = typer.Option(None, help="The source; cut-outs are made of it."),
+    video: str | None = typer.Option(None, help="The source video; needed for cut-outs."),
     label: list[str] = typer.Option([], metavar="ID=NAME", help="Class of an object: 1=grasper. Repeatable."),
-    strip_source: bool = typer.Option(False, "--strip-source", help="Leave the name of the source out."),
-    overwrite: bool = typer.Option(False, "--overwrite", help="Replace what is there."),
+    strip_source: bool = typer.Option(False, "--strip-source", help="Omit the name of the source."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace existing files."),
 ) -> None:
-    """Write a run for COCO tools, CVAT, Label Studio, editors and others."""
+    """Convert a run for COCO tools, CVAT, Label Studio, video editors and others."""
     from samvideo.cli.analyze import parse_labels
     from samvideo.exports import export_run
 

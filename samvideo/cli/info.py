@@ -1,4 +1,4 @@
-"""`samvideo info`: what a source is."""
+"""`samvideo info`: the properties of a source."""
 
 import json
 from dataclasses import asdict

@@ -1,9 +1,10 @@
-"""`samvideo`: the verbs, and what every verb shares."""
+"""`samvideo`: all commands."""
 
 import typer
 
 from samvideo.cli.analyze import analyze
 from samvideo.cli.bench import bench
+from samvideo.cli.common import Command
 from samvideo.cli.demo_clip import demo_clip
 from samvideo.cli.evaluate import EvaluateCommand, evaluate
 from samvideo.cli.export import export
@@ -24,7 +25,7 @@ EPILOG = (
 
 app = typer.Typer(
     name="samvideo",
-    help="Cut objects out of video and follow them, with the efficient SAM 2 family or with no weights at all.",
+    help="Segment and track objects in video, with the efficient SAM 2 family or with a small bundled model.",
     epilog=EPILOG,
     no_args_is_help=True,
     add_completion=False,
@@ -50,7 +51,7 @@ def _root(
 
 
 for verb in (track, ui, analyze, export, redact, info, models, demo_clip, score, report, bench):
-    app.command(epilog=EPILOG)(verb)
+    app.command(epilog=EPILOG, cls=Command)(verb)
 app.command(epilog=EPILOG, cls=EvaluateCommand)(evaluate)
 app.add_typer(weights, name="weights")
 app.add_typer(train, name="train")

@@ -1,57 +1,51 @@
-"""`samvideo models`, and how a model is chosen and made ready."""
+"""`samvideo models`, and how the commands choose and load a model."""
 
+from dataclasses import astuple, fields
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from samvideo.cli.common import verb
-from samvideo.cli.weights import fetch_with_progress
+from samvideo.cli.weights import download_progress
 
 if TYPE_CHECKING:
     from samvideo.trackers.base import Tracker
 
+MODEL_HELP = "auto, {trackers} (no download), or one of `samvideo models`."
+
 
 @verb
 def models() -> None:
-    """List the models: encoder, memory, parameters, input, licence, and whether the weights are cached."""
-    from samvideo.models import count_spec_parameters
-    from samvideo.specs import SPECS
-    from samvideo.weights.catalog import CATALOG
-    from samvideo.weights.fetch import cached_path
+    """List the models, with licence and whether their weights are cached, and the parts they can be made of."""
+    from samvideo.registry import ENCODERS, MEMORY_METHODS, MEMORY_POLICIES
+    from samvideo.trackers.specs import TRACKERS, ModelFacts
 
-    rows = [("name", "encoder", "memory", "policy", "parameters", "input", "licence", "cached")]
-    rows.append(("nano", "evidence", "crops", "-", "0.7 M", "any", "Apache-2.0", "built in"))
-    rows.append(("flow", "evidence", "-", "-", "0", "any", "Apache-2.0", "built in"))
-    for name, spec in SPECS.items():
-        row = CATALOG[name]
-        size = "x".join(map(str, spec.input_wh))
-        parameters = f"{count_spec_parameters(spec) / 1e6:.1f} M"
-        cached = "yes" if cached_path(row).exists() else "no"
-        rows.append((name, spec.encoder, spec.memory, str(spec.policy), parameters, size, row.licence, cached))
+    rows = [("name", *(field.name for field in fields(ModelFacts)))]
+    rows += [(name, *astuple(spec.facts())) for name, spec in TRACKERS.all().items()]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for cells in rows:
         line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
         typer.echo(line.rstrip())
+    typer.echo()
+    for title, parts in (("encoders", ENCODERS), ("memory", MEMORY_METHODS), ("policies", MEMORY_POLICIES)):
+        typer.echo(f"{title + ':':9} {', '.join(parts.all())}")
 
 
-def announce_choice(quiet: bool) -> str:
-    """What `--model auto` means here, said in one line on stderr."""
-    from samvideo.trackers.factory import choose_model
+def choose_model(model: str, weights: Path | None, device: str, *, quiet: bool) -> str:
+    """The name of the model to use; one line on stderr says what `auto` means here."""
+    from samvideo.trackers.factory import choose
 
-    name, reason = choose_model()
-    if not quiet:
-        typer.echo(f"model {name}: {reason}; --model NAME takes another (`samvideo models`)", err=True)
+    choice = choose(model, weights=weights, device=device)
+    name = choice.tracker.name
+    if choice.reason and not quiet:
+        typer.echo(f"model {name}: {choice.reason}; choose another with --model NAME (`samvideo models`)", err=True)
     return name
 
 
 def ready_tracker(model: str, *, quiet: bool, **options: str | None) -> "Tracker":
-    """A tracker whose weights, if they must be fetched, are fetched with a progress bar."""
+    """Create a tracker; if its weights must be downloaded, show a progress bar."""
     from samvideo.trackers.factory import create_tracker
-    from samvideo.weights.catalog import CATALOG
 
-    if model in CATALOG and options.get("weights") is None:
-        from samvideo.torch_runtime import resolve_device
-
-        resolve_device(options.get("device") or "auto", options.get("dtype") or "auto")  # before a long download
-        fetch_with_progress(CATALOG[model], quiet=quiet)
-    return create_tracker(model, **options)  # type: ignore[arg-type]
+    with download_progress(model, quiet=quiet) as progress:
+        return create_tracker(model, progress=progress.advance, **options)  # type: ignore[arg-type]

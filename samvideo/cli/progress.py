@@ -1,42 +1,43 @@
-"""A progress line on stderr: frames, rate, time left, and how each object fares."""
+"""Progress lines on stderr: of a tracking run, of the videos of a benchmark, of a download."""
 
 from types import TracebackType
+from typing import Any, TypeVar
 
+import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from samvideo.types import FrameResult
 
+S = TypeVar("S", bound="StderrProgress")
 
-class TrackProgress:
-    """Context manager; `advance` after each frame. Draws nothing when `quiet` or when stderr is no terminal."""
 
-    def __init__(self, name: str, total: int | None, *, quiet: bool) -> None:
+class StderrProgress:
+    """One line on stderr with the given columns; a context manager.
+
+    Draws nothing if `quiet`, or if stderr is not a terminal.
+    """
+
+    def __init__(
+        self, title: str, total: int | None, columns: tuple[ProgressColumn, ...], quiet: bool, **fields: Any
+    ) -> None:
         console = Console(stderr=True)
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[objects]}"),
-            console=console,
-            disable=quiet or not console.is_terminal,
-        )
-        self._task = self._bar.add_task(name, total=total, rate="", objects="")
+        off = quiet or not console.is_terminal
+        self._bar = Progress(TextColumn("{task.description}"), *columns, console=console, disable=off)
+        self._task = self._bar.add_task(title, total=total, **fields)
 
-    def advance(self, result: FrameResult) -> None:
-        """One frame is done."""
-        states = [
-            f"{i}:{s:.2f}" if p else f"{i}:lost"
-            for i, s, p in zip(result.object_ids, result.scores, result.present, strict=True)
-        ]
-        shown = " ".join(states[:6]) + (f" +{len(states) - 6}" if len(states) > 6 else "")
-        speed = self._bar.tasks[0].speed
-        self._bar.update(self._task, advance=1, objects=shown, rate=f"{speed:.1f} fps" if speed else "")
-
-    def __enter__(self) -> "TrackProgress":
+    def __enter__(self: S) -> S:
         self._bar.start()
         return self
 
@@ -44,3 +45,76 @@ class TrackProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+
+    def _update(self, **changes: Any) -> None:
+        self._bar.update(self._task, **changes)
+
+
+class TrackProgress(StderrProgress):
+    """Frames, rate, time left and the confidence of each object of a tracking run."""
+
+    def __init__(self, name: str, total: int | None, *, quiet: bool) -> None:
+        columns = (
+            SpinnerColumn(),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[objects]}"),
+        )
+        super().__init__(name, total, columns, quiet, rate="", objects="")
+
+    def advance(self, result: FrameResult) -> None:
+        """Count one frame."""
+        states = [
+            f"{i}:{s:.2f}" if p else f"{i}:lost"
+            for i, s, p in zip(result.object_ids, result.scores, result.present, strict=True)
+        ]
+        shown = " ".join(states[:6]) + (f" +{len(states) - 6}" if len(states) > 6 else "")
+        speed = self._bar.tasks[0].speed
+        self._update(advance=1, objects=shown, rate=f"{speed:.1f} fps" if speed else "")
+
+
+class VideoProgress(StderrProgress):
+    """Videos done, time passed and time left of an evaluation."""
+
+    def __init__(self, title: str, *, quiet: bool) -> None:
+        columns = (
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[name]}"),
+        )
+        super().__init__(title, None, columns, quiet, name="")
+
+    def advance(self, name: str, done: int, total: int) -> None:
+        """Show that `done` of `total` videos are done, the last one being `name`."""
+        self._update(completed=done, total=total, name=name)
+
+
+class DownloadProgress(StderrProgress):
+    """Bytes and speed of a download; `advance` is the callback that `fetch` and `load` take.
+
+    Args:
+        title: what is downloaded.
+        announcement: line that is printed before the download, if there is one.
+        quiet: draw no bar; the announcement is printed in any case.
+    """
+
+    def __init__(self, title: str, announcement: str, *, quiet: bool) -> None:
+        columns = (BarColumn(), TimeRemainingColumn(), DownloadColumn(), TransferSpeedColumn())
+        super().__init__(title, None, columns, quiet)
+        self._announcement = announcement
+
+    def __enter__(self) -> "DownloadProgress":
+        return self  # nothing is drawn unless something is downloaded
+
+    def advance(self, have: int, expected: int | None) -> None:
+        """Show the bytes present and expected."""
+        if self._announcement:
+            typer.echo(self._announcement, err=True)
+            self._announcement = ""
+            self._bar.start()
+        self._update(completed=have, total=expected)

@@ -1,4 +1,4 @@
-"""`samvideo report`: runs compared on one page."""
+"""`samvideo report`: compare evaluations on one page."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ from samvideo.cli.common import verb
 
 @verb
 def report(
-    results: list[Path] = typer.Argument(help="results.json files of evaluate or score, or folders of runs."),
+    results: list[Path] = typer.Argument(help="results.json files of `evaluate` or `score`, or their folders."),
     out: Path = typer.Option(
-        Path("report.html"), "-o", "--out", help="The page; tables come beside it, .md and .tex."
+        Path("report.html"), "-o", "--out", help="The page; tables are written beside it, .md and .tex."
     ),
 ) -> None:
-    """Compare runs with each other and with published numbers."""
+    """Compare evaluations with each other and with published numbers."""
     from samvideo.evaluation.report import write_report
 
     for path in write_report(results, out):

@@ -1,27 +1,30 @@
-"""`samvideo score`: masks that another tool made, against a benchmark's ground truth."""
+"""`samvideo score`: compare masks of another tool with the ground truth of a benchmark."""
 
 from pathlib import Path
 
 import typer
 
 from samvideo.cli.common import verb
-from samvideo.cli.evaluate import DATASETS, parse_objects
+from samvideo.cli.evaluate import DATASET_HELP, parse_objects
 
 
 @verb
 def score(
-    dataset: str = typer.Argument(help=f"One of {DATASETS}."),
+    dataset: str = typer.Argument(help=DATASET_HELP),
     root: Path = typer.Argument(help="Its folder; for `folder` also plain <sequence>/<frame>.png."),
     predictions: Path = typer.Argument(help="<sequence>/<frame>.png, or <sequence>/<object>/<frame>.png for SA-V."),
     split: str | None = typer.Option(None, help="Part of the data set [its validation split]."),
-    out: Path = typer.Option(Path("results.json"), "-o", "--out", help="Where to write; a CSV comes beside it."),
+    out: Path = typer.Option(
+        Path("results.json"), "-o", "--out", help="File to write; a CSV file is written beside it."
+    ),
     objects: str | None = typer.Option(None, metavar="1,2", help="Score these objects only."),
     sequences: str | None = typer.Option(None, metavar="A,B", help="Score these sequences only."),
-    ends: bool = typer.Option(False, "--ends", help="Count the first and the last annotated frame as well."),
+    ends: bool = typer.Option(False, "--ends", help="Include the first and last annotated frame."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
 ) -> None:
-    """Score saved masks, to the last digit as the official evaluations do."""
-    from samvideo.cli.scores import VideoProgress, summary
+    """Score saved masks; the numbers equal those of the official evaluations."""
+    from samvideo.cli.progress import VideoProgress
+    from samvideo.cli.scores import summary
     from samvideo.evaluation.results import write_results
     from samvideo.evaluation.run import exit_code_of
     from samvideo.evaluation.run import score as run_score

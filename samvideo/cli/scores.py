@@ -1,54 +1,11 @@
-"""What `evaluate` and `score` print: progress by video, and the scores."""
+"""The summary that `evaluate` and `score` print."""
 
 from pathlib import Path
-from types import TracebackType
 from typing import Any
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-
-
-class VideoProgress:
-    """A line on stderr with videos done and time left; draws nothing when `quiet` or when stderr is no terminal."""
-
-    def __init__(self, title: str, *, quiet: bool) -> None:
-        console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[name]}"),
-            console=console,
-            disable=quiet or not console.is_terminal,
-        )
-        self._task = self._bar.add_task(title, total=None, name="")
-
-    def advance(self, name: str, done: int, total: int) -> None:
-        """One video is done."""
-        self._bar.update(self._task, completed=done, total=total, name=name)
-
-    def __enter__(self) -> "VideoProgress":
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
 
 
 def summary(results: dict[str, Any], path: Path) -> str:
-    """The result in a few lines: protocol, rule, scores, what failed, where the file is."""
+    """Summarise results in a few lines: protocol, rule, scores, failures, path of the file."""
     scores, dataset = results["scores"], results["dataset"]
     lines = [
         f"{dataset['name']} {dataset['split']}, {results['model']['name']}",

@@ -1,4 +1,4 @@
-"""`samvideo train`: make the weights that ship with the package, or your own."""
+"""`samvideo train`: train the weights that ship with the package, or your own."""
 
 import time
 from pathlib import Path
@@ -9,7 +9,7 @@ from samvideo.cli.common import verb
 from samvideo.errors import ConfigError
 
 train = typer.Typer(help="Train the bundled tracker's networks.", no_args_is_help=True)
-SHIPPED_WITHOUT = ("dog-agility", "drift-turn", "motocross-bumps")  # other owners' terms
+SHIPPED_WITHOUT = ("dog-agility", "drift-turn", "motocross-bumps")  # under other licences
 
 
 @train.callback()
@@ -21,24 +21,26 @@ def _root() -> None:
 @verb
 def nano(
     data: Path = typer.Option(..., "--data", help="A DAVIS folder (JPEGImages, Annotations)."),
-    output: Path = typer.Option(..., "-o", "--output", help="The safetensors file to write."),
-    leave_out: str = typer.Option(",".join(SHIPPED_WITHOUT), help="Sequences not to train on, with commas."),
-    fold: str | None = typer.Option(None, help="K/N: leave out part K of N instead, for cross-validation."),
-    seed: int = typer.Option(1, min=0, help="Of everything random."),
-    rounds: int = typer.Option(1, min=1, help="Times that the tracker is watched and the network fitted to it."),
-    clips: int = typer.Option(440, min=1, help="Made-up clips watched in a round."),
-    length: int = typer.Option(24, min=8, help="Frames of a clip."),
-    steps: int = typer.Option(1000, min=1, help="Steps of fitting in a round."),
-    stills: int = typer.Option(5000, min=1, help="Frames made up to learn prompts from."),
-    prompt_steps: int = typer.Option(4000, min=1, help="Steps of the network that draws masks from prompts."),
-    fine_steps: int = typer.Option(600, min=1, help="And of the same after them, on larger crops."),
-    batch: int = typer.Option(16, min=2, help="Samples of a step."),
-    workers: int = typer.Option(1, min=1, help="Processes that watch, and that draw samples for a GPU."),
-    threads: int | None = typer.Option(None, min=1, help="Threads that fit; all cores by default."),
-    recordings: Path | None = typer.Option(None, help="Folder of clips and stills that trainings share."),
-    device: str = typer.Option("auto", help="auto, cpu or cuda: where the networks are fitted."),
+    output: Path = typer.Option(..., "-o", "--output", help="Safetensors file to write."),
+    leave_out: str = typer.Option(
+        ",".join(SHIPPED_WITHOUT), help="Sequences not to train on, separated by commas."
+    ),
+    fold: str | None = typer.Option(None, help="K/N: leave out fold K of N instead, for cross-validation."),
+    seed: int = typer.Option(1, min=0, help="Random seed."),
+    rounds: int = typer.Option(1, min=1, help="Rounds of on-policy data collection and training."),
+    clips: int = typer.Option(440, min=1, help="Synthetic clips per round."),
+    length: int = typer.Option(24, min=8, help="Frames per clip."),
+    steps: int = typer.Option(1000, min=1, help="Training steps per round."),
+    stills: int = typer.Option(5000, min=1, help="Synthetic frames to train the prompted network on."),
+    prompt_steps: int = typer.Option(4000, min=1, help="Training steps of the prompted network."),
+    fine_steps: int = typer.Option(600, min=1, help="Its further steps on larger crops."),
+    batch: int = typer.Option(16, min=2, help="Batch size."),
+    workers: int = typer.Option(1, min=1, help="Processes that collect data, and that load it for a GPU."),
+    threads: int | None = typer.Option(None, min=1, help="Training threads [all cores]."),
+    recordings: Path | None = typer.Option(None, help="Folder of collected data, shared by several trainings."),
+    device: str = typer.Option("auto", help="auto, cpu or cuda: where the networks are trained."),
 ) -> None:
-    """Train nano on DAVIS: hours on a CPU, minutes on a GPU. Interrupt it at will; the same command goes on."""
+    """Train nano on DAVIS: hours on a CPU, minutes on a GPU. The same command resumes after an interruption."""
     import torch
 
     from samvideo.torch_runtime import resolve_device

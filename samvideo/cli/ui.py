@@ -1,4 +1,4 @@
-"""`samvideo ui`, and the page behind `samvideo track --prompt box`: marking objects in the browser."""
+"""`samvideo ui`, and the page of `samvideo track --prompt box`: prompting in the browser."""
 
 import os
 import sys
@@ -12,21 +12,21 @@ import typer
 
 from samvideo.cli.common import INTERRUPTED, print_summary, verb
 from samvideo.cli.demo_clip import write_demo
-from samvideo.cli.models import announce_choice, ready_tracker
+from samvideo.cli.models import MODEL_HELP, choose_model, ready_tracker
 
 if TYPE_CHECKING:
-    from samvideo.runner import RunSettings
+    from samvideo.run import RunSettings
 
 TOOLS = ("box", "points", "mask")
-BROWSER_HELP = "Open a browser for the page, where there is one; its address is printed in any case."
-HOST_HELP = "Address to serve the page at; 0.0.0.0 lets other machines in."
-PORT_HELP = "Port of the page [8765, or any that is free]."
+BROWSER_HELP = "Open the page in a browser if there is one; its address is printed in any case."
+HOST_HELP = "Address to serve the page at; 0.0.0.0 lets other machines connect."
+PORT_HELP = "Port of the page [8765, or any free one]."
 
 
 @verb
 def ui(
     video: str | None = typer.Argument(None, help="Video file or folder of images; a demo clip when left out."),
-    model: str = typer.Option("auto", help="auto, nano or flow (both built in), or one of `samvideo models`."),
+    model: str = typer.Option("auto", help=MODEL_HELP),
     weights: Path | None = typer.Option(None, help="Read the model from this file (.pt, .pth, .safetensors)."),
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     out: Path | None = typer.Option(None, "-o", "--out", help="Folder for the results [NAME_tracked]."),
@@ -38,7 +38,7 @@ def ui(
     port: int | None = typer.Option(None, min=1, max=65535, help=PORT_HELP),
 ) -> None:
     """Open the page to mark, track and correct objects in a video."""
-    from samvideo.runner import RunSettings
+    from samvideo.run import RunSettings
 
     with tempfile.TemporaryDirectory(prefix="samvideo-") as folder:
         if video is None:
@@ -47,7 +47,7 @@ def ui(
             source=video,
             prompts=(),
             prompt_texts=(),
-            model=announce_choice(quiet) if model == "auto" and weights is None else model,
+            model=choose_model(model, weights, device, quiet=quiet),
             options={"weights": str(weights) if weights else None, "device": device},
             direction="forward",
             out=out,
@@ -63,7 +63,7 @@ def ui(
 def run_page(
     settings: "RunSettings", tool: str, quiet: bool, as_json: bool, browser: bool, host: str, port: int | None
 ) -> None:
-    """Serve the page until the person is done; exits as `samvideo track` does."""
+    """Serve the page until the user has finished; exits as `samvideo track` does."""
     from samvideo.cli.progress import TrackProgress
     from samvideo.web.run import PageSettings, run_with_page
 
@@ -76,7 +76,7 @@ def run_page(
     if end.summary is not None:
         print_summary(end.summary, quiet=quiet, as_json=as_json)
     elif not quiet:
-        typer.echo("nothing was tracked, nothing was written", err=True)
+        typer.echo("nothing was tracked or written", err=True)
     if end.failure is not None:
         raise end.failure
     if end.cut_short:
@@ -87,13 +87,13 @@ def _announce(address: str, host: str, browser: bool) -> None:
     from samvideo.web.guard import is_local
 
     opened = browser and _open(address)
-    where = "the browser shows it" if opened else "open this address in a browser"
+    where = "opened in the browser" if opened else "open this address in a browser"
     typer.echo(f"Mark the objects on the page ({where}), press Track, then Finish; Ctrl-C ends it here:", err=True)
     typer.echo(address, err=True)
     if not is_local(host):
         typer.echo(
-            f"warning: --host {host} lets other machines reach the page, unencrypted: whoever sees the address "
-            "with its token sees the video. Over SSH, a tunnel to 127.0.0.1 is safer",
+            f"warning: --host {host} lets other machines reach the page, unencrypted: anyone who knows the "
+            "address and its token sees the video. Over SSH, a tunnel to 127.0.0.1 is safer",
             err=True,
         )
     elif os.environ.get("SSH_CONNECTION"):
@@ -104,7 +104,7 @@ def _announce(address: str, host: str, browser: bool) -> None:
 
 
 def _open(address: str) -> bool:
-    """Open a graphical browser, if there is one; a text browser would take the terminal over."""
+    """Open a graphical browser if there is one; a text browser would occupy the terminal."""
     graphical = (
         sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     )

@@ -1,6 +1,5 @@
-"""`samvideo weights`: the published checkpoints and the cache."""
+"""`samvideo weights`: published checkpoints and their cache."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -8,17 +7,17 @@ import typer
 from samvideo.cli.common import verb
 
 if TYPE_CHECKING:
-    from samvideo.weights.catalog import Checkpoint
+    from samvideo.cli.progress import DownloadProgress
 
 weights = typer.Typer(
-    help="List, fetch and verify published checkpoints.", no_args_is_help=True, rich_markup_mode=None
+    help="List, download and verify published checkpoints.", no_args_is_help=True, rich_markup_mode=None
 )
 
 
 @weights.command("list")
 @verb
 def list_weights() -> None:
-    """Every published checkpoint: size, licence, where it comes from, and whether it is cached."""
+    """List the published checkpoints: size, licence, origin, and whether they are cached."""
     from samvideo.weights.catalog import CATALOG
     from samvideo.weights.fetch import cached_path
 
@@ -33,17 +32,19 @@ def get_weights(
     names: list[str] = typer.Argument(help="Names from `samvideo weights list`."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
 ) -> None:
-    """Fetch checkpoints into the cache; an interrupted download goes on where it stopped."""
+    """Download checkpoints into the cache; an interrupted download is resumed."""
     from samvideo.weights.catalog import checkpoint
+    from samvideo.weights.fetch import fetch
 
     for row in [checkpoint(name) for name in names]:
-        typer.echo(fetch_with_progress(row, quiet=quiet))
+        with download_progress(row.name, quiet=quiet) as progress:
+            typer.echo(fetch(row, progress=progress.advance))
 
 
 @weights.command("verify")
 @verb
 def verify_weights(names: list[str] = typer.Argument(None, help="Default: all that are cached.")) -> None:
-    """Hold cached files to their published checksums, or to those of their first download."""
+    """Hash cached files; compare them with published checksums, or with those of their first download."""
     from samvideo.errors import WeightsError
     from samvideo.weights.catalog import CATALOG, checkpoint
     from samvideo.weights.fetch import cached_path, verify
@@ -72,18 +73,13 @@ def where() -> None:
     typer.echo(weights_folder())
 
 
-def fetch_with_progress(row: "Checkpoint", *, quiet: bool) -> Path:
-    """Fetch one checkpoint; says its size and licence before the first download, and draws a bar on stderr."""
-    from rich.console import Console
-    from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
+def download_progress(name: str, *, quiet: bool) -> "DownloadProgress":
+    """Progress of loading a model: if its weights must be downloaded, first their size and licence, then a bar."""
+    from samvideo.cli.progress import DownloadProgress
+    from samvideo.weights.catalog import CATALOG
 
-    from samvideo.weights.fetch import cached_path, fetch
-
-    if cached_path(row).exists() or row.url is None:
-        return fetch(row)
-    typer.echo(f"fetching {row.name}: about {row.megabytes} MB from {row.origin}, licence {row.licence}", err=True)
-    console = Console(stderr=True)
-    columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bar:
-        task = bar.add_task(row.file_name, total=None)
-        return fetch(row, progress=lambda have, total: bar.update(task, completed=have, total=total))
+    row = CATALOG.get(name)
+    if row is None:
+        return DownloadProgress(name, f"downloading the weights of {name}", quiet=quiet)
+    announcement = f"downloading {name}: about {row.megabytes} MB from {row.origin}, licence {row.licence}"
+    return DownloadProgress(row.file_name, announcement, quiet=quiet)

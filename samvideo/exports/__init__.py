@@ -1,25 +1,14 @@
-"""What a run can be turned into, one file a format; `export_run` finds them by listing this folder.
+"""Export formats of a run; each module of this folder offers some as `VARIANTS`."""
 
-A module has `FORMATS`, a dict from name to a `Format`. A new one is one file here and a row in
-`tests/test_exports.py`.
-"""
-
-import pkgutil
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 
 from samvideo.errors import ConfigError, OutputError
 from samvideo.exports.base import Format, Job
 from samvideo.io.tracks import open_masks
+from samvideo.registry import Registry
 
-
-def formats() -> dict[str, Format]:
-    """All formats by name."""
-    found: dict[str, Format] = {}
-    for module in pkgutil.iter_modules(__path__):
-        found.update(getattr(import_module(f"{__name__}.{module.name}"), "FORMATS", {}))
-    return dict(sorted(found.items()))
+FORMATS = Registry("export format", "samvideo.exports", spec=Format)
 
 
 def export_run(
@@ -35,33 +24,30 @@ def export_run(
     """Write a run in another format.
 
     Args:
-        folder: of the run, with its `tracks.json`.
-        name: one of `formats()`.
-        out: file or folder to write, by the format; in `folder` when left out.
-        video: the source, for formats that need its pictures.
-        labels: object id -> class; "object 1" where there is none.
-        strip_source: leave the name of the source out.
-        overwrite: replace what is at `out`.
+        folder: of the run, or its `tracks.jsonl` or `tracks.json`.
+        name: one of `FORMATS`.
+        out: file or folder to write, depending on the format; in `folder` by default.
+        video: the source, for formats that contain frames.
+        labels: class by object id; "object 1" by default.
+        strip_source: omit the name of the source.
+        overwrite: replace an existing `out`.
 
     Returns:
-        what was written.
+        the path that was written.
 
     Raises:
-        ConfigError: no such format, a video is needed, or `out` exists and `overwrite` is off.
+        ConfigError: there is no such format, a video is needed, or `out` exists and `overwrite` is off.
         VideoError: the run or the video cannot be read, or do not belong together.
         OutputError: it cannot be written.
     """
-    known = formats()
-    if name not in known:
-        raise ConfigError(f"there is no format {name!r}; there are: {', '.join(known)}")
-    chosen = known[name]
+    chosen = FORMATS.find(name)
     if chosen.needs_video and video is None:
-        raise ConfigError(f"{name} is made of the source's pictures: give the video that was tracked with --video")
+        raise ConfigError(f"{name} contains frames of the source: give the tracked video with --video")
     tracks = open_masks(folder)
     base = folder if folder.is_dir() else folder.parent
     target = out or base / (f"{name}{chosen.suffix}")
     if target.exists() and not overwrite:
-        raise ConfigError(f"{target} exists: choose another place with -o, or replace it with --overwrite")
+        raise ConfigError(f"{target} exists: choose another path with -o, or replace it with --overwrite")
     title = "video" if strip_source else Path(tracks.info.name).name or "video"
     job = Job(tracks, target, title, dict(labels or {}), video)
     try:
@@ -69,6 +55,6 @@ def export_run(
         chosen.write(job)
     except OSError as error:
         raise OutputError(
-            f"cannot write {target}: {error.strerror or error}; free some space, or choose another place with -o"
+            f"cannot write {target}: {error.strerror or error}; free some space, or choose another path with -o"
         ) from error
     return target

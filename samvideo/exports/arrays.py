@@ -1,4 +1,4 @@
-"""Plain NumPy: a folder of .npy files that `numpy.load(path, mmap_mode="r")` opens without reading them."""
+"""NumPy arrays: a folder of .npy files that `numpy.load(path, mmap_mode="r")` opens without reading them."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from samvideo.exports.base import Format, Job
 
 
 def _write(job: Job) -> None:
-    """`masks` bool (T, K, H, W), `ids` (K,), `frames`, `seconds` (T,), `scores`, `present` (T, K)."""
+    """Write `masks` bool (T, K, H, W), `ids` (K,), `frames`, `seconds` (T,), `scores`, `present` (T, K)."""
     job.out.mkdir(parents=True, exist_ok=True)
     ids, count = job.object_ids, len(job.indices)
     width, height = job.tracks.info.size_wh
@@ -31,4 +31,4 @@ def _write(job: Job) -> None:
         np.save(job.out / f"{name}.npy", np.asarray(values))
 
 
-FORMATS = {"numpy": Format(_write, "", "a folder of .npy arrays, masks (frames, objects, height, width)")}
+VARIANTS = {"numpy": Format(_write, "", "a folder of .npy arrays, masks (frames, objects, height, width)")}

@@ -1,18 +1,16 @@
-"""What every format is given, and what they share."""
+"""The interface of export formats, and helpers that they share."""
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
 
 from samvideo.io.tracks import TrackedFrame, TrackedObject, TracksFile
 
 
 @dataclass(frozen=True)
 class Format:
-    """One format: what writes it, the ending of its file ("" for a folder), what it is, and what it needs."""
+    """One format: function, file suffix ("" for a folder), description, and whether it needs the source video."""
 
     write: Callable[["Job"], None]
     suffix: str
@@ -22,13 +20,13 @@ class Format:
 
 @dataclass(frozen=True)
 class Job:
-    """One run to be written.
+    """One run to export.
 
     Attributes:
-        tracks: the run; may be read as often as wanted.
-        out: file or folder to write; its folder exists.
+        tracks: the run; may be iterated repeatedly.
+        out: file or folder to write; its parent exists.
         title: name of the video.
-        labels: object id -> class.
+        labels: class by object id.
         video: the source, or None.
     """
 
@@ -39,52 +37,32 @@ class Job:
     video: str | None
 
     def label(self, object_id: int) -> str:
-        """The class of an object."""
+        """Return the class of an object."""
         return self.labels.get(object_id, f"object {object_id}")
 
     @cached_property
     def object_ids(self) -> tuple[int, ...]:
-        """All objects of the run, ascending."""
-        return tuple(sorted({thing.object_id for frame in self.tracks for thing in frame.objects}))
+        """Ids of all objects of the run, ascending."""
+        return tuple(sorted({entry.object_id for frame in self.tracks for entry in frame.objects}))
 
     @cached_property
     def classes(self) -> dict[str, int]:
-        """Class -> its number from 1, in the order of their first objects."""
+        """Number of each class from 1, in the order of their first objects."""
         labels = dict.fromkeys(self.label(number) for number in self.object_ids)
         return {label: number for number, label in enumerate(labels, 1)}
 
     @cached_property
     def indices(self) -> tuple[int, ...]:
-        """The numbers of the frames in the source."""
+        """Indices of the frames in the source."""
         return tuple(frame.index for frame in self.tracks)
 
     def of(self, object_id: int) -> Iterator[tuple[int, TrackedFrame, TrackedObject | None]]:
-        """One object through the run: position from 0, frame, and the object where it is in view."""
+        """Yield position from 0, frame, and the object (None if not in view) for every frame."""
         for position, frame in enumerate(self.tracks):
-            found = (thing for thing in frame.objects if thing.object_id == object_id)
-            yield position, frame, next((thing for thing in found if in_view(thing)), None)
+            found = (entry for entry in frame.objects if entry.object_id == object_id)
+            yield position, frame, next((entry for entry in found if in_view(entry)), None)
 
 
-def in_view(thing: TrackedObject) -> bool:
-    """Whether the tracker saw it and it has a pixel."""
-    return thing.present and thing.area > 0
-
-
-def write_json(out: Path, head: Mapping[str, Any], lists: Mapping[str, Iterable[Any]]) -> None:
-    """Write one object: the fields of `head`, then the lists, an element a line, without holding them in memory."""
-    with out.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(head)[:-1])
-        comma = ", " if head else ""
-        for name, items in lists.items():
-            file.write(f"{comma}{json.dumps(name)}: [")
-            _write_items(file, items)
-            file.write("\n]")
-            comma = ", "
-        file.write("}\n")
-
-
-def _write_items(file: IO[str], items: Iterable[Any]) -> None:
-    comma = ""
-    for item in items:
-        file.write(f"{comma}\n{json.dumps(item)}")
-        comma = ","
+def in_view(entry: TrackedObject) -> bool:
+    """Return whether the object is present and its mask is not empty."""
+    return entry.present and entry.area > 0

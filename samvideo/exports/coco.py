@@ -1,11 +1,12 @@
-"""COCO instances, of pictures (Lin et al., arXiv 1405.0312) and of videos as YouTube-VIS has them (1905.04804)."""
+"""COCO instances of images (Lin et al., arXiv 1405.0312) and of videos as in YouTube-VIS (arXiv 1905.04804)."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from samvideo.exports.base import Format, Job, in_view, write_json
+from samvideo.exports.base import Format, Job, in_view
+from samvideo.io.files import stream_json
 from samvideo.io.masks import decode_rle
 from samvideo.io.outlines import outlines
 from samvideo.io.tracks import TrackedObject
@@ -24,30 +25,30 @@ def _images(job: Job) -> Iterator[dict[str, Any]]:
 def _annotations(job: Job, polygons: bool) -> Iterator[dict[str, Any]]:
     number = 0
     for frame in job.tracks:
-        for thing in filter(in_view, frame.objects):
+        for entry in filter(in_view, frame.objects):
             number += 1
             yield {
                 "id": number,
                 "image_id": frame.index,
-                "category_id": job.classes[job.label(thing.object_id)],
-                "track_id": thing.object_id,
-                "segmentation": _polygons(thing) if polygons else thing.rle,
-                "area": thing.area,
-                "bbox": thing.bbox_xywh,
+                "category_id": job.classes[job.label(entry.object_id)],
+                "track_id": entry.object_id,
+                "segmentation": _polygons(entry) if polygons else entry.rle,
+                "area": entry.area,
+                "bbox": entry.bbox_xywh,
                 "iscrowd": 0,
-                "score": thing.score,
+                "score": entry.score,
             }
 
 
-def _polygons(thing: TrackedObject) -> Any:
-    """Its outer outlines, exact; run lengths where it has holes, which polygons of COCO cannot have."""
-    outer, holes = outlines(np.asarray(decode_rle(thing.rle)))
-    return thing.rle if holes else [polygon.reshape(-1).tolist() for polygon in outer]
+def _polygons(entry: TrackedObject) -> Any:
+    """Return the exact outlines, or RLE for a mask with holes, which polygons of COCO cannot have."""
+    outer, holes = outlines(np.asarray(decode_rle(entry.rle)))
+    return entry.rle if holes else [polygon.reshape(-1).tolist() for polygon in outer]
 
 
 def _write_images(job: Job, polygons: bool) -> None:
     head = {"info": {"description": job.title}, "licenses": [], "categories": _categories(job)}
-    write_json(job.out, head, {"images": _images(job), "annotations": _annotations(job, polygons)})
+    stream_json(job.out, head, {"images": _images(job), "annotations": _annotations(job, polygons)})
 
 
 def _write_videos(job: Job) -> None:
@@ -56,29 +57,29 @@ def _write_videos(job: Job) -> None:
     video = {"id": 1, "name": job.title, "width": width, "height": height, "length": len(names)}
     video["file_names"] = names
     head = {"info": {"description": job.title}, "licenses": [], "categories": _categories(job), "videos": [video]}
-    write_json(job.out, head, {"annotations": _masklets(job)})
+    stream_json(job.out, head, {"annotations": _masklets(job)})
 
 
 def _masklets(job: Job) -> Iterator[dict[str, Any]]:
     width, height = job.tracks.info.size_wh
     for object_id in job.object_ids:
-        things = [thing for _, _, thing in job.of(object_id)]
+        entries = [entry for _, _, entry in job.of(object_id)]
         yield {
             "id": object_id,
             "video_id": 1,
             "category_id": job.classes[job.label(object_id)],
-            "segmentations": [thing and thing.rle for thing in things],
-            "bboxes": [thing and thing.bbox_xywh for thing in things],
-            "areas": [thing and thing.area for thing in things],
+            "segmentations": [entry and entry.rle for entry in entries],
+            "bboxes": [entry and entry.bbox_xywh for entry in entries],
+            "areas": [entry and entry.area for entry in entries],
             "iscrowd": 0,
             "width": width,
             "height": height,
-            "length": len(things),
+            "length": len(entries),
         }
 
 
-FORMATS = {
-    "coco": Format(lambda job: _write_images(job, False), ".json", "COCO instances per picture, run lengths"),
-    "coco-polygons": Format(lambda job: _write_images(job, True), ".json", "COCO instances per picture, polygons"),
-    "coco-video": Format(_write_videos, ".json", "COCO per video, as YouTube-VIS"),
+VARIANTS = {
+    "coco": Format(lambda job: _write_images(job, False), ".json", "COCO instances per image, RLE"),
+    "coco-polygons": Format(lambda job: _write_images(job, True), ".json", "COCO instances per image, polygons"),
+    "coco-video": Format(_write_videos, ".json", "COCO per video, as in YouTube-VIS"),
 }

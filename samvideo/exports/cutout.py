@@ -1,7 +1,7 @@
-"""The objects alone: transparent WebM or ProRes 4444, or on green. The rest of the picture is not in the file.
+"""Video of the objects only: transparent WebM or ProRes 4444, or on green. Other pixels are not in the file.
 
-The transparent ones keep the picture for a few pixels around the masks, fully transparent: colours are stored for
-two pixels at once, and an edge would take on the colour beyond it.
+The transparent formats keep a few pixels around the masks, fully transparent: colours are stored for two pixels
+at once, and an edge would mix with the colour beyond it.
 """
 
 from collections.abc import Iterator
@@ -21,11 +21,11 @@ FRINGE = np.ones((5, 5), np.uint8)
 
 
 def _frames(job: Job) -> Iterator[tuple[Frame, BoolArray]]:
-    """Every picture and what is cut out of it."""
+    """Yield every frame with the union of the visible masks."""
     assert job.video is not None
     for frame, tracked in paired(job.tracks, job.video):
         result = tracked.result(job.tracks.info.size_wh)
-        rows = [row for row, thing in enumerate(tracked.objects) if in_view(thing)]
+        rows = [row for row, entry in enumerate(tracked.objects) if in_view(entry)]
         yield frame, np.asarray(result.masks[rows].any(0), bool)
 
 
@@ -51,8 +51,8 @@ def _write_green(job: Job) -> None:
             writer.close()
 
 
-FORMATS = {
-    "cutout-webm": Format(_write_alpha, ".webm", "the objects, transparent around: VP9 for browsers", True),
-    "prores": Format(_write_alpha, ".mov", "the objects, transparent around: ProRes 4444 for editors", True),
+VARIANTS = {
+    "cutout-webm": Format(_write_alpha, ".webm", "the objects on transparent background: VP9 for browsers", True),
+    "prores": Format(_write_alpha, ".mov", "the objects on transparent background: ProRes 4444 for editors", True),
     "green": Format(_write_green, ".mp4", "the objects on green: H.264", True),
 }

@@ -1,7 +1,7 @@
-"""CVAT's XML 1.1 (docs.cvat.ai, XML annotation format), for video tasks with tracks or for pictures with masks.
+"""CVAT's XML 1.1 (docs.cvat.ai, XML annotation format), for video tasks with tracks or for images with masks.
 
-A polygon of CVAT is one outline, so `cvat` has the largest part of each mask, to half a pixel, and keeps identity;
-`cvat-masks` has the masks exactly, which CVAT cannot join to tracks: `group_id` is the object.
+A polygon of CVAT is one outline, so `cvat` contains the largest part of each mask, to half a pixel, as tracks;
+`cvat-masks` contains the exact masks, which CVAT cannot link to tracks: `group_id` is the object.
 """
 
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ from samvideo.io.outlines import outlines, simplified
 from samvideo.io.tracks import TrackedObject
 from samvideo.render import object_colour
 
-TOLERANCE = 0.5  # pixels that an outline may be moved to have fewer corners
+TOLERANCE = 0.5  # pixels by which simplification may move an outline
 
 
 @contextmanager
 def _document(job: Job, mode: str, kind: str) -> Iterator[IO[str]]:
-    """The file with all but its annotations; `kind` is the shape of the labels."""
+    """Open the file and write everything but its annotations; `kind` is the shape of the labels."""
     width, height = job.tracks.info.size_wh
     count = job.indices[-1] + 1 if job.indices else 0
     labels = "".join(
@@ -48,10 +48,10 @@ def _write_tracks(job: Job) -> None:
             label = quoteattr(job.label(object_id))
             file.write(f'<track id="{number}" label={label} source="auto" group_id="{object_id}">\n')
             points, gone = "", True
-            for _, frame, thing in job.of(object_id):
-                if thing is None and gone:
+            for _, frame, entry in job.of(object_id):
+                if entry is None and gone:
                     continue
-                points, gone = (_outline(thing), False) if thing is not None else (points, True)
+                points, gone = (_outline(entry), False) if entry is not None else (points, True)
                 file.write(
                     f'<polygon frame="{frame.index}" keyframe="1" outside="{int(gone)}" occluded="0" '
                     f'points="{points}" z_order="0"></polygon>\n'
@@ -59,8 +59,8 @@ def _write_tracks(job: Job) -> None:
             file.write("</track>\n")
 
 
-def _outline(thing: TrackedObject) -> str:
-    outer, _ = outlines(decode_rle(thing.rle))
+def _outline(entry: TrackedObject) -> str:
+    outer, _ = outlines(decode_rle(entry.rle))
     largest = simplified(max(outer, key=_extent), TOLERANCE)
     return ";".join(f"{x:.2f},{y:.2f}" for x, y in largest)
 
@@ -77,25 +77,25 @@ def _write_masks(job: Job) -> None:
             file.write(
                 f'<image id="{frame.index}" name="frame_{frame.index:06d}" width="{width}" height="{height}">\n'
             )
-            for thing in filter(in_view, frame.objects):
-                x, y, w, h = (int(value) for value in thing.bbox_xywh)
-                counts = _row_counts(decode_rle(thing.rle)[y : y + h, x : x + w])
-                label = quoteattr(job.label(thing.object_id))
+            for entry in filter(in_view, frame.objects):
+                x, y, w, h = (int(value) for value in entry.bbox_xywh)
+                counts = _row_counts(decode_rle(entry.rle)[y : y + h, x : x + w])
+                label = quoteattr(job.label(entry.object_id))
                 file.write(
                     f'<mask label={label} source="auto" occluded="0" rle="{counts}" left="{x}" top="{y}" '
-                    f'width="{w}" height="{h}" z_order="0" group_id="{thing.object_id}"></mask>\n'
+                    f'width="{w}" height="{h}" z_order="0" group_id="{entry.object_id}"></mask>\n'
                 )
             file.write("</image>\n")
 
 
 def _row_counts(crop: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> str:
-    """Run lengths row by row within the box, the first of background."""
+    """Return row-major run lengths within the box, starting with background."""
     flat = np.concatenate([[False], crop.reshape(-1)])
     changes = np.flatnonzero(np.diff(flat))
     return ", ".join(str(n) for n in np.diff([0, *changes.tolist(), crop.size]).tolist())
 
 
-FORMATS = {
+VARIANTS = {
     "cvat": Format(_write_tracks, ".xml", "CVAT for video 1.1: a polygon track per object"),
     "cvat-masks": Format(_write_masks, ".xml", "CVAT for images 1.1: exact masks"),
 }

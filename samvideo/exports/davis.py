@@ -1,4 +1,4 @@
-"""The folders of DAVIS 2017 (Pont-Tuset et al., arXiv 1704.00675): a palette PNG a frame."""
+"""The folder layout of DAVIS 2017 (Pont-Tuset et al., arXiv 1704.00675): one palette PNG per frame."""
 
 import cv2
 
@@ -17,16 +17,16 @@ def _write(job: Job) -> None:
         old.unlink()
     for frame in job.tracks:
         result = frame.result(job.tracks.info.size_wh)
-        rows = [row for row, thing in enumerate(frame.objects) if in_view(thing)]
+        rows = [row for row, entry in enumerate(frame.objects) if in_view(entry)]
         ids = [result.object_ids[row] for row in rows]
         index_hw = index_map(result.masks[rows], ids, result.scores[rows].tolist())
         write_index_png(masks / f"{frame.index:05d}.png", index_hw)
     listed.write_text(job.title + "\n")
     if job.video is not None:
-        _write_pictures(job)
+        _write_images(job)
 
 
-def _write_pictures(job: Job) -> None:
+def _write_images(job: Job) -> None:
     folder = job.out / "JPEGImages" / "480p" / job.title
     folder.mkdir(parents=True, exist_ok=True)
     assert job.video is not None
@@ -36,4 +36,4 @@ def _write_pictures(job: Job) -> None:
             raise OutputError(f"cannot write {path}: is the disk full?")
 
 
-FORMATS = {"davis": Format(_write, "", "folders of DAVIS 2017; with --video its pictures too")}
+VARIANTS = {"davis": Format(_write, "", "folders of DAVIS 2017; with --video also its frames")}

@@ -1,4 +1,4 @@
-"""Results for roboflow's supervision. The only file that imports it, and only when it is asked for."""
+"""Conversion of results to supervision (Roboflow), which is imported only when used."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def to_supervision(result: FrameResult) -> "supervision.Detections":
-    """The objects in view as `supervision.Detections`: boxes, masks, scores as confidence, ids as `tracker_id`.
+    """Convert the visible objects to `supervision.Detections`: boxes, masks, confidence, ids as `tracker_id`.
 
     Raises:
         ConfigError: supervision is not installed.

@@ -1,9 +1,9 @@
-"""A task of Label Studio with boxes as predictions, for its VideoRectangle tag; it has no masks in videos.
+"""A task of Label Studio with boxes as predictions, for its VideoRectangle tag; it does not support video masks.
 
 Import the file into a project whose labelling interface has
 `<Video name="video" value="$video"/> <VideoRectangle name="box" toName="video"/>` and
-`<Labels name="labels" toName="video">` with the classes; `data.video` is the name of the video, to be replaced by
-its address where yours are. Frames count from 1, places are percent of the picture.
+`<Labels name="labels" toName="video">` with the classes; `data.video` is the name of the video: replace it by its
+URL. Frames count from 1, positions are percent of the frame.
 """
 
 import json
@@ -23,13 +23,13 @@ def _write(job: Job) -> None:
 
 
 def _result(job: Job, object_id: int) -> dict[str, Any]:
-    """One object; a keyframe a frame, switched off where it leaves."""
+    """Return one object with a keyframe per frame, disabled where it leaves."""
     rate = float(job.tracks.info.rate)
     sequence: list[dict[str, Any]] = []
     last: dict[str, Any] | None = None
-    for _, frame, thing in job.of(object_id):
-        if thing is not None:
-            last = _keyframe(job, thing) | {"frame": frame.index + 1, "time": frame.seconds, "enabled": True}
+    for _, frame, entry in job.of(object_id):
+        if entry is not None:
+            last = _keyframe(job, entry) | {"frame": frame.index + 1, "time": frame.seconds, "enabled": True}
             sequence.append(last)
         elif last is not None and last["enabled"]:
             last = last | {"frame": frame.index + 1, "time": frame.seconds, "enabled": False}
@@ -50,8 +50,8 @@ def _result(job: Job, object_id: int) -> dict[str, Any]:
     }
 
 
-def _keyframe(job: Job, thing: TrackedObject) -> dict[str, Any]:
-    x, y, width, height = thing.bbox_xywh
+def _keyframe(job: Job, entry: TrackedObject) -> dict[str, Any]:
+    x, y, width, height = entry.bbox_xywh
     whole_x, whole_y = job.tracks.info.size_wh
     return {
         "x": 100 * x / whole_x,
@@ -62,4 +62,4 @@ def _keyframe(job: Job, thing: TrackedObject) -> dict[str, Any]:
     }
 
 
-FORMATS = {"label-studio": Format(_write, ".json", "a Label Studio task, boxes per frame as predictions")}
+VARIANTS = {"label-studio": Format(_write, ".json", "a Label Studio task, boxes per frame as predictions")}

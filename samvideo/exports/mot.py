@@ -1,4 +1,4 @@
-"""MOTChallenge (Dendorfer et al., arXiv 2003.09003): a line per box, frames and corners from 1; `seqinfo.ini`."""
+"""MOTChallenge (Dendorfer et al., arXiv 2003.09003): one line per box, 1-based; and `seqinfo.ini`."""
 
 from samvideo.exports.base import Format, Job, in_view
 
@@ -17,16 +17,16 @@ def _write(job: Job) -> None:
     info = job.tracks.info
     with job.out.open("w", encoding="utf-8") as file:
         for frame in job.tracks:
-            for thing in filter(in_view, frame.objects):
-                x, y, width, height = thing.bbox_xywh
+            for entry in filter(in_view, frame.objects):
+                x, y, width, height = entry.bbox_xywh
                 file.write(
-                    f"{frame.index + 1},{thing.object_id},{x + 1:g},{y + 1:g},{width:g},{height:g},"
-                    f"{thing.score:g},-1,-1,-1\n"
+                    f"{frame.index + 1},{entry.object_id},{x + 1:g},{y + 1:g},{width:g},{height:g},"
+                    f"{entry.score:g},-1,-1,-1\n"
                 )
     length = job.indices[-1] + 1 if job.indices else 0
     width, height = info.size_wh
-    told = INFO.format(name=job.title, rate=float(info.rate), length=length, width=width, height=height)
-    job.out.with_name("seqinfo.ini").write_text(told)
+    text = INFO.format(name=job.title, rate=float(info.rate), length=length, width=width, height=height)
+    job.out.with_name("seqinfo.ini").write_text(text)
 
 
-FORMATS = {"mot": Format(_write, ".txt", "boxes as a MOTChallenge csv, seqinfo.ini beside it")}
+VARIANTS = {"mot": Format(_write, ".txt", "boxes as a MOTChallenge csv, seqinfo.ini beside it")}

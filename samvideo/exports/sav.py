@@ -1,15 +1,16 @@
-"""A masklet file of SA-V (Ravi et al., arXiv 2408.00714): run lengths of every fourth frame."""
+"""A masklet file of SA-V (Ravi et al., arXiv 2408.00714): RLE of every fourth frame."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from samvideo.exports.base import Format, Job, in_view, write_json
+from samvideo.exports.base import Format, Job, in_view
+from samvideo.io.files import stream_json
 from samvideo.io.masks import encode_rle
 from samvideo.io.tracks import TrackedFrame
 
-EVERY = 4  # videos have 24 frames a second, masks 6
+EVERY = 4  # videos have 24 frames per second, masks 6
 
 
 def _write(job: Job) -> None:
@@ -41,21 +42,21 @@ def _write(job: Job) -> None:
         "masklet_stability_score": [None] * len(ids),
         "masklet_num": len(ids),
     }
-    write_json(job.out, head, {"masklet": _masklets(job)})
+    stream_json(job.out, head, {"masklet": _masklets(job)})
 
 
 def _areas(frame: TrackedFrame, ids: tuple[int, ...]) -> list[int]:
-    areas = {thing.object_id: thing.area for thing in frame.objects if in_view(thing)}
+    areas = {entry.object_id: entry.area for entry in frame.objects if in_view(entry)}
     return [areas.get(number, 0) for number in ids]
 
 
 def _bucket(area: float) -> str:
-    # The published names; the bounds are COCO's, on which the published files agree.
+    # Names as published; the bounds are those of COCO, which match the published files.
     return "small" if area < 32**2 else "medium" if area < 96**2 else "large"
 
 
 def _masklets(job: Job) -> Iterator[list[dict[str, Any]]]:
-    """A list per annotated frame; frames that were not tracked have empty masks, for position is number."""
+    """Yield a list per annotated frame; frames that were not tracked get empty masks, since position is index."""
     empty = encode_rle(np.zeros(job.tracks.info.size_wh[::-1], bool))
     due = 0
     for frame in job.tracks:
@@ -63,9 +64,9 @@ def _masklets(job: Job) -> Iterator[list[dict[str, Any]]]:
             continue
         for _ in range(due, frame.index, EVERY):
             yield [empty] * len(job.object_ids)
-        things = {thing.object_id: thing.rle for thing in frame.objects if in_view(thing)}
-        yield [things.get(number, empty) for number in job.object_ids]
+        entries = {entry.object_id: entry.rle for entry in frame.objects if in_view(entry)}
+        yield [entries.get(number, empty) for number in job.object_ids]
         due = frame.index + EVERY
 
 
-FORMATS = {"sav": Format(_write, ".json", f"a masklet file of SA-V, every {EVERY}th frame")}
+VARIANTS = {"sav": Format(_write, ".json", f"a masklet file of SA-V, every {EVERY}th frame")}

@@ -1,1 +1,1 @@
-"""Reading frames and masks, writing videos and masks."""
+"""Readers and writers of video, masks and tracks."""

@@ -1,4 +1,4 @@
-"""Writes video with transparency: VP9 in WebM for browsers, ProRes 4444 in QuickTime for editors; imports av."""
+"""Video writer with transparency: VP9 in WebM for browsers, ProRes 4444 in QuickTime for editors."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +19,7 @@ CODECS = {
     ".webm": (
         "libvpx-vp9",
         "yuva420p",
-        # VP9 cannot look ahead past invisible frames with an alpha plane; good speed for little loss
+        # alt-ref frames do not work with an alpha plane; the rest is good speed for little loss
         {"crf": "24", "b": "0", "auto-alt-ref": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"},
     ),
     ".mov": ("prores_ks", "yuva444p10le", {"profile": "4444", "vendor": "apl0", "alpha_bits": "16"}),
@@ -28,13 +28,13 @@ _AV_ERRORS = (OSError, ValueError, av.error.FFmpegError)
 
 
 class AlphaWriter:
-    """Writes RGBA frames, not premultiplied, at the times given; leaving the `with` block finishes the file.
+    """Writes RGBA frames, not premultiplied, at the given times; leaving the `with` block finishes the file.
 
-    The file is written as `.NAME.part` and put at `path` when it is whole. No frame, no file.
+    The file is written as `.NAME.part` and moved to `path` when complete. Without frames no file is written.
 
     Args:
         path: ending in .webm or .mov; replaced if it exists.
-        size_wh: of the frames; odd sizes lose their last column or row in WebM, whose colours go by twos.
+        size_wh: of the frames; odd sizes lose their last column or row in WebM (4:2:0 colour).
         rate: nominal frames per second.
 
     Raises:
@@ -62,7 +62,7 @@ class AlphaWriter:
             raise self._failed(error) from error
 
     def write(self, rgba: UInt8Array, seconds: float) -> None:
-        """Append one frame: uint8 (H, W, 4), shown from `seconds` on; times count from the first frame's.
+        """Append one frame: uint8 (H, W, 4), shown from `seconds`; times count from the first frame.
 
         Raises:
             OutputError: the disk is full or the like.
@@ -70,16 +70,16 @@ class AlphaWriter:
         if self._last < 0:
             self._start = seconds
         width, height = self._size
-        picture = VideoFrame.from_ndarray(np.ascontiguousarray(rgba[:height, :width]), format="rgba").reformat(
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(rgba[:height, :width]), format="rgba").reformat(
             format=self._pixels, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
         self._last = max(self._last + 1, round((seconds - self._start) / TIME_BASE))
-        picture.pts, picture.time_base = self._last, TIME_BASE
-        self._mux(picture)
+        frame.pts, frame.time_base = self._last, TIME_BASE
+        self._mux(frame)
 
-    def _mux(self, picture: VideoFrame | None) -> None:
+    def _mux(self, frame: VideoFrame | None) -> None:
         try:
-            for packet in self._stream.encode(picture):
+            for packet in self._stream.encode(frame):
                 self._container.mux_one(packet)
         except _AV_ERRORS as error:
             raise self._failed(error) from error

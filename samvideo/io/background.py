@@ -1,19 +1,20 @@
-"""Write behind: a thread empties a bounded queue while the caller computes."""
+"""Write in the background: a thread empties a bounded queue while the caller computes."""
 
 import queue
 import threading
 from collections.abc import Callable
-from types import TracebackType
 from typing import Generic, TypeVar
+
+from samvideo.io.base import Closing
 
 Item = TypeVar("Item")
 
 
-class Background(Generic[Item]):
-    """Calls `sink(item)` on a thread, in order; `put` waits only while `maxsize` items wait.
+class Background(Closing, Generic[Item]):
+    """Calls `sink(item)` on a thread, in order; `put` blocks only while `maxsize` items are queued.
 
-    The first error of the sink is raised by the next `put` or by `close`, whichever comes first, and once;
-    items after it are discarded. The thread is joined by `close`, also when the caller's block fails.
+    The first error of the sink is raised once, by the next `put` or by `close`; items after it are discarded.
+    `close` joins the thread.
     """
 
     def __init__(self, sink: Callable[[Item], object], maxsize: int = 8) -> None:
@@ -28,7 +29,7 @@ class Background(Generic[Item]):
     def _run(self) -> None:
         while (entry := self._queue.get()) is not None:
             if self._failed:
-                continue  # keep emptying, so that a waiting put wakes up
+                continue  # keep emptying the queue, so that a blocked put wakes up
             try:
                 self._sink(entry[0])
             except BaseException as caught:
@@ -40,24 +41,16 @@ class Background(Generic[Item]):
             raise error
 
     def put(self, item: Item) -> None:
-        """Hand over one item. Raises the sink's error, ValueError after `close`."""
+        """Queue one item. Raises the sink's error, and ValueError after `close`."""
         if self._closed:
-            raise ValueError("this queue is closed: nothing can be written any more")
+            raise ValueError("this queue is closed: nothing more can be written")
         self._raise()
         self._queue.put((item,))
 
     def close(self) -> None:
-        """Wait until all is written, end the thread, raise a pending error; may be called twice."""
+        """Wait until everything is written, end the thread, raise a pending error; may be called twice."""
         if not self._closed:
             self._closed = True
             self._queue.put(None)
             self._thread.join()
         self._raise()
-
-    def __enter__(self) -> "Background[Item]":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

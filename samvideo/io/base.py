@@ -1,15 +1,45 @@
-"""What all readers share: iteration that goes on where it stands, and a close that may be called twice."""
+"""Base classes: `Closing` for everything that has to be closed, `Reader` for video sources."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from types import TracebackType
+from typing import TypeVar
 
-from samvideo.errors import VideoError
+from samvideo.errors import SamVideoError, VideoError
 from samvideo.types import Frame, VideoInfo
 
+Self = TypeVar("Self", bound="Closing")
 
-class Reader(ABC):
-    """A `VideoSource` in all but its decoding; a reader sets `info` and defines `_read`, `_release` and `seek`."""
+
+class Closing(ABC):
+    """Context manager that calls `close` on exit.
+
+    If the block failed, a SamVideoError of `close` is dropped: the first error is the cause.
+    """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release everything; may be called twice."""
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except SamVideoError:
+            if error is None:
+                raise
+
+
+class Reader(Closing):
+    """Base class of the video sources, see `VideoSource`.
+
+    A subclass sets `info` and implements `_read`, `_release` and `seek`; iteration continues at the current
+    position.
+    """
 
     info: VideoInfo
     skipped: int = 0
@@ -21,11 +51,11 @@ class Reader(ABC):
 
     @abstractmethod
     def _release(self) -> None:
-        """Let go of files and devices; called once."""
+        """Close files and devices; called once."""
 
     @abstractmethod
     def seek(self, index: int) -> None:
-        """Make `index` the next frame; VideoError where that cannot be."""
+        """Make `index` the next frame; VideoError if the source cannot seek there."""
 
     def __iter__(self) -> Iterator[Frame]:
         while (frame := self._next()) is not None:
@@ -33,7 +63,7 @@ class Reader(ABC):
 
     def _next(self) -> Frame | None:
         if self._closed:
-            raise VideoError(f"{self.info.name} is closed: open it again to read on")
+            raise VideoError(f"{self.info.name} is closed: open it again to continue reading")
         return self._read()
 
     def _check_index(self, index: int) -> None:
@@ -47,11 +77,3 @@ class Reader(ABC):
         if not self._closed:
             self._closed = True
             self._release()
-
-    def __enter__(self) -> "Reader":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -1,4 +1,4 @@
-"""Cameras by index, through OpenCV: the one interface that counts them alike on every system."""
+"""Cameras by index through OpenCV, which numbers them in the same way on every system."""
 
 import sys
 import time
@@ -14,18 +14,18 @@ from samvideo.types import Frame, UInt8Array, VideoInfo
 
 
 class CameraSource(Reader):
-    """A camera's pictures as they come; `seconds` is the clock since the first, and it cannot be sought.
+    """Frames of a camera as they arrive; `seconds` is the time since the first. It cannot seek.
 
     Raises:
-        VideoError: the camera is not there, in use, or gives no picture.
+        VideoError: the camera does not exist, is in use, or returns no frame.
     """
 
     def __init__(self, index: int) -> None:
         name = f"camera {index}"
         if sys.platform.startswith("linux") and not Path(f"/dev/video{index}").exists():
-            raise VideoError(f"{name} is not there: no /dev/video{index}; found: {_found()}")
+            raise VideoError(f"{name} does not exist: no /dev/video{index}; found: {_found()}")
         logs = cv2.utils.logging
-        level = logs.setLogLevel(logs.LOG_LEVEL_SILENT)  # OpenCV would print its own complaints
+        level = logs.setLogLevel(logs.LOG_LEVEL_SILENT)  # OpenCV would print its own messages
         try:
             self._camera = cv2.VideoCapture(index)
         finally:
@@ -33,7 +33,7 @@ class CameraSource(Reader):
         rgb = self._grab() if self._camera.isOpened() else None
         if rgb is None:
             self._camera.release()
-            raise VideoError(f"{name} gives no picture: check that it is connected, free and allowed to be used")
+            raise VideoError(f"{name} returns no frame: check that it is connected, free and accessible")
         self._first: UInt8Array | None = rgb
         self._index = 0
         self._started = time.monotonic()
@@ -59,7 +59,7 @@ class CameraSource(Reader):
         return Frame(self._index - 1, seconds, rgb)
 
     def seek(self, index: int) -> None:
-        """VideoError, unless `index` is the next frame anyway."""
+        """Raise VideoError unless `index` is the next frame."""
         if index != self._index:
             raise VideoError(
                 f"{self.info.name} is at frame {self._index} and cannot go to {index}: a camera is live"

@@ -1,4 +1,4 @@
-"""Readers of still pictures: folders, globs and lists of files, and arrays in memory."""
+"""Readers of still images (folders, globs, lists of files) and of arrays in memory."""
 
 import logging
 import re
@@ -16,47 +16,47 @@ from samvideo.types import Frame, UInt8Array, VideoInfo
 
 log = logging.getLogger(__name__)
 
-DEFAULT_RATE = Fraction(24)  # frames per second that pictures are played at: DAVIS's own
+DEFAULT_RATE = Fraction(24)  # frames per second of image folders, as in DAVIS
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 
 def natural_key(path: Path) -> tuple[tuple[int, int, str], ...]:
-    """Sorts 2.png before 10.png: runs of digits compare as numbers, the rest without case."""
+    """Sort key with 2.png before 10.png: digits compare as numbers, the rest ignores case."""
     parts = re.findall(r"\d+|\D+", path.name)
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in parts)
 
 
 def find_images(paths: Iterable[Path]) -> list[Path]:
-    """The pictures among `paths` by suffix, hidden files left out, in natural order."""
+    """Return the images among `paths` by suffix, without hidden files, in natural order."""
     found = (p for p in paths if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file())
     return sorted(found, key=lambda path: (str(path.parent), natural_key(path), path.name))
 
 
 def read_rgb(path: Path) -> UInt8Array:
-    """One picture as uint8 RGB (H, W, 3), upright by its EXIF tag; grey is spread, 16 bits cut to 8, alpha dropped.
+    """Read an image as uint8 RGB (H, W, 3), upright by its EXIF tag; 16 bits are cut to 8, alpha is dropped.
 
     Raises:
-        VideoError: the file cannot be read as a picture.
+        VideoError: the file cannot be read as a image.
     """
     try:
         coded = np.fromfile(path, np.uint8)  # cv2.imread fails on non-ASCII paths under Windows
         bgr = cv2.imdecode(coded, cv2.IMREAD_COLOR) if len(coded) else None
     except (OSError, cv2.error) as error:
-        raise VideoError(f"picture {path} cannot be read: {error}") from error
+        raise VideoError(f"image {path} cannot be read: {error}") from error
     if bgr is None:
-        raise VideoError(f"{path} cannot be read as a picture: it is damaged or of another kind than its name says")
+        raise VideoError(f"{path} cannot be read as a image: it is damaged, or of another type than its suffix")
     rgb: UInt8Array = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
     return rgb
 
 
 class ImageSource(Reader):
-    """Pictures in the order given; frame k is `paths[k]`, shown at k / rate seconds.
+    """Images in the given order; frame k is `paths[k]`, shown at k / rate seconds.
 
-    An unreadable picture is skipped, counted and logged; its index stays free. The first readable one sets
-    the size.
+    An unreadable image is skipped, counted and logged; its index is not used. The first readable one sets the
+    size.
 
     Raises:
-        VideoError: none of them can be read. While reading: a picture has another size.
+        VideoError: none of them can be read. While reading: an image has another size.
     """
 
     def __init__(self, paths: Sequence[Path], name: str, rate: Fraction | None = None) -> None:
@@ -65,7 +65,7 @@ class ImageSource(Reader):
         self.info = VideoInfo(name, (0, 0), rate or DEFAULT_RATE, len(self._paths), codec="images")
         first = self._read()
         if first is None:
-            raise VideoError(f"none of the {len(self._paths)} pictures of {name} can be read: they are damaged")
+            raise VideoError(f"none of the {len(self._paths)} images of {name} can be read: they are damaged")
         self._place, self.skipped = 0, 0
         self.info = VideoInfo(
             name,
@@ -97,7 +97,7 @@ class ImageSource(Reader):
         self._place = index
 
     def index_at(self, seconds: float) -> int:
-        """The first frame shown at or after `seconds`."""
+        """Return the first frame shown at or after `seconds`."""
         return first_index(seconds, self.info.rate)
 
     def _release(self) -> None:
@@ -105,7 +105,7 @@ class ImageSource(Reader):
 
 
 class ArraySource(Reader):
-    """uint8 RGB arrays (H, W, 3) in memory, or made one by one by an iterator, which cannot be sought."""
+    """uint8 RGB arrays (H, W, 3) from a sequence, or from an iterator, which cannot seek."""
 
     def __init__(self, arrays: Iterable[Any], name: str = "arrays", rate: Fraction | None = None) -> None:
         self._sequence: Any = arrays if isinstance(arrays, (Sequence, np.ndarray)) else None
@@ -130,17 +130,17 @@ class ArraySource(Reader):
         return frame
 
     def seek(self, index: int) -> None:
-        """Make `index` the next frame; an iterator's arrays come once only."""
+        """Make `index` the next frame; VideoError for an iterator, which cannot go back."""
         self._check_index(index)
         if index == self._place:
             return
         if self._sequence is None:
-            raise VideoError(f"{self.info.name} are made by an iterator and cannot be sought; give a list instead")
+            raise VideoError(f"{self.info.name} come from an iterator and cannot seek; give a list instead")
         self._place, self._first = index, None
         self._rest = (self._sequence[k] for k in range(index, len(self._sequence)))
 
     def index_at(self, seconds: float) -> int:
-        """The first frame shown at or after `seconds`."""
+        """Return the first frame shown at or after `seconds`."""
         return first_index(seconds, self.info.rate)
 
     def _release(self) -> None:
@@ -148,14 +148,14 @@ class ArraySource(Reader):
 
 
 def check_size(frame: Frame, info: VideoInfo, what: str) -> None:
-    """Raise VideoError where a frame differs in size from the first."""
+    """Raise VideoError if a frame has another size than the first."""
     if info.size_wh not in ((0, 0), frame.size_wh):
         raise VideoError(
             f"{info.name} changes its size at frame {frame.index} ({what}), from {'{}x{}'.format(*info.size_wh)} "
-            f"to {'{}x{}'.format(*frame.size_wh)}; the frames before are good: bring all to one size first"
+            f"to {'{}x{}'.format(*frame.size_wh)}; the frames before are good: resize all to one size first"
         )
 
 
 def first_index(seconds: float, rate: Fraction) -> int:
-    """The first frame at or after `seconds` at a constant rate; a microsecond early counts as at."""
+    """Return the first frame at or after `seconds` at a constant rate, with a tolerance of a microsecond."""
     return max(0, -int(-(Fraction(seconds) - Fraction(1, 10**6)) * rate // 1))

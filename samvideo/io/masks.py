@@ -1,4 +1,4 @@
-"""Masks on disk: DAVIS palette PNGs and COCO run lengths. The only file that imports pycocotools."""
+"""Masks on disk: DAVIS palette PNGs and COCO RLE."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,14 +10,14 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from samvideo.errors import ConfigError, OutputError, VideoError
-from samvideo.io.runs import unpack
+from samvideo.io.rle import unpack
 from samvideo.types import BoolArray, UInt8Array
 
-MAX_ID = 255  # of a palette PNG
+MAX_ID = 255  # in a palette PNG
 
 
 def davis_palette() -> UInt8Array:
-    """(256, 3) RGB: colour i spreads the bits of i over the channels, highest first (PASCAL VOC, DAVIS 2017)."""
+    """Return the palette of PASCAL VOC and DAVIS 2017, (256, 3) RGB: the bits of an id spread over the channels."""
     ids = np.arange(256)
     palette = np.zeros((256, 3), np.uint8)
     for bit in range(8):
@@ -32,9 +32,9 @@ _CODES = {int.from_bytes(bytes(colour), "big"): index for index, colour in enume
 
 
 def index_map(masks_khw: BoolArray, ids: Sequence[int], scores: Sequence[float] | None = None) -> NDArray[np.int32]:
-    """One (H, W) map of ids, 0 for background; where masks overlap the higher score wins, the later on a tie.
+    """Merge masks into one (H, W) map of ids, 0 for background; the higher score wins, the later mask on a tie.
 
-    Without scores all tie. Raises ConfigError for an id below 1 or a length that does not fit.
+    Without scores all tie. Raises ConfigError for an id below 1 or lengths that differ.
     """
     if masks_khw.ndim != 3 or len(masks_khw) != len(ids) or (scores is not None and len(scores) != len(ids)):
         raise ConfigError(
@@ -53,40 +53,40 @@ def write_index_png(path: Path | str, index_hw: NDArray[Any]) -> None:
     """Write an (H, W) map of ids 0 to 255 as an 8-bit PNG with the DAVIS palette.
 
     Raises:
-        ConfigError: an id above 255, or not a map of whole numbers.
+        ConfigError: an id above 255, or not an integer map.
         OutputError: the file cannot be written.
     """
     index_hw = np.asarray(index_hw)
     if index_hw.ndim != 2 or index_hw.size == 0 or index_hw.dtype.kind not in "uib":
-        raise ConfigError(f"an (H, W) map of whole numbers expected, not {index_hw.dtype} {index_hw.shape}")
+        raise ConfigError(f"an (H, W) map of integers expected, not {index_hw.dtype} {index_hw.shape}")
     low, high = int(index_hw.min()), int(index_hw.max())
     if low < 0 or high > MAX_ID:
         raise ConfigError(
             f"a palette PNG holds ids 0 to {MAX_ID}, not {low if low < 0 else high}: renumber the objects, "
-            "or save run lengths instead, which hold any id"
+            "or save RLE instead, which supports any id"
         )
     image = Image.fromarray(index_hw.astype(np.uint8))
     image.putpalette(_PALETTE.tobytes())
     try:
-        image.save(path, format="PNG", compress_level=1)  # masks shrink to little at any level
+        image.save(path, format="PNG", compress_level=1)  # masks compress well at any level
     except OSError as error:
         raise OutputError(f"mask {path} cannot be written: {error}") from error
 
 
 def read_index_png(path: Path | str) -> NDArray[np.int32]:
-    """The (H, W) ids of a mask file: indices of a palette or grey PNG, or the DAVIS number of each colour.
+    """Read the (H, W) ids of a mask file: indices of a palette or grey PNG, or the DAVIS index of each colour.
 
-    A picture of 0 and 255 only (or 1 bit, or black and white RGB) is one mask: its 255 becomes id 1. In other
-    colour pictures every colour must be one of the DAVIS palette; alpha is ignored.
+    An image of 0 and 255 only (or 1 bit, or black and white RGB) is one mask: its 255 becomes id 1. In other
+    colour images every colour must be one of the DAVIS palette; alpha is ignored.
 
     Raises:
         VideoError: the file is missing, unreadable, or has other colours.
     """
     try:
         with Image.open(path) as image:
-            # A palette's colours mean nothing: its indices are the ids.
-            plain = image.mode in ("P", "L", "1", "I", "I;16")
-            values = np.asarray(image if plain else image.convert("RGB"))
+            # The indices of a palette image are the ids; its colours are ignored.
+            indexed = image.mode in ("P", "L", "1", "I", "I;16")
+            values = np.asarray(image if indexed else image.convert("RGB"))
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise VideoError(f"mask {path} cannot be read: {error}; an image file expected") from error
     palette = image.mode == "P"
@@ -115,13 +115,13 @@ def _colour_ids(rgb: UInt8Array, path: Path | str) -> NDArray[np.int32]:
 
 
 def read_mask_objects(path: Path | str) -> dict[int, BoolArray]:
-    """The objects of a mask file by ascending id, each bool (H, W); see `read_index_png`. Empty for a blank one."""
+    """Read the objects of a mask file by ascending id, each bool (H, W); see `read_index_png`."""
     index_hw = read_index_png(path)
     return {int(k): index_hw == k for k in np.unique(index_hw) if k > 0}
 
 
 def encode_rle(mask_hw: BoolArray) -> dict[str, Any]:
-    """COCO run lengths of a mask: {"size": [H, W], "counts": compressed string}, ready for JSON."""
+    """Encode a mask as COCO RLE: {"size": [H, W], "counts": compressed string}, ready for JSON."""
     if mask_hw.ndim != 2:
         raise ConfigError(f"one (H, W) mask expected, not shape {mask_hw.shape}")
     coded = coco.encode(np.asfortranarray(mask_hw, dtype=np.uint8))
@@ -129,12 +129,12 @@ def encode_rle(mask_hw: BoolArray) -> dict[str, Any]:
 
 
 def decode_rle(rle: dict[str, Any]) -> BoolArray:
-    """The bool (H, W) mask of COCO run lengths, compressed (a string) or not (a list of counts).
+    """Decode COCO RLE, compressed (a string) or not (a list of counts), to a bool (H, W) mask.
 
     Raises:
-        ConfigError: no such thing, or it does not fit its size.
+        ConfigError: not a valid RLE, or its counts do not match its size.
     """
-    # Not by pycocotools: it trusts wild strings, and warns under NumPy 2.
+    # pycocotools does not check its input, and warns under NumPy 2.
     try:
         height, width = (int(side) for side in rle["size"])
         counts = rle["counts"]
@@ -144,6 +144,6 @@ def decode_rle(rle: dict[str, Any]) -> BoolArray:
         if runs.ndim != 1 or (runs < 0).any() or int(runs.sum()) != height * width:
             raise ValueError(f"the runs do not add up to {height} x {width} pixels")
     except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"these are no COCO run lengths (size [H, W] and counts): {error}") from error
+        raise ConfigError(f"not a valid COCO RLE (size [H, W] and counts): {error}") from error
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return np.ascontiguousarray(flat.reshape(width, height).T)

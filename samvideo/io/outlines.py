@@ -1,4 +1,4 @@
-"""Masks as polygons along the edges of their pixels, for formats that know no masks."""
+"""Masks as polygons along pixel edges, for formats without masks."""
 
 import cv2
 import numpy as np
@@ -11,14 +11,14 @@ _RIGHT, _DOWN, _LEFT, _UP = (1, 0), (0, 1), (-1, 0), (0, -1)
 
 
 def outlines(mask_hw: BoolArray) -> tuple[list[Corners], list[Corners]]:
-    """The outer outlines and those of holes: (N, 2) corners (x, y) of pixels each, only where they turn.
+    """Return the outer outlines and those of holes, each (N, 2) pixel corners (x, y) without collinear ones.
 
-    Outer ones go clockwise as seen on the screen. Pixels that meet at a corner only are apart.
+    Outer ones run clockwise on the screen. Connectivity is 4: pixels that touch at a corner are separate.
     """
     filled = np.pad(mask_hw, 1)
     inner = filled[1:-1, 1:-1]
     turns: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for step, neighbour, (dx, dy) in (  # the side of a pixel, walked with the pixel on the right
+    for step, neighbour, (dx, dy) in (  # the side of a pixel, traversed with the pixel on the right
         (_RIGHT, filled[:-2, 1:-1], (0, 0)),
         (_DOWN, filled[1:-1, 2:], (1, 0)),
         (_LEFT, filled[2:, 1:-1], (1, 1)),
@@ -36,13 +36,13 @@ def outlines(mask_hw: BoolArray) -> tuple[list[Corners], list[Corners]]:
 
 
 def _walk(turns: dict[tuple[int, int], list[tuple[int, int]]]) -> Corners:
-    """Take one closed way out of `turns`."""
+    """Remove one closed polygon from `turns`."""
     start = place = next(iter(turns))
     step = first = turns[place][0]
     corners: list[tuple[int, int]] = []
     while True:
         ways = turns[place]
-        # Where two ways go on, the one to the right stays at its own pixel.
+        # Of two continuations, the right one stays at the same pixel.
         right = (-step[1], step[0])
         chosen = right if len(ways) > 1 and right in ways else ways[0]
         if place == start and not corners:
@@ -67,6 +67,6 @@ def _signed_area(polygon: Corners) -> float:
 
 
 def simplified(polygon: Corners, tolerance: float) -> NDArray[np.float64]:
-    """(M, 2): fewer corners, the outline moved by at most `tolerance` pixels (Douglas and Peucker 1973)."""
+    """Reduce corners, moving the outline by at most `tolerance` pixels; (M, 2) (Douglas and Peucker 1973)."""
     fewer = cv2.approxPolyDP(polygon.astype(np.float32)[:, None], tolerance, True)[:, 0]
     return np.asarray(fewer if len(fewer) >= 3 else polygon, np.float64)

@@ -1,4 +1,4 @@
-"""The pictures of a run's source beside its masks."""
+"""Frames of the source together with the masks of a run."""
 
 from collections.abc import Iterator
 
@@ -9,10 +9,10 @@ from samvideo.types import Frame
 
 
 def paired(tracks: TracksFile, video: str) -> Iterator[tuple[Frame, TrackedFrame]]:
-    """Every frame of a run with its picture; pictures that were not tracked are passed over.
+    """Yield every frame of a run as decoded and as tracked; frames that were not tracked are skipped.
 
     Raises:
-        VideoError: the video cannot be read, has another size, or ends before the run does.
+        VideoError: the video cannot be read, has another size, or is shorter than the run.
     """
     with open_video(video) as source:
         if source.info.size_wh != tracks.info.size_wh:
@@ -20,9 +20,9 @@ def paired(tracks: TracksFile, video: str) -> Iterator[tuple[Frame, TrackedFrame
                 f"{video} is {source.info.size_wh}, the run {tracks.info.size_wh} (width, height): the video "
                 "that was tracked expected"
             )
-        pictures = iter(source)
+        frames = iter(source)
         for tracked in tracks:
-            frame = next((picture for picture in pictures if picture.index >= tracked.index), None)
+            frame = next((decoded for decoded in frames if decoded.index >= tracked.index), None)
             if frame is None or frame.index != tracked.index:
                 raise VideoError(f"{video} has no frame {tracked.index}: the video that was tracked expected")
             yield frame, tracked

@@ -1,6 +1,6 @@
-"""Decoded pictures to upright 8-bit RGB; numpy and OpenCV only.
+"""Conversion of decoded frames to upright 8-bit RGB; NumPy and OpenCV only.
 
-Alpha is dropped, never blended: the stored colours are shown, as ffplay does, whichever reader delivers them.
+Alpha is dropped, not blended: all readers return the stored colours, as ffplay shows them.
 """
 
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ PQ, HLG = 16, 18  # transfer functions of ITU-T H.273, table 3
 BT2020 = 9  # colour primaries of ITU-T H.273, table 2
 # BT.2020 to BT.709 primaries, linear light (ITU-R BT.2087, section 2.2 inverted)
 _TO_709 = np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32)
-_STEPS = 4096  # of the table back to 8 bits
+_STEPS = 4096  # entries of the table back to 8 bits
 
 
 @dataclass(frozen=True)
 class Orientation:
-    """How a stored picture becomes upright: first swap the axes, then mirror.
+    """Transform of a stored frame to upright: first swap the axes, then mirror.
 
     Attributes:
-        transpose: rows become columns.
+        transpose: swap rows and columns.
         flip_x, flip_y: mirror left-right, top-bottom, after the swap.
-        clockwise: the same as degrees for people; mirroring is not part of it.
+        clockwise: the rotation in degrees, without mirroring; informative.
     """
 
     transpose: bool = False
@@ -36,14 +36,14 @@ class Orientation:
     clockwise: int = 0
 
     @classmethod
-    def of(cls, picture: Any) -> "Orientation":
-        """The orientation that a decoded `av.VideoFrame` is to be shown in."""
-        matrix = picture.side_data.get("DISPLAYMATRIX")
+    def of(cls, frame: Any) -> "Orientation":
+        """Read the orientation of a decoded `av.VideoFrame`."""
+        matrix = frame.side_data.get("DISPLAYMATRIX")
         return cls() if matrix is None else cls.from_matrix(bytes(matrix))
 
     @classmethod
     def from_matrix(cls, matrix: bytes) -> "Orientation":
-        """The nearest upright orientation of a display matrix: nine native int32, (a b u, c d v, x y w).
+        """Round a display matrix to the nearest orientation: nine native int32, (a b u, c d v, x y w).
 
         A stored point (x, y) is shown at (a x + c y, b x + d y) (ISO/IEC 14496-12, 6.2.2).
         """
@@ -57,7 +57,7 @@ class Orientation:
         return cls(False, bool(a < 0), bool(d < 0), clockwise)
 
     def apply(self, rgb: UInt8Array) -> UInt8Array:
-        """The upright picture, contiguous; (H, W, 3) becomes (W, H, 3) where axes swap."""
+        """Return the upright image, contiguous; (H, W, 3) becomes (W, H, 3) if the axes are swapped."""
         if self.transpose:
             rgb = rgb.transpose(1, 0, 2)
         if self.flip_x:
@@ -67,22 +67,22 @@ class Orientation:
         return np.ascontiguousarray(rgb)
 
 
-def rgb_of(picture: Any, reformatter: Any) -> UInt8Array:
-    """8-bit RGB (H, W, 3) of a decoded `av.VideoFrame` from the matrix and range that the file states.
+def rgb_of(frame: Any, reformatter: Any) -> UInt8Array:
+    """Convert a decoded `av.VideoFrame` to 8-bit RGB (H, W, 3) with the colour matrix and range of the file.
 
-    `reformatter` is a `VideoReformatter`, which keeps its tables from frame to frame. A file that states no
-    matrix is read with BT.601, as swscale, OpenCV and decord do. PQ and HLG pictures (HDR) are mapped to SDR:
+    `reformatter` is a `VideoReformatter`, which caches its tables. A file without a stated matrix is read with
+    BT.601, as swscale, OpenCV and decord do. PQ and HLG frames (HDR) are mapped to SDR:
     four times the HDR reference white of 203 cd/m2 (ITU-R BT.2408) becomes white.
     """
-    if picture.color_trc in (PQ, HLG):
-        deep = reformatter.reformat(picture, format="rgb48le").to_ndarray()
-        return tone_map(deep, picture.color_trc, picture.color_primaries == BT2020)
-    rgb: UInt8Array = reformatter.reformat(picture, format="rgb24").to_ndarray()
+    if frame.color_trc in (PQ, HLG):
+        deep = reformatter.reformat(frame, format="rgb48le").to_ndarray()
+        return tone_map(deep, frame.color_trc, frame.color_primaries == BT2020)
+    rgb: UInt8Array = reformatter.reformat(frame, format="rgb24").to_ndarray()
     return rgb
 
 
 def tone_map(deep: NDArray[np.uint16], transfer: int, wide: bool) -> UInt8Array:
-    """Map 16-bit HDR code values (H, W, 3) to 8-bit SDR; `wide` where the primaries are BT.2020."""
+    """Map 16-bit HDR code values (H, W, 3) to 8-bit SDR; `wide` if the primaries are BT.2020."""
     light = _linear_table(transfer)[deep]
     if wide:
         light = np.maximum(cv2.transform(light, _TO_709), 0)
@@ -94,7 +94,7 @@ def tone_map(deep: NDArray[np.uint16], transfer: int, wide: bool) -> UInt8Array:
 
 @cache
 def _linear_table(transfer: int) -> FloatArray:
-    """Light of each 16-bit code value, relative to HDR reference white."""
+    """Return the light of each 16-bit code value, relative to HDR reference white."""
     code = np.arange(65536) / 65535
     if transfer == PQ:  # SMPTE ST 2084
         power = code ** (1 / 78.84375)

@@ -1,4 +1,4 @@
-"""Decode ahead: a thread fills a bounded queue while the caller computes."""
+"""Decode in advance: a thread fills a bounded queue while the caller computes."""
 
 import queue
 import threading
@@ -8,13 +8,13 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-DEPTH = 8  # frames; more hides no more latency and costs memory
+DEPTH = 8  # frames; more does not hide more latency and costs memory
 
 
 class _Producer(Generic[Item]):
     def __init__(self, items: Iterable[Item], depth: int) -> None:
         self._items = items
-        # A slot is taken before an item is made, so that the one in the making counts too.
+        # A slot is taken before an item is produced, so that it counts as well.
         self._slots = threading.Semaphore(depth)
         self._queue: queue.SimpleQueue[tuple[Item | None, BaseException | None]] = queue.SimpleQueue()
         self._stop = threading.Event()
@@ -37,7 +37,7 @@ class _Producer(Generic[Item]):
         finally:
             close = getattr(iterator, "close", None)
             if close is not None:
-                with suppress(Exception):  # the reader's own error is the one to tell
+                with suppress(Exception):  # the error of the reader matters more
                     close()
             self._queue.put((None, error))
 
@@ -58,11 +58,11 @@ class _Producer(Generic[Item]):
 
 
 def prefetch(items: Iterable[Item], depth: int = DEPTH) -> Generator[Item, None, None]:
-    """Yield `items` (never None), made up to `depth` ahead in a thread.
+    """Yield `items` (never None), produced up to `depth` in advance by a thread.
 
-    The thread starts at the first `next` and is joined when the generator ends, breaks off or is closed; an
-    error in it is raised here with its traceback, after the items before it. Use it with `contextlib.closing`
-    inside the source's own `with`: an error under way keeps a generator alive, and a source must never be closed
+    The thread starts at the first `next` and is joined when the generator ends, fails or is closed; an error in
+    it is raised here with its traceback, after the items before it. Use it with `contextlib.closing` inside the
+    `with` block of the source: an active exception keeps a generator alive, and a source must never be closed
     while the thread still reads it.
     """
     producer = _Producer(items, depth)

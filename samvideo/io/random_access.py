@@ -1,4 +1,4 @@
-"""Random access through decord, where it is installed (it has no wheel for Arm). The only file that imports it."""
+"""Random access through decord, if it is installed (it has no wheel for Arm)."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +11,14 @@ from samvideo.io.base import Reader
 from samvideo.io.stream import StreamSource
 from samvideo.types import Frame
 
-TOLERANCE = 4.0  # mean grey levels between the two readers' first pictures; 10-bit files differ by about 1
+TOLERANCE = 4.0  # mean grey levels between the two readers' first frames; 10-bit files differ by about 1
 
 
 class DecordSource(Reader):
-    """A video file by decord, frame k at any time; sizes and times are those of `StreamSource`.
+    """A video file read by decord, with random access; sizes and times are those of `StreamSource`.
 
-    8-bit files give the same pixels as well. decord turns, mirrors and tone-maps nothing, so a file whose first
-    picture differs from the stream reader's is refused. Pictures cannot be skipped: a broken one is an error.
+    8-bit files have the same pixels as well. decord does not rotate, mirror or tone-map, so a file whose first
+    frame differs from the stream reader's is refused. A broken frame cannot be skipped and is an error.
 
     Raises:
         ConfigError: decord is not installed.
@@ -31,7 +31,7 @@ class DecordSource(Reader):
         except ImportError as error:
             raise ConfigError(
                 "reader='decord' needs decord, which is not installed: pip install decord (x86 Linux and Windows "
-                "only; elsewhere leave the option out, the stream reader seeks exactly too)"
+                "only; elsewhere omit the option, the stream reader also seeks exactly)"
             ) from error
         decord.logging.set_level(decord.logging.QUIET)
         self._path = path
@@ -45,24 +45,24 @@ class DecordSource(Reader):
         self._place = 0
         self._start = 0.0
         self.info = replace(self.info, frame_count=len(self._reader))
-        opening = self._fetch(0)
-        self._start = opening.seconds
-        same = first.shape == opening.rgb.shape and float(cv2.absdiff(first, opening.rgb).mean()) <= TOLERANCE
+        decoded = self._fetch(0)
+        self._start = decoded.seconds
+        same = first.shape == decoded.rgb.shape and float(cv2.absdiff(first, decoded.rgb).mean()) <= TOLERANCE
         if self.info.rotation or not same:
             raise VideoError(
-                f"{path} is read differently by decord, which does not turn, mirror, deinterlace or tone-map "
-                f"(rotation {self.info.rotation}): leave reader='decord' out"
+                f"{path} is read differently by decord, which does not rotate, mirror, deinterlace or tone-map "
+                f"(rotation {self.info.rotation}): omit reader='decord'"
             )
 
     def _fetch(self, index: int) -> Frame:
         try:
             rgb = self._reader[index].asnumpy()
-            # decord keeps times in single precision: rounded to a microsecond they are right again
+            # decord stores times in single precision; rounding to a microsecond restores them
             seconds = round(float(self._reader.get_frame_timestamp(index)[0]) - self._start, 6)
         except RuntimeError as error:  # DECORDError is one
             raise VideoError(
                 f"{self._path} broke off at frame {index}, which decord cannot read: {_reason(error)}; "
-                "the stream reader skips broken pieces"
+                "the stream reader skips broken packets"
             ) from error
         return Frame(index, seconds, rgb)
 

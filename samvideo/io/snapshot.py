@@ -85,9 +85,7 @@ def dump_state(kind: str, state: Any, shared: Mapping[str, Any] | None = None) -
     return file.getvalue()
 
 
-def load_state(
-    kind: str, data: bytes, modules: tuple[str, ...], shared: Mapping[str, Any] | None = None
-) -> Any:
+def load_state(kind: str, data: bytes, modules: tuple[str, ...], shared: Mapping[str, Any] | None = None) -> Any:
     """Load what `dump_state` wrote.
 
     Args:

@@ -1,4 +1,4 @@
-"""Where frames come from: the protocol of every reader, and `open_video`, which picks one."""
+"""Video sources: the protocol of every reader, and `open_video`, which chooses one."""
 
 import math
 import re
@@ -20,16 +20,16 @@ from samvideo.io.random_access import DecordSource
 from samvideo.io.stream import StreamSource
 from samvideo.types import Frame, VideoInfo
 
-EARLY = 1e-6  # seconds; a frame this much before a limit counts as on it (times are rounded)
+EARLY = 1e-6  # seconds; tolerance at limits, since times are rounded
 
 
 @runtime_checkable
 class VideoSource(Protocol):
-    """A context-managed iterator of `Frame` in display order; `tests/contracts/test_video_source.py` runs over all.
+    """A context-managed iterator of `Frame` in display order; see `tests/contracts/test_video_source.py`.
 
-    Iterating goes on from where it stands: after `seek(index)` the next frame is `index`. A reader holds no more
-    frames than its queue. Broken pieces are skipped, counted in `skipped` and logged; a source that breaks off
-    altogether raises VideoError after its last good frame.
+    Iteration continues at the current position: after `seek(index)` the next frame is `index`. A reader holds no
+    more frames than its queue. Broken packets are skipped, counted in `skipped` and logged; a source that ends
+    too early raises VideoError after its last good frame.
     """
 
     info: VideoInfo
@@ -38,7 +38,7 @@ class VideoSource(Protocol):
     def __iter__(self) -> Iterator[Frame]: ...
 
     def seek(self, index: int) -> None:
-        """Make `index` the next frame, the very picture that streaming gives there.
+        """Make `index` the next frame, identical to the one that streaming returns there.
 
         Raises:
             VideoError: the source cannot go back (camera, pipe), or has no such frame.
@@ -58,10 +58,10 @@ class VideoSource(Protocol):
 
 @runtime_checkable
 class Timed(Protocol):
-    """A source that knows its frames' times without decoding them."""
+    """A source that knows the times of its frames without decoding them."""
 
     def index_at(self, seconds: float) -> int:
-        """Index of the frame on show at a time."""
+        """Return the index of the frame shown at a time."""
         ...
 
 
@@ -72,12 +72,12 @@ def open_video(source: Any, *, rate: Fraction | float | None = None, reader: str
         source: a video file; a folder of images (natural order, other files ignored); a glob of images; a camera
             index (0 or "0"; write "./0" for a file of that name); an address (rtsp://, http://, ...); "-", a video
             on stdin; uint8 RGB arrays (H, W, 3) in a sequence or iterator; or an open VideoSource, given back.
-        rate: frames per second that images and arrays are played at, 24 when left out. A video has its own times.
+        rate: frames per second of images and arrays [24]. A video has its own times.
         reader: "stream" (PyAV), or "decord" for exact random access to a file where decord is installed.
 
     Raises:
-        VideoError: the source is not there, is no video, or holds no frame.
-        ConfigError: an unknown `reader`, or an option that the source has no use for.
+        VideoError: the source does not exist, is not a video, or has no frame.
+        ConfigError: an unknown `reader`, or an option that does not apply to the source.
     """
     if reader not in ("stream", "decord"):
         raise ConfigError(f"reader must be 'stream' or 'decord', not {reader!r}")
@@ -130,7 +130,7 @@ def _open_path(path: Path, rate: Fraction | None, reader: str) -> VideoSource:
             raise VideoError(f"{path} does not exist: check the spelling and the folder you are in")
         images = find_images(Path(found) for found in glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
         if not images:
-            raise VideoError(f"no image matches {path}: quote the pattern so that the shell leaves it alone")
+            raise VideoError(f"no image matches {path}: quote the pattern so that the shell does not expand it")
         return ImageSource(images, images[0].parent.resolve().name, rate)
     if path.suffix.lower() in SUFFIXES:
         return ImageSource([path], path.stem, rate)
@@ -140,7 +140,7 @@ def _open_path(path: Path, rate: Fraction | None, reader: str) -> VideoSource:
 
 
 class _Pipe:
-    """Only `read`: what FFmpeg may not try to seek."""
+    """A file with `read` only, so that FFmpeg does not try to seek."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -153,11 +153,11 @@ class _Pipe:
 def clip(
     source: VideoSource, start: float | None = None, end: float | None = None, stride: int = 1
 ) -> Iterator[Frame]:
-    """Frames from `start` up to, not including, `end`, every `stride`-th; their indices stay those of the source.
+    """Yield every `stride`-th frame from `start` to `end` (exclusive), with their indices in the source.
 
     Args:
-        source: read from where it stands, when `start` is None.
-        start, end: an int is a frame's index, a float seconds from the start of the source.
+        source: read from its current position if `start` is None.
+        start, end: an int is a frame index, a float seconds from the start of the source.
         stride: 1 for every frame.
 
     Raises:
@@ -179,7 +179,7 @@ def clip(
             yield frame
     else:
         if first is None and start:
-            raise VideoError(f"{source.info.name} ends before the start {_said(start)}: an earlier start expected")
+            raise VideoError(f"{source.info.name} ends before {_describe(start)}: an earlier start expected")
 
 
 def _check_clip(start: float | None, end: float | None, stride: int) -> None:
@@ -189,11 +189,11 @@ def _check_clip(start: float | None, end: float | None, stride: int) -> None:
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise ConfigError(f"{name} must be a frame or a time from 0 on, not {value}")
     if start is not None and end is not None and isinstance(start, int) == isinstance(end, int) and end <= start:
-        raise ConfigError(f"the end, {_said(end)}, must come after the start, {_said(start)}")
+        raise ConfigError(f"the end, {_describe(end)}, must come after the start, {_describe(start)}")
 
 
 def _approach(source: VideoSource, start: float) -> None:
-    """Seek where the source can; else its frames before `start` are read and passed over."""
+    """Seek if the source can; otherwise `clip` reads and skips the frames before `start`."""
     if not isinstance(start, int):
         if not isinstance(source, Timed):
             return
@@ -205,5 +205,5 @@ def _approach(source: VideoSource, start: float) -> None:
         source.seek(start)
 
 
-def _said(place: float) -> str:
+def _describe(place: float) -> str:
     return f"frame {place}" if isinstance(place, int) else f"{place:g} s"

@@ -1,23 +1,23 @@
-"""Results on disk until they are wanted: a few hundred bytes a mask, whatever the length of the video."""
+"""Temporary storage of results on disk: a few hundred bytes per mask, however long the video is."""
 
 import tempfile
 import zlib
-from types import TracebackType
 
 import numpy as np
 
+from samvideo.io.base import Closing
 from samvideo.types import Frame, FrameResult
 
 
-class Spool:
-    """Context manager that keeps `FrameResult`s in a temporary file, by frame and object; logits are not kept."""
+class Spool(Closing):
+    """Keeps `FrameResult`s in a temporary file, by frame and object; logits are not kept."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._places: dict[int, dict[int, tuple[int, int, float, bool]]] = {}
 
     def add(self, result: FrameResult) -> None:
-        """Keep a result; one of the same frame and object replaces the earlier one."""
+        """Store a result; it replaces an earlier one of the same frame and object."""
         rows = self._places.setdefault(result.index, {})
         for object_id, mask, score, present in zip(
             result.object_ids, result.masks, result.scores, result.present, strict=True
@@ -28,7 +28,7 @@ class Spool:
             rows[object_id] = start, len(packed), float(score), bool(present)
 
     def take(self, frame: Frame) -> FrameResult:
-        """All that is known of a frame, K = 0 where nothing is; `masks` have the frame's size."""
+        """Return everything stored for a frame (K = 0 if nothing is); `masks` have the frame's size."""
         width, height = frame.size_wh
         rows = sorted(self._places.get(frame.index, {}).items())
         masks = np.zeros((len(rows), height, width), bool)
@@ -45,10 +45,6 @@ class Spool:
             np.array([present for _, (_, _, _, present) in rows], bool),
         )
 
-    def __enter__(self) -> "Spool":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Delete the temporary file."""
         self._file.close()

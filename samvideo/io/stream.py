@@ -24,40 +24,40 @@ from samvideo.types import Frame, VideoInfo
 log = logging.getLogger(__name__)
 
 DEFAULT_RATE = Fraction(25)  # where a file states none (raw streams)
-PATIENCE = 64  # demuxing errors in a row, after which a source is given up
-NETWORK_SECONDS = 15.0  # how long an address may stay silent
-LANDINGS = 3  # key pictures tried for one seek, before decoding from the beginning
+MAX_ERRORS = 64  # consecutive demuxing errors after which a source is given up
+NETWORK_SECONDS = 15.0  # without data, after which an address is given up
+SEEK_ATTEMPTS = 3  # keyframes tried for one seek before decoding from the beginning
 _LIVE = ("rtsp:", "rtsps:", "rtp:", "rtmp:", "udp:", "srt:", "tcp:")
 
 
-class ReadOnly(Protocol):
+class Readable(Protocol):
     """A binary file that is only read forward."""
 
     def read(self, size: int, /) -> bytes:
-        """At most `size` bytes; none at the end."""
+        """Return at most `size` bytes; none at the end."""
         ...
 
 
 class StreamSource(Reader):
     """Decodes a video with PyAV, one frame at a time, in display order.
 
-    Rotation and mirroring that the container asks for are applied; non-square pixels are not stretched.
+    Rotation and mirroring of the container are applied; non-square pixels are not stretched.
     Times are the presentation times, counted from the first frame; a frame without a time (or with one that
-    does not advance) comes one frame period after the last. Frames flagged as interlaced are deinterlaced
-    (bwdif), one picture per frame. See `pixels` for colours, HDR and alpha.
+    does not advance) follows one frame period after the last. Frames flagged as interlaced are deinterlaced
+    (bwdif) at the same rate. See `pixels` for colours, HDR and alpha.
 
-    Broken packets are skipped, counted and logged; from the first on, where the source can be sought, indices
-    follow the packet table, so that what is lost leaves a gap and `seek` agrees with streaming.
+    Broken packets are skipped, counted and logged. If the source can seek, indices then follow the packet table,
+    so lost frames leave a gap and `seek` agrees with streaming.
 
     Args:
         source: what PyAV opens: "file:PATH", an address, or a binary file object that is only read forward.
-        name: for people and for output files.
+        name: shown to users and used for output files.
 
     Raises:
-        VideoError: it cannot be opened, or holds no picture.
+        VideoError: it cannot be opened, or contains no frame.
     """
 
-    def __init__(self, source: str | ReadOnly, name: str) -> None:
+    def __init__(self, source: str | Readable, name: str) -> None:
         self._origin = source
         self._name = name
         self._can_seek = isinstance(source, str) and not source.startswith(_LIVE)
@@ -67,13 +67,13 @@ class StreamSource(Reader):
         self._reformatter = VideoReformatter()
         self._container, self._stream = self._open()
         try:
-            # AVI stores no presentation times, and FFmpeg's guess for reordered frames depends on where it began.
+            # AVI has no presentation times, and FFmpeg's guess for reordered frames depends on the start.
             self._untimed = self._container.format.name == "avi" and self._stream.codec_context.has_b_frames
             self._restart(0)
             first = self._decode()
             if first is None:
                 raise VideoError(
-                    f"{name} holds no picture that can be decoded ({self.skipped} broken packets): "
+                    f"{name} contains no frame that can be decoded ({self.skipped} broken packets): "
                     "it is empty or cut off; check it with a player"
                 )
             self._pending = first
@@ -94,7 +94,7 @@ class StreamSource(Reader):
         try:
             container = av.open(source, "r", options=options, timeout=NETWORK_SECONDS if remote else None)
         except (OSError, ValueError, av.error.FFmpegError) as error:
-            hint = "is it a video, and whole? (an mp4 that is cut off, or piped, needs its index at the front)"
+            hint = "is it a complete video? (an mp4 that is cut off, or piped, needs its index at the front)"
             if isinstance(error, OSError):
                 hint = "check the address" if remote else "check the path and its permissions"
             place = source.removeprefix("file:") if isinstance(source, str) else self._name
@@ -102,9 +102,9 @@ class StreamSource(Reader):
         tracks = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
         if not tracks or tracks[0].codec_context is None:
             container.close()
-            found = "a picture track of an unknown codec" if tracks else "no picture track"
+            found = "a video track of an unknown codec" if tracks else "no video track"
             raise VideoError(f"{self._name} has {found}: a video that this FFmpeg can decode is expected")
-        # Frame threads hold back a picture per thread: no matter for files, but too late for live sources.
+        # Frame threads delay by a frame per thread: irrelevant for files, too late for live sources.
         tracks[0].thread_type = "AUTO" if remote is False else "SLICE"
         return container, tracks[0]
 
@@ -128,19 +128,19 @@ class StreamSource(Reader):
         )
 
     def _count(self) -> int | None:
-        """Frames shown, where the container keeps a table; an edit list may hide some of those it holds."""
-        promised: int = self._stream.frames
+        """Return the number of shown frames if the container has a table; an edit list may hide some."""
+        stated: int = self._stream.frames
         entries = getattr(self._stream, "index_entries", ())  # PyAV 17 and later
-        if len(entries) == promised:
-            promised -= sum(entry.is_discard for entry in entries)
-        return promised or None
+        if len(entries) == stated:
+            stated -= sum(entry.is_discard for entry in entries)
+        return stated or None
 
     # --- decoding ----------------------------------------------------------------------------------------
 
     def _restart(self, index: int, packets: Iterable[Any] | None = None) -> None:
-        """Forget what was decoded; the next picture will be frame `index`."""
+        """Discard decoded frames; the next frame will be `index`."""
         self._next_index = index
-        self._pictures = self._decoded(self._packets() if packets is None else packets)
+        self._frames = self._decoded(self._packets() if packets is None else packets)
         self._deinterlacer: _Deinterlacer | None = None
         self._pending = None
         self._last_seconds: float | None = None
@@ -159,20 +159,20 @@ class StreamSource(Reader):
         for packet in packets:
             flush = packet.size == 0 and packet.dts is None
             if packet.size == 0 and not flush:
-                continue  # AVI's way to say "show the last picture again"
+                continue  # in AVI: repeat the last frame
             self._packets_seen += not flush
             if packet.is_corrupt:
                 log.warning(
-                    "%s: damaged data near frame %d, decoded as far as it goes", self._name, self._next_index
+                    "%s: damaged data near frame %d, decoded as far as possible", self._name, self._next_index
                 )
             try:
-                pictures = packet.decode()
+                frames = packet.decode()
             except av.error.EOFError:
                 return
             except (ValueError, OSError, av.error.FFmpegError) as error:
                 self._skip(_reason(error))
                 continue
-            yield from pictures
+            yield from frames
 
     def _skip(self, error: object) -> None:
         self.skipped += 1
@@ -181,41 +181,41 @@ class StreamSource(Reader):
             self._table()
 
     def _decode(self) -> VideoFrame | None:
-        """The next picture, deinterlaced, still in the file's colours and orientation; None at the end."""
-        for picture in self._pictures:
+        """Return the next frame, deinterlaced, in the file's colours and orientation; None at the end."""
+        for frame in self._frames:
             if self._deinterlacer is None:
-                if not picture.interlaced_frame:
-                    return picture
+                if not frame.interlaced_frame:
+                    return frame
                 self._interlaced = True
-                self._deinterlacer = _Deinterlacer(picture, self._stream.time_base)
-            if (ready := self._deinterlacer.push(picture)) is not None:
+                self._deinterlacer = _Deinterlacer(frame, self._stream.time_base)
+            if (ready := self._deinterlacer.push(frame)) is not None:
                 return ready
         return None if self._deinterlacer is None else self._deinterlacer.push(None)
 
-    def _time_of(self, picture: VideoFrame) -> Fraction | None:
-        """When a picture is shown, in seconds of the container."""
-        ticks = picture.dts if picture.pts is None else picture.pts
-        base = picture.time_base or self._stream.time_base
+    def _time_of(self, frame: VideoFrame) -> Fraction | None:
+        """Return the presentation time of a frame, in seconds of the container."""
+        ticks = frame.dts if frame.pts is None else frame.pts
+        base = frame.time_base or self._stream.time_base
         return None if self._untimed or ticks is None or base is None else ticks * base
 
     def _take(self) -> tuple[VideoFrame, int, float] | None:
-        """The next picture with its index and seconds."""
-        while (picture := self._pending or self._decode()) is not None:
+        """Return the next frame with its index and seconds."""
+        while (frame := self._pending or self._decode()) is not None:
             self._pending = None
-            if (picture.width, picture.height) != self._size_wh:
+            if (frame.width, frame.height) != self._size_wh:
                 raise VideoError(
                     f"{self._name} changes its size at frame {self._next_index}, from "
-                    f"{'{}x{}'.format(*self._size_wh)} to {picture.width}x{picture.height}; the frames before are "
+                    f"{'{}x{}'.format(*self._size_wh)} to {frame.width}x{frame.height}; the frames before are "
                     "good: cut the file there, or scale it to one size first"
                 )
-            time = self._time_of(picture)
+            time = self._time_of(frame)
             index = self._index_of(time)
-            if index < self._next_index:  # after damage a decoder may hand out what it had missed before
-                self._skip(f"the picture of frame {index} came too late")
+            if index < self._next_index:  # after damage a decoder may return frames late
+                self._skip(f"frame {index} was decoded too late")
                 continue
             seconds = self._seconds(time, index)
             self._next_index, self._last_seconds = index + 1, seconds
-            return picture, index, seconds
+            return frame, index, seconds
         return None
 
     def _index_of(self, time: Fraction | None) -> int:
@@ -237,15 +237,15 @@ class StreamSource(Reader):
         if taken is None:
             self._check_end()
             return None
-        picture, index, seconds = taken
-        return Frame(index, seconds, self._orientation.apply(rgb_of(picture, self._reformatter)))
+        frame, index, seconds = taken
+        return Frame(index, seconds, self._orientation.apply(rgb_of(frame, self._reformatter)))
 
     def _check_end(self) -> None:
-        """Tell of a file that ends before its container says: VideoError, once all good frames are read."""
-        got, promised = self._next_index, self._stream.frames
+        """Raise VideoError if the file ends earlier than its container states; all good frames were read before."""
+        got, stated_count = self._next_index, self._stream.frames
         short = got < (self.info.frame_count or 0)
-        if short:  # a table may count pictures that are never shown; only packets that are not there are a loss
-            short = (self._table().packets if self._can_seek else self._packets_seen) < promised
+        if short:  # a table may count frames that are never shown; only missing packets are a loss
+            short = (self._table().packets if self._can_seek else self._packets_seen) < stated_count
         total = f"{got} of {self.info.frame_count} frames"
         stated = stated_seconds(self._stream.metadata)
         if not short and stated is not None and self._last_seconds is not None:
@@ -260,10 +260,10 @@ class StreamSource(Reader):
     # --- seeking -----------------------------------------------------------------------------------------
 
     def seek(self, index: int) -> None:
-        """Make `index` the next frame, the very picture that streaming gives there.
+        """Make `index` the next frame, identical to the one that streaming returns there.
 
-        Decoding begins at a key picture before the frame or, where the container's times do not name each
-        frame, at the beginning. In a file with broken packets ahead of the place, these count as frames.
+        Decoding starts at a keyframe before the frame or, if the container's times do not identify each
+        frame, at the beginning. Broken packets before the position count as frames.
         """
         self._check_index(index)
         if index == self._next_index:
@@ -279,16 +279,16 @@ class StreamSource(Reader):
                 raise VideoError(f"{self._name} has no frame {index}: it ends after {len(table.times)} frames")
             if self._jump(table, index):
                 return
-        self._wind(index)
+        self._decode_up_to(index)
 
     def index_at(self, seconds: float) -> int:
-        """The first frame shown at or after `seconds`; on a live stream or pipe that is a guess."""
+        """Return the first frame shown at or after `seconds`; an estimate for a live stream or pipe."""
         if self._can_seek and self._origin_time is not None and self._table().exact:
             return self._table().index_after(self._origin_time + Fraction(seconds) - Fraction(1, 10**6))
         return max(0, -int(-Fraction(seconds) * self.info.rate // 1))
 
     def _table(self) -> Timeline:
-        """The times of all packets, from a second handle; read once."""
+        """Return the times of all packets, read once through a second handle."""
         if self._timeline is None:
             container, track = self._open()
             with container:
@@ -296,27 +296,27 @@ class StreamSource(Reader):
         return self._timeline
 
     def _jump(self, table: Timeline, index: int) -> bool:
-        """Decode from a key picture on; False where no landing gives the wanted time exactly."""
-        wanted = table.time_of(index)
-        # The deinterlacer looks back: it must have met the frames before. Else a key picture will do.
+        """Seek to a keyframe and decode up to the frame; False if none leads to its exact time."""
+        target = table.time_of(index)
+        # The deinterlacer needs the frames before; otherwise a keyframe is enough.
         settled = max(index - 2, 0) if self._interlaced else index
-        for latest, place in islice(table.starts(settled), LANDINGS):
+        for latest, place in islice(table.starts(settled), SEEK_ATTEMPTS):
             try:
                 self._container.seek(place, stream=self._stream, backward=True)
             except (OSError, av.error.FFmpegError):
                 return False
             self._restart(index, self._from_key(latest))
-            while (picture := self._decode()) is not None:
-                time = self._time_of(picture)
-                if time == wanted:
-                    self._pending = picture
+            while (frame := self._decode()) is not None:
+                time = self._time_of(frame)
+                if time == target:
+                    self._pending = frame
                     return True
-                if time is None or time > wanted:
+                if time is None or time > target:
                     break
         return False
 
     def _from_key(self, latest: Fraction) -> Iterator[Any]:
-        """Packets from the first key picture on; none if that one is later than `latest`."""
+        """Yield packets from the first keyframe on; none if it is later than `latest`."""
         packets = self._packets()
         for packet in packets:
             if packet.is_keyframe and packet.pts is not None:
@@ -324,8 +324,8 @@ class StreamSource(Reader):
                     yield from chain([packet], packets)
                 return
 
-    def _wind(self, index: int) -> None:
-        """Decode from the beginning up to frame `index`."""
+    def _decode_up_to(self, index: int) -> None:
+        """Decode from the beginning up to frame `index`, exclusive."""
         self._container.close()
         self._container, self._stream = self._open()
         self._restart(0)
@@ -339,27 +339,27 @@ class StreamSource(Reader):
 
 
 class _Deinterlacer:
-    """bwdif, one picture per frame; holds one frame back."""
+    """FFmpeg's bwdif filter at the input rate, with a delay of one frame."""
 
-    def __init__(self, picture: VideoFrame, time_base: Fraction | None) -> None:
+    def __init__(self, frame: VideoFrame, time_base: Fraction | None) -> None:
         self._graph = av.filter.Graph()
         source = self._graph.add_buffer(
-            width=picture.width, height=picture.height, format=picture.format, time_base=time_base
+            width=frame.width, height=frame.height, format=frame.format, time_base=time_base
         )
         self._graph.link_nodes(
             source, self._graph.add("bwdif", "mode=send_frame:deint=interlaced"), self._graph.add("buffersink")
         )
         self._graph.configure()
-        self._size = picture.width, picture.height
+        self._size = frame.width, frame.height
         self._ended = False
 
-    def push(self, picture: VideoFrame | None) -> VideoFrame | None:
-        """Give one picture, or None at the end (again and again); returns one that is ready, if any is."""
-        if picture is not None and (picture.width, picture.height) != self._size:
-            return picture  # the reader tells of a changed size
-        if picture is not None or not self._ended:
-            self._ended = picture is None
-            self._graph.vpush(picture)
+    def push(self, frame: VideoFrame | None) -> VideoFrame | None:
+        """Push one frame, or None at the end (repeatedly); return a finished frame if there is one."""
+        if frame is not None and (frame.width, frame.height) != self._size:
+            return frame  # the reader reports the changed size
+        if frame is not None or not self._ended:
+            self._ended = frame is None
+            self._graph.vpush(frame)
         try:
             return self._graph.vpull()
         except (BlockingIOError, av.error.EOFError):
@@ -367,9 +367,9 @@ class _Deinterlacer:
 
 
 def _demux(container: InputContainer, track: VideoStream, strict: bool = True) -> Iterator[Any]:
-    """Packets of a track past broken places; gives up after `PATIENCE` errors in a row, raising if `strict`."""
+    """Yield the packets of a track and skip errors; after `MAX_ERRORS` in a row stop, or raise if `strict`."""
     errors = 0
-    while errors <= PATIENCE:
+    while errors <= MAX_ERRORS:
         try:
             for packet in container.demux(track):
                 errors = 0
@@ -380,7 +380,7 @@ def _demux(container: InputContainer, track: VideoStream, strict: bool = True) -
         except (OSError, av.error.FFmpegError) as error:
             errors += 1
             gone = isinstance(error, (TimeoutError, ConnectionError, av.error.ExitError))
-            if gone or errors > PATIENCE:
+            if gone or errors > MAX_ERRORS:
                 if strict:
                     raise
                 return

@@ -1,53 +1,102 @@
-"""Reads `tracks.json` of a run again, frame by frame, in constant memory however long it is."""
+"""The per-frame results of a run on disk: `tracks.jsonl`, `tracks.json` and `tracks.csv`.
+
+`tracks.jsonl` has a header on its first line and then one line per frame, so it is complete after every frame.
+`tracks.json` is the same as one JSON document. Both are read line by line, in constant memory.
+"""
 
 import csv
-import json
+import logging
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Any
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from samvideo.errors import ConfigError, VideoError
-from samvideo.io.masks import decode_rle
+from samvideo.geometry import mask_box
+from samvideo.io.files import replacing, stream_json
+from samvideo.io.masks import decode_rle, encode_rle
 from samvideo.types import FrameResult, VideoInfo
 
-FORMAT = "samvideo-tracks-1"
-CHUNK = 1 << 20
-_FRAMES = re.compile(r'"frames"\s*:\s*\[')
+log = logging.getLogger(__name__)
+
+LINES_FORMAT = "samvideo-tracks-2"
+DOCUMENT_FORMAT = "samvideo-tracks-1"
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+
+Model = TypeVar("Model")
+
+
+@dataclass(frozen=True, slots=True)
+class _Video:
+    """The `video` of a header; `rate` is a fraction such as "30000/1001"."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    name: str
+    width: Annotated[int, Field(ge=1)]
+    height: Annotated[int, Field(ge=1)]
+    rate: Annotated[str, Field(pattern=r"^[1-9]\d*(/[1-9]\d*)?$")]
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    format: Literal["samvideo-tracks-1", "samvideo-tracks-2"]
+    video: _Video
 
 
 @dataclass(frozen=True, slots=True)
 class TrackedObject:
-    """One object on one frame; `rle` are COCO run lengths of its mask, `bbox_xywh` and `area` are in pixels.
+    """One object on one frame; `bbox_xywh` and `area` are in pixels, `rle` is the COCO RLE of the mask.
 
-    A run saved as a table only has no `rle` but a `centroid_xy`.
+    A run that was saved as a table only has a `centroid_xy` instead of `rle`.
     """
 
-    object_id: int
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    object_id: Annotated[int, Field(alias="id", ge=1)]
     present: bool
     score: float
-    area: int
-    bbox_xywh: tuple[float, float, float, float]
-    rle: dict[str, Any]
+    area: Annotated[int, Field(ge=0)]
+    bbox_xywh: Annotated[tuple[float, float, float, float], Field(alias="bbox")]
+    rle: Annotated[dict[str, Any], Field(alias="segmentation")]
     centroid_xy: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TrackedFrame:
-    """One frame of a run: its number in the source, its time in seconds, its objects."""
+    """One frame of a run: its index in the source, its time in seconds, its objects."""
 
-    index: int
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    index: Annotated[int, Field(ge=0)]
     seconds: float
     objects: tuple[TrackedObject, ...]
 
+    @classmethod
+    def from_result(cls, result: FrameResult) -> "TrackedFrame":
+        """Encode the masks of a result; scores are rounded to 4 digits, times to microseconds."""
+        objects = []
+        for row, object_id in enumerate(result.object_ids):
+            mask = result.masks[row]
+            x1, y1, x2, y2 = mask_box(mask) or (0.0, 0.0, 0.0, 0.0)
+            objects.append(
+                TrackedObject(
+                    object_id,
+                    bool(result.present[row]),
+                    round(float(result.scores[row]), 4),
+                    int(mask.sum()),
+                    (x1, y1, x2 - x1, y2 - y1),
+                    encode_rle(mask),
+                )
+            )
+        return cls(result.index, round(result.seconds, 6), tuple(objects))
+
     def result(self, size_wh: tuple[int, int]) -> FrameResult:
-        """The frame as a tracker gave it, masks decoded.
+        """Decode the masks.
 
         Raises:
             VideoError: a mask cannot be decoded.
@@ -67,139 +116,176 @@ class TrackedFrame:
             np.array([entry.present for entry in self.objects], bool),
         )
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object of this frame."""
+        return {
+            "index": self.index,
+            "seconds": self.seconds,
+            "objects": [
+                {
+                    "id": entry.object_id,
+                    "present": entry.present,
+                    "score": entry.score,
+                    "area": entry.area,
+                    "bbox": entry.bbox_xywh,
+                    "segmentation": entry.rle,
+                }
+                for entry in self.objects
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Document(_Header):
+    frames: tuple[TrackedFrame, ...]
+
+
+_HEADER, _FRAME, _DOCUMENT = TypeAdapter(_Header), TypeAdapter(TrackedFrame), TypeAdapter(_Document)
+
 
 class TracksFile:
-    """A `tracks.json`; iterating reads it from the start, each time anew.
+    """A `tracks.jsonl` or `tracks.json`; every iteration reads it from the start.
+
+    A last line of a `tracks.jsonl` that was cut off while it was written is ignored with a warning.
 
     Attributes:
         path: of the file.
-        info: name, size and rate of the video it belongs to.
+        info: name, size and rate of the video.
 
     Raises:
-        VideoError: missing, or no tracks file; while iterating, where it is broken.
+        VideoError: the file is missing or has no valid header; while iterating, a frame is not valid.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._warned = False
         try:
-            with path.open(encoding="utf-8") as file:
-                head, _ = self._head(file)
-        except (OSError, UnicodeDecodeError) as error:
+            with path.open("rb") as file:
+                first = file.readline().rstrip()
+        except OSError as error:
             raise VideoError(
                 f"{path} cannot be read ({error}): the folder of a run expected, written by "
                 "`samvideo track … --save rle`"
             ) from error
-        try:
-            video = head["video"]
-            size_wh = int(video["width"]), int(video["height"])
-            self.info = VideoInfo(str(video["name"]), size_wh, Fraction(video["rate"]))
-        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-            raise VideoError(f"{path} is no tracks file of samvideo ({error!r}): {FORMAT} expected") from error
-        if head.get("format") != FORMAT or min(size_wh) < 1 or self.info.rate <= 0:
-            raise VideoError(
-                f"{path} is {head.get('format')!r} at {size_wh}: {FORMAT} with a size and a rate expected"
-            )
-
-    def _head(self, file: IO[str]) -> tuple[dict[str, Any], str]:
-        """What stands before the frames, and the text read beyond."""
-        text = file.read(CHUNK)
-        found = _FRAMES.search(text)
-        try:
-            head = json.loads(text[: found.end()] + "]}") if found else {}
-        except ValueError:
-            head = {}
-        return (head, text[found.end() :]) if found else (head, "")
+        if first.endswith(b"["):
+            self._layout, header = "document by line", self._parse(_HEADER, first + b"]}", 1)
+        else:
+            header = self._parse(_HEADER, first, 1) if b'"video"' in first else self._document()
+            self._layout = "lines" if header.format == LINES_FORMAT else "document"
+        video = header.video
+        self.info = VideoInfo(video.name, (video.width, video.height), Fraction(video.rate))
 
     def __iter__(self) -> Iterator[TrackedFrame]:
-        decoder = json.JSONDecoder()
-        with self.path.open(encoding="utf-8") as file:
-            _, text = self._head(file)
-            place = 0
-            while True:
-                place = _skip(text, place)
-                try:
-                    if text[place : place + 1] == "]":
+        if self._layout == "document":
+            yield from self._document().frames
+            return
+        number = 1
+        with self.path.open("rb") as file:
+            next(file)
+            for number, line in enumerate(file, 2):
+                if self._layout == "document by line":
+                    line = line.strip().removesuffix(b",")
+                    if line == b"]}":
                         return
-                    entry, place = decoder.raw_decode(text, place)
-                except ValueError:
-                    more = file.read(CHUNK)
-                    if not more:
-                        raise self._broken(text[place : place + 60]) from None
-                    text, place = text[place:] + more, 0
-                    continue
-                yield self._frame(entry)
+                elif not line.endswith(b"\n") and self._is_torn(line):
+                    return
+                yield self._parse(_FRAME, line, number)
+        if self._layout == "document by line":
+            raise VideoError(f"{self.path} is cut off after line {number}: the frames before are good")
 
-    def _frame(self, entry: Any) -> TrackedFrame:
+    def _document(self) -> _Document:
+        """Read a document that is laid out in another way than one frame per line."""
+        return self._parse(_DOCUMENT, self.path.read_bytes(), None)
+
+    def _is_torn(self, line: bytes) -> bool:
         try:
-            return TrackedFrame(
-                int(entry["index"]),
-                float(entry["seconds"]),
-                tuple(
-                    TrackedObject(
-                        int(thing["id"]),
-                        bool(thing["present"]),
-                        float(thing["score"]),
-                        int(thing["area"]),
-                        tuple(thing["bbox"]),
-                        thing["segmentation"],
-                    )
-                    for thing in entry["objects"]
-                ),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise self._broken(str(entry)[:60]) from error
+            _FRAME.validate_json(line)
+        except ValidationError as error:
+            torn = error.errors()[0]["type"] == "json_invalid"
+            if torn and not self._warned:
+                self._warned = True
+                log.warning("%s: the last line is incomplete and ignored: its run was killed", self.path)
+            return torn
+        return False
 
-    def _broken(self, near: str) -> VideoError:
-        return VideoError(f"{self.path} is broken near {near!r}: make it anew with `samvideo track`")
+    def _parse(self, model: TypeAdapter[Model], text: bytes, line: int | None) -> Model:
+        try:
+            return model.validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            value = first["input"]
+            shown = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+            place = f"{self.path}" if line is None else f"{self.path}, line {line}"
+            field = ".".join(map(str, first["loc"])) or "text"
+            raise VideoError(
+                f"{place}: {field} is {shown[:60]!r}: {first['msg']}; "
+                "a tracks file as `samvideo track` writes it expected"
+            ) from error
 
 
-def _skip(text: str, place: int) -> int:
-    while place < len(text) and text[place] in " \n\r\t,":
-        place += 1
-    return place
+def header_of(info: VideoInfo, format: str) -> dict[str, Any]:
+    """Return the JSON object of a header."""
+    width, height = info.size_wh
+    video = {"name": info.name, "width": width, "height": height, "rate": str(info.rate)}
+    return {"format": format, "video": video}
+
+
+def write_document(tracks: TracksFile, out: Path, info: VideoInfo | None = None) -> None:
+    """Write `tracks.json` in constant memory; `info` replaces that of the tracks.
+
+    Raises:
+        OSError: it cannot be written.
+        VideoError: the tracks cannot be read.
+    """
+    head = header_of(info or tracks.info, DOCUMENT_FORMAT)
+    with replacing(out) as part:
+        stream_json(part, head, {"frames": (frame.to_json() for frame in tracks)})
 
 
 class TracksTable:
-    """A run's `tracks.csv`: places and sizes without masks; iterating reads it from the start, each time anew.
+    """A run's `tracks.csv`: positions and areas without masks; every iteration reads it from the start.
 
     Attributes:
         path: of the file.
-        info: named after its folder. The frame's size is not in the table, so the greatest reach of a box is taken;
-            the rate is that of the first two frames.
+        info: named after the folder. The table does not contain the frame size, so the largest extent of a box
+            is used; the rate is that of the first two frames.
 
     Raises:
-        VideoError: no such table; while iterating, where it is broken.
+        VideoError: no such table; while iterating, a row is not valid.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         start: list[TrackedFrame] = []
-        reach = [1.0, 1.0]
+        extent = [1.0, 1.0]
         for frame in self:
             start = [*start[:1], frame] if len(start) < 2 else start
-            for thing in frame.objects:
-                x, y, width, height = thing.bbox_xywh
-                reach = [max(reach[0], x + width), max(reach[1], y + height)]
+            for entry in frame.objects:
+                x, y, width, height = entry.bbox_xywh
+                extent = [max(extent[0], x + width), max(extent[1], y + height)]
         rate = Fraction(25)
         if len(start) == 2 and start[1].seconds > start[0].seconds:
             passed = (start[1].index - start[0].index) / (start[1].seconds - start[0].seconds)
             rate = Fraction(passed).limit_denominator(1001)
-        self.info = VideoInfo(path.parent.resolve().name, (math.ceil(reach[0]), math.ceil(reach[1])), rate)
+        self.info = VideoInfo(path.parent.resolve().name, (math.ceil(extent[0]), math.ceil(extent[1])), rate)
 
     def __iter__(self) -> Iterator[TrackedFrame]:
+        line = 1
         try:
             with self.path.open(newline="", encoding="utf-8") as file:
                 rows = csv.DictReader(file)
                 for (index, seconds), group in groupby(rows, lambda row: (row["frame"], row["seconds"])):
+                    line = rows.line_num
                     yield TrackedFrame(int(index), float(seconds), tuple(_object(row) for row in group))
-        except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        except (OSError, AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
             raise VideoError(
-                f"{self.path} cannot be read ({error!r}): a table written by `samvideo track` expected"
+                f"{self.path} cannot be read near line {line} ({error!r}): a table written by `samvideo track` "
+                "expected"
             ) from error
 
 
 def _object(row: dict[str, str]) -> TrackedObject:
-    x1, y1, x2, y2 = (float(row[name] or 0) for name in ("x1", "y1", "x2", "y2"))
+    x1, y1, x2, y2 = (float(row[name].strip() or 0) for name in ("x1", "y1", "x2", "y2"))
     centroid = (float(row["centroid_x"]), float(row["centroid_y"])) if row["centroid_x"] else None
     return TrackedObject(
         int(row["object"]),
@@ -213,22 +299,26 @@ def _object(row: dict[str, str]) -> TrackedObject:
 
 
 def open_run(folder: Path) -> TracksFile | TracksTable:
-    """What a run says of its frames: `tracks.json` in its folder, or `tracks.csv` where only that was saved.
+    """Open what a run recorded per frame: its masks, or `tracks.csv` if only that was saved.
 
     Raises:
         VideoError: there is neither.
     """
     if not folder.exists():
         raise VideoError(f"{folder} does not exist: the folder of a run expected, as `samvideo track` writes it")
-    if folder.is_dir() and not (folder / "tracks.json").exists() and (folder / "tracks.csv").exists():
+    has_masks = any((folder / name).exists() for name in ("tracks.jsonl", "tracks.json"))
+    if folder.is_dir() and not has_masks and (folder / "tracks.csv").exists():
         return TracksTable(folder / "tracks.csv")
     return open_masks(folder)
 
 
 def open_masks(folder: Path) -> TracksFile:
-    """The masks of a run: `tracks.json` in its folder, or that file itself.
+    """Open the masks of a run: `tracks.jsonl` of its folder, else `tracks.json`, or the file itself.
 
     Raises:
         VideoError: there are none.
     """
-    return TracksFile(folder / "tracks.json" if folder.is_dir() else folder)
+    if not folder.is_dir():
+        return TracksFile(folder)
+    lines = folder / "tracks.jsonl"
+    return TracksFile(lines if lines.exists() else folder / "tracks.json")

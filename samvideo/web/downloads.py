@@ -1,10 +1,12 @@
-"""The files of this run, and nothing else, for the browser to download."""
+"""The files of this run, and nothing else, for the browser to download.
+
+Threads: the tracking thread offers, those of the pool read; the lock lets one of them at a time pack a folder.
+"""
 
 import threading
 import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
 
 from samvideo.errors import ConfigError
 
@@ -19,7 +21,7 @@ class Downloads:
         self._folder = TemporaryDirectory(prefix="samvideo-")
 
     def offer(self, files: dict[str, Path]) -> None:
-        """These are there now; all offered before are withdrawn."""
+        """Offer these files; those offered before are withdrawn."""
         with self._lock:
             self._files, self._zips = dict(files), {}
 
@@ -36,14 +38,12 @@ class Downloads:
     def _pack(self, folder: Path) -> Path:
         path = Path(self._folder.name) / f"{folder.name}.zip"
         with zipfile.ZipFile(path, "w") as archive:  # masks are compressed already
-            for picture in sorted(folder.glob("*.png")):
-                archive.write(picture, f"{folder.name}/{picture.name}")
+            for image in sorted(folder.glob("*.png")):
+                archive.write(image, f"{folder.name}/{image.name}")
         return path
 
     def __enter__(self) -> "Downloads":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._folder.cleanup()

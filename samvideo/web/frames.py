@@ -6,7 +6,6 @@ Threads: any may read frames; a lock in each `FrameStore` guards its decoder and
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from types import TracebackType
 
 import cv2
 
@@ -35,7 +34,7 @@ def jpeg(rgb: UInt8Array, longest: int) -> bytes:
 
 
 class FrameStore:
-    """Context manager over one open source; every method may be called from any thread.
+    """Frames of one open source, with those used last kept.
 
     Args:
         open_source: called once, at the first request; the source must be able to seek.
@@ -103,12 +102,8 @@ class FrameStore:
                 self._bytes -= len(self._jpegs.popitem(last=False)[1])
         return self._jpegs[key]
 
-    def __enter__(self) -> "FrameStore":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the source; from now on there are no frames."""
         with self._lock:
             self._closed = True
             if self._source is not None:
@@ -116,7 +111,7 @@ class FrameStore:
 
 
 class Media:
-    """Context manager over the video that the pages show.
+    """The video that the pages show.
 
     Args:
         info: of the video; its `frame_count` must be known.
@@ -147,11 +142,7 @@ class Media:
         self.check(index)
         return self._thumbnails.thumbnail(index)
 
-    def __enter__(self) -> "Media":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._frames.__exit__(kind, error, trace)
-        self._thumbnails.__exit__(kind, error, trace)
+    def close(self) -> None:
+        """Close both readers."""
+        self._frames.close()
+        self._thumbnails.close()

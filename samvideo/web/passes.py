@@ -54,7 +54,9 @@ def annotated_prompts(annotations: Mapping[int, Annotation]) -> list[Prompt]:
 
 def known_masks(annotations: Mapping[int, Annotation], known: FrameResult) -> list[Prompt]:
     """Known masks as prompts for a tracker without these objects, but for those that get a new box or mask."""
-    replaced = {i for i, annotation in annotations.items() if annotation.box is not None or annotation.mask is not None}
+    replaced = {
+        i for i, annotation in annotations.items() if annotation.box is not None or annotation.mask is not None
+    }
     return [
         MaskPrompt(mask, object_id=i)
         for i, mask in zip(known.object_ids, known.masks, strict=True)

@@ -1,14 +1,14 @@
 """What the open pages share: video, annotations, results, and the state of tracking.
 
-Threads: the server's thread edits annotations and puts commands into a queue; the tracking thread takes them, tracks,
-and reports its status. Shared values are immutable and replaced whole, so reading them needs no lock. Each lock that
-remains guards one resource: a reader of the video, the file of results, the tracker of previews, the zipped masks.
+Threads: the server's thread edits annotations and puts commands into a queue; the tracking thread takes them,
+tracks, and reports its status. Shared values are immutable and replaced whole, so reading them needs no lock. Each
+lock that remains guards one resource: a reader of the video, the file of results, the tracker of previews, the
+zipped masks.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
 from queue import Empty, SimpleQueue
-from types import TracebackType
 
 from samvideo.errors import PromptError
 from samvideo.io.source import VideoSource
@@ -131,8 +131,6 @@ class Project:
     def __enter__(self) -> "Project":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for part in (self.media, self.results):
-            part.__exit__(kind, error, trace)
+    def __exit__(self, *_: object) -> None:
+        self.media.close()
+        self.results.close()

@@ -79,7 +79,7 @@ class Results:
             annotated: objects that a person annotated on this frame: those are beyond doubt.
         """
         if only is not None:
-            result = _only(result, only)
+            result = result.select(only)
         with self._lock:
             self._spool.add(result)
             rows = self._rows.setdefault(result.index, {})
@@ -102,7 +102,7 @@ class Results:
     def take(self, frame: Frame, ids: set[int]) -> FrameResult:
         """What is known about a frame and these objects; K = 0 where nothing is."""
         with self._lock:
-            return _only(self._spool.take(frame), ids & self._rows.get(frame.index, {}).keys())
+            return self._spool.take(frame).select(ids & self._rows.get(frame.index, {}).keys())
 
     def drop(self, frames: Iterable[int]) -> None:
         """Forget what is known about these frames."""
@@ -134,17 +134,9 @@ class Results:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Delete the file."""
         with self._lock:
-            self._spool.__exit__(None, None, None)
-
-
-def _only(result: FrameResult, ids: set[int]) -> FrameResult:
-    keep = [k for k, object_id in enumerate(result.object_ids) if object_id in ids]
-    return FrameResult(
-        result.index,
-        result.seconds,
-        tuple(result.object_ids[k] for k in keep),
-        result.masks[keep],
-        result.scores[keep],
-        result.present[keep],
-    )
+            self._spool.close()

@@ -1,18 +1,16 @@
 """One run with the page: serve it, track when it asks, keep the files up to date, and come to an end."""
 
-import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from samvideo.errors import ConfigError, SamVideoError, VideoError
 from samvideo.interrupt import Interrupt
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import VideoSource, open_video
-from samvideo.outputs import MAKERS, Anonymous, Outputs
-from samvideo.runner import Clock, Progress, RunSettings, Tally, anonymous, conclude, open_outputs
+from samvideo.outputs import check_outputs
+from samvideo.run import Progress, Run, RunSettings, StageTimer, Summary
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.loop import place_prompts
 from samvideo.types import FrameResult, VideoInfo
@@ -55,7 +53,7 @@ class PageEnd:
         cut_short: it was ended by a signal, or by closing the page while tracking; not by pressing Finish.
     """
 
-    summary: dict[str, Any] | None
+    summary: Summary | None
     failure: SamVideoError | None
     cut_short: bool
 
@@ -78,7 +76,8 @@ def run_with_page(
         SamVideoError: no page can be served for this source or at this address; nothing was written then.
     """
     info = _look_at(settings)
-    _check_outputs(settings.out or Path(f"{info.name}_tracked"), settings)
+    # `Run.open` checks the same, but only after the user has annotated and waited.
+    check_outputs(settings.out or Path(f"{info.name}_tracked"), settings.save, settings.overwrite)
     with ExitStack() as stack:
         listener = listen(page.host, page.port)
         stack.callback(listener.close)
@@ -109,7 +108,7 @@ def _look_at(settings: RunSettings) -> VideoInfo:
     if settings.start is not None or settings.end is not None or settings.stride != 1:
         raise ConfigError(f"the page shows the whole video: leave --start, --end and --stride out, {COORDINATES}")
     with open_video(settings.source) as video:
-        next(iter(video))  # at its start even a pipe says that it can go there
+        next(iter(video))  # at its start even a pipe claims that it can seek
         try:
             video.seek(0)
         except VideoError as error:
@@ -121,16 +120,6 @@ def _look_at(settings: RunSettings) -> VideoInfo:
         if count is None:  # a broken or missing table: only decoding tells
             count = max(frame.index for frame in video) + 1
         return replace(video.info, frame_count=count)
-
-
-def _check_outputs(folder: Path, settings: RunSettings) -> None:
-    # `Outputs` says the same, but only after somebody has drawn and waited.
-    if unknown := [kind for kind in settings.save if kind not in MAKERS]:
-        raise ConfigError(f"cannot save {unknown[0]!r}; expected some of {', '.join(MAKERS)}")
-    if folder.is_dir() and any(folder.iterdir()) and not settings.overwrite:
-        raise ConfigError(
-            f"the folder {folder} is not empty: choose another with -o, or replace its results with --overwrite"
-        )
 
 
 class PageRun:
@@ -149,11 +138,11 @@ class PageRun:
     ) -> None:
         self._settings, self._progress = settings, progress
         self._project, self._downloads, self._open_pages = project, downloads, open_pages
-        self._clock, self._busy = Clock(), 0.0
+        self._timer = StageTimer()  # "total" leaves out the time in which the user thinks
         self._interrupt = Interrupt()
         self._pass: tuple[Track, Annotations, Generator[FrameResult, None, None]] | None = None
         self._saved = 0  # the results' revision that the files have
-        self._summary: dict[str, Any] | None = None
+        self._summary: Summary | None = None
         self._failure: SamVideoError | None = None
 
     def until_done(self) -> PageEnd:
@@ -200,19 +189,16 @@ class PageRun:
         self._settings = replace(self._settings, direction=command.direction)
         self._downloads.offer({})
         project.report(replace(project.status, phase=Phase.TRACKING, error="", files={}))
-        begin, phase, error = time.perf_counter(), Phase.IDLE, ""
+        phase, error = Phase.IDLE, ""
+        count = None if command.direction == "both" else project.media.count
         try:
-            with self._progress(
-                project.media.info.name, None if command.direction == "both" else project.media.count
-            ) as bar:
-                for result in self._clock.each("step", self._pass[2]):
+            with self._timer.measure("total"), self._progress(project.media.info.name, count) as bar:
+                for result in self._timer.each("step", self._pass[2]):
                     self._report(result, bar)
                     if self._stopped():
                         return
         except SamVideoError as failure:
             phase, error = Phase.FAILED, str(failure)
-        finally:
-            self._busy += time.perf_counter() - begin
         self._pass = None
         project.report(replace(project.status, phase=phase, error=error))
 
@@ -245,7 +231,7 @@ class PageRun:
 
     def _save(self, *, final: bool = False) -> None:
         """Write all files from the results; given up when the page asks for more, since they are stale then."""
-        project, begin = self._project, time.perf_counter()
+        project = self._project
         project.report(replace(project.status, saving=True))
 
         def stale() -> bool:
@@ -256,9 +242,9 @@ class PageRun:
             texts = [text for frame in drawn for i, new in drawn[frame].items() for text in new.texts(i, frame)]
             settings = replace(self._settings, prompt_texts=tuple(texts))
             try:
-                outputs = open_outputs(settings, project.media.info)
+                run = Run.open(settings, project.media.info, self._timer)
                 self._settings = replace(self._settings, overwrite=True)  # the folder is this run's own now
-                tally, failure = self._write(video, anonymous(outputs, settings), stale)
+                failure = self._write(video, run, stale)
             except SamVideoError as error:
                 self._failure, self._saved = error, project.results.revision
                 project.report(replace(project.status, saving=False, error=str(error)))
@@ -267,32 +253,26 @@ class PageRun:
                 project.report(replace(project.status, saving=False))
                 return
             complete = project.status.phase is Phase.IDLE
-            status = "failed" if failure else "complete" if complete else "interrupted"
-            self._busy += time.perf_counter() - begin
-            self._clock.begin = time.perf_counter() - self._busy  # what the person took to think is no one's time
-            self._summary, self._failure = conclude(settings, video, outputs, tally, self._clock, status, failure)
+            self._summary = run.finish("complete" if complete else "interrupted", failure, skipped=video.skipped)
+            self._failure = run.failure
         self._saved = project.results.revision
-        self._downloads.offer(outputs.files)
-        files = {kind: path.name for kind, path in outputs.files.items()}
-        folder, error = str(outputs.folder), str(failure or "")
+        self._downloads.offer(run.outputs.files)
+        files = {kind: path.name for kind, path in run.outputs.files.items()}
+        folder, error = str(run.outputs.folder), str(failure or "")
         project.report(replace(project.status, saving=False, files=files, folder=folder, error=error))
 
-    def _write(
-        self, video: VideoSource, outputs: Outputs | Anonymous, stale: Callable[[], bool]
-    ) -> tuple[Tally, SamVideoError | None]:
-        """Every frame up to the last one with results, or all frames after a whole pass."""
-        project, tally = self._project, Tally()
+    def _write(self, video: VideoSource, run: Run, stale: Callable[[], bool]) -> SamVideoError | None:
+        """Write every frame up to the last one with results, or all frames after a whole pass."""
+        project = self._project
         known, ids = project.results.frames(), set(project.annotations.current.names)
         last = project.media.count if project.status.phase is Phase.IDLE else max(known, default=-1)
         try:
-            with outputs, closing(prefetch(iter(video))) as frames:
-                for frame in self._clock.each("decode", frames):
+            with self._timer.measure("total"), run, closing(prefetch(iter(video))) as frames:
+                for frame in self._timer.each("decode", frames):
                     if frame.index > last or stale():
                         break
-                    result = project.results.take(frame, ids)
-                    outputs.write(frame, result)
-                    tally.add(result)
+                    run.write(frame, project.results.take(frame, ids))
                     project.report(replace(project.status, saving=True, at=frame.index))
         except SamVideoError as error:
-            return tally, error
-        return tally, None
+            return error
+        return None

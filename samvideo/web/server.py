@@ -5,7 +5,6 @@ import secrets
 import socket
 import threading
 import time
-from types import TracebackType
 
 import uvicorn
 
@@ -77,9 +76,7 @@ class PageServer:
             time.sleep(0.01)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._project.close()
         self._server.should_exit = True
         self._thread.join()

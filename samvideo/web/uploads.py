@@ -1,4 +1,4 @@
-"""Mask pictures that come from a browser: looked at before they are decoded."""
+"""Mask images from a browser, checked before they are decoded."""
 
 import io
 import tempfile
@@ -27,7 +27,7 @@ def decode_mask(data: bytes, size_wh: tuple[int, int]) -> BoolArray:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             found_wh = image.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise PromptError("the file is no PNG picture: save the mask as PNG") from None
+        raise PromptError("the file is no PNG image: save the mask as PNG") from None
     if found_wh != size_wh:
         raise PromptError(
             f"the mask is {found_wh[0]}x{found_wh[1]}, the video {size_wh[0]}x{size_wh[1]}: the same size expected"
@@ -38,7 +38,7 @@ def decode_mask(data: bytes, size_wh: tuple[int, int]) -> BoolArray:
         try:
             objects = read_mask_objects(path)
         except (VideoError, SyntaxError) as error:
-            raise PromptError(str(error).replace(str(path), "picture")) from None
+            raise PromptError(str(error).replace(str(path), "image")) from None
     if not objects:
         raise PromptError("the mask is blank: at least one pixel above 0 expected")
     (first, *others) = objects.values()

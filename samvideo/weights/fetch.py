@@ -1,8 +1,8 @@
-"""Fetching checkpoints into the user's cache: resumed, verified, and never half there.
+"""Downloads checkpoints into the user's cache: resumed, verified, never left incomplete.
 
 A download grows in `<file>.part` and becomes `<file>` by one rename, after its size and checksum were verified.
-Beside it `<file>.json` keeps the SHA-256: where none is published, that of the first download, which later
-loads are held to.
+Beside it, `<file>.json` holds its SHA-256 (with which later loads are compared, where none is published), and the
+size and time of modification that it had when it was hashed last.
 """
 
 import hashlib
@@ -13,8 +13,9 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from io import BufferedReader
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 from filelock import FileLock
@@ -26,6 +27,8 @@ Progress = Callable[[int, int | None], None]
 
 CHUNK = 1 << 20
 ATTEMPTS = 4
+CLOCK_TICK_NS = 3_000_000_000
+"""No file system's clock is coarser: two writes that far apart have different times of modification."""
 
 
 def weights_folder() -> Path:
@@ -35,25 +38,28 @@ def weights_folder() -> Path:
 
 
 def cached_path(row: Checkpoint) -> Path:
-    """Where the file lies once it is fetched."""
+    """Path of the file in the cache, whether or not it exists."""
     return weights_folder() / row.file_name
 
 
 def fetch(row: Checkpoint, *, progress: Progress | None = None, timeout: float = 20.0) -> Path:
-    """The verified local file, downloaded first if need be.
+    """Return the verified local file, downloaded first if necessary.
+
+    A file is hashed once. Later calls compare its size and time of modification with those noted then, and hash it
+    again if they differ.
 
     Args:
         row: which one.
-        progress: called with the bytes there are and the bytes expected, None where unknown.
-        timeout: seconds without an answer after which the server counts as out of reach.
+        progress: called with the number of bytes present and expected (None if unknown), first before any request.
+        timeout: seconds without a response after which the server counts as unreachable.
 
     Raises:
-        WeightsError: offline, not found, cut off, wrong checksum, disk full. What was loaded stays in `.part`
-            for the next try, except after a wrong checksum.
+        WeightsError: offline, not found, cut off, wrong checksum, disk full. What was downloaded stays in `.part`
+            for the next attempt, except after a wrong checksum.
     """
     path = cached_path(row)
     if row.url is None and not path.exists():
-        raise WeightsError(f"{row.name} cannot be fetched: {row.note}")
+        raise WeightsError(f"{row.name} cannot be downloaded: {row.note}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
@@ -61,7 +67,7 @@ def fetch(row: Checkpoint, *, progress: Progress | None = None, timeout: float =
                 part = path.with_name(path.name + ".part")
                 _download(row, part, progress, timeout)
                 _accept(row, part, path)
-            else:
+            elif _read_record(path).get("verified") != _fingerprint(row, path):
                 verify(row)
     except OSError as error:
         raise WeightsError(
@@ -72,29 +78,31 @@ def fetch(row: Checkpoint, *, progress: Progress | None = None, timeout: float =
 
 
 def verify(row: Checkpoint) -> None:
-    """Hold the cached file to the published checksum, or to the one recorded at its first download.
+    """Hash the cached file; compare it with the published checksums and with the one of its first download.
 
     Raises:
-        WeightsError: it is not there, or differs.
+        WeightsError: it is missing, or differs.
     """
     path = cached_path(row)
     if not path.exists():
-        raise WeightsError(f"{row.name} is not in {path.parent}: fetch it with `samvideo weights get {row.name}`")
-    _check_published(row, path)
-    recorded = _record_of(path)
-    if recorded is None:
-        _write_record(row, path)
-    elif recorded != _sha256(path):
+        raise WeightsError(f"{row.name} is not in {path.parent}: get it with `samvideo weights get {row.name}`")
+    fingerprint = _age(row, path)
+    digests = _checked_digests(row, path)
+    recorded = _read_record(path).get("sha256", digests.sha256)
+    if recorded != digests.sha256:
         raise WeightsError(
             f"{path} has changed since it was downloaded (its SHA-256 is not {recorded}): "
-            "delete it and fetch it again"
+            "delete it and get it again"
         )
+    _write_record(row, path, digests, fingerprint)
 
 
 def _download(row: Checkpoint, part: Path, progress: Progress | None, timeout: float) -> None:
-    """Bring `part` to its full length, going on where an earlier try stopped."""
+    """Bring `part` to its full length, continuing where an earlier attempt stopped."""
     assert row.url is not None
     reason = ""
+    if progress:
+        progress(_size(part), None)
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(0.2 * 2**attempt)
@@ -103,7 +111,7 @@ def _download(row: Checkpoint, part: Path, progress: Progress | None, timeout: f
                 return
             reason = "the connection was cut off"
         except urllib.error.HTTPError as error:
-            if error.code == 416:  # what is there is not a beginning of what is offered
+            if error.code == 416:  # the partial file is longer than the offered one
                 part.unlink(missing_ok=True)
             elif error.code < 500 and error.code != 429:
                 raise WeightsError(
@@ -113,21 +121,24 @@ def _download(row: Checkpoint, part: Path, progress: Progress | None, timeout: f
             reason = f"the server answered {error.code} {error.reason}"
         except urllib.error.URLError as error:
             raise WeightsError(
-                f"{row.name} ({row.megabytes} MB) cannot be fetched, no connection to {row.url} ({error.reason}): "
-                f"go online, or bring the file over and pass it with --weights FILE"
+                f"{row.name} ({row.megabytes} MB) cannot be downloaded, no connection to {row.url} "
+                f"({error.reason}): go online, or copy the file from elsewhere and pass it with --weights FILE"
             ) from error
         except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
             reason = f"the connection broke ({error or type(error).__name__})"
-    size = part.stat().st_size if part.exists() else 0
     raise WeightsError(
-        f"{row.url} could not be fetched whole: {reason} after {size} bytes. "
-        "They are kept: the same command goes on"
+        f"{row.url} could not be downloaded completely: {reason} after {_size(part)} bytes. "
+        "They are kept: repeat the command to resume"
     )
 
 
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
 def _transfer(url: str, part: Path, progress: Progress | None, timeout: float) -> bool:
-    """One request; True when the file is whole afterwards."""
-    have = part.stat().st_size if part.exists() else 0
+    """Make one request; return whether the file is complete afterwards."""
+    have = _size(part)
     headers = {"User-Agent": "samvideo", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -146,55 +157,85 @@ def _transfer(url: str, part: Path, progress: Progress | None, timeout: float) -
 
 
 def _accept(row: Checkpoint, part: Path, path: Path) -> None:
+    fingerprint = _age(row, part)
     try:
-        _check_published(row, part)
+        digests = _checked_digests(row, part)
     except WeightsError:
         part.unlink()
         raise
-    _write_record(row, path, of=part)
+    _write_record(row, path, digests, fingerprint)
     part.replace(path)
 
 
-def _check_published(row: Checkpoint, path: Path) -> None:
-    pairs = ((row.sha256, _sha256, "SHA-256"), (row.git_blob, _git_blob, "git blob id"))
-    for expected, digest, kind in pairs:
-        if expected is not None and (found := digest(path)) != expected:
+@dataclass(frozen=True)
+class Digests:
+    """Checksums of a file as hex digits: SHA-256, and the blob id that git gives it."""
+
+    sha256: str
+    git_blob: str
+
+
+def _digests(path: Path) -> Digests:
+    """Both checksums, in one read of the file."""
+    sha256 = hashlib.sha256()
+    git_blob = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(CHUNK):
+            sha256.update(block)
+            git_blob.update(block)
+    return Digests(sha256.hexdigest(), git_blob.hexdigest())
+
+
+def _checked_digests(row: Checkpoint, path: Path) -> Digests:
+    """The checksums of a file, which are those that are published.
+
+    Raises:
+        WeightsError: they differ.
+    """
+    digests = _digests(path)
+    pairs = ((row.sha256, digests.sha256, "SHA-256"), (row.git_blob, digests.git_blob, "git blob id"))
+    for expected, found, kind in pairs:
+        if expected is not None and found != expected:
             raise WeightsError(
                 f"{path.name} is not the published file: its {kind} is {found}, expected {expected}. "
-                f"Delete {path} if it is there and fetch it again; if that fails too, the publisher changed it"
+                f"Delete {path} if it exists and get it again; if that fails too, the publisher changed the file"
             )
+    return digests
+
+
+def _fingerprint(row: Checkpoint, path: Path) -> dict[str, Any]:
+    """What must stay equal for a file to count as verified: its size and time, and the published checksums."""
+    stat = path.stat()
+    return {
+        "size": stat.st_size,
+        "mtime_ns": stat.st_mtime_ns,
+        "published": [row.sha256, row.git_blob],
+    }
+
+
+def _age(row: Checkpoint, path: Path) -> dict[str, Any]:
+    """The fingerprint of a file, made old enough that any later write changes its time of modification."""
+    old = time.time_ns() - CLOCK_TICK_NS
+    if path.stat().st_mtime_ns > old:
+        os.utime(path, ns=(old, old))
+    return _fingerprint(row, path)
 
 
 def _record_path(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
-def _record_of(path: Path) -> str | None:
+def _read_record(path: Path) -> dict[str, Any]:
+    """What is noted of a file; empty if there is nothing, or nothing readable."""
     try:
-        return str(json.loads(_record_path(path).read_text())["sha256"])
-    except (OSError, ValueError, KeyError):
-        return None
+        record = json.loads(_record_path(path).read_text())
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
-def _write_record(row: Checkpoint, path: Path, of: Path | None = None) -> None:
-    record = {"sha256": _sha256(of or path), "url": row.url, "licence": row.licence}
+def _write_record(row: Checkpoint, path: Path, digests: Digests, fingerprint: dict[str, Any]) -> None:
+    record = {"sha256": digests.sha256, "url": row.url, "licence": row.licence, "verified": fingerprint}
     temporary = _record_path(path).with_suffix(".tmp")
     temporary.write_text(json.dumps(record, indent=2) + "\n")
     temporary.replace(_record_path(path))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return _digest(file, hashlib.sha256())
-
-
-def _git_blob(path: Path) -> str:
-    start = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
-    with path.open("rb") as file:
-        return _digest(file, start)
-
-
-def _digest(file: BufferedReader, digest: "hashlib._Hash") -> str:
-    while block := file.read(CHUNK):
-        digest.update(block)
-    return digest.hexdigest()

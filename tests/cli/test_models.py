@@ -11,13 +11,15 @@ from typer.testing import CliRunner
 
 from samvideo import load
 from samvideo.cli.main import app
+from samvideo.cli.models import ready_tracker
 from samvideo.errors import ConfigError, WeightsError
 from samvideo.io.masks import read_mask_objects
 from samvideo.models import build
 from samvideo.specs import SPECS
 from samvideo.state_dict import published_shapes
 from samvideo.trackers import factory
-from samvideo.trackers.factory import choose_model, create_tracker
+from samvideo.trackers.factory import choose, create_tracker
+from samvideo.weights import fetch
 from samvideo.weights.catalog import checkpoint
 from samvideo.weights.fetch import cached_path
 
@@ -56,7 +58,9 @@ def clip() -> str:
 def test_models_lists_all() -> None:
     code, out, _ = call("models")
     assert code == 0
-    assert {line.split()[0] for line in out.splitlines()[1:]} == {"nano", "flow", *SPECS}
+    table, _, parts = out.partition("\n\n")
+    assert {line.split()[0] for line in table.splitlines()[1:]} == {"nano", "flow", *SPECS}
+    assert "memory:   perceiver, plain, pooled, pooled-2" in parts
     (edgetam,) = (line for line in out.splitlines() if line.startswith("edgetam"))
     assert "repvit-m1" in edgetam
     assert "13.9 M" in edgetam
@@ -150,30 +154,45 @@ def test_load_takes_the_cached_file(weights: Path) -> None:
     assert load(weights=weights).spec.name.startswith("efficienttam-ti")
     with pytest.raises(ConfigError, match="did you mean"):
         load("efficientam-ti")
-    with pytest.raises(ConfigError, match="load what"):
+    with pytest.raises(ConfigError, match="nothing to load"):
         load()
     torch.save({"model": {"a": torch.zeros(1)}}, "other.pt")
-    with pytest.raises(WeightsError, match="fits no model"):
+    with pytest.raises(WeightsError, match="fits no known model"):
         load(weights="other.pt")
+
+
+def test_a_checkpoint_is_hashed_on_the_first_start_only(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = cached_path(checkpoint("efficienttam-ti-512"))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(weights.read_bytes())
+    hashed: list[Path] = []
+    digests = fetch._digests
+    monkeypatch.setattr(fetch, "_digests", lambda file: hashed.append(file) or digests(file))
+    for _ in range(3):
+        ready_tracker("efficienttam-ti-512", quiet=True)
+        assert hashed == [path]
 
 
 def test_auto_without_a_gpu_is_the_built_in_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(factory, "_has_gpu", lambda: False)
-    assert choose_model()[0] == "nano"
+    assert choose().tracker.name == "nano"
     assert type(create_tracker("auto")).__name__ == "NanoTracker"
 
 
 def test_auto_with_a_gpu_is_edgetam_where_it_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(factory, "_has_gpu", lambda: True)
     monkeypatch.setattr(factory, "_reachable", lambda url: False)
-    assert choose_model()[0] == "nano"
-    assert "cannot be fetched" in choose_model()[1]
+    assert choose().tracker.name == "nano"
+    assert "cannot be downloaded" in choose().reason
     monkeypatch.setattr(factory, "_reachable", lambda url: True)
-    assert choose_model() == ("edgetam", "a GPU is here; its weights, about 56 MB, are fetched once")
+    choice = choose()
+    assert choice.tracker.name == "edgetam"
+    assert choice.reason == "a GPU was found; its weights, about 56 MB, are downloaded once"
+    assert choose(device="cpu").tracker.name == "nano"
     path = cached_path(checkpoint("edgetam"))
     path.parent.mkdir(parents=True)
     path.touch()
-    assert "cached" in choose_model()[1]
+    assert choose().reason == "a GPU was found, and its weights are cached"
 
 
 def test_a_server_that_does_not_answer_is_given_up_soon() -> None:

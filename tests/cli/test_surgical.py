@@ -110,7 +110,7 @@ def test_the_true_grasper_of_cholecseg8k(tmp_path: Path) -> None:
     from samvideo.types import FrameResult, VideoInfo
 
     dataset = open_dataset("cholecseg8k", CHOLEC)
-    loaded = dataset.clip(dataset.sequences()[0])
+    loaded = dataset.sequence(dataset.sequences()[0])
     masks = [dataset.truth(loaded, index).mask(1) for index in sorted(loaded.masks)]
     assert all(mask is not None for mask in masks)
     height, width = masks[0].shape
@@ -118,7 +118,7 @@ def test_the_true_grasper_of_cholecseg8k(tmp_path: Path) -> None:
     for index, mask in enumerate(masks):
         present = np.array([mask.any()])
         analyser.add(FrameResult(index, index / 25, (1,), mask[None], np.ones(1, np.float32), present))
-    (entry,) = analyser.conclude().objects
+    (entry,) = analyser.finish().objects
     places = np.array([mask_centroid(mask) for mask in masks if mask.any()])
     assert entry.time_in_view == pytest.approx(len(places) / 25)
     assert entry.path_length == pytest.approx(np.linalg.norm(np.diff(places, axis=0), axis=1).sum())

@@ -21,6 +21,7 @@ from samvideo.demo import demo_frames
 from samvideo.io.masks import read_mask_objects
 from samvideo.io.sink import VideoWriter
 from samvideo.io.source import open_video
+from samvideo.io.tracks import TracksFile
 
 SIZE = 160, 96
 FRAMES = 12
@@ -56,7 +57,7 @@ def test_masks_are_tracked_into_every_file(clips: Path, tmp_path: Path) -> None:
     out = tmp_path / "clip_tracked"
     assert summary["out"] == "clip_tracked"
     names = sorted(path.name for path in out.iterdir())
-    assert names == ["masks", "overlay.mp4", "run.json", "tracks.csv", "tracks.json"]
+    assert names == ["masks", "overlay.mp4", "run.json", "tracks.csv", "tracks.json", "tracks.jsonl"]
     assert json.loads((out / "run.json").read_text())["status"] == "complete"
     with open_video(out / "overlay.mp4") as video:
         assert video.info.size_wh == SIZE
@@ -211,7 +212,7 @@ def test_a_full_disk_leaves_valid_files(tmp_path: Path) -> None:
         assert "No space left" in done.stderr
         for path in (small / "out" / "masks").iterdir():
             assert np.asarray(Image.open(path)).shape == SIZE[::-1]
-        json.loads((small / "out" / "tracks.json").read_text())
+        assert list(TracksFile(small / "out" / "tracks.jsonl"))
     finally:
         subprocess.run(["umount", str(small)], check=True)
 

@@ -17,7 +17,7 @@ LARGE = ("hiera-base-plus", "hiera-large")  # seconds each on a CPU, with the co
 
 def make(name: str) -> ImageEncoder:
     torch.manual_seed(0)
-    return registry.build("samvideo.encoders", "encoder", name).eval()
+    return registry.ENCODERS.build(name).eval()
 
 
 def test_the_published_ones_are_there() -> None:
@@ -93,7 +93,7 @@ def test_unknown_names_list_what_there_is() -> None:
     with pytest.raises(ConfigError, match=r"no memory policy is called 'plain'; there are: fifo, pruning"):
         build("edgetam", policy="plain")
     with pytest.raises(ConfigError, match="has no option 'colour'; it has: dim, heads"):
-        registry.build("samvideo.encoders", "encoder", "vit-ti", colour=1)
+        registry.ENCODERS.build("vit-ti", colour=1)
 
 
 def test_entry_points_add_components(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[no-untyped-def]

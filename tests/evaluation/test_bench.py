@@ -13,9 +13,9 @@ from samvideo.cli.main import app
 from samvideo.errors import ConfigError
 from samvideo.evaluation import bench as module
 from samvideo.evaluation import bench_inputs, meter
-from samvideo.evaluation.bench import HEADER, bench, draw, row
+from samvideo.evaluation.bench import HEADER, bench, row
+from samvideo.evaluation.bench_chart import draw
 from samvideo.evaluation.bench_inputs import Case, Plan, read_clip
-from samvideo.evaluation.charts import curve
 from samvideo.nn.attention import attend
 from samvideo.torch_runtime import TorchRuntime
 from samvideo.trackers.sam import SamTracker
@@ -153,12 +153,6 @@ def test_what_is_refused() -> None:
         bench([Case("edgetam")], Plan(peer="y"))
     for arguments in (["--objects", "a"], ["--sizes", "0"], ["--peer-dtype", "int8"]):
         assert CliRunner().invoke(app, ["bench", *arguments]).exit_code == 2
-
-
-def test_curves_start_at_zero() -> None:
-    drawn = curve({"a": [(1, 0.5), (8, 2.0)]}, "objects", "seconds")
-    assert drawn.count("<circle") == 2
-    assert ">0<" in drawn
 
 
 @pytest.mark.usefixtures("tiny")

@@ -10,7 +10,7 @@ from evaluation_helpers import number, write_frames, write_masks
 from PIL import Image
 
 from samvideo.errors import ConfigError, DatasetError
-from samvideo.evaluation.datasets import names, open_dataset
+from samvideo.evaluation.datasets import DATASETS, open_dataset
 from samvideo.evaluation.files import MaskSet
 from samvideo.evaluation.scoring import VideoScores
 
@@ -18,7 +18,7 @@ SHARED = Path(os.environ.get("SAMVIDEO_SHARED", Path(__file__).parents[2].parent
 
 
 def test_every_data_set_has_a_builder() -> None:
-    assert {name for name, _ in BUILDERS} == set(names())
+    assert {name for name, _ in BUILDERS} == set(DATASETS.all())
 
 
 @pytest.mark.parametrize(("name", "build"), BUILDERS, ids=[build.__name__ for _, build in BUILDERS])
@@ -27,10 +27,10 @@ def test_every_data_set_keeps_its_promises(name: str, build: Callable[[Path], st
     split = build(root)
     dataset = open_dataset(name, root, split)
     assert (dataset.name, dataset.split) == (name, split)
-    assert dataset.rule
+    assert dataset.rule.description
     assert dataset.sequences()
     for sequence in dataset.sequences():
-        clip = dataset.clip(sequence)
+        clip = dataset.sequence(sequence)
         assert clip.first_seen.keys() == clip.labels.keys()
         assert len(clip.images) in (0, len(clip.frames))
         assert set(clip.saved) <= set(range(len(clip.frames)))
@@ -48,7 +48,7 @@ def test_every_data_set_keeps_its_promises(name: str, build: Callable[[Path], st
 def test_a_wrong_root_names_what_it_looks_like(name: str, build: Callable[[Path], str], tmp_path: Path) -> None:
     root = tmp_path / f"{name}-root"
     build(root)
-    for other in set(names()) - {name}:
+    for other in set(DATASETS.all()) - {name}:
         try:
             open_dataset(other, root)
         except DatasetError as error:
@@ -63,7 +63,7 @@ def test_a_wrong_root_names_what_it_looks_like(name: str, build: Callable[[Path]
 def test_missing_folder_and_unknown_names(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="is not a folder"):
         open_dataset("mose", tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match="no data set 'davis'; known: cholecseg8k, davis2016"):
+    with pytest.raises(ConfigError, match=r"no data set 'davis'; did you mean 'davis201.'.*cholecseg8k, davis2016"):
         open_dataset("davis", tmp_path)
     with pytest.raises(ConfigError, match="davis2017 has no split 'test'; known: val"):
         open_dataset("davis2017", tmp_path, "test")
@@ -73,7 +73,7 @@ def test_missing_folder_and_unknown_names(tmp_path: Path) -> None:
 
 def test_youtubevos_objects_that_come_later_and_groups(tmp_path: Path) -> None:
     dict(BUILDERS)["youtubevos"](tmp_path)
-    clip = open_dataset("youtubevos", tmp_path).clip("a")
+    clip = open_dataset("youtubevos", tmp_path).sequence("a")
     assert clip.frames == ("00000", "00005", "00010", "00015", "00020")
     assert clip.first_seen == {1: 0, 2: 2}
     assert clip.scored == {1: (1, 2, 3, 4), 2: (3, 4)}
@@ -82,7 +82,7 @@ def test_youtubevos_objects_that_come_later_and_groups(tmp_path: Path) -> None:
 
 def test_sav_counts_from_label_zero_and_leaves_the_ends_out(tmp_path: Path) -> None:
     dict(BUILDERS)["sav"](tmp_path)
-    clip = open_dataset("sav", tmp_path, "val").clip("sav_1")
+    clip = open_dataset("sav", tmp_path, "val").sequence("sav_1")
     assert clip.labels == {1: "000", 2: "001"}
     assert clip.saved == (0, 4, 8, 12)
     assert clip.scored == {1: (4, 8), 2: (4, 8)}
@@ -91,7 +91,7 @@ def test_sav_counts_from_label_zero_and_leaves_the_ends_out(tmp_path: Path) -> N
 
 def test_lvos_scores_the_ranges_of_its_meta_file(tmp_path: Path) -> None:
     dict(BUILDERS)["lvos"](tmp_path)
-    clip = open_dataset("lvos", tmp_path).clip("v")
+    clip = open_dataset("lvos", tmp_path).sequence("v")
     assert clip.frames == ("00000001", "00000006", "00000011", "00000016")
     assert clip.scored == {1: (0, 1, 2), 2: (2, 3)}
 
@@ -104,7 +104,7 @@ def test_sav_masklets_have_the_areas_that_pycocotools_finds(kind: str) -> None:
     from pycocotools import mask as coco
 
     dataset = open_dataset("sav", root, "train" if kind == "manual" else "train-auto")
-    clip = dataset.clip("sav_000001")
+    clip = dataset.sequence("sav_000001")
     masklets = json.loads((root / f"sav_000001_{kind}.json").read_text())["masklet"]
     assert len(clip.labels) == len(masklets[0])
     for index in list(clip.masks)[::10]:
@@ -118,7 +118,7 @@ def test_a_video_with_masks_named_by_frame_number(tmp_path: Path) -> None:
     write_masks(tmp_path / "Annotations/v", ["00002", "00006"], {1: (3, 3)})
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos/v.mp4").touch()
-    clip = open_dataset("folder", tmp_path).clip("v")
+    clip = open_dataset("folder", tmp_path).sequence("v")
     assert clip.video == tmp_path / "videos/v.mp4"
     assert len(clip.frames) == 7
     assert sorted(clip.masks) == [2, 6]
@@ -134,7 +134,7 @@ def broken(root: Path, do: Callable[[Path], object]) -> str:
     do(root / "Annotations/480p/s")
     dataset = open_dataset("davis2017", root)
     with pytest.raises(DatasetError) as caught:
-        clip = dataset.clip("s")
+        clip = dataset.sequence("s")
         for index in clip.masks:
             dataset.truth(clip, index)
     return str(caught.value)
@@ -175,7 +175,7 @@ def test_a_hole_among_masks_without_pictures_is_found(tmp_path: Path) -> None:
     write_masks(tmp_path / "s", number(12), {1: (2, 2)})
     (tmp_path / "s/00007.png").unlink()
     with pytest.raises(DatasetError, match=r"s/00007\.png is missing"):
-        open_dataset("folder", tmp_path).clip("s")
+        open_dataset("folder", tmp_path).sequence("s")
 
 
 PARTS_2018 = (("instrument-shaft", (0, 255, 0)), ("instrument-wrist", (125, 255, 12)), ("kidney", (255, 0, 255)))
@@ -224,7 +224,7 @@ def endovis_with_parts(root: Path) -> None:
 def test_endovis_labels(tmp_path: Path, year: str, split: str, areas: dict[str, int]) -> None:
     endovis_with_parts(tmp_path)
     dataset = open_dataset("endovis", tmp_path / year, split)
-    clip = dataset.clip(dataset.sequences()[0])
+    clip = dataset.sequence(dataset.sequences()[0])
     truth = dataset.truth(clip, 1)
     assert {clip.labels[number]: int(mask.sum()) for number, mask in truth.apart.items()} == areas
     # Scoring: the prediction lacks a quarter of the first object's rows; classes are those of the labelling.
@@ -247,15 +247,15 @@ def test_endovis_folders_of_classes(tmp_path: Path) -> None:
     write_masks(tmp_path / "valid/Annotations/seq1", number(4), {2: (4, 6), 5: (20, 6)})
     whole = open_dataset("endovis", tmp_path, "valid-type")
     binary = open_dataset("endovis", tmp_path, "valid-binary")
-    assert list(whole.clip("seq1").labels) == [2, 5]
-    assert list(binary.clip("seq1").labels) == [1]
-    both = whole.truth(whole.clip("seq1"), 0).index
-    assert (binary.truth(binary.clip("seq1"), 0).index == (both > 0)).all()
+    assert list(whole.sequence("seq1").labels) == [2, 5]
+    assert list(binary.sequence("seq1").labels) == [1]
+    both = whole.truth(whole.sequence("seq1"), 0).index
+    assert (binary.truth(binary.sequence("seq1"), 0).index == (both > 0)).all()
     with pytest.raises(DatasetError, match="not its parts: take valid-type"):
         open_dataset("endovis", tmp_path, "valid-parts")
     endovis_with_parts(tmp_path / "challenge")
     dataset = open_dataset("endovis", tmp_path / "challenge/18", "valid-type")
     with pytest.raises(DatasetError, match="valid-parts or -binary"):
-        dataset.clip("seq_1")
+        dataset.sequence("seq_1")
     with pytest.raises(ConfigError, match="no split 'valid-organs'"):
         open_dataset("endovis", tmp_path, "valid-organs")

@@ -1,4 +1,5 @@
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,38 +9,43 @@ from typer.testing import CliRunner
 from samvideo.cli.main import app
 from samvideo.errors import ConfigError, DatasetError
 from samvideo.evaluation.published import published
-from samvideo.evaluation.report import load, worst_frames, write_report
+from samvideo.evaluation.report import worst_frames, write_report
 from samvideo.evaluation.results import read_results, write_json
 from samvideo.evaluation.run import Run, choose_sequences, evaluate
+from samvideo.evaluation.score_tables import load_runs
 from samvideo.evaluation.speed import main as speed_main
 from samvideo.evaluation.video import Task
 
 FIXTURES = Path(__file__).parent / "fixtures"
+NAME = "repeat <b> {body} {{ x }} $y$ 手"
 
 
 @pytest.fixture
 def run_folder(davis: Path, tmp_path: Path) -> Path:
     task = Task("davis2016", davis, "val", "mask", tmp_path / "run")
-    evaluate(Run(task, "repeat <b>", RepeatTracker, choose_sequences(task.open())))
+    evaluate(Run(task, NAME, RepeatTracker, choose_sequences(task.open())))
     return task.out
 
 
 def test_a_page_that_needs_nothing_else(run_folder: Path, tmp_path: Path) -> None:
     page, markdown, latex = write_report([run_folder, run_folder / "results.json"], tmp_path / "report.html")
     text = page.read_text()
-    assert not re.search(r'(src|href)="(?!data:)', text)
+    assert not re.search(r'(src|href)="(?!data:|#)', text)
     assert "<script" not in text
-    assert "repeat &lt;b&gt;" in text
-    assert "<b>" not in text.split("Thumbnails")[0].replace("<body>", "")
+    assert text.count("repeat &lt;b&gt; {body} {{ x }} $y$ 手") >= 8
+    assert "<b>" not in text
+    assert not [name for name, count in Counter(re.findall(r' id="([^"]*)"', text)).items() if count > 1]
     assert text.count("data:image/jpeg;base64") >= 6
-    assert text.count("<polyline") == 6
+    assert text.count('aria-label="') == len(re.findall(r"<svg", text)) == 5
+    for run in load_runs([run_folder, run_folder / "results.json"]):
+        assert len(re.findall(rf"<path[^>]*fill: none; stroke: {run.colour}", text)) == 6  # 3 curves, 3 legends
     assert "every frame but the first and the last" in text
     assert "cores" in text
     assert markdown.read_text().count("measured, 3 sequences") == 2
     assert "\\begin{tabular}" in latex.read_text()
-    assert [entry.label for entry in load([run_folder, run_folder / "results.json"])] == [
-        "repeat <b> (run)",
-        "repeat <b> (results.json)",
+    assert [entry.label for entry in load_runs([run_folder, run_folder / "results.json"])] == [
+        f"{NAME} (run)",
+        f"{NAME} (results.json)",
     ]
 
 
@@ -55,7 +61,7 @@ def test_published_numbers_stand_beside_and_are_marked(run_folder: Path, tmp_pat
     assert "EdgeTAM (published) & 87.7" in latex
     assert "EdgeTAM (A100)" in page
     assert "its tail is missing" in page
-    assert "No pictures" in page
+    assert "No images" in page
 
 
 def test_published_numbers_are_those_of_the_field() -> None:

@@ -49,7 +49,9 @@ def tiny_model(
     return randomise(model)
 
 
-def tiny_tracker(memory: str = "plain", policy: object = "fifo", size: int | tuple[int, int] = 64, **options: object) -> SamTracker:
+def tiny_tracker(
+    memory: str = "plain", policy: object = "fifo", size: int | tuple[int, int] = 64, **options: object
+) -> SamTracker:
     """A tracker on a tiny model; `dtype` and `static_shapes` are the runtime's options."""
     runtime = {name: options.pop(name) for name in ("dtype", "device", "static_shapes") if name in options}
     return SamTracker(TorchRuntime(tiny_model(memory, policy, size), **runtime), **options)  # type: ignore[arg-type]

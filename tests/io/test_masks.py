@@ -148,8 +148,8 @@ def test_plain_counts() -> None:
         {"size": [2, 2], "counts": 3},
     ],
 )
-def test_no_run_lengths(bad: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match="run lengths"):
+def test_an_invalid_rle(bad: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="not a valid COCO RLE"):
         decode_rle(bad)
 
 

@@ -167,7 +167,7 @@ def test_trouble_with_sound_never_costs_the_video(
     with caplog.at_level(logging.WARNING, "samvideo"):
         path = write(tmp_path / "out.mp4", audio_from=source)
     assert len(list(open_video(path))) == 24
-    assert ("without the sound" in caplog.text) == (trouble != "silent")
+    assert ("without the audio" in caplog.text) == (trouble != "silent")
     assert not left_over(tmp_path)
 
 

@@ -80,7 +80,7 @@ def test_unreadable_image_is_skipped_counted_and_leaves_its_index(
 
 def test_no_image_readable(tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes(b"")
-    with pytest.raises(VideoError, match="none of the 1 pictures"):
+    with pytest.raises(VideoError, match="none of the 1 images"):
         open_video(tmp_path)
 
 
@@ -216,7 +216,7 @@ def test_decord_missing(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_decord_refuses_what_it_would_turn(tmp_path: Path) -> None:
     pytest.importorskip("decord")
     for rotate in [(90, False, False), (0, True, False)]:
-        with pytest.raises(VideoError, match="leave reader='decord' out"):
+        with pytest.raises(VideoError, match="omit reader='decord'"):
             open_video(write_clip(tmp_path / "turned.mp4", 3, rotate=rotate), reader="decord")
 
 

@@ -162,4 +162,3 @@ def exact(quantity: str) -> bool:
         "pointer_ages",
         "stable_frames",
     }
-

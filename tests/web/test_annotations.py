@@ -132,7 +132,7 @@ def test_masks_are_decoded_and_joined() -> None:
         (b"x" * (MAX_BYTES + 1), "over 16 MB"),
         (png(np.zeros((48, 64), np.uint8)), "blank"),
         (png(np.zeros((9, 9), np.uint8)), "9x9"),
-        (png(np.ones((48, 64), np.uint8))[:60], "picture cannot be read|no PNG"),
+        (png(np.ones((48, 64), np.uint8))[:60], "image cannot be read|no PNG"),
         (png(np.full((48, 64, 3), (1, 2, 3), np.uint8)), "colours"),
     ],
 )
@@ -142,7 +142,7 @@ def test_bad_masks_are_refused(data: bytes, message: str) -> None:
     assert "/tmp" not in str(caught.value)
 
 
-def test_a_picture_that_claims_to_be_huge_is_not_unpacked() -> None:
+def test_an_image_that_claims_to_be_huge_is_not_unpacked() -> None:
     file = io.BytesIO()
     Image.new("1", (30000, 30000), 1).save(file, "PNG")
     with pytest.raises(PromptError, match=r"30000x30000|no PNG"):

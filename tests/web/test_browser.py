@@ -267,13 +267,13 @@ def test_nothing_is_cut_off(tmp_path: Path, browser: Any, size: tuple[int, int])
         for k, name in enumerate(names):
             for other in names[k + 1 :]:
                 a, b = boxes_of[name], boxes_of[other]
-                apart = (
+                separate = (
                     a["x"] + a["width"] <= b["x"] + 0.5
                     or b["x"] + b["width"] <= a["x"] + 0.5
                     or a["y"] + a["height"] <= b["y"] + 0.5
                     or b["y"] + b["height"] <= a["y"] + 0.5
                 )
-                assert apart, f"{name} lies over {other}"
+                assert separate, f"{name} overlaps {other}"
         assert (
             page.tab.evaluate(
                 "[...document.querySelectorAll('button, input')].filter((b) => b.offsetParent && "

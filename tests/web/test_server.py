@@ -38,8 +38,8 @@ class Site:
         self.host = self.base.split("/")[2]
         status, headers, _ = request(self.base, f"/?{self.query}")
         assert (status, headers["location"]) == (303, "/")
-        self.said = headers["set-cookie"]
-        self.cookie = self.said.split(";")[0]
+        self.set_cookie = headers["set-cookie"]
+        self.cookie = self.set_cookie.split(";")[0]
 
     def get(self, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
         return request(self.base, path, Cookie=self.cookie, **headers)
@@ -71,7 +71,7 @@ PATHS = ["/", "/static/main.js", "/api/facts", "/api/events", "/api/frames/0", "
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_without_the_token_nothing_is_told(site: Site, path: str) -> None:
+def test_without_the_token_nothing_is_sent(site: Site, path: str) -> None:
     for headers in (
         {},
         {"Cookie": site.cookie[:-1]},
@@ -129,7 +129,7 @@ def test_a_post_must_name_its_origin_and_be_json(site: Site) -> None:
 
 
 def test_the_browser_is_told_to_be_strict(site: Site) -> None:
-    assert all(word in site.said for word in ("HttpOnly", "SameSite=Strict", "Path=/"))
+    assert all(word in site.set_cookie for word in ("HttpOnly", "SameSite=Strict", "Path=/"))
     for path in ("/", "/nothing", "/api/frames/999"):
         headers = site.get(path)[1]
         policy = headers["content-security-policy"]
@@ -292,7 +292,7 @@ def test_bound_to_the_network_only_addresses_and_own_names_are_taken() -> None:
         assert guard._may_be_called(host) == good, host
 
 
-def test_a_taken_port_is_told() -> None:
+def test_a_taken_port_is_reported() -> None:
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match="choose another --port"):

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import multiprocessing
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -91,6 +92,63 @@ def test_a_changed_file_is_noticed(row: Checkpoint) -> None:
     path.write_bytes(CONTENT[:-1] + b"x")
     with pytest.raises(WeightsError, match="has changed since"):
         fetch(row)
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that were read in full to be hashed."""
+    files: list[Path] = []
+    digests = fetching._digests
+
+    def counted(path: Path) -> fetching.Digests:
+        files.append(path)
+        return digests(path)
+
+    monkeypatch.setattr(fetching, "_digests", counted)
+    return files
+
+
+def test_a_file_is_hashed_once_and_later_only_on_demand(row: Checkpoint, hashed: list[Path]) -> None:
+    both = replace(
+        row,
+        sha256=hashlib.sha256(CONTENT).hexdigest(),
+        git_blob=hashlib.sha1(f"blob {len(CONTENT)}\0".encode() + CONTENT).hexdigest(),
+    )
+    fetch(both)
+    assert len(hashed) == 1
+    for _ in range(3):
+        fetch(both)
+    assert len(hashed) == 1
+    verify(both)
+    assert len(hashed) == 2
+
+
+def test_a_file_from_elsewhere_is_hashed_once(row: Checkpoint, hashed: list[Path]) -> None:
+    path = cached_path(row)
+    path.parent.mkdir()
+    path.write_bytes(CONTENT)
+    path.with_name(path.name + ".json").write_text("[]")  # damaged
+    for _ in range(3):
+        fetch(row)
+    assert len(hashed) == 1
+
+
+def test_another_time_size_or_published_checksum_means_hashing_again(row: Checkpoint, hashed: list[Path]) -> None:
+    path = fetch(row)
+    stat = path.stat()
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    fetch(row)
+    assert len(hashed) == 2
+    with pytest.raises(WeightsError, match="is not the published file"):
+        fetch(replace(row, sha256="0" * 64))
+    assert len(hashed) == 3
+    stat = path.stat()
+    path.write_bytes(CONTENT + b"x")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    with pytest.raises(WeightsError, match="has changed since"):
+        fetch(row)
+    with pytest.raises(WeightsError, match="has changed since"):
+        fetch(row)  # what failed is not trusted the next time
 
 
 def test_a_cut_download_is_resumed(server: Server, row: Checkpoint) -> None:

@@ -24,7 +24,7 @@ class Patch:
 
     @classmethod
     def of(cls, region: Region, logits: FloatArray, shape: tuple[int, int]) -> "Patch":
-        """The patch of a region of a picture of (h, w) pixels."""
+        """Return the patch of a region of an image of (h, w) pixels."""
         (rows, columns), (height, width) = region, shape
         edges = columns.start / width, rows.start / height, columns.stop / width, rows.stop / height
         return cls(edges, logits)

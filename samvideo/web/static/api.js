@@ -1,4 +1,4 @@
-// Requests to the server that served this page; the cookie says who asks.
+// Requests to the server that served this page; the cookie authenticates them.
 
 async function checked(response) {
   if (response.ok) return response;
@@ -37,7 +37,7 @@ export async function masks(frame) {
   return response.status === 204 ? null : response.json();
 }
 
-// News from the server until `onNews` says that was all.
+// News from the server until `onNews` returns true.
 export function listen(onNews, onLost) {
   const source = new EventSource("/api/events");
   source.onmessage = (event) => {

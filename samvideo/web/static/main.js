@@ -178,7 +178,7 @@ async function start() {
   timeline.start();
   frames.refresh();
   listen();
-  if (tool === "mask") byId("hint").textContent = "Choose a mask picture with the arrow button, or press M";
+  if (tool === "mask") byId("hint").textContent = "Choose a mask image with the arrow button, or press M";
   window.samvideo = { model, stage, pictures: frames }; // for the curious, and for tests
 }
 

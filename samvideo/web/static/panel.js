@@ -143,7 +143,7 @@ export class Panel {
     if (this.model.busy) return "";
     if (state.changed.length) {
       const shown = state.changed.slice(0, 3).join(", ") + (state.changed.length > 3 ? ", …" : "");
-      return `Marks changed on frame ${shown}: continue to track from there.`;
+      return `Annotations changed on frame ${shown}: continue to track from there.`;
     }
     return paused ? "Correct this frame or continue." : "Correct any frame, then continue from there.";
   }
@@ -187,7 +187,7 @@ export class Panel {
   askToFinish() {
     const { state, busy } = this.model;
     if (!busy && state.phase !== "paused" && !state.changed.length) return this.end();
-    const why = state.changed.length ? `The marks on frame ${state.changed[0]} are not tracked yet.` : "Tracking has not come to its end.";
+    const why = state.changed.length ? `The annotations on frame ${state.changed[0]} are not tracked yet.` : "Tracking has not come to its end.";
     const dialog = document.getElementById("ask");
     document.getElementById("ask-text").textContent = `${why} Finish with what there is?`;
     dialog.returnValue = "no";

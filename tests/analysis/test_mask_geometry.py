@@ -4,13 +4,13 @@ import cv2
 import numpy as np
 import pytest
 
-from samvideo.analysis.intervals import Curve
-from samvideo.analysis.pictures import PictureWatch
-from samvideo.analysis.shapes import entries_of, gaps, measure, tips
+from samvideo.analysis.image_faults import ImageFaultDetector
+from samvideo.analysis.intervals import DownsampledCurve
+from samvideo.analysis.mask_geometry import mask_distances, mask_tips, measure, track_entries
 from samvideo.errors import ConfigError
 from samvideo.geometry import mask_box, mask_centroid
 from samvideo.io.masks import encode_rle
-from samvideo.io.runs import joined_runs, runs_of_masks, runs_of_rles
+from samvideo.io.rle import joined_runs, runs_of_masks, runs_of_rles
 
 NO_ENTRY = np.full(2, np.nan)
 
@@ -79,7 +79,7 @@ def test_sizes_and_places() -> None:
 
 def test_gaps_are_those_of_the_nearest_pixels() -> None:
     a, b = blobs(400, 5), blobs(400, 6)
-    for row, gap in enumerate(gaps(runs_of_masks(a), runs_of_masks(b))):
+    for row, gap in enumerate(mask_distances(runs_of_masks(a), runs_of_masks(b))):
         one, other = np.argwhere(a[row]), np.argwhere(b[row])
         if not len(one) or not len(other):
             assert np.isnan(gap)
@@ -102,22 +102,22 @@ def test_the_tip_lies_opposite_to_the_entry() -> None:
     assert shapes.entry[0] == pytest.approx((0.5, 20.5))
     assert shapes.entry[1] == pytest.approx((25.5, 39.5))
     assert np.isnan(shapes.entry[2:]).all()
-    entry, known = entries_of(shapes.take(np.arange(3)), (50, 40), NO_ENTRY)
+    entry, known = track_entries(shapes.take(np.arange(3)), (50, 40), NO_ENTRY)
     assert known == pytest.approx((25.5, 39.5))
-    found = tips(runs.take(np.arange(3)), shapes.take(np.arange(3)), entry)
+    found = mask_tips(runs.take(np.arange(3)), shapes.take(np.arange(3)), entry)
     assert found[:, 0] == pytest.approx([31.5, 25.5, 25.5], abs=1)
     assert found[:, 1] == pytest.approx([20.5, 9.5, 9.5], abs=1)
     last = np.array([3])
-    entry, known = entries_of(shapes.take(last), (50, 40), NO_ENTRY)
+    entry, known = track_entries(shapes.take(last), (50, 40), NO_ENTRY)
     assert np.isnan(known).all()
-    assert tips(runs.take(last), shapes.take(last), entry)[0] == pytest.approx((21.5, 20.5), abs=1)
+    assert mask_tips(runs.take(last), shapes.take(last), entry)[0] == pytest.approx((21.5, 20.5), abs=1)
     round_one = runs_of_masks(cv2.circle(np.zeros((40, 50), np.uint8), (25, 20), 6, 1, -1).astype(bool)[None])
-    entry, _ = entries_of(measure(round_one), (50, 40), NO_ENTRY)
-    assert np.isnan(tips(round_one, measure(round_one), entry)).all()  # a disc in the middle has no direction
+    entry, _ = track_entries(measure(round_one), (50, 40), NO_ENTRY)
+    assert np.isnan(mask_tips(round_one, measure(round_one), entry)).all()  # a disc in the middle has no direction
 
 
 def test_a_curve_of_any_length_is_a_few_means() -> None:
-    curve = Curve(limit=10)
+    curve = DownsampledCurve(limit=10)
     values = np.arange(1000.0)
     for start in range(0, 1000, 7):
         part = np.arange(start, min(start + 7, 1000))
@@ -126,7 +126,7 @@ def test_a_curve_of_any_length_is_a_few_means() -> None:
     assert 10 <= len(places) <= 20
     assert means[:-1] == pytest.approx(places[:-1])
     curve.add(np.array([1000]), np.array([np.nan]))
-    assert len(Curve().points()[0]) == 0
+    assert len(DownsampledCurve().points()[0]) == 0
 
 
 def scene(shift: int) -> np.ndarray:
@@ -135,11 +135,11 @@ def scene(shift: int) -> np.ndarray:
     return np.clip(ground, 0, 255).astype(np.uint8)[:, shift : shift + 320]
 
 
-def test_faults_of_pictures_are_told_apart() -> None:
-    watch = PictureWatch()
+def test_image_faults_are_distinguished() -> None:
+    detector = ImageFaultDetector()
     for shift in range(30):
-        assert watch.look(scene(shift)) == ""
+        assert detector.detect(scene(shift)) == ""
     smoky = (0.35 * scene(30) + 0.65 * np.array((190, 190, 195))).astype(np.uint8)
     faults = [cv2.GaussianBlur(scene(31), (0, 0), 7), np.zeros_like(scene(0)), smoky]
-    assert [watch.look(rgb) for rgb in faults] == ["blurred", "black", "smoke"]
-    assert watch.look(scene(40)) == ""
+    assert [detector.detect(rgb) for rgb in faults] == ["blurred", "black", "smoke"]
+    assert detector.detect(scene(40)) == ""

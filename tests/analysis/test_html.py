@@ -2,17 +2,18 @@
 
 import csv
 import re
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pytest
 from page_helpers import FLAGS, find_chromium
-from runs_made import box, disc, nothing, results, write_run
+from runs_made import INFO, box, disc, nothing, results, write_run
 from typer.testing import CliRunner
 
-from samvideo.analysis.drawings import clock_of, curve
-from samvideo.analysis.report import write_report
-from samvideo.analysis.settings import Settings
+from samvideo.analysis.output import write_analysis
+from samvideo.analysis.settings import AnalysisSettings
 from samvideo.cli.main import app
 
 
@@ -27,14 +28,15 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     run = write_run(folder / "run", made, ("rle", "overlay"))
     labels = {1: "L-hook <b>", 2: "liver", 3: "grasper"}
-    write_report(run, folder / "report", Settings(labels=labels, tissue=frozenset({2})))
+    write_analysis(run, folder / "report", AnalysisSettings(labels=labels, tissue=frozenset({2})))
     return folder / "report"
 
 
 def test_a_page_that_needs_nothing_else(report: Path) -> None:
     text = (report / "report.html").read_text()
-    assert not re.search(r'(src|href)="(?!data:)', text)
+    assert not re.search(r'(src|href)="(?!data:|#)', text)
     assert "L-hook &lt;b&gt;" in text
+    assert not [name for name, count in Counter(re.findall(r' id="([^"]*)"', text)).items() if count > 1]
     assert "<script" not in text
     assert "nan" not in re.sub(r"base64,[^\"]*", "", text)
 
@@ -57,8 +59,8 @@ def test_a_browser_shows_the_numbers_of_the_tables(report: Path) -> None:
             "#objects [data-column]",
             "cells => cells.map(c => [c.closest('tr').dataset.object, c.dataset.column, c.innerText])",
         )
-        pictures = page.eval_on_selector_all("img", "all => all.map(i => i.complete && i.naturalWidth > 0)")
-        drawings = page.eval_on_selector_all("svg", "all => all.map(s => s.getBoundingClientRect().height)")
+        images = page.eval_on_selector_all("img", "all => all.map(i => i.complete && i.naturalWidth > 0)")
+        charts = page.eval_on_selector_all("svg", "all => all.map(s => s.getBoundingClientRect().height)")
         events = page.eval_on_selector_all(
             "table.narrow tbody tr", "rows => rows.map(r => r.innerText.split('\\t'))"
         )
@@ -67,9 +69,9 @@ def test_a_browser_shows_the_numbers_of_the_tables(report: Path) -> None:
         overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         browser.close()
     assert troubles == []
-    assert all(pictures)
-    assert len(pictures) == 2  # instruments only
-    assert all(height > 50 for height in drawings)
+    assert all(images)
+    assert len(images) == 2  # instruments only
+    assert all(height > 50 for height in charts)
     assert overflow <= 0
     with (report / "objects.csv").open(newline="") as file:
         rows = {row["id"]: row for row in csv.DictReader(file)}
@@ -81,11 +83,42 @@ def test_a_browser_shows_the_numbers_of_the_tables(report: Path) -> None:
     assert [tuple(row[:3]) for row in events] == told
 
 
-def test_drawings_of_little() -> None:
-    nothing_known = np.array([0.0, 1.0]), np.full(2, np.nan)
-    assert "polyline" not in curve(nothing_known, (0, 1), "px", "#000")
-    assert "polyline" in curve((np.array([0.5]), np.array([0.0])), (0, 1), "px", "#000")
-    assert [clock_of(seconds) for seconds in (0, 2.5, 65, 3723)] == ["0 s", "2.5 s", "1:05", "1:02:03"]
+@pytest.mark.parametrize("name", ["{body}", "<b>", "{{ 1 + 1 }}", "$x_1$", "</svg>", '"quoted"', "手術"])
+def test_names_are_shown_as_they_are(name: str, tmp_path: Path) -> None:
+    made = results(5, lambda k: disc(20 + 2 * k, 50))
+    run = write_run(tmp_path / "run", made, info=replace(INFO, name=name))
+    write_analysis(run, tmp_path / "report", AnalysisSettings(labels={1: name}))
+    text = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    page = PageText()
+    page.feed(text)
+    assert page.title == page.heading == name
+    assert page.text.count(f"1 {name}") >= 4  # timeline, table, titles of charts
+    assert page.unknown == set()
+
+
+class PageText(HTMLParser):
+    """The text of a page, and the elements that no template has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.title = self.heading = self.text = ""
+        self.unknown: set[str] = set()
+        self._open = ""
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self._open = tag
+        if tag in ("b", "script"):
+            self.unknown.add(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open = ""
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self._open == "title":
+            self.title += data
+        elif self._open == "h1":
+            self.heading += data
 
 
 def test_the_command(report: Path, tmp_path: Path) -> None:

@@ -14,18 +14,18 @@ from runs_made import INFO, SIZE, box, disc, nothing, results, write_run
 from samvideo.analysis import blocks, motion
 from samvideo.analysis.analyser import Analyser
 from samvideo.analysis.findings import Findings
-from samvideo.analysis.report import FILES, write_report
-from samvideo.analysis.runs import analyse_run
-from samvideo.analysis.settings import Settings
+from samvideo.analysis.output import FILES, write_analysis
+from samvideo.analysis.saved_run import analyse_run
+from samvideo.analysis.settings import AnalysisSettings
 from samvideo.errors import ConfigError, VideoError
 from samvideo.types import VideoInfo
 
 
-def found(made: Any, settings: Settings | None = None, info: VideoInfo = INFO) -> Findings:
+def found(made: Any, settings: AnalysisSettings | None = None, info: VideoInfo = INFO) -> Findings:
     analyser = Analyser(info, settings)
     for result in made:
         analyser.add(result)
-    return analyser.conclude()
+    return analyser.finish()
 
 
 def table(folder: Path, name: str) -> list[dict[str, str]]:
@@ -35,7 +35,7 @@ def table(folder: Path, name: str) -> list[dict[str, str]]:
 
 def test_a_disc_that_moves_three_pixels_a_frame(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", results(50, lambda k: disc(20 + 3 * k, 50)))
-    findings = write_report(run, tmp_path / "report")
+    findings = write_analysis(run, tmp_path / "report")
     (entry,) = findings.objects
     assert entry.path_length == pytest.approx(3 * 49, abs=1e-9)
     assert entry.smooth_path_length == pytest.approx(3 * 49, abs=1e-6)
@@ -59,9 +59,9 @@ def test_a_disc_that_moves_three_pixels_a_frame(tmp_path: Path) -> None:
 
 def test_frame_rate_and_scale() -> None:
     made = list(results(50, lambda k: disc(20 + 3 * k, 50)))
-    (entry,) = found(made, Settings(fps=50)).objects
+    (entry,) = found(made, AnalysisSettings(fps=50)).objects
     assert (entry.mean_speed, entry.time_in_view) == (pytest.approx(150), pytest.approx(1))
-    (entry,) = found(made, Settings(mm_per_pixel=0.1)).objects
+    (entry,) = found(made, AnalysisSettings(mm_per_pixel=0.1)).objects
     assert entry.path_length == pytest.approx(14.7)
     assert entry.mean_speed == pytest.approx(7.5)
     assert entry.mean_area == pytest.approx(disc(50, 50).sum() / 100)
@@ -71,7 +71,7 @@ def test_thirds_of_a_second_are_exact_though_written_with_six_digits(tmp_path: P
     info = VideoInfo("made", SIZE, Fraction(30))
     made = results(31, lambda k: disc(20 + 3 * k, 50), times=lambda k: k / 30)
     run = write_run(tmp_path / "run", made, info=info)
-    (entry,) = analyse_run(run, Settings()).objects
+    (entry,) = analyse_run(run, AnalysisSettings()).objects
     assert entry.mean_speed == pytest.approx(90, abs=1e-9)
 
 
@@ -101,7 +101,7 @@ def test_acceleration_and_jerk_of_a_cubic() -> None:
     assert part.speed == pytest.approx(1 + 4 * t + 9 * t**2, abs=1e-6)
     assert part.acceleration == pytest.approx(4 + 18 * t, abs=1e-5)
     assert part.jerk == pytest.approx(np.full(60, 18), abs=1e-3)
-    assert part.firm.sum() == 50
+    assert part.interior.sum() == 50
 
 
 def test_an_object_hidden_for_ten_frames() -> None:
@@ -118,7 +118,7 @@ def test_an_object_hidden_for_ten_frames() -> None:
     assert entry.path_length == pytest.approx(3 * 38)
     assert entry.mean_speed == pytest.approx(75)
 
-    bridged = found(results(50, hidden), Settings(bridge=0.4))
+    bridged = found(results(50, hidden), AnalysisSettings(bridge=0.4))
     (entry,) = bridged.objects
     assert [(i.start_frame, i.end_frame, i.frames) for i in entry.intervals] == [(0, 49, 40)]
     assert [(i.start_frame, i.end_frame) for i in entry.visible_intervals] == [(0, 19), (30, 49)]
@@ -130,7 +130,7 @@ def test_an_object_hidden_for_ten_frames() -> None:
     events = [(e.event, e.frame, round(e.seconds, 6)) for e in found(results(50, hidden)).events]
     assert events == [("enter", 0, 0.0), ("leave", 19, 0.8), ("enter", 30, 1.2)]
     # The gap is 0.4 seconds: a bridge one frame shorter does not reach.
-    assert len(found(results(50, hidden), Settings(bridge=0.36)).objects[0].intervals) == 2
+    assert len(found(results(50, hidden), AnalysisSettings(bridge=0.36)).objects[0].intervals) == 2
 
 
 def test_contact_of_two_boxes_starts_at_the_exact_frame(tmp_path: Path) -> None:
@@ -140,8 +140,8 @@ def test_contact_of_two_boxes_starts_at_the_exact_frame(tmp_path: Path) -> None:
         return box(x, 40, x + 20, 60)
 
     run = write_run(tmp_path / "run", results(40, goes, lambda k: box(100, 30, 160, 70)))
-    for source in (run, run / "tracks.json"):
-        findings = analyse_run(source, Settings(tissue=frozenset({2})))
+    for source in (run, run / "tracks.json", run / "tracks.jsonl"):
+        findings = analyse_run(source, AnalysisSettings(tissue=frozenset({2})))
         (pair,) = findings.pairs
         assert [(i.start_frame, i.end_frame) for i in pair.intervals] == [(14, 29)]
         assert pair.contact_time == pytest.approx(16 / 25)
@@ -151,13 +151,14 @@ def test_contact_of_two_boxes_starts_at_the_exact_frame(tmp_path: Path) -> None:
         assert pair.mean_distance == pytest.approx(np.mean(expected))
         contacts = [(e.event, e.frame, e.other) for e in findings.events if e.event.startswith("contact")]
         assert contacts == [("contact start", 14, 2), ("contact end", 29, 2)]
-    (run / "tracks.json").unlink()  # the table alone knows the boxes, which is all there is here
-    (pair,) = analyse_run(run, Settings()).pairs
+    for name in ("tracks.json", "tracks.jsonl"):
+        (run / name).unlink()  # the table alone knows the boxes, which is all there is here
+    (pair,) = analyse_run(run, AnalysisSettings()).pairs
     assert [(i.start_frame, i.end_frame) for i in pair.intervals] == [(14, 29)]
     assert pair.kind == "instrument-instrument"
-    (pair,) = found(results(40, goes, lambda k: box(100, 30, 160, 70)), Settings(contact_gap=10)).pairs
+    (pair,) = found(results(40, goes, lambda k: box(100, 30, 160, 70)), AnalysisSettings(contact_gap=10)).pairs
     assert pair.intervals[0].start_frame == 12
-    assert found(results(4, goes, goes), Settings(tissue=frozenset({1, 2}))).pairs == ()
+    assert found(results(4, goes, goes), AnalysisSettings(tissue=frozenset({1, 2}))).pairs == ()
 
 
 def test_the_tip_is_opposite_to_where_the_instrument_enters() -> None:
@@ -167,7 +168,7 @@ def test_the_tip_is_opposite_to_where_the_instrument_enters() -> None:
     assert entry.tip_path_length == pytest.approx(2 * 29)
     assert entry.tip_mean_speed == pytest.approx(50)
     assert entry.path_length == pytest.approx(29)  # the middle moves half as far
-    heat = findings.drawn.heat[1]
+    heat = findings.charts.heat[1]
     cell = SIZE[0] / heat.shape[1]
     assert heat.sum() == pytest.approx(30 / 25)
     assert set(np.nonzero(heat)[0]) == {int(50 / cell)}
@@ -176,7 +177,7 @@ def test_the_tip_is_opposite_to_where_the_instrument_enters() -> None:
 
 def test_idle_and_working_area() -> None:
     # Two seconds at rest, then one second at 125 pixels a second.
-    findings = found(results(75, lambda k: disc(20 + 5 * max(0, k - 50), 50)), Settings(smooth=0.2))
+    findings = found(results(75, lambda k: disc(20 + 5 * max(0, k - 50), 50)), AnalysisSettings(smooth=0.2))
     (entry,) = findings.objects
     assert entry.idle_time == pytest.approx(2, abs=0.08)
     assert entry.idle_share == pytest.approx(2 / 3, abs=0.03)
@@ -190,7 +191,7 @@ def test_usage_by_class() -> None:
     made = results(
         50, lambda k: disc(30, 50) if k < 20 else nothing(), lambda k: disc(90, 50) if k >= 30 else nothing()
     )
-    findings = found(made, Settings(labels={1: "grasper", 2: "grasper"}))
+    findings = found(made, AnalysisSettings(labels={1: "grasper", 2: "grasper"}))
     (usage,) = findings.usage
     assert (usage.label, usage.time_in_view) == ("grasper", pytest.approx(40 / 25))
     assert [(i.start_frame, i.end_frame) for i in usage.intervals] == [(0, 19), (30, 49)]
@@ -206,7 +207,7 @@ def test_flagged_pictures_are_left_out_of_motion(tmp_path: Path) -> None:
         return disc(100, 10) if 20 <= k < 30 else disc(20 + 3 * k, 50)
 
     run = write_run(tmp_path / "run", results(50, jumps), ("rle", "overlay"), picture)
-    findings = write_report(run, tmp_path / "report")
+    findings = write_analysis(run, tmp_path / "report")
     (entry,), (flagged,) = findings.objects, findings.flagged
     assert (flagged.flag, flagged.frames) == ("black", 10)
     assert [(i.start_frame, i.end_frame) for i in flagged.intervals] == [(20, 29)]
@@ -221,10 +222,10 @@ def test_pieces_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         return nothing() if k % 37 < 3 else disc(100 + int(60 * np.sin(k / 9)), 50 + int(20 * np.cos(k / 5)))
 
     run = write_run(tmp_path / "run", results(150, wobbles, lambda k: box(0, 48, 60 + k % 50, 52)))
-    write_report(run, tmp_path / "whole")
-    monkeypatch.setattr("samvideo.analysis.runs.FRAMES", 7)
+    write_analysis(run, tmp_path / "whole")
+    monkeypatch.setattr("samvideo.analysis.saved_run.FRAMES", 7)
     monkeypatch.setattr(motion, "BLOCK", 16)
-    write_report(run, tmp_path / "pieces")
+    write_analysis(run, tmp_path / "pieces")
     whole = json.loads((tmp_path / "whole" / "analysis.json").read_text())
     pieces = json.loads((tmp_path / "pieces" / "analysis.json").read_text())
     assert pieces == whole
@@ -232,24 +233,23 @@ def test_pieces_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         rows = [sorted((tmp_path / part / name).read_text().splitlines()) for part in ("whole", "pieces")]
         assert rows[0] == rows[1]
     from_table = write_run(tmp_path / "table", results(150, wobbles), ("csv",))
-    (entry,) = analyse_run(from_table, Settings()).objects
+    (entry,) = analyse_run(from_table, AnalysisSettings()).objects
     assert entry.path_length == pytest.approx(whole["objects"][0]["path_length"], rel=1e-3)
 
 
 def test_two_hours_in_constant_memory(tmp_path: Path) -> None:
     """180,000 frames: the part that repeats is measured on a tenth, and memory must not grow with the rest."""
-    lines = write_run(tmp_path / "short", results(100, lambda k: disc(20 + k, 50))) / "tracks.json"
-    frames = json.loads(lines.read_text())
-    long = tmp_path / "long" / "tracks.json"
+    lines = write_run(tmp_path / "short", results(100, lambda k: disc(20 + k, 50))) / "tracks.jsonl"
+    head, *frames = lines.read_text().splitlines()
+    long = tmp_path / "long" / "tracks.jsonl"
     long.parent.mkdir()
     with long.open("w") as file:
-        file.write(lines.read_text().split("[", 1)[0] + "[")
+        file.write(f"{head}\n")
         for index in range(18000):
-            entry = frames["frames"][index % 100] | {"index": index, "seconds": round(index / 25, 6)}
-            file.write((",\n" if index else "\n") + json.dumps(entry))
-        file.write("\n]}\n")
+            entry = json.loads(frames[index % 100]) | {"index": index, "seconds": round(index / 25, 6)}
+            file.write(json.dumps(entry) + "\n")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    findings = write_report(long.parent, tmp_path / "report")
+    findings = write_analysis(long.parent, tmp_path / "report")
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert findings.objects[0].path_length == pytest.approx(180 * 99 + 179 * 99)
     assert findings.seconds == pytest.approx(720)
@@ -260,35 +260,35 @@ def test_two_hours_in_constant_memory(tmp_path: Path) -> None:
 def test_bad_input(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", results(3, lambda k: disc(20, 50)))
     with pytest.raises(VideoError, match="does not exist"):
-        write_report(tmp_path / "none", tmp_path / "a")
+        write_analysis(tmp_path / "none", tmp_path / "a")
     (tmp_path / "empty").mkdir()
     with pytest.raises(VideoError, match="--save rle"):
-        write_report(tmp_path / "empty", tmp_path / "b")
+        write_analysis(tmp_path / "empty", tmp_path / "b")
     with pytest.raises(ConfigError, match="--overwrite"):
-        write_report(run, run)
+        write_analysis(run, run)
     with pytest.raises(ConfigError, match="bridge must be"):
-        Settings(bridge=-1)
+        AnalysisSettings(bridge=-1)
     with pytest.raises(ConfigError, match="mm_per_pixel must be"):
-        Settings(mm_per_pixel=float("nan"))
-    text = (run / "tracks.json").read_text()
+        AnalysisSettings(mm_per_pixel=float("nan"))
+    text = (run / "tracks.jsonl").read_text()
     for damage, message in (
-        (text[: len(text) // 2], "is broken near"),
         (text.replace('"counts": "', '"counts": "0'), "frame 0, object 1"),
         (text.replace('"index": 2', '"index": 1').replace('"seconds": 0.08', '"seconds": 0.04'), "order of time"),
-        (text.replace("samvideo-tracks-1", "other"), "samvideo-tracks-1 with a size"),
-        ("{}", "no tracks file"),
+        (text.replace("samvideo-tracks-2", "other"), "line 1: format is 'other'"),
+        ("{}", "a tracks file as"),
     ):
-        (run / "tracks.json").write_text(damage)
+        (run / "tracks.jsonl").write_text(damage)
         with pytest.raises(VideoError, match=message):
-            analyse_run(run, Settings())
-    (run / "tracks.json").unlink()
+            analyse_run(run, AnalysisSettings())
+    for name in ("tracks.json", "tracks.jsonl"):
+        (run / name).unlink()
     (run / "tracks.csv").write_text("frame,seconds\nx,y\n")
     with pytest.raises(VideoError, match="a table written by"):
-        analyse_run(run, Settings())
+        analyse_run(run, AnalysisSettings())
 
 
 def test_a_run_without_objects(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", results(3))
-    findings = write_report(run, tmp_path / "report")
+    findings = write_analysis(run, tmp_path / "report")
     assert (findings.objects, findings.frames) == ((), 3)
     assert blocks.FRAMES > 3

@@ -1,6 +1,6 @@
-"""Masks as vertical runs of pixels: what COCO run lengths hold, measured without painting a picture.
+"""COCO RLE as arrays of vertical pixel runs, so that masks are measured without decoding them to images.
 
-Many masks are handled in one go, so that hours of run lengths are read in seconds.
+Many masks are processed at once: the RLE of hours of video is read in seconds.
 """
 
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ from samvideo.errors import ConfigError
 from samvideo.types import BoolArray
 
 IntArray = NDArray[np.int64]
-LONGEST = 10  # characters of a count: longer ones count more pixels than any picture has
+LONGEST = 10  # characters of a count; longer ones exceed the pixels of any image
 
 
 @dataclass(frozen=True, eq=False)
 class Runs:
-    """The pixels of N masks of one size as R vertical runs, by mask, then by column, then downward.
+    """The pixels of N masks of one size as R vertical runs, ordered by mask, column and row.
 
     Attributes:
         size_wh: width and height of every mask in pixels.
-        count: N; a mask without pixels has no run.
-        mask: int64 (R,), which mask a run belongs to, 0 to N - 1, ascending.
-        x, top, bottom: int64 (R,), its column, its first row and the row after its last.
+        count: N; an empty mask has no run.
+        mask: int64 (R,), index of the mask of each run, ascending.
+        x, top, bottom: int64 (R,), column, first row, and the row after the last.
     """
 
     size_wh: tuple[int, int]
@@ -36,7 +36,7 @@ class Runs:
     bottom: IntArray
 
     def take(self, chosen: IntArray) -> "Runs":
-        """The masks of these numbers, in this order."""
+        """Select masks by index, in the given order."""
         starts = np.searchsorted(self.mask, chosen, "left")
         lengths = np.searchsorted(self.mask, chosen, "right") - starts
         rows = spread(starts, lengths)
@@ -45,7 +45,7 @@ class Runs:
 
 
 def joined_runs(several: Sequence[Runs], size_wh: tuple[int, int]) -> Runs:
-    """All masks of several, one after another."""
+    """Concatenate the masks of several."""
     firsts = np.cumsum([0, *(runs.count for runs in several)])
     none = np.zeros(0, np.int64)
     columns = [
@@ -56,13 +56,13 @@ def joined_runs(several: Sequence[Runs], size_wh: tuple[int, int]) -> Runs:
 
 
 def spread(starts: IntArray, lengths: IntArray) -> IntArray:
-    """The whole numbers from each start on, as many as its length, one after another."""
+    """Concatenate the ranges that begin at `starts` and have these `lengths`."""
     offsets = np.cumsum(lengths) - lengths
     return np.repeat(starts - offsets, lengths) + np.arange(int(lengths.sum()))
 
 
 def runs_of_masks(masks_khw: BoolArray) -> Runs:
-    """The runs of bool masks (K, H, W)."""
+    """Convert bool masks (K, H, W)."""
     count, height, width = masks_khw.shape
     columns = np.zeros((count, width, height + 2), np.int8)
     columns[:, :, 1:-1] = masks_khw.transpose(0, 2, 1)
@@ -72,16 +72,16 @@ def runs_of_masks(masks_khw: BoolArray) -> Runs:
 
 
 def runs_of_rles(rles: Sequence[Any], size_wh: tuple[int, int]) -> Runs:
-    """The runs of COCO run lengths, each {"size": [H, W], "counts": a string or a list}.
+    """Convert COCO RLEs, each {"size": [H, W], "counts": a string or a list}.
 
     Raises:
-        ConfigError: one is no such thing, or has another size.
+        ConfigError: one is not valid, or has another size.
     """
     width, height = size_wh
     for number, rle in enumerate(rles):
         if not isinstance(rle, dict) or list(rle.get("size", ())) != [height, width] or "counts" not in rle:
             raise ConfigError(
-                f"mask {number}: run lengths of size [{height}, {width}] and counts expected, not {str(rle)[:80]}"
+                f"mask {number}: a COCO RLE of size [{height}, {width}] with counts expected, not {str(rle)[:80]}"
             )
     counts, lengths = _all_counts([rle["counts"] for rle in rles])
     mask = np.repeat(np.arange(len(rles)), lengths)
@@ -90,13 +90,13 @@ def runs_of_rles(rles: Sequence[Any], size_wh: tuple[int, int]) -> Runs:
     if (counts < 0).any() or (totals != width * height).any():
         worst = int(np.flatnonzero(totals != width * height)[0]) if (totals != width * height).any() else 0
         raise ConfigError(f"mask {worst}: the runs do not add up to {height} x {width} pixels")
-    place = np.cumsum(counts) - counts - mask * (width * height)  # of a run's first pixel, in its mask
+    place = np.cumsum(counts) - counts - mask * (width * height)  # of the first pixel of each run, in its mask
     inside = ((np.arange(len(counts)) - np.repeat(first, lengths)) % 2 == 1) & (counts > 0)
     return _by_column(size_wh, len(rles), mask[inside], place[inside], counts[inside])
 
 
 def _by_column(size_wh: tuple[int, int], count: int, mask: IntArray, place: IntArray, length: IntArray) -> Runs:
-    """Cut runs of consecutive pixels, counted down the columns, where a column ends."""
+    """Split runs of consecutive pixels in column-major order at the ends of columns."""
     height = size_wh[1]
     first = place // height
     columns = (place + length - 1) // height - first + 1
@@ -108,33 +108,33 @@ def _by_column(size_wh: tuple[int, int], count: int, mask: IntArray, place: IntA
 
 
 def _all_counts(several: Sequence[Any]) -> tuple[IntArray, IntArray]:
-    """The counts of all masks one after another, and how many each has."""
+    """Return the concatenated counts of all masks, and the number of counts of each."""
     packed = [i for i, counts in enumerate(several) if isinstance(counts, str)]
     if len(packed) == len(several):
         try:
             return unpack([counts.encode("ascii") for counts in several])
         except ValueError as error:  # a UnicodeEncodeError is one too
-            raise ConfigError(f"these are no COCO run lengths: {error}") from error
+            raise ConfigError(f"not a valid COCO RLE: {error}") from error
     try:
-        apart = [
+        separate = [
             unpack([counts.encode("ascii")])[0]
             if isinstance(counts, str)
             else np.array([int(n) for n in counts], np.int64)
             for counts in several
         ]
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"these are no COCO run lengths: {error}") from error
-    return np.concatenate(apart), np.array([len(counts) for counts in apart], np.int64)
+        raise ConfigError(f"not a valid COCO RLE: {error}") from error
+    return np.concatenate(separate), np.array([len(counts) for counts in separate], np.int64)
 
 
 def unpack(strings: Sequence[bytes]) -> tuple[IntArray, IntArray]:
-    """Counts of compressed strings, one after another, and how many each has (cocoapi: maskApi.c, rleFrString).
+    """Return the concatenated counts of compressed strings, and the number of each (cocoapi: rleFrString).
 
-    Each count is a few characters of 5 bits, lowest first, with a sixth bit while more follow, the last one
-    signed; from the fourth count on it is the difference to the count two before.
+    A count is a series of characters of 5 bits, lowest first, with a sixth bit set if more follow; the last one
+    is signed. From the fourth count on it is the difference from the count two before.
 
     Raises:
-        ValueError: characters that do not belong, or a string that is cut off.
+        ValueError: invalid characters, or a truncated string.
     """
     ends = np.cumsum([len(string) for string in strings], dtype=np.int64)
     codes = np.frombuffer(b"".join(strings), np.uint8).astype(np.int64) - 48
@@ -143,11 +143,11 @@ def unpack(strings: Sequence[bytes]) -> tuple[IntArray, IntArray]:
     last = (codes & 32) == 0
     filled = ends[np.diff(ends, prepend=0) > 0]
     if (codes < 0).any() or (codes > 63).any() or not last[filled - 1].all():
-        raise ValueError("a string has characters that do not belong, or is cut off")
+        raise ValueError("a string has invalid characters or is truncated")
     starts = np.flatnonzero(np.concatenate([[True], last[:-1]]))
     digit = np.arange(len(codes)) - np.repeat(starts, np.diff(np.append(starts, len(codes))))
     if digit.max() >= LONGEST:
-        raise ValueError("a count is longer than any picture")
+        raise ValueError("a count exceeds any image size")
     values = np.add.reduceat((codes & 31) << (5 * digit), starts)
     values -= ((codes[last] & 16) != 0) * (np.int64(1) << (5 * (digit[last] + 1)))
     lengths = np.diff(np.cumsum(last)[ends - 1] * (ends > 0), prepend=0)

@@ -1,0 +1,167 @@
+"""Runs that are compared, and their scores beside published ones: as cells, as Markdown and as LaTeX."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from samvideo.errors import ConfigError
+from samvideo.evaluation.published import Published
+from samvideo.evaluation.results import read_results
+from samvideo.reporting.charts import COLOURS
+
+SCORES = {
+    "J&F": "J&F",
+    "J": "J_mean",
+    "J recall": "J_recall",
+    "J decay": "J_decay",
+    "F": "F_mean",
+    "F recall": "F_recall",
+    "F decay": "F_decay",
+    "Dice": "Dice_mean",
+}
+SPECIAL_SCORES = {
+    "G": "G",
+    "challenge IoU": "challenge_iou",
+    "class IoU": "class_iou",
+    "mean class IoU": "mean_class_iou",
+}
+"""Scores that only some benchmarks have; they come first."""
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """A run in a report.
+
+    Attributes:
+        label: unique name.
+        colour: the same in all charts.
+        results: content of its `results.json`.
+        folder: where its masks may be.
+    """
+
+    label: str
+    colour: str
+    results: Mapping[str, Any]
+    folder: Path
+
+    @property
+    def split(self) -> tuple[str, str]:
+        """Data set and split."""
+        return self.results["dataset"]["name"], self.results["dataset"]["split"]
+
+    @property
+    def fps(self) -> float | None:
+        """Frames per second in the tracker, None for masks made elsewhere."""
+        fps: float | None = (self.results["timing"] or {"fps": None})["fps"]
+        return fps
+
+    def objects(self, sequence: str) -> Mapping[str, Any]:
+        """Scores by object of a sequence, empty if the run lacks it."""
+        found: Mapping[str, Any] = self.results["sequences"].get(sequence, {"objects": {}})["objects"]
+        return found
+
+    def sequence_score(self, sequence: str) -> float | None:
+        """Mean of J and F over the objects of a sequence, a fraction."""
+        scored = [
+            (found["J_mean"] + found["F_mean"]) / 2 for found in self.objects(sequence).values() if found["J"]
+        ]
+        return sum(scored) / len(scored) if scored else None
+
+
+def load_runs(paths: Sequence[Path]) -> list[ComparedRun]:
+    """Read results; runs whose labels would be equal get the names of their folders too.
+
+    Raises:
+        DatasetError: one is not a `results.json`.
+        ConfigError: none is given.
+    """
+    if not paths:
+        raise ConfigError("a report needs at least one results.json, or the folder of a run")
+    results = [read_results(path) for path in paths]
+    keys = [(_label(tree), tree["dataset"]["name"]) for tree in results]
+    runs = []
+    for number, (path, key, tree) in enumerate(zip(paths, keys, results, strict=True)):
+        source = path.resolve().stem if path.is_dir() else path.name
+        label = f"{key[0]} ({source})" if keys.count(key) > 1 else key[0]
+        folder = path if path.is_dir() else path.parent
+        runs.append(ComparedRun(label, COLOURS[number % len(COLOURS)], tree, folder))
+    return runs
+
+
+def _label(results: Mapping[str, Any]) -> str:
+    protocol = results["protocol"]["name"]
+    return str(results["model"]["name"]) + ("" if protocol in ("mask", "unknown") else f", {protocol}")
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Cells as text. The first column is the method, the last the source."""
+
+    header: list[str]
+    measured: list[list[str]]
+    published: list[list[str]]
+
+    @classmethod
+    def of(cls, runs: Sequence[ComparedRun], known: Sequence[Published]) -> "ScoreTable":
+        """Compare runs, best first, with published scores, which have a value for the first score only."""
+        special = {
+            title: key for title, key in SPECIAL_SCORES.items() if any(key in r.results["scores"] for r in runs)
+        }
+        scores = special | SCORES
+        measured = [
+            [
+                run.label,
+                *(_percent(run.results["scores"].get(key)) for key in scores.values()),
+                f"{run.fps:.1f}" if run.fps else "–",
+                str(run.results["scores"]["objects"]),
+                _source(run),
+            ]
+            for run in sorted(runs, key=lambda run: -(run.results["scores"]["J&F"] or 0))
+        ]
+        blank = [""] * (len(scores) - 1)
+        published = []
+        for row in known:
+            fps = f"{row.fps:.1f} {row.hardware}" if row.fps else ""
+            published.append([row.method, f"{row.percent:.1f}", *blank, fps, "", f"published: {row.source}"])
+        return cls(["method", *scores, "fps", "objects", "source"], measured, published)
+
+    def markdown(self, title: str) -> str:
+        """The table as Markdown, under a heading."""
+        rows = [self.header, ["---"] * len(self.header), *self.measured, *self.published]
+        text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+        return f"## {title}\n\n{text}\n"
+
+    def latex(self, title: str) -> str:
+        """The table as LaTeX for booktabs; sources become comments."""
+        return "\n".join(self._latex_lines(title)) + "\n"
+
+    def _latex_lines(self, title: str) -> Iterator[str]:
+        yield f"% {title}; needs \\usepackage{{booktabs}}"
+        yield f"\\begin{{tabular}}{{l{'r' * (len(self.header) - 2)}}}"
+        yield "\\toprule"
+        yield _latex_row(self.header)
+        yield "\\midrule"
+        yield from map(_latex_row, self.measured)
+        if self.published:
+            yield "\\midrule"
+            yield from (_latex_row([f"{row[0]} (published)", *row[1:]]) for row in self.published)
+        yield "\\bottomrule"
+        yield "\\end{tabular}"
+
+
+def _percent(fraction: float | None) -> str:
+    return "–" if fraction is None else f"{100 * fraction:.1f}"
+
+
+def _source(run: ComparedRun) -> str:
+    count = len(run.results["sequences"])
+    objects = run.results["dataset"]["objects"]
+    chosen = f", objects {', '.join(map(str, objects))} only" if objects else ""
+    return f"measured, {count} sequence{'s' if count != 1 else ''}{chosen}"
+
+
+def _latex_row(row: Sequence[str]) -> str:
+    special = str.maketrans({"&": "\\&", "%": "\\%", "_": "\\_", "#": "\\#", "–": "--"})
+    cells = [cell.translate(special) for cell in row]
+    return " & ".join(cells[:-1]) + f" \\\\ % {row[-1]}"

@@ -1,0 +1,70 @@
+"""Write an analysis into a folder: tables, `analysis.json` and an HTML page."""
+
+from pathlib import Path
+
+from samvideo.analysis.findings import Findings
+from samvideo.analysis.html import write_html
+from samvideo.analysis.saved_run import analyse_run
+from samvideo.analysis.settings import AnalysisSettings
+from samvideo.analysis.tables import STREAMED, TableWriter, write_tables
+from samvideo.errors import ConfigError, OutputError
+
+FILES = (
+    *STREAMED,
+    "objects.csv",
+    "intervals.csv",
+    "events.csv",
+    "heatmap.csv",
+    "analysis.json",
+    "report.html",
+)
+
+
+def write_analysis(
+    folder: Path,
+    out: Path,
+    settings: AnalysisSettings | None = None,
+    *,
+    video: Path | str | None = None,
+    overwrite: bool = False,
+) -> Findings:
+    """Analyse the folder of a run, and write the results into another folder; see `analyse_run`.
+
+    Args:
+        folder: of the run.
+        out: folder for the results; created if missing.
+        settings: defaults if None.
+        video: the source, whose images are checked for faults.
+        overwrite: replace an earlier analysis; other files are kept.
+
+    Raises:
+        VideoError: the run or the video cannot be read.
+        ConfigError: `out` is not empty and `overwrite` is off.
+        OutputError: `out` cannot be written.
+    """
+    settings = settings or AnalysisSettings()
+    prepare_folder(out, overwrite)
+    with TableWriter(out, settings.scale) as tables:
+        findings = analyse_run(folder, settings, tables=tables, video=video)
+    write_tables(out, findings, settings)
+    write_html(out / "report.html", findings, settings)
+    return findings
+
+
+def prepare_folder(out: Path, overwrite: bool) -> None:
+    """Create the folder, and remove the files of an earlier analysis from it.
+
+    Raises:
+        ConfigError: it is not empty and `overwrite` is off.
+        OutputError: it cannot be created or written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()) and not overwrite:
+            raise ConfigError(
+                f"the folder {out} is not empty: choose another with -o, or replace its report with --overwrite"
+            )
+        for name in FILES:
+            (out / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write into {out}: {error.strerror}; choose another folder with -o") from error

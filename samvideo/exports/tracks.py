@@ -1,0 +1,13 @@
+"""`tracks.json`: the whole run as one JSON document, as written at the end of a run."""
+
+from dataclasses import replace
+
+from samvideo.exports.base import Format, Job
+from samvideo.io.tracks import write_document
+
+
+def _write(job: Job) -> None:
+    write_document(job.tracks, job.out, replace(job.tracks.info, name=job.title))
+
+
+VARIANTS = {"tracks": Format(_write, ".json", "one JSON document: RLE masks, boxes, areas and scores per frame")}

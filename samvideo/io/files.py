@@ -1,0 +1,65 @@
+"""Files that are never seen half-written, and folders that are never overwritten by accident."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from samvideo.errors import ConfigError, OutputError
+
+
+def unfinished(path: Path) -> Path:
+    """Where `path` is written before it is complete; a process killed meanwhile leaves this file behind."""
+    return path.with_name(f".{path.name}.part")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; it replaces `path` after the block, and is removed on an error."""
+    part = unfinished(path)
+    try:
+        yield part
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file under another name, flush it to disk and rename it, so that no reader sees a part of it.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part, part.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error}") from error
+
+
+def stream_json(path: Path, head: Mapping[str, Any], lists: Mapping[str, Iterable[Any]]) -> None:
+    """Write one JSON object: the fields of `head`, then the lists with one element per line, in constant memory."""
+    with path.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(head)[:-1])
+        comma = ", " if head else ""
+        for name, items in lists.items():
+            file.write(f"{comma}{json.dumps(name)}: [")
+            for place, item in enumerate(items):
+                file.write(f"{',' if place else ''}\n{json.dumps(item)}")
+            file.write("\n]")
+            comma = ", "
+        file.write("}\n")
+
+
+def check_empty(folder: Path, overwrite: bool, content: str = "results") -> None:
+    """Raise ConfigError if the folder holds files and `overwrite` is off; `content` is what would be replaced."""
+    if not overwrite and folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(
+            f"the folder {folder} is not empty: choose another with -o, or replace its {content} with --overwrite"
+        )

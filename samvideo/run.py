@@ -1,0 +1,331 @@
+"""One tracking run: its settings, its result files, its statistics, and `run.json`."""
+
+import json
+import platform
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+import cv2
+
+from samvideo.errors import SamVideoError
+from samvideo.io.base import Closing
+from samvideo.io.files import write_atomically
+from samvideo.outputs import Outputs
+from samvideo.trackers.direction import Direction
+from samvideo.trackers.loop import Moment
+from samvideo.types import Frame, FrameResult, Prompt, VideoInfo
+
+T = TypeVar("T")
+Status = Literal["complete", "interrupted", "failed"]
+
+
+class Progress(AbstractContextManager["Progress"], Protocol):
+    """Shows how far a run is."""
+
+    def advance(self, result: FrameResult) -> None:
+        """Count one frame."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The arguments of one `samvideo track`."""
+
+    source: str
+    prompts: tuple[Prompt, ...]
+    prompt_texts: tuple[str, ...]
+    model: str
+    options: Mapping[str, str | None]
+    direction: Direction
+    out: Path | None
+    save: tuple[str, ...]
+    start: Moment | None
+    end: Moment | None
+    stride: int
+    overwrite: bool
+    strip_source: bool = False
+
+
+@dataclass(frozen=True)
+class ObjectSummary:
+    """One object over a run; `mean_score` is over the frames where it is present, None if there are none."""
+
+    id: int
+    frames_present: int
+    mean_score: float | None
+
+
+@dataclass(frozen=True)
+class RunSeconds:
+    """Time of each stage; decoding and writing run beside the tracker, so the sum may exceed `total`."""
+
+    total: float
+    decode: float
+    track: float
+    write: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The outcome of a run.
+
+    Attributes:
+        status: "complete", "interrupted" (by a signal) or "failed" (see `error`).
+        source, model: their names.
+        frames: frames written.
+        skipped: broken pieces of the source that were skipped.
+        fps: frames per second over the whole run.
+        seconds: time of each stage.
+        out, files: the folder and the result of each kind.
+        objects: by ascending id.
+        error: message of the first error.
+    """
+
+    status: Status
+    source: str
+    model: str
+    frames: int
+    skipped: int
+    fps: float
+    seconds: RunSeconds
+    out: Path
+    files: Mapping[str, Path]
+    objects: tuple[ObjectSummary, ...]
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object; `error` only if there is one."""
+        entry = asdict(self) | {
+            "out": str(self.out),
+            "files": {kind: str(path) for kind, path in self.files.items()},
+        }
+        if self.error is None:
+            del entry["error"]
+        return entry
+
+
+class ObjectStatistics:
+    """Counts, per object, the frames where it is present, and sums its scores there."""
+
+    def __init__(self) -> None:
+        self._frames: dict[int, int] = {}
+        self._scores: dict[int, float] = {}
+
+    def add(self, result: FrameResult) -> None:
+        """Add the result of one frame."""
+        for object_id, score, present in zip(result.object_ids, result.scores, result.present, strict=True):
+            self._frames[object_id] = self._frames.get(object_id, 0) + int(present)
+            self._scores[object_id] = self._scores.get(object_id, 0.0) + float(score) * int(present)
+
+    def summaries(self) -> tuple[ObjectSummary, ...]:
+        """Return one entry per object, by ascending id."""
+        return tuple(
+            ObjectSummary(i, n, round(self._scores[i] / n, 4) if n else None)
+            for i, n in sorted(self._frames.items())
+        )
+
+
+class StageTimer:
+    """Sums the seconds spent in each stage."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        """Count the time of the block for the stage."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - begin
+
+    def each(self, stage: str, items: Iterable[T]) -> Iterator[T]:
+        """Yield the items; the time that getting each one takes counts for the stage."""
+        iterator = iter(items)
+        while True:
+            with self.measure(stage):
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item
+
+
+class SourceRecord:
+    """What the results of a run record about its source and settings: names, but no folders of this machine."""
+
+    def __init__(self, settings: RunSettings, info: VideoInfo) -> None:
+        self.info = info
+        self.audio_from = Path(settings.source) if info.has_audio else None
+        self.settings: dict[str, Any] = {
+            "prompts": [_without_folder(text) for text in settings.prompt_texts],
+            "save": settings.save,
+            "options": {key: Path(value).name for key, value in settings.options.items() if value is not None},
+            "direction": settings.direction,
+            "start": settings.start,
+            "end": settings.end,
+            "stride": settings.stride,
+        }
+
+    def frame(self, frame: Frame, result: FrameResult) -> tuple[Frame, FrameResult]:
+        """Return the frame and its result as they are recorded."""
+        return frame, result
+
+    def error(self, failure: SamVideoError) -> str:
+        """Return the message to record for an error."""
+        return str(failure)
+
+    def summary(self, summary: Summary) -> Summary:
+        """Return the summary to record in `run.json`."""
+        return summary
+
+
+class AnonymousRecord(SourceRecord):
+    """Omits name, times and audio of the source.
+
+    Frames are numbered from 0 and their times count from the first. Size and rate of the video stay. Prompts,
+    ranges, folders and error messages are left out: they contain times, or names of files and cases.
+    """
+
+    NAME = "video"
+
+    def __init__(self, settings: RunSettings, info: VideoInfo) -> None:
+        super().__init__(settings, VideoInfo(self.NAME, info.size_wh, info.rate))
+        self.settings = {key: self.settings[key] for key in ("save", "direction", "stride")}
+        self._first: Frame | None = None
+
+    def frame(self, frame: Frame, result: FrameResult) -> tuple[Frame, FrameResult]:
+        """Renumber the frame and its result."""
+        self._first = self._first or frame
+        index, seconds = frame.index - self._first.index, frame.seconds - self._first.seconds
+        return replace(frame, index=index, seconds=seconds), replace(result, index=index, seconds=seconds)
+
+    def error(self, failure: SamVideoError) -> str:
+        """Return the type of the error."""
+        return type(failure).__name__
+
+    def summary(self, summary: Summary) -> Summary:
+        """Leave out the folders."""
+        return replace(summary, out=Path(), files={kind: Path(path.name) for kind, path in summary.files.items()})
+
+
+class Run(Closing):
+    """The results of one tracking run: `open`, then `write` every frame, then `finish`.
+
+    Leaving the `with` block finalises the files; `finish` writes `run.json` beside them. A run that is not
+    finished has no `run.json`.
+
+    Attributes:
+        timer: of the stages "total", "decode", "step" (the tracker, waiting for frames included) and "wait".
+        failure: the first error, set by `finish`.
+    """
+
+    def __init__(self, record: SourceRecord, outputs: Outputs, model: str, timer: StageTimer) -> None:
+        self.timer, self.outputs = timer, outputs
+        self.failure: SamVideoError | None = None
+        self._record, self._model = record, model
+        self._statistics, self._frames = ObjectStatistics(), 0
+
+    @classmethod
+    def open(cls, settings: RunSettings, info: VideoInfo, timer: StageTimer | None = None) -> "Run":
+        """Open the result files.
+
+        Args:
+            settings: of the run.
+            info: of the source.
+            timer: continued if given; a new one by default.
+
+        Raises:
+            ConfigError, OutputError: as `Outputs`.
+        """
+        record = AnonymousRecord(settings, info) if settings.strip_source else SourceRecord(settings, info)
+        outputs = Outputs(
+            settings.out or Path(f"{record.info.name}_tracked"),
+            settings.save,
+            record.info,
+            audio_from=record.audio_from,
+            overwrite=settings.overwrite,
+        )
+        return cls(record, outputs, settings.model, timer or StageTimer())
+
+    def write(self, frame: Frame, result: FrameResult) -> None:
+        """Add one frame.
+
+        Raises:
+            OutputError: a result cannot be written; what was written before is readable.
+        """
+        self.outputs.write(*self._record.frame(frame, result))
+        self._statistics.add(result)
+        self._frames += 1
+
+    def close(self) -> None:
+        """Finalise the result files."""
+        self.outputs.close()
+
+    def finish(self, status: Status, failure: SamVideoError | None = None, *, skipped: int = 0) -> Summary:
+        """Finalise the result files and write `run.json`.
+
+        Args:
+            status: how the run ended; "failed" if there is a `failure`.
+            failure: the error that ended it.
+            skipped: broken pieces of the source that were skipped.
+
+        Returns:
+            the summary. An error of this method is not raised; the first one is in `failure`.
+        """
+        try:
+            self.close()
+        except SamVideoError as error:
+            failure = failure or error
+        summary = self._summary("failed" if failure else status, failure, skipped)
+        recorded = self._record.summary(summary).to_json()
+        recorded |= {"settings": self._record.settings, "environment": _environment()}
+        try:
+            write_atomically(self.outputs.folder / "run.json", json.dumps(recorded, indent=2) + "\n")
+        except SamVideoError as error:
+            failure = failure or error
+        self.failure = failure
+        return summary
+
+    def _summary(self, status: Status, failure: SamVideoError | None, skipped: int) -> Summary:
+        spent = self.timer.seconds
+        return Summary(
+            status=status,
+            source=self._record.info.name,
+            model=self._model,
+            frames=self._frames,
+            skipped=skipped,
+            fps=round(self._frames / spent["total"], 2) if spent["total"] else 0.0,
+            seconds=RunSeconds(
+                round(spent["total"], 3),
+                round(spent["decode"], 3),
+                round(spent["step"] - spent["wait"], 3),
+                {kind: round(seconds, 3) for kind, seconds in self.outputs.seconds.items()},
+            ),
+            out=self.outputs.folder,
+            files=self.outputs.files,
+            objects=self._statistics.summaries(),
+            error=None if failure is None else self._record.error(failure),
+        )
+
+
+def _without_folder(prompt: str) -> str:
+    """`mask=/a/b.png@3` as `mask=b.png@3`, `/a/prompts.json` as `prompts.json`."""
+    kind, equals, place = prompt.rpartition("=")
+    return f"{kind}{equals}{Path(place).name}" if kind in ("", "mask") else prompt
+
+
+def _environment() -> dict[str, str]:
+    packages = {name: version(name) for name in ("samvideo", "numpy", "scipy", "av")}
+    return {
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        **packages,
+        "opencv": cv2.__version__,
+    }
