@@ -19,6 +19,8 @@ SIZE_WH = (48, 32)
 class RepeatTracker:
     """Repeats each object's last mask; a box is filled, a click is a small square that grows with every click."""
 
+    lookahead = 0
+
     def __init__(self, on_step: Callable[[Frame], None] = lambda frame: None) -> None:
         self.on_step = on_step
         self.reset()
@@ -29,7 +31,7 @@ class RepeatTracker:
     def forget(self, object_id: int) -> None:
         del self.masks[object_id]
 
-    def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> FrameResult:
+    def step(self, frame: Frame, prompts: Sequence[Prompt] = (), *, upcoming: Frame | None = None) -> FrameResult:
         self.on_step(frame)
         height, width = frame.rgb.shape[:2]
         for told in group_prompts(prompts, self.masks, frame.size_wh):

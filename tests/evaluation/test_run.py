@@ -162,6 +162,7 @@ def test_wrong_sizes_are_told_with_the_path(davis: Path, tmp_path: Path) -> None
     assert list(broken["sequences"]) == ["dog"]
 
 
+@pytest.mark.logs_errors
 def test_a_bug_in_a_tracker_is_that_videos_failure(davis: Path, tmp_path: Path) -> None:
     def fail(frame: Frame) -> None:
         if frame.index == 4:
