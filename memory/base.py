@@ -26,7 +26,7 @@ class MemoryEntry:
         pointer: object pointer, opaque.
         quality: predicted IoU of the mask, in [0, 1].
         presence: object score logit, positive where the object is visible.
-        box: x1, y1, x2, y2 of the mask in pixels of the frame; None where it is empty, and for hypotheses not shown.
+        box: x1, y1, x2, y2 of the mask in pixels of the frame; None where it is empty or not shown.
     """
 
     index: int
@@ -56,7 +56,7 @@ class Choice(NamedTuple):
     """One hypothesis to continue with; all policies but those that search keep one an object.
 
     Attributes:
-        mask: which candidate becomes the mask; None leaves it to the decoder (published: the highest predicted IoU).
+        mask: which candidate becomes the mask; None leaves it to the decoder, as published.
         state: the policy's state from now on.
         parent: the hypothesis whose history is continued.
         binarise: whether the frame's memory is encoded from the binary mask, as on prompted frames.

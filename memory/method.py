@@ -1,4 +1,4 @@
-"""The base class of memory methods: how a frame becomes memory tokens, and how the current frame attends to them."""
+"""Base class of memory methods: how a frame becomes tokens, and how the current frame attends to them."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class MethodConfig:
 
     Attributes:
         layers: of the memory attention.
-        occlusion_embedding: whether a learned code is added to the memory of frames where the object is absent (SAM 2.1).
+        occlusion_embedding: whether the memory of frames without the object gets a learned code (SAM 2.1).
     """
 
     layers: int = 4

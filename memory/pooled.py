@@ -67,7 +67,7 @@ class PooledCrossAttention(RotaryCrossAttention):
 
 
 def _static_bias(memory: MemoryContext, counts: list[int], whole_frames: int, dtype: torch.dtype) -> Tensor:
-    """-inf for padding, for pooled tokens of objects whose few frames are attended to whole, else for whole ones."""
+    """Exclude padding, and either the pooled or the whole tokens, by how many frames an object has."""
     assert memory.frame_mask is not None
     assert memory.pointer_mask is not None
     frames = memory.frame_mask

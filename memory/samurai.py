@@ -1,4 +1,4 @@
-"""SAMURAI: a Kalman filter on the box weighs the candidate masks, and only good frames are recalled (Yang et al. 2024).
+"""SAMURAI: a Kalman filter weighs the candidate masks, and only good frames are recalled (Yang et al. 2024).
 
 Counterpart: yangchris11/samurai: sam2/sam2/modeling/sam2_base.py and sam2/sam2/utils/kalman_filter.py. There the
 filter's state is in the model and leaks from object to object; here every object has its own.

@@ -1,4 +1,4 @@
-"""Batches the selected memories of several objects for memory attention, padded to a fixed capacity if requested."""
+"""Batches the selected memories of several objects for memory attention, padded to a capacity if requested."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,6 +13,7 @@ from samvideo.runtime import MemoryFrame, MemoryPointer, SelectedMemory
 from samvideo.tensors import MemoryContext, MemoryTokens
 
 Slot = MemoryFrame | MemoryPointer
+Slots = Sequence[Sequence[Slot]]
 
 
 def memory_context(
@@ -38,42 +39,43 @@ def memory_context(
     num_frames, num_pointers = capacity or memories[0].shape
     if max(map(len, frames)) > num_frames or max(map(len, pointers)) > num_pointers:
         raise ConfigError(f"memories of shapes {[m.shape for m in memories]} exceed the capacity {capacity}")
-    device, dtype = method.no_memory.device, method.no_memory.dtype
-    sample: MemoryTokens = frames[0][0].tokens
-
-    def upload(values: Tensor) -> Tensor:
-        return values.to(device, non_blocking=True)  # a GPU's queue is not waited for
-
-    def table(rows: Sequence[Sequence[Slot]], size: int, value: Callable[[Slot], float]) -> Tensor:
-        return torch.tensor([[value(slot) for slot in row] + [0.0] * (size - len(row)) for row in rows])
-
-    def scale(rows: Sequence[Sequence[Slot]], size: int) -> Tensor | None:
-        if all(slot.key_scale == 1 for row in rows for slot in row):
-            return None
-        return upload(table(rows, size, lambda slot: slot.key_scale))
-
-    def mask(rows: Sequence[Sequence[Slot]], size: int) -> Tensor | None:
-        return None if capacity is None else upload(table(rows, size, lambda slot: 1.0) > 0)
-
-    rows = upload(table(frames, num_frames, lambda slot: slot[0]).long())
-    ages = upload(table(pointers, num_pointers, lambda slot: slot[0]))
+    like, sample = method.no_memory, frames[0][0].tokens
+    assert isinstance(sample, MemoryTokens)
+    rows = _table(frames, num_frames, lambda slot: slot[0], like).long()
+    ages = _table(pointers, num_pointers, lambda slot: slot[0], like)
     codes = method.frame_codes[:, 0, 0][rows]
     features = [torch.cat([f.tokens.features for f in row]) for row in frames]
-    joined = [
-        torch.cat([p.pointer for p in row]) if row else head.no_obj_ptr.new_zeros(0, head.width) for row in pointers
-    ]
+    no_pointer = head.no_obj_ptr.new_zeros(0, head.width)
+    joined = [torch.cat([p.pointer for p in row]) if row else no_pointer for row in pointers]
+    padded = capacity is not None
     return MemoryContext(
-        features=torch.stack([_padded(x, num_frames) for x in features]).to(dtype),
+        features=torch.stack([_padded(x, num_frames) for x in features]).to(like.dtype),
         position=sample.position[:, None] + codes[:, :, None],
         num_unrotated=sample.num_unrotated,
         grid=sample.grid,
         pointers=head.tokens(torch.stack([_padded(x, num_pointers) for x in joined])),
         pointer_position=head.age_code(ages, span),
-        frame_scale=scale(frames, num_frames),
-        pointer_scale=_repeat(scale(pointers, num_pointers), head),
-        frame_mask=mask(frames, num_frames),
-        pointer_mask=_repeat(mask(pointers, num_pointers), head),
+        frame_scale=_scales(frames, num_frames, like),
+        pointer_scale=_per_token(_scales(pointers, num_pointers, like), head),
+        frame_mask=_mask(frames, num_frames, like) if padded else None,
+        pointer_mask=_per_token(_mask(pointers, num_pointers, like), head) if padded else None,
     )
+
+
+def _table(rows: Slots, size: int, value: Callable[[Slot], float], like: Tensor) -> Tensor:
+    """(B, size) a value of each slot, 0 in padding; copied without waiting for a GPU's queue."""
+    values = [[value(slot) for slot in row] + [0.0] * (size - len(row)) for row in rows]
+    return torch.tensor(values, dtype=torch.float32).to(like.device, non_blocking=True)
+
+
+def _scales(rows: Slots, size: int, like: Tensor) -> Tensor | None:
+    if all(slot.key_scale == 1 for row in rows for slot in row):
+        return None
+    return _table(rows, size, lambda slot: slot.key_scale, like)
+
+
+def _mask(rows: Slots, size: int, like: Tensor) -> Tensor:
+    return _table(rows, size, lambda slot: 1.0, like) > 0
 
 
 def _padded(rows: Tensor, size: int) -> Tensor:
@@ -82,6 +84,6 @@ def _padded(rows: Tensor, size: int) -> Tensor:
     return F.pad(rows, (0, 0) * (rows.ndim - 1) + (0, missing)) if missing else rows
 
 
-def _repeat(values: Tensor | None, head: PointerHead) -> Tensor | None:
+def _per_token(values: Tensor | None, head: PointerHead) -> Tensor | None:
     """(B, P) values of pointers to (B, P * tokens) of their tokens."""
     return None if values is None else values.repeat_interleave(head.width // head.memory_width, 1)

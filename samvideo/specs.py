@@ -16,7 +16,7 @@ class ModelSpec:
         policy: variant of a memory policy, see `memory_policies()`, or a policy with options of its own.
         input_wh: size to which frames are resized, width and height in pixels.
         layers: of the memory attention.
-        occlusion_embedding: whether a learned embedding is added to the memory of frames without the object (SAM 2.1).
+        occlusion_embedding: whether the memory of frames without the object gets a learned code (SAM 2.1).
         pointer_time_encoding: whether object pointers carry a code of their age (SAM 2.1).
         mean, std: of the encoder's training images, RGB in [0, 1].
     """

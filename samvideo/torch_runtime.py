@@ -111,8 +111,8 @@ class TorchRuntime:
     Args:
         model: is moved, put in evaluation mode and fused, all in place.
         device, dtype: where and how to compute; see `resolve_device`.
-        static_shapes: pad memories to the capacity of the model's policy: every frame then has tensors of one shape,
-            as graph compilers want, for more work on the first frames of a video.
+        static_shapes: pad memories to the capacity of the policy: all frames then have tensors of one shape, as
+            graph compilers want, for more work on the first frames of a video.
 
     Raises:
         ConfigError: an unknown device or dtype, or float16 on a CPU.

@@ -31,8 +31,8 @@ class Tracker(Protocol):
         Args:
             frame: the next one in the order of propagation, which may be backwards or strided.
             prompts: in pixels of `frame`.
-            upcoming: the frame that follows, if known; ignored where `lookahead` is 0. It may be omitted, and is only
-                of use on frames with prompts.
+            upcoming: the frame that follows, if known; ignored where `lookahead` is 0. It may be omitted, and
+                matters on frames with prompts only.
 
         Raises:
             PromptError: a prompt is outside the frame, contradicts another, or has the wrong size.
@@ -60,6 +60,6 @@ class Tracker(Protocol):
         """Replace the state by one that `state` returned, of a tracker with the same model and options.
 
         Raises:
-            ConfigError: the bytes are not a state of this kind of tracker, or are damaged; nothing has changed then.
+            ConfigError: the bytes are damaged or of another kind of tracker; nothing has changed then.
         """
         ...

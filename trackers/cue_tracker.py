@@ -8,9 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from samvideo.errors import VideoError
 from samvideo.io.snapshot import dump_state, load_state
-from samvideo.trackers.objects import ObjectPrompt, group_prompts
+from samvideo.trackers.objects import ObjectPrompt, group_prompts, size_changed
 from samvideo.trackers.parts.colour import Codebook, colour_bins
 from samvideo.trackers.parts.motion import own_motion
 from samvideo.trackers.parts.patch import Patch, Region
@@ -107,10 +106,7 @@ class CueTracker(ABC):
         """Process the next frame and return the mask of every tracked object on it; see `Tracker.step`."""
         current = self._current
         if current is not None and current.view.frame_wh != frame.size_wh:
-            raise VideoError(
-                f"frame {frame.index} is {'{}x{}'.format(*frame.size_wh)}, those before it "
-                f"{'{}x{}'.format(*current.view.frame_wh)}: one size expected; reset the tracker or resize the frames"
-            )
+            raise size_changed(frame, current.view.frame_wh)
         grouped = group_prompts(prompts, self._targets, frame.size_wh)
         found: dict[int, Patch] = {}
         if current is None or current.index != frame.index:

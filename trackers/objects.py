@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from samvideo.errors import PromptError
+from samvideo.errors import PromptError, VideoError
 from samvideo.geometry import Box4, check_mask_size, check_points, clip_box
-from samvideo.types import BoolArray, Box, FloatArray, Mask, Points, Prompt
+from samvideo.types import BoolArray, Box, FloatArray, Frame, Mask, Points, Prompt
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,4 +74,13 @@ def _join(object_id: int, prompts: list[Prompt], size_wh: tuple[int, int]) -> Ob
         np.concatenate([np.zeros(0, np.int64), *(c.labels for c in clicks)]),
         boxes[0] if boxes else None,
         masks[0] if masks else None,
+    )
+
+
+def size_changed(frame: Frame, expected_wh: tuple[int, int]) -> VideoError:
+    """The error for a frame of another size than those before it."""
+    found, expected = ("{}x{}".format(*size_wh) for size_wh in (frame.size_wh, expected_wh))
+    return VideoError(
+        f"frame {frame.index} is {found}, those before it {expected}: one size expected; reset the tracker or "
+        "resize the frames"
     )

@@ -11,13 +11,13 @@ from typing import Any, Literal, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from samvideo.errors import ConfigError, VideoError
+from samvideo.errors import ConfigError
 from samvideo.geometry import Box4, mask_box, scale_points
 from samvideo.io.snapshot import dump_state, load_state
 from samvideo.memory.bank import MemoryBank
 from samvideo.memory.base import Choice, MemoryEntry, MemoryPolicy
 from samvideo.runtime import Candidates, Features, Pick, Prediction, Runtime, SelectedMemory
-from samvideo.trackers.objects import ObjectPrompt, group_prompts
+from samvideo.trackers.objects import ObjectPrompt, group_prompts, size_changed
 from samvideo.types import FloatArray, Frame, FrameResult, Prompt
 
 T = TypeVar("T")
@@ -128,11 +128,8 @@ class SamTracker:
         """Process the next frame and return the mask of every tracked object on it; see `Tracker.step`."""
         state = self._state
         grouped = group_prompts(prompts, state.objects, frame.size_wh)
-        if state.size_wh not in (None, frame.size_wh):
-            raise VideoError(
-                f"frame {frame.index} is {'{}x{}'.format(*frame.size_wh)}, those before it "
-                f"{'{}x{}'.format(*state.size_wh or ())}: one size expected; reset the tracker or resize the frames"
-            )
+        if state.size_wh is not None and state.size_wh != frame.size_wh:
+            raise size_changed(frame, state.size_wh)
         new = frame.index != state.index
         if new:
             state.clock, state.index, state.size_wh = state.clock + 1, frame.index, frame.size_wh
@@ -298,7 +295,7 @@ class SamTracker:
 def input_points(
     prompt: ObjectPrompt, frame_wh: tuple[int, int], input_wh: tuple[int, int]
 ) -> tuple[FloatArray, NDArray[np.int64]]:
-    """Clicks and box of one object, (N, 2) in pixels of the input and (N,) labels; the box first, as two corners."""
+    """Box (as two corners) and clicks of an object: (N, 2) in pixels of the input, and (N,) labels."""
     xy, labels = prompt.xy, prompt.labels
     if prompt.box is not None:
         xy = np.concatenate([np.asarray(prompt.box, np.float32).reshape(2, 2), xy])

@@ -28,7 +28,7 @@ class Schedule(ABC):
         """Prompts that correct the result of a frame; called again with the new result until there are none."""
         return ()
 
-    def finish(self, last: Frame) -> None:
+    def finish(self, last: Frame) -> None:  # noqa: B027 - most schedules have nothing to check
         """Raise SamVideoError if a prompt was never due; called after the last frame."""
 
 

@@ -14,6 +14,7 @@ from samvideo.heads.masks import TwoWayTransformer
 from samvideo.memory.bank import MemoryBank
 from samvideo.memory.base import CODE_ROWS, History, MemoryEntry, MemoryPolicy
 from samvideo.models import SamModel, resolve_policy
+from samvideo.specs import SPECS
 from samvideo.tensors import MemoryTokens
 from samvideo.torch_runtime import TorchRuntime
 from samvideo.trackers.sam import SamTracker
