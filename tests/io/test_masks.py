@@ -102,7 +102,7 @@ def test_unwritable_mask(tmp_path: Path) -> None:
         write_index_png(tmp_path / "missing" / "mask.png", IDS)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=20)))
 def test_run_lengths_round_trip(mask: np.ndarray) -> None:
     rle = encode_rle(mask)
@@ -111,7 +111,7 @@ def test_run_lengths_round_trip(mask: np.ndarray) -> None:
     assert np.array_equal(decode_rle(rle), mask)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**32 - 1), st.floats(0, 1))
 def test_run_lengths_are_those_of_pycocotools(seed: int, share: float) -> None:
     mask = np.random.default_rng(seed).random((37, 53)) < share
@@ -123,7 +123,7 @@ def test_run_lengths_are_those_of_pycocotools(seed: int, share: float) -> None:
     assert np.array_equal(decode_rle(plain), mask)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30))
 def test_wild_run_lengths_give_a_mask_or_an_error(counts: str) -> None:
     try:

@@ -26,9 +26,9 @@ def test_masks_in_bfloat16() -> None:
     [
         ("surgical-sam2-s-512--box", 0.95),
         ("edgetam--box", 0.985),
-        ("sam2.1-tiny--box", 0.985),
-        ("sam2-tiny--box", 0.985),
-        ("efficienttam-ti--box", 0.97),
+        pytest.param("sam2.1-tiny--box", 0.985, marks=pytest.mark.long),
+        pytest.param("sam2-tiny--box", 0.985, marks=pytest.mark.long),
+        pytest.param("efficienttam-ti--box", 0.97, marks=pytest.mark.long),
     ],
 )
 def test_masks_of_others_in_bfloat16(stem: str, least: float) -> None:

@@ -53,6 +53,13 @@ def test_small_input(stem: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stem", LARGE)
+def test_first_frames_of_large_input(stem: str) -> None:
+    report = run(FIXTURES / f"{stem}.npz", last_frame=2)
+    assert report.passed, str(report)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stem", LARGE)
 def test_large_input(stem: str) -> None:
     report = run(FIXTURES / f"{stem}.npz", last_frame=LARGE[stem])
     assert report.passed, str(report)

@@ -63,7 +63,9 @@ def seeded_for_hub(theirs: torch.nn.Module, name: str) -> dict[str, torch.Tensor
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "make"), [("sam2.1-tiny", sam2), ("edgetam", edgetam)])
+@pytest.mark.parametrize(
+    ("name", "make"), [pytest.param("sam2.1-tiny", sam2, marks=pytest.mark.long), ("edgetam", edgetam)]
+)
 def test_same_masks(name: str, make) -> None:  # type: ignore[no-untyped-def]
     theirs = make().eval()
     state = seeded_for_hub(theirs, name)

@@ -284,19 +284,17 @@ def test_nothing_is_cut_off(tmp_path: Path, browser: Any, size: tuple[int, int])
         page.tab.close()
 
 
-def test_time_to_a_preview(tmp_path: Path, browser: Any, record_property: Any, capsys: Any) -> None:
-    """Reported, not asserted: from the end of the drag to the mask on the screen, on 720p."""
+def test_a_preview_follows_the_drag(tmp_path: Path, browser: Any, record_property: Any) -> None:
+    """From the end of the drag to the mask on the screen on 720p: tenths of a second, more on a loaded machine."""
     boxes = make_clip(tmp_path, 3, 1280, 720)
     with command(tmp_path, "track", "demo.mp4", "--prompt", "box") as run:
         page = Page(browser, run.address)
-        times = []
-        for k in range(9):
+        for k in range(5):
             x1, y1, x2, y2 = boxes[k % 3]
             page.drag(x1 - k - 1, y1 - 2, x2 + 2, y2 + k + 1)
             wait_until(lambda k=k: page.tab.evaluate("samvideo.pictures.previewTimes.length") > k)
         times = page.tab.evaluate("samvideo.pictures.previewTimes")
         page.tab.close()
-    median = statistics.median(times)
-    record_property("preview_milliseconds", median)
-    with capsys.disabled():
-        print(f"\npreview on 720p: median {median:.0f} ms, worst {max(times):.0f} ms")
+    record_property("preview_milliseconds", statistics.median(times))
+    assert len(times) == 5
+    assert 0 < statistics.median(times) < 3000
