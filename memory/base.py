@@ -42,12 +42,12 @@ class History(NamedTuple):
     """The past of one object, or of one hypothesis of it.
 
     Attributes:
-        index: number of the current frame on the tracker's clock.
+        now: number of the current frame on the tracker's clock.
         entries: oldest insertion first.
         state: the policy's own, see `MemoryPolicy.initial_state`.
     """
 
-    index: int
+    now: int
     entries: Sequence[MemoryEntry]
     state: Any = None
 
@@ -100,12 +100,12 @@ class MemoryPolicy(Protocol):
         ...
 
     def keep(self, history: History) -> list[MemoryEntry]:
-        """What is left of the entries after the newest has come in, on frame `history.index`.
+        """What is left of the entries after the newest has come in, on frame `history.now`.
 
         The result is bounded whatever comes, and its prompted entries keep their tokens.
         """
         ...
 
     def recall(self, history: History) -> SelectedMemory:
-        """What the object attends to on frame `history.index`."""
+        """What the object attends to on frame `history.now`."""
         ...

@@ -70,7 +70,7 @@ class FifoPolicy:
 
     def keep(self, history: History) -> list[MemoryEntry]:
         """See `MemoryPolicy.keep`: tokens expire after `frames` steps, pointers after `pointers`."""
-        entries, now = history.entries, history.index
+        entries, now = history.entries, history.now
         prompted = [e for e in entries if e.prompted]
         surplus = max(0, len(prompted) - self.prompted)
         dropped = {id(e) for e in prompted[1 : 1 + surplus]}
@@ -88,7 +88,7 @@ class FifoPolicy:
 
     def recall(self, history: History) -> SelectedMemory:
         """See `MemoryPolicy.recall`."""
-        entries, index = history.entries, history.index
+        entries, index = history.entries, history.now
         prompted = [e for e in entries if e.prompted]
         chosen = nearest_entries(prompted, index, self.nearest)
         selected = {id(e) for e in chosen}
@@ -110,7 +110,7 @@ class FifoPolicy:
         """Which of the un-prompted frames, by index, are attended to, oldest first."""
         frames = []
         for back in range(self.frames, 0, -1):
-            entry = ordinary.get(self._earlier(history.index, back))
+            entry = ordinary.get(self._earlier(history.now, back))
             if entry is not None and entry.tokens is not None:
                 frames.append(MemoryFrame(back - 1, entry.tokens))
         return frames

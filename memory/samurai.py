@@ -155,13 +155,13 @@ class SamuraiPolicy(FifoPolicy):
                 mean, covariance = self.filter.update(mean, covariance, boxes[best])
         admitted = state.admitted
         if self._admits(history, float(quality[best]), proposed.presence, motion):
-            admitted = (*admitted, history.index)[-self.frames :]
+            admitted = (*admitted, history.now)[-self.frames :]
         return (Choice(best, replace(state, mean=mean, covariance=covariance, stable=stable, admitted=admitted)),)
 
     def _admits(self, history: History, quality: float, presence: float, motion: float | None) -> bool:
         """Whether the current frame may be recalled later on; the first tracked one never may, as published."""
         return (
-            any(not entry.prompted and entry.index < history.index for entry in history.entries)
+            any(not entry.prompted and entry.index < history.now for entry in history.entries)
             and quality > self.admit_quality
             and presence > self.admit_presence
             and (motion is None or motion > self.admit_motion)
@@ -170,18 +170,18 @@ class SamuraiPolicy(FifoPolicy):
     def keep(self, history: History) -> list[MemoryEntry]:
         """See `MemoryPolicy.keep`: tokens of the admitted frames and of the newest one are kept."""
         kept = {entry.index: entry for entry in super().keep(history)}
-        needed = {*history.state.admitted, history.index}
+        needed = {*history.state.admitted, history.now}
         entries = []
         for entry in history.entries:
             if entry.index in needed or (entry.prompted and entry.index in kept):
                 entries.append(entry)
-            elif history.index - entry.index < self.pointers:
+            elif history.now - entry.index < self.pointers:
                 entries.append(entry if entry.tokens is None else replace(entry, tokens=None))
         return entries
 
     def recall_frames(self, ordinary: Mapping[int, MemoryEntry], history: History) -> list[MemoryFrame]:
         """The newest admitted frames and the last frame, with the row of the time code by rank; see the base."""
-        indices = sorted({*history.state.admitted, history.index - 1})[-self.frames :]
+        indices = sorted({*history.state.admitted, history.now - 1})[-self.frames :]
         entries = [ordinary[i] for i in indices if i in ordinary and ordinary[i].tokens is not None]
         return [MemoryFrame(len(entries) - 1 - rank, entry.tokens) for rank, entry in enumerate(entries)]
 

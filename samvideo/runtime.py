@@ -18,6 +18,8 @@ Features: TypeAlias = Any
 """One encoded frame."""
 Pointer: TypeAlias = Any
 """The object pointer of one object on one frame."""
+Prediction: TypeAlias = Any
+"""The chosen mask of one object on one frame, with all that memory needs of it; has a `pointer`."""
 
 
 class Tokens(Protocol):
@@ -96,16 +98,7 @@ class Pick(NamedTuple):
     """One of an object's candidates; None leaves the choice to the decoder, as published."""
 
     candidates: Candidates
-    index: int | None = None
-
-
-class Prediction(Protocol):
-    """The mask of one object on one frame, with all that memory needs of it."""
-
-    @property
-    def pointer(self) -> Pointer:
-        """Object pointer."""
-        ...
+    mask: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

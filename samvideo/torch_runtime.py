@@ -183,8 +183,8 @@ class TorchRuntime:
         if rows != list(range(len(candidates.presence_b))):
             candidates = MaskCandidates(*(values[rows] for values in candidates))
         mask, token = default_choice(candidates, batch.ambiguous)
-        if any(pick.index is not None for pick in picks):
-            index = torch.tensor([-1 if pick.index is None else pick.index + batch.first for pick in picks])
+        if any(pick.mask is not None for pick in picks):
+            index = torch.tensor([-1 if pick.mask is None else pick.mask + batch.first for pick in picks])
             index = index.to(mask.device, non_blocking=True)
             mask, token = (torch.where(index < 0, published, index) for published in (mask, token))
         return self.model.choose(candidates, mask, token, threshold)
@@ -256,8 +256,9 @@ def _unpacked(kind: str, *fields: Any) -> Any:
     if kind == "tokens":
         return MemoryTokens(*fields)
     if kind == "prediction":
-        *tensors, given = fields
-        return TorchPrediction(*tensors, given=None if given is None else given.cpu().numpy())
+        logits, quality, pointer, presence, given = fields
+        given = None if given is None else given.cpu().numpy()
+        return TorchPrediction(logits, quality, pointer, presence, given)
     return fields[0]
 
 

@@ -258,8 +258,8 @@ class PageRun:
         self._saved = project.results.revision
         self._downloads.offer(run.outputs.files)
         files = {kind: path.name for kind, path in run.outputs.files.items()}
-        folder, error = str(run.outputs.folder), str(failure or "")
-        project.report(replace(project.status, saving=False, files=files, folder=folder, error=error))
+        status = replace(project.status, saving=False, files=files, folder=str(run.outputs.folder))
+        project.report(replace(status, error=str(failure or "")))
 
     def _write(self, video: VideoSource, run: Run, stale: Callable[[], bool]) -> SamVideoError | None:
         """Write every frame up to the last one with results, or all frames after a whole pass."""

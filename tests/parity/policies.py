@@ -129,7 +129,7 @@ def measured(hypothesis: Any, recorder: Recorder) -> dict[str, Any]:
     owner = {id(e.tokens): e.index for e in recorder.history.entries}
     values["memory_frames"] = [owner[id(f.tokens)] for f in recorder.memory.frames]
     values["memory_rows"] = [f.code_row for f in recorder.memory.frames]
-    values["pointer_frames"] = [recorder.history.index - p.age for p in recorder.memory.pointers]
+    values["pointer_frames"] = [recorder.history.now - p.age for p in recorder.memory.pointers]
     values["pointer_ages"] = [p.age for p in recorder.memory.pointers]
     return values | samurai_values(recorder)
 
