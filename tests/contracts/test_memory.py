@@ -13,7 +13,7 @@ from samvideo import models
 from samvideo.heads.masks import TwoWayTransformer
 from samvideo.memory.bank import MemoryBank
 from samvideo.memory.base import CODE_ROWS, History, MemoryEntry, MemoryPolicy
-from samvideo.models import SamModel, resolve_policy
+from samvideo.models import VideoModel, resolve_policy
 from samvideo.specs import SPECS
 from samvideo.tensors import MemoryTokens
 from samvideo.torch_runtime import TorchRuntime
@@ -31,7 +31,7 @@ def test_the_published_ones_are_there() -> None:
     assert {spec.policy for spec in SPECS.values()} <= set(POLICIES)
 
 
-def model(memory: str, policy: str | MemoryPolicy = "fifo", size: int = 64) -> SamModel:
+def model(memory: str, policy: str | MemoryPolicy = "fifo", size: int = 64) -> VideoModel:
     """A tiny model whose decoder, which is not under test here, is as small as it can be."""
     tiny = tiny_model(memory, policy, size)
     tiny.decoder.transformer = TwoWayTransformer(256, hidden=16, depth=1).eval()
