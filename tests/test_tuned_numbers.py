@@ -20,7 +20,7 @@ FIXED = {
     "trackers/schedule.py": {"TIME_TOLERANCE": "rounding of times as typed"},
 }
 # Trackers tuned by hand, and their cues: replaced by the learned tracker.
-HAND_TUNED = ("trackers/nano.py", "trackers/flow.py", "trackers/cue_tracker.py", "trackers/parts")
+HAND_TUNED = ("trackers/nano.py", "trackers/flow.py", "trackers/cue_tracker.py", "samvideo/cues")
 
 
 def numbers(tree: ast.AST) -> Iterator[ast.Constant]:
