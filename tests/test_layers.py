@@ -95,10 +95,11 @@ TORCH_FREE = (
     "samvideo.memory.fifo",
     "samvideo.memory.pruning",
     "samvideo.memory.samurai",
+    "samvideo.reporting",
     "samvideo.runtime",
+    "samvideo.segmenters",
     "samvideo.specs",
     "samvideo.trackers",
-    "samvideo.reporting",
     "samvideo.web",
 )
 WITH_TORCH = ("samvideo.segmenters.image_model", "samvideo.segmenters.nano", "samvideo.trackers.nano")
