@@ -11,7 +11,7 @@ import numpy as np
 
 from samvideo.errors import PromptError
 from samvideo.geometry import check_mask_size, check_points, clip_box
-from samvideo.trackers.objects import number_prompts
+from samvideo.object_prompts import number_prompts
 from samvideo.types import BoolArray, Box, Mask, Points, Prompt
 
 MAX_OBJECTS = 64
