@@ -14,7 +14,6 @@ from samvideo.outputs import MAKERS, Outputs
 from samvideo.trackers.factory import create_tracker
 from samvideo.trackers.schedule import PromptSchedule, propagate
 
-
 BOX = Box((8, 24, 42, 62))
 
 

@@ -107,7 +107,7 @@ def preview_masks(
             masks[object_id] = mask & free
             free &= ~mask
     stack = np.array(list(masks.values()), bool).reshape(len(masks), *rgb.shape[:2])
-    present = stack.any((1, 2))
+    present = np.array([mask.any() for mask in masks.values()], bool)
     return FrameResult(frame.index, frame.seconds, tuple(masks), stack, present.astype(np.float32), present)
 
 

@@ -18,8 +18,9 @@ def _load(name: str | None, options: TrackerOptions) -> "VideoModel":
     from samvideo.torch_runtime import resolve_device
 
     resolve_device(options.device, options.dtype)  # fails before a long download
-    chosen = {"weights": options.weights, "memory": options.memory, "policy": options.policy}
-    return load(name, **chosen, progress=options.progress)
+    return load(
+        name, weights=options.weights, memory=options.memory, policy=options.policy, progress=options.progress
+    )
 
 
 def _build(name: str | None, options: TrackerOptions) -> Tracker:
