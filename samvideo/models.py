@@ -352,6 +352,15 @@ def build(
     return VideoModel(replace(spec, **changes)).eval()  # type: ignore[arg-type]
 
 
+def build_image(spec: ModelSpec | str) -> ImageModel:
+    """An image model with untrained weights, in evaluation mode; of a video model, the part without memory.
+
+    Raises:
+        ConfigError: unknown names, or parts that do not suit the input size.
+    """
+    return ImageModel(find_spec(spec) if isinstance(spec, str) else spec).eval()
+
+
 def count_parameters(model: nn.Module) -> int:
     """Number of learned values."""
     return sum(p.numel() for p in model.parameters())

@@ -1,6 +1,6 @@
 """Specs, building, loading, recognising."""
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
@@ -9,9 +9,10 @@ from tiny_sam import clip, picture, randomise, tiny_model
 
 from samvideo.errors import ConfigError, WeightsError
 from samvideo.memory.pruning import PruningPolicy
-from samvideo.models import build, count_parameters, memory_policies
-from samvideo.specs import SPECS
+from samvideo.models import build, build_image, count_parameters, memory_policies
+from samvideo.specs import SPECS, ModelSpec
 from samvideo.state_dict import load_state, published_shapes, recognise, spec_shapes
+from samvideo.tensors import PromptTensors
 from samvideo.torch_runtime import TorchRuntime
 from samvideo.trackers.sam import SamTracker
 from samvideo.types import Box, Points
@@ -188,3 +189,21 @@ def test_occlusion_embedding() -> None:
     tokens = model.memory.encode(features.coarse, masks, torch.tensor([True, False])).features.float()
     assert model.memory.absent is not None
     assert torch.allclose(tokens[1] - tokens[0], model.memory.absent[0].expand(16, -1), atol=0.05)
+
+
+def test_an_image_model_is_a_model_without_memory() -> None:
+    """It proposes masks as the video model without memory does; only a spec with memory makes a video model."""
+    spec = ModelSpec("image", "vit-ti", memory=None, input_wh=(64, 64))
+    with pytest.raises(ConfigError, match="no memory"):
+        build(spec)
+    image_model, video_model = build_image(spec), build(replace(spec, memory="plain"))
+    assert not [name for name in image_model.state_dict() if name.startswith(("memory", "pointers"))]
+    video_model.load_state_dict(image_model.state_dict(), strict=False)
+    points = PromptTensors(torch.tensor([[[20.0, 30.0]]]), torch.tensor([[1]]))
+    with torch.inference_mode():
+        proposals = []
+        for model in (image_model, video_model):
+            features = model.encode(model.preprocess(picture(0)))
+            proposals.append(model.decode(features, features.coarse, points))
+    assert proposals[0].logits_bnhw.shape == (1, 4, 16, 16)
+    assert all(torch.equal(a, b) for a, b in zip(*proposals, strict=True))

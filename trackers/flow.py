@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from samvideo.cues.target import Target, TargetConfig
+from samvideo.segmenters.base import Segmenter
 from samvideo.segmenters.grabcut import GrabCutSegmenter
 from samvideo.trackers.cue_tracker import CueTracker
 
@@ -27,9 +28,10 @@ class FlowConfig:
 class FlowTracker(CueTracker):
     """Tracks any number of objects without a network; implements `samvideo.trackers.base.Tracker`."""
 
-    def __init__(self, config: FlowConfig | None = None) -> None:
+    def __init__(self, config: FlowConfig | None = None, segmenter: Segmenter | None = None) -> None:
         self.config = config or FlowConfig()
-        super().__init__(self.config.longest, self.config.stride, self.config.words, GrabCutSegmenter())
+        segmenter = segmenter or GrabCutSegmenter()
+        super().__init__(self.config.longest, self.config.stride, self.config.words, segmenter)
 
     def new_target(self) -> Target:
         """The models of a new object."""
