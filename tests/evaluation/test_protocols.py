@@ -1,10 +1,13 @@
+from collections.abc import Sequence
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from evaluation_helpers import RepeatTracker
 
 from samvideo.errors import ConfigError, DatasetError
 from samvideo.evaluation.protocols import PROTOCOLS, ProtocolSchedule, find_protocol, next_click
-from samvideo.types import BoolArray, Frame, FrameResult
+from samvideo.types import BoolArray, Frame, FrameResult, Prompt
 
 
 def square(x: int, y: int, side: int = 9, shape: tuple[int, int] = (32, 48)) -> BoolArray:
@@ -101,3 +104,20 @@ def test_an_object_without_truth_cannot_be_prompted() -> None:
     prompter = ProtocolSchedule(find_protocol("mask"), {1: 0}, lambda index: {1: np.zeros((32, 48), bool)})
     with pytest.raises(DatasetError, match="has no pixel there"):
         list(prompter.run(RepeatTracker(), frames(1)))
+
+
+def test_corrective_clicks_are_given_with_the_upcoming_frame_as_the_first_one_is() -> None:
+    class Ahead(RepeatTracker):
+        lookahead = 1
+        upcoming: ClassVar[list[tuple[int, int | None]]] = []
+
+        def step(
+            self, frame: Frame, prompts: Sequence[Prompt] = (), *, upcoming: Frame | None = None
+        ) -> FrameResult:
+            if prompts:
+                self.upcoming.append((frame.index, upcoming and upcoming.index))
+            return super().step(frame, prompts, upcoming=upcoming)
+
+    schedule = ProtocolSchedule(find_protocol("click3"), {1: 0}, {0: {1: square(5, 5, 15)}}.get)
+    assert len(list(schedule.run(Ahead(), frames(3)))) == 3
+    assert Ahead.upcoming == [(0, 1)] * 3
