@@ -106,10 +106,7 @@ _TABLES: tuple[tuple[str, tuple[str, ...], tuple[tuple[str, float | None, tuple[
     (
         _SURGICAL,
         ("EndoVis17", "EndoVis18"),
-        (
-            ("SAM 2, first mask", 29.1, (87.5, 78.5)),
-            ("SAM 2 + frame pruning, first mask", 33.0, (87.2, 81.9)),
-        ),
+        (("SAM 2, first mask", 29.1, (87.5, 78.5)), ("SAM 2 + frame pruning, first mask", 33.0, (87.2, 81.9))),
     ),
 )
 _AMBIGUOUS = ("LVOS v1 val", "LVOS v2 val", "EndoVis17", "EndoVis18")
