@@ -1,6 +1,6 @@
-"""How fast a model of the SAM 2 family is here: time by stage, FLOPs, share of the peak, memory, a peer beside it.
+"""Measure a model of the SAM 2 family: time by stage, FLOPs, share of the peak, memory, a peer beside it.
 
-Ours and the peer's frames are timed in turn, in one process, so that whatever else the machine does meets both.
+Frames of both models are timed alternately, in one process, so that other load on the machine affects both.
 """
 
 import platform
@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import torch
 from samvideo.errors import ConfigError
 from samvideo.evaluation import meter
 from samvideo.evaluation.bench_inputs import Case, Clip, Plan, read_clip, ready_model
-from samvideo.evaluation.bench_run import Run
+from samvideo.evaluation.bench_run import TimedTracker
 from samvideo.evaluation.metrics import score_indices
 from samvideo.evaluation.peer import Peer
 from samvideo.evaluation.results import processor
@@ -34,16 +35,16 @@ WRITTEN = ("overlay", "masks", "rle", "csv")
 LONG = 96  # frames of an ordinary short clip
 
 
-def bench(cases: Sequence[Case], plan: Plan, told: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
-    """Time all cases; what comes back can be written as JSON.
+def bench(cases: Sequence[Case], plan: Plan, progress: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+    """Time all cases; the result can be written as JSON.
 
     Args:
         cases: at least one.
         plan: the same for all.
-        told: called with the row of each case when it is done.
+        progress: called with the row of each case when it is done.
 
     Raises:
-        ConfigError: a model, device, dtype or peer that there is not.
+        ConfigError: a model, device, dtype or peer that does not exist.
         VideoError: the source has too few frames.
     """
     if plan.peer not in (None, "transformers"):
@@ -58,8 +59,10 @@ def bench(cases: Sequence[Case], plan: Plan, told: Callable[[str], None] = lambd
     results = []
     for case in cases:
         results.append(measure(case, plan, clip))
-        told(row(results[-1]))
-    document: dict[str, Any] = {"environment": environment(), "plan": _named(plan), "cases": results}
+        progress(row(results[-1]))
+    # file names only: a result that is shared does not reveal folders of this machine
+    names = {key: Path(path).name for key in ("source", "weights") if (path := getattr(plan, key)) is not None}
+    document: dict[str, Any] = {"environment": environment(), "plan": asdict(plan) | names, "cases": results}
     speedups = [result["peer"]["speedup"] for result in results if "peer" in result]
     if speedups:
         document["peer"] = {"name": plan.peer, "speedup": min(speedups)}
@@ -67,23 +70,24 @@ def bench(cases: Sequence[Case], plan: Plan, told: Callable[[str], None] = lambd
 
 
 def measure(case: Case, plan: Plan, clip: Clip) -> dict[str, Any]:
-    """One case: a row of the table, an entry of the JSON; times in seconds a frame, memory in bytes."""
+    """One case: a row of the table, an entry of the JSON; times in seconds per frame, memory in bytes."""
     device, dtype = resolve_device(case.device, case.dtype)
-    model = ready_model(case, plan).requires_grad_(False)  # the counter of FLOPs stumbles over gradients
+    model = ready_model(case, plan).requires_grad_(False)  # the counter of FLOPs fails on gradients
     peer_dtype = dtype if plan.peer_dtype == "same" else DTYPES[plan.peer_dtype]
     peer = Peer(model, device, peer_dtype, clip.info.size_wh) if plan.peer else None
     parameters = count_parameters(model)
-    run = Run(TorchRuntime(model, device=device, dtype=dtype), peer, clip, case)
-    run.warm_up(plan.warmup)
+    timed = TimedTracker(TorchRuntime(model, device=device, dtype=dtype), peer, clip, case)
+    timed.warm_up(plan.warmup)
     peak = meter.matmul_peak(device, dtype)
     meter.reset_peak_memory(device)
-    run.time(plan.warmup, plan.frames)
+    timed.time(plan.warmup, plan.frames)
     memory = meter.peak_memory(device)
     peak = max(peak, meter.matmul_peak(device, dtype))
-    stages = run.watch.medians()
+    stages = timed.watch.medians()
     network = sum(seconds for name, seconds in stages.items() if name != "preprocess")
-    beside = {"score": score_seconds(run.results), "write": write_seconds(clip, run.results)}
-    flops = run.count_flops(plan.warmup + plan.frames)
+    read = median(clip.decode_seconds)
+    beside = {"score": score_seconds(timed.results), "write": write_seconds(clip, timed.results)}
+    flops = meter.count_flops(lambda: timed.step(plan.warmup + plan.frames))
     result: dict[str, Any] = {
         "model": case.model,
         "input_wh": list(model.spec.input_wh),
@@ -92,11 +96,11 @@ def measure(case: Case, plan: Plan, clip: Clip) -> dict[str, Any]:
         "device": str(device),
         "dtype": str(dtype).removeprefix("torch."),
         "parameters": parameters,
-        **run.ours.summary(),
-        "fps": 1 / meter.median(run.ours.wall),
-        "course": run.course(plan.warmup),
-        "stages": {"read": meter.median(clip.decode_seconds), **stages, **beside},
-        "beside_share": (meter.median(clip.decode_seconds) + sum(beside.values())) / network,
+        **timed.ours.summary(),
+        "fps": 1 / median(timed.ours.wall),
+        "course": timed.course(plan.warmup),
+        "stages": {"read": read, **stages, **beside},
+        "beside_share": (read + sum(beside.values())) / network,
         "flops": flops,
         "network_seconds": network,
         "matmul_peak": peak,
@@ -104,20 +108,20 @@ def measure(case: Case, plan: Plan, clip: Clip) -> dict[str, Any]:
         "peak_memory": memory,
     }
     if peer is not None:
-        result["peer"] = {"dtype": str(peer_dtype).removeprefix("torch."), **run.compared()}
+        result["peer"] = {"dtype": str(peer_dtype).removeprefix("torch."), **timed.compared(peer)}
     return result
 
 
 def write_seconds(clip: Clip, results: Sequence[FrameResult]) -> float:
-    """Seconds a frame until all files of a run are there, each written on a thread of its own, nothing beside.
+    """Seconds per frame to write all files of a run, each on a thread of its own.
 
-    What few frames were timed are written again and again: opening and finishing files is no cost of a frame.
+    Few results are written repeatedly: opening and finishing files is no cost of a frame.
     """
     count = max(LONG, len(results))
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
         with Outputs(Path(folder), WRITTEN, clip.info) as outputs:
-            for index, result in zip(range(count), cycle(results), strict=False):
+            for index, result in enumerate(islice(cycle(results), count)):
                 seen = clip.frame(result.index - clip.frames[0].index)
                 frame = replace(seen, index=index, seconds=float(index / clip.info.rate))
                 outputs.write(frame, replace(result, index=index, seconds=frame.seconds))
@@ -125,7 +129,7 @@ def write_seconds(clip: Clip, results: Sequence[FrameResult]) -> float:
 
 
 def score_seconds(results: Sequence[FrameResult]) -> float:
-    """Seconds a frame that J and F of all objects take, of each frame against the one before."""
+    """Seconds per frame to score all objects, each frame against the one before."""
     maps = [index_map(result.masks, result.object_ids).astype(np.uint8) for result in results]
     begin = time.perf_counter()
     for truth, prediction in zip([maps[0], *maps], maps, strict=False):
@@ -135,26 +139,17 @@ def score_seconds(results: Sequence[FrameResult]) -> float:
 
 def environment() -> dict[str, Any]:
     """Describe machine and versions that the numbers depend on."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "machine": platform.machine(),
         "system": platform.system(),
         "processor": processor(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
-        "gpu": gpu,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "samvideo": version("samvideo"),
     }
-
-
-def _named(plan: Plan) -> dict[str, Any]:
-    # names only: a result that is passed on should not tell where things lie on this machine
-    facts = asdict(plan)
-    for key in ("source", "weights"):
-        facts[key] = None if facts[key] is None else Path(facts[key]).name
-    return facts
 
 
 HEADER = (

@@ -17,7 +17,7 @@ from samvideo.tensors import PromptTensors
 from samvideo.weights import keys
 
 SPAN = 16
-"""Sessions start with this many blank frames to be replaced: the ages of pointers are told by the clip's length."""
+"""Blank frames at the start of a session, which are replaced: the ages of pointers depend on the clip's length."""
 _HIERA: dict[str, dict[str, Any]] = {
     "tiny": {},
     "small": {"blocks_per_stage": [1, 2, 11, 2], "global_attention_blocks": [7, 10, 13]},
@@ -43,7 +43,7 @@ _HIERA: dict[str, dict[str, Any]] = {
 
 
 def peer_model(name: str) -> torch.nn.Module:
-    """transformers' model of a published name, with untrained weights; nothing is downloaded.
+    """transformers' model of a published name, with random weights; nothing is downloaded.
 
     Raises:
         ConfigError: transformers is not installed, or has no such model.
@@ -52,7 +52,8 @@ def peer_model(name: str) -> torch.nn.Module:
     try:
         import transformers
     except ImportError as error:
-        raise ConfigError("--peer transformers wants that package: pip install transformers") from error
+        raise ConfigError("--peer transformers needs that package: pip install transformers") from error
+    model: torch.nn.Module
     if name == "edgetam":
         arguments = {"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]}
         backbone = transformers.TimmWrapperConfig(architecture="repvit_m1", model_args=arguments)
@@ -61,7 +62,8 @@ def peer_model(name: str) -> torch.nn.Module:
             enable_occlusion_spatial_embedding=False,
             enable_temporal_pos_encoding_for_object_pointers=False,
         )
-        return ready(transformers.EdgeTamVideoModel(config))
+        model = transformers.EdgeTamVideoModel(config)
+        return model.eval()
     family, _, size = name.partition("-")
     if family not in ("sam2", "sam2.1") or size not in _HIERA:
         raise ConfigError(
@@ -76,13 +78,8 @@ def peer_model(name: str) -> torch.nn.Module:
         enable_occlusion_spatial_embedding=family == "sam2.1",
         enable_temporal_pos_encoding_for_object_pointers=family == "sam2.1",
     )
-    return ready(transformers.Sam2VideoModel(config))
-
-
-def ready(model: Any) -> torch.nn.Module:
-    """In evaluation mode; transformers' own method has no types."""
-    evaluated: torch.nn.Module = model.eval()
-    return evaluated
+    model = transformers.Sam2VideoModel(config)
+    return model.eval()
 
 
 def to_hub(published: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -137,15 +134,15 @@ class Peer:
         self._device, self._dtype, self._seen = device, dtype, 0
 
     @torch.inference_mode()
-    def step(self, picture: Tensor, prompts: Sequence[tuple[int, PromptTensors]] = ()) -> Tensor:
+    def step(self, image: Tensor, prompts: Sequence[tuple[int, PromptTensors]] = ()) -> Tensor:
         """Logits (K, h, w) of all objects on the next frame.
 
         Args:
-            picture: (1, 3, H, W), normalised at the model's size.
+            image: (1, 3, H, W), normalised at the model's size.
             prompts: object and its clicks in pixels of the model's input.
         """
         session = self._session
-        index = session.add_new_frame(picture[0].to(self._device, self._dtype), self._seen)
+        index = session.add_new_frame(image[0].to(self._device, self._dtype), self._seen)
         self._seen += 1
         for object_id, points in prompts:
             inputs = {"point_coords": points.xy[:, None], "point_labels": points.labels[:, None].int()}
