@@ -1,7 +1,7 @@
 """Score masks: one video at a time, then all videos together."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -19,13 +19,13 @@ Tree = dict[str, Any]
 class VideoScores:
     """Accumulates the scores of one video frame by frame."""
 
-    def __init__(self, dataset: Dataset, clip: VideoSequence) -> None:
-        self._dataset, self._clip = dataset, clip
+    def __init__(self, dataset: Dataset, sequence: VideoSequence) -> None:
+        self._dataset, self._sequence = dataset, sequence
         self._wanted: dict[int, list[int]] = {}
-        for number, indices in clip.scored.items():
+        for number, indices in sequence.scored.items():
             for index in indices:
                 self._wanted.setdefault(index, []).append(number)
-        self.objects = {number: ObjectScores() for number in clip.first_seen}
+        self.objects = {number: ObjectScores() for number in sequence.first_seen}
         self._classes = ClassScores()
         self._shape: tuple[int, int] | None = None
 
@@ -39,7 +39,7 @@ class VideoScores:
         Raises:
             DatasetError: the ground truth is invalid, or the prediction has another size.
         """
-        truth = truth or self._dataset.truth(self._clip, index)
+        truth = truth or self._dataset.truth(self._sequence, index)
         self._check_sizes(index, truth, prediction)
         numbers = self._wanted[index]
         if self._dataset.rule.until_seen:
@@ -47,13 +47,13 @@ class VideoScores:
             numbers = [number for number in numbers if self.objects[number].frames or number in seen]
         scores = score_frame(truth, prediction, numbers)
         for number, score in zip(numbers, scores, strict=True):
-            self.objects[number].add(self._clip.frames[index], score)
+            self.objects[number].add(self._sequence.frames[index], score)
         if self._dataset.rule.by_class:
             self._add_classes(truth, prediction)
         return scores
 
     def _check_sizes(self, index: int, truth: MaskSet, prediction: MaskSet) -> None:
-        path, shape = self._clip.masks[index], truth.shape_hw
+        path, shape = self._sequence.masks[index], truth.shape_hw
         self._shape = self._shape or shape
         if shape != self._shape:
             assert shape is not None
@@ -72,8 +72,8 @@ class VideoScores:
 
     def _add_classes(self, truth: MaskSet, prediction: MaskSet) -> None:
         classes: dict[str, list[int]] = {}
-        for number, label in self._clip.labels.items():
-            classes.setdefault(self._clip.groups.get(number, label), []).append(number)
+        for number, label in self._sequence.labels.items():
+            classes.setdefault(self._sequence.groups.get(number, label), []).append(number)
         true_numbers, found_numbers = truth.numbers, prediction.numbers
         shape = truth.shape_hw or prediction.shape_hw or (1, 1)
         ious, in_truth = {}, set()
@@ -87,17 +87,17 @@ class VideoScores:
 
     def conclude(self) -> Tree:
         """Return the entry of this video in `results.json`."""
-        entry: Tree = {"frames": len(self._clip.frames), "objects": {}}
+        entry: Tree = {"frames": len(self._sequence.frames), "objects": {}}
         for number, scores in self.objects.items():
-            entry["objects"][self._clip.labels[number]] = self._object_entry(number, scores)
+            entry["objects"][self._sequence.labels[number]] = self._object_entry(number, scores)
         if self._dataset.rule.by_class:
             entry["classes"] = asdict(self._classes)
         return entry
 
     def _object_entry(self, number: int, scores: ObjectScores) -> Tree:
-        entry: Tree = {"first_frame": self._clip.frames[self._clip.first_seen[number]]}
-        if number in self._clip.groups:
-            entry["group"] = self._clip.groups[number]
+        entry: Tree = {"first_frame": self._sequence.frames[self._sequence.first_seen[number]]}
+        if number in self._sequence.groups:
+            entry["group"] = self._sequence.groups[number]
         for letter, values in (("J", scores.j), ("F", scores.f)):
             for name, value in statistics(values)._asdict().items():
                 entry[f"{letter}_{name}"] = value if math.isfinite(value) else None
@@ -145,15 +145,3 @@ def _groups_mean(objects: list[Tree], scores: Tree) -> float | None:
             scores[f"{letter}_{group}"] = value
             parts.append(value)
     return mean(parts or (scores["J_mean"], scores["F_mean"]))
-
-
-Reader = Callable[[int], MaskSet]
-
-
-def score_video(dataset: Dataset, clip: VideoSequence, read: Reader) -> Tree:
-    """Score saved predictions of one video; `read` returns those of a frame."""
-    scores = VideoScores(dataset, clip)
-    for index in sorted(clip.masks):
-        if scores.wants(index):
-            scores.add(index, read(index))
-    return scores.conclude()
