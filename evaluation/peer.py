@@ -13,33 +13,13 @@ from torch import Tensor
 
 from samvideo.errors import ConfigError
 from samvideo.models import VideoModel, count_parameters
+from samvideo.registry import ENCODERS
+from samvideo.specs import SPECS
 from samvideo.tensors import PromptTensors
 from samvideo.weights import keys
 
 SPAN = 16
 """Blank frames at the start of a session, which are replaced: the ages of pointers depend on the clip's length."""
-_HIERA: dict[str, dict[str, Any]] = {
-    "tiny": {},
-    "small": {"blocks_per_stage": [1, 2, 11, 2], "global_attention_blocks": [7, 10, 13]},
-    "base-plus": {
-        "hidden_size": 112,
-        "num_attention_heads": 2,
-        "embed_dim_per_stage": [112, 224, 448, 896],
-        "num_attention_heads_per_stage": [2, 4, 8, 16],
-        "blocks_per_stage": [2, 3, 16, 3],
-        "global_attention_blocks": [12, 16, 20],
-        "window_positional_embedding_background_size": [14, 14],
-    },
-    "large": {
-        "hidden_size": 144,
-        "num_attention_heads": 2,
-        "embed_dim_per_stage": [144, 288, 576, 1152],
-        "num_attention_heads_per_stage": [2, 4, 8, 16],
-        "blocks_per_stage": [2, 6, 36, 4],
-        "global_attention_blocks": [23, 33, 43],
-        "window_size_per_stage": [8, 4, 16, 8],
-    },
-}
 
 
 def peer_model(name: str) -> torch.nn.Module:
@@ -64,19 +44,25 @@ def peer_model(name: str) -> torch.nn.Module:
         )
         model = transformers.EdgeTamVideoModel(config)
         return model.eval()
-    family, _, size = name.partition("-")
-    if family not in ("sam2", "sam2.1") or size not in _HIERA:
-        raise ConfigError(
-            f"transformers has no {name!r}, but edgetam and {', '.join(f'sam2.1-{s}' for s in _HIERA)}"
-        )
-    sizes = _HIERA[size]
-    width = sizes.get("embed_dim_per_stage", [96, 192, 384, 768])
+    if name not in SPECS or not name.startswith(("sam2-", "sam2.1-")):
+        names = [known for known in SPECS if known.startswith("sam2.1-")]
+        raise ConfigError(f"transformers has no {name!r}, but edgetam and {', '.join(names)}")
+    ours = ENCODERS.find(SPECS[name].encoder)
+    widths, heads = ([size << stage for stage in range(4)] for size in (ours.dim, ours.heads))
+    trunk = transformers.Sam2HieraDetConfig(
+        hidden_size=ours.dim,
+        num_attention_heads=ours.heads,
+        embed_dim_per_stage=widths,
+        num_attention_heads_per_stage=heads,
+        blocks_per_stage=list(ours.stages),
+        global_attention_blocks=list(ours.global_blocks),
+        window_size_per_stage=list(ours.windows),
+        window_positional_embedding_background_size=[ours.background] * 2,
+    )
     config = transformers.Sam2VideoConfig(
-        vision_config=transformers.Sam2VisionConfig(
-            backbone_config=transformers.Sam2HieraDetConfig(**sizes), backbone_channel_list=width[::-1]
-        ),
-        enable_occlusion_spatial_embedding=family == "sam2.1",
-        enable_temporal_pos_encoding_for_object_pointers=family == "sam2.1",
+        vision_config=transformers.Sam2VisionConfig(backbone_config=trunk, backbone_channel_list=widths[::-1]),
+        enable_occlusion_spatial_embedding=name.startswith("sam2.1-"),
+        enable_temporal_pos_encoding_for_object_pointers=name.startswith("sam2.1-"),
     )
     model = transformers.Sam2VideoModel(config)
     return model.eval()
