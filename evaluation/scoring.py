@@ -10,7 +10,7 @@ import numpy as np
 from samvideo.errors import DatasetError
 from samvideo.evaluation.datasets.base import Dataset, ScoringRule, VideoSequence
 from samvideo.evaluation.files import MaskSet, score_frame
-from samvideo.evaluation.metrics import ClassScores, FrameScore, ObjectScores, score_masks, statistics
+from samvideo.evaluation.metrics import ClassScores, ObjectScores, score_masks, statistics
 
 Tree = dict[str, Any]
 """Content of `results.json`; its fields are described in `samvideo.evaluation.results`."""
@@ -33,7 +33,7 @@ class VideoScores:
         """Return whether a frame is scored."""
         return index in self._wanted
 
-    def add(self, index: int, prediction: MaskSet, truth: MaskSet | None = None) -> list[FrameScore]:
+    def add(self, index: int, prediction: MaskSet, truth: MaskSet | None = None) -> None:
         """Score one frame for which `wants` is true.
 
         Raises:
@@ -45,29 +45,22 @@ class VideoScores:
         if self._dataset.rule.until_seen:
             seen = truth.numbers | prediction.numbers
             numbers = [number for number in numbers if self.objects[number].frames or number in seen]
-        scores = score_frame(truth, prediction, numbers)
-        for number, score in zip(numbers, scores, strict=True):
+        for number, score in zip(numbers, score_frame(truth, prediction, numbers), strict=True):
             self.objects[number].add(self._sequence.frames[index], score)
         if self._dataset.rule.by_class:
             self._add_classes(truth, prediction)
-        return scores
 
     def _check_sizes(self, index: int, truth: MaskSet, prediction: MaskSet) -> None:
-        path, shape = self._sequence.masks[index], truth.shape_hw
-        self._shape = self._shape or shape
-        if shape != self._shape:
-            assert shape is not None
-            assert self._shape is not None
+        path, shape, found = self._sequence.masks[index], truth.shape_hw, prediction.shape_hw
+        before = self._shape = self._shape or shape
+        if shape != before:
             raise DatasetError(
-                f"{path} is {shape[1]}x{shape[0]}, the masks before it {self._shape[1]}x{self._shape[0]}: "
-                "restore it from the archive"
+                f"{path} is {_size(shape)}, the masks before it {_size(before)}: restore it from the archive"
             )
-        found = prediction.shape_hw
-        if found is not None and shape is not None and found != shape:
+        if None not in (shape, found) and found != shape:
             raise DatasetError(
-                f"the prediction for {path} is {found[1]}x{found[0]}, the ground truth {shape[1]}x{shape[0]}: "
-                "either the ground truth is damaged (compare it with its image), or the predictions were saved "
-                "at another size"
+                f"the prediction for {path} is {_size(found)}, the ground truth {_size(shape)}: either the ground "
+                "truth is damaged (compare it with its image), or the predictions were saved at another size"
             )
 
     def _add_classes(self, truth: MaskSet, prediction: MaskSet) -> None:
@@ -82,7 +75,7 @@ class VideoScores:
                 continue
             if true_numbers.intersection(numbers):
                 in_truth.add(name)
-            ious[name] = score_masks(_union(truth, numbers, shape), _union(prediction, numbers, shape)).j
+            ious[name] = score_masks(truth.union(numbers, shape), prediction.union(numbers, shape)).j
         self._classes.add(ious, in_truth)
 
     def conclude(self) -> Tree:
@@ -105,13 +98,8 @@ class VideoScores:
         return entry | {"frames": scores.frames, "J": scores.j, "F": scores.f, "Dice": scores.dice}
 
 
-def _union(masks: MaskSet, numbers: list[int], shape: tuple[int, int]) -> Any:
-    union = np.zeros(shape, bool)
-    for number in numbers:
-        mask = masks.mask(number)
-        if mask is not None:
-            union |= mask
-    return union
+def _size(shape_hw: tuple[int, int] | None) -> str:
+    return "without masks" if shape_hw is None else f"{shape_hw[1]}x{shape_hw[0]}"
 
 
 def mean(values: Iterable[float | None]) -> float | None:

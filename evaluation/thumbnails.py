@@ -8,7 +8,7 @@ import numpy as np
 
 from samvideo.errors import SamVideoError
 from samvideo.evaluation.datasets.base import VideoSequence
-from samvideo.evaluation.files import MaskSet, read_prediction
+from samvideo.evaluation.files import read_prediction
 from samvideo.evaluation.video import Task, frames_of
 from samvideo.geometry import fit_size, resize_rgb
 from samvideo.io.images import read_rgb
@@ -57,17 +57,12 @@ class Gallery:
             truth = self._dataset.truth(self._sequence, index)
         except (SamVideoError, StopIteration):
             return None
-        return outlined(rgb, _mask(truth, self._number, rgb), _mask(prediction, self._number, rgb))
+        return outlined(rgb, *(masks.union([self._number], rgb.shape[:2]) for masks in (truth, prediction)))
 
     def _rgb(self, index: int) -> UInt8Array:
         if self._sequence.images:
             return read_rgb(self._sequence.images[index])
         return next(frame.rgb for frame in frames_of(self._sequence) if frame.index == index)
-
-
-def _mask(masks: MaskSet, number: int, rgb: UInt8Array) -> BoolArray:
-    mask = masks.mask(number)
-    return np.zeros(rgb.shape[:2], bool) if mask is None else mask
 
 
 def outlined(rgb: UInt8Array, truth: BoolArray, prediction: BoolArray) -> UInt8Array:
