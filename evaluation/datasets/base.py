@@ -130,7 +130,7 @@ class DatasetSpec:
     load: Callable[[Path, str], Dataset]
 
 
-class WrongRoot(Exception):
+class WrongRoot(DatasetError):
     """The folder does not hold the data set; `open_dataset` adds what it should look like."""
 
     def __init__(self, *looked_for: Path) -> None:
@@ -196,16 +196,28 @@ def read_list(path: Path) -> list[str]:
     return names
 
 
+def read_json(path: Path, *fields: str) -> Any:
+    """Read a JSON file; with `fields`, it must be an object that has them.
+
+    Raises:
+        DatasetError: unreadable, or a field is missing.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} cannot be read ({error}): restore it from the data set's archive") from error
+    if missing := [name for name in fields if not isinstance(content, dict) or name not in content]:
+        raise DatasetError(f"{path} lacks {', '.join(missing)}: restore it from the data set's archive")
+    return content
+
+
 def read_videos(path: Path) -> dict[str, Any]:
     """Read the entry of each video from the meta.json of YouTube-VOS and LVOS.
 
     Raises:
-        DatasetError: missing, or with other content.
+        DatasetError: unreadable, or with other content.
     """
-    try:
-        videos = json.loads(path.read_text())["videos"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path} cannot be read ({error}): restore it from the data set's archive") from error
+    videos = read_json(path, "videos")["videos"]
     if not isinstance(videos, dict):
         raise DatasetError(f'{path} must hold {{"videos": {{name: ...}}}}: restore it from the archive')
     return videos

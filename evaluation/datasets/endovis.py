@@ -1,6 +1,5 @@
 """EndoVis 2017 and 2018 instruments (Allan et al., arXiv 1902.06426 and 2001.11190), two ways to lay them out."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -152,13 +151,11 @@ def _colours(folder: Path) -> dict[str, list[int]]:
     if table is None:
         raise DatasetError(f"{places[1]} is missing: it names the colours; restore it")
     try:
-        entries = json.loads(table.read_text())
-        named = {entry["name"]: entry["color"] for entry in entries}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        named = {entry["name"]: entry["color"] for entry in base.read_json(table)}
+    except (KeyError, TypeError) as error:
         raise DatasetError(f"{table} cannot be read ({error}): restore it from the archive") from error
-    return {
-        name.removeprefix("instrument-"): colour for name, colour in named.items() if name.startswith("instrument-")
-    }
+    prefix = "instrument-"
+    return {name.removeprefix(prefix): colour for name, colour in named.items() if name.startswith(prefix)}
 
 
 def _recognises(root: Path) -> bool:

@@ -1,6 +1,5 @@
 """SA-V (Ravi et al., arXiv 2408.00714): objects may overlap; images (val, test) or video (train)."""
 
-import json
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -82,7 +81,7 @@ class SavVideos(base.Dataset):
     def sequence(self, name: str) -> base.VideoSequence:
         """List the files of one sequence; see `Dataset.sequence`. The video is only needed to run a model."""
         path = self._files[name]
-        content = read_masklets(path)
+        content = _read_masklets(path)
         masklets, count = content["masklet"], int(content["video_frame_count"])
         labels = {position + 1: str(number) for position, number in enumerate(content["masklet_id"])}
         frames = tuple(f"{index:05d}" for index in range(count))
@@ -108,7 +107,7 @@ class SavVideos(base.Dataset):
     def truth(self, sequence: base.VideoSequence, index: int) -> MaskSet:
         """The masklets of one annotated frame."""
         path = sequence.masks[index]
-        entry = read_masklets(path)["masklet"][index // FRAMES_PER_MASK]
+        entry = _read_masklets(path)["masklet"][index // FRAMES_PER_MASK]
         try:
             return MaskSet(apart={number: decode_rle(entry[number - 1]) for number in sequence.labels})
         except ConfigError as error:
@@ -116,20 +115,8 @@ class SavVideos(base.Dataset):
 
 
 @lru_cache(maxsize=2)
-def read_masklets(path: Path) -> dict[str, Any]:
-    """One annotation file of the train split.
-
-    Raises:
-        DatasetError: unreadable, or without one of the published fields.
-    """
-    fields = ("video_frame_count", "masklet", "masklet_id")
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read ({error}): restore it from the archive") from error
-    if missing := [name for name in fields if name not in content]:
-        raise DatasetError(f"{path} lacks {', '.join(missing)}: a SA-V annotation file expected")
-    return content
+def _read_masklets(path: Path) -> Any:
+    return base.read_json(path, "video_frame_count", "masklet", "masklet_id")
 
 
 def _recognises(root: Path) -> bool:
