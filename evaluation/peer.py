@@ -33,7 +33,7 @@ def peer_model(name: str) -> torch.nn.Module:
         import transformers
     except ImportError as error:
         raise ConfigError("--peer transformers needs that package: pip install transformers") from error
-    model: torch.nn.Module
+    model: Any  # transformers' classes have no types
     if name == "edgetam":
         arguments = {"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]}
         backbone = transformers.TimmWrapperConfig(architecture="repvit_m1", model_args=arguments)

@@ -125,7 +125,7 @@ class EndoVisChallenge(EndoVis):
         except (OSError, ValueError) as error:
             raise DatasetError(f"{path} cannot be read ({error}): restore it from the archive") from error
         masks: dict[str, BoolArray] = {part: (rgb == colour).all(2) for part, colour in colours.items()}
-        whole = np.any(list(masks.values()), 0)
+        whole: BoolArray = np.any(list(masks.values()), 0)
         return {number: masks.get(label, whole) for number, label in labels.items()}
 
 
