@@ -1,49 +1,162 @@
-"""How fast a model of the SAM 2 family is here: time by stage, FLOPs, share of the peak, memory, a peer beside it.
+"""Measure a model of the SAM 2 family: time by stage, FLOPs, share of the peak, memory, a peer beside it.
 
-Ours and the peer's frames are timed in turn, in one process, so that whatever else the machine does meets both.
+Frames of both models are timed alternately, in one process, so that other load on the machine affects both.
 """
 
 import platform
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
-from itertools import cycle
+from itertools import cycle, islice, pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from samvideo.errors import ConfigError
 from samvideo.evaluation import meter
 from samvideo.evaluation.bench_inputs import Case, Clip, Plan, read_clip, ready_model
-from samvideo.evaluation.bench_run import Run
 from samvideo.evaluation.metrics import score_indices
 from samvideo.evaluation.peer import Peer
 from samvideo.evaluation.results import processor
 from samvideo.io.masks import index_map
 from samvideo.models import count_parameters
+from samvideo.object_prompts import group_prompts, input_points
 from samvideo.outputs import Outputs
 from samvideo.specs import SPECS
-from samvideo.torch_runtime import DTYPES, TorchRuntime, resolve_device
+from samvideo.tensors import PromptTensors
+from samvideo.torch_runtime import DTYPES, TorchPrediction, TorchRuntime, resolve_device
+from samvideo.trackers.sam import SamTracker
 from samvideo.types import FrameResult
 
 WRITTEN = ("overlay", "masks", "rle", "csv")
 LONG = 96  # frames of an ordinary short clip
+KEPT_RESULTS = 30  # of which writing is timed
+PARTS = 10
 
 
-def bench(cases: Sequence[Case], plan: Plan, told: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
-    """Time all cases; what comes back can be written as JSON.
+@dataclass
+class Times:
+    """Wall and processor seconds of each frame; the processor's do not depend on what else the machine does."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        """The entry in the JSON."""
+        p50, p95 = np.quantile(self.wall, (0.5, 0.95)).tolist()
+        return {
+            "seconds": {"p50": p50, "p95": p95, "min": min(self.wall)},
+            "cpu_seconds": {"p50": median(self.cpu), "min": min(self.cpu)},
+        }
+
+
+class TimedTracker:
+    """Steps through a clip.
+
+    Args:
+        runtime: ours.
+        peer: steps after ours on every frame, or None.
+        clip: its first prompts are given.
+        case: how many objects are prompted, and on how many frames.
+    """
+
+    def __init__(self, runtime: TorchRuntime, peer: Peer | None, clip: Clip, case: Case) -> None:
+        self._model, self._peer, self._clip = runtime.model, peer, clip
+        self._tracker = SamTracker(runtime)
+        self._prompts, self._prompted = clip.prompts[: case.objects], case.prompted
+        self.watch = meter.Stopwatch(self._model)
+        self.ours, self._theirs = Times(), Times()
+        self.results: deque[FrameResult] = deque(maxlen=KEPT_RESULTS)
+        self._ious: list[float] = []
+
+    def warm_up(self, count: int) -> None:
+        """Fill the memory."""
+        for index in range(count):
+            self.step(index)
+            if self._peer is not None:
+                self._compare(self._peer_step(index, self._peer))
+
+    def time(self, first: int, count: int) -> None:
+        """Time frames, and on a CPU the stages of the same frames; on a GPU those take a second round."""
+        on_cpu = self._model.device.type == "cpu"
+        for index in range(first, first + count):
+            with self.watch.frame() if on_cpu else nullcontext():
+                self.results.append(self._clocked(self.ours, partial(self.step, index)))
+            if self._peer is not None:
+                self._compare(self._clocked(self._theirs, partial(self._peer_step, index, self._peer)))
+        if not on_cpu:
+            for index in range(first, first + count):
+                with self.watch.frame():
+                    self.step(index)
+
+    def course(self, first: int) -> list[tuple[int, float]]:
+        """(last frame, median seconds) of ten equal parts of the timed frames, the first of which was `first`."""
+        wall = self.ours.wall
+        ends = [len(wall) * part // PARTS for part in range(PARTS + 1)]
+        return [(first + b, median(wall[a:b])) for a, b in pairwise(ends) if a < b]
+
+    def step(self, index: int) -> FrameResult:
+        """Track one frame with our model."""
+        return self._tracker.step(self._clip.frame(index), self._prompts if index < self._prompted else ())
+
+    def _clocked(self, times: Times, work: Callable[[], Any]) -> Any:
+        begin, cpu = time.perf_counter(), time.process_time()
+        result = work()
+        meter.synchronise(self._model.device)
+        times.wall.append(time.perf_counter() - begin)
+        times.cpu.append(time.process_time() - cpu)
+        return result
+
+    def _peer_step(self, index: int, peer: Peer) -> Tensor:
+        image = self._model.preprocess(self._clip.frames[index].rgb)
+        return peer.step(image, self._clicks() if index == 0 else [])
+
+    def _clicks(self) -> list[tuple[int, PromptTensors]]:
+        size_wh, clicks = self._clip.info.size_wh, []
+        for prompt in group_prompts(self._prompts, (), size_wh):
+            xy, labels = input_points(prompt, size_wh, self._model.spec.input_wh)
+            points = (torch.from_numpy(array)[None].to(self._model.device) for array in (xy, labels))
+            clicks.append((prompt.object_id, PromptTensors(*points)))
+        return clicks
+
+    def _compare(self, theirs: Tensor) -> None:
+        shown = [tracked.best.known_prediction for _, tracked in sorted(self._tracker.objects.items())]
+        logits = [p.logits for p in shown if isinstance(p, TorchPrediction)]
+        for ours, other in zip(torch.cat(logits)[:, 0] > 0, theirs > 0, strict=True):
+            union = int((ours | other).sum())
+            self._ious.append(int((ours & other).sum()) / union if union else 1.0)
+
+    def compared(self, peer: Peer) -> dict[str, Any]:
+        """The peer's entry in the JSON; ratios are of the same frame, so that both met the same load."""
+        ratios = [b / a for a, b in zip(self.ours.wall, self._theirs.wall, strict=True)]
+        return {
+            "parameters": peer.parameters,
+            **self._theirs.summary(),
+            "speedup": median(ratios),
+            "cpu_speedup": median(self._theirs.cpu) / median(self.ours.cpu),
+            "mask_iou": {"mean": float(np.mean(self._ious)), "min": min(self._ious)},
+        }
+
+
+def bench(cases: Sequence[Case], plan: Plan, progress: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+    """Time all cases; the result can be written as JSON.
 
     Args:
         cases: at least one.
         plan: the same for all.
-        told: called with the row of each case when it is done.
+        progress: called with the row of each case when it is done.
 
     Raises:
-        ConfigError: a model, device, dtype or peer that there is not.
+        ConfigError: a model, device, dtype or peer that does not exist.
         VideoError: the source has too few frames.
     """
     if plan.peer not in (None, "transformers"):
@@ -58,8 +171,10 @@ def bench(cases: Sequence[Case], plan: Plan, told: Callable[[str], None] = lambd
     results = []
     for case in cases:
         results.append(measure(case, plan, clip))
-        told(row(results[-1]))
-    document: dict[str, Any] = {"environment": environment(), "plan": _named(plan), "cases": results}
+        progress(row(results[-1]))
+    # file names only: a result that is shared does not reveal folders of this machine
+    names = {key: Path(path).name for key in ("source", "weights") if (path := getattr(plan, key)) is not None}
+    document: dict[str, Any] = {"environment": environment(), "plan": asdict(plan) | names, "cases": results}
     speedups = [result["peer"]["speedup"] for result in results if "peer" in result]
     if speedups:
         document["peer"] = {"name": plan.peer, "speedup": min(speedups)}
@@ -67,23 +182,24 @@ def bench(cases: Sequence[Case], plan: Plan, told: Callable[[str], None] = lambd
 
 
 def measure(case: Case, plan: Plan, clip: Clip) -> dict[str, Any]:
-    """One case: a row of the table, an entry of the JSON; times in seconds a frame, memory in bytes."""
+    """One case: a row of the table, an entry of the JSON; times in seconds per frame, memory in bytes."""
     device, dtype = resolve_device(case.device, case.dtype)
-    model = ready_model(case, plan).requires_grad_(False)  # the counter of FLOPs stumbles over gradients
+    model = ready_model(case, plan).requires_grad_(False)  # the counter of FLOPs fails on gradients
     peer_dtype = dtype if plan.peer_dtype == "same" else DTYPES[plan.peer_dtype]
     peer = Peer(model, device, peer_dtype, clip.info.size_wh) if plan.peer else None
     parameters = count_parameters(model)
-    run = Run(TorchRuntime(model, device=device, dtype=dtype), peer, clip, case)
-    run.warm_up(plan.warmup)
+    timed = TimedTracker(TorchRuntime(model, device=device, dtype=dtype), peer, clip, case)
+    timed.warm_up(plan.warmup)
     peak = meter.matmul_peak(device, dtype)
     meter.reset_peak_memory(device)
-    run.time(plan.warmup, plan.frames)
+    timed.time(plan.warmup, plan.frames)
     memory = meter.peak_memory(device)
     peak = max(peak, meter.matmul_peak(device, dtype))
-    stages = run.watch.medians()
+    stages = timed.watch.medians()
     network = sum(seconds for name, seconds in stages.items() if name != "preprocess")
-    beside = {"score": score_seconds(run.results), "write": write_seconds(clip, run.results)}
-    flops = run.count_flops(plan.warmup + plan.frames)
+    read = median(clip.decode_seconds)
+    beside = {"score": score_seconds(timed.results), "write": write_seconds(clip, timed.results)}
+    flops = meter.count_flops(lambda: timed.step(plan.warmup + plan.frames))
     result: dict[str, Any] = {
         "model": case.model,
         "input_wh": list(model.spec.input_wh),
@@ -92,11 +208,11 @@ def measure(case: Case, plan: Plan, clip: Clip) -> dict[str, Any]:
         "device": str(device),
         "dtype": str(dtype).removeprefix("torch."),
         "parameters": parameters,
-        **run.ours.summary(),
-        "fps": 1 / meter.median(run.ours.wall),
-        "course": run.course(plan.warmup),
-        "stages": {"read": meter.median(clip.decode_seconds), **stages, **beside},
-        "beside_share": (meter.median(clip.decode_seconds) + sum(beside.values())) / network,
+        **timed.ours.summary(),
+        "fps": 1 / median(timed.ours.wall),
+        "course": timed.course(plan.warmup),
+        "stages": {"read": read, **stages, **beside},
+        "beside_share": (read + sum(beside.values())) / network,
         "flops": flops,
         "network_seconds": network,
         "matmul_peak": peak,
@@ -104,20 +220,20 @@ def measure(case: Case, plan: Plan, clip: Clip) -> dict[str, Any]:
         "peak_memory": memory,
     }
     if peer is not None:
-        result["peer"] = {"dtype": str(peer_dtype).removeprefix("torch."), **run.compared()}
+        result["peer"] = {"dtype": str(peer_dtype).removeprefix("torch."), **timed.compared(peer)}
     return result
 
 
 def write_seconds(clip: Clip, results: Sequence[FrameResult]) -> float:
-    """Seconds a frame until all files of a run are there, each written on a thread of its own, nothing beside.
+    """Seconds per frame to write all files of a run, each on a thread of its own.
 
-    What few frames were timed are written again and again: opening and finishing files is no cost of a frame.
+    Few results are written repeatedly: opening and finishing files is no cost of a frame.
     """
     count = max(LONG, len(results))
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
         with Outputs(Path(folder), WRITTEN, clip.info) as outputs:
-            for index, result in zip(range(count), cycle(results), strict=False):
+            for index, result in enumerate(islice(cycle(results), count)):
                 seen = clip.frame(result.index - clip.frames[0].index)
                 frame = replace(seen, index=index, seconds=float(index / clip.info.rate))
                 outputs.write(frame, replace(result, index=index, seconds=frame.seconds))
@@ -125,7 +241,7 @@ def write_seconds(clip: Clip, results: Sequence[FrameResult]) -> float:
 
 
 def score_seconds(results: Sequence[FrameResult]) -> float:
-    """Seconds a frame that J and F of all objects take, of each frame against the one before."""
+    """Seconds per frame to score all objects, each frame against the one before."""
     maps = [index_map(result.masks, result.object_ids).astype(np.uint8) for result in results]
     begin = time.perf_counter()
     for truth, prediction in zip([maps[0], *maps], maps, strict=False):
@@ -135,26 +251,17 @@ def score_seconds(results: Sequence[FrameResult]) -> float:
 
 def environment() -> dict[str, Any]:
     """Describe machine and versions that the numbers depend on."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "machine": platform.machine(),
         "system": platform.system(),
         "processor": processor(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
-        "gpu": gpu,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "samvideo": version("samvideo"),
     }
-
-
-def _named(plan: Plan) -> dict[str, Any]:
-    # names only: a result that is passed on should not tell where things lie on this machine
-    facts = asdict(plan)
-    for key in ("source", "weights"):
-        facts[key] = None if facts[key] is None else Path(facts[key]).name
-    return facts
 
 
 HEADER = (

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from samvideo.errors import ConfigError
-from samvideo.evaluation.bench_run import PARTS
+from samvideo.evaluation.bench import PARTS
 from samvideo.evaluation.results import read_results
 from samvideo.reporting.charts import COLOURS, Dot, Series, accuracy_against_speed, curves_from_zero
 

@@ -4,6 +4,7 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,8 @@ class Case:
         model: a published name.
         input_size: side of the square to which frames are squashed; None for the model's own.
         device, dtype: as `resolve_device` takes them.
-        objects: how many are followed.
-        prompted: on how many frames, from the first on, the user speaks of all objects.
+        objects: how many are tracked.
+        prompted: on how many frames, from the first on, all objects are prompted.
     """
 
     model: str
@@ -82,14 +83,18 @@ class Clip:
 
 
 def read_clip(plan: Plan, objects: int) -> Clip:
-    """The frames to time; a synthetic clip is written and read back, so that decoding is real."""
+    """Read the frames to time; a synthetic clip is written and read back, so that decoding is real.
+
+    Raises:
+        VideoError: the video has too few frames.
+    """
     count = min(plan.warmup + plan.frames + 1, KEPT)  # the last one is for counting
+    frames: list[Frame] = []
+    seconds: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        masks: list[BoolArray] = []
-        source = plan.source or str(_synthetic(Path(folder) / "clip.mp4", count, masks))
-        frames: list[Frame] = []
-        seconds: list[float] = []
-        with open_video(source) as video:
+        path = Path(folder) / "clip.mp4"
+        masks = [] if plan.source else _write_synthetic(path, count)
+        with open_video(plan.source or str(path)) as video:
             info, iterator = video.info, iter(video)
             while len(frames) < count:
                 begin = time.perf_counter()
@@ -98,19 +103,18 @@ def read_clip(plan: Plan, objects: int) -> Clip:
                     raise VideoError(f"{info.name} has {len(frames)} frames, {count} are wanted: lower --frames")
                 seconds.append(time.perf_counter() - begin)
                 frames.append(frame)
-    known = [box for box in map(mask_box, masks) if box is not None]
-    boxes = _boxes(objects, info.size_wh, known)
-    return Clip(info, frames, seconds, [Box(object_id=i + 1, xyxy=box) for i, box in enumerate(boxes)])
+    boxes = _boxes(objects, info.size_wh, [box for box in map(mask_box, masks) if box is not None])
+    return Clip(info, frames, seconds, [Box(object_id=i, xyxy=box) for i, box in enumerate(boxes, 1)])
 
 
-def _synthetic(path: Path, count: int, masks: list[BoolArray]) -> Path:
+def _write_synthetic(path: Path, count: int) -> list[BoolArray]:
+    """Write a video; return the masks of its first frame."""
     with VideoWriter(path, FRAME_WH, Fraction(25)) as writer:
-        for index, (rgb, shown) in enumerate(demo_frames(KEPT, FRAME_WH)):
+        for index, (rgb, masks) in enumerate(islice(demo_frames(KEPT, FRAME_WH), count)):
             if index == 0:
-                masks.extend(shown)
-            if index < count:
-                writer.write(rgb, index / 25)
-    return path
+                first = list(masks)
+            writer.write(rgb, index / 25)
+    return first
 
 
 def _boxes(count: int, size_wh: tuple[int, int], known: list[Box4]) -> list[Box4]:

@@ -1,10 +1,9 @@
 """Bit-packed binary masks, eight rows per byte, which make scoring fast and keep it exact.
 
 In an array of bytes (M, height, width), bit k of byte (m, y, x) is the pixel of mask m at row y + k * height. The
-eight
-pixels of a byte are far from each other, and moving all masks by whole pixels means moving bytes: one slice of the
-flattened array, without bit shifts. The neighbours of the first and last row are in the next bit of the last and
-first row; where many rows are crossed, they are copied into a margin.
+eight pixels of a byte are far from each other, and moving all masks by whole pixels means moving bytes: one slice
+of the flattened array, without bit shifts. The neighbours of the first and last row are in the next bit of the last
+and first row; where many rows are crossed, they are copied into a margin.
 """
 
 from collections.abc import Sequence

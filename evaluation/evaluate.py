@@ -12,10 +12,11 @@ from samvideo.evaluation.datasets import open_dataset
 from samvideo.evaluation.datasets.base import Dataset
 from samvideo.evaluation.files import read_prediction
 from samvideo.evaluation.protocols import find_protocol
-from samvideo.evaluation.results import FORMAT, environment, unfinished, write_archive, write_json, write_results
-from samvideo.evaluation.scoring import score_video, summarise
+from samvideo.evaluation.results import FORMAT, environment, write_archive, write_json, write_results
+from samvideo.evaluation.scoring import VideoScores, summarise
 from samvideo.evaluation.shard import Failure, Maker, Pool, run_here
 from samvideo.evaluation.video import Task, choose
+from samvideo.io.files import unfinished
 
 log = logging.getLogger(__name__)
 
@@ -68,80 +69,78 @@ def evaluate(
         ConfigError: the folder belongs to another evaluation.
         OutputError: the folder cannot be written.
     """
-    dataset, task = evaluation.task.open(), evaluation.task
+    task, names = evaluation.task, evaluation.names
+    dataset = task.open()
     _claim(evaluation)
-    finished = [name for name in evaluation.names if task.entry_path(name).exists()]
-    missing = [name for name in evaluation.names if name not in set(finished)]
+    finished = [name for name in names if task.entry_path(name).exists()]
     for count, name in enumerate(finished, 1):
-        progress(name, count, len(evaluation.names))
+        progress(name, count, len(names))
+    missing = [name for name in names if name not in set(finished)]
     failures: dict[str, Failure] = {}
     for count, (name, failure) in enumerate(pool(task, evaluation.make, missing), len(finished) + 1):
         if failure is not None:
             log.warning("%s failed: %s", name, failure.message)
             failures[name] = failure
-        progress(name, count, len(evaluation.names))
-    results = _assemble(evaluation, dataset, failures)
+        progress(name, count, len(names))
+    entries = {name: _read_entry(task.entry_path(name)) for name in names if name not in failures}
+    protocol = find_protocol(task.protocol)
+    results = {
+        **_head(dataset, task.objects),
+        "protocol": {"name": protocol.name, "description": protocol.describe()},
+        "model": {"name": evaluation.model, "options": dict(evaluation.options)},
+        **_scores(dataset, {name: entry["result"] for name, entry in entries.items()}, failures),
+        "timing": _total({name: entry["timing"] for name, entry in entries.items()}),
+        **environment(),
+    }
     write_results(task.out, results)
-    if dataset.archive is not None and not failures and list(evaluation.names) == dataset.sequences():
+    if dataset.archive is not None and not failures and list(names) == dataset.sequences():
         path = task.out / f"{dataset.name}-{dataset.split}.zip"
-        write_archive(path, task.out / "predictions", dataset.archive, list(evaluation.names))
+        write_archive(path, task.out / "predictions", dataset.archive, names)
     return results
 
 
 def _claim(evaluation: Evaluation) -> None:
     """Record in the folder what is evaluated there, or check that the record agrees."""
-    path = evaluation.task.out / "run.json"
+    out = evaluation.task.out
+    path = out / "run.json"
     task = asdict(evaluation.task)
     del task["out"]
-    wanted = json.loads(
-        json.dumps(
-            {"format": FORMAT, "model": evaluation.model, "options": evaluation.options, **task}, default=str
-        )
-    )
+    described = {"format": FORMAT, "model": evaluation.model, "options": evaluation.options, **task}
+    wanted = json.loads(json.dumps(described, default=str))
     if not path.exists():
-        if evaluation.task.out.is_dir() and any(file != unfinished(path) for file in evaluation.task.out.iterdir()):
-            raise ConfigError(
-                f"{evaluation.task.out} is neither empty nor a run of samvideo evaluate: choose another folder"
-            )
+        if out.is_dir() and any(file != unfinished(path) for file in out.iterdir()):
+            raise ConfigError(f"{out} is neither empty nor a run of samvideo evaluate: choose another folder")
         write_json(path, wanted)
         return
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read ({error}): choose another folder, or delete this one") from error
-    if different := [key for key in wanted if found.get(key) != wanted[key]]:
-        key = different[0]
-        raise ConfigError(
-            f"{evaluation.task.out} holds another evaluation: its {key} is {found.get(key)!r}, not "
-            f"{wanted[key]!r}; choose another folder, or delete this one"
-        )
+    for key in wanted:
+        if found.get(key) != wanted[key]:
+            raise ConfigError(
+                f"{out} holds another evaluation: its {key} is {found.get(key)!r}, not {wanted[key]!r}; choose "
+                "another folder, or delete this one"
+            )
 
 
-def _assemble(evaluation: Evaluation, dataset: Dataset, failures: Mapping[str, Failure]) -> dict[str, Any]:
-    entries = {}
-    for name in evaluation.names:
-        if name not in failures:
-            try:
-                entries[name] = json.loads(evaluation.task.entry_path(name).read_text())
-            except (OSError, ValueError) as error:
-                path = evaluation.task.entry_path(name)
-                raise OutputError(f"{path} cannot be read ({error}): delete it and run again") from error
-    timing = {name: entry["timing"] for name, entry in entries.items()}
-    frames, seconds = (sum(part[key] for part in timing.values()) for key in ("frames", "track_seconds"))
-    protocol = find_protocol(evaluation.task.protocol)
+def _read_entry(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path} cannot be read ({error}): delete it and run again") from error
+
+
+def _total(timing: Mapping[str, Any]) -> dict[str, Any]:
+    frames, track_seconds, seconds = (
+        sum(part[key] for part in timing.values()) for key in ("frames", "track_seconds", "seconds")
+    )
     return {
-        **_head(dataset, evaluation.task.objects),
-        "protocol": {"name": protocol.name, "description": protocol.describe()},
-        "model": {"name": evaluation.model, "options": dict(evaluation.options)},
-        **_body(dataset, {name: entry["result"] for name, entry in entries.items()}, failures),
-        "timing": {
-            "frames": frames,
-            "track_seconds": round(seconds, 6),
-            "seconds": round(sum(part["seconds"] for part in timing.values()), 3),
-            "fps": round(frames / seconds, 3) if seconds else None,
-            "sequences": timing,
-        },
-        **environment(),
+        "frames": frames,
+        "track_seconds": round(track_seconds, 6),
+        "seconds": round(seconds, 3),
+        "fps": round(frames / track_seconds, 3) if track_seconds else None,
+        "sequences": timing,
     }
 
 
@@ -151,15 +150,15 @@ def _head(dataset: Dataset, objects: Sequence[int]) -> dict[str, Any]:
         "split": dataset.split,
         "rule": dataset.rule.description,
         "overall": dataset.rule.overall,
+        "objects": list(objects) or None,
     }
-    return {"format": FORMAT, "dataset": {**described, "objects": list(objects) or None}}
+    return {"format": FORMAT, "dataset": described}
 
 
-def _body(dataset: Dataset, entries: Mapping[str, Any], failures: Mapping[str, Failure]) -> dict[str, Any]:
-    scores = summarise(entries, dataset.rule)
+def _scores(dataset: Dataset, entries: Mapping[str, Any], failures: Mapping[str, Failure]) -> dict[str, Any]:
     return {
-        "scores": scores,
-        "sequences": dict(entries),
+        "scores": summarise(entries, dataset.rule),
+        "sequences": entries,
         "failed": {name: asdict(failure) for name, failure in failures.items()},
     }
 
@@ -214,7 +213,7 @@ def score(
         **_head(dataset, objects),
         "protocol": {"name": "unknown", "description": "masks made elsewhere; how they were prompted is not known"},
         "model": {"name": predictions.resolve().name, "options": {}},
-        **_body(dataset, entries, failures),
+        **_scores(dataset, entries, failures),
         "timing": None,
         **environment(),
     }
@@ -223,16 +222,16 @@ def score(
 def _score_sequence(
     dataset: Dataset, name: str, folder: Path, objects: tuple[int, ...], ends: bool
 ) -> dict[str, Any]:
-    clip = choose(dataset.sequence(name), objects)
-    if ends and clip.scored:
-        whole = dict.fromkeys(clip.scored, tuple(sorted(clip.masks)))
-        clip = replace(clip, scored=whole)
-    if not clip.scored:
+    sequence = choose(dataset.sequence(name), objects)
+    if ends and sequence.scored:
+        sequence = replace(sequence, scored=dict.fromkeys(sequence.scored, tuple(sorted(sequence.masks))))
+    if not sequence.scored:
         raise DatasetError(
             f"{name} has ground truth for its first frame only: upload the masks to the server instead"
         )
     if not folder.is_dir():
         raise DatasetError(f"{folder} is missing: predictions of every sequence expected")
-    return score_video(
-        dataset, clip, lambda index: read_prediction(folder, clip.frames[index], clip.labels, dataset.apart)
-    )
+    scores = VideoScores(dataset, sequence)
+    for index in filter(scores.wants, sorted(sequence.masks)):
+        scores.add(index, read_prediction(folder, sequence.frames[index], sequence.labels, dataset.apart))
+    return scores.conclude()

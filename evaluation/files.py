@@ -35,9 +35,13 @@ class MaskSet:
     def mask(self, number: int) -> BoolArray | None:
         """Return the mask of one object, None if it has none."""
         if self.index is not None:
-            mask: BoolArray = self.index == number
-            return mask
+            return self.index == number
         return self.apart.get(number)
+
+    def union(self, numbers: Iterable[int], shape_hw: tuple[int, int]) -> BoolArray:
+        """Return the union of the masks of some objects; those without a mask count as empty."""
+        masks = [mask for mask in map(self.mask, numbers) if mask is not None]
+        return np.any(masks, 0) if masks else np.zeros(shape_hw, bool)
 
     @property
     def shape_hw(self) -> tuple[int, int] | None:
@@ -55,9 +59,7 @@ def score_frame(truth: MaskSet, prediction: MaskSet, objects: list[int]) -> list
     if truth.index is not None and prediction.index is not None:
         return score_indices(truth.index, prediction.index, objects)
     shape = truth.shape_hw or prediction.shape_hw or (1, 1)
-    nothing = np.zeros(shape, bool)
-    pairs = [(truth.mask(number), prediction.mask(number)) for number in objects]
-    return [score_masks(nothing if t is None else t, nothing if p is None else p) for t, p in pairs]
+    return [score_masks(truth.union([number], shape), prediction.union([number], shape)) for number in objects]
 
 
 def read_index_png(path: Path) -> UInt8Array:
@@ -91,8 +93,7 @@ def read_binary_png(path: Path) -> BoolArray:
     values = read_index_png(path)
     if np.count_nonzero(np.bincount(values.reshape(-1), minlength=2)[1:]) > 1:
         raise DatasetError(f"{path} holds several objects: one object per file and folder expected here")
-    mask: BoolArray = values > 0
-    return mask
+    return values > 0
 
 
 def read_prediction(folder: Path, frame: str, labels: Mapping[int, str], apart: bool) -> MaskSet:

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -19,52 +19,51 @@ STAGES = ("preprocess", "encode", "attend_to_memory", "decode", "choose", "use_m
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has done what was asked of it, so that a clock can be read."""
+    """Wait until the device has finished, so that a clock can be read."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 class Stopwatch:
-    """Times the stages of a model from outside, frame by frame; the model itself knows nothing of it.
+    """Times the stages of a model from outside, frame by frame; the model does not know of it.
 
-    On a GPU every stage waits for the device, which slows the whole: time frames and stages in separate runs.
+    On a GPU every stage waits for the device, which slows the frame: time frames and stages in separate passes.
+
+    Attributes:
+        frames: seconds by stage, of each frame.
     """
 
     def __init__(self, model: VideoModel) -> None:
         self._model = model
-        self._now: dict[str, float] = defaultdict(float)
         self.frames: list[dict[str, float]] = []
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Time every call meanwhile."""
+    def frame(self) -> Iterator[None]:
+        """Time the stages of one frame, which is computed within the context."""
+        seconds: dict[str, float] = defaultdict(float)
         for name in STAGES:
-            setattr(self._model, name, self._timed(name, getattr(self._model, name)))
+            setattr(self._model, name, self._timed(name, getattr(self._model, name), seconds))
         try:
             yield
         finally:
             for name in STAGES:
                 delattr(self._model, name)
+        self.frames.append(seconds)
 
-    def _timed(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    def _timed(self, name: str, method: Callable[..., Any], seconds: dict[str, float]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             begin = time.perf_counter()
             result = method(*args, **kwargs)
             synchronise(self._model.device)
-            self._now[name] += time.perf_counter() - begin
+            seconds[name] += time.perf_counter() - begin
             return result
 
         return call
 
-    def lap(self) -> None:
-        """A frame is done."""
-        self.frames.append(dict(self._now))
-        self._now.clear()
-
     def medians(self) -> dict[str, float]:
-        """Seconds a frame of each stage that ran."""
+        """Seconds per frame of each stage that ran."""
         ran = [name for name in STAGES if any(name in frame for frame in self.frames)]
-        return {name: median([frame.get(name, 0.0) for frame in self.frames]) for name in ran}
+        return {name: median(frame.get(name, 0.0) for frame in self.frames) for name in ran}
 
 
 def _fused_attention(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any) -> int:
@@ -82,7 +81,7 @@ def count_flops(step: Callable[[], object]) -> int:
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype, side: int = 2048, rounds: int = 5) -> float:
-    """FLOP a second of the best of several products of two square matrices."""
+    """FLOP per second of the fastest of several products of two square matrices."""
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     best = float("inf")
     for _ in range(rounds + 1):  # the first one warms up
@@ -116,13 +115,3 @@ def peak_memory(device: torch.device) -> int:
         return 0
     scale = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
-
-
-def median(values: Sequence[float]) -> float:
-    """The middle value, or the mean of the two in the middle."""
-    return quantile(values, 0.5)
-
-
-def quantile(values: Sequence[float], part: float) -> float:
-    """The value that a `part` of the values do not exceed, interpolated linearly."""
-    return float(np.quantile(values, part))

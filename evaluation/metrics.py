@@ -1,9 +1,9 @@
 """The benchmarks' metrics, one frame at a time: exact ratios of integers, computed on as few pixels as possible.
 
 Region similarity J and boundary accuracy F are those of the DAVIS challenges (Perazzi et al., CVPR 2016, and
-davisvideochallenge/davis2017-evaluation: metrics.py); those of SA-V are the same numbers. Only
-the part of the frame around both masks can count, so everything is computed there; tests hold the numbers to the
-published evaluators'.
+davisvideochallenge/davis2017-evaluation: metrics.py); those of SA-V are the same numbers. Only the
+part of the frame around both masks can count, so everything is computed there. Tests compare with the published
+evaluators.
 """
 
 import math

@@ -13,37 +13,17 @@ from torch import Tensor
 
 from samvideo.errors import ConfigError
 from samvideo.models import VideoModel, count_parameters
+from samvideo.registry import ENCODERS
+from samvideo.specs import SPECS
 from samvideo.tensors import PromptTensors
 from samvideo.weights import keys
 
 SPAN = 16
-"""Sessions start with this many blank frames to be replaced: the ages of pointers are told by the clip's length."""
-_HIERA: dict[str, dict[str, Any]] = {
-    "tiny": {},
-    "small": {"blocks_per_stage": [1, 2, 11, 2], "global_attention_blocks": [7, 10, 13]},
-    "base-plus": {
-        "hidden_size": 112,
-        "num_attention_heads": 2,
-        "embed_dim_per_stage": [112, 224, 448, 896],
-        "num_attention_heads_per_stage": [2, 4, 8, 16],
-        "blocks_per_stage": [2, 3, 16, 3],
-        "global_attention_blocks": [12, 16, 20],
-        "window_positional_embedding_background_size": [14, 14],
-    },
-    "large": {
-        "hidden_size": 144,
-        "num_attention_heads": 2,
-        "embed_dim_per_stage": [144, 288, 576, 1152],
-        "num_attention_heads_per_stage": [2, 4, 8, 16],
-        "blocks_per_stage": [2, 6, 36, 4],
-        "global_attention_blocks": [23, 33, 43],
-        "window_size_per_stage": [8, 4, 16, 8],
-    },
-}
+"""Blank frames at the start of a session, which are replaced: the ages of pointers depend on the clip's length."""
 
 
 def peer_model(name: str) -> torch.nn.Module:
-    """transformers' model of a published name, with untrained weights; nothing is downloaded.
+    """transformers' model of a published name, with random weights; nothing is downloaded.
 
     Raises:
         ConfigError: transformers is not installed, or has no such model.
@@ -52,7 +32,8 @@ def peer_model(name: str) -> torch.nn.Module:
     try:
         import transformers
     except ImportError as error:
-        raise ConfigError("--peer transformers wants that package: pip install transformers") from error
+        raise ConfigError("--peer transformers needs that package: pip install transformers") from error
+    model: Any  # transformers' classes have no types
     if name == "edgetam":
         arguments = {"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]}
         backbone = transformers.TimmWrapperConfig(architecture="repvit_m1", model_args=arguments)
@@ -61,28 +42,30 @@ def peer_model(name: str) -> torch.nn.Module:
             enable_occlusion_spatial_embedding=False,
             enable_temporal_pos_encoding_for_object_pointers=False,
         )
-        return ready(transformers.EdgeTamVideoModel(config))
-    family, _, size = name.partition("-")
-    if family not in ("sam2", "sam2.1") or size not in _HIERA:
-        raise ConfigError(
-            f"transformers has no {name!r}, but edgetam and {', '.join(f'sam2.1-{s}' for s in _HIERA)}"
-        )
-    sizes = _HIERA[size]
-    width = sizes.get("embed_dim_per_stage", [96, 192, 384, 768])
-    config = transformers.Sam2VideoConfig(
-        vision_config=transformers.Sam2VisionConfig(
-            backbone_config=transformers.Sam2HieraDetConfig(**sizes), backbone_channel_list=width[::-1]
-        ),
-        enable_occlusion_spatial_embedding=family == "sam2.1",
-        enable_temporal_pos_encoding_for_object_pointers=family == "sam2.1",
+        model = transformers.EdgeTamVideoModel(config)
+        return model.eval()
+    if name not in SPECS or not name.startswith(("sam2-", "sam2.1-")):
+        names = [known for known in SPECS if known.startswith("sam2.1-")]
+        raise ConfigError(f"transformers has no {name!r}, but edgetam and {', '.join(names)}")
+    ours = ENCODERS.find(SPECS[name].encoder)
+    widths, heads = ([size << stage for stage in range(4)] for size in (ours.dim, ours.heads))
+    trunk = transformers.Sam2HieraDetConfig(
+        hidden_size=ours.dim,
+        num_attention_heads=ours.heads,
+        embed_dim_per_stage=widths,
+        num_attention_heads_per_stage=heads,
+        blocks_per_stage=list(ours.stages),
+        global_attention_blocks=list(ours.global_blocks),
+        window_size_per_stage=list(ours.windows),
+        window_positional_embedding_background_size=[ours.background] * 2,
     )
-    return ready(transformers.Sam2VideoModel(config))
-
-
-def ready(model: Any) -> torch.nn.Module:
-    """In evaluation mode; transformers' own method has no types."""
-    evaluated: torch.nn.Module = model.eval()
-    return evaluated
+    config = transformers.Sam2VideoConfig(
+        vision_config=transformers.Sam2VisionConfig(backbone_config=trunk, backbone_channel_list=widths[::-1]),
+        enable_occlusion_spatial_embedding=name.startswith("sam2.1-"),
+        enable_temporal_pos_encoding_for_object_pointers=name.startswith("sam2.1-"),
+    )
+    model = transformers.Sam2VideoModel(config)
+    return model.eval()
 
 
 def to_hub(published: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -137,15 +120,15 @@ class Peer:
         self._device, self._dtype, self._seen = device, dtype, 0
 
     @torch.inference_mode()
-    def step(self, picture: Tensor, prompts: Sequence[tuple[int, PromptTensors]] = ()) -> Tensor:
+    def step(self, image: Tensor, prompts: Sequence[tuple[int, PromptTensors]] = ()) -> Tensor:
         """Logits (K, h, w) of all objects on the next frame.
 
         Args:
-            picture: (1, 3, H, W), normalised at the model's size.
+            image: (1, 3, H, W), normalised at the model's size.
             prompts: object and its clicks in pixels of the model's input.
         """
         session = self._session
-        index = session.add_new_frame(picture[0].to(self._device, self._dtype), self._seen)
+        index = session.add_new_frame(image[0].to(self._device, self._dtype), self._seen)
         self._seen += 1
         for object_id, points in prompts:
             inputs = {"point_coords": points.xy[:, None], "point_labels": points.labels[:, None].int()}

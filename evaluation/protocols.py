@@ -1,4 +1,4 @@
-"""How a tracker is told what to follow, from the ground truth; every choice is deterministic.
+"""How a tracker is prompted from the ground truth; every choice is deterministic.
 
 Clicks and the two interactive protocols follow Ravi et al., arXiv 2408.00714, appendix F, and facebookresearch/sam2
 (sam2/modeling/sam2_utils.py, get_next_point): the next click lies in the middle of the largest error, where the
@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from samvideo.errors import ConfigError, DatasetError
+from samvideo.evaluation.metrics import score_masks
 from samvideo.geometry import mask_box
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.schedule import Schedule, propagate
@@ -32,7 +33,7 @@ class Protocol:
             of what the tracker made of those before, shown the same frame again.
         correction: "" for none; "online": in one pass, an object whose J falls below `threshold` on an annotated
             frame gets clicks there; "offline": after each pass the worst annotated frame of each object gets
-            clicks, and the video is tracked anew.
+            clicks, and the video is tracked again.
         frames: on how many frames an object is clicked at most, the first included.
         threshold: see "online".
     """
@@ -46,8 +47,8 @@ class Protocol:
 
     def describe(self) -> str:
         """The protocol in a sentence, printed in every result."""
-        told = {"mask": "ground truth mask", "box": "bounding box", "clicks": f"{self.clicks} click(s)"}[self.kind]
-        text = f"{told} of each object where it first appears"
+        given = {"mask": "ground truth mask", "box": "bounding box", "clicks": f"{self.clicks} click(s)"}[self.kind]
+        text = f"{given} of each object where it first appears"
         if self.correction == "online":
             return (
                 f"{text}; one pass, {self.clicks} corrective clicks where J < {self.threshold}, on at most "
@@ -88,7 +89,7 @@ def find_protocol(name: str) -> Protocol:
 
 def next_click(truth: BoolArray, prediction: BoolArray) -> Click | None:
     """The click that a patient annotator would make next, None when nothing is wrong."""
-    missing, excess = (_depth(truth & ~prediction), _depth(prediction & ~truth))
+    missing, excess = _depth(truth & ~prediction), _depth(prediction & ~truth)
     deepest = excess if excess.max() >= missing.max() else missing
     if deepest.max() == 0:
         return None
@@ -108,9 +109,9 @@ class ProtocolSchedule(Schedule):
 
     Attributes:
         first_seen: object -> index of the frame where it first appears.
-        truth: the masks of the objects on a frame, None where it is not annotated; asked only where needed.
+        truth: the masks of the objects on a frame, None where it is not annotated; called only where needed.
         clicks: (frame index, object) -> those made so far; the offline protocol keeps them from pass to pass.
-        wanted: (frame index, object) -> how many clicks it is to get there.
+        wanted: (frame index, object) -> how many clicks it will get there.
     """
 
     protocol: Protocol
@@ -143,7 +144,7 @@ class ProtocolSchedule(Schedule):
         return self._more_clicks(frame.index, result)
 
     def correct(self, number: int, index: int) -> None:
-        """Have an object clicked (again) on a frame, when it next comes by."""
+        """Schedule clicks on an object for the next time that a frame is tracked."""
         self.wanted[index, number] = len(self.clicks.get((index, number), ())) + self.protocol.clicks
 
     def _appearing(self, index: int) -> list[Prompt]:
@@ -196,7 +197,7 @@ class ProtocolSchedule(Schedule):
             if number in masks
             and self.first_seen[number] < index
             and self.frames_clicked(number) < self.protocol.frames
-            and overlap(masks[number], result.mask(number)) < self.protocol.threshold
+            and score_masks(masks[number], result.mask(number)).j < self.protocol.threshold
         ]
 
     def frames_clicked(self, number: int) -> int:
@@ -208,9 +209,3 @@ class ProtocolSchedule(Schedule):
         if masks is None or number not in masks:
             raise DatasetError(f"frame {index} has no ground truth for object {number}, which is prompted there")
         return masks[number]
-
-
-def overlap(truth: BoolArray, prediction: BoolArray) -> float:
-    """J of one object on one frame."""
-    union = np.count_nonzero(truth | prediction)
-    return float(np.count_nonzero(truth & prediction) / union) if union else 1.0

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from samvideo.evaluation.published import Published, published
-from samvideo.evaluation.results import write_atomically
 from samvideo.evaluation.score_tables import ComparedRun, ScoreTable, load_runs
 from samvideo.evaluation.thumbnails import Gallery
+from samvideo.io.files import write_atomically
 from samvideo.reporting.charts import Dot, Series, accuracy_against_speed, bars_by_row, scores_over_frames
 from samvideo.reporting.pages import jpeg_uri, render_page
 

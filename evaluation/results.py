@@ -21,15 +21,13 @@ import json
 import os
 import platform
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from samvideo.errors import DatasetError, OutputError
-from samvideo.io.files import replacing
-from samvideo.io.files import unfinished as unfinished
-from samvideo.io.files import write_atomically as write_atomically
+from samvideo.io.files import replacing, write_atomically
 
 FORMAT = "samvideo-results-1"
 COLUMNS = ("J_mean", "J_recall", "J_decay", "F_mean", "F_recall", "F_decay", "Dice_mean")
@@ -100,7 +98,7 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def write_archive(path: Path, predictions: Path, top: str, names: list[str]) -> None:
+def write_archive(path: Path, predictions: Path, top: str, names: Iterable[str]) -> None:
     """Pack predictions as the server of the benchmark expects them: `<top>/<sequence>/...png`, reproducibly.
 
     Raises:

@@ -1,6 +1,6 @@
 """Runs that are compared, and their scores beside published ones: as cells, as Markdown and as LaTeX."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,20 +134,18 @@ class ScoreTable:
 
     def latex(self, title: str) -> str:
         """The table as LaTeX for booktabs; sources become comments."""
-        return "\n".join(self._latex_lines(title)) + "\n"
-
-    def _latex_lines(self, title: str) -> Iterator[str]:
-        yield f"% {title}; needs \\usepackage{{booktabs}}"
-        yield f"\\begin{{tabular}}{{l{'r' * (len(self.header) - 2)}}}"
-        yield "\\toprule"
-        yield _latex_row(self.header)
-        yield "\\midrule"
-        yield from map(_latex_row, self.measured)
+        lines = [
+            f"% {title}; needs \\usepackage{{booktabs}}",
+            f"\\begin{{tabular}}{{l{'r' * (len(self.header) - 2)}}}",
+            "\\toprule",
+            _latex_row(self.header),
+            "\\midrule",
+            *map(_latex_row, self.measured),
+        ]
         if self.published:
-            yield "\\midrule"
-            yield from (_latex_row([f"{row[0]} (published)", *row[1:]]) for row in self.published)
-        yield "\\bottomrule"
-        yield "\\end{tabular}"
+            rows = (_latex_row([f"{row[0]} (published)", *row[1:]]) for row in self.published)
+            lines += ["\\midrule", *rows]
+        return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
 
 
 def _percent(fraction: float | None) -> str:

@@ -1,7 +1,7 @@
 """Score masks: one video at a time, then all videos together."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from samvideo.errors import DatasetError
 from samvideo.evaluation.datasets.base import Dataset, ScoringRule, VideoSequence
 from samvideo.evaluation.files import MaskSet, score_frame
-from samvideo.evaluation.metrics import ClassScores, FrameScore, ObjectScores, score_masks, statistics
+from samvideo.evaluation.metrics import ClassScores, ObjectScores, score_masks, statistics
 
 Tree = dict[str, Any]
 """Content of `results.json`; its fields are described in `samvideo.evaluation.results`."""
@@ -19,13 +19,13 @@ Tree = dict[str, Any]
 class VideoScores:
     """Accumulates the scores of one video frame by frame."""
 
-    def __init__(self, dataset: Dataset, clip: VideoSequence) -> None:
-        self._dataset, self._clip = dataset, clip
+    def __init__(self, dataset: Dataset, sequence: VideoSequence) -> None:
+        self._dataset, self._sequence = dataset, sequence
         self._wanted: dict[int, list[int]] = {}
-        for number, indices in clip.scored.items():
+        for number, indices in sequence.scored.items():
             for index in indices:
                 self._wanted.setdefault(index, []).append(number)
-        self.objects = {number: ObjectScores() for number in clip.first_seen}
+        self.objects = {number: ObjectScores() for number in sequence.first_seen}
         self._classes = ClassScores()
         self._shape: tuple[int, int] | None = None
 
@@ -33,47 +33,40 @@ class VideoScores:
         """Return whether a frame is scored."""
         return index in self._wanted
 
-    def add(self, index: int, prediction: MaskSet, truth: MaskSet | None = None) -> list[FrameScore]:
+    def add(self, index: int, prediction: MaskSet, truth: MaskSet | None = None) -> None:
         """Score one frame for which `wants` is true.
 
         Raises:
             DatasetError: the ground truth is invalid, or the prediction has another size.
         """
-        truth = truth or self._dataset.truth(self._clip, index)
+        truth = truth or self._dataset.truth(self._sequence, index)
         self._check_sizes(index, truth, prediction)
         numbers = self._wanted[index]
         if self._dataset.rule.until_seen:
             seen = truth.numbers | prediction.numbers
             numbers = [number for number in numbers if self.objects[number].frames or number in seen]
-        scores = score_frame(truth, prediction, numbers)
-        for number, score in zip(numbers, scores, strict=True):
-            self.objects[number].add(self._clip.frames[index], score)
+        for number, score in zip(numbers, score_frame(truth, prediction, numbers), strict=True):
+            self.objects[number].add(self._sequence.frames[index], score)
         if self._dataset.rule.by_class:
             self._add_classes(truth, prediction)
-        return scores
 
     def _check_sizes(self, index: int, truth: MaskSet, prediction: MaskSet) -> None:
-        path, shape = self._clip.masks[index], truth.shape_hw
-        self._shape = self._shape or shape
-        if shape != self._shape:
-            assert shape is not None
-            assert self._shape is not None
+        path, shape, found = self._sequence.masks[index], truth.shape_hw, prediction.shape_hw
+        before = self._shape = self._shape or shape
+        if shape != before:
             raise DatasetError(
-                f"{path} is {shape[1]}x{shape[0]}, the masks before it {self._shape[1]}x{self._shape[0]}: "
-                "restore it from the archive"
+                f"{path} is {_size(shape)}, the masks before it {_size(before)}: restore it from the archive"
             )
-        found = prediction.shape_hw
-        if found is not None and shape is not None and found != shape:
+        if None not in (shape, found) and found != shape:
             raise DatasetError(
-                f"the prediction for {path} is {found[1]}x{found[0]}, the ground truth {shape[1]}x{shape[0]}: "
-                "either the ground truth is damaged (compare it with its image), or the predictions were saved "
-                "at another size"
+                f"the prediction for {path} is {_size(found)}, the ground truth {_size(shape)}: either the ground "
+                "truth is damaged (compare it with its image), or the predictions were saved at another size"
             )
 
     def _add_classes(self, truth: MaskSet, prediction: MaskSet) -> None:
         classes: dict[str, list[int]] = {}
-        for number, label in self._clip.labels.items():
-            classes.setdefault(self._clip.groups.get(number, label), []).append(number)
+        for number, label in self._sequence.labels.items():
+            classes.setdefault(self._sequence.groups.get(number, label), []).append(number)
         true_numbers, found_numbers = truth.numbers, prediction.numbers
         shape = truth.shape_hw or prediction.shape_hw or (1, 1)
         ious, in_truth = {}, set()
@@ -82,22 +75,22 @@ class VideoScores:
                 continue
             if true_numbers.intersection(numbers):
                 in_truth.add(name)
-            ious[name] = score_masks(_union(truth, numbers, shape), _union(prediction, numbers, shape)).j
+            ious[name] = score_masks(truth.union(numbers, shape), prediction.union(numbers, shape)).j
         self._classes.add(ious, in_truth)
 
     def conclude(self) -> Tree:
         """Return the entry of this video in `results.json`."""
-        entry: Tree = {"frames": len(self._clip.frames), "objects": {}}
+        entry: Tree = {"frames": len(self._sequence.frames), "objects": {}}
         for number, scores in self.objects.items():
-            entry["objects"][self._clip.labels[number]] = self._object_entry(number, scores)
+            entry["objects"][self._sequence.labels[number]] = self._object_entry(number, scores)
         if self._dataset.rule.by_class:
             entry["classes"] = asdict(self._classes)
         return entry
 
     def _object_entry(self, number: int, scores: ObjectScores) -> Tree:
-        entry: Tree = {"first_frame": self._clip.frames[self._clip.first_seen[number]]}
-        if number in self._clip.groups:
-            entry["group"] = self._clip.groups[number]
+        entry: Tree = {"first_frame": self._sequence.frames[self._sequence.first_seen[number]]}
+        if number in self._sequence.groups:
+            entry["group"] = self._sequence.groups[number]
         for letter, values in (("J", scores.j), ("F", scores.f)):
             for name, value in statistics(values)._asdict().items():
                 entry[f"{letter}_{name}"] = value if math.isfinite(value) else None
@@ -105,13 +98,8 @@ class VideoScores:
         return entry | {"frames": scores.frames, "J": scores.j, "F": scores.f, "Dice": scores.dice}
 
 
-def _union(masks: MaskSet, numbers: list[int], shape: tuple[int, int]) -> Any:
-    union = np.zeros(shape, bool)
-    for number in numbers:
-        mask = masks.mask(number)
-        if mask is not None:
-            union |= mask
-    return union
+def _size(shape_hw: tuple[int, int] | None) -> str:
+    return "without masks" if shape_hw is None else f"{shape_hw[1]}x{shape_hw[0]}"
 
 
 def mean(values: Iterable[float | None]) -> float | None:
@@ -145,15 +133,3 @@ def _groups_mean(objects: list[Tree], scores: Tree) -> float | None:
             scores[f"{letter}_{group}"] = value
             parts.append(value)
     return mean(parts or (scores["J_mean"], scores["F_mean"]))
-
-
-Reader = Callable[[int], MaskSet]
-
-
-def score_video(dataset: Dataset, clip: VideoSequence, read: Reader) -> Tree:
-    """Score saved predictions of one video; `read` returns those of a frame."""
-    scores = VideoScores(dataset, clip)
-    for index in sorted(clip.masks):
-        if scores.wants(index):
-            scores.add(index, read(index))
-    return scores.conclude()

@@ -227,7 +227,12 @@ class RayPool:
             ConfigError: Ray is not installed, or the cluster does not exist.
             SamVideoError: the tracker cannot be created.
         """
-        ray = _ray()
+        try:
+            import ray
+        except ImportError:
+            raise ConfigError(
+                "Ray is not installed: pip install 'samvideo[ray]', or use --workers on one machine"
+            ) from None
         started = not ray.is_initialized()
         if started:
             try:
@@ -280,13 +285,3 @@ class RayPool:
 def _creation_error(error: Any) -> BaseException | None:
     cause: BaseException | None = getattr(error, "cause", None) or error.__cause__
     return getattr(cause, "cause", cause)
-
-
-def _ray() -> Any:
-    try:
-        import ray
-    except ImportError:
-        raise ConfigError(
-            "Ray is not installed: pip install 'samvideo[ray]', or use --workers on one machine"
-        ) from None
-    return ray

@@ -8,7 +8,7 @@ import numpy as np
 
 from samvideo.errors import SamVideoError
 from samvideo.evaluation.datasets.base import VideoSequence
-from samvideo.evaluation.files import MaskSet, read_prediction
+from samvideo.evaluation.files import read_prediction
 from samvideo.evaluation.video import Task, frames_of
 from samvideo.geometry import fit_size, resize_rgb
 from samvideo.io.images import read_rgb
@@ -37,35 +37,32 @@ class Gallery:
             run = json.loads((folder / "run.json").read_text())
             task = Task(run["dataset"], Path(run["root"]), run["split"], run["protocol"], folder)
             self._dataset = task.open()
-            self._clip: VideoSequence = self._dataset.sequence(sequence)
+            self._sequence: VideoSequence = self._dataset.sequence(sequence)
         except (OSError, ValueError, KeyError, SamVideoError):
             return
-        self._number = next(number for number, name in self._clip.labels.items() if name == label)
-        self.frames = self._clip.frames
+        self._number = next(number for number, name in self._sequence.labels.items() if name == label)
+        self.frames = self._sequence.frames
 
     def thumbnail(self, frame: str) -> UInt8Array | None:
         """Draw a frame, uint8 (H, W, 3); None if its image or masks are gone."""
         if frame not in self.frames:
             return None
         index = self.frames.index(frame)
-        labels = {self._number: self._clip.labels[self._number]} if self._dataset.apart else self._clip.labels
+        labels = (
+            {self._number: self._sequence.labels[self._number]} if self._dataset.apart else self._sequence.labels
+        )
         try:
             rgb = self._rgb(index)
             prediction = read_prediction(self._predictions, frame, labels, self._dataset.apart)
-            truth = self._dataset.truth(self._clip, index)
+            truth = self._dataset.truth(self._sequence, index)
         except (SamVideoError, StopIteration):
             return None
-        return outlined(rgb, _mask(truth, self._number, rgb), _mask(prediction, self._number, rgb))
+        return outlined(rgb, *(masks.union([self._number], rgb.shape[:2]) for masks in (truth, prediction)))
 
     def _rgb(self, index: int) -> UInt8Array:
-        if self._clip.images:
-            return read_rgb(self._clip.images[index])
-        return next(frame.rgb for frame in frames_of(self._clip) if frame.index == index)
-
-
-def _mask(masks: MaskSet, number: int, rgb: UInt8Array) -> BoolArray:
-    mask = masks.mask(number)
-    return np.zeros(rgb.shape[:2], bool) if mask is None else mask
+        if self._sequence.images:
+            return read_rgb(self._sequence.images[index])
+        return next(frame.rgb for frame in frames_of(self._sequence) if frame.index == index)
 
 
 def outlined(rgb: UInt8Array, truth: BoolArray, prediction: BoolArray) -> UInt8Array:

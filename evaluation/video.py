@@ -16,15 +16,16 @@ from samvideo.evaluation.datasets import open_dataset
 from samvideo.evaluation.datasets.base import Dataset, VideoSequence
 from samvideo.evaluation.files import MaskSet, write_prediction
 from samvideo.evaluation.protocols import ProtocolSchedule, find_protocol
-from samvideo.evaluation.results import unfinished, write_json
+from samvideo.evaluation.results import write_json
 from samvideo.evaluation.scoring import VideoScores
+from samvideo.io.files import unfinished
 from samvideo.io.images import read_rgb
 from samvideo.io.masks import index_map
 from samvideo.io.source import open_video
 from samvideo.trackers.base import Tracker
 from samvideo.types import BoolArray, Frame, FrameResult
 
-PICTURE_RATE = Fraction(24)
+IMAGE_RATE = Fraction(24)
 
 
 @dataclass(frozen=True)
@@ -56,66 +57,71 @@ class Task:
         return self.out / "sequences" / f"{name}.json"
 
 
-def choose(clip: VideoSequence, objects: tuple[int, ...]) -> VideoSequence:
-    """The clip with some of its objects only.
+def choose(sequence: VideoSequence, objects: tuple[int, ...]) -> VideoSequence:
+    """The sequence with some of its objects only.
 
     Raises:
         ConfigError: it has none of them.
     """
     if not objects:
-        return clip
-    if not clip.first_seen.keys() & set(objects):
-        raise ConfigError(f"{clip.name} has none of the objects {list(objects)}, only {sorted(clip.first_seen)}")
-    first = {number: index for number, index in clip.first_seen.items() if number in objects}
-    return replace(clip, first_seen=first, scored={k: v for k, v in clip.scored.items() if k in objects})
+        return sequence
+    if not sequence.first_seen.keys() & set(objects):
+        raise ConfigError(
+            f"{sequence.name} has none of the objects {list(objects)}, only {sorted(sequence.first_seen)}"
+        )
+    first = {number: index for number, index in sequence.first_seen.items() if number in objects}
+    return replace(sequence, first_seen=first, scored={k: v for k, v in sequence.scored.items() if k in objects})
 
 
-def frames_of(clip: VideoSequence) -> Iterator[Frame]:
-    """The frames of a clip in order.
+def frames_of(sequence: VideoSequence) -> Iterator[Frame]:
+    """The frames of a sequence in order.
 
     Raises:
         DatasetError: it has masks only, or its video has ended early.
-        VideoError: a picture or the video cannot be read.
+        VideoError: an image or the video cannot be read.
     """
-    if clip.video is not None:
+    if sequence.video is not None:
         count = 0
-        with open_video(clip.video) as video:
+        with open_video(sequence.video) as video:
             for frame in video:
-                if frame.index >= len(clip.frames):
+                if frame.index >= len(sequence.frames):
                     break
                 count = frame.index + 1
                 yield frame
-        if count < max(clip.masks, default=0) + 1:
+        if count < max(sequence.masks, default=0) + 1:
             raise DatasetError(
-                f"{clip.video} has {count} frames, but masks go up to frame {max(clip.masks)}: restore the video"
+                f"{sequence.video} has {count} frames, but masks go up to frame "
+                f"{max(sequence.masks)}: restore the video"
             )
         return
-    if not clip.images:
-        raise DatasetError(f"sequence {clip.name} has masks but no pictures: there is nothing to run a model on")
-    for index, path in enumerate(clip.images):
-        yield Frame(index, float(index / PICTURE_RATE), read_rgb(path))
+    if not sequence.images:
+        raise DatasetError(
+            f"sequence {sequence.name} has masks but no pictures: there is nothing to run a model on"
+        )
+    for index, path in enumerate(sequence.images):
+        yield Frame(index, float(index / IMAGE_RATE), read_rgb(path))
 
 
 class VideoRun:
     """Runs one tracker over one video; see `evaluate_video`."""
 
-    def __init__(self, task: Task, dataset: Dataset, clip: VideoSequence) -> None:
-        self._dataset, self._clip = dataset, clip
+    def __init__(self, task: Task, dataset: Dataset, sequence: VideoSequence) -> None:
+        self._dataset, self._sequence = dataset, sequence
         self._protocol = find_protocol(task.protocol)
-        self._schedule = ProtocolSchedule(self._protocol, clip.first_seen, self._masks)
+        self._schedule = ProtocolSchedule(self._protocol, sequence.first_seen, self._masks)
         self._size: tuple[int, int] | None = None
-        self._truth = lru_cache(maxsize=1)(lambda index: dataset.truth(clip, index))
+        self._truth = lru_cache(maxsize=1)(lambda index: dataset.truth(sequence, index))
 
     def _masks(self, index: int) -> Mapping[int, BoolArray] | None:
-        if index not in self._clip.masks:
+        if index not in self._sequence.masks:
             return None
         truth = self._truth(index)
         if self._size is not None and truth.shape_hw != self._size:
             raise DatasetError(
-                f"{self._clip.masks[index]} has another size (height, width) than its picture, {truth.shape_hw} "
+                f"{self._sequence.masks[index]} has another size (height, width) than its image, {truth.shape_hw} "
                 f"not {self._size}: restore it from the archive"
             )
-        found = {number: truth.mask(number) for number in self._clip.first_seen}
+        found = {number: truth.mask(number) for number in self._sequence.first_seen}
         return {number: mask for number, mask in found.items() if mask is not None}
 
     def run(self, tracker: Tracker, folder: Path) -> tuple[dict[str, Any], float]:
@@ -131,23 +137,23 @@ class VideoRun:
         entry = scores.conclude()
         if self._protocol.kind == "clicks":
             entry["clicks"] = [
-                {"frame": self._clip.frames[index], "object": self._clip.labels[number], "xyl": made}
+                {"frame": self._sequence.frames[index], "object": self._sequence.labels[number], "xyl": made}
                 for (index, number), made in sorted(self._schedule.clicks.items())
                 if made
             ]
         return entry, seconds
 
     def _pass(self, tracker: Tracker, folder: Path | None) -> tuple[VideoScores, float]:
-        scores = VideoScores(self._dataset, self._clip)
-        wanted = set(self._clip.saved)
+        scores = VideoScores(self._dataset, self._sequence)
+        wanted = set(self._sequence.saved)
         seconds, begin = 0.0, time.perf_counter()
-        for frame, result in self._schedule.run(tracker, self._watched(frames_of(self._clip))):
+        for frame, result in self._schedule.run(tracker, self._watched(frames_of(self._sequence))):
             seconds += time.perf_counter() - begin
             if scores.wants(frame.index) or (folder and frame.index in wanted):
                 masks = self._masks_found(result, frame)
                 if folder and frame.index in wanted:
-                    labels = {number: self._clip.labels[number] for number in self._clip.first_seen}
-                    write_prediction(folder, self._clip.frames[frame.index], labels, masks)
+                    labels = {number: self._sequence.labels[number] for number in self._sequence.first_seen}
+                    write_prediction(folder, self._sequence.frames[frame.index], labels, masks)
                 if scores.wants(frame.index):
                     scores.add(frame.index, masks, self._truth(frame.index))
             begin = time.perf_counter()
@@ -168,7 +174,7 @@ class VideoRun:
     def _masks_found(self, result: FrameResult, frame: Frame) -> MaskSet:
         if self._dataset.apart:
             nothing = np.zeros(frame.rgb.shape[:2], bool)
-            tracked = {k: result.mask(k) if k in result.object_ids else nothing for k in self._clip.first_seen}
+            tracked = {k: result.mask(k) if k in result.object_ids else nothing for k in self._sequence.first_seen}
             return MaskSet(apart=tracked)
         index = index_map(result.masks, result.object_ids, [float(score) for score in result.scores])
         return MaskSet(index=index.astype(np.uint8))
@@ -177,7 +183,7 @@ class VideoRun:
         for number, found in scores.objects.items():
             if found.j and min(found.j) < 1:
                 worst = found.frames[int(np.argmin(found.j))]
-                self._schedule.correct(number, self._clip.frames.index(worst))
+                self._schedule.correct(number, self._sequence.frames.index(worst))
 
 
 def evaluate_video(task: Task, dataset: Dataset, tracker: Tracker, name: str) -> None:
@@ -193,15 +199,15 @@ def evaluate_video(task: Task, dataset: Dataset, tracker: Tracker, name: str) ->
         for leftover in (part, done):  # of a run that was killed: without its scores a video is not finished
             shutil.rmtree(leftover, ignore_errors=True)
         part.mkdir(parents=True)
-        clip = choose(dataset.sequence(name), task.objects)
-        entry, track_seconds = VideoRun(task, dataset, clip).run(tracker, part)
+        sequence = choose(dataset.sequence(name), task.objects)
+        entry, track_seconds = VideoRun(task, dataset, sequence).run(tracker, part)
         part.replace(done)
     except OSError as error:
         raise OutputError(f"{done} cannot be written: {error}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     timing = {
-        "frames": len(clip.frames),
+        "frames": len(sequence.frames),
         "track_seconds": round(track_seconds, 6),
         "seconds": round(time.perf_counter() - begin, 3),
     }

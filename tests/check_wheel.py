@@ -13,6 +13,7 @@ home = Path(samvideo.__file__).parent
 assert home.parent.name == "site", home
 assert (home / "py.typed").exists() and (home / "trackers").is_dir(), sorted(home.iterdir())
 assert (home / "web" / "static" / "index.html").exists()
+assert (home / "evaluation" / "published.csv").exists()
 """
 
 

@@ -30,5 +30,6 @@ def open_dataset(name: str, root: Path, split: str | None = None) -> Dataset:
         likely = [other for other, spec in DATASETS.all().items() if other != name and spec.recognises(root)]
         if len(likely) > 1 and OWN_FOLDER in likely:
             likely.remove(OWN_FOLDER)
+        tree = spec.tree.strip("\n")
         hint = f"\n{root} looks like {' or '.join(likely)}." if likely else ""
-        raise DatasetError(f"{error}{hint}") from None
+        raise DatasetError(f"{root} is no {name} folder: {error}. Expected:\n\n{tree}{hint}") from None

@@ -3,13 +3,17 @@
 A new data set is one file here with a `DatasetSpec` in `VARIANTS`; `tests/evaluation/test_datasets.py` tests all.
 """
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from samvideo.errors import DatasetError
 from samvideo.evaluation.files import MaskSet, list_names, read_index_png
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True)
@@ -69,14 +73,16 @@ class Dataset(ABC):
     """
 
     name: str
-    split: str
     rule: ScoringRule
     apart: bool = False
     archive: str | None = None
 
-    @abstractmethod
+    def __init__(self, split: str, names: Iterable[str]) -> None:
+        self.split, self._names = split, tuple(names)
+
     def sequences(self) -> list[str]:
         """Names of all sequences, in order."""
+        return list(self._names)
 
     @abstractmethod
     def sequence(self, name: str) -> VideoSequence:
@@ -114,7 +120,8 @@ class DatasetSpec:
         splits: their names, the default first.
         tree: the published layout of its folders, drawn.
         recognises: whether a folder looks like this data set.
-        load: opens one split of a folder; raises DatasetError if the folder has another layout.
+        load: opens one split of a folder; raises WrongRoot if it does not hold the data set, DatasetError if it is
+            damaged.
     """
 
     splits: tuple[str, ...]
@@ -123,7 +130,38 @@ class DatasetSpec:
     load: Callable[[Path, str], Dataset]
 
 
-def pictures(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+class WrongRoot(DatasetError):
+    """The folder does not hold the data set; `open_dataset` adds what it should look like."""
+
+    def __init__(self, *looked_for: Path) -> None:
+        super().__init__(f"looked for {' or '.join(map(str, looked_for))}")
+
+
+def folder_of_split(root: Path, split: str) -> Path:
+    """The folder of a split, which may have been given itself."""
+    return root / split if (root / split).is_dir() else root
+
+
+def image_and_mask_folders(top: Path, depth: str = "", others: Sequence[Path] = ()) -> tuple[Path, Path]:
+    """`JPEGImages` and `Annotations` in a folder, or the folders named `depth` in them.
+
+    Raises:
+        WrongRoot: one is missing; the message also names the folders `others`.
+    """
+    images, masks = top / "JPEGImages" / depth, top / "Annotations" / depth
+    if not (images.is_dir() and masks.is_dir()):
+        raise WrongRoot(images, masks, *others)
+    return images, masks
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Names of the folders in a folder, hidden ones left out, in order; none if it does not exist."""
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def list_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     """The files of a sequence by name, hidden ones left out.
 
     Raises:
@@ -143,49 +181,8 @@ def pictures(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     return {path.stem: path for path in files}
 
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-
-
-def match(frames: tuple[str, ...], masks: dict[str, Path], folder: Path, every: bool) -> dict[int, Path]:
-    """Ground truth files by frame index.
-
-    Args:
-        every: each frame must have one; else some may.
-
-    Raises:
-        DatasetError: masks without a frame, or the other way round.
-    """
-    places = {name: index for index, name in enumerate(frames)}
-    extra = [path for name, path in masks.items() if name not in places]
-    if extra:
-        raise DatasetError(
-            f"{folder} holds masks without a frame: {list_names(extra)}; remove them, or restore the frames"
-        )
-    missing = [name for name in frames if name not in masks] if every else []
-    if missing:
-        raise DatasetError(
-            f"{folder / (missing[0] + '.png')} is missing ({len(missing)} of {len(frames)} frames have no mask): "
-            "restore it from the data set's archive"
-        )
-    return {places[name]: path for name, path in masks.items()}
-
-
-def appearances(masks: Mapping[int, MaskSet]) -> dict[int, int]:
-    """Object -> first of the frames that has it, in order of object."""
-    first: dict[int, int] = {}
-    for index in sorted(masks):
-        for number in masks[index].numbers:
-            first.setdefault(number, index)
-    return dict(sorted(first.items()))
-
-
-def without_ends(frames: list[int]) -> tuple[int, ...]:
-    """The annotated frames less the first and the last, as DAVIS and those after it score."""
-    return tuple(frames[1:-1])
-
-
 def read_list(path: Path) -> list[str]:
-    """Names in a text file, one a line.
+    """Read names from a text file, one per line.
 
     Raises:
         DatasetError: missing or empty.
@@ -199,58 +196,104 @@ def read_list(path: Path) -> list[str]:
     return names
 
 
-def subfolders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, hidden ones left out, in order."""
-    if not folder.is_dir():
-        return []
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+def read_json(path: Path, *fields: str) -> Any:
+    """Read a JSON file; with `fields`, it must be an object that has them.
+
+    Raises:
+        DatasetError: unreadable, or a field is missing.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} cannot be read ({error}): restore it from the data set's archive") from error
+    if missing := [name for name in fields if not isinstance(content, dict) or name not in content]:
+        raise DatasetError(f"{path} lacks {', '.join(missing)}: restore it from the data set's archive")
+    return content
 
 
-def first_existing(root: Path, *choices: str) -> Path | None:
-    """The first of these folders that is there."""
-    return next((root / choice for choice in choices if (root / choice).is_dir()), None)
+def read_videos(path: Path) -> dict[str, Any]:
+    """Read the entry of each video from the meta.json of YouTube-VOS and LVOS.
+
+    Raises:
+        DatasetError: unreadable, or with other content.
+    """
+    videos = read_json(path, "videos")["videos"]
+    if not isinstance(videos, dict):
+        raise DatasetError(f'{path} must hold {{"videos": {{name: ...}}}}: restore it from the archive')
+    return videos
+
+
+def match(frames: tuple[str, ...], masks: dict[str, Path], folder: Path, every: bool) -> dict[int, Path]:
+    """Ground truth files by frame index.
+
+    Args:
+        every: each frame must have one; else some may.
+
+    Raises:
+        DatasetError: masks without a frame, or the other way round.
+    """
+    indices = {name: index for index, name in enumerate(frames)}
+    extra = [path for name, path in masks.items() if name not in indices]
+    if extra:
+        raise DatasetError(
+            f"{folder} holds masks without a frame: {list_names(extra)}; remove them, or restore the frames"
+        )
+    missing = [name for name in frames if name not in masks] if every else []
+    if missing:
+        raise DatasetError(
+            f"{folder / (missing[0] + '.png')} is missing ({len(missing)} of {len(frames)} frames have no mask): "
+            "restore it from the data set's archive"
+        )
+    return {indices[name]: path for name, path in masks.items()}
+
+
+def appearances(masks: Iterable[tuple[int, MaskSet]]) -> dict[int, int]:
+    """Object -> first of the frames that has it, in order of object; the frames must be in order."""
+    first: dict[int, int] = {}
+    for index, found in masks:
+        for number in found.numbers:
+            first.setdefault(number, index)
+    return dict(sorted(first.items()))
 
 
 class MaskFolders(Dataset):
     """Sequences of `<images>/<sequence>/*.jpg` and `<annotations>/<sequence>/*.png`, objects numbered per pixel.
 
-    Attributes:
+    Args:
         images, annotations: the two folders; `images` None where there are masks only.
-        every_frame: each picture must have a mask (unless the whole split keeps its masks secret).
+        names: of the sequences; by default all that have masks.
+
+    Attributes:
+        every_frame: each image must have a mask (unless the whole split keeps its masks secret).
     """
 
-    name = "folder"
-    every_frame = True
+    every_frame = False
 
-    def __init__(self, split: str, images: Path | None, annotations: Path, names: list[str]) -> None:
-        self.split = split
+    def __init__(
+        self, split: str, images: Path | None, annotations: Path, names: Iterable[str] | None = None
+    ) -> None:
+        super().__init__(split, subfolders(annotations) if names is None else names)
         self.images, self.annotations = images, annotations
-        self._names = names
-
-    def sequences(self) -> list[str]:
-        """Names of all sequences, in order."""
-        return list(self._names)
 
     def frames(self, name: str) -> dict[str, Path]:
-        """Pictures by frame name; empty where there are masks only."""
-        return pictures(self.images / name, IMAGE_SUFFIXES) if self.images else {}
+        """Images by frame name; empty where there are masks only."""
+        return list_files(self.images / name, IMAGE_SUFFIXES) if self.images else {}
 
     def masks(self, name: str) -> dict[str, Path]:
         """Ground truth files by frame name."""
-        return pictures(self.annotations / name, (".png",))
+        return list_files(self.annotations / name, (".png",))
 
     def sequence(self, name: str) -> VideoSequence:
-        """Look at one sequence's files; see `Dataset.sequence`."""
+        """List the files of one sequence; see `Dataset.sequence`."""
         folder = self.annotations / name
         masks = self.masks(name)
         images = self.frames(name)
         names = tuple(images or masks)
         secret = len(masks) == 1 and len(names) > 1
         matched = match(names, masks, folder, every=self.every_frame and not secret)
-        first = self.objects(name, matched)
+        first = self.objects(matched)
         if not first:
             raise DatasetError(f"{folder} has no object in any mask it should be prompted with")
-        scored = {} if secret else {number: self.scored(sorted(matched), number, first) for number in first}
         return VideoSequence(
             name=name,
             frames=names,
@@ -258,25 +301,14 @@ class MaskFolders(Dataset):
             masks=matched,
             labels={number: str(number) for number in first},
             first_seen=first,
-            scored=scored,
+            scored={} if secret else {number: self.scored(sorted(matched), number, first) for number in first},
             saved=tuple(range(len(names))),
         )
 
-    def objects(self, name: str, masks: Mapping[int, Path]) -> dict[int, int]:
+    def objects(self, masks: Mapping[int, Path]) -> dict[int, int]:
         """The objects and the frame each is prompted on: where it first appears."""
-        return appearances({index: self.read(path) for index, path in masks.items()})
+        return appearances((index, self.read(masks[index])) for index in sorted(masks))
 
     def scored(self, annotated: list[int], number: int, first: Mapping[int, int]) -> tuple[int, ...]:
-        """The frames that count for one object."""
-        return without_ends(annotated)
-
-
-class WrongRoot(DatasetError):
-    """The folder that was given does not hold the data set."""
-
-
-def wrong_root(name: str, root: Path, looked_for: list[Path], tree: str) -> WrongRoot:
-    """The error for a folder that is something else; the data set it looks like is added by the caller."""
-    tree = tree.strip("\n")
-    places = " or ".join(str(path) for path in looked_for)
-    return WrongRoot(f"{root} is no {name} folder: looked for {places}. Expected:\n\n{tree}")
+        """The frames that count for one object: by default all but the first and the last, as in DAVIS."""
+        return tuple(annotated[1:-1])

@@ -5,20 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from samvideo.errors import DatasetError
-from samvideo.evaluation.datasets.base import (
-    IMAGE_SUFFIXES,
-    DatasetSpec,
-    MaskFolders,
-    ScoringRule,
-    first_existing,
-    pictures,
-    subfolders,
-    wrong_root,
-)
+from samvideo.evaluation.datasets import base
 from samvideo.evaluation.files import MaskSet, read_index_png
 
-NAME = "cholecseg8k"
-SPLITS = ("all",)
 CLASSES = {
     31: "grasper", 32: "L-hook", 11: "abdominal wall", 21: "liver", 13: "gastrointestinal tract", 12: "fat",
     23: "connective tissue", 24: "blood", 25: "cystic duct", 22: "gallbladder", 33: "hepatic vein", 5: "ligament",
@@ -34,44 +23,40 @@ or CholecSeg8k/
 ├── JPEGImages/<sequence>/00000.jpg ...
 └── Annotations/<sequence>/00000.png ...               object numbers per pixel, 1 the grasper
 """
-PICTURE, MASK = "_endo", "_endo_watershed_mask"
 
 
-def recognises(root: Path) -> bool:
-    """Whether a folder looks like this data set."""
-    return any(root.glob("video*/video*_*")) or "cholec" in root.name.lower()
-
-
-class Cholec(MaskFolders):
+class Cholec(base.MaskFolders):
     """Every class is an object, prompted where it first appears."""
 
-    name = NAME
-    rule = ScoringRule(
+    name = "cholecseg8k"
+    every_frame = True
+    rule = base.ScoringRule(
         "CholecSeg8k: annotated frames but the first and the last, an object from when it was first seen",
         until_seen=True,
     )
 
 
 class CholecPublished(Cholec):
-    """The published folders: pictures and masks side by side, classes as grey values."""
+    """The published folders: images and masks side by side, classes as grey values."""
 
     def __init__(self, split: str, root: Path) -> None:
         super().__init__(split, None, root, [path.name for path in sorted(root.glob("video*/video*_*"))])
 
     def _files(self, name: str, ending: str) -> dict[str, Path]:
-        files = pictures(self.annotations / name.split("_")[0] / name, IMAGE_SUFFIXES)
+        folder = self.annotations / name.split("_")[0] / name
+        files = base.list_files(folder, base.IMAGE_SUFFIXES)
         chosen = {stem.removesuffix(ending): path for stem, path in files.items() if stem.endswith(ending)}
         if not chosen:
-            raise DatasetError(f"{self.annotations / name.split('_')[0] / name} has no *{ending}.png: restore it")
+            raise DatasetError(f"{folder} has no *{ending}.png: restore it")
         return dict(sorted(chosen.items(), key=lambda item: int(item[0].split("_")[1])))
 
     def frames(self, name: str) -> dict[str, Path]:
-        """Pictures by frame name."""
-        return self._files(name, PICTURE)
+        """Images by frame name."""
+        return self._files(name, "_endo")
 
     def masks(self, name: str) -> dict[str, Path]:
         """Masks by frame name."""
-        return self._files(name, MASK)
+        return self._files(name, "_endo_watershed_mask")
 
     def read(self, path: Path) -> MaskSet:
         """Classes as object numbers; the colourless rest is background."""
@@ -80,18 +65,14 @@ class CholecPublished(Cholec):
         return MaskSet(index=table[read_index_png(path)])
 
 
-def load(root: Path, split: str) -> Cholec:
-    """Open the folder.
+def _recognises(root: Path) -> bool:
+    return any(root.glob("video*/video*_*")) or "cholec" in root.name.lower()
 
-    Raises:
-        DatasetError: not this data set's folders.
-    """
+
+def _load(root: Path, split: str) -> Cholec:
     if any(root.glob("video*/video*_*")):
         return CholecPublished(split, root)
-    images, annotations = first_existing(root, "JPEGImages"), first_existing(root, "Annotations")
-    if images is None or annotations is None:
-        raise wrong_root(NAME, root, [root / "video*/video*_*", root / "JPEGImages", root / "Annotations"], TREE)
-    return Cholec(split, images, annotations, subfolders(annotations))
+    return Cholec(split, *base.image_and_mask_folders(root, others=[root / "video*/video*_*"]))
 
 
-VARIANTS = {NAME: DatasetSpec(SPLITS, TREE, recognises, load)}
+VARIANTS = {"cholecseg8k": base.DatasetSpec(("all",), TREE, _recognises, _load)}

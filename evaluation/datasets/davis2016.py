@@ -6,19 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from samvideo.errors import DatasetError
-from samvideo.evaluation.datasets.base import (
-    DatasetSpec,
-    MaskFolders,
-    ScoringRule,
-    first_existing,
-    read_list,
-    subfolders,
-    wrong_root,
-)
+from samvideo.evaluation.datasets import base
 from samvideo.evaluation.files import MaskSet, read_index_png
 
-NAME = "davis2016"
-SPLITS = ("val", "train")
 TREE = """
 DAVIS/
 ├── JPEGImages/480p/<sequence>/00000.jpg ...
@@ -27,42 +17,20 @@ DAVIS/
 """
 
 
-def recognises(root: Path) -> bool:
-    """Whether a folder looks like this data set."""
-    return (root / "JPEGImages" / "480p").is_dir() and not (root / "ImageSets" / "2017").is_dir()
-
-
-class Davis2016(MaskFolders):
+class Davis2016(base.MaskFolders):
     """All that is not background is the object; the first and the last frame do not count."""
 
-    name = NAME
-    rule = ScoringRule("DAVIS 2016: one object, every frame but the first and the last")
+    name = "davis2016"
+    every_frame = True
+    rule = base.ScoringRule("DAVIS 2016: one object, every frame but the first and the last")
 
     def read(self, path: Path) -> MaskSet:
         """Any value above zero is object 1."""
         return MaskSet(index=(read_index_png(path) > 0).astype(np.uint8))
 
-    def objects(self, name: str, masks: Mapping[int, Path]) -> dict[int, int]:
+    def objects(self, masks: Mapping[int, Path]) -> dict[int, int]:
         """One object, prompted on the first frame."""
         return {1: min(masks)}
-
-
-def load(root: Path, split: str) -> Davis2016:
-    """Open one split.
-
-    Raises:
-        DatasetError: not this data set's folders.
-    """
-    images, annotations = first_existing(root, "JPEGImages/480p"), first_existing(root, "Annotations/480p")
-    if images is None or annotations is None:
-        raise wrong_root(NAME, root, [root / "JPEGImages/480p", root / "Annotations/480p"], TREE)
-    lists = [root / "ImageSets" / place / f"{split}.txt" for place in ("2016", "480p", ".")]
-    found = next((path for path in lists if path.is_file()), None)
-    if found is None:
-        raise wrong_root(NAME, root, lists, TREE)
-    # The published lists name files, "/JPEGImages/480p/bear/00000.jpg /Annotations/..."; others sequences.
-    named = [Path(line).parent.name if "/" in line else line for line in read_list(found)]
-    return Davis2016(split, images, annotations, sorted(set(named)))
 
 
 def all_sequences(root: Path) -> Davis2016:
@@ -73,10 +41,25 @@ def all_sequences(root: Path) -> Davis2016:
     """
     depth = "480p" if (root / "JPEGImages" / "480p").is_dir() else ""
     images, annotations = (root / part / depth for part in ("JPEGImages", "Annotations"))
-    names = subfolders(images)
+    names = base.subfolders(images)
     if not names:
         raise DatasetError(f"no sequences in {images}: folders of frames expected there, as in DAVIS")
     return Davis2016("all", images, annotations, names)
 
 
-VARIANTS = {NAME: DatasetSpec(SPLITS, TREE, recognises, load)}
+def _recognises(root: Path) -> bool:
+    return (root / "JPEGImages" / "480p").is_dir() and not (root / "ImageSets" / "2017").is_dir()
+
+
+def _load(root: Path, split: str) -> Davis2016:
+    images, annotations = base.image_and_mask_folders(root, "480p")
+    lists = [root / "ImageSets" / place / f"{split}.txt" for place in ("2016", "480p", ".")]
+    found = next((path for path in lists if path.is_file()), None)
+    if found is None:
+        raise base.WrongRoot(*lists)
+    # The published lists name files, "/JPEGImages/480p/bear/00000.jpg /Annotations/..."; others sequences.
+    named = {Path(line).parent.name if "/" in line else line for line in base.read_list(found)}
+    return Davis2016(split, images, annotations, sorted(named))
+
+
+VARIANTS = {"davis2016": base.DatasetSpec(("val", "train"), TREE, _recognises, _load)}

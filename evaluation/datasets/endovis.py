@@ -1,6 +1,5 @@
 """EndoVis 2017 and 2018 instruments (Allan et al., arXiv 1902.06426 and 2001.11190), two ways to lay them out."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,31 +8,13 @@ import numpy as np
 from PIL import Image
 
 from samvideo.errors import DatasetError
-from samvideo.evaluation.datasets.base import (
-    IMAGE_SUFFIXES,
-    DatasetSpec,
-    MaskFolders,
-    ScoringRule,
-    VideoSequence,
-    first_existing,
-    match,
-    pictures,
-    subfolders,
-    without_ends,
-    wrong_root,
-)
+from samvideo.evaluation.datasets import base
 from samvideo.evaluation.files import MaskSet, read_index_png
 from samvideo.types import BoolArray, UInt8Array
 
-NAME = "endovis"
 LABELS = ("binary", "parts", "type")
 """What an object is: all instruments together, a part of them, or a class of instruments."""
-SPLITS = (
-    "valid",
-    "train",
-    "test",
-    *(f"{split}-{label}" for split in ("valid", "train", "test") for label in LABELS),
-)
+SPLITS = ("valid", "train", "test", *(f"{s}-{label}" for s in ("valid", "train", "test") for label in LABELS))
 PARTS = {"shaft": 10, "wrist": 20, "clasper": 30, "probe": 40}
 """Values of the masks of 2017 (its mappings.json); 2018 names the same parts in labels.json."""
 TREE = """
@@ -53,27 +34,21 @@ seq_1/
 """
 
 
-def recognises(root: Path) -> bool:
-    """Whether a folder looks like this data set."""
-    named = "endovis" in root.name.lower() and any((root / top / "JPEGImages").is_dir() for top in (".", *SPLITS))
-    return named or any(root.glob("*/left_frames"))
-
-
-class EndoVis(MaskFolders):
+class EndoVis(base.MaskFolders):
     """VOS folders: an object is an instrument class, prompted where it first appears; or all of them are one."""
 
-    name = NAME
-    every_frame = False
-    rule = ScoringRule(
+    name = "endovis"
+    rule = base.ScoringRule(
         "EndoVis: annotated frames but the first and the last, an object from when it was first seen, as Surgical "
         "SAM 2; challenge IoU, class IoU and mean class IoU over the same frames, as ISINet",
         until_seen=True,
         by_class=True,
     )
 
-    def __init__(self, split: str, images: Path | None, annotations: Path, names: list[str]) -> None:
-        super().__init__(split, images, annotations, names)
-        self.labelling = split.partition("-")[2]
+    @property
+    def labelling(self) -> str:
+        """What an object is, one of `LABELS`; empty for the annotation's own objects."""
+        return self.split.partition("-")[2]
 
     def read(self, path: Path) -> MaskSet:
         """A ground truth file; any instrument is object 1 where they are all one."""
@@ -90,28 +65,29 @@ class EndoVisChallenge(EndoVis):
     apart = True
 
     def __init__(self, split: str, root: Path) -> None:
-        super().__init__(
-            split, None, root, [name for name in subfolders(root) if (root / name / "left_frames").is_dir()]
-        )
+        names = [name for name in base.subfolders(root) if (root / name / "left_frames").is_dir()]
+        super().__init__(split, None, root, names)
 
-    def sequence(self, name: str) -> VideoSequence:
-        """Look at one sequence's files; see `Dataset.sequence`."""
+    def sequence(self, name: str) -> base.VideoSequence:
+        """List the files of one sequence; see `Dataset.sequence`."""
         folder = self.annotations / name
-        images = pictures(folder / "left_frames", IMAGE_SUFFIXES)
+        images = base.list_files(folder / "left_frames", base.IMAGE_SUFFIXES)
         frames = tuple(images)
-        instruments = [part for part in subfolders(folder / "ground_truth") if part.endswith("_labels")]
-        paths = folder / "ground_truth" / instruments[0] if instruments else folder / "labels"
-        known = [part.removesuffix("_labels") for part in instruments]
-        labels = dict(enumerate(self._labels_2017(known) if instruments else self._labels_2018(folder), 1))
-        masks = match(frames, pictures(paths, (".png",)), paths, every=True)
-        empty = VideoSequence(
+        instruments = _instruments(folder)
+        paths = folder / "ground_truth" / f"{instruments[0]}_labels" if instruments else folder / "labels"
+        labels = dict(enumerate(self._labels_2017(instruments) if instruments else self._labels_2018(folder), 1))
+        masks = base.match(frames, base.list_files(paths, (".png",)), paths, every=True)
+        whole = base.VideoSequence(
             name, frames, tuple(images.values()), masks, labels, {}, {}, tuple(range(len(frames)))
         )
-        first = self._appearances(empty)
-        labels = {number: label for number, label in labels.items() if number in first}
-        scored = dict.fromkeys(labels, without_ends(sorted(masks)))
-        groups = {number: _class_of(label) for number, label in labels.items()}
-        return replace(empty, labels=labels, first_seen=first, scored=scored, groups=groups)
+        first = base.appearances((index, self.truth(whole, index)) for index in sorted(masks))
+        return replace(
+            whole,
+            labels={number: labels[number] for number in first},
+            first_seen=first,
+            scored=dict.fromkeys(first, tuple(sorted(masks))[1:-1]),
+            groups={number: _class_of(labels[number]) for number in first},
+        )
 
     def _labels_2017(self, instruments: list[str]) -> list[str]:
         types = list(dict.fromkeys(_class_of(instrument) for instrument in instruments))
@@ -125,21 +101,13 @@ class EndoVisChallenge(EndoVis):
             )
         return list(_colours(folder)) if self.labelling == "parts" else ["instrument"]
 
-    def _appearances(self, sequence: VideoSequence) -> dict[int, int]:
-        first: dict[int, int] = {}
-        for index in sorted(sequence.masks):
-            for number in self.truth(sequence, index).numbers:
-                first.setdefault(number, index)
-        return dict(sorted(first.items()))
-
-    def truth(self, sequence: VideoSequence, index: int) -> MaskSet:
+    def truth(self, sequence: base.VideoSequence, index: int) -> MaskSet:
         """A mask per object, as the split's labelling has it."""
         path = sequence.masks[index]
         if path.parent.name == "labels":
             return MaskSet(apart=self._coloured(path, sequence.labels))
         top = path.parents[1]
-        names = [part.removesuffix("_labels") for part in subfolders(top) if part.endswith("_labels")]
-        values = {name: read_index_png(top / f"{name}_labels" / path.name) for name in names}
+        values = {k: read_index_png(top / f"{k}_labels" / path.name) for k in _instruments(top.parent)}
         return MaskSet(apart={number: self._chosen(values, label) for number, label in sequence.labels.items()})
 
     def _chosen(self, values: Mapping[str, UInt8Array], label: str) -> BoolArray:
@@ -157,14 +125,14 @@ class EndoVisChallenge(EndoVis):
         except (OSError, ValueError) as error:
             raise DatasetError(f"{path} cannot be read ({error}): restore it from the archive") from error
         masks: dict[str, BoolArray] = {part: (rgb == colour).all(2) for part, colour in colours.items()}
-        whole: BoolArray = np.zeros(rgb.shape[:2], bool)
-        for mask in masks.values():
-            whole = whole | mask
+        whole: BoolArray = np.any(list(masks.values()), 0)
         return {number: masks.get(label, whole) for number, label in labels.items()}
 
-    def objects(self, name: str, masks: Mapping[int, Path]) -> dict[int, int]:
-        """Where each instrument first appears."""
-        return dict(self.sequence(name).first_seen)
+
+def _instruments(folder: Path) -> list[str]:
+    """Instruments of a sequence of 2017; each has a folder of masks."""
+    parts = base.subfolders(folder / "ground_truth")
+    return [part.removesuffix("_labels") for part in parts if part.endswith("_labels")]
 
 
 def _class_of(instrument: str) -> str:
@@ -183,33 +151,29 @@ def _colours(folder: Path) -> dict[str, list[int]]:
     if table is None:
         raise DatasetError(f"{places[1]} is missing: it names the colours; restore it")
     try:
-        entries = json.loads(table.read_text())
-        named = {entry["name"]: entry["color"] for entry in entries}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        named = {entry["name"]: entry["color"] for entry in base.read_json(table)}
+    except (KeyError, TypeError) as error:
         raise DatasetError(f"{table} cannot be read ({error}): restore it from the archive") from error
-    return {
-        name.removeprefix("instrument-"): colour for name, colour in named.items() if name.startswith("instrument-")
-    }
+    prefix = "instrument-"
+    return {name.removeprefix(prefix): colour for name, colour in named.items() if name.startswith(prefix)}
 
 
-def load(root: Path, split: str) -> EndoVis:
-    """Open one split, or a folder that is one; the challenge's folders have no splits.
+def _recognises(root: Path) -> bool:
+    named = "endovis" in root.name.lower() and any((root / top / "JPEGImages").is_dir() for top in (".", *SPLITS))
+    return named or any(root.glob("*/left_frames"))
 
-    Raises:
-        DatasetError: not this data set's folders, or they do not tell parts.
-    """
+
+def _load(root: Path, split: str) -> EndoVis:
     if any(root.glob("*/left_frames")):
-        return EndoVisChallenge(split, root)
+        return EndoVisChallenge(split, root)  # has no splits
     part, _, labelling = split.partition("-")
-    top = root / part if (root / part).is_dir() else root
-    images, annotations = first_existing(top, "JPEGImages"), first_existing(top, "Annotations")
-    if images is None or annotations is None:
-        raise wrong_root(NAME, root, [top / "JPEGImages", top / "Annotations", root / "*/left_frames"], TREE)
+    top = base.folder_of_split(root, part)
+    images, annotations = base.image_and_mask_folders(top, others=[root / "*/left_frames"])
     if labelling == "parts":
         raise DatasetError(
             f"{annotations} has the class of the instrument per pixel, not its parts: take {part}-type"
         )
-    return EndoVis(split, images, annotations, subfolders(annotations))
+    return EndoVis(split, images, annotations)
 
 
-VARIANTS = {NAME: DatasetSpec(SPLITS, TREE, recognises, load)}
+VARIANTS = {"endovis": base.DatasetSpec(SPLITS, TREE, _recognises, _load)}

@@ -1,22 +1,12 @@
-"""Any sequences of your own: pictures or videos beside masks, or masks alone (for scoring)."""
+"""Any sequences of your own: images or videos beside masks, or masks alone (for scoring)."""
 
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 from samvideo.errors import DatasetError
-from samvideo.evaluation.datasets.base import (
-    DatasetSpec,
-    MaskFolders,
-    ScoringRule,
-    VideoSequence,
-    first_existing,
-    subfolders,
-    wrong_root,
-)
+from samvideo.evaluation.datasets import base
 
-NAME = "folder"
-SPLITS = ("all",)
 TREE = """
 ROOT/
 ├── JPEGImages/<sequence>/00000.jpg ...            or videos/<sequence>.mp4
@@ -28,27 +18,21 @@ ROOT/<sequence>/00000.png ...
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm")
 
 
-def recognises(root: Path) -> bool:
-    """Whether a folder looks like this data set."""
-    return (root / "Annotations").is_dir() or any(root.glob("*/*.png"))
-
-
-class Folder(MaskFolders):
+class Folder(base.MaskFolders):
     """Objects are prompted where they first appear; annotated frames from there, less the very first and last."""
 
-    every_frame = False
-    name = NAME
-    rule = ScoringRule(
+    name = "folder"
+    rule = base.ScoringRule(
         "folder: annotated frames from an object's first on, but the sequence's first and last, as SA-V and DAVIS",
         until_seen=True,
     )
 
     def __init__(self, split: str, images: Path | None, videos: Path | None, annotations: Path) -> None:
-        super().__init__(split, images, annotations, subfolders(annotations))
+        super().__init__(split, images, annotations)
         self._videos = videos
 
-    def sequence(self, name: str) -> VideoSequence:
-        """Look at one sequence's files; see `Dataset.sequence`."""
+    def sequence(self, name: str) -> base.VideoSequence:
+        """List the files of one sequence; see `Dataset.sequence`."""
         sequence = super().sequence(name)
         if self._videos is not None:
             return self._with_video(sequence, self._videos)
@@ -56,7 +40,7 @@ class Folder(MaskFolders):
             self._check_gaps(sequence)
         return sequence
 
-    def _with_video(self, sequence: VideoSequence, videos: Path) -> VideoSequence:
+    def _with_video(self, sequence: base.VideoSequence, videos: Path) -> base.VideoSequence:
         found = [
             path for path in sorted(videos.glob(f"{sequence.name}.*")) if path.suffix.lower() in VIDEO_SUFFIXES
         ]
@@ -79,7 +63,7 @@ class Folder(MaskFolders):
             saved=tuple(range(max(numbers.values()) + 1)),
         )
 
-    def _check_gaps(self, sequence: VideoSequence) -> None:
+    def _check_gaps(self, sequence: base.VideoSequence) -> None:
         """Masks alone do not tell which frames there are, but a hole in an even row is a missing file."""
         if not all(frame.isdecimal() for frame in sequence.frames):
             return
@@ -95,18 +79,18 @@ class Folder(MaskFolders):
             )
 
 
+def _recognises(root: Path) -> bool:
+    return (root / "Annotations").is_dir() or any(root.glob("*/*.png"))
+
+
 def load(root: Path, split: str) -> Folder:
-    """Open a folder.
-
-    Raises:
-        DatasetError: nothing of the kind.
-    """
-    annotations = first_existing(root, "Annotations")
-    if annotations is None:
-        if not any(root.glob("*/*.png")):
-            raise wrong_root(NAME, root, [root / "Annotations", root / "<sequence>/*.png"], TREE)
+    """Open a folder; see `DatasetSpec`."""
+    images, videos, annotations = (root / name for name in ("JPEGImages", "videos", "Annotations"))
+    if annotations.is_dir():
+        return Folder(split, images if images.is_dir() else None, videos if videos.is_dir() else None, annotations)
+    if any(root.glob("*/*.png")):
         return Folder(split, None, None, root)
-    return Folder(split, first_existing(root, "JPEGImages"), first_existing(root, "videos"), annotations)
+    raise base.WrongRoot(annotations, root / "<sequence>/*.png")
 
 
-VARIANTS = {NAME: DatasetSpec(SPLITS, TREE, recognises, load)}
+VARIANTS = {"folder": base.DatasetSpec(("all",), TREE, _recognises, load)}

@@ -1,31 +1,15 @@
-"""SA-V (Ravi et al., arXiv 2408.00714): objects may overlap; pictures (val, test) or video (train)."""
+"""SA-V (Ravi et al., arXiv 2408.00714): objects may overlap; images (val, test) or video (train)."""
 
-import json
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from samvideo.errors import ConfigError, DatasetError
-from samvideo.evaluation.datasets.base import (
-    IMAGE_SUFFIXES,
-    Dataset,
-    DatasetSpec,
-    ScoringRule,
-    VideoSequence,
-    first_existing,
-    match,
-    pictures,
-    read_list,
-    subfolders,
-    without_ends,
-    wrong_root,
-)
+from samvideo.evaluation.datasets import base
 from samvideo.evaluation.files import MaskSet, read_binary_png
 from samvideo.io.masks import decode_rle
 
-NAME = "sav"
-SPLITS = ("val", "test", "train", "train-auto")
 FRAMES_PER_MASK = 4  # videos have 24 frames a second, masks 6
 TREE = """
 SA-V/
@@ -39,77 +23,65 @@ SA-V/
 """
 
 
-def recognises(root: Path) -> bool:
-    """Whether a folder looks like this data set."""
-    val = any((root / top / "JPEGImages_24fps").is_dir() for top in (".", "sav_val", "sav_test"))
-    return val or any(root.rglob("sav_*_manual.json"))
-
-
-class SavPictures(Dataset):
+class SavImages(base.Dataset):
     """Val and test. The first and the last annotated frame do not count, nor those before an object appears."""
 
-    name = NAME
+    name = "sav"
     apart = True
-    rule = ScoringRule(
+    rule = base.ScoringRule(
         "SA-V: for each object the annotated (6 per second) frames but the first and the last, once it was seen",
         until_seen=True,
     )
 
     def __init__(self, split: str, images: Path, annotations: Path, names: list[str]) -> None:
-        self.split, self._images, self._annotations, self._names = split, images, annotations, names
+        super().__init__(split, names)
+        self._images, self._annotations = images, annotations
         if split == "test":
             self.archive = ""
 
-    def sequences(self) -> list[str]:
-        """Names of all sequences, in order."""
-        return list(self._names)
-
-    def sequence(self, name: str) -> VideoSequence:
-        """Look at one sequence's files; see `Dataset.sequence`."""
-        images = pictures(self._images / name, IMAGE_SUFFIXES)
+    def sequence(self, name: str) -> base.VideoSequence:
+        """List the files of one sequence; see `Dataset.sequence`."""
+        images = base.list_files(self._images / name, base.IMAGE_SUFFIXES)
         frames, folder = tuple(images), self._annotations / name
-        labels = {int(label) + 1: label for label in subfolders(folder) if label.isdecimal()}
+        labels = {int(label) + 1: label for label in base.subfolders(folder) if label.isdecimal()}
         if not labels:
             raise DatasetError(f"{folder} holds no folder per object (000, 001, ...): restore it from the archive")
         masks: dict[int, Path] = {}
         first, scored = {}, {}
         for number, label in labels.items():
-            own = match(frames, pictures(folder / label, (".png",)), folder / label, every=False)
+            own = base.match(frames, base.list_files(folder / label, (".png",)), folder / label, every=False)
             seen = next((index for index in sorted(own) if read_binary_png(own[index]).any()), None)
             if seen is None:
                 raise DatasetError(f"{folder / label} has no mask that is not empty: restore it from the archive")
-            first[number], scored[number] = seen, without_ends(sorted(own))
+            first[number], scored[number] = seen, tuple(sorted(own))[1:-1]
             masks |= {index: folder / path.name for index, path in own.items()}
         secret = len(masks) == 1
-        return VideoSequence(
+        return base.VideoSequence(
             name, frames, tuple(images.values()), masks, labels, first, {} if secret else scored, tuple(masks)
         )
 
-    def truth(self, sequence: VideoSequence, index: int) -> MaskSet:
+    def truth(self, sequence: base.VideoSequence, index: int) -> MaskSet:
         """One mask per object that is annotated there."""
         path = sequence.masks[index]
         files = {number: path.parent / label / path.name for number, label in sequence.labels.items()}
         return MaskSet(apart={number: read_binary_png(file) for number, file in files.items() if file.exists()})
 
 
-class SavVideos(Dataset):
+class SavVideos(base.Dataset):
     """Train: an mp4 beside the run lengths of every fourth frame."""
 
-    name = NAME
+    name = "sav"
     apart = True
-    rule = SavPictures.rule
+    rule = SavImages.rule
 
     def __init__(self, split: str, files: Mapping[str, Path]) -> None:
-        self.split, self._files = split, dict(files)
+        super().__init__(split, files)
+        self._files = files
 
-    def sequences(self) -> list[str]:
-        """Names of all sequences, in order."""
-        return list(self._files)
-
-    def sequence(self, name: str) -> VideoSequence:
-        """Look at one sequence's files; see `Dataset.sequence`. The video itself is only needed to run a model."""
+    def sequence(self, name: str) -> base.VideoSequence:
+        """List the files of one sequence; see `Dataset.sequence`. The video is only needed to run a model."""
         path = self._files[name]
-        content = read_masklets(path)
+        content = _read_masklets(path)
         masklets, count = content["masklet"], int(content["video_frame_count"])
         labels = {position + 1: str(number) for position, number in enumerate(content["masklet_id"])}
         frames = tuple(f"{index:05d}" for index in range(count))
@@ -121,8 +93,8 @@ class SavVideos(Dataset):
             )
         # The stated first frame counts in video frames and may lie between two annotated ones: look for the mask.
         first = {number: self._first_mask(masklets, number - 1, path) for number in labels}
-        scored = dict.fromkeys(labels, without_ends(sorted(masks)))
-        return VideoSequence(
+        scored = dict.fromkeys(labels, tuple(sorted(masks))[1:-1])
+        return base.VideoSequence(
             name, frames, (), masks, labels, first, scored, tuple(masks), video=path.with_name(f"{name}.mp4")
         )
 
@@ -132,10 +104,10 @@ class SavVideos(Dataset):
                 return index * FRAMES_PER_MASK
         raise DatasetError(f"{path}: masklet {column} is empty throughout; restore the file from the archive")
 
-    def truth(self, sequence: VideoSequence, index: int) -> MaskSet:
+    def truth(self, sequence: base.VideoSequence, index: int) -> MaskSet:
         """The masklets of one annotated frame."""
         path = sequence.masks[index]
-        entry = read_masklets(path)["masklet"][index // FRAMES_PER_MASK]
+        entry = _read_masklets(path)["masklet"][index // FRAMES_PER_MASK]
         try:
             return MaskSet(apart={number: decode_rle(entry[number - 1]) for number in sequence.labels})
         except ConfigError as error:
@@ -143,42 +115,29 @@ class SavVideos(Dataset):
 
 
 @lru_cache(maxsize=2)
-def read_masklets(path: Path) -> dict[str, Any]:
-    """One annotation file of the train split.
-
-    Raises:
-        DatasetError: unreadable, or without one of the published fields.
-    """
-    fields = ("video_frame_count", "masklet", "masklet_id")
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read ({error}): restore it from the archive") from error
-    if missing := [name for name in fields if name not in content]:
-        raise DatasetError(f"{path} lacks {', '.join(missing)}: a SA-V annotation file expected")
-    return content
+def _read_masklets(path: Path) -> Any:
+    return base.read_json(path, "video_frame_count", "masklet", "masklet_id")
 
 
-def load(root: Path, split: str) -> Dataset:
-    """Open one split.
+def _recognises(root: Path) -> bool:
+    val = any((root / top / "JPEGImages_24fps").is_dir() for top in (".", "sav_val", "sav_test"))
+    return val or any(root.rglob("sav_*_manual.json"))
 
-    Raises:
-        DatasetError: not this data set's folders.
-    """
+
+def _load(root: Path, split: str) -> base.Dataset:
     if split.startswith("train"):
         ending = "_auto.json" if split == "train-auto" else "_manual.json"
         files = {path.name.removesuffix(ending): path for path in sorted(root.rglob(f"sav_*{ending}"))}
         if not files:
-            raise wrong_root(NAME, root, [root / f"sav_train/**/sav_*{ending}"], TREE)
+            raise base.WrongRoot(root / f"sav_train/**/sav_*{ending}")
         return SavVideos(split, files)
-    top = root / f"sav_{split}" if (root / f"sav_{split}").is_dir() else root
-    images, annotations = first_existing(top, "JPEGImages_24fps"), first_existing(top, "Annotations_6fps")
-    if images is None or annotations is None:
-        raise wrong_root(NAME, root, [top / "JPEGImages_24fps", top / "Annotations_6fps"], TREE)
-    listed = top / f"sav_{split}.txt"
-    return SavPictures(
-        split, images, annotations, read_list(listed) if listed.exists() else subfolders(annotations)
-    )
+    top = base.folder_of_split(root, f"sav_{split}")
+    images, annotations, listed = top / "JPEGImages_24fps", top / "Annotations_6fps", top / f"sav_{split}.txt"
+    if not (images.is_dir() and annotations.is_dir()):
+        raise base.WrongRoot(images, annotations)
+    names = base.read_list(listed) if listed.exists() else base.subfolders(annotations)
+    return SavImages(split, images, annotations, names)
 
 
-VARIANTS = {NAME: DatasetSpec(SPLITS, TREE, recognises, load)}
+SPLITS = ("val", "test", "train", "train-auto")
+VARIANTS = {"sav": base.DatasetSpec(SPLITS, TREE, _recognises, _load)}

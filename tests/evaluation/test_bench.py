@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from tiny_sam import clip, tiny_model
@@ -41,20 +40,13 @@ def test_flops_are_those_of_the_formulas() -> None:
         assert meter.count_flops(lambda: attend(q, k, narrow)) == 2 * 2 * 40 * 600 * (16 + 4)
 
 
-def test_quantiles() -> None:
-    values = [4.0, 1.0, 3.0, 2.0]
-    for part in (0.0, 0.25, 0.5, 0.95, 1.0):
-        assert meter.quantile(values, part) == pytest.approx(np.quantile(values, part))
-
-
 def test_the_stopwatch_leaves_no_trace() -> None:
     tracker = SamTracker(TorchRuntime(model := tiny_model()))
     watch, frames = meter.Stopwatch(model), clip(3)
     tracker.step(frames[0], [Box(object_id=1, xyxy=(10, 20, 34, 44))])
     for frame in frames[1:]:
-        with watch.watching():
+        with watch.frame():
             tracker.step(frame)
-        watch.lap()
     assert set(watch.medians()) == {"preprocess", "encode", "attend_to_memory", "decode", "choose", "encode_memory"}
     assert not set(vars(model)) & set(meter.STAGES)
 
@@ -73,10 +65,10 @@ def test_every_object_has_a_prompt() -> None:
 
 @pytest.mark.usefixtures("tiny")
 def test_the_file(tmp_path: Path) -> None:
-    told: list[str] = []
+    rows: list[str] = []
     cases = [Case("edgetam", None, "cpu", "fp32", count) for count in (1, 2)]
-    document = json.loads(json.dumps(bench(cases, Plan(frames=2, warmup=2), told.append)))
-    assert len(told) == 2
+    document = json.loads(json.dumps(bench(cases, Plan(frames=2, warmup=2), rows.append)))
+    assert len(rows) == 2
     assert "peer" not in document
     first, second = document["cases"]
     assert first["seconds"]["p50"] <= first["seconds"]["p95"]
