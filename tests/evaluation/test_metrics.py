@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scoring_speed import plain_score, score_frame, score_frame_plainly
 
 from samvideo.errors import DatasetError
 from samvideo.evaluation.bits import boundaries, dilate, pack, trim
@@ -19,7 +20,6 @@ from samvideo.evaluation.metrics import (
     score_masks,
     statistics,
 )
-from samvideo.evaluation.speed import plain_score, score_frame, score_frame_plainly
 from samvideo.types import UInt8Array
 
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from evaluation_helpers import RepeatTracker
+from scoring_speed import main as speed_main
 from typer.testing import CliRunner
 
 from samvideo.cli.main import app
@@ -13,7 +14,6 @@ from samvideo.evaluation.published import published
 from samvideo.evaluation.report import worst_frames, write_report
 from samvideo.evaluation.results import read_results, write_json
 from samvideo.evaluation.score_tables import load_runs
-from samvideo.evaluation.speed import main as speed_main
 from samvideo.evaluation.video import Task
 
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -1,4 +1,4 @@
-"""Compare the speed of scoring with the published algorithm: `python -m samvideo.evaluation.speed ROOT`.
+"""Compare the speed of scoring with the published algorithm: python tests/evaluation/scoring_speed.py ROOT.
 
 ROOT holds `gt/<sequence>/*.png` and `pred/<sequence>/*.png`. Both use one thread and masks in memory, and
 are timed alternately several times; the best time counts, since machines are shared. Results must agree exactly.
@@ -112,7 +112,7 @@ def _time_sequence(truth: Path, predictions: Path, rounds: int) -> Timing:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the table; return 0 if this package is at least ten times as fast, else 1."""
-    parser = argparse.ArgumentParser(prog="python -m samvideo.evaluation.speed", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("root", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args(arguments)
