@@ -152,10 +152,7 @@ def list_events(
     """Return all events in order of time; an interval that lasts to the last frame has no end event."""
     named = [("enter", "leave", entry.id, None, entry.intervals) for entry in objects]
     named += [("idle start", "idle end", entry.id, None, entry.idle_intervals) for entry in objects]
-    found = [
-        *named,
-        *(("contact start", "contact end", pair.a, pair.b, pair.intervals) for pair in pairs),
-    ]
+    found = [*named, *(("contact start", "contact end", pair.a, pair.b, pair.intervals) for pair in pairs)]
     events = []
     for start, end, one, other, intervals in found:
         for part in intervals:

@@ -64,11 +64,7 @@ class IntervalCollector:
         last = self._open
         if last is not None and piece.start_seconds - last.end_seconds <= self._bridge + TOLERANCE:
             piece = Interval(
-                last.start_frame,
-                piece.end_frame,
-                last.start_seconds,
-                piece.end_seconds,
-                last.frames + piece.frames,
+                last.start_frame, piece.end_frame, last.start_seconds, piece.end_seconds, last.frames + piece.frames
             )
         else:
             self._close()

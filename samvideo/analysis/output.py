@@ -10,15 +10,7 @@ from samvideo.analysis.tables import STREAMED, TableWriter, write_tables
 from samvideo.errors import OutputError
 from samvideo.io.files import check_empty
 
-FILES = (
-    *STREAMED,
-    "objects.csv",
-    "intervals.csv",
-    "events.csv",
-    "heatmap.csv",
-    "analysis.json",
-    "report.html",
-)
+FILES = (*STREAMED, "objects.csv", "intervals.csv", "events.csv", "heatmap.csv", "analysis.json", "report.html")
 
 
 def write_analysis(

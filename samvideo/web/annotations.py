@@ -186,9 +186,7 @@ class AnnotationStore:
             self._replace(source.pop())
 
     def _commit(
-        self,
-        names: Mapping[int, str] | None = None,
-        drawn: Mapping[tuple[int, int], Annotation] | None = None,
+        self, names: Mapping[int, str] | None = None, drawn: Mapping[tuple[int, int], Annotation] | None = None
     ) -> None:
         before = self.current
         self._undo.append(before)
@@ -198,10 +196,7 @@ class AnnotationStore:
 
     def _replace(self, snapshot: Snapshot) -> None:
         self.current = replace(
-            snapshot,
-            revision=self.current.revision + 1,
-            can_undo=bool(self._undo),
-            can_redo=bool(self._redo),
+            snapshot, revision=self.current.revision + 1, can_undo=bool(self._undo), can_redo=bool(self._redo)
         )
 
     def _get(self, frame: int, object_id: int) -> Annotation:
