@@ -88,8 +88,7 @@ class Analyser:
     def add(self, result: FrameResult, flag: str = "") -> None:
         """Add the result of a tracker for the next frame; `flag` names the fault of the image, if any.
 
-        Raises:
-            VideoError: it is not later than the previous frame.
+        Raises VideoError if it is not later than the previous frame.
         """
         if len(self._buffer) == FRAMES:
             self._flush(result)
@@ -99,20 +98,10 @@ class Analyser:
     def _flush(self, following: FrameResult | None) -> None:
         results = [result for result, _, _ in self._buffer]
         runs = joined_runs([part for _, _, part in self._buffer], self.info.size_wh)
-        measurements = measure(runs)
-        after = None if following is None else (following.index, following.seconds)
-        block = Block(
-            self.clock.times([r.index for r in results], [r.seconds for r in results], after),
-            np.array([flag for _, flag, _ in self._buffer], np.str_),
-            np.repeat(np.arange(len(results)), [len(r.object_ids) for r in results]),
-            np.array([k for r in results for k in r.object_ids], np.int64),
-            np.array([p for r in results for p in r.present], bool) & (measurements.area > 0),
-            np.array([s for r in results for s in r.scores], float),
-            measurements,
-            runs,
-        )
+        flags = [flag for _, flag, _ in self._buffer]
+        rows = [list(zip(r.object_ids, r.present, r.scores, strict=True)) for r in results]
         self._buffer = []
-        self.add_block(block)
+        self.add_block(Block.of(self.clock.times(results, following), flags, rows, measure(runs), runs))
 
     def add_block(self, block: Block) -> None:
         """Add the next frames of a run."""
@@ -124,7 +113,7 @@ class Analyser:
         self._end = float(times.seconds[-1] + times.durations[-1])
         self._times.add(times.ordinals, times.seconds)
         for flag in sorted(set(block.flags.tolist()) - {""}):
-            self._flags[flag].add(block.flags == flag, times.frames, times.seconds, times.durations)
+            self._flags[flag].add(np.flatnonzero(block.flags == flag), times)
         self._register_objects(sorted(set(block.object_ids.tolist())))
         for number in sorted(self._objects):
             tip, motion = self._objects[number].add(block)
@@ -138,9 +127,8 @@ class Analyser:
                 self._tables.distances(block, pair, frames, distance, touch)
         for label, intervals in self._usage.items():
             members = [number for number in self._objects if self._counts_as(number, label)]
-            holds = np.zeros(len(times.frames), bool)
-            holds[block.mask_frames[block.visible & np.isin(block.object_ids, members)]] = True
-            intervals.add(holds, times.frames, times.seconds, times.durations)
+            shown = block.mask_frames[block.visible & np.isin(block.object_ids, members)]
+            intervals.add(np.unique(shown), times)
 
     def _counts_as(self, number: int, label: str) -> bool:
         return self.settings.kind(number) == "instrument" and self.settings.label(number) == label

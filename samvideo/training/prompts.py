@@ -18,7 +18,18 @@ from samvideo.trackers.parts.motion import own_motion
 from samvideo.trackers.parts.prompting import box_to_mask
 from samvideo.trackers.parts.view import View
 from samvideo.trackers.parts.warp import DenseFlow
-from samvideo.training.clips import LONGEST, TrainingClip, blob, jitter_box, perturb_mask, recolour
+from samvideo.training.clips import (
+    LONGEST,
+    TrainingClip,
+    blob,
+    jitter_box,
+    load_recorded,
+    paste_warped,
+    perturb_mask,
+    recolour,
+    remap,
+    smooth_noise,
+)
 from samvideo.training.fitting import Log, TrainingStage, mask_loss, train
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 
@@ -106,10 +117,7 @@ def _pasted(clip: TrainingClip, other: TrainingClip, gap: int, rng: np.random.Ge
     drift, added = rng.normal(0, 1.2, 2) * gap, rng.random() < 0.7
     rgb, masks = clip.rgb.copy(), clip.masks.copy()
     for t in range(2):
-        alpha = cv2.warpAffine(other.masks[t].astype(np.float32), matrix, (width, height))
-        alpha = cv2.GaussianBlur(alpha, (3, 3), 0)
-        cover = cv2.warpAffine(other.rgb[t], matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)
-        rgb[t] = rgb[t] + alpha[..., None] * (cover.astype(np.float32) - rgb[t])
+        alpha = paste_warped(rgb[t], other.rgb[t], other.masks[t], matrix, cv2.BORDER_REFLECT_101)
         masks[t] = alpha > 0.5 if added else masks[t] & (alpha <= 0.5)
         matrix[:, 2] += drift
     return TrainingClip(rgb, masks, clip.made_of | other.made_of)
@@ -120,32 +128,11 @@ def _turn(clip: TrainingClip, rng: np.random.Generator) -> TrainingClip:
     height, width = clip.masks.shape[1:]
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), rng.normal(0, 8), rng.uniform(0.85, 1))
     matrix[0, :2] *= np.exp(rng.normal(0, 0.08))
-    coarse = rng.normal(0, 0.012 * width, (4, 5, 2)).astype(np.float32) * (rng.random() < 0.4)
-    bend = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    bend = smooth_noise(rng, 0.012 * width, (4, 5, 2), (width, height)) * (rng.random() < 0.4)
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1) @ matrix[:, :2].T + matrix[:, 2]
-    places = (grid + bend).astype(np.float32)
-    rgb, masks = clip.rgb.copy(), clip.masks.copy()
-    for t in range(len(rgb)):
-        both = np.dstack([clip.rgb[t], clip.masks[t].astype(np.uint8) * 255])
-        both = cv2.remap(both, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-        rgb[t], masks[t] = both[..., :3], both[..., 3] > 127
+    warped = [remap(rgb, mask, grid + bend) for rgb, mask in zip(clip.rgb, clip.masks, strict=True)]
+    rgb, masks = map(np.stack, zip(*warped, strict=True))
     return recolour(replace(clip, rgb=rgb, masks=masks), rng)
-
-
-def list_stills(folder: Path, count: int, leave_out: tuple[str, ...] = ()) -> list[Path]:
-    """List the first `count` stills of a folder, without those that show a sequence left out."""
-    stills = []
-    for file in sorted(folder.glob("*.npz"))[:count]:
-        with np.load(file) as arrays:
-            if not np.isin(arrays["made_of"], leave_out).any():
-                stills.append(file)
-    return stills
-
-
-def load_still(file: Path) -> Still:
-    """Load a recorded still."""
-    with np.load(file) as arrays:
-        return Still(**arrays)
 
 
 def sample(
@@ -157,7 +144,7 @@ def sample(
         Input planes (PROMPT + 1, size, size), the true mask (size, size), and previous logits or zeros.
     """
     while True:
-        still = load_still(stills[rng.integers(len(stills))])
+        still = load_recorded(Still, stills[rng.integers(len(stills))])
         kind = rng.choice(["box", "clicks", "both", "correction"], p=[0.48, 0.34, 0.08, 0.1])
         boxed = kind in ("box", "both")
         crop, layers, box = _crop(still, kind == "clicks", boxed, rng, size)
@@ -259,7 +246,7 @@ def fit(
 
     Args:
         network: on its device.
-        stills: files of `list_stills`.
+        stills: files of recorded stills.
         stage: steps, rate, seed and checkpoint.
         log: called with progress messages.
         size: pixels of the crops.
