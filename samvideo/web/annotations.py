@@ -152,8 +152,7 @@ class AnnotationStore:
     def load(self, placed: Iterable[tuple[int, Prompt]]) -> None:
         """Add (frame, prompt) pairs, as a command line gives them; cannot be undone.
 
-        Raises:
-            PromptError: a prompt is outside the video, or contradicts another.
+        Raises PromptError for a prompt that is outside the video.
         """
         placed = list(placed)
         numbered = number_prompts(prompt for _, prompt in placed)
@@ -226,13 +225,8 @@ def _clean(name: str, object_id: int) -> str:
     return cleaned or f"Object {object_id}"
 
 
-def changed_frames(now: Annotations, before: Annotations) -> dict[int, set[int]]:
-    """Frames, by object, whose annotations differ; a removed object's frames count too."""
-    changed: dict[int, set[int]] = {}
-    for frame in now.keys() | before.keys():
-        here, there = now.get(frame, {}), before.get(frame, {})
-        for object_id in here.keys() | there.keys():
-            # An edit makes a new annotation and undo brings the old one back, so identity is enough.
-            if here.get(object_id) is not there.get(object_id):
-                changed.setdefault(object_id, set()).add(frame)
-    return changed
+def changed_annotations(now: Annotations, before: Annotations) -> set[tuple[int, int]]:
+    """Frame and object of all annotations that differ; those of a removed object count too."""
+    keys = {(frame, object_id) for drawn in (now, before) for frame, here in drawn.items() for object_id in here}
+    # An edit makes a new annotation and undo brings the old one back, so identity is enough.
+    return {(f, i) for f, i in keys if now.get(f, {}).get(i) is not before.get(f, {}).get(i)}

@@ -52,19 +52,19 @@ def make_app(project: Project, open_pages: OpenPages, downloads: Downloads, toke
     routes = [Route("/", _static(STATIC / "index.html"))]
     routes += [Route(f"/static/{path.name}", _static(path)) for path in files]
     routes += [
-        Route("/api/schema", _safe(pages.schema)),
-        Route("/api/facts", _safe(pages.facts)),
-        Route("/api/events", _safe(pages.events)),
-        Route("/api/frames/{index}", _safe(pages.frame)),
-        Route("/api/thumbnails/{index}", _safe(pages.thumbnail)),
-        Route("/api/masks/{index}", _safe(pages.masks)),
-        Route("/api/files/{kind}", _safe(pages.download)),
-        Route("/api/edit", _safe(pages.edit), methods=["POST"]),
-        Route("/api/mask", _safe(pages.upload), methods=["POST"]),
-        Route("/api/command", _safe(pages.command), methods=["POST"]),
-        Route("/api/leave", _safe(pages.leave), methods=["POST"]),
+        Route("/api/schema", pages.schema),
+        Route("/api/facts", pages.facts),
+        Route("/api/events", pages.events),
+        Route("/api/frames/{index}", pages.frame),
+        Route("/api/thumbnails/{index}", pages.thumbnail),
+        Route("/api/masks/{index}", pages.masks),
+        Route("/api/files/{kind}", pages.download),
+        Route("/api/edit", pages.edit, methods=["POST"]),
+        Route("/api/mask", pages.upload, methods=["POST"]),
+        Route("/api/command", pages.command, methods=["POST"]),
+        Route("/api/leave", pages.leave, methods=["POST"]),
     ]
-    return Guard(Starlette(routes=routes), token, host)
+    return Guard(Starlette(routes=routes, exception_handlers={SamVideoError: _refuse}), token, host)
 
 
 def _static(path: Path) -> Handler:
@@ -74,18 +74,11 @@ def _static(path: Path) -> Handler:
     return send
 
 
-def _safe(handler: Handler) -> Handler:
-    """Turn errors that a person can understand into a line of JSON."""
-
-    async def answer(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except TooLarge as error:
-            return JSONResponse({"error": str(error)}, 413, {"connection": "close"})
-        except SamVideoError as error:
-            return JSONResponse({"error": str(error)}, 400)
-
-    return answer
+async def _refuse(request: Request, error: Exception) -> Response:
+    """Answer with an error that a person can understand as JSON."""
+    if isinstance(error, TooLarge):
+        return JSONResponse({"error": str(error)}, 413, {"connection": "close"})
+    return JSONResponse({"error": str(error)}, 400)
 
 
 async def _body(request: Request, limit: int) -> bytes:

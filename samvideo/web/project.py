@@ -78,7 +78,7 @@ class Project:
             annotations_revision=now.revision,
             undo=now.can_undo,
             redo=now.can_redo,
-            changed=tuple(sorted(self.tracking.changed(now.by_frame()))),
+            changed=tuple(sorted({frame for frame, _ in self.tracking.changed(now.by_frame())})),
             colours={i: "#{:02x}{:02x}{:02x}".format(*object_colour(i)) for i in now.names},
         )
 
@@ -91,9 +91,9 @@ class Project:
         now = self.annotations.current
         drawn = now.by_frame()
         tracked = self.results.look_up(index, set(now.names))
-        changed = self.tracking.changed(drawn).get(index, set())
-        here = drawn.get(index, {})
-        new = {i: annotation for i, annotation in here.items() if i in changed or i not in tracked.object_ids}
+        changed = self.tracking.changed(drawn)
+        here = drawn.get(index, {}).items()
+        new = {i: a for i, a in here if (index, i) in changed or i not in tracked.object_ids}
         # Clicks on an object that is annotated elsewhere too correct what was tracked here.
         corrected = {i for i in new if any(i in drawn[frame] for frame in drawn if frame != index)}
         previews = self._preview.overlays(index, new, corrected)
