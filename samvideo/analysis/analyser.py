@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import Protocol
 
 import numpy as np
 
@@ -21,28 +20,14 @@ from samvideo.analysis.findings import (
     over_seconds,
 )
 from samvideo.analysis.intervals import DownsampledCurve, IntervalCollector
-from samvideo.analysis.mask_geometry import Floats, measure
+from samvideo.analysis.mask_geometry import measure
 from samvideo.analysis.motion import Motion
 from samvideo.analysis.settings import AnalysisSettings
-from samvideo.io.rle import IntArray, Runs, joined_runs, runs_of_masks
+from samvideo.analysis.tables import TableWriter
+from samvideo.io.rle import Runs, joined_runs, runs_of_masks
 from samvideo.types import FrameResult, UInt8Array, VideoInfo
 
 FRAMES = 256  # results that are buffered and measured together
-
-
-class TableSink(Protocol):
-    """Receives the rows of the long tables as soon as they are final."""
-
-    def frames(self, block: Block, object_id: int, tip: Floats) -> None:
-        """Receive the rows of an object in a block; `tip` (N', 2) belongs to its masks there."""
-
-    def motion(self, object_id: int, point: str, motion: Motion) -> None:
-        """Receive the smoothed motion of the `centroid` or `tip` of an object."""
-
-    def distances(
-        self, block: Block, pair: tuple[int, int], frames: IntArray, distance: Floats, touch: float
-    ) -> None:
-        """Receive the distances of a pair on `frames` of a block; distances up to `touch` are contact."""
 
 
 class Analyser:
@@ -62,7 +47,7 @@ class Analyser:
     """
 
     def __init__(
-        self, info: VideoInfo, settings: AnalysisSettings | None = None, tables: TableSink | None = None
+        self, info: VideoInfo, settings: AnalysisSettings | None = None, tables: TableWriter | None = None
     ) -> None:
         self.info, self.settings = info, settings or AnalysisSettings()
         self._tables = tables
@@ -137,10 +122,9 @@ class Analyser:
         """Create accumulators for new objects and their pairs."""
         new = [number for number in numbers if number not in self._objects]
         window = round(self.settings.smooth * self._rate)
+        size_wh, settings = self.info.size_wh, self.settings
         for number in new:
-            self._objects[number] = ObjectAccumulator(
-                number, self.info.size_wh, self.settings, window, self._idle_speed
-            )
+            self._objects[number] = ObjectAccumulator(number, size_wh, settings, window, self._idle_speed)
             if self.settings.kind(number) == "instrument":
                 self._usage.setdefault(self.settings.label(number), IntervalCollector(self.settings.bridge))
         for pair in combinations(sorted(self._objects), 2):
@@ -162,6 +146,13 @@ class Analyser:
         seconds = self._end - self._start
         objects = tuple(self._object_summary(track, seconds) for _, track in sorted(self._objects.items()))
         pairs = tuple(self._pair_summary(track) for _, track in sorted(self._pairs.items()))
+        usage = [
+            Usage(label, part.seconds, _share(part.seconds, seconds) or 0.0, part.all())
+            for label, part in sorted(self._usage.items())
+        ]
+        flagged = [
+            Flagged(flag, part.frames, part.seconds, part.all()) for flag, part in sorted(self._flags.items())
+        ]
         return Findings(
             source=self.info.name,
             size_wh=self.info.size_wh,
@@ -174,14 +165,8 @@ class Analyser:
             images_checked=self._images_checked,
             objects=objects,
             pairs=pairs,
-            usage=tuple(
-                Usage(label, part.seconds, _share(part.seconds, seconds) or 0.0, tuple(part.all()))
-                for label, part in sorted(self._usage.items())
-            ),
-            flagged=tuple(
-                Flagged(flag, part.frames, part.seconds, tuple(part.all()))
-                for flag, part in sorted(self._flags.items())
-            ),
+            usage=tuple(usage),
+            flagged=tuple(flagged),
             events=list_events(objects, pairs, self._last_frame),
             charts=self._chart_data(),
         )
@@ -199,7 +184,7 @@ class Analyser:
 
     def _object_summary(self, track: ObjectAccumulator, seconds: float) -> ObjectSummary:
         number, centroid, tip = track.object_id, track.paths["centroid"], track.paths["tip"]
-        present = tuple(track.present.all())
+        present = track.present.all()
         return ObjectSummary(
             id=number,
             label=self.settings.label(number),
@@ -222,23 +207,23 @@ class Analyser:
             max_area=track.area.range[1],
             working_area=track.working_area(),
             intervals=present,
-            visible_intervals=tuple(track.visible.all()),
-            idle_intervals=tuple(track.idle.all()),
+            visible_intervals=track.visible.all(),
+            idle_intervals=track.idle.all(),
         )
 
     def _pair_summary(self, track: PairAccumulator) -> PairSummary:
-        contacts = tuple(track.contact.all())
+        contacts = track.contact.all()
         kinds = sorted(self.settings.kind(number) for number in (track.a, track.b))
         return PairSummary(
-            track.a,
-            track.b,
-            "-".join(kinds),
-            track.distance.count,
-            track.distance.range[0],
-            track.distance.mean,
-            len(contacts),
-            track.contact.seconds,
-            contacts,
+            a=track.a,
+            b=track.b,
+            kind="-".join(kinds),
+            frames=track.distance.count,
+            min_distance=track.distance.range[0],
+            mean_distance=track.distance.mean,
+            contacts=len(contacts),
+            contact_time=track.contact.seconds,
+            intervals=contacts,
         )
 
 

@@ -44,7 +44,6 @@ class IntervalCollector:
         shortest: seconds; shorter intervals are dropped.
 
     Attributes:
-        closed: the intervals that have ended.
         seconds: sum of the durations of the frames on which the condition holds, without bridged gaps.
         frames: their number.
     """
@@ -52,7 +51,7 @@ class IntervalCollector:
     def __init__(self, bridge: float = 0.0, shortest: float = 0.0) -> None:
         self._bridge, self._shortest = bridge, shortest
         self._open: Interval | None = None
-        self.closed: list[Interval] = []
+        self._closed: list[Interval] = []
         self.seconds, self.frames = 0.0, 0
 
     def add(self, on: IntArray, times: Times) -> None:
@@ -78,13 +77,13 @@ class IntervalCollector:
 
     def _close(self) -> None:
         if self._open is not None and self._open.seconds >= self._shortest - TOLERANCE:
-            self.closed.append(self._open)
+            self._closed.append(self._open)
         self._open = None
 
-    def all(self) -> list[Interval]:
+    def all(self) -> tuple[Interval, ...]:
         """Return all intervals in order; no frame may be added after that."""
         self._close()
-        return self.closed
+        return tuple(self._closed)
 
 
 class DownsampledCurve:

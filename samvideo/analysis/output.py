@@ -24,15 +24,10 @@ def write_analysis(
 
     Args:
         folder: of the run.
-        out: folder for the results; created if missing.
+        out: folder for the results; see `prepare_folder`.
         settings: defaults if None.
         video: the source, whose images are checked for faults.
         overwrite: replace an earlier analysis; other files are kept.
-
-    Raises:
-        VideoError: the run or the video cannot be read.
-        ConfigError: `out` is not empty and `overwrite` is off.
-        OutputError: `out` cannot be written.
     """
     settings = settings or AnalysisSettings()
     prepare_folder(out, overwrite)

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from samvideo.analysis.analyser import Analyser, TableSink
+from samvideo.analysis.analyser import Analyser
 from samvideo.analysis.blocks import FRAMES, Block, FrameClock, in_batches, runs_of_frames
 from samvideo.analysis.findings import Findings
 from samvideo.analysis.image_faults import ImageFaultDetector
 from samvideo.analysis.mask_geometry import MaskMeasurements, measure
 from samvideo.analysis.settings import AnalysisSettings
+from samvideo.analysis.tables import TableWriter
 from samvideo.io.base import Closing
 from samvideo.io.source import open_video
 from samvideo.io.tracks import TrackedFrame, TracksFile, TracksTable, open_run
@@ -19,20 +20,18 @@ from samvideo.types import Frame, UInt8Array
 
 
 def analyse_run(
-    folder: Path, settings: AnalysisSettings, *, tables: TableSink | None = None, video: Path | str | None = None
+    folder: Path, settings: AnalysisSettings, *, tables: TableWriter | None = None, video: Path | str | None = None
 ) -> Findings:
     """Analyse `tracks.json` of a run or, if only that was saved, `tracks.csv`.
 
-    Without masks there are no tips, and distances are those between boxes.
+    Without masks there are no tips, and distances are those between boxes. Raises VideoError if the folder, as
+    `samvideo track` writes it, holds no valid run, or the video cannot be read.
 
     Args:
-        folder: as `samvideo track` writes it.
+        folder: of the run.
         settings: see `AnalysisSettings`.
-        tables: receives the rows of the long tables.
+        tables: writes the long tables.
         video: the source, whose images are checked for faults; by default the overlay of the run, if there is one.
-
-    Raises:
-        VideoError: the folder holds no valid run, or the video cannot be read.
     """
     tracks = open_run(folder)
     analyser = Analyser(tracks.info, settings, tables)

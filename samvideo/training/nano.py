@@ -69,11 +69,8 @@ def train(
 
     Intermediate results are in a folder next to the output, ending in `.work`; an interrupted training resumes from
     there. The first recordings depend neither on the seed nor on the sequences left out, so that several
-    trainings may share them in the folder `recordings`.
-
-    Raises:
-        ConfigError: the folder has the results of another recipe.
-        DatasetError: the data cannot be read.
+    trainings may share them in the folder `recordings`. Raises ConfigError if the folder has the results of another
+    recipe, DatasetError if the data cannot be read.
     """
     work = output.with_suffix(".work")
     _claim(work / "recipe.json", asdict(recipe))

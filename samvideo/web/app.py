@@ -21,7 +21,7 @@ from samvideo.web.downloads import Downloads
 from samvideo.web.guard import App, Guard
 from samvideo.web.open_pages import OpenPages
 from samvideo.web.project import Project
-from samvideo.web.state import News
+from samvideo.web.state import Facts, FrameMasks, News, PageState
 from samvideo.web.uploads import MAX_BYTES, decode_mask
 
 STATIC = Path(__file__).parent / "static"
@@ -84,11 +84,8 @@ async def _refuse(request: Request, error: Exception) -> Response:
 async def _body(request: Request, limit: int) -> bytes:
     """Read the body, never more than `limit` bytes of it."""
     too_large = TooLarge(f"at most {limit} bytes expected")
-    try:
-        if int(request.headers.get("content-length", "0")) > limit:
-            raise too_large
-    except ValueError:
-        raise PromptError("the length of the request is no number") from None
+    if int(request.headers.get("content-length", "0")) > limit:  # h11 refuses what is no number
+        raise too_large
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
@@ -107,8 +104,8 @@ def _frame_query(request: Request) -> messages.FrameQuery:
     return messages.decode(messages.FRAME, {**request.query_params, **request.path_params})
 
 
-def _answer(data: bytes) -> Response:
-    return Response(data, media_type="application/json")
+def _answer(value: Facts | FrameMasks | PageState) -> Response:
+    return Response(messages.encode(value), media_type="application/json")
 
 
 class Pages:
@@ -123,7 +120,7 @@ class Pages:
 
     async def facts(self, request: Request) -> Response:
         """What never changes."""
-        return _answer(messages.encode(self._project.facts))
+        return _answer(self._project.facts)
 
     async def frame(self, request: Request) -> Response:
         """A frame as JPEG; `w` is the width of its place in pixels."""
@@ -139,7 +136,7 @@ class Pages:
     async def masks(self, request: Request) -> Response:
         """Outlines on a frame; no content when a newer request overtook this one."""
         found = await run_in_threadpool(self._project.masks, _frame_query(request).index)
-        return Response(status_code=204) if found is None else _answer(messages.encode(found))
+        return Response(status_code=204) if found is None else _answer(found)
 
     async def edit(self, request: Request) -> Response:
         """Make one change of objects or annotations."""
@@ -152,7 +149,7 @@ class Pages:
         data = await _body(request, MAX_BYTES)
         mask = await run_in_threadpool(decode_mask, data, self._project.media.info.size_wh)
         self._project.annotations.set_mask(query.frame, query.object, mask)
-        return _answer(messages.encode(self._project.state()))
+        return _answer(self._project.state())
 
     async def command(self, request: Request) -> Response:
         """Track, pause or finish."""

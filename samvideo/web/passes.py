@@ -108,8 +108,6 @@ class InteractiveTracking:
             yield from self._backward(marks, starts, inclusive=direction == "backward")
         self._tracked = marks
 
-    # --- forward ------------------------------------------------------------------------------------------
-
     def _forward(self, marks: Annotations, changed: set[tuple[int, int]]) -> Iterator[FrameResult]:
         first = min(marks)
         begin = min((frame for frame, _ in changed), default=first)
@@ -160,8 +158,6 @@ class InteractiveTracking:
         while len(self._states) > STATES:
             self._gap *= 2
             self._states = {i: state for i, state in self._states.items() if i % self._gap == 0}
-
-    # --- backward -----------------------------------------------------------------------------------------
 
     def _backward(self, marks: Annotations, starts: dict[int, int], *, inclusive: bool) -> Iterator[FrameResult]:
         """Each object of `starts` from its frame to frame 0; with `inclusive` that frame gets a result too."""
