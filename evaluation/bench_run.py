@@ -16,10 +16,10 @@ from torch import Tensor
 from samvideo.evaluation import meter
 from samvideo.evaluation.bench_inputs import Case, Clip
 from samvideo.evaluation.peer import Peer
+from samvideo.object_prompts import group_prompts, input_points
 from samvideo.tensors import PromptTensors
 from samvideo.torch_runtime import TorchPrediction, TorchRuntime
-from samvideo.trackers.objects import group_prompts
-from samvideo.trackers.sam import SamTracker, input_points
+from samvideo.trackers.sam import SamTracker
 from samvideo.types import FrameResult
 
 WRITTEN = 30

@@ -12,7 +12,9 @@ from samvideo.demo import demo_frames
 from samvideo.io.prefetch import prefetch
 from samvideo.outputs import MAKERS, Outputs
 from samvideo.trackers.factory import create_tracker
-from samvideo.trackers.loop import run
+from samvideo.trackers.schedule import PromptSchedule, propagate
+
+BOX = Box((8, 24, 42, 62))
 
 
 def back_and_forth(count: int) -> Iterator[np.ndarray]:
@@ -26,7 +28,7 @@ def test_a_whole_run_needs_no_more_memory_at_frame_2000_than_at_200(tmp_path: Pa
     process = psutil.Process()
     resident = {}
     with open_video(back_and_forth(2001)) as video, Outputs(tmp_path, MAKERS, video.info) as out:
-        for frame, result in run(prefetch(iter(video)), create_tracker("flow"), [Box((8, 24, 42, 62))]):
+        for frame, result in propagate(prefetch(iter(video)), create_tracker("flow"), PromptSchedule([BOX])):
             out.write(frame, result)
             if frame.index in (200, 2000):
                 resident[frame.index] = process.memory_info().rss

@@ -18,6 +18,7 @@ LAYERS = {
     "samvideo.errors": 0.0,
     "samvideo.types": 0.1,
     "samvideo.geometry": 0.2,
+    "samvideo.object_prompts": 0.3,
     "samvideo.registry": 0.2,
     "samvideo.interrupt": 1.0,
     "samvideo.io": 1.0,
@@ -32,13 +33,14 @@ LAYERS = {
     "samvideo.memory": 2.0,
     "samvideo.memory_context": 3.0,
     "samvideo.specs": 3.0,
-    "samvideo.trackers.parts": 3.0,
+    "samvideo.cues": 3.0,
     "samvideo.models": 3.1,
     "samvideo.nano": 3.1,
     "samvideo.state_dict": 3.2,
     "samvideo.torch_runtime": 3.2,
     "samvideo.checkpoints": 3.3,
-    "samvideo.trackers": 4.0,
+    "samvideo.segmenters": 4.0,
+    "samvideo.trackers": 4.1,
     "samvideo.demo": 5.0,
     "samvideo.redaction": 5.0,
     "samvideo.render": 5.0,
@@ -58,7 +60,6 @@ LAYERS = {
 # Imports that close a circle of folders, with the reason.
 CIRCLES = {
     ("samvideo.trackers.specs", "samvideo.trackers"): "specs import their trackers only to build them",
-    ("samvideo.nano", "samvideo.trackers"): "trackers/parts belongs to layer 3, a folder of its own",
     ("samvideo.evaluation.datasets", "samvideo.evaluation"): "data sets and scoring share evaluation/files.py",
 }
 # A heavy or optional library is known to these modules only (av: one reads, two write).
@@ -70,7 +71,7 @@ HOMES = {
     "typer": {"samvideo.cli"},
     "platformdirs": {"samvideo.weights.fetch"},
     "filelock": {"samvideo.weights.fetch"},
-    "threadpoolctl": {"samvideo.trackers.parts.classifier"},
+    "threadpoolctl": {"samvideo.cues.classifier"},
     "timm": {"samvideo.encoders.repvit"},
     "hiera": {"samvideo.encoders.hiera"},
     "ray": {"samvideo.evaluation.shard"},
@@ -86,6 +87,7 @@ COMMON = {"PIL", "cv2", "einops", "numpy", "pydantic", "safetensors", "scipy", "
 # What works without torch, but for the modules named in WITH_TORCH.
 TORCH_FREE = (
     "samvideo.analysis",
+    "samvideo.cues",
     "samvideo.exports",
     "samvideo.io",
     "samvideo.memory.bank",
@@ -93,13 +95,14 @@ TORCH_FREE = (
     "samvideo.memory.fifo",
     "samvideo.memory.pruning",
     "samvideo.memory.samurai",
+    "samvideo.reporting",
     "samvideo.runtime",
+    "samvideo.segmenters",
     "samvideo.specs",
     "samvideo.trackers",
-    "samvideo.reporting",
     "samvideo.web",
 )
-WITH_TORCH = ("samvideo.trackers.nano",)
+WITH_TORCH = ("samvideo.segmenters.image_model", "samvideo.segmenters.nano", "samvideo.trackers.nano")
 
 
 def modules() -> Iterator[tuple[str, Path]]:

@@ -3,7 +3,7 @@ import pytest
 
 from samvideo.errors import ConfigError, PromptError
 from samvideo.geometry import clip_box, fit_size, mask_box, mask_centroid, scale_points
-from samvideo.trackers.objects import group_prompts, number_prompts
+from samvideo.object_prompts import group_prompts, number_prompts
 from samvideo.types import Box, Frame, FrameResult, Mask, Points, Prompt
 
 

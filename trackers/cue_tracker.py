@@ -8,17 +8,17 @@ from typing import Any
 import cv2
 import numpy as np
 
+from samvideo.cues.colour import Codebook, colour_bins
+from samvideo.cues.patch import Patch, Region
+from samvideo.cues.target import Passage, Scene, Target
+from samvideo.cues.view import View
+from samvideo.cues.warp import DenseFlow, consistency, sources, warp
 from samvideo.io.snapshot import dump_state, load_state
-from samvideo.trackers.objects import ObjectPrompt, group_prompts, size_changed
-from samvideo.trackers.parts.colour import Codebook, colour_bins
-from samvideo.trackers.parts.motion import own_motion
-from samvideo.trackers.parts.patch import Patch, Region
-from samvideo.trackers.parts.target import Passage, Scene, Target
-from samvideo.trackers.parts.view import View
-from samvideo.trackers.parts.warp import DenseFlow, consistency, sources, warp
-from samvideo.types import BoolArray, FloatArray, Frame, FrameResult, Prompt, UInt8Array
+from samvideo.object_prompts import ObjectPrompt, group_prompts, size_changed
+from samvideo.segmenters.base import Segmenter
+from samvideo.types import BoolArray, FloatArray, Frame, FrameResult, Prompt
 
-_STATE_MODULES = ("samvideo.trackers.parts.", "samvideo.trackers.cue_tracker", "samvideo.trackers.nano")
+_STATE_MODULES = ("samvideo.cues.", "samvideo.trackers.cue_tracker", "samvideo.trackers.nano")
 
 
 @dataclass(eq=False)
@@ -31,7 +31,7 @@ class _CurrentFrame:
 
 
 class CueTracker(ABC):
-    """Tracks any number of objects by cues; implements all of `samvideo.trackers.base.Tracker` but two decisions.
+    """Tracks any number of objects by cues; implements `samvideo.trackers.base.Tracker`.
 
     Each object gathers evidence in a region around where the flow carries it; the objects compete for every
     pixel. State: the newest frame at working size, and for each object its models and one probability map.
@@ -40,35 +40,22 @@ class CueTracker(ABC):
         longest: longer side of the working image in pixels.
         stride: pixels from patch to patch of the optical flow.
         words: colours of the codebook for local colour.
-        lookahead: 1 if first masks also depend on how things move until the upcoming frame, else 0.
+        segmenter: infers masks from boxes and clicks.
     """
 
-    def __init__(self, longest: int, stride: int, words: int, lookahead: int = 0) -> None:
-        self._longest, self._words, self._lookahead = longest, words, lookahead
-        self._flow, self._smooth_flow = DenseFlow(stride), DenseFlow(smooth=True)
+    def __init__(self, longest: int, stride: int, words: int, segmenter: Segmenter) -> None:
+        self._longest, self._words, self.segmenter = longest, words, segmenter
+        self._flow = DenseFlow(stride)
         self.reset()
 
     @property
     def lookahead(self) -> int:
         """See `Tracker.lookahead`."""
-        return self._lookahead
+        return self.segmenter.lookahead
 
     @abstractmethod
     def new_target(self) -> Target:
         """The models of a new object."""
-
-    @abstractmethod
-    def first_mask(
-        self, rgb: UInt8Array, prompt: ObjectPrompt, before: BoolArray, motion: FloatArray | None = None
-    ) -> BoolArray:
-        """Infer the mask, bool (H, W), that a box or clicks stand for.
-
-        Args:
-            rgb: the frame.
-            prompt: with a box or clicks.
-            before: the object's mask without them, empty if new.
-            motion: `samvideo.trackers.parts.motion.own_motion` towards the upcoming frame, if known.
-        """
 
     def reset(self) -> None:
         """Drop all objects and frames, ready for another video."""
@@ -114,7 +101,7 @@ class CueTracker(ABC):
             found = self._predict(view)
             current = self._current = _CurrentFrame(frame.index, view, self._compete(found, frame))
         if grouped:
-            self._apply_prompts(current, grouped, self._movement(current.view, grouped, upcoming))
+            self._apply_prompts(current, grouped, upcoming)
         self._learn(current, grouped, found)
         return self._result(frame, current.masks)
 
@@ -143,26 +130,18 @@ class CueTracker(ABC):
             owner[area][wins] = object_id
         return {i: owner == i for i in found}
 
-    def _movement(self, view: View, prompts: list[ObjectPrompt], upcoming: Frame | None) -> FloatArray | None:
-        """How things move towards the upcoming frame, if it is known and masks must be inferred from prompts."""
-        if not self._lookahead or upcoming is None or upcoming.size_wh != view.frame_wh:
-            return None
-        if all(prompt.mask is not None for prompt in prompts):
-            return None
-        return own_motion(self._smooth_flow, view, View(upcoming.rgb, self._longest))
-
-    def _apply_prompts(
-        self, current: _CurrentFrame, prompts: list[ObjectPrompt], motion: FloatArray | None
-    ) -> None:
+    def _apply_prompts(self, current: _CurrentFrame, prompts: list[ObjectPrompt], upcoming: Frame | None) -> None:
         """Replace the masks of prompted objects; their pixels are taken from all others."""
-        view, masks = current.view, current.masks
-        empty = np.zeros(view.full.shape[:2], bool)
+        rgb, masks = current.view.full, current.masks
+        embedding = None
+        if any(prompt.mask is None for prompt in prompts):
+            embedding = self.segmenter.embed(rgb, None if upcoming is None else upcoming.rgb)
         given: dict[int, BoolArray] = {}
-        free = ~empty
+        free = np.ones(rgb.shape[:2], bool)
         for prompt in prompts:
             mask = prompt.mask
             if mask is None:
-                mask = self.first_mask(view.full, prompt, masks.get(prompt.object_id, empty), motion)
+                mask = self.segmenter.segment(embedding, prompt, masks.get(prompt.object_id)).best
             given[prompt.object_id] = mask & free
             free &= ~mask
         for object_id in masks:

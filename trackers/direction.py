@@ -9,8 +9,8 @@ from typing import Literal, get_args
 from samvideo.errors import ConfigError, PromptError
 from samvideo.io.source import VideoSource
 from samvideo.io.spool import Spool
+from samvideo.object_prompts import number_prompts
 from samvideo.trackers.base import Tracker
-from samvideo.trackers.objects import number_prompts
 from samvideo.trackers.schedule import IndexedSchedule, propagate
 from samvideo.types import Frame, FrameResult, Prompt
 

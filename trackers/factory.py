@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from samvideo.errors import ConfigError
+from samvideo.segmenters.base import Segmenter
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.specs import TRACKERS, TrackerOptions, TrackerSpec
 from samvideo.trackers.specs.sam import RECOGNISED
@@ -53,14 +54,22 @@ def create_tracker(
         ConfigError: no model, memory, policy, device or dtype of that name, or an option that the model lacks.
         WeightsError: the weights are not available; no other model is used instead.
     """
-    spec = choose(model, weights=weights, device=device).tracker
-    given = {"weights": weights, "memory": memory, "policy": policy}
-    if unused := [key for key, value in given.items() if value is not None and key not in spec.options]:
-        raise ConfigError(
-            f"{spec.name} has no {unused[0]}: name a model of the SAM 2 family, or leave --{unused[0]} out"
-        )
     file = None if weights is None else Path(weights)
-    return spec.build(TrackerOptions(file, memory, policy, device, dtype, progress))
+    options = TrackerOptions(file, memory, policy, device, dtype, progress)
+    return _find_spec(model, options).build(options)
+
+
+def create_segmenter(model: str, options: TrackerOptions) -> Segmenter:
+    """Create the segmenter with which a tracker infers first masks; errors as of `create_tracker`."""
+    return _find_spec(model, options).build_segmenter(options)
+
+
+def _find_spec(model: str, options: TrackerOptions) -> TrackerSpec:
+    spec = choose(model, weights=options.weights, device=options.device).tracker
+    for name in ("weights", "memory", "policy"):
+        if getattr(options, name) is not None and name not in spec.options:
+            raise ConfigError(f"{spec.name} has no {name}: name a model of the SAM 2 family, or leave --{name} out")
+    return spec
 
 
 def choose(model: str = AUTO, *, weights: Path | str | None = None, device: str = "auto") -> Choice:

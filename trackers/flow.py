@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from samvideo.cues.target import Target, TargetConfig
+from samvideo.segmenters.grabcut import GrabCutSegmenter
 from samvideo.trackers.cue_tracker import CueTracker
-from samvideo.trackers.objects import ObjectPrompt
-from samvideo.trackers.parts.prompting import box_to_mask, clicks_to_mask
-from samvideo.trackers.parts.target import Target, TargetConfig
-from samvideo.types import BoolArray, FloatArray, UInt8Array
 
 
 @dataclass(frozen=True)
@@ -31,16 +29,8 @@ class FlowTracker(CueTracker):
 
     def __init__(self, config: FlowConfig | None = None) -> None:
         self.config = config or FlowConfig()
-        super().__init__(self.config.longest, self.config.stride, self.config.words)
+        super().__init__(self.config.longest, self.config.stride, self.config.words, GrabCutSegmenter())
 
     def new_target(self) -> Target:
         """The models of a new object."""
         return Target(self.config.target)
-
-    def first_mask(
-        self, rgb: UInt8Array, prompt: ObjectPrompt, before: BoolArray, motion: FloatArray | None = None
-    ) -> BoolArray:
-        """bool (H, W): by GrabCut."""
-        if prompt.box is not None:
-            return box_to_mask(rgb, prompt.box, prompt.xy, prompt.labels)
-        return clicks_to_mask(rgb, prompt.xy, prompt.labels, before)

@@ -7,9 +7,9 @@ from typing import Any, TypeAlias
 from samvideo.errors import ConfigError, PromptError
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import Timed, VideoSource, clip, open_video
+from samvideo.object_prompts import number_prompts
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.factory import create_tracker
-from samvideo.trackers.objects import number_prompts
 from samvideo.trackers.schedule import PromptSchedule, propagate
 from samvideo.types import FrameResult, Prompt, VideoInfo
 

@@ -9,18 +9,18 @@ import cv2
 import numpy as np
 import torch
 
+from samvideo.cues.crop import Window
+from samvideo.cues.motion import own_speed
+from samvideo.cues.patch import Patch
+from samvideo.cues.redetection import PresenceConfig
+from samvideo.cues.target import Evidence, Passage, Scene, Target, TargetConfig
+from samvideo.cues.warp import warp
 from samvideo.nano.network import EVIDENCE, EXACT, LOGITS, MOTION, VALID
-from samvideo.nano.prompting import mask_of
 from samvideo.nano.runtime import Networks, load
+from samvideo.segmenters.base import Segmenter
+from samvideo.segmenters.nano import NanoSegmenter
 from samvideo.trackers.cue_tracker import CueTracker
-from samvideo.trackers.objects import ObjectPrompt
-from samvideo.trackers.parts.crop import Window
-from samvideo.trackers.parts.motion import own_speed
-from samvideo.trackers.parts.patch import Patch
-from samvideo.trackers.parts.redetection import PresenceConfig
-from samvideo.trackers.parts.target import Evidence, Passage, Scene, Target, TargetConfig
-from samvideo.trackers.parts.warp import warp
-from samvideo.types import BoolArray, FloatArray, UInt8Array
+from samvideo.types import FloatArray
 
 # log-odds of the evidence planes are divided by these, to be of order one
 _SCALES = (4.0, 3.0, 3.0, 4.0, 2.0, 3.0)
@@ -73,25 +73,26 @@ class NanoTracker(CueTracker):
     Args:
         weights: a file made by `samvideo train nano`, networks, or None for the bundled ones.
         config: settings.
+        segmenter: infers masks from boxes and clicks; by default its own network.
 
     Raises:
         WeightsError: the file cannot be used.
     """
 
-    def __init__(self, weights: Path | Networks | None = None, config: NanoConfig | None = None) -> None:
+    def __init__(
+        self,
+        weights: Path | Networks | None = None,
+        config: NanoConfig | None = None,
+        segmenter: Segmenter | None = None,
+    ) -> None:
         self.config = config or NanoConfig()
         self._networks = weights if isinstance(weights, Networks) else load(weights)
-        super().__init__(self.config.longest, self.config.stride, self.config.words, int(self.config.by_motion))
+        segmenter = segmenter or NanoSegmenter(self._networks, self.config.longest, self.config.by_motion)
+        super().__init__(self.config.longest, self.config.stride, self.config.words, segmenter)
 
     def new_target(self) -> Target:
         """The models of a new object."""
         return NanoTarget(self.config, self._networks)
-
-    def first_mask(
-        self, rgb: UInt8Array, prompt: ObjectPrompt, before: BoolArray, motion: FloatArray | None = None
-    ) -> BoolArray:
-        """bool (H, W): drawn by a network."""
-        return mask_of(self._networks, rgb, prompt.box, prompt.xy, prompt.labels, before, motion)
 
     def shared(self) -> Mapping[str, Any]:
         """See `CueTracker.shared`."""

@@ -9,15 +9,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from samvideo.errors import ConfigError
-from samvideo.geometry import Box4, mask_box, scale_points
+from samvideo.geometry import Box4, mask_box
 from samvideo.io.snapshot import dump_state, load_state
 from samvideo.memory.bank import MemoryBank
 from samvideo.memory.base import Choice, MemoryEntry, MemoryPolicy
+from samvideo.object_prompts import ObjectPrompt, group_prompts, input_points, size_changed
 from samvideo.runtime import Candidates, Features, Pick, Prediction, Runtime, SelectedMemory
-from samvideo.trackers.objects import ObjectPrompt, group_prompts, size_changed
 from samvideo.types import FloatArray, Frame, FrameResult, Prompt
 
 T = TypeVar("T")
@@ -290,17 +289,6 @@ class SamTracker:
                 tracked.hypotheses.append(Hypothesis(bank, value(prediction)))
             restored.objects[object_id] = tracked
         self._state, self._features = restored, None
-
-
-def input_points(
-    prompt: ObjectPrompt, frame_wh: tuple[int, int], input_wh: tuple[int, int]
-) -> tuple[FloatArray, NDArray[np.int64]]:
-    """Box (as two corners) and clicks of an object: (N, 2) in pixels of the input, and (N,) labels."""
-    xy, labels = prompt.xy, prompt.labels
-    if prompt.box is not None:
-        xy = np.concatenate([np.asarray(prompt.box, np.float32).reshape(2, 2), xy])
-        labels = np.concatenate([np.array([2, 3]), labels])
-    return scale_points(xy, frame_wh, input_wh), labels
 
 
 def _sigmoid(logits: FloatArray) -> FloatArray:

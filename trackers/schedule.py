@@ -4,8 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from samvideo.errors import PromptError, SamVideoError, VideoError
+from samvideo.object_prompts import number_prompts
 from samvideo.trackers.base import Tracker
-from samvideo.trackers.objects import number_prompts
 from samvideo.types import Frame, FrameResult, Prompt
 
 TIME_TOLERANCE = 1e-3

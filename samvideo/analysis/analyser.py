@@ -9,18 +9,9 @@ import numpy as np
 
 from samvideo.analysis.accumulators import ObjectAccumulator, PairAccumulator
 from samvideo.analysis.blocks import Block, FrameClock
-from samvideo.analysis.findings import (
-    ChartData,
-    Findings,
-    Flagged,
-    ObjectSummary,
-    PairSummary,
-    Usage,
-    list_events,
-    over_seconds,
-)
+from samvideo.analysis.findings import ChartData, Findings, Flagged, ObjectSummary, PairSummary, Usage, list_events
 from samvideo.analysis.intervals import DownsampledCurve, IntervalCollector
-from samvideo.analysis.mask_geometry import measure
+from samvideo.analysis.mask_geometry import Floats, measure
 from samvideo.analysis.motion import Motion
 from samvideo.analysis.settings import AnalysisSettings
 from samvideo.analysis.tables import TableWriter
@@ -174,10 +165,15 @@ class Analyser:
     def _chart_data(self) -> ChartData:
         times = self._times.points()
         objects = sorted(self._objects.items())
+
+        def over_seconds(curve: DownsampledCurve) -> tuple[Floats, Floats]:
+            ordinals, values = curve.points()
+            return np.interp(ordinals, *times), values
+
         return ChartData(
-            {number: over_seconds(track.area_curve.points(), times) for number, track in objects},
-            {number: over_seconds(track.speed_curve.points(), times) for number, track in objects},
-            {pair: over_seconds(track.curve.points(), times) for pair, track in sorted(self._pairs.items())},
+            {number: over_seconds(track.area_curve) for number, track in objects},
+            {number: over_seconds(track.speed_curve) for number, track in objects},
+            {pair: over_seconds(track.curve) for pair, track in sorted(self._pairs.items())},
             {number: track.heat for number, track in objects},
             self._background,
         )

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from samvideo.analysis.intervals import Interval
 from samvideo.analysis.mask_geometry import Floats
 from samvideo.types import UInt8Array
@@ -160,8 +158,3 @@ def list_events(
             if part.end_frame < last_frame:
                 events.append(Event(part.end_frame, part.end_seconds, end, one, other))
     return tuple(sorted(events, key=lambda event: (event.seconds, event.object, event.event)))
-
-
-def over_seconds(points: tuple[Floats, Floats], seconds: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
-    """Convert a curve over ordinals to one over seconds; `seconds` is the curve of the frame times."""
-    return np.interp(points[0], *seconds), points[1]

@@ -1,8 +1,9 @@
 """`samvideo models`, and how the commands choose and load a model."""
 
+from collections.abc import Mapping
 from dataclasses import astuple, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -10,6 +11,7 @@ from samvideo.cli.common import verb
 from samvideo.cli.weights import download_progress
 
 if TYPE_CHECKING:
+    from samvideo.segmenters.base import Segmenter
     from samvideo.trackers.base import Tracker
 
 MODEL_HELP = "auto, {trackers} (no download), or one of `samvideo models`."
@@ -41,6 +43,17 @@ def choose_model(model: str, weights: Path | None, device: str, *, quiet: bool) 
     if choice.reason and not quiet:
         typer.echo(f"model {name}: {choice.reason}; choose another with --model NAME (`samvideo models`)", err=True)
     return name
+
+
+def ready_segmenter(model: str, options: Mapping[str, str | None]) -> "Segmenter":
+    """Create the segmenter of a tracker whose weights are there."""
+    from samvideo.trackers.factory import create_segmenter
+    from samvideo.trackers.specs import TrackerOptions
+
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if "weights" in given:
+        given["weights"] = Path(given["weights"])
+    return create_segmenter(model, TrackerOptions(**given))
 
 
 def ready_tracker(model: str, *, quiet: bool, **options: str | None) -> "Tracker":

@@ -12,7 +12,7 @@ import typer
 
 from samvideo.cli.common import INTERRUPTED, print_summary, verb
 from samvideo.cli.demo_clip import write_demo
-from samvideo.cli.models import MODEL_HELP, choose_model, ready_tracker
+from samvideo.cli.models import MODEL_HELP, choose_model, ready_segmenter, ready_tracker
 
 if TYPE_CHECKING:
     from samvideo.run import RunSettings
@@ -71,6 +71,7 @@ def run_page(
         settings,
         PageSettings(tool, host, port, lambda address: _announce(address, host, browser)),
         lambda: ready_tracker(settings.model, quiet=quiet, **settings.options),
+        lambda: ready_segmenter(settings.model, settings.options),
         lambda name, total: TrackProgress(name, total, quiet=quiet),
     )
     if end.summary is not None:

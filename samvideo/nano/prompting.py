@@ -11,12 +11,12 @@ from einops import reduce, repeat
 from numpy.typing import NDArray
 from torch import Tensor
 
+from samvideo.cues.barrier import FAR, barrier
+from samvideo.cues.crop import Window
+from samvideo.cues.grabcut import box_to_mask, main_parts, settle
 from samvideo.geometry import Box4
 from samvideo.nano.network import PROMPT
 from samvideo.nano.runtime import PROMPT_SIDE, Networks
-from samvideo.trackers.parts.barrier import FAR, barrier
-from samvideo.trackers.parts.crop import Window
-from samvideo.trackers.parts.prompting import box_to_mask, main_parts, settle
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 
 LAB, VALID, COLOUR, ANSWER, CUT, ALIKE, MOVED, BOX, EDGE, YES, NO, HAS_BOX = slice(0, 3), *range(3, 14)
@@ -126,7 +126,7 @@ def with_motion(planes: FloatArray, motion: FloatArray, moved: FloatArray | None
 
     Args:
         planes: of one crop.
-        motion: float32 (S, S, 3) of `samvideo.trackers.parts.motion.own_motion`.
+        motion: float32 (S, S, 3) of `samvideo.cues.motion.own_motion`.
         moved: float32 (S, S) in [0, 1], the mask of `cut_by_motion` for the box, or None.
     """
     planes = planes.copy()
@@ -152,7 +152,7 @@ def cut_by_motion(rgb: UInt8Array, box: Box4, motion: FloatArray) -> BoolArray:
     Args:
         rgb: uint8 (H, W, 3).
         box: in its pixels.
-        motion: float32 (h, w, 3) of `samvideo.trackers.parts.motion.own_motion`.
+        motion: float32 (h, w, 3) of `samvideo.cues.motion.own_motion`.
 
     Returns:
         bool (h, w).
@@ -232,7 +232,7 @@ def mask_of(
         xy: (N, 2) clicks in its pixels, N may be 0 with a box.
         labels: (N,) 1 on the object, 0 not on it.
         before: bool (H, W), the mask to correct; empty for a new object.
-        motion: float32 (h, w, 3) of `samvideo.trackers.parts.motion.own_motion` towards the next frame, if known.
+        motion: float32 (h, w, 3) of `samvideo.cues.motion.own_motion` towards the next frame, if known.
 
     Returns:
         bool (H, W), not empty; includes the pixels clicked with 1 and none clicked with 0.

@@ -221,7 +221,8 @@ def _svg(
     The title is read by screen readers, and keeps the ids of different charts on one page different.
     """
     text = StringIO()
-    with rc_context({**STYLE, "svg.hashsalt": title}), warnings.catch_warnings():
+    style: dict[Any, Any] = {**STYLE, "svg.hashsalt": title}
+    with rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # the reader's fonts may have it
         figure = Figure(figsize=(WIDTH, height))
         size = (WIDTH - left - right) / WIDTH, (height - TOP - bottom) / height
@@ -229,7 +230,8 @@ def _svg(
         plot(axes)
         for artist in axes.findobj():  # all limits contain the data, and every clip path is one more element and id
             artist.set_clip_on(False)
-        figure.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(text, format="svg", metadata=no_metadata)
     _, _, element = text.getvalue().partition("<svg")
     element = re.sub(r'<g id="[^"]*"', "<g", element)  # nothing refers to them, and they repeat in every chart
     return f'<svg role="img" aria-label={quoteattr(title)}{element}'

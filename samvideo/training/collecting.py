@@ -5,15 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from samvideo.cues.crop import Window
+from samvideo.cues.target import Scene, Target
 from samvideo.nano.network import LOGITS, VALID
 from samvideo.nano.runtime import SIDE, Networks
+from samvideo.segmenters.grabcut import GrabCutSegmenter
 from samvideo.trackers.nano import NanoConfig, NanoTarget, NanoTracker
-from samvideo.trackers.objects import ObjectPrompt
-from samvideo.trackers.parts.crop import Window
-from samvideo.trackers.parts.prompting import box_to_mask
-from samvideo.trackers.parts.target import Scene, Target
 from samvideo.training.clips import SMALLEST, TrainingClip, jitter_box, perturb_mask
-from samvideo.types import BoolArray, Box, FloatArray, Frame, Mask, Prompt, UInt8Array
+from samvideo.types import BoolArray, Box, FloatArray, Frame, Mask, Prompt
 
 STEP = 32.0  # planes are stored as bytes in steps of 1/32
 LOOKS = [0, 1, 2, VALID]  # planes that memories consist of
@@ -90,19 +89,12 @@ class RecordingTracker(NanoTracker):
 
     def __init__(self, networks: Networks, trained: bool) -> None:
         self.trained = trained
-        super().__init__(networks, NanoConfig(sides=(SIDE,), by_motion=False))
+        super().__init__(networks, NanoConfig(sides=(SIDE,)), GrabCutSegmenter())
 
     def new_target(self) -> Target:
         """See `RecordingTarget`."""
         self.target = RecordingTarget(self.config, self._networks, self.trained)
         return self.target
-
-    def first_mask(
-        self, rgb: UInt8Array, prompt: ObjectPrompt, before: BoolArray, motion: FloatArray | None = None
-    ) -> BoolArray:
-        """Return the GrabCut mask of a box, bool (H, W); a network is better on its training data than in use."""
-        assert prompt.box is not None
-        return box_to_mask(rgb, prompt.box, prompt.xy, prompt.labels)
 
 
 def record(tracker: RecordingTracker, clip: TrainingClip, rng: np.random.Generator) -> RecordedClip | None:

@@ -67,6 +67,18 @@ def _averaged(average: Tensor, value: Tensor, steps: Tensor) -> Tensor:
     return average.lerp(value, 1 - decay) if value.is_floating_point() else value
 
 
+def _batches(draw: Callable[[int], T], steps: range, workers: int, pinned: bool) -> Iterable[T]:
+    """The samples of some steps, drawn ahead by worker processes if there are any."""
+    return DataLoader(
+        steps,  # type: ignore[arg-type]
+        batch_size=None,
+        collate_fn=draw,
+        num_workers=workers,
+        pin_memory=pinned,
+        multiprocessing_context="spawn" if workers else None,
+    )
+
+
 def train(
     network: nn.Module,
     stage: TrainingStage,
@@ -98,15 +110,8 @@ def train(
         start = saved["step"]
         log(f"{stage.name}: resumes at step {start}")
     losses, began = [], time.monotonic()
-    batches: Iterable[T] = DataLoader(
-        range(start, stage.steps),  # type: ignore[arg-type]
-        batch_size=None,
-        collate_fn=draw,
-        num_workers=workers,
-        pin_memory=next(network.parameters()).is_cuda,
-        multiprocessing_context="spawn" if workers else None,
-    )
-    for done, batch in enumerate(batches, start + 1):
+    steps = range(start, stage.steps)
+    for done, batch in enumerate(_batches(draw, steps, workers, next(network.parameters()).is_cuda), start + 1):
         loss = loss_of(batch)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

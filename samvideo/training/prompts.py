@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from samvideo.cues.grabcut import box_to_mask
+from samvideo.cues.motion import own_motion
+from samvideo.cues.view import View
+from samvideo.cues.warp import DenseFlow
 from samvideo.geometry import Box4, clip_box
 from samvideo.nano.network import Prompted
 from samvideo.nano.prompting import LAB, VALID, cut_by_motion, drawing, with_answer, with_barriers, with_motion
 from samvideo.nano.runtime import PROMPT_SIDE
-from samvideo.trackers.parts.motion import own_motion
-from samvideo.trackers.parts.prompting import box_to_mask
-from samvideo.trackers.parts.view import View
-from samvideo.trackers.parts.warp import DenseFlow
 from samvideo.training.clips import (
     LONGEST,
     TrainingClip,

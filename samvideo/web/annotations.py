@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from samvideo.errors import PromptError
-from samvideo.geometry import check_mask_size, check_points, clip_box
-from samvideo.trackers.objects import number_prompts
+from samvideo.geometry import Box4, check_mask_size, check_points, clip_box
+from samvideo.object_prompts import number_prompts
 from samvideo.types import BoolArray, Box, Mask, Points, Prompt
 
 MAX_OBJECTS = 64
@@ -20,7 +20,6 @@ MAX_NAME = 40  # characters
 HISTORY = 500  # steps that can be undone
 
 Click = tuple[float, float, int]
-Box4 = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, eq=False)

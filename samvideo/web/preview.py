@@ -3,20 +3,18 @@
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 
 import cv2
 import numpy as np
 
 from samvideo.errors import VideoError
 from samvideo.geometry import fit_size, resize_rgb
-from samvideo.trackers.base import Tracker
-from samvideo.trackers.schedule import propagate
+from samvideo.object_prompts import group_prompts
+from samvideo.segmenters.base import Segmenter
 from samvideo.types import BoolArray, Frame, FrameResult
 from samvideo.web.annotations import Annotation
 from samvideo.web.frames import Media
 from samvideo.web.outlines import overlays
-from samvideo.web.passes import AnnotationSchedule, annotated_prompts, known_masks
 from samvideo.web.results import Results
 from samvideo.web.state import MaskOverlay
 
@@ -25,16 +23,16 @@ KEPT = 256  # previews
 
 
 class Preview:
-    """Previews, made on threads of the pool; the lock keeps them to one at a time, since they share a tracker.
+    """Previews, made on threads of the pool; the lock keeps them to one at a time, since they share a segmenter.
 
     Args:
-        make_tracker: called once, at the first preview.
+        make_segmenter: called once, at the first preview.
         media, results: where frames and tracked masks come from.
     """
 
-    def __init__(self, make_tracker: Callable[[], Tracker], media: Media, results: Results) -> None:
-        self._make, self._media, self._results = make_tracker, media, results
-        self._tracker: Tracker | None = None
+    def __init__(self, make_segmenter: Callable[[], Segmenter], media: Media, results: Results) -> None:
+        self._make, self._media, self._results = make_segmenter, media, results
+        self._segmenter: Segmenter | None = None
         self._busy = threading.Lock()
         self._newest = 0
         self._made: dict[tuple[int, int], tuple[Annotation, MaskOverlay]] = {}  # by (frame, object)
@@ -59,12 +57,12 @@ class Preview:
             with self._busy:
                 if ticket != self._newest:
                     return None
-                self._tracker = self._tracker or self._make()
+                self._segmenter = self._segmenter or self._make()
                 frame, upcoming = self._media.exact(index), None
                 with suppress(VideoError):  # the last one
                     upcoming = self._media.exact(index + 1)
                 known = self._results.look_up(index, corrected & missing.keys())
-                result = preview_masks(self._tracker, frame, missing, known, upcoming)
+                result = preview_masks(self._segmenter, frame, missing, known, upcoming)
                 for i, overlay in overlays(result, frame.size_wh, "preview").items():
                     made[index, i] = missing[i], overlay
                 for key in list(made)[:-KEPT]:
@@ -77,34 +75,40 @@ class Preview:
 
 
 def preview_masks(
-    tracker: Tracker,
+    segmenter: Segmenter,
     frame: Frame,
     drawn: Mapping[int, Annotation],
     known: FrameResult,
     upcoming: Frame | None = None,
 ) -> FrameResult:
-    """Segment what is annotated on one frame at a reduced size; masks are (K, h, w), the tracker is reset.
+    """Segment what is annotated on one frame at a reduced size; masks are (K, h, w).
 
     Args:
-        tracker: is used for this frame only.
+        segmenter: infers masks from boxes and clicks.
         frame: at video size.
         drawn: the annotations on it, by object, in pixels of the video.
         known: tracked masks at video size that clicks correct.
         upcoming: the next frame at video size, if there is one.
     """
-    tracker.reset()
     size_wh = fit_size(frame.size_wh, LONGEST)
-    masks = [_resized(mask, size_wh) for mask in known.masks]
-    known = replace(known, masks=np.array(masks, bool).reshape(len(masks), *size_wh[::-1]))
-    scaled = {i: _scaled(annotation, frame.size_wh, size_wh) for i, annotation in drawn.items()}
-    schedule = AnnotationSchedule(lambda _: (known_masks(scaled, known), annotated_prompts(scaled)))
-    frames = (_shrunk(f, size_wh) for f in (frame, upcoming) if f is not None)
-    _, result = next(propagate(frames, tracker, schedule))
-    return result
-
-
-def _shrunk(frame: Frame, size_wh: tuple[int, int]) -> Frame:
-    return replace(frame, rgb=resize_rgb(frame.rgb, size_wh))
+    rgb, following = (resize_rgb(f.rgb, size_wh) if f is not None else None for f in (frame, upcoming))
+    assert rgb is not None
+    embedding = segmenter.embed(rgb, following)
+    free = np.ones(rgb.shape[:2], bool)
+    masks: dict[int, BoolArray] = {}
+    for object_id, annotation in sorted(drawn.items()):
+        scaled = _scaled(annotation, frame.size_wh, size_wh)
+        for prompt in group_prompts(scaled.prompts(object_id), (), size_wh):
+            previous = known.mask(object_id) if object_id in known.object_ids else None
+            mask = prompt.mask
+            if mask is None:
+                before = None if previous is None else _resized(previous, size_wh)
+                mask = segmenter.segment(embedding, prompt, before).best
+            masks[object_id] = mask & free
+            free &= ~mask
+    stack = np.array(list(masks.values()), bool).reshape(len(masks), *rgb.shape[:2])
+    present = stack.any((1, 2))
+    return FrameResult(frame.index, frame.seconds, tuple(masks), stack, present.astype(np.float32), present)
 
 
 def _scaled(annotation: Annotation, from_wh: tuple[int, int], to_wh: tuple[int, int]) -> Annotation:

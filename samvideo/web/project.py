@@ -13,10 +13,11 @@ from queue import Empty, SimpleQueue
 from samvideo.errors import PromptError
 from samvideo.io.source import VideoSource
 from samvideo.render import object_colour
+from samvideo.segmenters.base import Segmenter
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.direction import Direction
 from samvideo.types import VideoInfo
-from samvideo.web.annotations import AnnotationStore
+from samvideo.web.annotations import AnnotationStore, check_frame
 from samvideo.web.frames import Media
 from samvideo.web.messages import Command
 from samvideo.web.outlines import overlays
@@ -50,7 +51,7 @@ class Project:
         info: VideoInfo,
         open_source: Callable[[], VideoSource],
         tracker: Tracker,
-        make_preview: Callable[[], Tracker],
+        make_segmenter: Callable[[], Segmenter],
         *,
         tool: str,
         direction: Direction,
@@ -60,7 +61,7 @@ class Project:
         self.annotations = AnnotationStore(info.size_wh, self.media.count)
         self.results = Results(info.size_wh)
         self.tracking = InteractiveTracking(tracker, open_source, self.results, self.media.count)
-        self._preview = Preview(make_preview, self.media, self.results)
+        self._preview = Preview(make_segmenter, self.media, self.results)
         rate = float(info.rate)
         self.facts = Facts(info.name, *info.size_wh, self.media.count, rate, tool, direction, model)
         self._commands: SimpleQueue[Command] = SimpleQueue()
@@ -87,7 +88,7 @@ class Project:
 
         None when a newer request overtook this one. Raises PromptError when there is no such frame.
         """
-        self.media.check(index)
+        check_frame(index, self.media.count)
         now = self.annotations.current
         drawn = now.by_frame()
         tracked = self.results.look_up(index, set(now.names))

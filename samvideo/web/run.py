@@ -11,6 +11,7 @@ from samvideo.io.prefetch import prefetch
 from samvideo.io.source import VideoSource, open_video
 from samvideo.outputs import check_outputs
 from samvideo.run import Progress, Run, RunSettings, StageTimer, Summary
+from samvideo.segmenters.base import Segmenter
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.loop import place_prompts
 from samvideo.types import FrameResult, VideoInfo
@@ -62,6 +63,7 @@ def run_with_page(
     settings: RunSettings,
     page: PageSettings,
     make_tracker: Callable[[], Tracker],
+    make_segmenter: Callable[[], Segmenter],
     progress: Callable[[str, int | None], Progress],
 ) -> PageEnd:
     """Let a person annotate, track and correct in a browser until they finish, leave, or a signal comes.
@@ -69,7 +71,8 @@ def run_with_page(
     Args:
         settings: as for `run_tracking`; prompts are shown as annotations that can be changed.
         page: how it is served.
-        make_tracker: called once for tracking and once for previews.
+        make_tracker: called once, at the start.
+        make_segmenter: called at the first preview.
         progress: called for every pass.
 
     Raises:
@@ -86,7 +89,7 @@ def run_with_page(
                 info,
                 lambda: open_video(settings.source),
                 make_tracker(),
-                make_tracker,
+                make_segmenter,
                 tool=page.tool,
                 direction=settings.direction,
                 model=settings.model,

@@ -88,11 +88,11 @@ def test_wrong_sizes_are_refused() -> None:
 def test_unknown_names_list_what_there_is() -> None:
     with pytest.raises(ConfigError, match=r"'resnet'.*edgetam.*repvit-m1"):
         build("resnet")
-    with pytest.raises(ConfigError, match=r"no memory method is called 'lstm'; there are: perceiver, plain"):
+    with pytest.raises(ConfigError, match=r"no memory method 'lstm'; known: perceiver, plain"):
         build("edgetam", memory="lstm")
-    with pytest.raises(ConfigError, match=r"no memory policy is called 'plain'; there are: fifo, pruning"):
+    with pytest.raises(ConfigError, match=r"no memory policy 'plain'; known: fifo, pruning"):
         build("edgetam", policy="plain")
-    with pytest.raises(ConfigError, match="has no option 'colour'; it has: dim, heads"):
+    with pytest.raises(ConfigError, match="has no option 'colour'; its options are: dim, heads"):
         registry.ENCODERS.build("vit-ti", colour=1)
 
 

@@ -13,7 +13,8 @@ from samvideo import models
 from samvideo.heads.masks import TwoWayTransformer
 from samvideo.memory.bank import MemoryBank
 from samvideo.memory.base import CODE_ROWS, History, MemoryEntry, MemoryPolicy
-from samvideo.models import SamModel, resolve_policy
+from samvideo.memory.fifo import FifoPolicy
+from samvideo.models import VideoModel, resolve_policy
 from samvideo.specs import SPECS
 from samvideo.tensors import MemoryTokens
 from samvideo.torch_runtime import TorchRuntime
@@ -31,7 +32,7 @@ def test_the_published_ones_are_there() -> None:
     assert {spec.policy for spec in SPECS.values()} <= set(POLICIES)
 
 
-def model(memory: str, policy: str | MemoryPolicy = "fifo", size: int = 64) -> SamModel:
+def model(memory: str, policy: str | MemoryPolicy = "fifo", size: int = 64) -> VideoModel:
     """A tiny model whose decoder, which is not under test here, is as small as it can be."""
     tiny = tiny_model(memory, policy, size)
     tiny.decoder.transformer = TwoWayTransformer(256, hidden=16, depth=1).eval()
@@ -86,6 +87,24 @@ def test_objects_come_and_go(memory: str) -> None:
             want = alone.step(frame, [CLICK] if frame.index == 2 else [])
             assert near(got.logits[got.object_ids.index(2)], want.logits[0])
     assert got.object_ids == (1, 2)
+
+
+@pytest.mark.parametrize("memory", METHODS)
+@pytest.mark.parametrize("policy", ["fifo", "pruning", FifoPolicy(frames=3, prompted=2, pointers=4)], ids=str)
+def test_memory_of_fixed_capacity_equals_the_growing_form(memory: str, policy: str | MemoryPolicy) -> None:
+    """Objects of different ages in one batch, corrections included: padding changes nothing."""
+    shared = model(memory, policy)
+    growing, static = (SamTracker(TorchRuntime(shared, static_shapes=s), logits=True) for s in (False, True))
+    for frame in clip(12):
+        prompts = {0: [BOX], 3: [CLICK], 6: [Points(object_id=1, xy=[(22, 32)])], 9: [DISC]}.get(frame.index, [])
+        expected, found = growing.step(frame, prompts), static.step(frame, prompts)
+        assert near(found.logits, expected.logits, 1e-3), "rounding of stored memory included"
+        memories = [tracked.best.bank.recall(frame.index + 1) for tracked in growing.objects.values()]
+        with torch.inference_mode():
+            features = shared.encode(shared.preprocess(frame.rgb))
+            padded = shared.attend_to_memory(features, memories, shared.policy.capacity)
+            alone = torch.cat([shared.attend_to_memory(features, [selected]) for selected in memories])
+        assert near(padded.numpy(), alone.numpy(), 1e-5)
 
 
 @pytest.mark.parametrize("memory", METHODS)

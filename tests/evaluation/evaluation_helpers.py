@@ -10,7 +10,7 @@ from PIL import Image
 from samvideo.evaluation.evaluate import Evaluation, choose_sequences
 from samvideo.evaluation.video import Task
 from samvideo.io.masks import write_index_png
-from samvideo.trackers.objects import group_prompts
+from samvideo.object_prompts import group_prompts
 from samvideo.types import BoolArray, Frame, FrameResult, Prompt
 
 SIZE_WH = (48, 32)

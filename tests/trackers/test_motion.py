@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from samvideo.cues.motion import own_motion
+from samvideo.cues.view import View
+from samvideo.cues.warp import DenseFlow
 from samvideo.nano.prompting import mask_of
 from samvideo.nano.runtime import load
-from samvideo.trackers.parts.motion import own_motion
-from samvideo.trackers.parts.view import View
-from samvideo.trackers.parts.warp import DenseFlow
 from tests.scenes import RED, Shape, overlap, scene
 
 DISC = Shape(lambda index: (40 + 2.0 * index, 55), 18, RED)

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from samvideo.cues.crop import Window
+from samvideo.cues.patch import Patch
 from samvideo.errors import WeightsError
 from samvideo.nano.prompting import NO, YES, mask_of
 from samvideo.nano.runtime import BUNDLED, Networks, load
 from samvideo.trackers.factory import create_tracker
 from samvideo.trackers.nano import NanoTarget, NanoTracker
-from samvideo.trackers.parts.crop import Window
-from samvideo.trackers.parts.patch import Patch
 from samvideo.types import Box, FloatArray, Frame, Mask, Points
 from tests.scenes import BLUE, RED, Shape, overlap, scene
 

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from samvideo.cues.barrier import FAR, barrier
+from samvideo.cues.classifier import Perceptron, Samples
+from samvideo.cues.colour import Codebook, GlobalColour, colour_bins, local_colour_logits
+from samvideo.cues.grabcut import box_to_mask, clicks_to_mask
+from samvideo.cues.motion import motion_logits, own_speed
+from samvideo.cues.redetection import Likeness, PresenceConfig, find_again
+from samvideo.cues.smoothing import SmoothingConfig, neighbour_weights, smooth
+from samvideo.cues.target import Evidence, Scene, Target, TargetConfig
+from samvideo.cues.view import FEATURES, View
+from samvideo.cues.warp import DenseFlow, consistency, sources, warp
 from samvideo.trackers.flow import FlowConfig, FlowTracker
-from samvideo.trackers.parts.barrier import FAR, barrier
-from samvideo.trackers.parts.classifier import Perceptron, Samples
-from samvideo.trackers.parts.colour import Codebook, GlobalColour, colour_bins, local_colour_logits
-from samvideo.trackers.parts.motion import motion_logits, own_speed
-from samvideo.trackers.parts.prompting import box_to_mask, clicks_to_mask
-from samvideo.trackers.parts.redetection import Likeness, PresenceConfig, find_again
-from samvideo.trackers.parts.smoothing import SmoothingConfig, neighbour_weights, smooth
-from samvideo.trackers.parts.target import Evidence, Scene, Target, TargetConfig
-from samvideo.trackers.parts.view import FEATURES, View
-from samvideo.trackers.parts.warp import DenseFlow, consistency, sources, warp
 from samvideo.types import FloatArray, Frame, Mask
 from tests.scenes import BLUE, RED, Shape, overlap, scene
 

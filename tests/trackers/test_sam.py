@@ -7,10 +7,10 @@ from tiny_sam import clip, tiny_tracker
 
 from samvideo.errors import ConfigError, PromptError, VideoError
 from samvideo.memory.fifo import FifoPolicy
+from samvideo.object_prompts import group_prompts, input_points
 from samvideo.torch_runtime import _has_bfloat16, make_exclusive, resize_mask, resolve_device
 from samvideo.trackers.base import Tracker
-from samvideo.trackers.objects import group_prompts
-from samvideo.trackers.sam import SamTracker, input_points
+from samvideo.trackers.sam import SamTracker
 from samvideo.types import Box, Mask, Points
 
 BOX = Box(object_id=1, xyxy=(10, 20, 34, 44))

@@ -128,6 +128,7 @@ def test_mark_track_correct_and_download_on_a_real_video(tmp_path: Path, browser
         "run.json",
         "tracks.csv",
         "tracks.json",
+        "tracks.jsonl",
     ]
     assert downloaded == (tmp_path / "out" / "tracks.csv").read_text()
     run_json = json.loads((tmp_path / "out" / "run.json").read_text())

@@ -4,12 +4,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from samvideo.errors import ConfigError, PromptError
 from samvideo.geometry import mask_box
 from samvideo.io.source import VideoSource, open_video
+from samvideo.segmenters.grabcut import GrabCutSegmenter
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.direction import propagate_directions
 from samvideo.trackers.flow import FlowTracker
@@ -149,9 +151,8 @@ def test_going_back_from_a_correction_changes_what_lies_before() -> None:
 class Counting(FlowTracker):
     """Counts its steps and notes which of them had prompts, and the upcoming frame given with them."""
 
-    def __init__(self, lookahead: int = 0) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._lookahead = lookahead
         self.steps: list[tuple[int, int | None]] = []
 
     def step(self, frame: Frame, prompts: Sequence[Prompt] = (), *, upcoming: Frame | None = None) -> FrameResult:
@@ -214,12 +215,15 @@ def test_rows_say_what_is_worth_a_look() -> None:
     assert results.news(count)[1] == [(2, 1, None)]
 
 
-def test_the_upcoming_frame_is_given_with_prompts() -> None:
-    known = FlowTracker().step(FRAMES[0], [MaskPrompt(TRUTH[0, 0], object_id=1)])
-    tracker = Counting(lookahead=1)
-    preview_masks(tracker, FRAMES[0], {1: Annotation(clicks=((35.0, 40.0, 1),))}, known, FRAMES[1])
-    assert tracker.steps == [(1, 1), (1, 1)], "the known mask, then the click that corrects it"
-    tracker.steps.clear()
+class Ahead(GrabCutSegmenter):
+    """A segmenter that looks ahead."""
+
+    lookahead = 1
+
+
+def test_the_upcoming_frame_is_given_with_annotations() -> None:
+    tracker = Counting()
+    tracker.segmenter = Ahead()
     tracking = InteractiveTracking(tracker, source, OPEN.enter_context(Results(SIZE)), COUNT)
     drawn = {2: {1: Annotation(box=tuple(float(v) for v in mask_box(TRUTH[2, 0])))}}  # type: ignore[arg-type]
     next(tracking.run(drawn, "forward"))
@@ -236,3 +240,14 @@ def test_a_removed_object_does_not_stop_a_pass(direction: str) -> None:
     setting.store.remove_object(2)
     setting.run(direction)
     assert setting.found()[0].object_ids == (1,)
+
+
+def test_previews_segment_each_object_and_correct_known_masks() -> None:
+    known = FlowTracker().step(FRAMES[0], [MaskPrompt(TRUTH[0, 0], object_id=1)])
+    box = tuple(float(v) for v in mask_box(TRUTH[0, 1]))  # type: ignore[arg-type]
+    drawn = {2: Annotation(box=box), 1: Annotation(clicks=((35.0, 40.0, 1),))}
+    preview = preview_masks(GrabCutSegmenter(), FRAMES[0], drawn, known, FRAMES[1])
+    assert preview.object_ids == (1, 2)
+    for row in (0, 1):
+        mask = cv2.resize(preview.masks[row].astype(np.uint8), SIZE, interpolation=cv2.INTER_NEAREST) > 0
+        assert (mask & TRUTH[0, row]).sum() > 0.7 * (mask | TRUTH[0, row]).sum()

@@ -9,6 +9,7 @@ import pytest
 from samvideo.demo import demo_frames
 from samvideo.errors import PromptError
 from samvideo.io.source import VideoSource, open_video
+from samvideo.segmenters.grabcut import GrabCutSegmenter
 from samvideo.trackers.flow import FlowTracker
 from samvideo.web.messages import Stop, Track
 from samvideo.web.project import Project
@@ -27,7 +28,7 @@ def project() -> Iterator[Project]:
     with source() as video:
         info = video.info
     with Project(
-        info, source, FlowTracker(), FlowTracker, tool="box", direction="forward", model="flow"
+        info, source, FlowTracker(), GrabCutSegmenter, tool="box", direction="forward", model="flow"
     ) as project:
         project.annotations.add_object()
         yield project

@@ -14,6 +14,7 @@ from page_helpers import request, wait_until
 from samvideo.demo import demo_frames
 from samvideo.errors import ConfigError
 from samvideo.io.source import VideoSource, open_video
+from samvideo.segmenters.grabcut import GrabCutSegmenter
 from samvideo.trackers.flow import FlowTracker
 from samvideo.web.downloads import Downloads
 from samvideo.web.guard import Guard
@@ -60,7 +61,9 @@ def site() -> Iterator[Site]:
         info = video.info
     open_pages = OpenPages()
     with (
-        Project(info, source, FlowTracker(), FlowTracker, tool="box", direction="forward", model="flow") as project,
+        Project(
+            info, source, FlowTracker(), GrabCutSegmenter, tool="box", direction="forward", model="flow"
+        ) as project,
         Downloads() as downloads,
         PageServer(project, open_pages, downloads, listen("127.0.0.1", 0), "127.0.0.1") as server,
     ):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samvideo.registry import Registry
+from samvideo.segmenters.base import Segmenter
 from samvideo.trackers.base import Tracker
 from samvideo.weights.fetch import Progress
 
@@ -49,6 +50,7 @@ class TrackerSpec:
     Attributes:
         name: what users call it.
         build: makes the tracker; heavy libraries are imported inside it.
+        build_segmenter: makes the segmenter that previews its first masks, likewise.
         description: one line.
         needs_weights: whether weights must be downloaded, or given as a file.
         devices: types of devices that it can use.
@@ -58,6 +60,7 @@ class TrackerSpec:
 
     name: str
     build: Callable[[TrackerOptions], Tracker]
+    build_segmenter: Callable[[TrackerOptions], Segmenter]
     description: str
     needs_weights: bool = False
     devices: tuple[str, ...] = ("cpu",)

@@ -1,27 +1,38 @@
 """The published models of the SAM 2 family, each as a tracker."""
 
 from functools import partial
+from typing import TYPE_CHECKING
 
+from samvideo.segmenters.base import Segmenter
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.specs import ModelFacts, TrackerOptions, TrackerSpec
 from samvideo.weights.catalog import CATALOG, Checkpoint
 from samvideo.weights.fetch import cached_path
 
+if TYPE_CHECKING:
+    from samvideo.models import VideoModel
+
+
+def _load(name: str | None, options: TrackerOptions) -> "VideoModel":
+    from samvideo.checkpoints import load
+    from samvideo.torch_runtime import resolve_device
+
+    resolve_device(options.device, options.dtype)  # fails before a long download
+    chosen = {"weights": options.weights, "memory": options.memory, "policy": options.policy}
+    return load(name, **chosen, progress=options.progress)
+
 
 def _build(name: str | None, options: TrackerOptions) -> Tracker:
-    from samvideo.checkpoints import load
-    from samvideo.torch_runtime import TorchRuntime, resolve_device
+    from samvideo.torch_runtime import TorchRuntime
     from samvideo.trackers.sam import SamTracker
 
-    device, dtype = resolve_device(options.device, options.dtype)  # fails before a long download
-    model = load(
-        name,
-        weights=options.weights,
-        memory=options.memory,
-        policy=options.policy,
-        progress=options.progress,
-    )
-    return SamTracker(TorchRuntime(model, device=device, dtype=dtype))
+    return SamTracker(TorchRuntime(_load(name, options), device=options.device, dtype=options.dtype))
+
+
+def _build_segmenter(name: str | None, options: TrackerOptions) -> Segmenter:
+    from samvideo.segmenters.image_model import ImageModelSegmenter
+
+    return ImageModelSegmenter(_load(name, options), device=options.device, dtype=options.dtype)
 
 
 def _facts(row: Checkpoint) -> ModelFacts:
@@ -47,7 +58,18 @@ _sam = partial(
     options=frozenset({"weights", "memory", "policy"}),
 )
 VARIANTS = {
-    name: _sam(name, partial(_build, name), f"published by {row.origin}", facts=partial(_facts, row))
+    name: _sam(
+        name,
+        partial(_build, name),
+        partial(_build_segmenter, name),
+        f"published by {row.origin}",
+        facts=partial(_facts, row),
+    )
     for name, row in CATALOG.items()
 }
-RECOGNISED = _sam("auto", partial(_build, None), "whichever model a weights file fits by its keys and shapes")
+RECOGNISED = _sam(
+    "auto",
+    partial(_build, None),
+    partial(_build_segmenter, None),
+    "whichever model a weights file fits by its keys and shapes",
+)

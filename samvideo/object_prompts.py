@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from samvideo.errors import PromptError, VideoError
-from samvideo.geometry import Box4, check_mask_size, check_points, clip_box
+from samvideo.geometry import Box4, check_mask_size, check_points, clip_box, scale_points
 from samvideo.types import BoolArray, Box, FloatArray, Frame, Mask, Points, Prompt
 
 
@@ -75,6 +76,17 @@ def _join(object_id: int, prompts: list[Prompt], size_wh: tuple[int, int]) -> Ob
         boxes[0] if boxes else None,
         masks[0] if masks else None,
     )
+
+
+def input_points(
+    prompt: ObjectPrompt, frame_wh: tuple[int, int], input_wh: tuple[int, int]
+) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Box (as two corners) and clicks of an object: (N, 2) in pixels of the input, and (N,) labels."""
+    xy, labels = prompt.xy, prompt.labels
+    if prompt.box is not None:
+        xy = np.concatenate([np.asarray(prompt.box, np.float32).reshape(2, 2), xy])
+        labels = np.concatenate([np.array([2, 3]), labels])
+    return scale_points(xy, frame_wh, input_wh), labels
 
 
 def size_changed(frame: Frame, expected_wh: tuple[int, int]) -> VideoError:

@@ -8,15 +8,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samvideo.trackers.parts.beside import beside
-from samvideo.trackers.parts.classifier import Perceptron, Samples
-from samvideo.trackers.parts.colour import GlobalColour, local_colour_logits
-from samvideo.trackers.parts.motion import motion_logits
-from samvideo.trackers.parts.patch import Patch, Region
-from samvideo.trackers.parts.redetection import Likeness, PresenceConfig, find_again
-from samvideo.trackers.parts.smoothing import SmoothingConfig, neighbour_weights, smooth
-from samvideo.trackers.parts.view import FEATURES, View
-from samvideo.trackers.parts.warp import warp
+from samvideo.cues.beside import beside
+from samvideo.cues.classifier import Perceptron, Samples
+from samvideo.cues.colour import GlobalColour, local_colour_logits
+from samvideo.cues.motion import motion_logits
+from samvideo.cues.patch import Patch, Region
+from samvideo.cues.redetection import Likeness, PresenceConfig, find_again
+from samvideo.cues.smoothing import SmoothingConfig, neighbour_weights, smooth
+from samvideo.cues.view import FEATURES, View
+from samvideo.cues.warp import warp
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 
 _INPUTS = FEATURES + 3

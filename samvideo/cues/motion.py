@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from samvideo.trackers.parts.view import View
-from samvideo.trackers.parts.warp import DenseFlow, consistency, sources
+from samvideo.cues.view import View
+from samvideo.cues.warp import DenseFlow, consistency, sources
 from samvideo.types import FloatArray
 
 _BINS = 64

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from samvideo.trackers.parts.beside import beside
+from samvideo.cues.beside import beside
 from samvideo.types import FloatArray, UInt8Array
 
 # DIS matches patches of 8 pixels over a pyramid; below this side there is nothing to match.

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samvideo.trackers.parts.patch import Patch, Region
+from samvideo.cues.patch import Patch, Region
 from samvideo.types import FloatArray, UInt8Array
 
 Pixel = TypeVar("Pixel", np.float32, np.uint8)

@@ -1,0 +1,1 @@
+"""Segmenters: from prompts to mask candidates on one image."""
