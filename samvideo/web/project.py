@@ -34,7 +34,7 @@ class Project:
         info: of the video; its `frame_count` must be known.
         open_source: opens the video.
         tracker: for tracking.
-        make_preview: makes the tracker for previews, when the first is wanted.
+        make_segmenter: called at the first preview.
         tool: "box", "points" or "mask": what the page begins with.
         direction: what the page begins with.
         model: its name, for the page.
