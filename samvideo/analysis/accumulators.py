@@ -87,7 +87,9 @@ class ObjectAccumulator:
         motion = []
         for name, points in (("centroid", masks.centroid), ("tip", tip)):
             kept = good & ~np.isnan(points[:, 0])
-            samples = Samples(*(column[frame_rows[kept]] for column in times), points[kept] * scale)
+            at = frame_rows[kept]
+            frames, ordinals, seconds, durations = times
+            samples = Samples(frames[at], ordinals[at], seconds[at], durations[at], points[kept] * scale)
             self.paths[name].add(samples)
             motion += [(name, part) for part in self._smoothers[name].add(samples)]
         self._add_motion(motion)

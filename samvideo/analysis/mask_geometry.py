@@ -178,7 +178,7 @@ class _Segments(NamedTuple):
         return cls(runs.mask, *columns)
 
     def at(self, rows: IntArray | NDArray[np.bool_]) -> "_Segments":
-        return _Segments(*(column[rows] for column in self))
+        return _Segments(self.mask[rows], self.x1[rows], self.y1[rows], self.x2[rows], self.y2[rows])
 
     def boxes(self) -> "_Segments":
         """Return the bounding box of each mask."""

@@ -61,7 +61,7 @@ def mask_loss(logits: Tensor, truth: Tensor, valid: Tensor, judged: Tensor, pres
     return (cross * (0.3 + 0.7 * seen) + 0.5 * dice * seen + 0.15 * presence + 0.1 * quality * seen).mean()
 
 
-def _averaged(average: Tensor, value: Tensor, steps: Tensor) -> Tensor:
+def _averaged(average: Tensor, value: Tensor, steps: Tensor | int) -> Tensor:
     """Update an exponential moving average (Polyak) that decays faster at the start."""
     decay = min(0.998, (1 + int(steps)) / (10 + int(steps)))
     return average.lerp(value, 1 - decay) if value.is_floating_point() else value
@@ -72,7 +72,7 @@ def _batches(draw: Callable[[int], T], steps: range, workers: int, pinned: bool)
     return DataLoader(
         steps,  # type: ignore[arg-type]
         batch_size=None,
-        collate_fn=draw,
+        collate_fn=draw,  # type: ignore[arg-type]
         num_workers=workers,
         pin_memory=pinned,
         multiprocessing_context="spawn" if workers else None,
@@ -127,8 +127,7 @@ def train(
             losses = []
         if done % SAVED_EVERY == 0 and done < stage.steps:
             _save(stage.checkpoint, parts, done)
-    network.load_state_dict(average.module.state_dict())
-    network.eval()
+    network.eval().load_state_dict(average.module.state_dict())
     stage.checkpoint.unlink(missing_ok=True)
 
 
