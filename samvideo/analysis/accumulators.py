@@ -55,12 +55,8 @@ class ObjectAccumulator:
         self.paths = {"centroid": PathLength(settings.bridge), "tip": PathLength(settings.bridge)}
         self.smooth_path = PathLength(settings.bridge)
         self._smoothers = {name: Smoother(window, settings.bridge) for name in self.paths}
-        self.area, self.speed, self.acceleration, self.jerk = (
-            RunningStatistics(),
-            RunningStatistics(),
-            RunningStatistics(),
-            RunningStatistics(),
-        )
+        self.area, self.speed = RunningStatistics(), RunningStatistics()
+        self.acceleration, self.jerk = RunningStatistics(), RunningStatistics()
         self.measured_seconds = 0.0
         self.area_curve, self.speed_curve = DownsampledCurve(), DownsampledCurve()
         self._entry = np.full(2, np.nan)
@@ -77,31 +73,28 @@ class ObjectAccumulator:
         rows = np.flatnonzero(block.object_ids == self.object_id)
         masks, frame_rows, visible = block.measurements.take(rows), block.mask_frames[rows], block.visible[rows]
         entry, self._entry = track_entries(masks, self._size, self._entry)
-        tip = (
-            mask_tips(block.runs.take(rows), masks, entry)
-            if block.runs is not None
-            else np.full((len(rows), 2), np.nan)
-        )
-        tip[~visible] = np.nan
-        holds = np.zeros(len(block.times.frames), bool)
-        holds[frame_rows[visible]] = True
-        frames, ordinals, seconds, durations = block.times
+        tip = np.full((len(rows), 2), np.nan)
+        if block.runs is not None:
+            tip[visible] = mask_tips(block.runs.take(rows), masks, entry)[visible]
+        shown, times = frame_rows[visible], block.times
         for intervals in (self.visible, self.present):
-            intervals.add(holds, frames, seconds, durations)
+            intervals.add(shown, times)
         scale = self._settings.scale
-        self.area.add(masks.area[visible] * scale**2)
-        self.area_curve.add(ordinals[frame_rows[visible]], masks.area[visible] * scale**2)
+        area = masks.area[visible] * scale**2
+        self.area.add(area)
+        self.area_curve.add(times.ordinals[shown], area)
         good = visible & (block.flags[frame_rows] == "")
         motion = []
         for name, points in (("centroid", masks.centroid), ("tip", tip)):
-            kept = np.flatnonzero(good & ~np.isnan(points[:, 0]))
+            kept = good & ~np.isnan(points[:, 0])
             at = frame_rows[kept]
+            frames, ordinals, seconds, durations = times
             samples = Samples(frames[at], ordinals[at], seconds[at], durations[at], points[kept] * scale)
             self.paths[name].add(samples)
             motion += [(name, part) for part in self._smoothers[name].add(samples)]
         self._add_motion(motion)
         positions = np.where(np.isnan(tip[:, :1]), masks.centroid, tip)[good]
-        self._accumulate_heatmap(positions, durations[frame_rows[good]])
+        self._accumulate_heatmap(positions, times.durations[frame_rows[good]])
         return tip, motion
 
     def finish(self) -> list[tuple[str, Motion]]:
@@ -120,7 +113,7 @@ class ObjectAccumulator:
             samples = part.samples
             self.smooth_path.add(replace(samples, points=part.smoothed))
             self.measured_seconds += float(samples.durations[~np.isnan(part.speed)].sum())
-            self.idle.add(part.speed < self._idle_speed, samples.frames, samples.seconds, samples.durations)
+            self.idle.add(np.flatnonzero(part.speed < self._idle_speed), samples.times)
             self.speed_curve.add(samples.ordinals, part.speed)
 
     def _accumulate_heatmap(self, points: Floats, durations: Floats) -> None:
@@ -156,11 +149,8 @@ class PairAccumulator:
             pixels = box_distances(block.measurements.box[one], block.measurements.box[other])
         else:
             pixels = mask_distances(block.runs.take(one), block.runs.take(other))
-        frames, ordinals, seconds, durations = block.times
-        holds = np.zeros(len(frames), bool)
-        holds[common[pixels <= self._settings.contact_gap]] = True
-        self.contact.add(holds, frames, seconds, durations)
+        self.contact.add(common[pixels <= self._settings.contact_gap], block.times)
         distance = pixels * self._settings.scale
         self.distance.add(distance)
-        self.curve.add(ordinals[common], distance)
+        self.curve.add(block.times.ordinals[common], distance)
         return common, distance

@@ -4,45 +4,21 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import Protocol
 
 import numpy as np
 
 from samvideo.analysis.accumulators import ObjectAccumulator, PairAccumulator
 from samvideo.analysis.blocks import Block, FrameClock
-from samvideo.analysis.findings import (
-    ChartData,
-    Findings,
-    Flagged,
-    ObjectSummary,
-    PairSummary,
-    Usage,
-    list_events,
-    over_seconds,
-)
+from samvideo.analysis.findings import ChartData, Findings, Flagged, ObjectSummary, PairSummary, Usage, list_events
 from samvideo.analysis.intervals import DownsampledCurve, IntervalCollector
 from samvideo.analysis.mask_geometry import Floats, measure
 from samvideo.analysis.motion import Motion
 from samvideo.analysis.settings import AnalysisSettings
-from samvideo.io.rle import IntArray, Runs, joined_runs, runs_of_masks
+from samvideo.analysis.tables import TableWriter
+from samvideo.io.rle import Runs, joined_runs, runs_of_masks
 from samvideo.types import FrameResult, UInt8Array, VideoInfo
 
 FRAMES = 256  # results that are buffered and measured together
-
-
-class TableSink(Protocol):
-    """Receives the rows of the long tables as soon as they are final."""
-
-    def frames(self, block: Block, object_id: int, tip: Floats) -> None:
-        """Receive the rows of an object in a block; `tip` (N', 2) belongs to its masks there."""
-
-    def motion(self, object_id: int, point: str, motion: Motion) -> None:
-        """Receive the smoothed motion of the `centroid` or `tip` of an object."""
-
-    def distances(
-        self, block: Block, pair: tuple[int, int], frames: IntArray, distance: Floats, touch: float
-    ) -> None:
-        """Receive the distances of a pair on `frames` of a block; distances up to `touch` are contact."""
 
 
 class Analyser:
@@ -62,7 +38,7 @@ class Analyser:
     """
 
     def __init__(
-        self, info: VideoInfo, settings: AnalysisSettings | None = None, tables: TableSink | None = None
+        self, info: VideoInfo, settings: AnalysisSettings | None = None, tables: TableWriter | None = None
     ) -> None:
         self.info, self.settings = info, settings or AnalysisSettings()
         self._tables = tables
@@ -88,8 +64,7 @@ class Analyser:
     def add(self, result: FrameResult, flag: str = "") -> None:
         """Add the result of a tracker for the next frame; `flag` names the fault of the image, if any.
 
-        Raises:
-            VideoError: it is not later than the previous frame.
+        Raises VideoError if it is not later than the previous frame.
         """
         if len(self._buffer) == FRAMES:
             self._flush(result)
@@ -99,20 +74,10 @@ class Analyser:
     def _flush(self, following: FrameResult | None) -> None:
         results = [result for result, _, _ in self._buffer]
         runs = joined_runs([part for _, _, part in self._buffer], self.info.size_wh)
-        measurements = measure(runs)
-        after = None if following is None else (following.index, following.seconds)
-        block = Block(
-            self.clock.times([r.index for r in results], [r.seconds for r in results], after),
-            np.array([flag for _, flag, _ in self._buffer], np.str_),
-            np.repeat(np.arange(len(results)), [len(r.object_ids) for r in results]),
-            np.array([k for r in results for k in r.object_ids], np.int64),
-            np.array([p for r in results for p in r.present], bool) & (measurements.area > 0),
-            np.array([s for r in results for s in r.scores], float),
-            measurements,
-            runs,
-        )
+        flags = [flag for _, flag, _ in self._buffer]
+        rows = [list(zip(r.object_ids, r.present, r.scores, strict=True)) for r in results]
         self._buffer = []
-        self.add_block(block)
+        self.add_block(Block.of(self.clock.times(results, following), flags, rows, measure(runs), runs))
 
     def add_block(self, block: Block) -> None:
         """Add the next frames of a run."""
@@ -124,7 +89,7 @@ class Analyser:
         self._end = float(times.seconds[-1] + times.durations[-1])
         self._times.add(times.ordinals, times.seconds)
         for flag in sorted(set(block.flags.tolist()) - {""}):
-            self._flags[flag].add(block.flags == flag, times.frames, times.seconds, times.durations)
+            self._flags[flag].add(np.flatnonzero(block.flags == flag), times)
         self._register_objects(sorted(set(block.object_ids.tolist())))
         for number in sorted(self._objects):
             tip, motion = self._objects[number].add(block)
@@ -138,9 +103,8 @@ class Analyser:
                 self._tables.distances(block, pair, frames, distance, touch)
         for label, intervals in self._usage.items():
             members = [number for number in self._objects if self._counts_as(number, label)]
-            holds = np.zeros(len(times.frames), bool)
-            holds[block.mask_frames[block.visible & np.isin(block.object_ids, members)]] = True
-            intervals.add(holds, times.frames, times.seconds, times.durations)
+            shown = block.mask_frames[block.visible & np.isin(block.object_ids, members)]
+            intervals.add(np.unique(shown), times)
 
     def _counts_as(self, number: int, label: str) -> bool:
         return self.settings.kind(number) == "instrument" and self.settings.label(number) == label
@@ -149,10 +113,9 @@ class Analyser:
         """Create accumulators for new objects and their pairs."""
         new = [number for number in numbers if number not in self._objects]
         window = round(self.settings.smooth * self._rate)
+        size_wh, settings = self.info.size_wh, self.settings
         for number in new:
-            self._objects[number] = ObjectAccumulator(
-                number, self.info.size_wh, self.settings, window, self._idle_speed
-            )
+            self._objects[number] = ObjectAccumulator(number, size_wh, settings, window, self._idle_speed)
             if self.settings.kind(number) == "instrument":
                 self._usage.setdefault(self.settings.label(number), IntervalCollector(self.settings.bridge))
         for pair in combinations(sorted(self._objects), 2):
@@ -174,6 +137,13 @@ class Analyser:
         seconds = self._end - self._start
         objects = tuple(self._object_summary(track, seconds) for _, track in sorted(self._objects.items()))
         pairs = tuple(self._pair_summary(track) for _, track in sorted(self._pairs.items()))
+        usage = [
+            Usage(label, part.seconds, _share(part.seconds, seconds) or 0.0, part.all())
+            for label, part in sorted(self._usage.items())
+        ]
+        flagged = [
+            Flagged(flag, part.frames, part.seconds, part.all()) for flag, part in sorted(self._flags.items())
+        ]
         return Findings(
             source=self.info.name,
             size_wh=self.info.size_wh,
@@ -186,14 +156,8 @@ class Analyser:
             images_checked=self._images_checked,
             objects=objects,
             pairs=pairs,
-            usage=tuple(
-                Usage(label, part.seconds, _share(part.seconds, seconds) or 0.0, tuple(part.all()))
-                for label, part in sorted(self._usage.items())
-            ),
-            flagged=tuple(
-                Flagged(flag, part.frames, part.seconds, tuple(part.all()))
-                for flag, part in sorted(self._flags.items())
-            ),
+            usage=tuple(usage),
+            flagged=tuple(flagged),
             events=list_events(objects, pairs, self._last_frame),
             charts=self._chart_data(),
         )
@@ -201,17 +165,22 @@ class Analyser:
     def _chart_data(self) -> ChartData:
         times = self._times.points()
         objects = sorted(self._objects.items())
+
+        def over_seconds(curve: DownsampledCurve) -> tuple[Floats, Floats]:
+            ordinals, values = curve.points()
+            return np.interp(ordinals, *times), values
+
         return ChartData(
-            {number: over_seconds(track.area_curve.points(), times) for number, track in objects},
-            {number: over_seconds(track.speed_curve.points(), times) for number, track in objects},
-            {pair: over_seconds(track.curve.points(), times) for pair, track in sorted(self._pairs.items())},
+            {number: over_seconds(track.area_curve) for number, track in objects},
+            {number: over_seconds(track.speed_curve) for number, track in objects},
+            {pair: over_seconds(track.curve) for pair, track in sorted(self._pairs.items())},
             {number: track.heat for number, track in objects},
             self._background,
         )
 
     def _object_summary(self, track: ObjectAccumulator, seconds: float) -> ObjectSummary:
         number, centroid, tip = track.object_id, track.paths["centroid"], track.paths["tip"]
-        present = tuple(track.present.all())
+        present = track.present.all()
         return ObjectSummary(
             id=number,
             label=self.settings.label(number),
@@ -234,23 +203,23 @@ class Analyser:
             max_area=track.area.range[1],
             working_area=track.working_area(),
             intervals=present,
-            visible_intervals=tuple(track.visible.all()),
-            idle_intervals=tuple(track.idle.all()),
+            visible_intervals=track.visible.all(),
+            idle_intervals=track.idle.all(),
         )
 
     def _pair_summary(self, track: PairAccumulator) -> PairSummary:
-        contacts = tuple(track.contact.all())
+        contacts = track.contact.all()
         kinds = sorted(self.settings.kind(number) for number in (track.a, track.b))
         return PairSummary(
-            track.a,
-            track.b,
-            "-".join(kinds),
-            track.distance.count,
-            track.distance.range[0],
-            track.distance.mean,
-            len(contacts),
-            track.contact.seconds,
-            contacts,
+            a=track.a,
+            b=track.b,
+            kind="-".join(kinds),
+            frames=track.distance.count,
+            min_distance=track.distance.range[0],
+            mean_distance=track.distance.mean,
+            contacts=len(contacts),
+            contact_time=track.contact.seconds,
+            intervals=contacts,
         )
 
 

@@ -2,26 +2,18 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from samvideo.analysis.intervals import Times
 from samvideo.analysis.mask_geometry import Floats, MaskMeasurements
 from samvideo.errors import ConfigError, VideoError
 from samvideo.io.rle import IntArray, Runs, runs_of_rles
 from samvideo.io.tracks import TrackedFrame
+from samvideo.types import FrameResult
 
 FRAMES = 512
-
-
-class Times(NamedTuple):
-    """Frames of a run: indices in the source, positions in the run from 0, start times and durations in seconds."""
-
-    frames: IntArray
-    ordinals: IntArray
-    seconds: Floats
-    durations: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +40,22 @@ class Block:
     measurements: MaskMeasurements
     runs: Runs | None
 
+    @classmethod
+    def of(
+        cls,
+        times: Times,
+        flags: Sequence[str],
+        objects: Sequence[Sequence[tuple[int, bool, float]]],
+        measurements: MaskMeasurements,
+        runs: Runs | None,
+    ) -> "Block":
+        """Create from the (id, present, score) of the objects on each frame."""
+        ids, present, scores = np.array([row for rows in objects for row in rows], float).reshape(-1, 3).T
+        mask_frames = np.repeat(np.arange(len(objects)), [len(rows) for rows in objects])
+        visible = (present > 0) & (measurements.area > 0)
+        flags_f = np.array(flags, np.str_)
+        return cls(times, flags_f, mask_frames, ids.astype(np.int64), visible, scores, measurements, runs)
+
 
 class FrameClock:
     """Gives frames their times and durations; the duration of a frame needs the time of the next one.
@@ -62,32 +70,34 @@ class FrameClock:
         self._ordinal = 0
         self._step = 1 / self._rate
 
-    def seconds(self, index: int, seconds: float) -> float:
-        """Return when a frame is shown."""
-        exact = index / self._rate
-        return exact if self._fixed or abs(seconds - exact) < 2e-6 else seconds
+    def _seconds(self, frame: FrameResult | TrackedFrame) -> float:
+        exact = frame.index / self._rate
+        return exact if self._fixed or abs(frame.seconds - exact) < 2e-6 else frame.seconds
 
-    def times(self, indices: Sequence[int], seconds: Sequence[float], following: tuple[int, float] | None) -> Times:
+    def times(
+        self, frames: Sequence[FrameResult | TrackedFrame], following: FrameResult | TrackedFrame | None
+    ) -> Times:
         """Return the times of the next frames; `following` is the frame after them, None at the end.
 
-        Raises:
-            VideoError: they are not in order of time.
+        Raises VideoError if they are not in order of time.
         """
-        exact = [self.seconds(index, second) for index, second in zip(indices, seconds, strict=True)]
-        after = self.seconds(*following) if following is not None else None
-        steps = np.diff([*exact, after]) if after is not None else np.diff(exact)
-        if after is None:
+        exact = [self._seconds(frame) for frame in frames]
+        if following is not None:
+            steps = np.diff([*exact, self._seconds(following)])
+        else:
+            steps = np.diff(exact)
             steps = np.append(steps, steps[-1] if len(steps) else self._step)
         if (steps <= 0).any():
             worst = int(np.argmin(steps))
             raise VideoError(
-                f"frame {indices[worst]} at {exact[worst]:.6f} s is not before the one after it: the frames of a "
-                "run must be in order of time"
+                f"frame {frames[worst].index} at {exact[worst]:.6f} s is not before the one after it: the frames "
+                "of a run must be in order of time"
             )
         self._step = float(steps[-1])
         ordinals = self._ordinal + np.arange(len(exact))
         self._ordinal += len(exact)
-        return Times(np.asarray(indices, np.int64), ordinals, np.asarray(exact), steps)
+        indices = np.array([frame.index for frame in frames], np.int64)
+        return Times(indices, ordinals, np.asarray(exact), steps)
 
 
 def in_batches(
@@ -105,11 +115,7 @@ def in_batches(
 
 
 def runs_of_frames(frames: Sequence[TrackedFrame], size_wh: tuple[int, int]) -> Runs:
-    """Return all masks of some frames.
-
-    Raises:
-        VideoError: a mask is invalid; names its frame and object.
-    """
+    """Return all masks of some frames. Raises VideoError with frame and object of an invalid one."""
     objects = [(frame, entry) for frame in frames for entry in frame.objects]
     try:
         return runs_of_rles([entry.rle for _, entry in objects], size_wh)

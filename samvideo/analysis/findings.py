@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from samvideo.analysis.intervals import Interval
 from samvideo.analysis.mask_geometry import Floats
 from samvideo.types import UInt8Array
@@ -152,10 +150,7 @@ def list_events(
     """Return all events in order of time; an interval that lasts to the last frame has no end event."""
     named = [("enter", "leave", entry.id, None, entry.intervals) for entry in objects]
     named += [("idle start", "idle end", entry.id, None, entry.idle_intervals) for entry in objects]
-    found = [
-        *named,
-        *(("contact start", "contact end", pair.a, pair.b, pair.intervals) for pair in pairs),
-    ]
+    found = [*named, *(("contact start", "contact end", pair.a, pair.b, pair.intervals) for pair in pairs)]
     events = []
     for start, end, one, other, intervals in found:
         for part in intervals:
@@ -163,8 +158,3 @@ def list_events(
             if part.end_frame < last_frame:
                 events.append(Event(part.end_frame, part.end_seconds, end, one, other))
     return tuple(sorted(events, key=lambda event: (event.seconds, event.object, event.event)))
-
-
-def over_seconds(points: tuple[Floats, Floats], seconds: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
-    """Convert a curve over ordinals to one over seconds; `seconds` is the curve of the frame times."""
-    return np.interp(points[0], *seconds), points[1]

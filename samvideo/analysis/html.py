@@ -7,8 +7,7 @@ from samvideo.analysis.findings import Findings, ObjectSummary
 from samvideo.analysis.heatmap import heat_image
 from samvideo.analysis.intervals import Interval
 from samvideo.analysis.settings import AnalysisSettings
-from samvideo.analysis.tables import format_number
-from samvideo.errors import OutputError
+from samvideo.analysis.tables import format_number, writing
 from samvideo.render import object_colour
 from samvideo.reporting.charts import GREY, RED, Series, TimelineRow, format_time, timeline, value_over_time
 from samvideo.reporting.pages import jpeg_uri, render_page
@@ -32,17 +31,9 @@ COLUMNS = (
 
 
 def write_html(path: Path, findings: Findings, settings: AnalysisSettings) -> None:
-    """Write the page.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    try:
+    """Write the page. Raises OutputError."""
+    with writing(path):
         path.write_text(render_html(findings, settings), encoding="utf-8")
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror or error}; choose another folder with -o"
-        ) from error
 
 
 def render_html(findings: Findings, settings: AnalysisSettings) -> str:
@@ -88,22 +79,11 @@ def _rows(findings: Findings, names: dict[int, str]) -> list[TimelineRow]:
         TimelineRow(names[o.id], line_colour(o.id), _spans(o.visible_intervals), _spans(o.intervals))
         for o in findings.objects
     ]
-    rows += [
-        TimelineRow(f"any {usage.label}", "#555555", _spans(usage.intervals))
-        for usage in findings.usage
-        if labels.count(usage.label) > 1
-    ]
-    rows += [
-        TimelineRow(f"contact {pair.a}–{pair.b}", RED, _spans(pair.intervals))
-        for pair in findings.pairs
-        if pair.intervals
-    ]
-    rows += [
-        TimelineRow(f"idle: {names[o.id]}", GREY, _spans(o.idle_intervals))
-        for o in findings.objects
-        if o.idle_intervals
-    ]
-    return rows + [TimelineRow(part.flag, "#cc9900", _spans(part.intervals)) for part in findings.flagged]
+    more = [(f"any {u.label}", "#555555", u.intervals) for u in findings.usage if labels.count(u.label) > 1]
+    more += [(f"contact {pair.a}–{pair.b}", RED, pair.intervals) for pair in findings.pairs if pair.intervals]
+    more += [(f"idle: {names[o.id]}", GREY, o.idle_intervals) for o in findings.objects if o.idle_intervals]
+    more += [(part.flag, "#cc9900", part.intervals) for part in findings.flagged]
+    return rows + [TimelineRow(label, colour, _spans(intervals)) for label, colour, intervals in more]
 
 
 def _heatmaps(findings: Findings, names: dict[int, str]) -> list[tuple[str, str]]:

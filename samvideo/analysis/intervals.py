@@ -1,14 +1,23 @@
 """Intervals in which a condition holds, and curves over a video, collected while it is read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from samvideo.analysis.mask_geometry import Floats
 from samvideo.io.rle import IntArray
 
 TOLERANCE = 1e-6  # seconds, for rounded times
+
+
+class Times(NamedTuple):
+    """Frames of a run: indices in the source, positions in the run from 0, start times and durations in seconds."""
+
+    frames: IntArray
+    ordinals: IntArray
+    seconds: Floats
+    durations: Floats
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,6 @@ class IntervalCollector:
         shortest: seconds; shorter intervals are dropped.
 
     Attributes:
-        closed: the intervals that have ended.
         seconds: sum of the durations of the frames on which the condition holds, without bridged gaps.
         frames: their number.
     """
@@ -43,46 +51,39 @@ class IntervalCollector:
     def __init__(self, bridge: float = 0.0, shortest: float = 0.0) -> None:
         self._bridge, self._shortest = bridge, shortest
         self._open: Interval | None = None
-        self.closed: list[Interval] = []
+        self._closed: list[Interval] = []
         self.seconds, self.frames = 0.0, 0
 
-    def add(self, holds: NDArray[np.bool_], frames: IntArray, seconds: Floats, durations: Floats) -> None:
-        """Add the next frames: whether the condition holds, their indices, times and durations, all (F,)."""
-        on = np.flatnonzero(holds)
+    def add(self, on: IntArray, times: Times) -> None:
+        """Add the next frames, of which the condition holds on the rows `on`, in ascending order."""
         if not len(on):
             return
-        starts, ends = seconds[on], seconds[on] + durations[on]
-        self.seconds += float(durations[on].sum())
+        frames, starts, ends = times.frames[on], times.seconds[on], times.seconds[on] + times.durations[on]
+        self.seconds += float(times.durations[on].sum())
         self.frames += len(on)
         breaks = np.flatnonzero(starts[1:] - ends[:-1] > self._bridge + TOLERANCE) + 1
         for part in np.split(np.arange(len(on)), breaks):
             a, b = part[0], part[-1]
-            piece = Interval(int(frames[on[a]]), int(frames[on[b]]), float(starts[a]), float(ends[b]), len(part))
-            self._append(piece)
+            self._append(Interval(int(frames[a]), int(frames[b]), float(starts[a]), float(ends[b]), len(part)))
 
     def _append(self, piece: Interval) -> None:
         last = self._open
         if last is not None and piece.start_seconds - last.end_seconds <= self._bridge + TOLERANCE:
-            piece = Interval(
-                last.start_frame,
-                piece.end_frame,
-                last.start_seconds,
-                piece.end_seconds,
-                last.frames + piece.frames,
-            )
+            frames = last.frames + piece.frames
+            piece = replace(last, end_frame=piece.end_frame, end_seconds=piece.end_seconds, frames=frames)
         else:
             self._close()
         self._open = piece
 
     def _close(self) -> None:
         if self._open is not None and self._open.seconds >= self._shortest - TOLERANCE:
-            self.closed.append(self._open)
+            self._closed.append(self._open)
         self._open = None
 
-    def all(self) -> list[Interval]:
+    def all(self) -> tuple[Interval, ...]:
         """Return all intervals in order; no frame may be added after that."""
         self._close()
-        return self.closed
+        return tuple(self._closed)
 
 
 class DownsampledCurve:

@@ -40,18 +40,17 @@ class MaskMeasurements:
         return MaskMeasurements(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
+@np.errstate(invalid="ignore", divide="ignore")
 def measure(runs: Runs) -> MaskMeasurements:
     """Measure every mask."""
     count, which = runs.count, runs.mask
     length = (runs.bottom - runs.top).astype(float)
     x, y = runs.x + 0.5, (runs.top + runs.bottom) / 2
     area: Floats = np.bincount(which, length, count).astype(float)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        centroid = np.stack([np.bincount(which, length * place, count) / area for place in (x, y)], 1)
+    centroid = np.stack([np.bincount(which, length * place, count) / area for place in (x, y)], 1)
     dx, dy = x - centroid[which, 0], y - centroid[which, 1]
     spread_y = dy * dy + (length * length - 1) / 12
-    with np.errstate(invalid="ignore", divide="ignore"):
-        xx, yy, xy = (np.bincount(which, length * m, count) / area for m in (dx * dx, spread_y, dx * dy))
+    xx, yy, xy = (np.bincount(which, length * m, count) / area for m in (dx * dx, spread_y, dx * dy))
     angle = np.arctan2(2 * xy, xx - yy) / 2
     middle, half = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
     extent = np.sqrt(np.maximum(np.stack([middle + half, middle - half], 1), 0))
@@ -59,20 +58,16 @@ def measure(runs: Runs) -> MaskMeasurements:
     return MaskMeasurements(area, centroid, _boxes(runs), axis, extent, _entries(runs))
 
 
-def _filled(runs: Runs) -> tuple[IntArray, IntArray]:
-    """Return the masks that are not empty, and the first run of each."""
-    filled = np.flatnonzero(np.bincount(runs.mask, minlength=runs.count))
-    return filled, np.searchsorted(runs.mask, filled)
+def _starts(mask: IntArray) -> IntArray:
+    """Return the first row of each mask."""
+    return np.flatnonzero(np.diff(mask, prepend=-1))
 
 
 def _boxes(runs: Runs) -> Floats:
     box = np.full((runs.count, 4), np.nan)
-    filled, starts = _filled(runs)
-    if len(filled):
-        box[filled, 0] = runs.x[starts]
-        box[filled, 1] = np.minimum.reduceat(runs.top, starts)
-        box[filled, 2] = runs.x[np.append(starts[1:], len(runs.x)) - 1] + 1
-        box[filled, 3] = np.maximum.reduceat(runs.bottom, starts)
+    if len(runs.mask):
+        masks, *sides = _Segments.of(runs).boxes()
+        box[masks] = np.stack(sides, 1)
     return box
 
 
@@ -134,8 +129,8 @@ def mask_tips(runs: Runs, masks: MaskMeasurements, entry: Floats) -> Floats:
     sign = np.sign(((masks.centroid - entry) * masks.axis).sum(1))
     along = masks.axis * np.where(sign == 0, np.nan, sign)[:, None]
     tip = np.full((runs.count, 2), np.nan)
-    filled, starts = _filled(runs)
-    if not len(filled):
+    starts = _starts(runs.mask)
+    if not len(starts):
         return tip
     x = np.concatenate([runs.x, runs.x]) + 0.5
     y = np.concatenate([runs.top + 0.5, runs.bottom - 0.5])
@@ -143,7 +138,7 @@ def mask_tips(runs: Runs, masks: MaskMeasurements, entry: Floats) -> Floats:
     reach = x * along[which, 0] + y * along[which, 1]
     half = len(runs.x)
     best = np.full(runs.count, np.nan)
-    best[filled] = np.maximum.reduceat(np.maximum(reach[:half], reach[half:]), starts)
+    best[runs.mask[starts]] = np.maximum.reduceat(np.maximum(reach[:half], reach[half:]), starts)
     on = reach >= best[which] - 1e-6
     points = np.bincount(which[on], minlength=runs.count)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -162,7 +157,7 @@ def mask_distances(a: Runs, b: Runs) -> Floats:
     Pixels are squares: 0 if two masks overlap or touch, even at a corner; NaN if one is empty.
     """
     nearest = np.full(a.count, np.nan)
-    both = np.intersect1d(_filled(a)[0], _filled(b)[0], assume_unique=True)
+    both = np.intersect1d(a.mask, b.mask)
     if len(both):
         nearest[both] = np.sqrt(_minimum_squared_distances(_Segments.of(a.take(both)), _Segments.of(b.take(both))))
     return nearest
@@ -187,13 +182,10 @@ class _Segments(NamedTuple):
 
     def boxes(self) -> "_Segments":
         """Return the bounding box of each mask."""
-        starts = self.starts()
+        starts = _starts(self.mask)
         low = (np.minimum.reduceat(column, starts) for column in (self.x1, self.y1))
         high = (np.maximum.reduceat(column, starts) for column in (self.x2, self.y2))
         return _Segments(self.mask[starts], *low, *high)
-
-    def starts(self) -> IntArray:
-        return np.flatnonzero(np.diff(self.mask, prepend=-1))
 
     def squared_distances(self, other: "_Segments") -> Int32s:
         """Return the squared distance to the other rectangles, row by row."""
@@ -204,9 +196,9 @@ class _Segments(NamedTuple):
     def nearest_to(self, other: "_Segments") -> tuple[IntArray, Int32s]:
         """Return for each mask the row nearest to its only rectangle in `other`, and the squared distance."""
         squares = self.squared_distances(other.at(self.mask))
-        least = np.minimum.reduceat(squares, self.starts())
+        least = np.minimum.reduceat(squares, _starts(self.mask))
         rows = np.flatnonzero(squares == least[self.mask])
-        return rows[np.flatnonzero(np.diff(self.mask[rows], prepend=-1))], least
+        return rows[_starts(self.mask[rows])], least
 
 
 def _minimum_squared_distances(a: _Segments, b: _Segments) -> Int32s:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import savgol_filter
 
-from samvideo.analysis.intervals import TOLERANCE
+from samvideo.analysis.intervals import TOLERANCE, Times
 from samvideo.analysis.mask_geometry import Floats
 from samvideo.io.rle import IntArray
 
@@ -33,6 +33,11 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.ordinals)
+
+    @property
+    def times(self) -> Times:
+        """The frames without positions."""
+        return Times(self.frames, self.ordinals, self.seconds, self.durations)
 
     def select(self, rows: slice) -> "Samples":
         """Return some of the samples."""

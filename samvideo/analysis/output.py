@@ -6,19 +6,10 @@ from samvideo.analysis.findings import Findings
 from samvideo.analysis.html import write_html
 from samvideo.analysis.saved_run import analyse_run
 from samvideo.analysis.settings import AnalysisSettings
-from samvideo.analysis.tables import STREAMED, TableWriter, write_tables
-from samvideo.errors import OutputError
+from samvideo.analysis.tables import STREAMED, TableWriter, write_tables, writing
 from samvideo.io.files import check_empty
 
-FILES = (
-    *STREAMED,
-    "objects.csv",
-    "intervals.csv",
-    "events.csv",
-    "heatmap.csv",
-    "analysis.json",
-    "report.html",
-)
+FILES = (*STREAMED, "objects.csv", "intervals.csv", "events.csv", "heatmap.csv", "analysis.json", "report.html")
 
 
 def write_analysis(
@@ -33,15 +24,10 @@ def write_analysis(
 
     Args:
         folder: of the run.
-        out: folder for the results; created if missing.
+        out: folder for the results; see `prepare_folder`.
         settings: defaults if None.
         video: the source, whose images are checked for faults.
         overwrite: replace an earlier analysis; other files are kept.
-
-    Raises:
-        VideoError: the run or the video cannot be read.
-        ConfigError: `out` is not empty and `overwrite` is off.
-        OutputError: `out` cannot be written.
     """
     settings = settings or AnalysisSettings()
     prepare_folder(out, overwrite)
@@ -55,14 +41,10 @@ def write_analysis(
 def prepare_folder(out: Path, overwrite: bool) -> None:
     """Create the folder, and remove the files of an earlier analysis from it.
 
-    Raises:
-        ConfigError: it is not empty and `overwrite` is off.
-        OutputError: it cannot be created or written.
+    Raises ConfigError if it is not empty and `overwrite` is off, OutputError if it cannot be written.
     """
-    try:
+    with writing(out):
         check_empty(out, overwrite, "report")
         out.mkdir(parents=True, exist_ok=True)
         for name in FILES:
             (out / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write into {out}: {error.strerror}; choose another folder with -o") from error

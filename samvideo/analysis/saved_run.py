@@ -6,37 +6,38 @@ from pathlib import Path
 
 import numpy as np
 
-from samvideo.analysis.analyser import Analyser, TableSink
+from samvideo.analysis.analyser import Analyser
 from samvideo.analysis.blocks import FRAMES, Block, FrameClock, in_batches, runs_of_frames
 from samvideo.analysis.findings import Findings
 from samvideo.analysis.image_faults import ImageFaultDetector
 from samvideo.analysis.mask_geometry import MaskMeasurements, measure
 from samvideo.analysis.settings import AnalysisSettings
+from samvideo.analysis.tables import TableWriter
+from samvideo.io.base import Closing
 from samvideo.io.source import open_video
-from samvideo.io.tracks import TrackedFrame, TrackedObject, TracksFile, TracksTable, open_run
+from samvideo.io.tracks import TrackedFrame, TracksFile, TracksTable, open_run
 from samvideo.types import Frame, UInt8Array
 
 
 def analyse_run(
-    folder: Path, settings: AnalysisSettings, *, tables: TableSink | None = None, video: Path | str | None = None
+    folder: Path, settings: AnalysisSettings, *, tables: TableWriter | None = None, video: Path | str | None = None
 ) -> Findings:
     """Analyse `tracks.json` of a run or, if only that was saved, `tracks.csv`.
 
-    Without masks there are no tips, and distances are those between boxes.
+    Without masks there are no tips, and distances are those between boxes. Raises VideoError if the folder, as
+    `samvideo track` writes it, holds no valid run, or the video cannot be read.
 
     Args:
-        folder: as `samvideo track` writes it.
+        folder: of the run.
         settings: see `AnalysisSettings`.
-        tables: receives the rows of the long tables.
+        tables: writes the long tables.
         video: the source, whose images are checked for faults; by default the overlay of the run, if there is one.
-
-    Raises:
-        VideoError: the folder holds no valid run, or the video cannot be read.
     """
     tracks = open_run(folder)
     analyser = Analyser(tracks.info, settings, tables)
     with ExitStack() as stack:
-        images = stack.enter_context(RunImages(folder, video)) if _has_images(folder, video) else None
+        has_images = video is not None or (folder / "overlay.mp4").is_file()
+        images = stack.enter_context(RunImages(folder, video)) if has_images else None
         detector = ImageFaultDetector()
         for frames, following in in_batches(tracks, FRAMES):
             flags = []
@@ -56,25 +57,15 @@ def _block(
     clock: FrameClock,
     flags: list[str],
 ) -> Block:
-    after = None if following is None else (following.index, following.seconds)
-    times = clock.times([f.index for f in frames], [f.seconds for f in frames], after)
-    objects = [entry for frame in frames for entry in frame.objects]
     runs = None if isinstance(tracks, TracksTable) else runs_of_frames(frames, tracks.info.size_wh)
-    measurements = _measurements_of_table(objects) if runs is None else measure(runs)
-    return Block(
-        times,
-        np.array(flags, np.str_),
-        np.repeat(np.arange(len(frames)), [len(frame.objects) for frame in frames]),
-        np.array([entry.object_id for entry in objects], np.int64),
-        np.array([entry.present for entry in objects], bool) & (measurements.area > 0),
-        np.array([entry.score for entry in objects], float),
-        measurements,
-        runs,
-    )
+    measurements = _measurements_of_table(frames) if runs is None else measure(runs)
+    rows = [[(entry.object_id, entry.present, entry.score) for entry in frame.objects] for frame in frames]
+    return Block.of(clock.times(frames, following), flags, rows, measurements, runs)
 
 
-def _measurements_of_table(objects: list[TrackedObject]) -> MaskMeasurements:
+def _measurements_of_table(frames: list[TrackedFrame]) -> MaskMeasurements:
     """The measurements that a table contains; the axes of the masks are unknown."""
+    objects = [entry for frame in frames for entry in frame.objects]
     count = len(objects)
     corners = np.array([entry.bbox_xywh for entry in objects], float).reshape(count, 4)
     corners[:, 2:] += corners[:, :2]
@@ -83,11 +74,7 @@ def _measurements_of_table(objects: list[TrackedObject]) -> MaskMeasurements:
     return MaskMeasurements(area, centroid, corners, *np.full((3, count, 2), np.nan))
 
 
-def _has_images(folder: Path, video: Path | str | None) -> bool:
-    return video is not None or (folder / "overlay.mp4").is_file()
-
-
-class RunImages:
+class RunImages(Closing):
     """The images of the frames of a run: from its source by index, or from its overlay in order.
 
     The masks drawn into an overlay change the statistics of the images little, and equally on all frames.
@@ -110,8 +97,6 @@ class RunImages:
                 return None
         return self._next.rgb if self._next.index == index else None
 
-    def __enter__(self) -> "RunImages":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the video."""
         self._video.close()

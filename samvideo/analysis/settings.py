@@ -11,7 +11,7 @@ IDLE_SHARE = 0.02  # of the frame's diagonal per second
 
 @dataclass(frozen=True)
 class AnalysisSettings:
-    """Settings of an analysis; the defaults suit laparoscopic video.
+    """Settings of an analysis; the defaults suit laparoscopic video. ConfigError for a number out of range.
 
     Attributes:
         labels: object id -> class; objects without one are classes of their own, "object 1".
@@ -25,9 +25,6 @@ class AnalysisSettings:
         smooth: seconds, the window of the Savitzky-Golay filter.
         mm_per_pixel: scale of all lengths; None leaves them in pixels.
         fps: frames per second, instead of the times in the run.
-
-    Raises:
-        ConfigError: a number is out of range.
     """
 
     labels: Mapping[int, str] = field(default_factory=dict)

@@ -3,11 +3,10 @@
 import csv
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from samvideo.analysis.mask_geometry import Floats
 from samvideo.analysis.motion import Motion
 from samvideo.analysis.settings import AnalysisSettings
 from samvideo.errors import OutputError
+from samvideo.io.base import Closing
 from samvideo.io.rle import IntArray
 
 DIGITS = 3
@@ -41,23 +41,23 @@ def format_number(value: float | int | str | None) -> str:
     return f"{value:.{DIGITS}f}".rstrip("0").rstrip(".")
 
 
-def _column(values: NDArray[Any]) -> list[str]:
-    if values.dtype.kind == "f":
-        return [
-            "" if v != v else f"{v:.{DIGITS}f}".rstrip("0").rstrip(".") for v in values.tolist()
-        ]  # two million a run
-    return [str(value) for value in values.tolist()]
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an OSError of the block into an OutputError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path}: {error.strerror or error}; choose another folder with -o"
+        ) from error
 
 
-class TableWriter:
-    """Writes `frames.csv`, `motion.csv` and `distances.csv` while the run is read; a `TableSink`.
+class TableWriter(Closing):
+    """Writes `frames.csv`, `motion.csv` and `distances.csv` while the run is read; raises OutputError.
 
     Args:
         folder: an existing folder.
         scale: units of length per pixel.
-
-    Raises:
-        OutputError: they cannot be written.
     """
 
     def __init__(self, folder: Path, scale: float) -> None:
@@ -65,12 +65,13 @@ class TableWriter:
         self._files: dict[str, IO[str]] = {}
         with ExitStack() as stack:
             for name, head in STREAMED.items():
-                self._files[name] = stack.enter_context(_open(folder / name))
+                with writing(folder / name):
+                    self._files[name] = stack.enter_context((folder / name).open("w", encoding="utf-8", newline=""))
                 self._write(name, [head + "\n"])
             self._stack = stack.pop_all()
 
     def frames(self, block: Block, object_id: int, tip: Floats) -> None:
-        """Write the rows of an object in a block; `tip` (N', 2) in pixels."""
+        """Write the rows of an object in a block; `tip` (N', 2) belongs to its masks there, in pixels."""
         rows = np.flatnonzero(block.object_ids == object_id)
         frames = block.mask_frames[rows]
         self._rows(
@@ -89,56 +90,34 @@ class TableWriter:
     def motion(self, object_id: int, point: str, motion: Motion) -> None:
         """Write the smoothed motion of the `centroid` or `tip` of an object."""
         samples, count = motion.samples, len(motion.samples)
-        self._rows(
-            "motion.csv",
-            samples.frames,
-            samples.seconds,
-            np.full(count, object_id),
-            np.full(count, point),
-            *samples.points.T,
-            motion.speed,
-            motion.acceleration,
-            motion.jerk,
-        )
+        which = np.full(count, object_id), np.full(count, point)
+        derivatives = motion.speed, motion.acceleration, motion.jerk
+        self._rows("motion.csv", samples.frames, samples.seconds, *which, *samples.points.T, *derivatives)
 
     def distances(
         self, block: Block, pair: tuple[int, int], frames: IntArray, distance: Floats, touch: float
     ) -> None:
         """Write the distances of a pair on `frames` of a block; distances up to `touch` are contact."""
-        self._rows(
-            "distances.csv",
-            block.times.frames[frames],
-            block.times.seconds[frames],
-            np.full(len(frames), pair[0]),
-            np.full(len(frames), pair[1]),
-            distance,
-            (distance <= touch).astype(int),
-        )
+        times = block.times.frames[frames], block.times.seconds[frames]
+        ids = (np.full(len(frames), object_id) for object_id in pair)
+        self._rows("distances.csv", *times, *ids, distance, (distance <= touch).astype(int))
 
     def _rows(self, name: str, *columns: NDArray[Any]) -> None:
-        self._write(name, [",".join(row) + "\n" for row in zip(*map(_column, columns), strict=True)])
+        texts = ([format_number(value) for value in column.tolist()] for column in columns)
+        self._write(name, [",".join(row) + "\n" for row in zip(*texts, strict=True)])
 
     def _write(self, name: str, lines: list[str]) -> None:
-        try:
+        with writing(self._folder / name):
             self._files[name].writelines(lines)
-        except OSError as error:
-            raise _failed(self._folder / name, error) from error
 
-    def __enter__(self) -> "TableWriter":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
+    def close(self) -> None:
+        """Close the files."""
+        with writing(self._folder):
+            self._stack.close()
 
 
 def write_tables(folder: Path, findings: Findings, settings: AnalysisSettings) -> None:
-    """Write the short tables and `analysis.json`, with the same numbers.
-
-    Raises:
-        OutputError: they cannot be written.
-    """
+    """Write the short tables and `analysis.json`, with the same numbers. Raises OutputError."""
     heads = {
         "objects.csv": (OBJECT_COLUMNS, ([getattr(o, name) for name in OBJECT_COLUMNS] for o in findings.objects)),
         "intervals.csv": (
@@ -152,11 +131,12 @@ def write_tables(folder: Path, findings: Findings, settings: AnalysisSettings) -
         "heatmap.csv": (("object", "row", "column", "x", "y", "seconds"), _heat_rows(findings, settings.scale)),
     }
     for name, (head, rows) in heads.items():
-        _write_csv(folder / name, head, rows)
-    try:
+        with writing(folder / name), (folder / name).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(head)
+            writer.writerows([format_number(cell) for cell in row] for row in rows)
+    with writing(folder / "analysis.json"):
         (folder / "analysis.json").write_text(json.dumps(tree_of(findings, settings), indent=1) + "\n")
-    except OSError as error:
-        raise _failed(folder / "analysis.json", error) from error
 
 
 def _interval_rows(findings: Findings) -> Iterator[list[Any]]:
@@ -219,24 +199,3 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_rounded(inner) for inner in value]
     return round(value, DIGITS) if isinstance(value, float) else value
-
-
-def _open(path: Path) -> IO[str]:
-    try:
-        return path.open("w", newline="", encoding="utf-8")
-    except OSError as error:
-        raise _failed(path, error) from error
-
-
-def _write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(head)
-            writer.writerows([format_number(cell) for cell in row] for row in rows)
-    except OSError as error:
-        raise _failed(path, error) from error
-
-
-def _failed(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"cannot write {path}: {error.strerror or error}; choose another folder with -o")

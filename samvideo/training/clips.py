@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from samvideo.geometry import Box4, fit_size
 from samvideo.io.images import read_rgb
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 
+T = TypeVar("T")
 LONGEST = 428  # pixels of the longer side of a working image
 SMALLEST = 12  # pixels that a visible object has at least
 
@@ -34,9 +36,7 @@ class TrainingClip:
 def load_sequences(root: Path) -> list[TrainingClip]:
     """Load all sequences of a DAVIS folder, at working size.
 
-    Raises:
-        DatasetError: there are none, or one lacks masks.
-        VideoError: a frame cannot be read.
+    Raises DatasetError if there are none or one lacks masks, VideoError for an unreadable frame.
     """
     dataset = all_sequences(root)
     return [_load(dataset, name) for name in dataset.sequences()]
@@ -103,12 +103,19 @@ def paste(clip: TrainingClip, scene: TrainingClip, rng: np.random.Generator) -> 
             continue
         matrix = cv2.getRotationMatrix2D(tuple(centre), turn, scale)
         matrix[:, 2] += (width / 2, height / 2) - centre + shift + drift * t
-        alpha = cv2.warpAffine(clip.masks[t].astype(np.float32), matrix, (width, height))
-        object_ = cv2.warpAffine(clip.rgb[t], matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
-        alpha = cv2.GaussianBlur(alpha, (3, 3), 0)
-        masks[t] = alpha > 0.5
-        rgb[t] = (rgb[t] + alpha[..., None] * (object_.astype(np.float32) - rgb[t])).astype(np.uint8)
+        masks[t] = paste_warped(rgb[t], clip.rgb[t], clip.masks[t], matrix, cv2.BORDER_REPLICATE) > 0.5
     return TrainingClip(rgb, masks, clip.made_of | scene.made_of)
+
+
+def paste_warped(
+    rgb: UInt8Array, other: UInt8Array, mask: BoolArray, matrix: FloatArray, border: int
+) -> FloatArray:
+    """Paste the object of another frame into `rgb` in place, after an affine map; its alpha, float32 (H, W)."""
+    size_wh = rgb.shape[1::-1]
+    alpha = cv2.GaussianBlur(cv2.warpAffine(mask.astype(np.float32), matrix, size_wh), (3, 3), 0)
+    warped = cv2.warpAffine(other, matrix, size_wh, borderMode=border).astype(np.float32)
+    rgb[:] = rgb + alpha[..., None] * (warped - rgb)
+    return alpha
 
 
 def simulate_camera(clip: TrainingClip, rng: np.random.Generator) -> TrainingClip:
@@ -117,8 +124,7 @@ def simulate_camera(clip: TrainingClip, rng: np.random.Generator) -> TrainingCli
     begin, end = _camera(rng), _camera(rng)
     bend = np.zeros((height, width, 2), np.float32)
     if rng.random() < 0.4:
-        coarse = rng.normal(0, 0.02 * width, (4, 5, 2)).astype(np.float32)
-        bend = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        bend = smooth_noise(rng, 0.02 * width, (4, 5, 2), (width, height))
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
     middle = np.array([width, height], np.float32) / 2
     rgb, masks = np.empty_like(clip.rgb), np.empty_like(clip.masks)
@@ -128,11 +134,22 @@ def simulate_camera(clip: TrainingClip, rng: np.random.Generator) -> TrainingCli
         rotation = np.array([[cosine, -sine], [sine, cosine]], np.float32)
         reach = (1 - 1 / zoom) * middle
         places = (grid - middle) @ rotation.T + middle + np.array([x, y], np.float32) * reach + bend
-        places = places.astype(np.float32)
-        both = np.dstack([clip.rgb[t], clip.masks[t].astype(np.uint8) * 255])
-        both = cv2.remap(both, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-        rgb[t], masks[t] = both[..., :3], both[..., 3] > 127
+        rgb[t], masks[t] = remap(clip.rgb[t], clip.masks[t], places)
     return replace(clip, rgb=rgb, masks=masks)
+
+
+def remap(rgb: UInt8Array, mask: BoolArray, places: FloatArray) -> tuple[UInt8Array, BoolArray]:
+    """Warp a frame and its mask; `places` (H, W, 2) is where each pixel is taken from."""
+    both = np.dstack([rgb, mask.astype(np.uint8) * 255])
+    both = cv2.remap(both, places.astype(np.float32), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return both[..., :3], both[..., 3] > 127
+
+
+def smooth_noise(
+    rng: np.random.Generator, deviation: float, cells: tuple[int, ...], size_wh: tuple[int, int]
+) -> FloatArray:
+    """Sample normal noise of a coarse grid of `cells`, enlarged to float32 (h, w, ...)."""
+    return cv2.resize(rng.normal(0, deviation, cells).astype(np.float32), size_wh, interpolation=cv2.INTER_CUBIC)
 
 
 def _camera(rng: np.random.Generator) -> FloatArray:
@@ -143,7 +160,7 @@ def _camera(rng: np.random.Generator) -> FloatArray:
 def blob(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
     """Generate a smooth random shape, float32 (h, w), positive inside."""
     height, width = shape
-    noise = cv2.resize(rng.normal(0, 1, (4, 4)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    noise = smooth_noise(rng, 1, (4, 4), (width, height))
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     turn = rng.uniform(0, np.pi)
     x, y = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
@@ -217,14 +234,11 @@ def recolour(clip: TrainingClip, rng: np.random.Generator) -> TrainingClip:
 
 def perturb_mask(mask: BoolArray, rng: np.random.Generator) -> BoolArray:
     """Distort the outline of a mask, as a hasty annotator or a network might draw it."""
-    height, width = mask.shape
     inside = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, 3)
     outside = cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, 3)
     size = float(np.sqrt(mask.sum()))
     cells = int(rng.integers(3, 12))
-    noise = cv2.resize(
-        rng.normal(0, 1, (cells, cells)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
-    )
+    noise = smooth_noise(rng, 1, (cells, cells), mask.shape[::-1])
     perturbed = inside - outside + noise * np.float32(size * rng.uniform(0, 0.12)) > 0
     return perturbed if perturbed.any() else mask
 
@@ -236,3 +250,19 @@ def jitter_box(mask: BoolArray, rng: np.random.Generator) -> Box4:
     loose = rng.choice([0.0, 0.0, 0.0, rng.uniform(0, 0.2)]) * np.array([-w, -h, w, h]) / 2
     x1, y1, x2, y2 = np.array([x, y, x + w, y + h]) + hand + loose
     return float(x1), float(y1), float(max(x2, x1 + 2)), float(max(y2, y1 + 2))
+
+
+def list_recorded(folder: Path, count: int, leave_out: tuple[str, ...] = ()) -> list[Path]:
+    """List the first `count` recordings of a folder, without those that show a sequence left out."""
+    kept = []
+    for file in sorted(folder.glob("*.npz"))[:count]:
+        with np.load(file) as arrays:
+            if not np.isin(arrays["made_of"], leave_out).any():
+                kept.append(file)
+    return kept
+
+
+def load_recorded(kind: type[T], file: Path) -> T:
+    """Load a recording, the fields of a dataclass."""
+    with np.load(file) as arrays:
+        return kind(**arrays)

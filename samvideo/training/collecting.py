@@ -120,10 +120,8 @@ def record(tracker: RecordingTracker, clip: TrainingClip, rng: np.random.Generat
         return None
     inputs, truths, memory = zip(*rows, strict=True)
     looks, beliefs = zip(*target.looks, strict=True)
-    names = np.array(sorted(clip.made_of))
-    return RecordedClip(
-        _bytes(inputs), np.stack(truths), _bytes(looks), _belief_bytes(beliefs), np.array(memory), names
-    )
+    held, names = (np.stack(beliefs) * 255).astype(np.uint8), np.array(sorted(clip.made_of))
+    return RecordedClip(_bytes(inputs), np.stack(truths), _bytes(looks), held, np.array(memory), names)
 
 
 def _first(mask: BoolArray, rng: np.random.Generator) -> Prompt:
@@ -141,7 +139,3 @@ def _failed(mask: BoolArray, truth: BoolArray) -> bool:
 
 def _bytes(planes: tuple[FloatArray, ...]) -> np.ndarray:
     return np.clip(np.rint(np.stack(planes) * STEP), -127, 127).astype(np.int8)
-
-
-def _belief_bytes(beliefs: tuple[FloatArray, ...]) -> np.ndarray:
-    return (np.stack(beliefs) * 255).astype(np.uint8)

@@ -9,7 +9,10 @@ from typing import Any, TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
+
+from samvideo.io.files import replacing
 
 T = TypeVar("T")
 Log = Callable[[str], None]
@@ -58,52 +61,22 @@ def mask_loss(logits: Tensor, truth: Tensor, valid: Tensor, judged: Tensor, pres
     return (cross * (0.3 + 0.7 * seen) + 0.5 * dice * seen + 0.15 * presence + 0.1 * quality * seen).mean()
 
 
-class EmaWeights:
-    """Exponential moving average of a network's weights (Polyak), with faster decay at the start."""
-
-    def __init__(self, network: nn.Module, decay: float = 0.998) -> None:
-        self._decay, self._steps = decay, 0
-        self._state = {k: v.detach().clone() for k, v in network.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Add the weights of one step to the average."""
-        self._steps += 1
-        decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
-        for key, value in network.state_dict().items():
-            if value.dtype.is_floating_point:
-                self._state[key].lerp_(value, 1 - decay)
-            else:
-                self._state[key].copy_(value)
-
-    def copy_to(self, network: nn.Module) -> None:
-        """Copy the averaged weights to a network."""
-        network.load_state_dict(self._state)
-
-    def state_dict(self) -> dict[str, object]:
-        """Return the state for a checkpoint."""
-        return {"steps": self._steps, "weights": self._state}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the state of a checkpoint."""
-        self._steps, self._state = state["steps"], state["weights"]
+def _averaged(average: Tensor, value: Tensor, steps: Tensor | int) -> Tensor:
+    """Update an exponential moving average (Polyak) that decays faster at the start."""
+    decay = min(0.998, (1 + int(steps)) / (10 + int(steps)))
+    return average.lerp(value, 1 - decay) if value.is_floating_point() else value
 
 
-class _Steps(Dataset[T]):
-    """The samples of each step as a PyTorch data set."""
-
-    def __init__(self, draw: Callable[[int], T]) -> None:
-        self._draw = draw
-
-    def __getitem__(self, step: int) -> T:
-        return self._draw(step)
-
-    def in_order(self, steps: range, workers: int, pinned: bool) -> Iterable[T]:
-        """Iterate over the samples of some steps, drawn ahead by worker processes if there are any."""
-        context = "spawn" if workers else None
-        return DataLoader(
-            self, None, sampler=steps, num_workers=workers, pin_memory=pinned, multiprocessing_context=context
-        )
+def _batches(draw: Callable[[int], T], steps: range, workers: int, pinned: bool) -> Iterable[T]:
+    """The samples of some steps, drawn ahead by worker processes if there are any."""
+    return DataLoader(
+        steps,  # type: ignore[arg-type]
+        batch_size=None,
+        collate_fn=draw,  # type: ignore[arg-type]
+        num_workers=workers,
+        pin_memory=pinned,
+        multiprocessing_context="spawn" if workers else None,
+    )
 
 
 def train(
@@ -127,7 +100,8 @@ def train(
     network.train().to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(network.parameters(), stage.rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, stage.rate, stage.steps + 1, pct_start=0.1)
-    average, start = EmaWeights(network), 0
+    average, start = AveragedModel(network, avg_fn=_averaged, use_buffers=True), 0
+    average.update_parameters(network)  # the first update copies the initial weights
     parts = dict[str, Any](network=network, optimiser=optimiser, schedule=schedule, average=average)
     if stage.checkpoint.exists():
         saved = torch.load(stage.checkpoint, weights_only=True)
@@ -136,15 +110,15 @@ def train(
         start = saved["step"]
         log(f"{stage.name}: resumes at step {start}")
     losses, began = [], time.monotonic()
-    drawn = _Steps(draw).in_order(range(start, stage.steps), workers, next(network.parameters()).is_cuda)
-    for done, batch in enumerate(drawn, start + 1):
+    steps = range(start, stage.steps)
+    for done, batch in enumerate(_batches(draw, steps, workers, next(network.parameters()).is_cuda), start + 1):
         loss = loss_of(batch)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        average.update(network)
+        average.update_parameters(network)
         losses.append(loss.detach())
         if done % LOG_EVERY == 0 or done == stage.steps:
             mean = torch.stack(losses).mean().item()
@@ -153,12 +127,11 @@ def train(
             losses = []
         if done % SAVED_EVERY == 0 and done < stage.steps:
             _save(stage.checkpoint, parts, done)
-    average.copy_to(network)
-    network.eval()
+    network.eval().load_state_dict(average.module.state_dict())
     stage.checkpoint.unlink(missing_ok=True)
 
 
 def _save(checkpoint: Path, parts: dict[str, Any], step: int) -> None:
     state = {key: part.state_dict() for key, part in parts.items()}
-    torch.save(state | {"step": step}, checkpoint.with_suffix(".part"))
-    checkpoint.with_suffix(".part").replace(checkpoint)
+    with replacing(checkpoint) as part:
+        torch.save(state | {"step": step}, part)

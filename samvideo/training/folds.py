@@ -16,11 +16,7 @@ SIBLINGS = (
 
 
 def fold(names: list[str], number: int, count: int) -> tuple[str, ...]:
-    """Return the sequences left out in fold `number` (from 1) of `count`.
-
-    Raises:
-        ConfigError: there is no such fold.
-    """
+    """Return the sequences left out in fold `number` (from 1) of `count`. Raises ConfigError for another number."""
     if not 1 <= number <= count:
         raise ConfigError(f"fold {number} of {count}: a number from 1 to {count} expected, for example 1/3")
     kin = {name: group for group in SIBLINGS for name in group}

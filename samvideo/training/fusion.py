@@ -1,7 +1,6 @@
 """Training of the fusion network, on clips that the tracker recorded."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,16 +14,6 @@ from samvideo.training.fitting import Log, TrainingStage, mask_loss, train
 FLOW_X = MOTION.start + 1
 Memories = list[tuple[Tensor, Tensor]]
 VISIBLE = 30  # pixels of a crop that make an object count as in view
-
-
-def load_recorded(folders: list[Path], count: int, leave_out: tuple[str, ...] = ()) -> list[RecordedClip]:
-    """Load the first `count` clips of each folder, without those that show a sequence left out."""
-    recorded = []
-    for file in [file for folder in folders for file in sorted(folder.glob("*.npz"))[:count]]:
-        with np.load(file) as arrays:
-            if not np.isin(arrays["made_of"], leave_out).any():
-                recorded.append(RecordedClip(**arrays))
-    return recorded
 
 
 def batch(recorded: list[RecordedClip], size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Memories]:
@@ -52,10 +41,8 @@ def augment(
     """Rotate, scale, mirror and recolour crops; shift the previous mask; weaken single cues."""
     count = len(planes)
     if rng.random() < 0.6:
-        turn, scale = (
-            torch.from_numpy(rng.normal(0, 0.2, count)),
-            torch.from_numpy(np.exp(rng.normal(0, 0.12, count))),
-        )
+        turn = torch.from_numpy(rng.normal(0, 0.2, count))
+        scale = torch.from_numpy(np.exp(rng.normal(0, 0.12, count)))
         move = torch.from_numpy(rng.normal(0, 0.06, (count, 2)))
         rows = [torch.stack([turn.cos() * scale, -turn.sin() * scale, move[:, 0]], 1)]
         rows.append(torch.stack([turn.sin() * scale, turn.cos() * scale, move[:, 1]], 1))

@@ -13,11 +13,14 @@ from torch import nn
 
 from samvideo.errors import ConfigError
 from samvideo.evaluation.datasets.davis2016 import all_sequences
+from samvideo.io.files import replacing
 from samvideo.nano.network import EVIDENCE, Fusion, Prompted
 from samvideo.nano.runtime import PROMPT_SIDE
 from samvideo.training import fusion, prompts
+from samvideo.training.clips import list_recorded, load_recorded
+from samvideo.training.collecting import RecordedClip
 from samvideo.training.fitting import Log, TrainingStage
-from samvideo.training.prompts import Still, list_stills
+from samvideo.training.prompts import Still
 from samvideo.training.recording import record_clips, record_stills
 
 # Recordings of older versions may differ.
@@ -66,11 +69,8 @@ def train(
 
     Intermediate results are in a folder next to the output, ending in `.work`; an interrupted training resumes from
     there. The first recordings depend neither on the seed nor on the sequences left out, so that several
-    trainings may share them in the folder `recordings`.
-
-    Raises:
-        ConfigError: the folder has the results of another recipe.
-        DatasetError: the data cannot be read.
+    trainings may share them in the folder `recordings`. Raises ConfigError if the folder has the results of another
+    recipe, DatasetError if the data cannot be read.
     """
     work = output.with_suffix(".work")
     _claim(work / "recipe.json", asdict(recipe))
@@ -82,7 +82,7 @@ def train(
 
     def train_prompts(name: str, steps: int, rate: float, seed: int, size: int) -> None:
         record_stills(root, recordings / "stills", recipe.stills, workers, log)
-        stills = list_stills(recordings / "stills", recipe.stills, recipe.leave_out)
+        stills = list_recorded(recordings / "stills", recipe.stills, recipe.leave_out)
         stage = TrainingStage(name, steps, recipe.batch, rate, seed, work / f"{name}.pt")
         prompts.fit(prompted, stills, stage, log, size, 0 if device == "cpu" else workers)
 
@@ -90,7 +90,8 @@ def train(
         followed = (number, work / f"round{number - 1}.safetensors") if number else None
         folders = [recordings / "clips", *(work / f"clips{k}" for k in range(1, number + 1))]
         record_clips(root, folders[-1], recipe.clips, recipe.length, workers, log, followed)
-        recorded = fusion.load_recorded(folders, recipe.clips, recipe.leave_out)
+        files = [file for part in folders for file in list_recorded(part, recipe.clips, recipe.leave_out)]
+        recorded = [load_recorded(RecordedClip, file) for file in files]
         rate, seed = 3e-3 if number == 0 else 2e-3, recipe.seed * 100 + number
         stage = TrainingStage(f"round {number}", recipe.steps, recipe.batch, rate, seed, work / "fusion.pt")
         fusion.fit(fused, recorded, stage, log)
@@ -132,6 +133,5 @@ def _once(file: Path, network: nn.Module, fit: Callable[[], None]) -> None:
         network.load_state_dict(load_file(file))
         return
     fit()
-    part = file.with_suffix(".part")
-    save_file({k: v.cpu().contiguous() for k, v in network.state_dict().items()}, part)
-    part.replace(file)
+    with replacing(file) as part:
+        save_file({k: v.cpu().contiguous() for k, v in network.state_dict().items()}, part)

@@ -18,7 +18,8 @@ from samvideo.geometry import Box4, clip_box
 from samvideo.nano.network import Prompted
 from samvideo.nano.prompting import LAB, VALID, cut_by_motion, drawing, with_answer, with_barriers, with_motion
 from samvideo.nano.runtime import PROMPT_SIDE
-from samvideo.training.clips import LONGEST, TrainingClip, blob, jitter_box, perturb_mask, recolour
+from samvideo.training import clips
+from samvideo.training.clips import TrainingClip
 from samvideo.training.fitting import Log, TrainingStage, mask_loss, train
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 
@@ -62,10 +63,10 @@ def make_still(sequences: list[TrainingClip], rng: np.random.Generator) -> Still
         if mask.sum() >= 60:
             break
     size = (mask.shape[1], mask.shape[0])
-    x1, y1, x2, y2 = clip_box(jitter_box(mask, rng), size)
+    x1, y1, x2, y2 = clip_box(clips.jitter_box(mask, rng), size)
     box = (x1, y1, max(x2, x1 + 2), max(y2, y1 + 2))
     cut = box_to_mask(rgb, box, np.zeros((0, 2), np.float32), np.zeros(0, np.int64))
-    motion = own_motion(DenseFlow(smooth=True), *(View(frame, LONGEST) for frame in scene.rgb))
+    motion = own_motion(DenseFlow(smooth=True), *(View(frame, clips.LONGEST) for frame in scene.rgb))
     moved = cut_by_motion(rgb, box, motion)
     motion = np.clip(np.rint(motion * _STEPS), -127, 127).astype(np.int8)
     return Still(rgb, mask, cut, moved, np.array(box, np.float32), motion, np.array(sorted(scene.made_of)))
@@ -91,7 +92,7 @@ def _scene(sequences: list[TrainingClip], rng: np.random.Generator) -> TrainingC
             side = int(rng.integers(40, min(height, width)))
             shape = np.zeros((height, width), bool)
             y, x = rng.integers(height - side + 1), rng.integers(width - side + 1)
-            shape[y : y + side, x : x + side] = blob(rng, (side, side)) > 0
+            shape[y : y + side, x : x + side] = clips.blob(rng, (side, side)) > 0
             other = replace(other, rgb=other.rgb[[0, 0]], masks=np.stack([shape, shape]))
         if other.rgb.shape == clip.rgb.shape:
             clip = _pasted(clip, other, gap, rng)
@@ -106,10 +107,7 @@ def _pasted(clip: TrainingClip, other: TrainingClip, gap: int, rng: np.random.Ge
     drift, added = rng.normal(0, 1.2, 2) * gap, rng.random() < 0.7
     rgb, masks = clip.rgb.copy(), clip.masks.copy()
     for t in range(2):
-        alpha = cv2.warpAffine(other.masks[t].astype(np.float32), matrix, (width, height))
-        alpha = cv2.GaussianBlur(alpha, (3, 3), 0)
-        cover = cv2.warpAffine(other.rgb[t], matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)
-        rgb[t] = rgb[t] + alpha[..., None] * (cover.astype(np.float32) - rgb[t])
+        alpha = clips.paste_warped(rgb[t], other.rgb[t], other.masks[t], matrix, cv2.BORDER_REFLECT_101)
         masks[t] = alpha > 0.5 if added else masks[t] & (alpha <= 0.5)
         matrix[:, 2] += drift
     return TrainingClip(rgb, masks, clip.made_of | other.made_of)
@@ -120,32 +118,11 @@ def _turn(clip: TrainingClip, rng: np.random.Generator) -> TrainingClip:
     height, width = clip.masks.shape[1:]
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), rng.normal(0, 8), rng.uniform(0.85, 1))
     matrix[0, :2] *= np.exp(rng.normal(0, 0.08))
-    coarse = rng.normal(0, 0.012 * width, (4, 5, 2)).astype(np.float32) * (rng.random() < 0.4)
-    bend = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    bend = clips.smooth_noise(rng, 0.012 * width, (4, 5, 2), (width, height)) * (rng.random() < 0.4)
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1) @ matrix[:, :2].T + matrix[:, 2]
-    places = (grid + bend).astype(np.float32)
-    rgb, masks = clip.rgb.copy(), clip.masks.copy()
-    for t in range(len(rgb)):
-        both = np.dstack([clip.rgb[t], clip.masks[t].astype(np.uint8) * 255])
-        both = cv2.remap(both, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-        rgb[t], masks[t] = both[..., :3], both[..., 3] > 127
-    return recolour(replace(clip, rgb=rgb, masks=masks), rng)
-
-
-def list_stills(folder: Path, count: int, leave_out: tuple[str, ...] = ()) -> list[Path]:
-    """List the first `count` stills of a folder, without those that show a sequence left out."""
-    stills = []
-    for file in sorted(folder.glob("*.npz"))[:count]:
-        with np.load(file) as arrays:
-            if not np.isin(arrays["made_of"], leave_out).any():
-                stills.append(file)
-    return stills
-
-
-def load_still(file: Path) -> Still:
-    """Load a recorded still."""
-    with np.load(file) as arrays:
-        return Still(**arrays)
+    warped = [clips.remap(rgb, mask, grid + bend) for rgb, mask in zip(clip.rgb, clip.masks, strict=True)]
+    rgb, masks = map(np.stack, zip(*warped, strict=True))
+    return clips.recolour(replace(clip, rgb=rgb, masks=masks), rng)
 
 
 def sample(
@@ -157,7 +134,7 @@ def sample(
         Input planes (PROMPT + 1, size, size), the true mask (size, size), and previous logits or zeros.
     """
     while True:
-        still = load_still(stills[rng.integers(len(stills))])
+        still = clips.load_recorded(Still, stills[rng.integers(len(stills))])
         kind = rng.choice(["box", "clicks", "both", "correction"], p=[0.48, 0.34, 0.08, 0.1])
         boxed = kind in ("box", "both")
         crop, layers, box = _crop(still, kind == "clicks", boxed, rng, size)
@@ -167,7 +144,7 @@ def sample(
     answer = np.zeros(truth.shape, np.float32)
     wrong = truth
     if kind == "correction":
-        old = perturb_mask(truth, rng)
+        old = clips.perturb_mask(truth, rng)
         answer = np.where(old, np.float32(4), np.float32(-4))
         wrong = old ^ truth if (old ^ truth).sum() > 20 else truth
     xy, labels = _clicks(truth, wrong, 0 if kind == "box" else 1 + int(rng.choice([0, 0, 0, 1, 2, 3])), rng)
@@ -259,7 +236,7 @@ def fit(
 
     Args:
         network: on its device.
-        stills: files of `list_stills`.
+        stills: files of recorded stills.
         stage: steps, rate, seed and checkpoint.
         log: called with progress messages.
         size: pixels of the crops.

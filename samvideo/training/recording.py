@@ -32,11 +32,13 @@ def record_clips(
 ) -> None:
     """Track generated clips and record the input of the network; existing files are kept.
 
+    A clip depends only on its number, `length` and the sequences.
+
     Args:
         root: a DAVIS folder.
         folder: gets one file per clip.
-        count: of clips; a clip depends only on its number, `length` and the sequences.
-        length: frames of a clip; every fourth clip is longer by two thirds.
+        count: of clips.
+        length: see `Recipe`.
         workers: processes.
         log: called with progress messages.
         followed: number of the round and weights of the fusion network; None for the hand-weighted cues.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from samvideo.errors import PromptError
-from samvideo.geometry import check_mask_size, check_points, clip_box
+from samvideo.geometry import Box4, check_mask_size, check_points, clip_box
 from samvideo.object_prompts import number_prompts
 from samvideo.types import BoolArray, Box, Mask, Points, Prompt
 
@@ -20,7 +20,6 @@ MAX_NAME = 40  # characters
 HISTORY = 500  # steps that can be undone
 
 Click = tuple[float, float, int]
-Box4 = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,8 +151,7 @@ class AnnotationStore:
     def load(self, placed: Iterable[tuple[int, Prompt]]) -> None:
         """Add (frame, prompt) pairs, as a command line gives them; cannot be undone.
 
-        Raises:
-            PromptError: a prompt is outside the video, or contradicts another.
+        Raises PromptError for a prompt that is outside the video.
         """
         placed = list(placed)
         numbered = number_prompts(prompt for _, prompt in placed)
@@ -186,9 +184,7 @@ class AnnotationStore:
             self._replace(source.pop())
 
     def _commit(
-        self,
-        names: Mapping[int, str] | None = None,
-        drawn: Mapping[tuple[int, int], Annotation] | None = None,
+        self, names: Mapping[int, str] | None = None, drawn: Mapping[tuple[int, int], Annotation] | None = None
     ) -> None:
         before = self.current
         self._undo.append(before)
@@ -198,10 +194,7 @@ class AnnotationStore:
 
     def _replace(self, snapshot: Snapshot) -> None:
         self.current = replace(
-            snapshot,
-            revision=self.current.revision + 1,
-            can_undo=bool(self._undo),
-            can_redo=bool(self._redo),
+            snapshot, revision=self.current.revision + 1, can_undo=bool(self._undo), can_redo=bool(self._redo)
         )
 
     def _get(self, frame: int, object_id: int) -> Annotation:
@@ -231,13 +224,8 @@ def _clean(name: str, object_id: int) -> str:
     return cleaned or f"Object {object_id}"
 
 
-def changed_frames(now: Annotations, before: Annotations) -> dict[int, set[int]]:
-    """Frames, by object, whose annotations differ; a removed object's frames count too."""
-    changed: dict[int, set[int]] = {}
-    for frame in now.keys() | before.keys():
-        here, there = now.get(frame, {}), before.get(frame, {})
-        for object_id in here.keys() | there.keys():
-            # An edit makes a new annotation and undo brings the old one back, so identity is enough.
-            if here.get(object_id) is not there.get(object_id):
-                changed.setdefault(object_id, set()).add(frame)
-    return changed
+def changed_annotations(now: Annotations, before: Annotations) -> set[tuple[int, int]]:
+    """Frame and object of all annotations that differ; those of a removed object count too."""
+    keys = {(frame, object_id) for drawn in (now, before) for frame, here in drawn.items() for object_id in here}
+    # An edit makes a new annotation and undo brings the old one back, so identity is enough.
+    return {(f, i) for f, i in keys if now.get(f, {}).get(i) is not before.get(f, {}).get(i)}

@@ -21,7 +21,7 @@ from samvideo.web.downloads import Downloads
 from samvideo.web.guard import App, Guard
 from samvideo.web.open_pages import OpenPages
 from samvideo.web.project import Project
-from samvideo.web.state import News
+from samvideo.web.state import Facts, FrameMasks, News, PageState
 from samvideo.web.uploads import MAX_BYTES, decode_mask
 
 STATIC = Path(__file__).parent / "static"
@@ -52,19 +52,19 @@ def make_app(project: Project, open_pages: OpenPages, downloads: Downloads, toke
     routes = [Route("/", _static(STATIC / "index.html"))]
     routes += [Route(f"/static/{path.name}", _static(path)) for path in files]
     routes += [
-        Route("/api/schema", _safe(pages.schema)),
-        Route("/api/facts", _safe(pages.facts)),
-        Route("/api/events", _safe(pages.events)),
-        Route("/api/frames/{index}", _safe(pages.frame)),
-        Route("/api/thumbnails/{index}", _safe(pages.thumbnail)),
-        Route("/api/masks/{index}", _safe(pages.masks)),
-        Route("/api/files/{kind}", _safe(pages.download)),
-        Route("/api/edit", _safe(pages.edit), methods=["POST"]),
-        Route("/api/mask", _safe(pages.upload), methods=["POST"]),
-        Route("/api/command", _safe(pages.command), methods=["POST"]),
-        Route("/api/leave", _safe(pages.leave), methods=["POST"]),
+        Route("/api/schema", pages.schema),
+        Route("/api/facts", pages.facts),
+        Route("/api/events", pages.events),
+        Route("/api/frames/{index}", pages.frame),
+        Route("/api/thumbnails/{index}", pages.thumbnail),
+        Route("/api/masks/{index}", pages.masks),
+        Route("/api/files/{kind}", pages.download),
+        Route("/api/edit", pages.edit, methods=["POST"]),
+        Route("/api/mask", pages.upload, methods=["POST"]),
+        Route("/api/command", pages.command, methods=["POST"]),
+        Route("/api/leave", pages.leave, methods=["POST"]),
     ]
-    return Guard(Starlette(routes=routes), token, host)
+    return Guard(Starlette(routes=routes, exception_handlers={SamVideoError: _refuse}), token, host)
 
 
 def _static(path: Path) -> Handler:
@@ -74,28 +74,18 @@ def _static(path: Path) -> Handler:
     return send
 
 
-def _safe(handler: Handler) -> Handler:
-    """Turn errors that a person can understand into a line of JSON."""
-
-    async def answer(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except TooLarge as error:
-            return JSONResponse({"error": str(error)}, 413, {"connection": "close"})
-        except SamVideoError as error:
-            return JSONResponse({"error": str(error)}, 400)
-
-    return answer
+async def _refuse(request: Request, error: Exception) -> Response:
+    """Answer with an error that a person can understand as JSON."""
+    if isinstance(error, TooLarge):
+        return JSONResponse({"error": str(error)}, 413, {"connection": "close"})
+    return JSONResponse({"error": str(error)}, 400)
 
 
 async def _body(request: Request, limit: int) -> bytes:
     """Read the body, never more than `limit` bytes of it."""
     too_large = TooLarge(f"at most {limit} bytes expected")
-    try:
-        if int(request.headers.get("content-length", "0")) > limit:
-            raise too_large
-    except ValueError:
-        raise PromptError("the length of the request is no number") from None
+    if int(request.headers.get("content-length", "0")) > limit:  # h11 refuses what is no number
+        raise too_large
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
@@ -114,8 +104,8 @@ def _frame_query(request: Request) -> messages.FrameQuery:
     return messages.decode(messages.FRAME, {**request.query_params, **request.path_params})
 
 
-def _answer(data: bytes) -> Response:
-    return Response(data, media_type="application/json")
+def _answer(value: Facts | FrameMasks | PageState) -> Response:
+    return Response(messages.encode(value), media_type="application/json")
 
 
 class Pages:
@@ -130,7 +120,7 @@ class Pages:
 
     async def facts(self, request: Request) -> Response:
         """What never changes."""
-        return _answer(messages.encode(self._project.facts))
+        return _answer(self._project.facts)
 
     async def frame(self, request: Request) -> Response:
         """A frame as JPEG; `w` is the width of its place in pixels."""
@@ -146,7 +136,7 @@ class Pages:
     async def masks(self, request: Request) -> Response:
         """Outlines on a frame; no content when a newer request overtook this one."""
         found = await run_in_threadpool(self._project.masks, _frame_query(request).index)
-        return Response(status_code=204) if found is None else _answer(messages.encode(found))
+        return Response(status_code=204) if found is None else _answer(found)
 
     async def edit(self, request: Request) -> Response:
         """Make one change of objects or annotations."""
@@ -159,7 +149,7 @@ class Pages:
         data = await _body(request, MAX_BYTES)
         mask = await run_in_threadpool(decode_mask, data, self._project.media.info.size_wh)
         self._project.annotations.set_mask(query.frame, query.object, mask)
-        return _answer(messages.encode(self._project.state()))
+        return _answer(self._project.state())
 
     async def command(self, request: Request) -> Response:
         """Track, pause or finish."""

@@ -9,9 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from samvideo.errors import ConfigError
+from samvideo.io.base import Closing
 
 
-class Downloads:
+class Downloads(Closing):
     """Context manager; files by kind, offered once they are written, and a folder as a zip."""
 
     def __init__(self) -> None:
@@ -42,8 +43,6 @@ class Downloads:
                 archive.write(image, f"{folder.name}/{image.name}")
         return path
 
-    def __enter__(self) -> "Downloads":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Delete the zipped folders."""
         self._folder.cleanup()

@@ -67,10 +67,6 @@ class FrameStore:
             self._jpegs.move_to_end((index, longest))
             return data
 
-    def thumbnail(self, index: int) -> bytes:
-        """Frame `index` as a small JPEG."""
-        return jpeg(self.frame(index).rgb, THUMB)
-
     def _frame(self, index: int, begin: int, longest: int | None = None) -> Frame:
         if index in self._frames:
             self._frames.move_to_end(index)
@@ -124,13 +120,9 @@ class Media:
         # Two readers, so that frames do not wait for thumbnails.
         self._frames, self._thumbnails = FrameStore(open_source), FrameStore(open_source)
 
-    def check(self, index: int) -> None:
-        """Raise PromptError when there is no frame `index`."""
-        check_frame(index, self.count)
-
     def frame(self, index: int, width: int) -> bytes:
         """Frame `index` as JPEG for a place `width` pixels wide. Raises PromptError when there is none."""
-        self.check(index)
+        check_frame(index, self.count)
         return self._frames.jpeg(index, width)
 
     def exact(self, index: int) -> Frame:
@@ -139,8 +131,8 @@ class Media:
 
     def thumbnail(self, index: int) -> bytes:
         """Frame `index` as a small JPEG. Raises PromptError when there is none."""
-        self.check(index)
-        return self._thumbnails.thumbnail(index)
+        check_frame(index, self.count)
+        return jpeg(self._thumbnails.frame(index).rgb, THUMB)
 
     def close(self) -> None:
         """Close both readers."""

@@ -18,7 +18,7 @@ from samvideo.trackers.direction import Direction, backwards
 from samvideo.trackers.schedule import Schedule, propagate
 from samvideo.types import Frame, FrameResult, Prompt
 from samvideo.types import Mask as MaskPrompt
-from samvideo.web.annotations import Annotation, Annotations, changed_frames
+from samvideo.web.annotations import Annotation, Annotations, changed_annotations
 from samvideo.web.results import Results
 
 STATES = 12  # of a tracker, kept to come back to
@@ -54,14 +54,9 @@ def annotated_prompts(annotations: Mapping[int, Annotation]) -> list[Prompt]:
 
 def known_masks(annotations: Mapping[int, Annotation], known: FrameResult) -> list[Prompt]:
     """Known masks as prompts for a tracker without these objects, but for those that get a new box or mask."""
-    replaced = {
-        i for i, annotation in annotations.items() if annotation.box is not None or annotation.mask is not None
-    }
-    return [
-        MaskPrompt(mask, object_id=i)
-        for i, mask in zip(known.object_ids, known.masks, strict=True)
-        if i not in replaced and mask.any()
-    ]
+    replaced = {i for i, new in annotations.items() if new.box is not None or new.mask is not None}
+    rows = zip(known.object_ids, known.masks, strict=True)
+    return [MaskPrompt(mask, object_id=i) for i, mask in rows if i not in replaced and mask.any()]
 
 
 class InteractiveTracking:
@@ -86,44 +81,36 @@ class InteractiveTracking:
         self._gap = 8  # frames between two kept states
         self.replaying = False
 
-    def changed(self, marks: Annotations) -> dict[int, set[int]]:
-        """Objects, by frame, whose annotations there have changed since they were tracked."""
-        found: dict[int, set[int]] = {}
-        for object_id, frames in changed_frames(marks, self._tracked).items():
-            for frame in frames:
-                found.setdefault(frame, set()).add(object_id)
-        return found
+    def changed(self, marks: Annotations) -> set[tuple[int, int]]:
+        """Frame and object of all annotations that have changed since they were tracked."""
+        return changed_annotations(marks, self._tracked)
 
     def run(self, marks: Annotations, direction: Direction) -> Generator[FrameResult, None, None]:
         """Track what has changed; results are stored before they are given.
 
         Args:
-            marks: all annotations, by frame and object; they must not be modified afterwards.
+            marks: all annotations, by frame and object; they must not be modified afterwards. PromptError if empty.
             direction: "forward" from the first change to the end, "backward" from the changes to frame 0, "both":
                 forward, then each changed object backward from its first change.
-
-        Raises:
-            PromptError: nothing is annotated.
         """
         if not marks:
             raise PromptError("nothing to track: draw a box around an object first")
-        changed = changed_frames(marks, self._tracked)
-        if direction == "forward" or direction == "both":
+        changed = self.changed(marks)
+        if direction != "backward":
             yield from self._forward(marks, changed)
         if direction != "forward":
             pick = max if direction == "backward" else min
-            fresh = {i: frames & marks.keys() for i, frames in changed.items()}
-            starts = {i: pick(frames) for i, frames in fresh.items() if frames}
-            if not starts:  # nothing new: all objects once more, from where they were marked
-                starts = {i: pick(f for f in marks if i in marks[f]) for here in marks.values() for i in here}
+            every = {(frame, i) for frame, here in marks.items() for i in here}
+            left = {i for _, i in every}
+            # If nothing is new, all objects are tracked once more, from where they were marked.
+            fresh = {(frame, i) for frame, i in changed if frame in marks and i in left} or every
+            starts = {i: pick(frame for frame, other in fresh if other == i) for _, i in fresh}
             yield from self._backward(marks, starts, inclusive=direction == "backward")
         self._tracked = marks
 
-    # --- forward ------------------------------------------------------------------------------------------
-
-    def _forward(self, marks: Annotations, changed: dict[int, set[int]]) -> Iterator[FrameResult]:
+    def _forward(self, marks: Annotations, changed: set[tuple[int, int]]) -> Iterator[FrameResult]:
         first = min(marks)
-        begin = min((frame for frames in changed.values() for frame in frames), default=first)
+        begin = min((frame for frame, _ in changed), default=first)
         if self._head is None:
             begin = min(begin, first)
         elif self._head < self._last:
@@ -171,8 +158,6 @@ class InteractiveTracking:
         while len(self._states) > STATES:
             self._gap *= 2
             self._states = {i: state for i, state in self._states.items() if i % self._gap == 0}
-
-    # --- backward -----------------------------------------------------------------------------------------
 
     def _backward(self, marks: Annotations, starts: dict[int, int], *, inclusive: bool) -> Iterator[FrameResult]:
         """Each object of `starts` from its frame to frame 0; with `inclusive` that frame gets a result too."""

@@ -17,7 +17,7 @@ from samvideo.segmenters.base import Segmenter
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.direction import Direction
 from samvideo.types import VideoInfo
-from samvideo.web.annotations import AnnotationStore
+from samvideo.web.annotations import AnnotationStore, check_frame
 from samvideo.web.frames import Media
 from samvideo.web.messages import Command
 from samvideo.web.outlines import overlays
@@ -34,7 +34,7 @@ class Project:
         info: of the video; its `frame_count` must be known.
         open_source: opens the video.
         tracker: for tracking.
-        make_preview: makes the tracker for previews, when the first is wanted.
+        make_segmenter: called at the first preview.
         tool: "box", "points" or "mask": what the page begins with.
         direction: what the page begins with.
         model: its name, for the page.
@@ -79,7 +79,7 @@ class Project:
             annotations_revision=now.revision,
             undo=now.can_undo,
             redo=now.can_redo,
-            changed=tuple(sorted(self.tracking.changed(now.by_frame()))),
+            changed=tuple(sorted({frame for frame, _ in self.tracking.changed(now.by_frame())})),
             colours={i: "#{:02x}{:02x}{:02x}".format(*object_colour(i)) for i in now.names},
         )
 
@@ -88,13 +88,13 @@ class Project:
 
         None when a newer request overtook this one. Raises PromptError when there is no such frame.
         """
-        self.media.check(index)
+        check_frame(index, self.media.count)
         now = self.annotations.current
         drawn = now.by_frame()
         tracked = self.results.look_up(index, set(now.names))
-        changed = self.tracking.changed(drawn).get(index, set())
-        here = drawn.get(index, {})
-        new = {i: annotation for i, annotation in here.items() if i in changed or i not in tracked.object_ids}
+        changed = self.tracking.changed(drawn)
+        here = drawn.get(index, {}).items()
+        new = {i: a for i, a in here if (index, i) in changed or i not in tracked.object_ids}
         # Clicks on an object that is annotated elsewhere too correct what was tracked here.
         corrected = {i for i in new if any(i in drawn[frame] for frame in drawn if frame != index)}
         previews = self._preview.overlays(index, new, corrected)

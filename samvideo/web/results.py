@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from samvideo.io.base import Closing
 from samvideo.io.spool import Spool
 from samvideo.types import Frame, FrameResult
 
@@ -49,7 +50,7 @@ def find_suspicion(row: Row, before: Row | None, earlier: Row | None) -> str:
     return ""
 
 
-class Results:
+class Results(Closing):
     """Context manager over the results of one video."""
 
     def __init__(self, size_wh: tuple[int, int]) -> None:
@@ -129,12 +130,6 @@ class Results:
         with self._lock:
             fresh = dict.fromkeys(self._log[since:])
             return len(self._log), [(frame, i, self._rows.get(frame, {}).get(i)) for frame, i in fresh]
-
-    def __enter__(self) -> "Results":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Delete the file."""

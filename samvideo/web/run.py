@@ -15,7 +15,7 @@ from samvideo.segmenters.base import Segmenter
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.loop import place_prompts
 from samvideo.types import FrameResult, VideoInfo
-from samvideo.web.annotations import Annotations, changed_frames
+from samvideo.web.annotations import Annotations, changed_annotations
 from samvideo.web.downloads import Downloads
 from samvideo.web.messages import Track
 from samvideo.web.open_pages import OpenPages
@@ -186,7 +186,7 @@ class PageRun:
     def _track(self, command: Track) -> None:
         """Run a pass until its end, or until a page or a signal stops it; a paused one continues."""
         project, drawn = self._project, self._project.annotations.current.by_frame()
-        if self._pass is None or self._pass[0] != command or changed_frames(drawn, self._pass[1]):
+        if self._pass is None or self._pass[0] != command or changed_annotations(drawn, self._pass[1]):
             self._drop_pass()
             self._pass = command, drawn, project.tracking.run(drawn, command.direction)
         self._settings = replace(self._settings, direction=command.direction)

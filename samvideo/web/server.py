@@ -15,15 +15,11 @@ from samvideo.web.open_pages import OpenPages
 from samvideo.web.project import Project
 
 PORT = 8765  # where it is free: an address that stays the same suits a tunnel
-GOODBYE = 2.0  # seconds for open pages to receive the last news
+GOODBYE = 2  # seconds for open pages to receive the last news
 
 
 def listen(host: str, port: int | None) -> socket.socket:
-    """A socket that listens; without a port on `PORT`, or any free one.
-
-    Raises:
-        ConfigError: the address or the port cannot be had.
-    """
+    """Listen; without a port on `PORT`, or any free one. Raises ConfigError if address or port are unusable."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, PORT if port is None else port), family=family)
@@ -53,22 +49,20 @@ class PageServer:
         name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
         self.address = f"http://{name}:{listener.getsockname()[1]}/?token={token}"
         app = make_app(project, open_pages, downloads, token, host)
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                http="h11",
-                ws="none",
-                lifespan="off",
-                loop="asyncio",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=int(GOODBYE),
-            )
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            loop="asyncio",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GOODBYE,
         )
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [listener]}, name="samvideo-page", daemon=True
-        )
+        self._server = uvicorn.Server(config)
+        run = self._server.run
+        self._thread = threading.Thread(target=run, args=([listener],), name="samvideo-page", daemon=True)
 
     def __enter__(self) -> "PageServer":
         self._thread.start()

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
+from samvideo.geometry import Box4
 from samvideo.trackers.direction import Direction
-from samvideo.web.annotations import Box4, Click
+from samvideo.web.annotations import Click
 from samvideo.web.results import Row
 
 

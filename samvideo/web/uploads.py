@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from samvideo.errors import PromptError, VideoError
-from samvideo.io.masks import read_mask_objects
+from samvideo.io.masks import read_index_png
 from samvideo.types import BoolArray
 
 MAX_BYTES = 16 << 20
@@ -16,10 +16,8 @@ MAX_BYTES = 16 << 20
 def decode_mask(data: bytes, size_wh: tuple[int, int]) -> BoolArray:
     """The bool (H, W) mask of a PNG: everything that is not background.
 
-    Its size is checked in the header, so that a small file cannot unpack into a large one.
-
-    Raises:
-        PromptError: too large, no PNG, not the video's size, damaged, or blank.
+    Its size is checked in the header, so that a small file cannot unpack into a large one. Raises PromptError for a
+    file that is too large, no PNG, not the video's size, damaged, or blank.
     """
     if len(data) > MAX_BYTES:
         raise PromptError(f"the file is over {MAX_BYTES >> 20} MB: a PNG at the video's size expected")
@@ -36,13 +34,9 @@ def decode_mask(data: bytes, size_wh: tuple[int, int]) -> BoolArray:
         path = Path(folder) / "mask.png"
         path.write_bytes(data)
         try:
-            objects = read_mask_objects(path)
+            mask = read_index_png(path) > 0
         except (VideoError, SyntaxError) as error:
             raise PromptError(str(error).replace(str(path), "image")) from None
-    if not objects:
+    if not mask.any():
         raise PromptError("the mask is blank: at least one pixel above 0 expected")
-    (first, *others) = objects.values()
-    mask = first.copy()
-    for other in others:
-        mask |= other
     return mask

@@ -22,7 +22,7 @@ from samvideo.cli.train import nano as nano_command
 from samvideo.errors import ConfigError, DatasetError, VideoError
 from samvideo.nano.network import EVIDENCE, EXACT, HAND, KEY, LOGITS, Fusion, Prompted
 from samvideo.nano.runtime import BUNDLED, Networks
-from samvideo.training import clips, collecting, fitting, fusion, prompts, recording
+from samvideo.training import clips, collecting, fitting, prompts, recording
 from samvideo.training.folds import SIBLINGS, fold
 from samvideo.training.nano import Recipe
 from samvideo.types import BoolArray, Box, Mask
@@ -58,7 +58,7 @@ def sequences(davis: Path) -> list[clips.TrainingClip]:
 def stills(davis: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("stills")
     recording.record_stills(davis, folder, 12, 1, logging.info)
-    return prompts.list_stills(folder, 12)
+    return clips.list_recorded(folder, 12)
 
 
 @pytest.fixture
@@ -227,13 +227,13 @@ def test_recordings_are_shared_and_exclude_what_is_left_out(davis: Path, tmp_pat
     train(davis, tmp_path / "one.safetensors", *options)
     lines = train(davis, tmp_path / "two.safetensors", *options, "--leave-out", "down", "--seed", "2")
     assert "/12 stills" not in lines  # all of them exist
-    every = fusion.load_recorded([shared / "clips"], 6)
-    some = fusion.load_recorded([shared / "clips"], 6, ("down",))
+    every = clips.list_recorded(shared / "clips", 6)
+    some = clips.list_recorded(shared / "clips", 6, ("down",))
     assert 0 < len(some) < len(every) == 6
-    assert all("down" not in track.made_of for track in some)
-    kept = prompts.list_stills(shared / "stills", 12, ("down",))
-    assert 0 < len(kept) < len(prompts.list_stills(shared / "stills", 12)) == 12
-    assert all("down" not in prompts.load_still(file).made_of for file in kept)
+    assert all("down" not in clips.load_recorded(collecting.RecordedClip, file).made_of for file in some)
+    kept = clips.list_recorded(shared / "stills", 12, ("down",))
+    assert 0 < len(kept) < len(clips.list_recorded(shared / "stills", 12)) == 12
+    assert all("down" not in clips.load_recorded(prompts.Still, file).made_of for file in kept)
 
 
 def test_the_network_knows_whether_the_first_mask_is_estimated() -> None:
@@ -252,7 +252,7 @@ def scene_mask() -> BoolArray:
 
 
 def test_the_grabcut_mask_of_a_still_is_inside_its_box(stills: list[Path]) -> None:
-    for still in map(prompts.load_still, stills):
+    for still in (clips.load_recorded(prompts.Still, file) for file in stills):
         x1, y1, x2, y2 = still.box
         rows, columns = np.nonzero(still.cut)
         assert still.mask.sum() >= 60

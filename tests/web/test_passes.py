@@ -102,10 +102,10 @@ def test_a_correction_changes_only_what_comes_after_it() -> None:
     setting.mark(0, 1, 0)
     setting.run()
     before = setting.found()
-    assert setting.tracking.changed(setting.store.current.by_frame()) == {}
+    assert setting.tracking.changed(setting.store.current.by_frame()) == set()
     setting.mark(8, 1, 1)  # another thing altogether, so that it shows
     setting.mark(8, 2, 0)
-    assert setting.tracking.changed(setting.store.current.by_frame()) == {8: {1, 2}}
+    assert setting.tracking.changed(setting.store.current.by_frame()) == {(8, 1), (8, 2)}
     setting.run()
     same(setting.found()[:8], before[:8])
     assert setting.found()[13].object_ids == (1, 2)
@@ -229,6 +229,17 @@ def test_the_upcoming_frame_is_given_with_annotations() -> None:
     next(tracking.run(drawn, "forward"))
     next(tracking.run(drawn, "backward"))
     assert [upcoming for prompts, upcoming in tracker.steps if prompts] == [3, 1]
+
+
+@pytest.mark.parametrize("direction", ["backward", "both"])
+def test_a_removed_object_does_not_stop_a_pass(direction: str) -> None:
+    setting = Setting()
+    setting.mark(6, 1, 0)
+    setting.mark(6, 2, 1)
+    setting.run(direction)
+    setting.store.remove_object(2)
+    setting.run(direction)
+    assert setting.found()[0].object_ids == (1,)
 
 
 def test_previews_segment_each_object_and_correct_known_masks() -> None:

@@ -54,9 +54,9 @@ def test_a_state_is_of_one_moment(project: Project) -> None:
 def test_changes_are_seen_while_the_tracking_thread_tracks(project: Project) -> None:
     project.annotations.set_box(0, 1, (20, 20, 60, 60))
     drawn = project.annotations.current.by_frame()
-    assert project.tracking.changed(drawn) == {0: {1}}
+    assert project.tracking.changed(drawn) == {(0, 1)}
     for _ in project.tracking.run(drawn, "forward"):
-        assert project.tracking.changed(drawn) == {}
+        assert project.tracking.changed(drawn) == set()
     project.annotations.clear(0, 1)
     assert project.state().changed == (0,)
     project.annotations.undo()
