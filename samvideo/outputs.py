@@ -46,11 +46,7 @@ class OverlayVideo:
         """Append one frame; the first one opens the file, since it knows the size."""
         if self._writer is None:
             self._writer = VideoWriter(
-                self._path,
-                frame.size_wh,
-                self._info.rate,
-                audio_from=self._audio,
-                start_seconds=frame.seconds,
+                self._path, frame.size_wh, self._info.rate, audio_from=self._audio, start_seconds=frame.seconds
             )
         self._writer.write(overlay(frame.rgb, result), frame.seconds)
 

@@ -55,14 +55,7 @@ class Redacted:
     unmasked: int
 
 
-def redact_run(
-    folder: Path,
-    video: str,
-    out: Path,
-    redaction: Redaction,
-    *,
-    overwrite: bool = False,
-) -> Redacted:
+def redact_run(folder: Path, video: str, out: Path, redaction: Redaction, *, overwrite: bool = False) -> Redacted:
     """Write the tracked frames of a video with objects redacted; frames that were not tracked are omitted.
 
     Args:

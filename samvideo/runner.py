@@ -16,9 +16,7 @@ from samvideo.types import Frame, FrameResult
 
 
 def run_tracking(
-    settings: RunSettings,
-    make_tracker: Callable[[], Tracker],
-    progress: Callable[[str, int | None], Progress],
+    settings: RunSettings, make_tracker: Callable[[], Tracker], progress: Callable[[str, int | None], Progress]
 ) -> tuple[Summary, SamVideoError | None]:
     """Track until the end, an error or a signal; the result files are finalised in every case.
 

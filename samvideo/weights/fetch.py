@@ -206,11 +206,7 @@ def _checked_digests(row: Checkpoint, path: Path) -> Digests:
 def _fingerprint(row: Checkpoint, path: Path) -> dict[str, Any]:
     """What must stay equal for a file to count as verified: its size and time, and the published checksums."""
     stat = path.stat()
-    return {
-        "size": stat.st_size,
-        "mtime_ns": stat.st_mtime_ns,
-        "published": [row.sha256, row.git_blob],
-    }
+    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "published": [row.sha256, row.git_blob]}
 
 
 def _age(row: Checkpoint, path: Path) -> dict[str, Any]:
