@@ -5,8 +5,8 @@ Every file is complete and readable after each frame, so an interrupted or faile
 
 import json
 import time
-from collections.abc import Callable, Collection
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,21 +39,15 @@ class OverlayVideo:
     """`overlay.mp4`: the frames with their masks, at the times of the source, with its audio."""
 
     def __init__(self, folder: Path, info: VideoInfo, audio_from: Path | None) -> None:
-        self._path, self._info, self._audio = folder / "overlay.mp4", info, audio_from
-        self._writer: VideoWriter | None = None
+        self._writer = VideoWriter(folder / "overlay.mp4", info.size_wh, info.rate, audio_from=audio_from)
 
     def write(self, frame: Frame, result: FrameResult) -> None:
-        """Append one frame; the first one opens the file, since it knows the size."""
-        if self._writer is None:
-            self._writer = VideoWriter(
-                self._path, frame.size_wh, self._info.rate, audio_from=self._audio, start_seconds=frame.seconds
-            )
+        """Append one frame."""
         self._writer.write(overlay(frame.rgb, result), frame.seconds)
 
     def close(self) -> None:
         """Finalise the file."""
-        if self._writer is not None:
-            self._writer.close()
+        self._writer.close()
 
 
 class MaskFolder:
@@ -124,11 +118,11 @@ def _line(entry: dict[str, Any]) -> str:
     return json.dumps(entry) + "\n"
 
 
-class CsvTable:
+class CsvTable(AppendOnlyFile):
     """`tracks.csv`: one row per frame and object; box and centroid are empty if the mask is."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = AppendOnlyFile(folder / "tracks.csv", CSV_COLUMNS + "\n")
+        super().__init__(folder / "tracks.csv", CSV_COLUMNS + "\n")
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Append the rows of one frame."""
@@ -140,11 +134,7 @@ class CsvTable:
             cells = [f"{value:.2f}".rstrip("0").rstrip(".") if value != "" else "" for value in position]
             start = [frame.index, f"{frame.seconds:.6f}", object_id, int(present), f"{score:.4f}", int(mask.sum())]
             rows.append(",".join(map(str, [*start, *cells])) + "\n")
-        self._file.append("".join(rows))
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        self.append("".join(rows))
 
 
 MAKERS: dict[str, tuple[str, Callable[[Path, VideoInfo, Path | None], Output]]] = {
@@ -193,37 +183,42 @@ class Outputs(Closing):
         kinds = dict.fromkeys(kinds)
         self.folder = folder
         self.seconds = dict.fromkeys(kinds, 0.0)
-        self._stack = ExitStack()
         self._queues: list[Background[tuple[Frame, FrameResult]]] = []
         try:
             check_outputs(folder, kinds, overwrite)
             self.files = {kind: folder / MAKERS[kind][0] for kind in kinds}
             _remove_earlier_results(folder)
-            for kind in kinds:
-                self._start(kind, MAKERS[kind][1](folder, info, audio_from))
+            with ExitStack() as stack:
+                for kind in kinds:
+                    self._start(kind, MAKERS[kind][1](folder, info, audio_from), stack)
+                self._stack = stack.pop_all()
         except OSError as error:
-            self._stack.close()
             raise OutputError(f"cannot write into {folder}: {error.strerror}; choose another folder") from error
 
-    def _start(self, kind: str, output: Output) -> None:
+    def _start(self, kind: str, output: Output, stack: ExitStack) -> None:
         def write(item: tuple[Frame, FrameResult]) -> None:
             begin = time.perf_counter()
-            try:
+            with self._failures(kind):
                 output.write(*item)
-            except OSError as error:
-                raise _failed(self.files[kind], error) from error
             self.seconds[kind] += time.perf_counter() - begin
 
         def close() -> None:
-            try:
+            with self._failures(kind):
                 output.close()
-            except OSError as error:
-                raise _failed(self.files[kind], error) from error
 
-        self._stack.callback(close)
-        queue = Background(write)
-        self._stack.callback(queue.close)
-        self._queues.append(queue)
+        stack.callback(close)
+        self._queues.append(stack.enter_context(Background(write)))
+
+    @contextmanager
+    def _failures(self, kind: str) -> Iterator[None]:
+        """Raise OutputError for an OSError."""
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {self.files[kind]}: {error.strerror or error}; the frames before are complete. "
+                "Free some space or choose another folder with -o"
+            ) from error
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Pass one frame to every writer; blocks only if one is 8 frames behind.
@@ -237,13 +232,6 @@ class Outputs(Closing):
     def close(self) -> None:
         """Write everything that is queued and finalise every file, also if one of them fails."""
         self._stack.close()
-
-
-def _failed(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"cannot write {path}: {error.strerror or error}; the frames before are complete. "
-        "Free some space or choose another folder with -o"
-    )
 
 
 def _remove_earlier_results(folder: Path) -> None:

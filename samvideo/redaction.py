@@ -76,20 +76,13 @@ def redact_run(folder: Path, video: str, out: Path, redaction: Redaction, *, ove
     known = {entry.object_id for frame in tracks for entry in frame.objects}
     if unknown := sorted(redaction.objects - known):
         raise ConfigError(f"the run has no object {unknown[0]}, only {sorted(known)}")
-    frames = unmasked = 0
-    writer: VideoWriter | None = None
-    try:
+    unmasked = 0
+    sound = video if redaction.keep_sound else None
+    with VideoWriter(out, tracks.info.size_wh, tracks.info.rate, audio_from=sound) as writer:
         for frame, mask in hold_masks(_masked(tracks, video, redaction.objects or known), redaction.hold):
-            if writer is None:
-                sound = video if redaction.keep_sound else None
-                start = frame.seconds
-                writer = VideoWriter(out, frame.size_wh, tracks.info.rate, audio_from=sound, start_seconds=start)
             writer.write(redact(frame.rgb, mask, redaction), frame.seconds)
-            frames, unmasked = frames + 1, unmasked + (not mask.any())
-    finally:
-        if writer is not None:
-            writer.close()
-    return Redacted(frames, unmasked)
+            unmasked += not mask.any()
+    return Redacted(writer.frames, unmasked)
 
 
 def _masked(tracks: TracksFile, video: str, object_ids: Collection[int]) -> Iterator[tuple[Frame, BoolArray]]:

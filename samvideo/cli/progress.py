@@ -1,6 +1,5 @@
 """Progress lines on stderr: of a tracking run, of the videos of a benchmark, of a download."""
 
-from types import TracebackType
 from typing import Any, TypeVar
 
 import typer
@@ -41,9 +40,7 @@ class StderrProgress:
         self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
     def _update(self, **changes: Any) -> None:

@@ -5,7 +5,6 @@ at once, and an edge would mix with the colour beyond it.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -38,17 +37,9 @@ def _write_alpha(job: Job) -> None:
 
 
 def _write_green(job: Job) -> None:
-    writer: VideoWriter | None = None
-    try:
+    with VideoWriter(job.out, job.tracks.info.size_wh, job.tracks.info.rate) as writer:
         for frame, mask in _frames(job):
-            if writer is None:
-                writer = VideoWriter(
-                    Path(job.out), frame.size_wh, job.tracks.info.rate, start_seconds=frame.seconds
-                )
             writer.write(np.where(mask[..., None], frame.rgb, np.array(GREEN, np.uint8)), frame.seconds)
-    finally:
-        if writer is not None:
-            writer.close()
 
 
 VARIANTS = {

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 
 from samvideo.errors import VideoError
-from samvideo.io.base import Reader
+from samvideo.io.base import VideoSource
 from samvideo.types import Frame, UInt8Array, VideoInfo
 
 
-class CameraSource(Reader):
+class CameraSource(VideoSource):
     """Frames of a camera as they arrive; `seconds` is the time since the first. It cannot seek.
 
     Raises:
@@ -61,9 +61,7 @@ class CameraSource(Reader):
     def seek(self, index: int) -> None:
         """Raise VideoError unless `index` is the next frame."""
         if index != self._index:
-            raise VideoError(
-                f"{self.info.name} is at frame {self._index} and cannot go to {index}: a camera is live"
-            )
+            raise VideoError(f"{self.info.name} is at frame {self._index}, not {index}: a camera cannot seek")
 
     def _release(self) -> None:
         self._camera.release()

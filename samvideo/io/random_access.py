@@ -7,14 +7,14 @@ from typing import Any
 import cv2
 
 from samvideo.errors import ConfigError, VideoError
-from samvideo.io.base import Reader
+from samvideo.io.base import VideoSource
 from samvideo.io.stream import StreamSource
 from samvideo.types import Frame
 
 TOLERANCE = 4.0  # mean grey levels between the two readers' first frames; 10-bit files differ by about 1
 
 
-class DecordSource(Reader):
+class DecordSource(VideoSource):
     """A video file read by decord, with random access; sizes and times are those of `StreamSource`.
 
     8-bit files have the same pixels as well. decord does not rotate, mirror or tone-map, so a file whose first
@@ -74,7 +74,7 @@ class DecordSource(Reader):
         return frame
 
     def seek(self, index: int) -> None:
-        """Make `index` the next frame."""
+        """See `VideoSource.seek`."""
         self._check_index(index)
         self._place = index
 

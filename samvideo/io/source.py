@@ -1,4 +1,4 @@
-"""Video sources: the protocol of every reader, and `open_video`, which chooses one."""
+"""`open_video`, which chooses the reader of a source, and `clip`, which reads a part of it."""
 
 import math
 import re
@@ -9,51 +9,18 @@ from fractions import Fraction
 from glob import glob, has_magic
 from os import PathLike, fspath
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from samvideo.errors import ConfigError, VideoError
+from samvideo.io.base import VideoSource as VideoSource
 from samvideo.io.camera import CameraSource
 from samvideo.io.images import SUFFIXES, ArraySource, ImageSource, find_images
 from samvideo.io.random_access import DecordSource
 from samvideo.io.stream import StreamSource
-from samvideo.types import Frame, VideoInfo
+from samvideo.types import Frame
 
 EARLY = 1e-6  # seconds; tolerance at limits, since times are rounded
-
-
-@runtime_checkable
-class VideoSource(Protocol):
-    """A context-managed iterator of `Frame` in display order; see `tests/contracts/test_video_source.py`.
-
-    Iteration continues at the current position: after `seek(index)` the next frame is `index`. A reader holds no
-    more frames than its queue. Broken packets are skipped, counted in `skipped` and logged; a source that ends
-    too early raises VideoError after its last good frame.
-    """
-
-    info: VideoInfo
-    skipped: int
-
-    def __iter__(self) -> Iterator[Frame]: ...
-
-    def seek(self, index: int) -> None:
-        """Make `index` the next frame, identical to the one that streaming returns there.
-
-        Raises:
-            VideoError: the source cannot go back (camera, pipe), or has no such frame.
-        """
-        ...
-
-    def close(self) -> None:
-        """Release the source; may be called twice."""
-        ...
-
-    def __enter__(self) -> "VideoSource": ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
 
 @runtime_checkable
@@ -61,7 +28,7 @@ class Timed(Protocol):
     """A source that knows the times of its frames without decoding them."""
 
     def index_at(self, seconds: float) -> int:
-        """Return the index of the frame shown at a time."""
+        """Return the first frame shown at or after `seconds`."""
         ...
 
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain, islice
-from typing import Any, Protocol
+from typing import Any
 
 import av
 import av.error
@@ -16,7 +16,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from samvideo.errors import VideoError
-from samvideo.io.base import Reader
+from samvideo.io.base import VideoSource
 from samvideo.io.pixels import Orientation, rgb_of
 from samvideo.io.timeline import Timeline, stated_seconds
 from samvideo.types import Frame, VideoInfo
@@ -30,15 +30,7 @@ SEEK_ATTEMPTS = 3  # keyframes tried for one seek before decoding from the begin
 _LIVE = ("rtsp:", "rtsps:", "rtp:", "rtmp:", "udp:", "srt:", "tcp:")
 
 
-class Readable(Protocol):
-    """A binary file that is only read forward."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes; none at the end."""
-        ...
-
-
-class StreamSource(Reader):
+class StreamSource(VideoSource):
     """Decodes a video with PyAV, one frame at a time, in display order.
 
     Rotation and mirroring of the container are applied; non-square pixels are not stretched.
@@ -57,7 +49,7 @@ class StreamSource(Reader):
         VideoError: it cannot be opened, or contains no frame.
     """
 
-    def __init__(self, source: str | Readable, name: str) -> None:
+    def __init__(self, source: Any, name: str) -> None:
         self._origin = source
         self._name = name
         self._can_seek = isinstance(source, str) and not source.startswith(_LIVE)
