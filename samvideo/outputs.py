@@ -127,9 +127,7 @@ class CsvTable(AppendOnlyFile):
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Append the rows of one frame."""
         rows = []
-        for object_id, mask, score, present in zip(
-            result.object_ids, result.masks, result.scores, result.present, strict=True
-        ):
+        for object_id, mask, score, present in result.rows():
             position = [*(mask_box(mask) or [""] * 4), *(mask_centroid(mask) or [""] * 2)]
             cells = [f"{value:.2f}".rstrip("0").rstrip(".") if value != "" else "" for value in position]
             start = [frame.index, f"{frame.seconds:.6f}", object_id, int(present), f"{score:.4f}", int(mask.sum())]

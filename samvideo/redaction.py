@@ -10,6 +10,7 @@ import numpy as np
 
 from samvideo.errors import ConfigError
 from samvideo.geometry import mask_box
+from samvideo.io.files import check_new
 from samvideo.io.paired import paired
 from samvideo.io.sink import VideoWriter
 from samvideo.io.tracks import TracksFile, open_masks
@@ -56,26 +57,18 @@ class Redacted:
 
 
 def redact_run(folder: Path, video: str, out: Path, redaction: Redaction, *, overwrite: bool = False) -> Redacted:
-    """Write the tracked frames of a video with objects redacted; frames that were not tracked are omitted.
-
-    Args:
-        folder: of the run.
-        video: the source.
-        out: an .mp4 file.
-        redaction: the settings.
-        overwrite: replace `out`.
+    """Write the tracked frames of a video, with objects redacted, to an .mp4; other frames are omitted.
 
     Raises:
-        ConfigError: `out` exists and `overwrite` is off, or the run has no such object.
+        ConfigError: `out` exists and `overwrite` is off, or the run in `folder` has no such object.
         VideoError: run or video cannot be read, or do not belong together.
-        OutputError: it cannot be written.
+        OutputError: `out` cannot be written.
     """
-    if out.exists() and not overwrite:
-        raise ConfigError(f"{out} exists: choose another name with -o, or replace it with --overwrite")
+    check_new(out, overwrite)
     tracks = open_masks(folder)
-    known = {entry.object_id for frame in tracks for entry in frame.objects}
-    if unknown := sorted(redaction.objects - known):
-        raise ConfigError(f"the run has no object {unknown[0]}, only {sorted(known)}")
+    known = tracks.object_ids()
+    if unknown := sorted(redaction.objects.difference(known)):
+        raise ConfigError(f"the run has no object {unknown[0]}, only {list(known)}")
     unmasked = 0
     sound = video if redaction.keep_sound else None
     with VideoWriter(out, tracks.info.size_wh, tracks.info.rate, audio_from=sound) as writer:
@@ -87,10 +80,8 @@ def redact_run(folder: Path, video: str, out: Path, redaction: Redaction, *, ove
 
 def _masked(tracks: TracksFile, video: str, object_ids: Collection[int]) -> Iterator[tuple[Frame, BoolArray]]:
     for frame, tracked in paired(tracks, video):
-        result = tracked.result(tracks.info.size_wh)
-        rows = [row for row, number in enumerate(result.object_ids) if number in object_ids]
         # Masks of absent objects count too: their position is still the best estimate.
-        yield frame, np.asarray(result.masks[rows].any(0), bool)
+        yield frame, tracked.union(tracks.info.size_wh, object_ids)
 
 
 def hold_masks(frames: Iterator[tuple[Frame, BoolArray]], hold: int) -> Iterator[tuple[Frame, BoolArray]]:

@@ -28,9 +28,7 @@ def overlay(rgb: UInt8Array, result: FrameResult, *, opacity: float = 0.45) -> U
     image = rgb.copy()
     unit = max(1, round(min(rgb.shape[:2]) / 360))
     labels, lost = [], []
-    for object_id, mask, score, present in zip(
-        result.object_ids, result.masks, result.scores, result.present, strict=True
-    ):
+    for object_id, mask, score, present in result.rows():
         box = mask_box(mask) if present else None
         if box is None:
             lost.append(object_id)

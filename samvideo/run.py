@@ -37,17 +37,17 @@ class RunSettings:
     """The arguments of one `samvideo track`."""
 
     source: str
-    prompts: tuple[Prompt, ...]
-    prompt_texts: tuple[str, ...]
     model: str
     options: Mapping[str, str | None]
-    direction: Direction
     out: Path | None
     save: tuple[str, ...]
-    start: Moment | None
-    end: Moment | None
-    stride: int
-    overwrite: bool
+    prompts: tuple[Prompt, ...] = ()
+    prompt_texts: tuple[str, ...] = ()
+    direction: Direction = "forward"
+    start: Moment | None = None
+    end: Moment | None = None
+    stride: int = 1
+    overwrite: bool = False
     strip_source: bool = False
 
 
@@ -113,14 +113,14 @@ class ObjectStatistics:
     """Counts, per object, the frames where it is present, and sums its scores there."""
 
     def __init__(self) -> None:
-        self._frames: dict[int, int] = {}
-        self._scores: dict[int, float] = {}
+        self._frames: defaultdict[int, int] = defaultdict(int)
+        self._scores: defaultdict[int, float] = defaultdict(float)
 
     def add(self, result: FrameResult) -> None:
         """Add the result of one frame."""
-        for object_id, score, present in zip(result.object_ids, result.scores, result.present, strict=True):
-            self._frames[object_id] = self._frames.get(object_id, 0) + int(present)
-            self._scores[object_id] = self._scores.get(object_id, 0.0) + float(score) * int(present)
+        for object_id, _, score, present in result.rows():
+            self._frames[object_id] += present
+            self._scores[object_id] += score * present
 
     def summaries(self) -> tuple[ObjectSummary, ...]:
         """Return one entry per object, by ascending id."""

@@ -6,9 +6,8 @@ from typing import Any
 
 import typer
 
-from samvideo.cli.common import Command, verb
+from samvideo.cli.common import Command, comma_list, numbers, verb
 from samvideo.cli.models import MODEL_HELP
-from samvideo.errors import ConfigError
 
 RAY_HELP = "Use this Ray cluster (auto: a running one), or start one on this machine."
 DATASET_HELP = "One of {datasets}."
@@ -59,8 +58,8 @@ def evaluate(
     from samvideo.trackers.factory import create_tracker
 
     opened = Task(dataset, root, split or "", protocol, out).open()
-    task = Task(dataset, root, opened.split, protocol, out, parse_objects(objects), threads)
-    names = choose_sequences(opened, [part for part in (sequences or "").split(",") if part], limit)
+    task = Task(dataset, root, opened.split, protocol, out, tuple(numbers(objects, "--objects")), threads)
+    names = choose_sequences(opened, comma_list(sequences), limit)
     pool: Pool = run_here
     if ray is not None:
         pool = RayPool(None if ray == "local" else ray, workers)
@@ -73,15 +72,3 @@ def evaluate(
         typer.echo(summary(results, out / "results.json"))
     if code := exit_code_of(results):
         raise typer.Exit(code)
-
-
-def parse_objects(text: str | None) -> tuple[int, ...]:
-    """Parse `1,2`.
-
-    Raises:
-        ConfigError: the text is something else.
-    """
-    parts = [part.strip() for part in (text or "").split(",") if part.strip()]
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise ConfigError(f"objects are numbers from 1, separated by commas, not {text!r}")
-    return tuple(int(part) for part in parts)

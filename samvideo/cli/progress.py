@@ -63,10 +63,7 @@ class TrackProgress(StderrProgress):
 
     def advance(self, result: FrameResult) -> None:
         """Count one frame."""
-        states = [
-            f"{i}:{s:.2f}" if p else f"{i}:lost"
-            for i, s, p in zip(result.object_ids, result.scores, result.present, strict=True)
-        ]
+        states = [f"{i}:{score:.2f}" if present else f"{i}:lost" for i, _, score, present in result.rows()]
         shown = " ".join(states[:6]) + (f" +{len(states) - 6}" if len(states) > 6 else "")
         speed = self._bar.tasks[0].speed
         self._update(advance=1, objects=shown, rate=f"{speed:.1f} fps" if speed else "")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import typer
 
-from samvideo.cli.common import verb
-from samvideo.cli.evaluate import DATASET_HELP, parse_objects
+from samvideo.cli.common import comma_list, numbers, verb
+from samvideo.cli.evaluate import DATASET_HELP
 
 
 @verb
@@ -29,15 +29,14 @@ def score(
     from samvideo.evaluation.evaluate import score as run_score
     from samvideo.evaluation.results import write_results
 
-    names = [part for part in (sequences or "").split(",") if part]
     with VideoProgress(f"scoring {dataset}", quiet=quiet) as progress:
         results = run_score(
             dataset,
             root,
             predictions,
             split=split,
-            sequences=names,
-            objects=parse_objects(objects),
+            sequences=comma_list(sequences),
+            objects=tuple(numbers(objects, "--objects")),
             ends=ends,
             progress=progress.advance,
         )

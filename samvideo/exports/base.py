@@ -43,7 +43,7 @@ class Job:
     @cached_property
     def object_ids(self) -> tuple[int, ...]:
         """Ids of all objects of the run, ascending."""
-        return tuple(sorted({entry.object_id for frame in self.tracks for entry in frame.objects}))
+        return self.tracks.object_ids()
 
     @cached_property
     def classes(self) -> dict[str, int]:
@@ -56,13 +56,7 @@ class Job:
         """Indices of the frames in the source."""
         return tuple(frame.index for frame in self.tracks)
 
-    def of(self, object_id: int) -> Iterator[tuple[int, TrackedFrame, TrackedObject | None]]:
-        """Yield position from 0, frame, and the object (None if not in view) for every frame."""
-        for position, frame in enumerate(self.tracks):
-            found = (entry for entry in frame.objects if entry.object_id == object_id)
-            yield position, frame, next((entry for entry in found if in_view(entry)), None)
-
-
-def in_view(entry: TrackedObject) -> bool:
-    """Return whether the object is present and its mask is not empty."""
-    return entry.present and entry.area > 0
+    def of(self, object_id: int) -> Iterator[tuple[TrackedFrame, TrackedObject | None]]:
+        """Yield every frame with the object, or with None if it is not in view."""
+        for frame in self.tracks:
+            yield frame, frame.visible().get(object_id)

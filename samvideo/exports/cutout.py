@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from samvideo.exports.base import Format, Job, in_view
+from samvideo.exports.base import Format, Job
 from samvideo.io.alpha import AlphaWriter
 from samvideo.io.paired import paired
 from samvideo.io.sink import VideoWriter
@@ -23,9 +23,7 @@ def _frames(job: Job) -> Iterator[tuple[Frame, BoolArray]]:
     """Yield every frame with the union of the visible masks."""
     assert job.video is not None
     for frame, tracked in paired(job.tracks, job.video):
-        result = tracked.result(job.tracks.info.size_wh)
-        rows = [row for row, entry in enumerate(tracked.objects) if in_view(entry)]
-        yield frame, np.asarray(result.masks[rows].any(0), bool)
+        yield frame, tracked.union(job.tracks.info.size_wh, tracked.visible())
 
 
 def _write_alpha(job: Job) -> None:

@@ -27,7 +27,7 @@ def _result(job: Job, object_id: int) -> dict[str, Any]:
     rate = float(job.tracks.info.rate)
     sequence: list[dict[str, Any]] = []
     last: dict[str, Any] | None = None
-    for _, frame, entry in job.of(object_id):
+    for frame, entry in job.of(object_id):
         if entry is not None:
             last = _keyframe(job, entry) | {"frame": frame.index + 1, "time": frame.seconds, "enabled": True}
             sequence.append(last)
@@ -35,18 +35,14 @@ def _result(job: Job, object_id: int) -> dict[str, Any]:
             last = last | {"frame": frame.index + 1, "time": frame.seconds, "enabled": False}
             sequence.append(last)
     count = job.indices[-1] + 1 if job.indices else 0
+    labels = [job.label(object_id)]
     return {
         "id": f"object-{object_id}",
         "type": "videorectangle",
         "from_name": "box",
         "to_name": "video",
         "origin": "prediction",
-        "value": {
-            "framesCount": count,
-            "duration": count / rate,
-            "sequence": sequence,
-            "labels": [job.label(object_id)],
-        },
+        "value": {"framesCount": count, "duration": count / rate, "sequence": sequence, "labels": labels},
     }
 
 
