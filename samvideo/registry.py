@@ -33,14 +33,6 @@ class Component(Protocol):
     VARIANTS: Mapping[str, Any]
 
 
-class Buildable(Component, Protocol):
-    """A component whose variants are configs of network parts."""
-
-    def build(self, config: Any, /) -> Any:
-        """Build the part that a config describes."""
-        ...
-
-
 @dataclass(frozen=True)
 class Registry(Generic[T]):
     """The components of one kind.
@@ -73,27 +65,20 @@ class Registry(Generic[T]):
         return found
 
     def find(self, name: str) -> T:
-        """The config or spec of a name.
-
-        Raises:
-            ConfigError: there is none; the message lists those that there are.
-        """
+        """Return the config or spec of a name; ConfigError, which lists the known names, if there is none."""
         return self._variants(self._point(name))[name]
 
     def build(self, name: str, **changes: Any) -> Any:
-        """Build a network part, with some fields of its config changed.
-
-        Raises:
-            ConfigError: no such name or field, or a value that the part refuses.
-        """
+        """Build a network part, with some fields of its config changed; ConfigError for a wrong name or field."""
         point = self._point(name)
-        config: Any = self._variants(point)[name]
+        module: Any = _load(point)
+        config: Any = module.VARIANTS[name]
         known = [field.name for field in fields(config)]
         if unknown := sorted(set(changes) - set(known)):
             raise ConfigError(
                 f"{self.kind} {name!r} has no option {unknown[0]!r}; its options are: {', '.join(known)}"
             )
-        return cast(Buildable, _load(point)).build(replace(config, **changes))
+        return module.build(replace(config, **changes))
 
     def _points(self) -> list[EntryPoint]:
         """One entry point for each module: ours first, then those of other distributions in a fixed order."""
@@ -140,19 +125,19 @@ def _origin(point: EntryPoint) -> str:
 
 @cache
 def _load(point: EntryPoint) -> Component | None:
-    """The module of an entry point; None if it holds no components or, in another distribution, is broken."""
-    if point.dist is None:
-        module = point.load()
-        return module if isinstance(module, Component) else None
+    """Return the module of an entry point; None if it has no variants or, in another distribution, is broken."""
     try:
         module = point.load()
     except Exception as error:  # whatever a plug-in does, the rest must work
+        if point.dist is None:
+            raise
         _warn(f"{_origin(point)} is left out: {point.value} cannot be imported ({type(error).__name__}: {error})")
         return None
-    if not isinstance(module, Component):
+    if isinstance(module, Component):
+        return module
+    if point.dist is not None:
         _warn(f"{_origin(point)} is left out: {point.value} has no VARIANTS")
-        return None
-    return module
+    return None
 
 
 @cache  # once in a process

@@ -76,11 +76,8 @@ class Summary:
 
     Attributes:
         status: "complete", "interrupted" (by a signal) or "failed" (see `error`).
-        source, model: their names.
-        frames: frames written.
-        skipped: broken pieces of the source that were skipped.
+        frames, skipped: frames written, and broken pieces of the source that were skipped.
         fps: frames per second over the whole run.
-        seconds: time of each stage.
         out, files: the folder and the result of each kind.
         objects: by ascending id.
         error: message of the first error.
@@ -100,10 +97,8 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object; `error` only if there is one."""
-        entry = asdict(self) | {
-            "out": str(self.out),
-            "files": {kind: str(path) for kind, path in self.files.items()},
-        }
+        files = {kind: str(path) for kind, path in self.files.items()}
+        entry = asdict(self) | {"out": str(self.out), "files": files}
         if self.error is None:
             del entry["error"]
         return entry
@@ -234,16 +229,7 @@ class Run(Closing):
 
     @classmethod
     def open(cls, settings: RunSettings, info: VideoInfo, timer: StageTimer | None = None) -> "Run":
-        """Open the result files.
-
-        Args:
-            settings: of the run.
-            info: of the source.
-            timer: continued if given; a new one by default.
-
-        Raises:
-            ConfigError, OutputError: as `Outputs`.
-        """
+        """Open the result files, for a source with this `info`; `timer` is continued. Raises as `Outputs`."""
         record = AnonymousRecord(settings, info) if settings.strip_source else SourceRecord(settings, info)
         outputs = Outputs(
             settings.out or Path(f"{record.info.name}_tracked"),
@@ -255,29 +241,20 @@ class Run(Closing):
         return cls(record, outputs, settings.model, timer or StageTimer())
 
     def write(self, frame: Frame, result: FrameResult) -> None:
-        """Add one frame.
-
-        Raises:
-            OutputError: a result cannot be written; what was written before is readable.
-        """
+        """Add one frame; see `Outputs.write`."""
         self.outputs.write(*self._record.frame(frame, result))
         self._statistics.add(result)
         self._frames += 1
 
     def close(self) -> None:
-        """Finalise the result files."""
+        """See `Outputs.close`."""
         self.outputs.close()
 
     def finish(self, status: Status, failure: SamVideoError | None = None, *, skipped: int = 0) -> Summary:
-        """Finalise the result files and write `run.json`.
+        """Finalise the result files, write `run.json` and return the summary.
 
-        Args:
-            status: how the run ended; "failed" if there is a `failure`.
-            failure: the error that ended it.
-            skipped: broken pieces of the source that were skipped.
-
-        Returns:
-            the summary. An error of this method is not raised; the first one is in `failure`.
+        Its status is "failed" if there is a `failure`, the error that ended the run. An error of this method is not
+        raised; the first one is in the attribute `failure`.
         """
         try:
             self.close()
@@ -295,6 +272,8 @@ class Run(Closing):
 
     def _summary(self, status: Status, failure: SamVideoError | None, skipped: int) -> Summary:
         spent = self.timer.seconds
+        tracking = round(spent["step"] - spent["wait"], 3)
+        writing = {kind: round(seconds, 3) for kind, seconds in self.outputs.seconds.items()}
         return Summary(
             status=status,
             source=self._record.info.name,
@@ -302,12 +281,7 @@ class Run(Closing):
             frames=self._frames,
             skipped=skipped,
             fps=round(self._frames / spent["total"], 2) if spent["total"] else 0.0,
-            seconds=RunSeconds(
-                round(spent["total"], 3),
-                round(spent["decode"], 3),
-                round(spent["step"] - spent["wait"], 3),
-                {kind: round(seconds, 3) for kind, seconds in self.outputs.seconds.items()},
-            ),
+            seconds=RunSeconds(round(spent["total"], 3), round(spent["decode"], 3), tracking, writing),
             out=self.outputs.folder,
             files=self.outputs.files,
             objects=self._statistics.summaries(),

@@ -50,7 +50,6 @@ def evaluate(
 
     limit_unloaded(threads)  # before anything that loads NumPy
     from samvideo.cli.progress import VideoProgress
-    from samvideo.cli.scores import summary
     from samvideo.evaluation.evaluate import Evaluation, choose_sequences, exit_code_of
     from samvideo.evaluation.evaluate import evaluate as run_evaluation
     from samvideo.evaluation.shard import LocalPool, Pool, RayPool, run_here
@@ -69,6 +68,25 @@ def evaluate(
     with VideoProgress(f"{dataset} {opened.split}", quiet=quiet) as progress:
         results = run_evaluation(evaluation, pool, progress.advance)
     if not quiet:
-        typer.echo(summary(results, out / "results.json"))
+        typer.echo(score_summary(results, out / "results.json"))
     if code := exit_code_of(results):
         raise typer.Exit(code)
+
+
+def score_summary(results: dict[str, Any], path: Path) -> str:
+    """Summarise results in a few lines: protocol, rule, scores, failures, path of the file."""
+    scores, dataset = results["scores"], results["dataset"]
+    lines = [
+        f"{dataset['name']} {dataset['split']}, {results['model']['name']}",
+        f"protocol: {results['protocol']['description']}",
+        f"scored:   {dataset['rule']}",
+    ]
+    shown = [(key, value) for key, value in scores.items() if key != "objects" and value is not None]
+    lines += [
+        "  ".join(f"{key} {100 * value:.2f}" for key, value in shown[k : k + 4]) for k in range(0, len(shown), 4)
+    ]
+    lines.append(f"{scores['objects']} objects in {len(results['sequences'])} sequences")
+    if results["timing"] and results["timing"]["fps"]:
+        lines.append(f"{results['timing']['fps']:.2f} frames per second in the tracker")
+    lines += [f"FAILED {name}: {failure['message']}" for name, failure in results["failed"].items()]
+    return "\n".join([*lines, f"written to {path}"])

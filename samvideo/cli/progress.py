@@ -3,23 +3,14 @@
 from typing import Any, TypeVar
 
 import typer
+from rich import progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from samvideo.types import FrameResult
 
 S = TypeVar("S", bound="StderrProgress")
+_COUNT = BarColumn(bar_width=24), MofNCompleteColumn()
 
 
 class StderrProgress:
@@ -51,14 +42,8 @@ class TrackProgress(StderrProgress):
     """Frames, rate, time left and the confidence of each object of a tracking run."""
 
     def __init__(self, name: str, total: int | None, *, quiet: bool) -> None:
-        columns = (
-            SpinnerColumn(),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[objects]}"),
-        )
+        rate, objects = TextColumn("{task.fields[rate]}"), TextColumn("{task.fields[objects]}")
+        columns = (progress.SpinnerColumn(), *_COUNT, rate, TimeRemainingColumn(), objects)
         super().__init__(name, total, columns, quiet, rate="", objects="")
 
     def advance(self, result: FrameResult) -> None:
@@ -73,15 +58,8 @@ class VideoProgress(StderrProgress):
     """Videos done, time passed and time left of an evaluation."""
 
     def __init__(self, title: str, *, quiet: bool) -> None:
-        columns = (
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[name]}"),
-        )
-        super().__init__(title, None, columns, quiet, name="")
+        times = progress.TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()
+        super().__init__(title, None, (*_COUNT, *times, TextColumn("{task.fields[name]}")), quiet, name="")
 
     def advance(self, name: str, done: int, total: int) -> None:
         """Show that `done` of `total` videos are done, the last one being `name`."""
@@ -98,7 +76,7 @@ class DownloadProgress(StderrProgress):
     """
 
     def __init__(self, title: str, announcement: str, *, quiet: bool) -> None:
-        columns = (BarColumn(), TimeRemainingColumn(), DownloadColumn(), TransferSpeedColumn())
+        columns = (BarColumn(), TimeRemainingColumn(), progress.DownloadColumn(), progress.TransferSpeedColumn())
         super().__init__(title, None, columns, quiet)
         self._announcement = announcement
 

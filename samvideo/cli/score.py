@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from samvideo.cli.common import comma_list, numbers, verb
-from samvideo.cli.evaluate import DATASET_HELP
+from samvideo.cli.evaluate import DATASET_HELP, score_summary
 
 
 @verb
@@ -24,7 +24,6 @@ def score(
 ) -> None:
     """Score saved masks; the numbers equal those of the official evaluations."""
     from samvideo.cli.progress import VideoProgress
-    from samvideo.cli.scores import summary
     from samvideo.evaluation.evaluate import exit_code_of
     from samvideo.evaluation.evaluate import score as run_score
     from samvideo.evaluation.results import write_results
@@ -42,6 +41,6 @@ def score(
         )
     write_results(out.parent, results, out.name)
     if not quiet:
-        typer.echo(summary(results, out))
+        typer.echo(score_summary(results, out))
     if code := exit_code_of(results):
         raise typer.Exit(code)

@@ -9,6 +9,7 @@ from fractions import Fraction
 from glob import glob, has_magic
 from os import PathLike, fspath
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
@@ -76,7 +77,8 @@ def _open(source: Any, rate: Fraction | None, reader: str) -> VideoSource:
     text = fspath(source)
     if isinstance(source, str):
         if text == "-":
-            return StreamSource(_Pipe(sys.stdin.buffer), "stdin")
+            # An object with `read` only, so that FFmpeg does not try to seek.
+            return StreamSource(SimpleNamespace(read=sys.stdin.buffer.read), "stdin")
         if text.isdecimal():
             return CameraSource(int(text))
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
@@ -104,17 +106,6 @@ def _open_path(path: Path, rate: Fraction | None, reader: str) -> VideoSource:
     if reader == "decord":
         return DecordSource(path)
     return StreamSource(f"file:{path}", path.stem)
-
-
-class _Pipe:
-    """A file with `read` only, so that FFmpeg does not try to seek."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    def read(self, size: int) -> bytes:
-        data: bytes = self._file.read(size)
-        return data
 
 
 def clip(
