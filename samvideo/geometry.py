@@ -16,11 +16,7 @@ def scale_points(xy: FloatArray, from_wh: tuple[int, int], to_wh: tuple[int, int
 
 
 def clip_box(xyxy: Box4, size_wh: tuple[int, int]) -> Box4:
-    """Return the part of a box inside the frame.
-
-    Raises:
-        PromptError: the box is outside the frame.
-    """
+    """Return the part of a box inside the frame; PromptError if there is none."""
     width, height = size_wh
     x1, y1, x2, y2 = xyxy
     clipped = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))

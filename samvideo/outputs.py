@@ -155,14 +155,13 @@ class Outputs(Closing):
 
     Args:
         folder: created if it does not exist.
-        kinds: some of `overlay`, `masks`, `rle`, `csv`.
+        kinds: some of `MAKERS`.
         info: of the source.
         audio_from: the file whose audio is copied into the overlay.
         overwrite: replace the results of an earlier run; other files in the folder stay.
 
     Attributes:
-        files: path of the result by kind.
-        seconds: time spent writing by kind.
+        files, seconds: path of the result and time spent writing, by kind.
 
     Raises:
         ConfigError: unknown kind, or the folder holds files and `overwrite` is off.
@@ -219,11 +218,7 @@ class Outputs(Closing):
             ) from error
 
     def write(self, frame: Frame, result: FrameResult) -> None:
-        """Pass one frame to every writer; blocks only if one is 8 frames behind.
-
-        Raises:
-            OutputError: a writer failed; what it wrote before is readable.
-        """
+        """Pass one frame to every writer; OutputError if one has failed: what it wrote before is readable."""
         for queue in self._queues:
             queue.put((frame, result))
 

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 
 from samvideo.errors import ConfigError
-from samvideo.geometry import mask_box
 from samvideo.io.files import check_new
 from samvideo.io.paired import paired
 from samvideo.io.sink import VideoWriter
@@ -86,19 +85,17 @@ def _masked(tracks: TracksFile, video: str, object_ids: Collection[int]) -> Iter
 
 def hold_masks(frames: Iterator[tuple[Frame, BoolArray]], hold: int) -> Iterator[tuple[Frame, BoolArray]]:
     """Yield each frame with the union of its mask and those of the `hold` frames before and after."""
-    window: deque[BoolArray] = deque()
+    window: deque[BoolArray] = deque(maxlen=2 * hold + 1)
     due: deque[Frame] = deque()
     for frame, mask in frames:
         window.append(mask)
         due.append(frame)
         if len(due) > hold:
             yield due.popleft(), np.any(window, 0)
-            if len(window) > 2 * hold:
-                window.popleft()
     while due:
-        yield due.popleft(), np.any(window, 0)
-        if len(window) > hold + len(due):
+        while len(window) > hold + len(due):
             window.popleft()
+        yield due.popleft(), np.any(window, 0)
 
 
 def redact(rgb: UInt8Array, mask: BoolArray, redaction: Redaction) -> UInt8Array:
@@ -109,17 +106,13 @@ def redact(rgb: UInt8Array, mask: BoolArray, redaction: Redaction) -> UInt8Array
     if redaction.mode == "fill":
         image[wide > 0] = GREY
         return image
-    count, parts = cv2.connectedComponents(wide)
+    count, parts, statistics, _ = cv2.connectedComponentsWithStats(wide)
     for part in range(1, count):
-        inside = parts == part
-        box = mask_box(inside)
-        assert box is not None
-        x1, y1, x2, y2 = (int(value) for value in box)
-        crop = image[y1:y2, x1:x2]
-        height, width = crop.shape[:2]
+        x, y, width, height, _ = statistics[part].tolist()
+        crop, inside = image[y : y + height, x : x + width], parts[y : y + height, x : x + width] == part
         scale = min(1.0, BLOCKS / max(height, width))
         few = max(1, round(width * scale)), max(1, round(height * scale))
         coarse = cv2.resize(crop, few, interpolation=cv2.INTER_AREA)
         method = cv2.INTER_NEAREST if redaction.mode == "pixelate" else cv2.INTER_CUBIC
-        crop[inside[y1:y2, x1:x2]] = cv2.resize(coarse, (width, height), interpolation=method)[inside[y1:y2, x1:x2]]
+        crop[inside] = cv2.resize(coarse, (width, height), interpolation=method)[inside]
     return image

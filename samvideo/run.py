@@ -153,60 +153,53 @@ class StageTimer:
 
 
 class SourceRecord:
-    """What the results of a run record about its source and settings: names, but no folders of this machine."""
+    """What the results of a run record about its source and settings: names, but no folders of this machine.
+
+    `strip_source` omits name, times and audio of the source: frames are numbered from 0, and their times count from
+    the first. Size and rate of the video stay. Prompts, ranges, folders and error messages are left out, as they
+    contain times, or names of files and cases.
+    """
 
     def __init__(self, settings: RunSettings, info: VideoInfo) -> None:
-        self.info = info
-        self.audio_from = Path(settings.source) if info.has_audio else None
+        self.settings: dict[str, Any] = {"save": settings.save, "stride": settings.stride}
+        self._stripped = settings.strip_source
+        self._first: Frame | None = None
+        self.audio_from: Path | None = None
         self.settings: dict[str, Any] = {
-            "prompts": [_without_folder(text) for text in settings.prompt_texts],
             "save": settings.save,
-            "options": {key: Path(value).name for key, value in settings.options.items() if value is not None},
             "direction": settings.direction,
+            "stride": settings.stride,
+        }
+        self.settings["direction"] = settings.direction
+        if self._stripped:
+            self.info = VideoInfo("video", info.size_wh, info.rate)
+            return
+        self.info = info
+        if info.has_audio:
+            self.audio_from = Path(settings.source)
+        self.settings |= {
+            "prompts": [_without_folder(text) for text in settings.prompt_texts],
+            "options": {key: Path(value).name for key, value in settings.options.items() if value is not None},
             "start": settings.start,
             "end": settings.end,
-            "stride": settings.stride,
         }
 
     def frame(self, frame: Frame, result: FrameResult) -> tuple[Frame, FrameResult]:
         """Return the frame and its result as they are recorded."""
-        return frame, result
-
-    def error(self, failure: SamVideoError) -> str:
-        """Return the message to record for an error."""
-        return str(failure)
-
-    def summary(self, summary: Summary) -> Summary:
-        """Return the summary to record in `run.json`."""
-        return summary
-
-
-class AnonymousRecord(SourceRecord):
-    """Omits name, times and audio of the source.
-
-    Frames are numbered from 0 and their times count from the first. Size and rate of the video stay. Prompts,
-    ranges, folders and error messages are left out: they contain times, or names of files and cases.
-    """
-
-    NAME = "video"
-
-    def __init__(self, settings: RunSettings, info: VideoInfo) -> None:
-        super().__init__(settings, VideoInfo(self.NAME, info.size_wh, info.rate))
-        self.settings = {key: self.settings[key] for key in ("save", "direction", "stride")}
-        self._first: Frame | None = None
-
-    def frame(self, frame: Frame, result: FrameResult) -> tuple[Frame, FrameResult]:
-        """Renumber the frame and its result."""
+        if not self._stripped:
+            return frame, result
         self._first = self._first or frame
         index, seconds = frame.index - self._first.index, frame.seconds - self._first.seconds
         return replace(frame, index=index, seconds=seconds), replace(result, index=index, seconds=seconds)
 
     def error(self, failure: SamVideoError) -> str:
-        """Return the type of the error."""
-        return type(failure).__name__
+        """Return the message to record for an error."""
+        return type(failure).__name__ if self._stripped else str(failure)
 
     def summary(self, summary: Summary) -> Summary:
-        """Leave out the folders."""
+        """Return the summary to record in `run.json`."""
+        if not self._stripped:
+            return summary
         return replace(summary, out=Path(), files={kind: Path(path.name) for kind, path in summary.files.items()})
 
 
@@ -230,7 +223,7 @@ class Run(Closing):
     @classmethod
     def open(cls, settings: RunSettings, info: VideoInfo, timer: StageTimer | None = None) -> "Run":
         """Open the result files, for a source with this `info`; `timer` is continued. Raises as `Outputs`."""
-        record = AnonymousRecord(settings, info) if settings.strip_source else SourceRecord(settings, info)
+        record = SourceRecord(settings, info)
         outputs = Outputs(
             settings.out or Path(f"{record.info.name}_tracked"),
             settings.save,

@@ -25,11 +25,8 @@ def run_tracking(
         make_tracker: called once source and prompts have been checked; it may take long.
         progress: called with the source's name and its expected number of frames.
 
-    Returns:
-        the summary, and the error that ended the run early, if one did.
-
-    Raises:
-        SamVideoError: before the first frame; nothing was written.
+    Returns the summary, and the error that ended the run early, if one did. A SamVideoError is raised only before
+    the first frame, when nothing was written.
     """
     with open_video(settings.source) as video:
         check_prompts(settings.prompts, video.info, start=settings.start, end=settings.end)

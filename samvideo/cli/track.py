@@ -1,6 +1,7 @@
 """`samvideo track`: segment and track prompted objects through a video."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -8,6 +9,9 @@ from samvideo.cli.common import MOMENT_HELP, comma_list, end_run, parse_moment, 
 from samvideo.cli.models import MODEL_HELP, choose_model, ready_tracker
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, TOOLS, run_page
 from samvideo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from samvideo.run import RunSettings
 
 PROMPT_HELP = (
     "box=X1,Y1,X2,Y2 | points=X,Y/-X,Y/... (a leading minus: not on the object) | mask=FILE.png | FILE.json; "
@@ -41,10 +45,8 @@ def track(
     port: int | None = typer.Option(None, min=1, max=65535, help=PORT_HELP),
 ) -> None:
     """Track the prompted objects and write an overlay video, masks and tables."""
-    from samvideo.cli.progress import TrackProgress
     from samvideo.prompts import parse_prompts
     from samvideo.run import RunSettings
-    from samvideo.runner import run_tracking
     from samvideo.trackers.direction import check_direction
 
     tools, texts = _split_prompts(prompt)
@@ -67,12 +69,19 @@ def track(
     if tools:
         run_page(settings, tools[0], quiet, as_json, browser, host, port)
     else:
-        summary, failure = run_tracking(
-            settings,
-            lambda: ready_tracker(settings.model, quiet=quiet, **settings.options),
-            lambda name, total: TrackProgress(name, total, quiet=quiet),
-        )
-        end_run(summary, failure, summary.status == "interrupted", quiet=quiet, as_json=as_json)
+        _run(settings, quiet, as_json)
+
+
+def _run(settings: "RunSettings", quiet: bool, as_json: bool) -> None:
+    from samvideo.cli.progress import TrackProgress
+    from samvideo.runner import run_tracking
+
+    summary, failure = run_tracking(
+        settings,
+        lambda: ready_tracker(settings.model, quiet=quiet, **settings.options),
+        lambda name, total: TrackProgress(name, total, quiet=quiet),
+    )
+    end_run(summary, failure, summary.status == "interrupted", quiet=quiet, as_json=as_json)
 
 
 def _split_prompts(prompts: list[str]) -> tuple[list[str], list[str]]:

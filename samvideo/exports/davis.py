@@ -21,14 +21,13 @@ def _write(job: Job) -> None:
         write_index_png(masks / f"{frame.index:05d}.png", index_hw)
     listed.write_text(job.title + "\n")
     if job.video is not None:
-        _write_images(job)
+        _write_images(job, job.video)
 
 
-def _write_images(job: Job) -> None:
+def _write_images(job: Job, video: str) -> None:
     folder = job.out / "JPEGImages" / "480p" / job.title
     folder.mkdir(parents=True, exist_ok=True)
-    assert job.video is not None
-    for frame, _ in paired(job.tracks, job.video):
+    for frame, _ in paired(job.tracks, video):
         path = folder / f"{frame.index:05d}.jpg"
         if not cv2.imwrite(str(path), frame.rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95]):
             raise OutputError(f"cannot write {path}: is the disk full?")

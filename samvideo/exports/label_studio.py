@@ -47,15 +47,9 @@ def _result(job: Job, object_id: int) -> dict[str, Any]:
 
 
 def _keyframe(job: Job, entry: TrackedObject) -> dict[str, Any]:
-    x, y, width, height = entry.bbox_xywh
-    whole_x, whole_y = job.tracks.info.size_wh
-    return {
-        "x": 100 * x / whole_x,
-        "y": 100 * y / whole_y,
-        "width": 100 * width / whole_x,
-        "height": 100 * height / whole_y,
-        "rotation": 0,
-    }
+    wholes = 2 * job.tracks.info.size_wh
+    percent = [100 * part / whole for part, whole in zip(entry.bbox_xywh, wholes, strict=True)]
+    return dict(zip(("x", "y", "width", "height", "rotation"), [*percent, 0], strict=True))
 
 
 VARIANTS = {"label-studio": Format(_write, ".json", "a Label Studio task, boxes per frame as predictions")}

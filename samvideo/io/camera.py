@@ -14,11 +14,7 @@ from samvideo.types import Frame, UInt8Array, VideoInfo
 
 
 class CameraSource(VideoSource):
-    """Frames of a camera as they arrive; `seconds` is the time since the first. It cannot seek.
-
-    Raises:
-        VideoError: the camera does not exist, is in use, or returns no frame.
-    """
+    """Frames of a camera as they arrive; `seconds` is the time since the first. It cannot seek."""
 
     def __init__(self, index: int) -> None:
         name = f"camera {index}"

@@ -35,11 +35,7 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
 
 
 def read_rgb(path: Path) -> UInt8Array:
-    """Read an image as uint8 RGB (H, W, 3), upright by its EXIF tag; 16 bits are cut to 8, alpha is dropped.
-
-    Raises:
-        VideoError: the file cannot be read as an image.
-    """
+    """Read an image as uint8 RGB (H, W, 3), upright by its EXIF tag; 16 bits are cut to 8, alpha is dropped."""
     try:
         coded = np.fromfile(path, np.uint8)  # cv2.imread fails on non-ASCII paths under Windows
         bgr = cv2.imdecode(coded, cv2.IMREAD_COLOR) if len(coded) else None

@@ -148,11 +148,7 @@ class VideoWriter(Closing):
         self._container.mux_one(held)
 
     def close(self) -> None:
-        """Finish the file; may be called twice.
-
-        Raises:
-            OutputError: it could not be finished; what was written before is at `path` and plays.
-        """
+        """Finish the file; after an OutputError, what was written before is at `path` and plays."""
         if self._closed:
             return
         self._closed = True

@@ -154,9 +154,7 @@ class StreamSource(VideoSource):
                 continue  # in AVI: repeat the last frame
             self._packets_seen += not flush
             if packet.is_corrupt:
-                log.warning(
-                    "%s: damaged data near frame %d, decoded as far as possible", self._name, self._next_index
-                )
+                log.warning("%s: damaged data near frame %d, decoded as possible", self._name, self._next_index)
             try:
                 frames = packet.decode()
             except av.error.EOFError:
@@ -252,10 +250,9 @@ class StreamSource(VideoSource):
     # --- seeking -----------------------------------------------------------------------------------------
 
     def seek(self, index: int) -> None:
-        """Make `index` the next frame, identical to the one that streaming returns there.
+        """See `VideoSource.seek`; broken packets before the frame count as frames.
 
-        Decoding starts at a keyframe before the frame or, if the container's times do not identify each
-        frame, at the beginning. Broken packets before the position count as frames.
+        Decoding starts at a keyframe or, if the container's times do not identify each frame, at the beginning.
         """
         self._check_index(index)
         if index == self._next_index:
@@ -334,15 +331,12 @@ class _Deinterlacer:
     """FFmpeg's bwdif filter at the input rate, with a delay of one frame."""
 
     def __init__(self, frame: VideoFrame, time_base: Fraction | None) -> None:
-        self._graph = av.filter.Graph()
-        source = self._graph.add_buffer(
-            width=frame.width, height=frame.height, format=frame.format, time_base=time_base
-        )
-        self._graph.link_nodes(
-            source, self._graph.add("bwdif", "mode=send_frame:deint=interlaced"), self._graph.add("buffersink")
-        )
-        self._graph.configure()
-        self._size = frame.width, frame.height
+        self._size = width, height = frame.width, frame.height
+        self._graph = graph = av.filter.Graph()
+        source = graph.add_buffer(width=width, height=height, format=frame.format, time_base=time_base)
+        bwdif = graph.add("bwdif", "mode=send_frame:deint=interlaced")
+        graph.link_nodes(source, bwdif, graph.add("buffersink"))
+        graph.configure()
         self._ended = False
 
     def push(self, frame: VideoFrame | None) -> VideoFrame | None:

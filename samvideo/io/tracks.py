@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -132,10 +132,6 @@ class TracksFile:
 
     A last line of a `tracks.jsonl` that was cut off while it was written is ignored with a warning.
 
-    Attributes:
-        path: of the file.
-        info: name, size and rate of the video.
-
     Raises:
         VideoError: the file is missing or has no valid header; while iterating, a frame is not valid.
     """
@@ -228,10 +224,8 @@ def write_document(tracks: TracksFile, out: Path, info: VideoInfo | None = None)
 class TracksTable:
     """A run's `tracks.csv`: positions and areas without masks; every iteration reads it from the start.
 
-    Attributes:
-        path: of the file.
-        info: named after the folder. The table does not contain the frame size, so the largest extent of a box
-            is used; the rate is that of the first two frames.
+    Its `info` is named after the folder. The table does not contain the frame size, so the largest extent of a box
+    is used; the rate is that of the first two frames.
 
     Raises:
         VideoError: no such table; while iterating, a row is not valid.
@@ -239,10 +233,9 @@ class TracksTable:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        start: list[TrackedFrame] = []
+        start = list(islice(self, 2))
         extent = [1.0, 1.0]
         for frame in self:
-            start = [*start[:1], frame] if len(start) < 2 else start
             for entry in frame.objects:
                 x, y, width, height = entry.bbox_xywh
                 extent = [max(extent[0], x + width), max(extent[1], y + height)]

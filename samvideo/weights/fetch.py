@@ -26,6 +26,7 @@ Progress = Callable[[int, int | None], None]
 
 CHUNK = 1 << 20
 ATTEMPTS = 4
+TIMEOUT = 20.0  # seconds without a response after which the server counts as unreachable
 CLOCK_TICK_NS = 3_000_000_000
 """No file system's clock is coarser: two writes that far apart have different times of modification."""
 
@@ -41,7 +42,7 @@ def cached_path(row: Checkpoint) -> Path:
     return weights_folder() / row.file_name
 
 
-def fetch(row: Checkpoint, *, progress: Progress | None = None, timeout: float = 20.0) -> Path:
+def fetch(row: Checkpoint, *, progress: Progress | None = None) -> Path:
     """Return the verified local file, downloaded first if necessary.
 
     A file is hashed once. Later calls compare its size and time of modification with those noted then, and hash it
@@ -50,7 +51,6 @@ def fetch(row: Checkpoint, *, progress: Progress | None = None, timeout: float =
     Args:
         row: which one.
         progress: called with the number of bytes present and expected (None if unknown), first before any request.
-        timeout: seconds without a response after which the server counts as unreachable.
 
     Raises:
         WeightsError: offline, not found, cut off, wrong checksum, disk full. What was downloaded stays in `.part`
@@ -64,7 +64,7 @@ def fetch(row: Checkpoint, *, progress: Progress | None = None, timeout: float =
         with FileLock(f"{path}.lock"):
             if not path.exists():
                 part = path.with_name(path.name + ".part")
-                _download(row, part, progress, timeout)
+                _download(row, part, progress)
                 _accept(row, part, path)
             elif _read_record(path).get("verified") != _fingerprint(row, path):
                 verify(row)
@@ -92,7 +92,7 @@ def verify(row: Checkpoint) -> None:
     _write_record(row, path, sha256, fingerprint)
 
 
-def _download(row: Checkpoint, part: Path, progress: Progress | None, timeout: float) -> None:
+def _download(row: Checkpoint, part: Path, progress: Progress | None) -> None:
     """Bring `part` to its full length, continuing where an earlier attempt stopped."""
     assert row.url is not None
     reason = ""
@@ -102,7 +102,7 @@ def _download(row: Checkpoint, part: Path, progress: Progress | None, timeout: f
         if attempt:
             time.sleep(0.2 * 2**attempt)
         try:
-            if _transfer(row.url, part, progress, timeout):
+            if _transfer(row.url, part, progress):
                 return
             reason = "the connection was cut off"
         except urllib.error.HTTPError as error:
@@ -131,13 +131,13 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _transfer(url: str, part: Path, progress: Progress | None, timeout: float) -> bool:
+def _transfer(url: str, part: Path, progress: Progress | None) -> bool:
     """Make one request; return whether the file is complete afterwards."""
     have = _size(part)
     headers = {"User-Agent": "samvideo", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as answer:
         resumed = answer.status == 206
         have = have if resumed else 0
         length = answer.headers.get("Content-Length")
