@@ -77,8 +77,5 @@ def resize_rgb(rgb: UInt8Array, size_wh: tuple[int, int]) -> UInt8Array:
     """Resize an image: area averaging to shrink, bilinear to enlarge."""
     if (rgb.shape[1], rgb.shape[0]) == size_wh:
         return rgb
-    shrinking = size_wh[0] < rgb.shape[1]
-    resized: UInt8Array = cv2.resize(
-        rgb, size_wh, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
-    ).astype(np.uint8, copy=False)
-    return resized
+    method = cv2.INTER_AREA if size_wh[0] < rgb.shape[1] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(rgb, size_wh, interpolation=method), np.uint8)

@@ -14,7 +14,7 @@ from samvideo.errors import ConfigError, OutputError
 from samvideo.geometry import mask_box, mask_centroid
 from samvideo.io.background import Background
 from samvideo.io.base import Closing
-from samvideo.io.files import check_empty
+from samvideo.io.files import check_empty, replacing
 from samvideo.io.masks import index_map, write_index_png
 from samvideo.io.sink import VideoWriter
 from samvideo.io.tracks import LINES_FORMAT, TrackedFrame, TracksFile, header_of, write_document
@@ -59,12 +59,8 @@ class MaskFolder:
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Write one PNG, named by the frame's index in the source."""
-        path = self._folder / f"{frame.index:05d}.png"
-        try:
-            write_index_png(path, index_map(result.masks, result.object_ids))
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+        with replacing(self._folder / f"{frame.index:05d}.png") as part:
+            write_index_png(part, index_map(result.masks, result.object_ids))
 
     def close(self) -> None:
         """Do nothing: every PNG is complete."""

@@ -24,21 +24,16 @@ GREY = 128
 class Redaction:
     """Settings of a redaction.
 
-    Attributes:
-        objects: ids; empty for all.
-        mode: `fill` paints grey; `pixelate` keeps BLOCKS mean colours along the object; `blur` smooths these.
-            No mode keeps finer detail of the original.
-        margin: pixels to redact around the mask.
-        hold: frames before and after a mask to redact at its position, so that an object is covered while the
-            tracker loses it for a moment.
-        keep_sound: keep the audio; off by default because voices identify people.
+    `fill` paints grey; `pixelate` keeps BLOCKS mean colours along the object; `blur` smooths these. No mode keeps
+    finer detail of the original. `hold` is the number of frames before and after a mask that are redacted at its
+    position, so that an object is covered while the tracker loses it for a moment.
     """
 
-    objects: frozenset[int] = frozenset()
+    objects: frozenset[int] = frozenset()  # ids; empty for all
     mode: str = "blur"
-    margin: int = 8
+    margin: int = 8  # pixels around the mask
     hold: int = 5
-    keep_sound: bool = False
+    keep_sound: bool = False  # voices identify people
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:

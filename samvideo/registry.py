@@ -2,12 +2,9 @@
 
 A component is a module with `VARIANTS`, a mapping from name to a frozen dataclass: the config of a network part,
 or the spec of a tracker, data set or export format. The modules of network parts also have `build(config)`. If a
-folder holds several kinds, as `memory/` does, each module needs `KIND`.
-
-Another distribution adds components by entry points in the groups `samvideo.trackers`, `samvideo.encoders`,
-`samvideo.memory`, `samvideo.datasets` and `samvideo.exports`. An entry point refers to a module of that form. Names
-should start with that of the module or entry point ("repvit-m1" is in repvit.py), which is then the only one to be
-imported for them.
+folder holds several kinds, as `memory/` does, each module needs `KIND`. An entry point refers to such a module.
+Names should start with that of the module or entry point ("repvit-m1" is in repvit.py), which is then the only one
+to be imported for them.
 """
 
 import logging
@@ -35,25 +32,15 @@ class Component(Protocol):
 
 @dataclass(frozen=True)
 class Registry(Generic[T]):
-    """The components of one kind.
+    """The components of one kind: modules of a package, and entry points of other distributions."""
 
-    Attributes:
-        kind: what messages call them, and the `KIND` of their modules.
-        package: whose modules are listed.
-        group: of the entry points; the name of the package if empty.
-        spec: type of the values of `VARIANTS`.
-    """
-
-    kind: str
+    kind: str  # what messages call them, and the `KIND` of their modules
     package: str
-    group: str = ""
-    spec: type[T] = cast("type[T]", object)  # noqa: RUF009
+    group: str = ""  # of the entry points; the name of the package if empty
+    spec: type[T] = cast("type[T]", object)  # noqa: RUF009 - of the values of `VARIANTS`
 
     def all(self) -> dict[str, T]:
-        """All components by name; imports their modules.
-
-        A plug-in that cannot be imported, or takes a name twice, is logged as a warning and left out.
-        """
+        """Import and return all components by name; broken plug-ins and repeated names are left out and logged."""
         found: dict[str, T] = {}
         owners: dict[str, EntryPoint] = {}
         for point in self._points():

@@ -72,28 +72,19 @@ class RunSeconds:
 
 @dataclass(frozen=True)
 class Summary:
-    """The outcome of a run.
-
-    Attributes:
-        status: "complete", "interrupted" (by a signal) or "failed" (see `error`).
-        frames, skipped: frames written, and broken pieces of the source that were skipped.
-        fps: frames per second over the whole run.
-        out, files: the folder and the result of each kind.
-        objects: by ascending id.
-        error: message of the first error.
-    """
+    """The outcome of a run."""
 
     status: Status
     source: str
     model: str
-    frames: int
-    skipped: int
-    fps: float
+    frames: int  # frames written
+    skipped: int  # broken pieces of the source
+    fps: float  # over the whole run
     seconds: RunSeconds
     out: Path
-    files: Mapping[str, Path]
-    objects: tuple[ObjectSummary, ...]
-    error: str | None = None
+    files: Mapping[str, Path]  # by kind
+    objects: tuple[ObjectSummary, ...]  # by ascending id
+    error: str | None = None  # message of the first error
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object; `error` only if there is one."""
@@ -161,28 +152,15 @@ class SourceRecord:
     """
 
     def __init__(self, settings: RunSettings, info: VideoInfo) -> None:
-        self.settings: dict[str, Any] = {"save": settings.save, "stride": settings.stride}
         self._stripped = settings.strip_source
         self._first: Frame | None = None
-        self.audio_from: Path | None = None
-        self.settings: dict[str, Any] = {
-            "save": settings.save,
-            "direction": settings.direction,
-            "stride": settings.stride,
-        }
-        self.settings["direction"] = settings.direction
-        if self._stripped:
-            self.info = VideoInfo("video", info.size_wh, info.rate)
-            return
-        self.info = info
-        if info.has_audio:
-            self.audio_from = Path(settings.source)
-        self.settings |= {
-            "prompts": [_without_folder(text) for text in settings.prompt_texts],
-            "options": {key: Path(value).name for key, value in settings.options.items() if value is not None},
-            "start": settings.start,
-            "end": settings.end,
-        }
+        self.info = VideoInfo("video", info.size_wh, info.rate) if self._stripped else info
+        self.audio_from = Path(settings.source) if self.info.has_audio else None
+        self.settings: dict[str, Any] = {key: getattr(settings, key) for key in ("save", "direction", "stride")}
+        if not self._stripped:
+            options = {key: Path(value).name for key, value in settings.options.items() if value is not None}
+            prompts = [_without_folder(text) for text in settings.prompt_texts]
+            self.settings |= {"prompts": prompts, "options": options, "start": settings.start, "end": settings.end}
 
     def frame(self, frame: Frame, result: FrameResult) -> tuple[Frame, FrameResult]:
         """Return the frame and its result as they are recorded."""
@@ -289,10 +267,5 @@ def _without_folder(prompt: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    packages = {name: version(name) for name in ("samvideo", "numpy", "scipy", "av")}
-    return {
-        "python": platform.python_version(),
-        "machine": platform.platform(),
-        **packages,
-        "opencv": cv2.__version__,
-    }
+    facts = {"python": platform.python_version(), "machine": platform.platform(), "opencv": cv2.__version__}
+    return facts | {name: version(name) for name in ("samvideo", "numpy", "scipy", "av")}

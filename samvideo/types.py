@@ -54,14 +54,13 @@ class Frame:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """Properties of a source that are known before decoding.
+    """Properties of a source that are known before decoding; None means unknown (streams, broken headers).
 
     Attributes:
         name: a short name for users and output files.
         size_wh: displayed size in pixels, after rotation.
         rate: average frames per second; for a folder of images the playback rate.
-        frame_count: number of frames, or None if unknown before decoding (streams, broken headers).
-        duration: seconds, or None if unknown.
+        duration: in seconds.
         codec: the codec's name, "images" for a folder.
         rotation: clockwise degrees stated by the container (already applied).
         has_audio: whether the source has an audio track that can be copied.

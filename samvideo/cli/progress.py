@@ -34,9 +34,6 @@ class StderrProgress:
     def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
-    def _update(self, **changes: Any) -> None:
-        self._bar.update(self._task, **changes)
-
 
 class TrackProgress(StderrProgress):
     """Frames, rate, time left and the confidence of each object of a tracking run."""
@@ -51,7 +48,7 @@ class TrackProgress(StderrProgress):
         states = [f"{i}:{score:.2f}" if present else f"{i}:lost" for i, _, score, present in result.rows()]
         shown = " ".join(states[:6]) + (f" +{len(states) - 6}" if len(states) > 6 else "")
         speed = self._bar.tasks[0].speed
-        self._update(advance=1, objects=shown, rate=f"{speed:.1f} fps" if speed else "")
+        self._bar.update(self._task, advance=1, objects=shown, rate=f"{speed:.1f} fps" if speed else "")
 
 
 class VideoProgress(StderrProgress):
@@ -63,16 +60,13 @@ class VideoProgress(StderrProgress):
 
     def advance(self, name: str, done: int, total: int) -> None:
         """Show that `done` of `total` videos are done, the last one being `name`."""
-        self._update(completed=done, total=total, name=name)
+        self._bar.update(self._task, completed=done, total=total, name=name)
 
 
 class DownloadProgress(StderrProgress):
     """Bytes and speed of a download; `advance` is the callback that `fetch` and `load` take.
 
-    Args:
-        title: what is downloaded.
-        announcement: line that is printed before the download, if there is one.
-        quiet: draw no bar; the announcement is printed in any case.
+    The announcement is printed before the download, if there is one, even if `quiet`.
     """
 
     def __init__(self, title: str, announcement: str, *, quiet: bool) -> None:
@@ -89,4 +83,4 @@ class DownloadProgress(StderrProgress):
             typer.echo(self._announcement, err=True)
             self._announcement = ""
             self._bar.start()
-        self._update(completed=have, total=expected)
+        self._bar.update(self._task, completed=have, total=expected)

@@ -92,10 +92,8 @@ def _announce(address: str, host: str, browser: bool) -> None:
 
 def _open(address: str) -> bool:
     """Open a graphical browser if there is one; a text browser would occupy the terminal."""
-    graphical = (
-        sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    )
-    if not graphical:
+    display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if sys.platform not in ("darwin", "win32") and not display:
         return False
     try:
         controller = webbrowser.get()

@@ -20,14 +20,9 @@ class Format:
 
 @dataclass(frozen=True)
 class Job:
-    """One run to export.
+    """One run to export to `out`, a file or folder whose parent exists; `title` is the name of the video.
 
-    Attributes:
-        tracks: the run; may be iterated repeatedly.
-        out: file or folder to write; its parent exists.
-        title: name of the video.
-        labels: class by object id.
-        video: the source, or None.
+    `labels` are classes by object id, and `video` is the source if it was given.
     """
 
     tracks: TracksFile

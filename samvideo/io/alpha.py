@@ -30,16 +30,11 @@ _AV_ERRORS = (OSError, ValueError, av.error.FFmpegError)
 class AlphaWriter:
     """Writes RGBA frames, not premultiplied, at the given times; leaving the `with` block finishes the file.
 
-    The file is written as `.NAME.part` and moved to `path` when complete. Without frames no file is written.
-
-    Args:
-        path: ending in .webm or .mov; replaced if it exists.
-        size_wh: of the frames; odd sizes lose their last column or row in WebM (4:2:0 colour).
-        rate: nominal frames per second.
+    The file, .webm or .mov (else ConfigError), is written as `.NAME.part` and moved to `path` when complete;
+    without frames there is none. Odd sizes lose their last column or row in WebM (4:2:0 colour).
 
     Raises:
-        ConfigError: another suffix.
-        OutputError: the file cannot be written.
+        OutputError: it cannot be written.
     """
 
     def __init__(self, path: Path, size_wh: tuple[int, int], rate: Fraction) -> None:

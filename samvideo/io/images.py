@@ -72,10 +72,7 @@ class ImageSource(_Stills):
     """Images in the given order; frame k is `paths[k]`, shown at k / rate seconds.
 
     An unreadable image is skipped, counted and logged; its index is not used. The first readable one sets the
-    size.
-
-    Raises:
-        VideoError: none of them can be read. While reading: an image has another size.
+    size: VideoError if there is none, and while reading if another image has another size.
     """
 
     def __init__(self, paths: Sequence[Path], name: str, rate: Fraction | None = None) -> None:

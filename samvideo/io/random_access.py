@@ -34,17 +34,14 @@ class DecordSource(VideoSource):
                 "only; elsewhere omit the option, the stream reader also seeks exactly)"
             ) from error
         decord.logging.set_level(decord.logging.QUIET)
-        self._path = path
+        self._path, self._place, self._start = path, 0, 0.0
         with StreamSource(f"file:{path}", path.stem) as plain:
-            self.info = plain.info
             first = next(iter(plain)).rgb
         try:
             self._reader: Any = decord.VideoReader(str(path), num_threads=1)
         except (decord.DECORDError, RuntimeError) as error:
             raise VideoError(f"{path} cannot be opened by decord: {_reason(error)}") from error
-        self._place = 0
-        self._start = 0.0
-        self.info = replace(self.info, frame_count=len(self._reader))
+        self.info = replace(plain.info, frame_count=len(self._reader))
         decoded = self._fetch(0)
         self._start = decoded.seconds
         same = first.shape == decoded.rgb.shape and float(cv2.absdiff(first, decoded.rgb).mean()) <= TOLERANCE

@@ -19,21 +19,14 @@ LONGEST = 10  # characters of a count; longer ones exceed the pixels of any imag
 
 @dataclass(frozen=True, eq=False)
 class Runs:
-    """The pixels of N masks of one size as R vertical runs, ordered by mask, column and row.
+    """The pixels of N masks of one size as vertical runs, arrays (R,), ordered by mask, column and row."""
 
-    Attributes:
-        size_wh: width and height of every mask in pixels.
-        count: N; an empty mask has no run.
-        mask: int64 (R,), index of the mask of each run, ascending.
-        x, top, bottom: int64 (R,), column, first row, and the row after the last.
-    """
-
-    size_wh: tuple[int, int]
-    count: int
-    mask: IntArray
+    size_wh: tuple[int, int]  # of every mask in pixels
+    count: int  # N; an empty mask has no run
+    mask: IntArray  # index of the mask of each run
     x: IntArray
     top: IntArray
-    bottom: IntArray
+    bottom: IntArray  # the row after the last
 
     def take(self, chosen: IntArray) -> "Runs":
         """Select masks by index, in the given order."""

@@ -74,12 +74,8 @@ class VideoWriter(Closing):
         self._reformatter = VideoReformatter()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._container: OutputContainer = av.open(
-                str(self._part),
-                "w",
-                format="mp4",
-                options={"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"},
-            )
+            options = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
+            self._container: OutputContainer = av.open(str(self._part), "w", format="mp4", options=options)
             self._stream = self._add_stream(Fraction(rate).limit_denominator(1001), crf)
         except _AV_ERRORS as error:
             raise OutputError(

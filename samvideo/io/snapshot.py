@@ -70,10 +70,7 @@ class _Unpickler(pickle.Unpickler):
 def dump_state(kind: str, state: Any, shared: Mapping[str, Any] | None = None) -> bytes:
     """Serialise a state: tuples, dicts, dataclasses, arrays and instances of the tracker's classes.
 
-    Args:
-        kind: of the tracker, checked on loading.
-        state: what to serialise.
-        shared: objects that the state refers to but that are not part of it, by name.
+    `kind` is checked on loading; `shared` names objects that the state refers to but that are not part of it.
     """
     file = io.BytesIO()
     file.write(MAGIC + kind.encode() + b"\n")

@@ -42,7 +42,7 @@ class StreamSource(VideoSource):
     so lost frames leave a gap and `seek` agrees with streaming.
 
     Args:
-        source: what PyAV opens: "file:PATH", an address, or a binary file object that is only read forward.
+        source: what PyAV opens: "file:PATH", an address, or an object with `read`, which is only read forward.
         name: shown to users and used for output files.
 
     Raises:
@@ -209,11 +209,10 @@ class StreamSource(VideoSource):
         return None
 
     def _index_of(self, time: Fraction | None) -> int:
+        known = None
         if self.skipped and time is not None and self._timeline is not None and self._timeline.exact:
             known = self._timeline.index_of(time)
-            if known is not None:
-                return known
-        return self._next_index
+        return self._next_index if known is None else known
 
     def _seconds(self, time: Fraction | None, index: int) -> float:
         seconds = None if time is None or self._origin_time is None else float(time - self._origin_time)
@@ -286,7 +285,7 @@ class StreamSource(VideoSource):
 
     def _jump(self, table: Timeline, index: int) -> bool:
         """Seek to a keyframe and decode up to the frame; False if none leads to its exact time."""
-        target = table.time_of(index)
+        target = table.times[index] * table.time_base
         # The deinterlacer needs the frames before; otherwise a keyframe is enough.
         settled = max(index - 2, 0) if self._interlaced else index
         for latest, place in islice(table.starts(settled), SEEK_ATTEMPTS):

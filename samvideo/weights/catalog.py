@@ -11,24 +11,16 @@ APACHE = "Apache-2.0"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One published file.
-
-    Attributes:
-        url: None if it can only be given as a local file.
-        licence: of the weights, as stated by the publisher, `origin`.
-        sha256: hex digits if published or checked.
-        git_blob: git's blob id (SHA-1 of a header and the content) of a file in a repository.
-        note: how to get a file without `url`.
-    """
+    """One published file."""
 
     name: str
-    url: str | None
+    url: str | None  # None if it can only be given as a local file
     megabytes: int
-    licence: str
-    origin: str
-    sha256: str | None = None
-    git_blob: str | None = None
-    note: str = ""
+    licence: str  # of the weights, as stated by the publisher
+    origin: str  # the publisher
+    sha256: str | None = None  # hex digits if published or checked
+    git_blob: str | None = None  # git's blob id (SHA-1 of a header and the content) of a file in a repository
+    note: str = ""  # how to get a file without `url`
 
     @property
     def file_name(self) -> str:

@@ -46,11 +46,7 @@ def fetch(row: Checkpoint, *, progress: Progress | None = None) -> Path:
     """Return the verified local file, downloaded first if necessary.
 
     A file is hashed once. Later calls compare its size and time of modification with those noted then, and hash it
-    again if they differ.
-
-    Args:
-        row: which one.
-        progress: called with the number of bytes present and expected (None if unknown), first before any request.
+    again if they differ. `progress` is called with the number of bytes present and expected (None if unknown).
 
     Raises:
         WeightsError: offline, not found, cut off, wrong checksum, disk full. What was downloaded stays in `.part`
