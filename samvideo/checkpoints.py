@@ -41,12 +41,12 @@ def load(
         ConfigError: unknown name, memory or policy.
         WeightsError: the weights are not available, or are another model's.
     """
-    if weights is None:
-        if name is None:
-            raise ConfigError("nothing to load: give the name of a published model, or weights=FILE")
+    if weights is not None:
+        file = Path(weights)
+    elif name is not None:
         file = fetch(checkpoint(name), progress=progress)
     else:
-        file = Path(weights)
+        raise ConfigError("nothing to load: give the name of a published model, or weights=FILE")
     if name is not None and name not in SPECS:
         checkpoint(name)  # suggests similar names
     state = read_state(file)

@@ -11,23 +11,14 @@ from samvideo.types import BoolArray, UInt8Array
 
 @dataclass(frozen=True)
 class Actor:
-    """One shape of the clip; lengths in units of the frame's height.
+    """One shape of the clip; lengths in units of the frame's height."""
 
-    Attributes:
-        sides: corners of the shape; 0 for a disc.
-        radius: of the circumscribed circle.
-        path: (x0, y0, x1, y1), centre on the first and the last frame, x in units of the width.
-        sway: amplitude of a vertical sine wave along the path.
-        colours: two RGB colours of its stripes.
-        spin: rotations over the clip.
-    """
-
-    sides: int
-    radius: float
-    path: tuple[float, float, float, float]
-    sway: float
-    colours: tuple[tuple[int, int, int], tuple[int, int, int]]
-    spin: float
+    sides: int  # 0 for a disc
+    radius: float  # of the circumscribed circle
+    path: tuple[float, float, float, float]  # centre on the first and last frame, x in units of the width
+    sway: float  # amplitude of a vertical sine wave along the path
+    colours: tuple[tuple[int, int, int], tuple[int, int, int]]  # of the stripes
+    spin: float  # rotations over the clip
 
 
 ACTORS = (  # later ones occlude earlier ones

@@ -1,23 +1,10 @@
-"""The exceptions of samvideo.
-
-::
-
-    SamVideoError
-    ├── VideoError       a source cannot be opened or decoded            exit code 3
-    ├── PromptError      a prompt does not fit its frame                 exit code 2
-    ├── ConfigError      unknown or contradicting options                exit code 2
-    ├── WeightsError     a checkpoint is missing, broken or of another model  exit code 4
-    ├── DatasetError     a benchmark folder is not as published          exit code 3
-    └── OutputError      a result cannot be written                      exit code 5
-
-Catch `SamVideoError` for all of them. A message states the value, the expectation, and the remedy.
-"""
+"""The exceptions of samvideo. A message states the value, the expectation, and the remedy."""
 
 from typing import ClassVar
 
 
 class SamVideoError(Exception):
-    """Base class; `exit_code` is the exit code of the command line."""
+    """Base class of all of them; `exit_code` is the exit code of the command line."""
 
     exit_code: ClassVar[int] = 5
 

@@ -16,11 +16,7 @@ def scale_points(xy: FloatArray, from_wh: tuple[int, int], to_wh: tuple[int, int
 
 
 def clip_box(xyxy: Box4, size_wh: tuple[int, int]) -> Box4:
-    """Return the part of a box inside the frame.
-
-    Raises:
-        PromptError: the box is outside the frame.
-    """
+    """Return the part of a box inside the frame; PromptError if there is none."""
     width, height = size_wh
     x1, y1, x2, y2 = xyxy
     clipped = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
@@ -81,8 +77,5 @@ def resize_rgb(rgb: UInt8Array, size_wh: tuple[int, int]) -> UInt8Array:
     """Resize an image: area averaging to shrink, bilinear to enlarge."""
     if (rgb.shape[1], rgb.shape[0]) == size_wh:
         return rgb
-    shrinking = size_wh[0] < rgb.shape[1]
-    resized: UInt8Array = cv2.resize(
-        rgb, size_wh, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
-    ).astype(np.uint8, copy=False)
-    return resized
+    method = cv2.INTER_AREA if size_wh[0] < rgb.shape[1] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(rgb, size_wh, interpolation=method), np.uint8)

@@ -5,8 +5,8 @@ Every file is complete and readable after each frame, so an interrupted or faile
 
 import json
 import time
-from collections.abc import Callable, Collection
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from samvideo.errors import ConfigError, OutputError
 from samvideo.geometry import mask_box, mask_centroid
 from samvideo.io.background import Background
 from samvideo.io.base import Closing
-from samvideo.io.files import check_empty
+from samvideo.io.files import check_empty, replacing
 from samvideo.io.masks import index_map, write_index_png
 from samvideo.io.sink import VideoWriter
 from samvideo.io.tracks import LINES_FORMAT, TrackedFrame, TracksFile, header_of, write_document
@@ -39,25 +39,15 @@ class OverlayVideo:
     """`overlay.mp4`: the frames with their masks, at the times of the source, with its audio."""
 
     def __init__(self, folder: Path, info: VideoInfo, audio_from: Path | None) -> None:
-        self._path, self._info, self._audio = folder / "overlay.mp4", info, audio_from
-        self._writer: VideoWriter | None = None
+        self._writer = VideoWriter(folder / "overlay.mp4", info.size_wh, info.rate, audio_from=audio_from)
 
     def write(self, frame: Frame, result: FrameResult) -> None:
-        """Append one frame; the first one opens the file, since it knows the size."""
-        if self._writer is None:
-            self._writer = VideoWriter(
-                self._path,
-                frame.size_wh,
-                self._info.rate,
-                audio_from=self._audio,
-                start_seconds=frame.seconds,
-            )
+        """Append one frame."""
         self._writer.write(overlay(frame.rgb, result), frame.seconds)
 
     def close(self) -> None:
         """Finalise the file."""
-        if self._writer is not None:
-            self._writer.close()
+        self._writer.close()
 
 
 class MaskFolder:
@@ -69,12 +59,8 @@ class MaskFolder:
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Write one PNG, named by the frame's index in the source."""
-        path = self._folder / f"{frame.index:05d}.png"
-        try:
-            write_index_png(path, index_map(result.masks, result.object_ids))
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+        with replacing(self._folder / f"{frame.index:05d}.png") as part:
+            write_index_png(part, index_map(result.masks, result.object_ids))
 
     def close(self) -> None:
         """Do nothing: every PNG is complete."""
@@ -128,27 +114,21 @@ def _line(entry: dict[str, Any]) -> str:
     return json.dumps(entry) + "\n"
 
 
-class CsvTable:
+class CsvTable(AppendOnlyFile):
     """`tracks.csv`: one row per frame and object; box and centroid are empty if the mask is."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = AppendOnlyFile(folder / "tracks.csv", CSV_COLUMNS + "\n")
+        super().__init__(folder / "tracks.csv", CSV_COLUMNS + "\n")
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Append the rows of one frame."""
         rows = []
-        for object_id, mask, score, present in zip(
-            result.object_ids, result.masks, result.scores, result.present, strict=True
-        ):
+        for object_id, mask, score, present in result.rows():
             position = [*(mask_box(mask) or [""] * 4), *(mask_centroid(mask) or [""] * 2)]
             cells = [f"{value:.2f}".rstrip("0").rstrip(".") if value != "" else "" for value in position]
             start = [frame.index, f"{frame.seconds:.6f}", object_id, int(present), f"{score:.4f}", int(mask.sum())]
             rows.append(",".join(map(str, [*start, *cells])) + "\n")
-        self._file.append("".join(rows))
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        self.append("".join(rows))
 
 
 MAKERS: dict[str, tuple[str, Callable[[Path, VideoInfo, Path | None], Output]]] = {
@@ -171,14 +151,13 @@ class Outputs(Closing):
 
     Args:
         folder: created if it does not exist.
-        kinds: some of `overlay`, `masks`, `rle`, `csv`.
+        kinds: some of `MAKERS`.
         info: of the source.
         audio_from: the file whose audio is copied into the overlay.
         overwrite: replace the results of an earlier run; other files in the folder stay.
 
     Attributes:
-        files: path of the result by kind.
-        seconds: time spent writing by kind.
+        files, seconds: path of the result and time spent writing, by kind.
 
     Raises:
         ConfigError: unknown kind, or the folder holds files and `overwrite` is off.
@@ -197,57 +176,51 @@ class Outputs(Closing):
         kinds = dict.fromkeys(kinds)
         self.folder = folder
         self.seconds = dict.fromkeys(kinds, 0.0)
-        self._stack = ExitStack()
         self._queues: list[Background[tuple[Frame, FrameResult]]] = []
         try:
             check_outputs(folder, kinds, overwrite)
             self.files = {kind: folder / MAKERS[kind][0] for kind in kinds}
             _remove_earlier_results(folder)
-            for kind in kinds:
-                self._start(kind, MAKERS[kind][1](folder, info, audio_from))
+            with ExitStack() as stack:
+                for kind in kinds:
+                    self._start(kind, MAKERS[kind][1](folder, info, audio_from), stack)
+                self._stack = stack.pop_all()
         except OSError as error:
-            self._stack.close()
             raise OutputError(f"cannot write into {folder}: {error.strerror}; choose another folder") from error
 
-    def _start(self, kind: str, output: Output) -> None:
+    def _start(self, kind: str, output: Output, stack: ExitStack) -> None:
         def write(item: tuple[Frame, FrameResult]) -> None:
             begin = time.perf_counter()
-            try:
+            with self._failures(kind):
                 output.write(*item)
-            except OSError as error:
-                raise _failed(self.files[kind], error) from error
             self.seconds[kind] += time.perf_counter() - begin
 
         def close() -> None:
-            try:
+            with self._failures(kind):
                 output.close()
-            except OSError as error:
-                raise _failed(self.files[kind], error) from error
 
-        self._stack.callback(close)
-        queue = Background(write)
-        self._stack.callback(queue.close)
-        self._queues.append(queue)
+        stack.callback(close)
+        self._queues.append(stack.enter_context(Background(write)))
+
+    @contextmanager
+    def _failures(self, kind: str) -> Iterator[None]:
+        """Raise OutputError for an OSError."""
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {self.files[kind]}: {error.strerror or error}; the frames before are complete. "
+                "Free some space or choose another folder with -o"
+            ) from error
 
     def write(self, frame: Frame, result: FrameResult) -> None:
-        """Pass one frame to every writer; blocks only if one is 8 frames behind.
-
-        Raises:
-            OutputError: a writer failed; what it wrote before is readable.
-        """
+        """Pass one frame to every writer; OutputError if one has failed: what it wrote before is readable."""
         for queue in self._queues:
             queue.put((frame, result))
 
     def close(self) -> None:
         """Write everything that is queued and finalise every file, also if one of them fails."""
         self._stack.close()
-
-
-def _failed(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"cannot write {path}: {error.strerror or error}; the frames before are complete. "
-        "Free some space or choose another folder with -o"
-    )
 
 
 def _remove_earlier_results(folder: Path) -> None:

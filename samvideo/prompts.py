@@ -20,11 +20,7 @@ _TAIL = re.compile(r"(?:@(?P<seconds>\d+(?:\.\d*)?)s|@(?P<frame>\d+)|#(?P<object
 
 
 def parse_prompts(texts: list[str]) -> list[Prompt]:
-    """Parse prompts written in `GRAMMAR`.
-
-    Raises:
-        PromptError: a prompt cannot be parsed; the message contains the grammar.
-    """
+    """Parse prompts written in `GRAMMAR`; PromptError for any other."""
     return [prompt for text in texts for prompt in _parse(text)]
 
 
@@ -87,11 +83,7 @@ def _mask_prompts(path: Path, object_id: int | None = None, **moment: Any) -> li
 
 
 def load_prompts(path: Path) -> list[Prompt]:
-    """Read a JSON file of prompts; paths of masks are relative to it.
-
-    Raises:
-        PromptError: the file is missing, is not JSON, or an entry is not a prompt.
-    """
+    """Read a JSON file of prompts, or raise PromptError; paths of masks are relative to it."""
     try:
         entries = json.loads(path.read_text())
     except OSError as error:

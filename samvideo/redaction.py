@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from samvideo.errors import ConfigError
-from samvideo.geometry import mask_box
+from samvideo.io.files import check_new
 from samvideo.io.paired import paired
 from samvideo.io.sink import VideoWriter
 from samvideo.io.tracks import TracksFile, open_masks
@@ -24,21 +24,16 @@ GREY = 128
 class Redaction:
     """Settings of a redaction.
 
-    Attributes:
-        objects: ids; empty for all.
-        mode: `fill` paints grey; `pixelate` keeps BLOCKS mean colours along the object; `blur` smooths these.
-            No mode keeps finer detail of the original.
-        margin: pixels to redact around the mask.
-        hold: frames before and after a mask to redact at its position, so that an object is covered while the
-            tracker loses it for a moment.
-        keep_sound: keep the audio; off by default because voices identify people.
+    `fill` paints grey; `pixelate` keeps BLOCKS mean colours along the object; `blur` smooths these. No mode keeps
+    finer detail of the original. `hold` is the number of frames before and after a mask that are redacted at its
+    position, so that an object is covered while the tracker loses it for a moment.
     """
 
-    objects: frozenset[int] = frozenset()
+    objects: frozenset[int] = frozenset()  # ids; empty for all
     mode: str = "blur"
-    margin: int = 8
+    margin: int = 8  # pixels around the mask
     hold: int = 5
-    keep_sound: bool = False
+    keep_sound: bool = False  # voices identify people
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -55,73 +50,47 @@ class Redacted:
     unmasked: int
 
 
-def redact_run(
-    folder: Path,
-    video: str,
-    out: Path,
-    redaction: Redaction,
-    *,
-    overwrite: bool = False,
-) -> Redacted:
-    """Write the tracked frames of a video with objects redacted; frames that were not tracked are omitted.
-
-    Args:
-        folder: of the run.
-        video: the source.
-        out: an .mp4 file.
-        redaction: the settings.
-        overwrite: replace `out`.
+def redact_run(folder: Path, video: str, out: Path, redaction: Redaction, *, overwrite: bool = False) -> Redacted:
+    """Write the tracked frames of a video, with objects redacted, to an .mp4; other frames are omitted.
 
     Raises:
-        ConfigError: `out` exists and `overwrite` is off, or the run has no such object.
+        ConfigError: `out` exists and `overwrite` is off, or the run in `folder` has no such object.
         VideoError: run or video cannot be read, or do not belong together.
-        OutputError: it cannot be written.
+        OutputError: `out` cannot be written.
     """
-    if out.exists() and not overwrite:
-        raise ConfigError(f"{out} exists: choose another name with -o, or replace it with --overwrite")
+    check_new(out, overwrite)
     tracks = open_masks(folder)
-    known = {entry.object_id for frame in tracks for entry in frame.objects}
-    if unknown := sorted(redaction.objects - known):
-        raise ConfigError(f"the run has no object {unknown[0]}, only {sorted(known)}")
-    frames = unmasked = 0
-    writer: VideoWriter | None = None
-    try:
+    known = tracks.object_ids()
+    if unknown := sorted(redaction.objects.difference(known)):
+        raise ConfigError(f"the run has no object {unknown[0]}, only {list(known)}")
+    unmasked = 0
+    sound = video if redaction.keep_sound else None
+    with VideoWriter(out, tracks.info.size_wh, tracks.info.rate, audio_from=sound) as writer:
         for frame, mask in hold_masks(_masked(tracks, video, redaction.objects or known), redaction.hold):
-            if writer is None:
-                sound = video if redaction.keep_sound else None
-                start = frame.seconds
-                writer = VideoWriter(out, frame.size_wh, tracks.info.rate, audio_from=sound, start_seconds=start)
             writer.write(redact(frame.rgb, mask, redaction), frame.seconds)
-            frames, unmasked = frames + 1, unmasked + (not mask.any())
-    finally:
-        if writer is not None:
-            writer.close()
-    return Redacted(frames, unmasked)
+            unmasked += not mask.any()
+    return Redacted(writer.frames, unmasked)
 
 
 def _masked(tracks: TracksFile, video: str, object_ids: Collection[int]) -> Iterator[tuple[Frame, BoolArray]]:
     for frame, tracked in paired(tracks, video):
-        result = tracked.result(tracks.info.size_wh)
-        rows = [row for row, number in enumerate(result.object_ids) if number in object_ids]
         # Masks of absent objects count too: their position is still the best estimate.
-        yield frame, np.asarray(result.masks[rows].any(0), bool)
+        yield frame, tracked.union(tracks.info.size_wh, object_ids)
 
 
 def hold_masks(frames: Iterator[tuple[Frame, BoolArray]], hold: int) -> Iterator[tuple[Frame, BoolArray]]:
     """Yield each frame with the union of its mask and those of the `hold` frames before and after."""
-    window: deque[BoolArray] = deque()
+    window: deque[BoolArray] = deque(maxlen=2 * hold + 1)
     due: deque[Frame] = deque()
     for frame, mask in frames:
         window.append(mask)
         due.append(frame)
         if len(due) > hold:
             yield due.popleft(), np.any(window, 0)
-            if len(window) > 2 * hold:
-                window.popleft()
     while due:
-        yield due.popleft(), np.any(window, 0)
-        if len(window) > hold + len(due):
+        while len(window) > hold + len(due):
             window.popleft()
+        yield due.popleft(), np.any(window, 0)
 
 
 def redact(rgb: UInt8Array, mask: BoolArray, redaction: Redaction) -> UInt8Array:
@@ -132,17 +101,13 @@ def redact(rgb: UInt8Array, mask: BoolArray, redaction: Redaction) -> UInt8Array
     if redaction.mode == "fill":
         image[wide > 0] = GREY
         return image
-    count, parts = cv2.connectedComponents(wide)
+    count, parts, statistics, _ = cv2.connectedComponentsWithStats(wide)
     for part in range(1, count):
-        inside = parts == part
-        box = mask_box(inside)
-        assert box is not None
-        x1, y1, x2, y2 = (int(value) for value in box)
-        crop = image[y1:y2, x1:x2]
-        height, width = crop.shape[:2]
+        x, y, width, height, _ = statistics[part].tolist()
+        crop, inside = image[y : y + height, x : x + width], parts[y : y + height, x : x + width] == part
         scale = min(1.0, BLOCKS / max(height, width))
         few = max(1, round(width * scale)), max(1, round(height * scale))
         coarse = cv2.resize(crop, few, interpolation=cv2.INTER_AREA)
         method = cv2.INTER_NEAREST if redaction.mode == "pixelate" else cv2.INTER_CUBIC
-        crop[inside[y1:y2, x1:x2]] = cv2.resize(coarse, (width, height), interpolation=method)[inside[y1:y2, x1:x2]]
+        crop[inside] = cv2.resize(coarse, (width, height), interpolation=method)[inside]
     return image

@@ -2,12 +2,9 @@
 
 A component is a module with `VARIANTS`, a mapping from name to a frozen dataclass: the config of a network part,
 or the spec of a tracker, data set or export format. The modules of network parts also have `build(config)`. If a
-folder holds several kinds, as `memory/` does, each module needs `KIND`.
-
-Another distribution adds components by entry points in the groups `samvideo.trackers`, `samvideo.encoders`,
-`samvideo.memory`, `samvideo.datasets` and `samvideo.exports`. An entry point refers to a module of that form. Names
-should start with that of the module or entry point ("repvit-m1" is in repvit.py), which is then the only one to be
-imported for them.
+folder holds several kinds, as `memory/` does, each module needs `KIND`. An entry point refers to such a module.
+Names should start with that of the module or entry point ("repvit-m1" is in repvit.py), which is then the only one
+to be imported for them.
 """
 
 import logging
@@ -33,35 +30,17 @@ class Component(Protocol):
     VARIANTS: Mapping[str, Any]
 
 
-class Buildable(Component, Protocol):
-    """A component whose variants are configs of network parts."""
-
-    def build(self, config: Any, /) -> Any:
-        """Build the part that a config describes."""
-        ...
-
-
 @dataclass(frozen=True)
 class Registry(Generic[T]):
-    """The components of one kind.
+    """The components of one kind: modules of a package, and entry points of other distributions."""
 
-    Attributes:
-        kind: what messages call them, and the `KIND` of their modules.
-        package: whose modules are listed.
-        group: of the entry points; the name of the package if empty.
-        spec: type of the values of `VARIANTS`.
-    """
-
-    kind: str
+    kind: str  # what messages call them, and the `KIND` of their modules
     package: str
-    group: str = ""
-    spec: type[T] = cast("type[T]", object)  # noqa: RUF009
+    group: str = ""  # of the entry points; the name of the package if empty
+    spec: type[T] = cast("type[T]", object)  # noqa: RUF009 - of the values of `VARIANTS`
 
     def all(self) -> dict[str, T]:
-        """All components by name; imports their modules.
-
-        A plug-in that cannot be imported, or takes a name twice, is logged as a warning and left out.
-        """
+        """Import and return all components by name; broken plug-ins and repeated names are left out and logged."""
         found: dict[str, T] = {}
         owners: dict[str, EntryPoint] = {}
         for point in self._points():
@@ -73,27 +52,20 @@ class Registry(Generic[T]):
         return found
 
     def find(self, name: str) -> T:
-        """The config or spec of a name.
-
-        Raises:
-            ConfigError: there is none; the message lists those that there are.
-        """
+        """Return the config or spec of a name; ConfigError, which lists the known names, if there is none."""
         return self._variants(self._point(name))[name]
 
     def build(self, name: str, **changes: Any) -> Any:
-        """Build a network part, with some fields of its config changed.
-
-        Raises:
-            ConfigError: no such name or field, or a value that the part refuses.
-        """
+        """Build a network part, with some fields of its config changed; ConfigError for a wrong name or field."""
         point = self._point(name)
-        config: Any = self._variants(point)[name]
+        module: Any = _load(point)
+        config: Any = module.VARIANTS[name]
         known = [field.name for field in fields(config)]
         if unknown := sorted(set(changes) - set(known)):
             raise ConfigError(
                 f"{self.kind} {name!r} has no option {unknown[0]!r}; its options are: {', '.join(known)}"
             )
-        return cast(Buildable, _load(point)).build(replace(config, **changes))
+        return module.build(replace(config, **changes))
 
     def _points(self) -> list[EntryPoint]:
         """One entry point for each module: ours first, then those of other distributions in a fixed order."""
@@ -140,19 +112,19 @@ def _origin(point: EntryPoint) -> str:
 
 @cache
 def _load(point: EntryPoint) -> Component | None:
-    """The module of an entry point; None if it holds no components or, in another distribution, is broken."""
-    if point.dist is None:
-        module = point.load()
-        return module if isinstance(module, Component) else None
+    """Return the module of an entry point; None if it has no variants or, in another distribution, is broken."""
     try:
         module = point.load()
     except Exception as error:  # whatever a plug-in does, the rest must work
+        if point.dist is None:
+            raise
         _warn(f"{_origin(point)} is left out: {point.value} cannot be imported ({type(error).__name__}: {error})")
         return None
-    if not isinstance(module, Component):
+    if isinstance(module, Component):
+        return module
+    if point.dist is not None:
         _warn(f"{_origin(point)} is left out: {point.value} has no VARIANTS")
-        return None
-    return module
+    return None
 
 
 @cache  # once in a process

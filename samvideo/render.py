@@ -5,9 +5,10 @@ import colorsys
 import cv2
 import numpy as np
 
-from samvideo.geometry import mask_box
+from samvideo.geometry import Box4, mask_box
 from samvideo.types import BoolArray, FrameResult, UInt8Array
 
+OPACITY = 0.45  # of the tint
 GOLDEN = 0.61803398875  # golden ratio steps separate any number of hues
 
 
@@ -18,25 +19,18 @@ def object_colour(object_id: int) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def overlay(rgb: UInt8Array, result: FrameResult, *, opacity: float = 0.45) -> UInt8Array:
-    """Return a copy of the frame with every visible object tinted, outlined, and labelled with id and score.
-
-    Args:
-        rgb: uint8 (H, W, 3), the frame of the result.
-        opacity: of the tint, 0 to 1.
-    """
+def overlay(rgb: UInt8Array, result: FrameResult) -> UInt8Array:
+    """Return a copy of the frame with every visible object tinted, outlined, and labelled with id and score."""
     image = rgb.copy()
     unit = max(1, round(min(rgb.shape[:2]) / 360))
     labels, lost = [], []
-    for object_id, mask, score, present in zip(
-        result.object_ids, result.masks, result.scores, result.present, strict=True
-    ):
+    for object_id, mask, score, present in result.rows():
         box = mask_box(mask) if present else None
         if box is None:
             lost.append(object_id)
             continue
         colour = object_colour(object_id)
-        _tint(image, mask, box, colour, opacity, unit)
+        _tint(image, mask, box, colour, unit)
         labels.append((f"{object_id}  {score:.2f}", (int(box[0]), int(box[1])), colour))
     for row, object_id in enumerate(lost):
         position = 4 * unit, (20 * row + 24) * unit
@@ -46,17 +40,10 @@ def overlay(rgb: UInt8Array, result: FrameResult, *, opacity: float = 0.45) -> U
     return image
 
 
-def _tint(
-    image: UInt8Array,
-    mask: BoolArray,
-    box: tuple[float, float, float, float],
-    colour: tuple[int, int, int],
-    opacity: float,
-    unit: int,
-) -> None:
+def _tint(image: UInt8Array, mask: BoolArray, box: Box4, colour: tuple[int, int, int], unit: int) -> None:
     x1, y1, x2, y2 = (int(value) for value in box)
     crop, inside = image[y1:y2, x1:x2], np.ascontiguousarray(mask[y1:y2, x1:x2], np.uint8)
-    tinted = cv2.addWeighted(crop, 1 - opacity, np.full_like(crop, colour), opacity, 0)
+    tinted = cv2.addWeighted(crop, 1 - OPACITY, np.full_like(crop, colour), OPACITY, 0)
     cv2.copyTo(tinted, inside, crop)
     outlines, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE, offset=(x1, y1))
     cv2.drawContours(image, outlines, -1, colour, unit, cv2.LINE_AA)

@@ -37,17 +37,17 @@ class RunSettings:
     """The arguments of one `samvideo track`."""
 
     source: str
-    prompts: tuple[Prompt, ...]
-    prompt_texts: tuple[str, ...]
     model: str
     options: Mapping[str, str | None]
-    direction: Direction
     out: Path | None
     save: tuple[str, ...]
-    start: Moment | None
-    end: Moment | None
-    stride: int
-    overwrite: bool
+    prompts: tuple[Prompt, ...] = ()
+    prompt_texts: tuple[str, ...] = ()
+    direction: Direction = "forward"
+    start: Moment | None = None
+    end: Moment | None = None
+    stride: int = 1
+    overwrite: bool = False
     strip_source: bool = False
 
 
@@ -72,38 +72,24 @@ class RunSeconds:
 
 @dataclass(frozen=True)
 class Summary:
-    """The outcome of a run.
-
-    Attributes:
-        status: "complete", "interrupted" (by a signal) or "failed" (see `error`).
-        source, model: their names.
-        frames: frames written.
-        skipped: broken pieces of the source that were skipped.
-        fps: frames per second over the whole run.
-        seconds: time of each stage.
-        out, files: the folder and the result of each kind.
-        objects: by ascending id.
-        error: message of the first error.
-    """
+    """The outcome of a run."""
 
     status: Status
     source: str
     model: str
-    frames: int
-    skipped: int
-    fps: float
+    frames: int  # frames written
+    skipped: int  # broken pieces of the source
+    fps: float  # over the whole run
     seconds: RunSeconds
     out: Path
-    files: Mapping[str, Path]
-    objects: tuple[ObjectSummary, ...]
-    error: str | None = None
+    files: Mapping[str, Path]  # by kind
+    objects: tuple[ObjectSummary, ...]  # by ascending id
+    error: str | None = None  # message of the first error
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object; `error` only if there is one."""
-        entry = asdict(self) | {
-            "out": str(self.out),
-            "files": {kind: str(path) for kind, path in self.files.items()},
-        }
+        files = {kind: str(path) for kind, path in self.files.items()}
+        entry = asdict(self) | {"out": str(self.out), "files": files}
         if self.error is None:
             del entry["error"]
         return entry
@@ -113,14 +99,14 @@ class ObjectStatistics:
     """Counts, per object, the frames where it is present, and sums its scores there."""
 
     def __init__(self) -> None:
-        self._frames: dict[int, int] = {}
-        self._scores: dict[int, float] = {}
+        self._frames: defaultdict[int, int] = defaultdict(int)
+        self._scores: defaultdict[int, float] = defaultdict(float)
 
     def add(self, result: FrameResult) -> None:
         """Add the result of one frame."""
-        for object_id, score, present in zip(result.object_ids, result.scores, result.present, strict=True):
-            self._frames[object_id] = self._frames.get(object_id, 0) + int(present)
-            self._scores[object_id] = self._scores.get(object_id, 0.0) + float(score) * int(present)
+        for object_id, _, score, present in result.rows():
+            self._frames[object_id] += present
+            self._scores[object_id] += score * present
 
     def summaries(self) -> tuple[ObjectSummary, ...]:
         """Return one entry per object, by ascending id."""
@@ -158,60 +144,40 @@ class StageTimer:
 
 
 class SourceRecord:
-    """What the results of a run record about its source and settings: names, but no folders of this machine."""
+    """What the results of a run record about its source and settings: names, but no folders of this machine.
+
+    `strip_source` omits name, times and audio of the source: frames are numbered from 0, and their times count from
+    the first. Size and rate of the video stay. Prompts, ranges, folders and error messages are left out, as they
+    contain times, or names of files and cases.
+    """
 
     def __init__(self, settings: RunSettings, info: VideoInfo) -> None:
-        self.info = info
-        self.audio_from = Path(settings.source) if info.has_audio else None
-        self.settings: dict[str, Any] = {
-            "prompts": [_without_folder(text) for text in settings.prompt_texts],
-            "save": settings.save,
-            "options": {key: Path(value).name for key, value in settings.options.items() if value is not None},
-            "direction": settings.direction,
-            "start": settings.start,
-            "end": settings.end,
-            "stride": settings.stride,
-        }
+        self._stripped = settings.strip_source
+        self._first: Frame | None = None
+        self.info = VideoInfo("video", info.size_wh, info.rate) if self._stripped else info
+        self.audio_from = Path(settings.source) if self.info.has_audio else None
+        self.settings: dict[str, Any] = {key: getattr(settings, key) for key in ("save", "direction", "stride")}
+        if not self._stripped:
+            options = {key: Path(value).name for key, value in settings.options.items() if value is not None}
+            prompts = [_without_folder(text) for text in settings.prompt_texts]
+            self.settings |= {"prompts": prompts, "options": options, "start": settings.start, "end": settings.end}
 
     def frame(self, frame: Frame, result: FrameResult) -> tuple[Frame, FrameResult]:
         """Return the frame and its result as they are recorded."""
-        return frame, result
-
-    def error(self, failure: SamVideoError) -> str:
-        """Return the message to record for an error."""
-        return str(failure)
-
-    def summary(self, summary: Summary) -> Summary:
-        """Return the summary to record in `run.json`."""
-        return summary
-
-
-class AnonymousRecord(SourceRecord):
-    """Omits name, times and audio of the source.
-
-    Frames are numbered from 0 and their times count from the first. Size and rate of the video stay. Prompts,
-    ranges, folders and error messages are left out: they contain times, or names of files and cases.
-    """
-
-    NAME = "video"
-
-    def __init__(self, settings: RunSettings, info: VideoInfo) -> None:
-        super().__init__(settings, VideoInfo(self.NAME, info.size_wh, info.rate))
-        self.settings = {key: self.settings[key] for key in ("save", "direction", "stride")}
-        self._first: Frame | None = None
-
-    def frame(self, frame: Frame, result: FrameResult) -> tuple[Frame, FrameResult]:
-        """Renumber the frame and its result."""
+        if not self._stripped:
+            return frame, result
         self._first = self._first or frame
         index, seconds = frame.index - self._first.index, frame.seconds - self._first.seconds
         return replace(frame, index=index, seconds=seconds), replace(result, index=index, seconds=seconds)
 
     def error(self, failure: SamVideoError) -> str:
-        """Return the type of the error."""
-        return type(failure).__name__
+        """Return the message to record for an error."""
+        return type(failure).__name__ if self._stripped else str(failure)
 
     def summary(self, summary: Summary) -> Summary:
-        """Leave out the folders."""
+        """Return the summary to record in `run.json`."""
+        if not self._stripped:
+            return summary
         return replace(summary, out=Path(), files={kind: Path(path.name) for kind, path in summary.files.items()})
 
 
@@ -234,17 +200,8 @@ class Run(Closing):
 
     @classmethod
     def open(cls, settings: RunSettings, info: VideoInfo, timer: StageTimer | None = None) -> "Run":
-        """Open the result files.
-
-        Args:
-            settings: of the run.
-            info: of the source.
-            timer: continued if given; a new one by default.
-
-        Raises:
-            ConfigError, OutputError: as `Outputs`.
-        """
-        record = AnonymousRecord(settings, info) if settings.strip_source else SourceRecord(settings, info)
+        """Open the result files, for a source with this `info`; `timer` is continued. Raises as `Outputs`."""
+        record = SourceRecord(settings, info)
         outputs = Outputs(
             settings.out or Path(f"{record.info.name}_tracked"),
             settings.save,
@@ -255,29 +212,20 @@ class Run(Closing):
         return cls(record, outputs, settings.model, timer or StageTimer())
 
     def write(self, frame: Frame, result: FrameResult) -> None:
-        """Add one frame.
-
-        Raises:
-            OutputError: a result cannot be written; what was written before is readable.
-        """
+        """Add one frame; see `Outputs.write`."""
         self.outputs.write(*self._record.frame(frame, result))
         self._statistics.add(result)
         self._frames += 1
 
     def close(self) -> None:
-        """Finalise the result files."""
+        """See `Outputs.close`."""
         self.outputs.close()
 
     def finish(self, status: Status, failure: SamVideoError | None = None, *, skipped: int = 0) -> Summary:
-        """Finalise the result files and write `run.json`.
+        """Finalise the result files, write `run.json` and return the summary.
 
-        Args:
-            status: how the run ended; "failed" if there is a `failure`.
-            failure: the error that ended it.
-            skipped: broken pieces of the source that were skipped.
-
-        Returns:
-            the summary. An error of this method is not raised; the first one is in `failure`.
+        Its status is "failed" if there is a `failure`, the error that ended the run. An error of this method is not
+        raised; the first one is in the attribute `failure`.
         """
         try:
             self.close()
@@ -295,6 +243,8 @@ class Run(Closing):
 
     def _summary(self, status: Status, failure: SamVideoError | None, skipped: int) -> Summary:
         spent = self.timer.seconds
+        tracking = round(spent["step"] - spent["wait"], 3)
+        writing = {kind: round(seconds, 3) for kind, seconds in self.outputs.seconds.items()}
         return Summary(
             status=status,
             source=self._record.info.name,
@@ -302,12 +252,7 @@ class Run(Closing):
             frames=self._frames,
             skipped=skipped,
             fps=round(self._frames / spent["total"], 2) if spent["total"] else 0.0,
-            seconds=RunSeconds(
-                round(spent["total"], 3),
-                round(spent["decode"], 3),
-                round(spent["step"] - spent["wait"], 3),
-                {kind: round(seconds, 3) for kind, seconds in self.outputs.seconds.items()},
-            ),
+            seconds=RunSeconds(round(spent["total"], 3), round(spent["decode"], 3), tracking, writing),
             out=self.outputs.folder,
             files=self.outputs.files,
             objects=self._statistics.summaries(),
@@ -322,10 +267,5 @@ def _without_folder(prompt: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    packages = {name: version(name) for name in ("samvideo", "numpy", "scipy", "av")}
-    return {
-        "python": platform.python_version(),
-        "machine": platform.platform(),
-        **packages,
-        "opencv": cv2.__version__,
-    }
+    facts = {"python": platform.python_version(), "machine": platform.platform(), "opencv": cv2.__version__}
+    return facts | {name: version(name) for name in ("samvideo", "numpy", "scipy", "av")}

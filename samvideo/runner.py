@@ -16,22 +16,15 @@ from samvideo.types import Frame, FrameResult
 
 
 def run_tracking(
-    settings: RunSettings,
-    make_tracker: Callable[[], Tracker],
-    progress: Callable[[str, int | None], Progress],
+    settings: RunSettings, make_tracker: Callable[[], Tracker], progress: Callable[[str, int | None], Progress]
 ) -> tuple[Summary, SamVideoError | None]:
     """Track until the end, an error or a signal; the result files are finalised in every case.
 
-    Args:
-        settings: of the run.
-        make_tracker: called once source and prompts have been checked; it may take long.
-        progress: called with the source's name and its expected number of frames.
+    `make_tracker` is called once source and prompts have been checked, since it may take long; `progress` gets the
+    source's name and its expected number of frames.
 
-    Returns:
-        the summary, and the error that ended the run early, if one did.
-
-    Raises:
-        SamVideoError: before the first frame; nothing was written.
+    Returns the summary, and the error that ended the run early, if one did. A SamVideoError is raised only before
+    the first frame, when nothing was written.
     """
     with open_video(settings.source) as video:
         check_prompts(settings.prompts, video.info, start=settings.start, end=settings.end)

@@ -4,7 +4,7 @@ Pixel coordinates: x to the right, y down, the origin at the *corner* of the top
 that pixel is (0.5, 0.5) and a frame of width W spans x in [0, W]. Boxes are `xyxy`, sizes are `wh`, arrays `hw`.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -54,14 +54,13 @@ class Frame:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """Properties of a source that are known before decoding.
+    """Properties of a source that are known before decoding; None means unknown (streams, broken headers).
 
     Attributes:
         name: a short name for users and output files.
         size_wh: displayed size in pixels, after rotation.
         rate: average frames per second; for a folder of images the playback rate.
-        frame_count: number of frames, or None if unknown before decoding (streams, broken headers).
-        duration: seconds, or None if unknown.
+        duration: in seconds.
         codec: the codec's name, "images" for a folder.
         rotation: clockwise degrees stated by the container (already applied).
         has_audio: whether the source has an audio track that can be copied.
@@ -189,6 +188,11 @@ class FrameResult:
                 f"{self.masks.shape}, {self.scores.shape}, {self.present.shape}"
             )
 
+    def rows(self) -> Iterator[tuple[int, BoolArray, float, bool]]:
+        """Yield (object id, mask, score, present) of each object."""
+        for row, object_id in enumerate(self.object_ids):
+            yield object_id, self.masks[row], float(self.scores[row]), bool(self.present[row])
+
     def mask(self, object_id: int) -> BoolArray:
         """Return the (H, W) mask of one object; KeyError if it is not tracked."""
         if object_id not in self.object_ids:
@@ -209,8 +213,5 @@ class FrameResult:
         )
 
     def __repr__(self) -> str:
-        states = ", ".join(
-            f"{i}: {'present' if p else 'lost'} {s:.2f}"
-            for i, p, s in zip(self.object_ids, self.present, self.scores, strict=True)
-        )
+        states = ", ".join(f"{i}: {'present' if p else 'lost'} {s:.2f}" for i, _, s, p in self.rows())
         return f"FrameResult(index={self.index}, seconds={self.seconds:.3f}, {{{states}}})"

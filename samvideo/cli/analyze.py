@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from samvideo.cli.common import verb
+from samvideo.cli.common import numbers, verb
 from samvideo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,11 +37,10 @@ def analyze(
     """Measure presence, motion, contact and use of the tracked objects: CSV, analysis.json and a page."""
     from samvideo.analysis.output import write_analysis
     from samvideo.analysis.settings import AnalysisSettings
-    from samvideo.cli.evaluate import parse_objects
 
     settings = AnalysisSettings(
         labels=parse_labels(label),
-        tissue=frozenset(parse_objects(tissue)),
+        tissue=frozenset(numbers(tissue, "--tissue")),
         bridge=bridge,
         contact_gap=contact_gap,
         idle_speed=idle_speed,
@@ -58,11 +57,7 @@ def analyze(
 
 
 def parse_labels(texts: list[str]) -> dict[int, str]:
-    """`1=grasper` as {1: "grasper"}.
-
-    Raises:
-        ConfigError: anything else.
-    """
+    """Parse `1=grasper` to {1: "grasper"}; ConfigError for anything else."""
     labels = {}
     for text in texts:
         number, _, name = text.partition("=")

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from samvideo.cli.common import verb
+from samvideo.cli.common import comma_list, numbers, verb
 from samvideo.errors import ConfigError
 
 
@@ -45,8 +45,8 @@ def bench(
 
     if threads is not None:
         limit_loaded(threads)
-    choices = product(models or ["edgetam"], sides, split(devices), split(dtypes), counts, prompted_frames)
-    cases = [Case(*choice) for choice in choices]
+    places, types = comma_list(devices), comma_list(dtypes)
+    cases = [Case(*c) for c in product(models or ["edgetam"], sides, places, types, counts, prompted_frames)]
     plan = Plan(frames, warmup, source, weights, peer, peer_dtype)
 
     def say(text: str) -> None:
@@ -65,23 +65,6 @@ def bench(
 
 
 def _write_plot(path: Path, document: dict[str, Any], accuracy: list[Path]) -> None:
-    # imported after the measurement: it loads matplotlib, which takes memory
-    from samvideo.evaluation.bench_chart import draw
+    from samvideo.evaluation.bench_chart import draw  # after the measurement: matplotlib takes memory
 
     path.write_text(draw(document, accuracy), encoding="utf-8")
-
-
-def split(text: str) -> list[str]:
-    """Split `cpu, cuda` at commas."""
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def numbers(text: str, option: str) -> list[int]:
-    """Parse `1,2`.
-
-    Raises:
-        ConfigError: the text is something else.
-    """
-    if not all(part.isdecimal() and int(part) > 0 for part in split(text)):
-        raise ConfigError(f"{option} takes numbers from 1, separated by commas, not {text!r}")
-    return [int(part) for part in split(text)]

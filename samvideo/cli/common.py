@@ -71,12 +71,20 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-def parse_moment(text: str | None) -> int | float | None:
-    """Parse a frame index (`120`, an int) or a time (`12.5s`, `12.5`, `1:02`, `1:02:03.5`; seconds, a float).
+def comma_list(text: str | None) -> list[str]:
+    """Split `cpu, cuda` at commas; an empty list for None."""
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
 
-    Raises:
-        ConfigError: anything else.
-    """
+
+def numbers(text: str | None, option: str) -> list[int]:
+    """Parse `1,2`; ConfigError for anything else than numbers from 1."""
+    if not all(part.isdecimal() and int(part) > 0 for part in comma_list(text)):
+        raise ConfigError(f"{option} takes numbers from 1, separated by commas, not {text!r}")
+    return [int(part) for part in comma_list(text)]
+
+
+def parse_moment(text: str | None) -> int | float | None:
+    """Parse a frame index (`120`, an int) or a time (`12.5s`, `12.5`, `1:02`, `1:02:03.5`; seconds, a float)."""
     if text is None:
         return None
     if text.isdecimal():
@@ -88,11 +96,23 @@ def parse_moment(text: str | None) -> int | float | None:
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
 
 
-def print_summary(summary: "Summary", *, quiet: bool, as_json: bool) -> None:
-    """Print the summary of a run: one JSON object on stdout, or some lines on stderr, or nothing if `quiet`."""
-    if as_json:
+def end_run(
+    summary: "Summary | None", failure: SamVideoError | None, interrupted: bool, *, quiet: bool, as_json: bool
+) -> None:
+    """Print the summary: one JSON object on stdout, or some lines on stderr, or nothing if `quiet`.
+
+    Raise the failure, or Exit if the run was interrupted.
+    """
+    if summary is None:
+        if not quiet:
+            typer.echo("nothing was tracked or written", err=True)
+    elif as_json:
         typer.echo(json.dumps(summary.to_json()))
     elif not quiet:
         typer.echo(f"{summary.status}: {summary.frames} frames at {summary.fps} frames per second", err=True)
         for kind, path in summary.files.items():
             typer.echo(f"  {kind:8} {path}", err=True)
+    if failure is not None:
+        raise failure
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)

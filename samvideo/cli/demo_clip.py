@@ -7,7 +7,6 @@ from pathlib import Path
 import typer
 
 from samvideo.cli.common import verb
-from samvideo.errors import ConfigError
 
 
 @verb
@@ -20,8 +19,9 @@ def demo_clip(
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an existing file."),
 ) -> None:
     """Write a clip of three shapes that occlude each other, and a box prompt for each."""
-    if out.exists() and not overwrite:
-        raise ConfigError(f"{out} exists: choose another name, or replace it with --overwrite")
+    from samvideo.io.files import check_new
+
+    check_new(out, overwrite)
     prompts = out.with_suffix(".prompts.json")
     write_demo(out, frames, (width, height), prompts, truth)
     typer.echo(f"{out}: {frames} frames, {width}x{height}\n{prompts}: a box for each of the three objects")

@@ -6,9 +6,8 @@ from typing import Any
 
 import typer
 
-from samvideo.cli.common import Command, verb
+from samvideo.cli.common import Command, comma_list, numbers, verb
 from samvideo.cli.models import MODEL_HELP
-from samvideo.errors import ConfigError
 
 RAY_HELP = "Use this Ray cluster (auto: a running one), or start one on this machine."
 DATASET_HELP = "One of {datasets}."
@@ -51,7 +50,6 @@ def evaluate(
 
     limit_unloaded(threads)  # before anything that loads NumPy
     from samvideo.cli.progress import VideoProgress
-    from samvideo.cli.scores import summary
     from samvideo.evaluation.evaluate import Evaluation, choose_sequences, exit_code_of
     from samvideo.evaluation.evaluate import evaluate as run_evaluation
     from samvideo.evaluation.shard import LocalPool, Pool, RayPool, run_here
@@ -59,8 +57,8 @@ def evaluate(
     from samvideo.trackers.factory import create_tracker
 
     opened = Task(dataset, root, split or "", protocol, out).open()
-    task = Task(dataset, root, opened.split, protocol, out, parse_objects(objects), threads)
-    names = choose_sequences(opened, [part for part in (sequences or "").split(",") if part], limit)
+    task = Task(dataset, root, opened.split, protocol, out, tuple(numbers(objects, "--objects")), threads)
+    names = choose_sequences(opened, comma_list(sequences), limit)
     pool: Pool = run_here
     if ray is not None:
         pool = RayPool(None if ray == "local" else ray, workers)
@@ -70,18 +68,25 @@ def evaluate(
     with VideoProgress(f"{dataset} {opened.split}", quiet=quiet) as progress:
         results = run_evaluation(evaluation, pool, progress.advance)
     if not quiet:
-        typer.echo(summary(results, out / "results.json"))
+        typer.echo(score_summary(results, out / "results.json"))
     if code := exit_code_of(results):
         raise typer.Exit(code)
 
 
-def parse_objects(text: str | None) -> tuple[int, ...]:
-    """Parse `1,2`.
-
-    Raises:
-        ConfigError: the text is something else.
-    """
-    parts = [part.strip() for part in (text or "").split(",") if part.strip()]
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise ConfigError(f"objects are numbers from 1, separated by commas, not {text!r}")
-    return tuple(int(part) for part in parts)
+def score_summary(results: dict[str, Any], path: Path) -> str:
+    """Summarise results in a few lines: protocol, rule, scores, failures, path of the file."""
+    scores, dataset = results["scores"], results["dataset"]
+    lines = [
+        f"{dataset['name']} {dataset['split']}, {results['model']['name']}",
+        f"protocol: {results['protocol']['description']}",
+        f"scored:   {dataset['rule']}",
+    ]
+    shown = [(key, value) for key, value in scores.items() if key != "objects" and value is not None]
+    lines += [
+        "  ".join(f"{key} {100 * value:.2f}" for key, value in shown[k : k + 4]) for k in range(0, len(shown), 4)
+    ]
+    lines.append(f"{scores['objects']} objects in {len(results['sequences'])} sequences")
+    if results["timing"] and results["timing"]["fps"]:
+        lines.append(f"{results['timing']['fps']:.2f} frames per second in the tracker")
+    lines += [f"FAILED {name}: {failure['message']}" for name, failure in results["failed"].items()]
+    return "\n".join([*lines, f"written to {path}"])

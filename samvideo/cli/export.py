@@ -22,12 +22,6 @@ def export(
     from samvideo.exports import export_run
 
     written = export_run(
-        run,
-        format,
-        out,
-        video=video,
-        labels=parse_labels(label),
-        strip_source=strip_source,
-        overwrite=overwrite,
+        run, format, out, video=video, labels=parse_labels(label), strip_source=strip_source, overwrite=overwrite
     )
     typer.echo(f"written to {written}", err=True)

@@ -1,26 +1,16 @@
 """Progress lines on stderr: of a tracking run, of the videos of a benchmark, of a download."""
 
-from types import TracebackType
 from typing import Any, TypeVar
 
 import typer
+from rich import progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from samvideo.types import FrameResult
 
 S = TypeVar("S", bound="StderrProgress")
+_COUNT = BarColumn(bar_width=24), MofNCompleteColumn()
 
 
 class StderrProgress:
@@ -41,70 +31,46 @@ class StderrProgress:
         self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bar.stop()
-
-    def _update(self, **changes: Any) -> None:
-        self._bar.update(self._task, **changes)
 
 
 class TrackProgress(StderrProgress):
     """Frames, rate, time left and the confidence of each object of a tracking run."""
 
     def __init__(self, name: str, total: int | None, *, quiet: bool) -> None:
-        columns = (
-            SpinnerColumn(),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[objects]}"),
-        )
+        rate, objects = TextColumn("{task.fields[rate]}"), TextColumn("{task.fields[objects]}")
+        columns = (progress.SpinnerColumn(), *_COUNT, rate, TimeRemainingColumn(), objects)
         super().__init__(name, total, columns, quiet, rate="", objects="")
 
     def advance(self, result: FrameResult) -> None:
         """Count one frame."""
-        states = [
-            f"{i}:{s:.2f}" if p else f"{i}:lost"
-            for i, s, p in zip(result.object_ids, result.scores, result.present, strict=True)
-        ]
+        states = [f"{i}:{score:.2f}" if present else f"{i}:lost" for i, _, score, present in result.rows()]
         shown = " ".join(states[:6]) + (f" +{len(states) - 6}" if len(states) > 6 else "")
         speed = self._bar.tasks[0].speed
-        self._update(advance=1, objects=shown, rate=f"{speed:.1f} fps" if speed else "")
+        self._bar.update(self._task, advance=1, objects=shown, rate=f"{speed:.1f} fps" if speed else "")
 
 
 class VideoProgress(StderrProgress):
     """Videos done, time passed and time left of an evaluation."""
 
     def __init__(self, title: str, *, quiet: bool) -> None:
-        columns = (
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[name]}"),
-        )
-        super().__init__(title, None, columns, quiet, name="")
+        times = progress.TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()
+        super().__init__(title, None, (*_COUNT, *times, TextColumn("{task.fields[name]}")), quiet, name="")
 
     def advance(self, name: str, done: int, total: int) -> None:
         """Show that `done` of `total` videos are done, the last one being `name`."""
-        self._update(completed=done, total=total, name=name)
+        self._bar.update(self._task, completed=done, total=total, name=name)
 
 
 class DownloadProgress(StderrProgress):
     """Bytes and speed of a download; `advance` is the callback that `fetch` and `load` take.
 
-    Args:
-        title: what is downloaded.
-        announcement: line that is printed before the download, if there is one.
-        quiet: draw no bar; the announcement is printed in any case.
+    The announcement is printed before the download, if there is one, even if `quiet`.
     """
 
     def __init__(self, title: str, announcement: str, *, quiet: bool) -> None:
-        columns = (BarColumn(), TimeRemainingColumn(), DownloadColumn(), TransferSpeedColumn())
+        columns = (BarColumn(), TimeRemainingColumn(), progress.DownloadColumn(), progress.TransferSpeedColumn())
         super().__init__(title, None, columns, quiet)
         self._announcement = announcement
 
@@ -117,4 +83,4 @@ class DownloadProgress(StderrProgress):
             typer.echo(self._announcement, err=True)
             self._announcement = ""
             self._bar.start()
-        self._update(completed=have, total=expected)
+        self._bar.update(self._task, completed=have, total=expected)

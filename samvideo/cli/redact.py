@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from samvideo.cli.common import verb
+from samvideo.cli.common import numbers, verb
 
 
 @verb
@@ -23,10 +23,9 @@ def redact(
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No summary."),
 ) -> None:
     """Write the video with faces, names or other tracked objects blurred; review it before sharing it."""
-    from samvideo.cli.evaluate import parse_objects
     from samvideo.redaction import Redaction, redact_run
 
-    redaction = Redaction(frozenset(parse_objects(objects)), mode, margin, hold, keep_sound)
+    redaction = Redaction(frozenset(numbers(objects, "--objects")), mode, margin, hold, keep_sound)
     target = out or (run if run.is_dir() else run.parent) / "redacted.mp4"
     done = redact_run(run, video, target, redaction, overwrite=overwrite)
     if not quiet:

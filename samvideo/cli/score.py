@@ -4,8 +4,8 @@ from pathlib import Path
 
 import typer
 
-from samvideo.cli.common import verb
-from samvideo.cli.evaluate import DATASET_HELP, parse_objects
+from samvideo.cli.common import comma_list, numbers, verb
+from samvideo.cli.evaluate import DATASET_HELP, score_summary
 
 
 @verb
@@ -24,25 +24,23 @@ def score(
 ) -> None:
     """Score saved masks; the numbers equal those of the official evaluations."""
     from samvideo.cli.progress import VideoProgress
-    from samvideo.cli.scores import summary
     from samvideo.evaluation.evaluate import exit_code_of
     from samvideo.evaluation.evaluate import score as run_score
     from samvideo.evaluation.results import write_results
 
-    names = [part for part in (sequences or "").split(",") if part]
     with VideoProgress(f"scoring {dataset}", quiet=quiet) as progress:
         results = run_score(
             dataset,
             root,
             predictions,
             split=split,
-            sequences=names,
-            objects=parse_objects(objects),
+            sequences=comma_list(sequences),
+            objects=tuple(numbers(objects, "--objects")),
             ends=ends,
             progress=progress.advance,
         )
     write_results(out.parent, results, out.name)
     if not quiet:
-        typer.echo(summary(results, out))
+        typer.echo(score_summary(results, out))
     if code := exit_code_of(results):
         raise typer.Exit(code)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from samvideo.cli.common import INTERRUPTED, MOMENT_HELP, parse_moment, print_summary, verb
+from samvideo.cli.common import MOMENT_HELP, comma_list, end_run, parse_moment, verb
 from samvideo.cli.models import MODEL_HELP, choose_model, ready_tracker
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, TOOLS, run_page
 from samvideo.errors import ConfigError
@@ -59,7 +59,7 @@ def track(
         options={"weights": file, "memory": memory, "policy": policy, "device": device, "dtype": dtype},
         direction=check_direction(direction),
         out=out,
-        save=tuple(part.strip() for part in save.split(",") if part.strip()),
+        save=tuple(comma_list(save)),
         start=parse_moment(start),
         end=parse_moment(end),
         stride=stride,
@@ -81,11 +81,7 @@ def _run(settings: "RunSettings", quiet: bool, as_json: bool) -> None:
         lambda: ready_tracker(settings.model, quiet=quiet, **settings.options),
         lambda name, total: TrackProgress(name, total, quiet=quiet),
     )
-    print_summary(summary, quiet=quiet, as_json=as_json)
-    if failure is not None:
-        raise failure
-    if summary.status == "interrupted":
-        raise typer.Exit(INTERRUPTED)
+    end_run(summary, failure, summary.status == "interrupted", quiet=quiet, as_json=as_json)
 
 
 def _split_prompts(prompts: list[str]) -> tuple[list[str], list[str]]:

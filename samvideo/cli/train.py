@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from samvideo.cli.common import verb
+from samvideo.cli.common import comma_list, verb
 from samvideo.errors import ConfigError
 
 train = typer.Typer(help="Train the bundled tracker's networks.", no_args_is_help=True)
@@ -49,11 +49,9 @@ def nano(
     from samvideo.training.nano import Recipe
     from samvideo.training.nano import train as run
 
-    without = (
-        left_out(all_sequences(data).sequences(), *_fold(fold))
-        if fold
-        else tuple(n for n in leave_out.split(",") if n)
-    )
+    without = tuple(comma_list(leave_out))
+    if fold:
+        without = left_out(all_sequences(data).sequences(), *_fold(fold))
     if threads:
         torch.set_num_threads(threads)
     recipe = Recipe(seed, without, rounds, clips, length, steps, stills, prompt_steps, fine_steps, batch)

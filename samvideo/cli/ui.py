@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from samvideo.cli.common import INTERRUPTED, print_summary, verb
+from samvideo.cli.common import comma_list, end_run, verb
 from samvideo.cli.demo_clip import write_demo
 from samvideo.cli.models import MODEL_HELP, choose_model, ready_segmenter, ready_tracker
 
@@ -45,16 +45,10 @@ def ui(
             video = str(write_demo(Path(folder) / "demo.mp4"))
         settings = RunSettings(
             source=video,
-            prompts=(),
-            prompt_texts=(),
             model=choose_model(model, weights, device, quiet=quiet),
             options={"weights": str(weights) if weights else None, "device": device},
-            direction="forward",
             out=out,
-            save=tuple(part.strip() for part in save.split(",") if part.strip()),
-            start=None,
-            end=None,
-            stride=1,
+            save=tuple(comma_list(save)),
             overwrite=overwrite,
         )
         run_page(settings, "box", quiet, False, browser, host, port)
@@ -74,14 +68,7 @@ def run_page(
         lambda: ready_segmenter(settings.model, settings.options),
         lambda name, total: TrackProgress(name, total, quiet=quiet),
     )
-    if end.summary is not None:
-        print_summary(end.summary, quiet=quiet, as_json=as_json)
-    elif not quiet:
-        typer.echo("nothing was tracked or written", err=True)
-    if end.failure is not None:
-        raise end.failure
-    if end.cut_short:
-        raise typer.Exit(INTERRUPTED)
+    end_run(end.summary, end.failure, end.cut_short, quiet=quiet, as_json=as_json)
 
 
 def _announce(address: str, host: str, browser: bool) -> None:
@@ -106,10 +93,8 @@ def _announce(address: str, host: str, browser: bool) -> None:
 
 def _open(address: str) -> bool:
     """Open a graphical browser if there is one; a text browser would occupy the terminal."""
-    graphical = (
-        sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    )
-    if not graphical:
+    display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if sys.platform not in ("darwin", "win32") and not display:
         return False
     try:
         controller = webbrowser.get()

@@ -74,7 +74,7 @@ def where() -> None:
 
 
 def download_progress(name: str, *, quiet: bool) -> "DownloadProgress":
-    """Progress of loading a model: if its weights must be downloaded, first their size and licence, then a bar."""
+    """Show a download: first size and licence of the weights, then a bar; nothing if there is none."""
     from samvideo.cli.progress import DownloadProgress
     from samvideo.weights.catalog import CATALOG
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from samvideo.errors import ConfigError, OutputError
 from samvideo.exports.base import Format, Job
+from samvideo.io.files import check_new
 from samvideo.io.tracks import open_masks
 from samvideo.registry import Registry
 
@@ -21,7 +22,7 @@ def export_run(
     strip_source: bool = False,
     overwrite: bool = False,
 ) -> Path:
-    """Write a run in another format.
+    """Write a run in another format and return the path that was written.
 
     Args:
         folder: of the run, or its `tracks.jsonl` or `tracks.json`.
@@ -32,9 +33,6 @@ def export_run(
         strip_source: omit the name of the source.
         overwrite: replace an existing `out`.
 
-    Returns:
-        the path that was written.
-
     Raises:
         ConfigError: there is no such format, a video is needed, or `out` exists and `overwrite` is off.
         VideoError: the run or the video cannot be read, or do not belong together.
@@ -44,10 +42,8 @@ def export_run(
     if chosen.needs_video and video is None:
         raise ConfigError(f"{name} contains frames of the source: give the tracked video with --video")
     tracks = open_masks(folder)
-    base = folder if folder.is_dir() else folder.parent
-    target = out or base / (f"{name}{chosen.suffix}")
-    if target.exists() and not overwrite:
-        raise ConfigError(f"{target} exists: choose another path with -o, or replace it with --overwrite")
+    target = out or tracks.path.parent / f"{name}{chosen.suffix}"
+    check_new(target, overwrite)
     title = "video" if strip_source else Path(tracks.info.name).name or "video"
     job = Job(tracks, target, title, dict(labels or {}), video)
     try:

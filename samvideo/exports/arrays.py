@@ -11,22 +11,17 @@ def _write(job: Job) -> None:
     ids, count = job.object_ids, len(job.indices)
     width, height = job.tracks.info.size_wh
     shape = (count, len(ids), height, width)
-    masks = np.lib.format.open_memmap(job.out / "masks.npy", "w+", bool, shape) if 0 not in shape else None
+    empty = 0 in shape  # which cannot be mapped
+    masks = np.zeros(shape, bool) if empty else np.lib.format.open_memmap(job.out / "masks.npy", "w+", bool, shape)
     seconds, scores = np.zeros(count), np.zeros((count, len(ids)), np.float32)
     present = np.zeros((count, len(ids)), bool)
     for position, frame in enumerate(job.tracks):
         seconds[position] = frame.seconds
-        result = frame.result((width, height))
-        for row, object_id in enumerate(result.object_ids):
-            column = ids.index(object_id)
-            scores[position, column], present[position, column] = result.scores[row], result.present[row]
-            if masks is not None:
-                masks[position, column] = result.masks[row]
-    if masks is None:
-        np.save(job.out / "masks.npy", np.zeros(shape, bool))
-    else:
-        masks.flush()
+        for object_id, mask, score, seen in frame.result((width, height)).rows():
+            cell = position, ids.index(object_id)
+            masks[cell], scores[cell], present[cell] = mask, score, seen
     tables = {"ids": ids, "frames": job.indices, "seconds": seconds, "scores": scores, "present": present}
+    tables |= {"masks": masks} if empty else {}
     for name, values in tables.items():
         np.save(job.out / f"{name}.npy", np.asarray(values))
 

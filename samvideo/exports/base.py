@@ -20,14 +20,9 @@ class Format:
 
 @dataclass(frozen=True)
 class Job:
-    """One run to export.
+    """One run to export to `out`, a file or folder whose parent exists; `title` is the name of the video.
 
-    Attributes:
-        tracks: the run; may be iterated repeatedly.
-        out: file or folder to write; its parent exists.
-        title: name of the video.
-        labels: class by object id.
-        video: the source, or None.
+    `labels` are classes by object id, and `video` is the source if it was given.
     """
 
     tracks: TracksFile
@@ -43,7 +38,7 @@ class Job:
     @cached_property
     def object_ids(self) -> tuple[int, ...]:
         """Ids of all objects of the run, ascending."""
-        return tuple(sorted({entry.object_id for frame in self.tracks for entry in frame.objects}))
+        return self.tracks.object_ids()
 
     @cached_property
     def classes(self) -> dict[str, int]:
@@ -56,13 +51,7 @@ class Job:
         """Indices of the frames in the source."""
         return tuple(frame.index for frame in self.tracks)
 
-    def of(self, object_id: int) -> Iterator[tuple[int, TrackedFrame, TrackedObject | None]]:
-        """Yield position from 0, frame, and the object (None if not in view) for every frame."""
-        for position, frame in enumerate(self.tracks):
-            found = (entry for entry in frame.objects if entry.object_id == object_id)
-            yield position, frame, next((entry for entry in found if in_view(entry)), None)
-
-
-def in_view(entry: TrackedObject) -> bool:
-    """Return whether the object is present and its mask is not empty."""
-    return entry.present and entry.area > 0
+    def of(self, object_id: int) -> Iterator[tuple[TrackedFrame, TrackedObject | None]]:
+        """Yield every frame with the object, or with None if it is not in view."""
+        for frame in self.tracks:
+            yield frame, frame.visible().get(object_id)

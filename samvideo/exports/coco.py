@@ -5,15 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from samvideo.exports.base import Format, Job, in_view
+from samvideo.exports.base import Format, Job
 from samvideo.io.files import stream_json
 from samvideo.io.masks import decode_rle
 from samvideo.io.outlines import outlines
 from samvideo.io.tracks import TrackedObject
 
 
-def _categories(job: Job) -> list[dict[str, Any]]:
-    return [{"id": number, "name": label, "supercategory": ""} for label, number in job.classes.items()]
+def _head(job: Job) -> dict[str, Any]:
+    categories = [{"id": number, "name": label, "supercategory": ""} for label, number in job.classes.items()]
+    return {"info": {"description": job.title}, "licenses": [], "categories": categories}
 
 
 def _images(job: Job) -> Iterator[dict[str, Any]]:
@@ -25,7 +26,7 @@ def _images(job: Job) -> Iterator[dict[str, Any]]:
 def _annotations(job: Job, polygons: bool) -> Iterator[dict[str, Any]]:
     number = 0
     for frame in job.tracks:
-        for entry in filter(in_view, frame.objects):
+        for entry in frame.visible().values():
             number += 1
             yield {
                 "id": number,
@@ -47,23 +48,21 @@ def _polygons(entry: TrackedObject) -> Any:
 
 
 def _write_images(job: Job, polygons: bool) -> None:
-    head = {"info": {"description": job.title}, "licenses": [], "categories": _categories(job)}
-    stream_json(job.out, head, {"images": _images(job), "annotations": _annotations(job, polygons)})
+    stream_json(job.out, _head(job), {"images": _images(job), "annotations": _annotations(job, polygons)})
 
 
 def _write_videos(job: Job) -> None:
     width, height = job.tracks.info.size_wh
-    names = [f"{index:05d}.jpg" for index in job.indices]
+    names = [image["file_name"] for image in _images(job)]
     video = {"id": 1, "name": job.title, "width": width, "height": height, "length": len(names)}
     video["file_names"] = names
-    head = {"info": {"description": job.title}, "licenses": [], "categories": _categories(job), "videos": [video]}
-    stream_json(job.out, head, {"annotations": _masklets(job)})
+    stream_json(job.out, _head(job) | {"videos": [video]}, {"annotations": _masklets(job)})
 
 
 def _masklets(job: Job) -> Iterator[dict[str, Any]]:
     width, height = job.tracks.info.size_wh
     for object_id in job.object_ids:
-        entries = [entry for _, _, entry in job.of(object_id)]
+        entries = [entry for _, entry in job.of(object_id)]
         yield {
             "id": object_id,
             "video_id": 1,

@@ -5,12 +5,11 @@ at once, and an edge would mix with the colour beyond it.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-from samvideo.exports.base import Format, Job, in_view
+from samvideo.exports.base import Format, Job
 from samvideo.io.alpha import AlphaWriter
 from samvideo.io.paired import paired
 from samvideo.io.sink import VideoWriter
@@ -24,9 +23,7 @@ def _frames(job: Job) -> Iterator[tuple[Frame, BoolArray]]:
     """Yield every frame with the union of the visible masks."""
     assert job.video is not None
     for frame, tracked in paired(job.tracks, job.video):
-        result = tracked.result(job.tracks.info.size_wh)
-        rows = [row for row, entry in enumerate(tracked.objects) if in_view(entry)]
-        yield frame, np.asarray(result.masks[rows].any(0), bool)
+        yield frame, tracked.union(job.tracks.info.size_wh, tracked.visible())
 
 
 def _write_alpha(job: Job) -> None:
@@ -38,17 +35,9 @@ def _write_alpha(job: Job) -> None:
 
 
 def _write_green(job: Job) -> None:
-    writer: VideoWriter | None = None
-    try:
+    with VideoWriter(job.out, job.tracks.info.size_wh, job.tracks.info.rate) as writer:
         for frame, mask in _frames(job):
-            if writer is None:
-                writer = VideoWriter(
-                    Path(job.out), frame.size_wh, job.tracks.info.rate, start_seconds=frame.seconds
-                )
             writer.write(np.where(mask[..., None], frame.rgb, np.array(GREEN, np.uint8)), frame.seconds)
-    finally:
-        if writer is not None:
-            writer.close()
 
 
 VARIANTS = {

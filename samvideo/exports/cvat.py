@@ -11,9 +11,9 @@ from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
-from samvideo.exports.base import Format, Job, in_view
+from samvideo.exports.base import Format, Job
 from samvideo.io.masks import decode_rle
-from samvideo.io.outlines import outlines, simplified
+from samvideo.io.outlines import outlines, signed_area, simplified
 from samvideo.io.tracks import TrackedObject
 from samvideo.render import object_colour
 
@@ -48,7 +48,7 @@ def _write_tracks(job: Job) -> None:
             label = quoteattr(job.label(object_id))
             file.write(f'<track id="{number}" label={label} source="auto" group_id="{object_id}">\n')
             points, gone = "", True
-            for _, frame, entry in job.of(object_id):
+            for frame, entry in job.of(object_id):
                 if entry is None and gone:
                     continue
                 points, gone = (_outline(entry), False) if entry is not None else (points, True)
@@ -61,13 +61,8 @@ def _write_tracks(job: Job) -> None:
 
 def _outline(entry: TrackedObject) -> str:
     outer, _ = outlines(decode_rle(entry.rle))
-    largest = simplified(max(outer, key=_extent), TOLERANCE)
+    largest = simplified(max(outer, key=signed_area), TOLERANCE)
     return ";".join(f"{x:.2f},{y:.2f}" for x, y in largest)
-
-
-def _extent(polygon: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> float:
-    x, y = polygon.T.astype(float)
-    return abs(float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum()))
 
 
 def _write_masks(job: Job) -> None:
@@ -77,7 +72,7 @@ def _write_masks(job: Job) -> None:
             file.write(
                 f'<image id="{frame.index}" name="frame_{frame.index:06d}" width="{width}" height="{height}">\n'
             )
-            for entry in filter(in_view, frame.objects):
+            for entry in frame.visible().values():
                 x, y, w, h = (int(value) for value in entry.bbox_xywh)
                 counts = _row_counts(decode_rle(entry.rle)[y : y + h, x : x + w])
                 label = quoteattr(job.label(entry.object_id))

@@ -3,7 +3,7 @@
 import cv2
 
 from samvideo.errors import OutputError
-from samvideo.exports.base import Format, Job, in_view
+from samvideo.exports.base import Format, Job
 from samvideo.io.masks import index_map, write_index_png
 from samvideo.io.paired import paired
 
@@ -16,21 +16,18 @@ def _write(job: Job) -> None:
     for old in masks.glob("*.png"):
         old.unlink()
     for frame in job.tracks:
-        result = frame.result(job.tracks.info.size_wh)
-        rows = [row for row, entry in enumerate(frame.objects) if in_view(entry)]
-        ids = [result.object_ids[row] for row in rows]
-        index_hw = index_map(result.masks[rows], ids, result.scores[rows].tolist())
+        result = frame.result(job.tracks.info.size_wh).select(frame.visible())
+        index_hw = index_map(result.masks, result.object_ids, result.scores.tolist())
         write_index_png(masks / f"{frame.index:05d}.png", index_hw)
     listed.write_text(job.title + "\n")
     if job.video is not None:
-        _write_images(job)
+        _write_images(job, job.video)
 
 
-def _write_images(job: Job) -> None:
+def _write_images(job: Job, video: str) -> None:
     folder = job.out / "JPEGImages" / "480p" / job.title
     folder.mkdir(parents=True, exist_ok=True)
-    assert job.video is not None
-    for frame, _ in paired(job.tracks, job.video):
+    for frame, _ in paired(job.tracks, video):
         path = folder / f"{frame.index:05d}.jpg"
         if not cv2.imwrite(str(path), frame.rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95]):
             raise OutputError(f"cannot write {path}: is the disk full?")

@@ -13,21 +13,16 @@ if TYPE_CHECKING:
 
 
 def to_supervision(result: FrameResult) -> "supervision.Detections":
-    """Convert the visible objects to `supervision.Detections`: boxes, masks, confidence, ids as `tracker_id`.
-
-    Raises:
-        ConfigError: supervision is not installed.
-    """
+    """Convert the visible objects to `supervision.Detections`: boxes, masks, confidence, ids as `tracker_id`."""
     try:
         import supervision
     except ImportError as error:
         raise ConfigError("supervision is not installed: pip install supervision") from error
-    rows = [row for row, mask in enumerate(result.masks) if result.present[row] and mask.any()]
-    boxes = [mask_box(result.masks[row]) for row in rows]
+    seen = result.select([i for i, mask, _, present in result.rows() if present and mask.any()])
     return supervision.Detections(
-        xyxy=np.array(boxes, np.float32).reshape(-1, 4),
-        mask=result.masks[rows],
-        confidence=result.scores[rows],
-        tracker_id=np.array([result.object_ids[row] for row in rows], int),
-        class_id=np.zeros(len(rows), int),
+        xyxy=np.array([mask_box(mask) for mask in seen.masks], np.float32).reshape(-1, 4),
+        mask=seen.masks,
+        confidence=seen.scores,
+        tracker_id=np.array(seen.object_ids, int),
+        class_id=np.zeros(len(seen.object_ids), int),
     )

@@ -27,7 +27,7 @@ def _result(job: Job, object_id: int) -> dict[str, Any]:
     rate = float(job.tracks.info.rate)
     sequence: list[dict[str, Any]] = []
     last: dict[str, Any] | None = None
-    for _, frame, entry in job.of(object_id):
+    for frame, entry in job.of(object_id):
         if entry is not None:
             last = _keyframe(job, entry) | {"frame": frame.index + 1, "time": frame.seconds, "enabled": True}
             sequence.append(last)
@@ -35,31 +35,21 @@ def _result(job: Job, object_id: int) -> dict[str, Any]:
             last = last | {"frame": frame.index + 1, "time": frame.seconds, "enabled": False}
             sequence.append(last)
     count = job.indices[-1] + 1 if job.indices else 0
+    labels = [job.label(object_id)]
     return {
         "id": f"object-{object_id}",
         "type": "videorectangle",
         "from_name": "box",
         "to_name": "video",
         "origin": "prediction",
-        "value": {
-            "framesCount": count,
-            "duration": count / rate,
-            "sequence": sequence,
-            "labels": [job.label(object_id)],
-        },
+        "value": {"framesCount": count, "duration": count / rate, "sequence": sequence, "labels": labels},
     }
 
 
 def _keyframe(job: Job, entry: TrackedObject) -> dict[str, Any]:
-    x, y, width, height = entry.bbox_xywh
-    whole_x, whole_y = job.tracks.info.size_wh
-    return {
-        "x": 100 * x / whole_x,
-        "y": 100 * y / whole_y,
-        "width": 100 * width / whole_x,
-        "height": 100 * height / whole_y,
-        "rotation": 0,
-    }
+    wholes = 2 * job.tracks.info.size_wh
+    percent = [100 * part / whole for part, whole in zip(entry.bbox_xywh, wholes, strict=True)]
+    return dict(zip(("x", "y", "width", "height", "rotation"), [*percent, 0], strict=True))
 
 
 VARIANTS = {"label-studio": Format(_write, ".json", "a Label Studio task, boxes per frame as predictions")}

@@ -1,6 +1,6 @@
 """MOTChallenge (Dendorfer et al., arXiv 2003.09003): one line per box, 1-based; and `seqinfo.ini`."""
 
-from samvideo.exports.base import Format, Job, in_view
+from samvideo.exports.base import Format, Job
 
 INFO = """[Sequence]
 name={name}
@@ -17,7 +17,7 @@ def _write(job: Job) -> None:
     info = job.tracks.info
     with job.out.open("w", encoding="utf-8") as file:
         for frame in job.tracks:
-            for entry in filter(in_view, frame.objects):
+            for entry in frame.visible().values():
                 x, y, width, height = entry.bbox_xywh
                 file.write(
                     f"{frame.index + 1},{entry.object_id},{x + 1:g},{y + 1:g},{width:g},{height:g},"

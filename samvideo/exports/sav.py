@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from samvideo.exports.base import Format, Job, in_view
+from samvideo.exports.base import Format, Job
 from samvideo.io.files import stream_json
 from samvideo.io.masks import encode_rle
-from samvideo.io.tracks import TrackedFrame
 
 EVERY = 4  # videos have 24 frames per second, masks 6
 
@@ -17,7 +16,8 @@ def _write(job: Job) -> None:
     width, height = job.tracks.info.size_wh
     ids, indices = job.object_ids, job.indices
     count = indices[-1] + 1 if indices else 0
-    areas = np.array([_areas(frame, ids) for frame in job.tracks if frame.index % EVERY == 0]).reshape(-1, len(ids))
+    annotated = [frame.visible() for frame in job.tracks if frame.index % EVERY == 0]
+    areas = np.array([[seen[i].area if i in seen else 0 for i in ids] for seen in annotated]).reshape(-1, len(ids))
     seen = areas > 0
     sizes = [float(column[column > 0].mean()) if column.any() else 0.0 for column in areas.T]
     head = {
@@ -45,11 +45,6 @@ def _write(job: Job) -> None:
     stream_json(job.out, head, {"masklet": _masklets(job)})
 
 
-def _areas(frame: TrackedFrame, ids: tuple[int, ...]) -> list[int]:
-    areas = {entry.object_id: entry.area for entry in frame.objects if in_view(entry)}
-    return [areas.get(number, 0) for number in ids]
-
-
 def _bucket(area: float) -> str:
     # Names as published; the bounds are those of COCO, which match the published files.
     return "small" if area < 32**2 else "medium" if area < 96**2 else "large"
@@ -64,8 +59,8 @@ def _masklets(job: Job) -> Iterator[list[dict[str, Any]]]:
             continue
         for _ in range(due, frame.index, EVERY):
             yield [empty] * len(job.object_ids)
-        entries = {entry.object_id: entry.rle for entry in frame.objects if in_view(entry)}
-        yield [entries.get(number, empty) for number in job.object_ids]
+        entries = frame.visible()
+        yield [entries[i].rle if i in entries else empty for i in job.object_ids]
         due = frame.index + EVERY
 
 

@@ -2,7 +2,6 @@
 
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import av
@@ -12,6 +11,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 
 from samvideo.errors import ConfigError, OutputError
+from samvideo.io.files import unfinished
 from samvideo.types import UInt8Array
 
 TIME_BASE = Fraction(1, 1000)  # WebM's
@@ -30,23 +30,18 @@ _AV_ERRORS = (OSError, ValueError, av.error.FFmpegError)
 class AlphaWriter:
     """Writes RGBA frames, not premultiplied, at the given times; leaving the `with` block finishes the file.
 
-    The file is written as `.NAME.part` and moved to `path` when complete. Without frames no file is written.
-
-    Args:
-        path: ending in .webm or .mov; replaced if it exists.
-        size_wh: of the frames; odd sizes lose their last column or row in WebM (4:2:0 colour).
-        rate: nominal frames per second.
+    The file, .webm or .mov (else ConfigError), is written as `.NAME.part` and moved to `path` when complete;
+    without frames there is none. Odd sizes lose their last column or row in WebM (4:2:0 colour).
 
     Raises:
-        ConfigError: another suffix.
-        OutputError: the file cannot be written.
+        OutputError: it cannot be written.
     """
 
     def __init__(self, path: Path, size_wh: tuple[int, int], rate: Fraction) -> None:
         if path.suffix not in CODECS:
             raise ConfigError(f"{path}: a name ending in {' or '.join(CODECS)} expected")
         codec, self._pixels, options = CODECS[path.suffix]
-        self._path, self._part = path, path.with_name(f".{path.name}.part")
+        self._path, self._part = path, unfinished(path)
         even = path.suffix == ".webm"
         self._size = tuple(side - side % 2 if even and side > 1 else side for side in size_wh)
         self._last, self._start = -1, 0.0
@@ -62,11 +57,7 @@ class AlphaWriter:
             raise self._failed(error) from error
 
     def write(self, rgba: UInt8Array, seconds: float) -> None:
-        """Append one frame: uint8 (H, W, 4), shown from `seconds`; times count from the first frame.
-
-        Raises:
-            OutputError: the disk is full or the like.
-        """
+        """Append one frame: uint8 (H, W, 4), shown from `seconds`; times count from the first frame."""
         if self._last < 0:
             self._start = seconds
         width, height = self._size
@@ -90,17 +81,16 @@ class AlphaWriter:
     def __enter__(self) -> "AlphaWriter":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, *error: object) -> None:
+        complete = kind is None and self._last >= 0
         try:
-            if error is None and self._last >= 0:
+            if complete:
                 self._mux(None)
             self._container.close()
-            if error is None and self._last >= 0:
+            if complete:
                 self._part.replace(self._path)
         except _AV_ERRORS as failure:
-            if error is None:
+            if kind is None:
                 raise self._failed(failure) from failure
         finally:
             self._part.unlink(missing_ok=True)

@@ -1,8 +1,7 @@
-"""Base classes: `Closing` for everything that has to be closed, `Reader` for video sources."""
+"""Base classes: `Closing` for everything that has to be closed, `VideoSource` for the readers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from types import TracebackType
 from typing import TypeVar
 
 from samvideo.errors import SamVideoError, VideoError
@@ -24,21 +23,20 @@ class Closing(ABC):
     def __enter__(self: Self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, *error: object) -> None:
         try:
             self.close()
         except SamVideoError:
-            if error is None:
+            if kind is None:
                 raise
 
 
-class Reader(Closing):
-    """Base class of the video sources, see `VideoSource`.
+class VideoSource(Closing):
+    """A context-managed iterator of `Frame` in display order; see `tests/contracts/test_video_source.py`.
 
-    A subclass sets `info` and implements `_read`, `_release` and `seek`; iteration continues at the current
-    position.
+    Iteration continues at the current position: after `seek(index)` the next frame is `index`. A reader holds no
+    more frames than its queue. Broken packets are skipped, counted in `skipped` and logged; a source that ends
+    too early raises VideoError after its last good frame.
     """
 
     info: VideoInfo
@@ -55,16 +53,18 @@ class Reader(Closing):
 
     @abstractmethod
     def seek(self, index: int) -> None:
-        """Make `index` the next frame; VideoError if the source cannot seek there."""
+        """Make `index` the next frame, identical to the one that streaming returns there.
+
+        Raises:
+            VideoError: the source cannot go back (camera, pipe), or has no such frame.
+        """
 
     def __iter__(self) -> Iterator[Frame]:
-        while (frame := self._next()) is not None:
+        while not self._closed:
+            if (frame := self._read()) is None:
+                return
             yield frame
-
-    def _next(self) -> Frame | None:
-        if self._closed:
-            raise VideoError(f"{self.info.name} is closed: open it again to continue reading")
-        return self._read()
+        raise VideoError(f"{self.info.name} is closed: open it again to continue reading")
 
     def _check_index(self, index: int) -> None:
         count = self.info.frame_count
@@ -73,7 +73,7 @@ class Reader(Closing):
             raise VideoError(f"{self.info.name} has no frame {index}: {known} expected")
 
     def close(self) -> None:
-        """Release the source; may be called twice."""
+        """See `Closing.close`."""
         if not self._closed:
             self._closed = True
             self._release()

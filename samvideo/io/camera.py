@@ -9,16 +9,12 @@ import cv2
 import numpy as np
 
 from samvideo.errors import VideoError
-from samvideo.io.base import Reader
+from samvideo.io.base import VideoSource
 from samvideo.types import Frame, UInt8Array, VideoInfo
 
 
-class CameraSource(Reader):
-    """Frames of a camera as they arrive; `seconds` is the time since the first. It cannot seek.
-
-    Raises:
-        VideoError: the camera does not exist, is in use, or returns no frame.
-    """
+class CameraSource(VideoSource):
+    """Frames of a camera as they arrive; `seconds` is the time since the first. It cannot seek."""
 
     def __init__(self, index: int) -> None:
         name = f"camera {index}"
@@ -61,9 +57,7 @@ class CameraSource(Reader):
     def seek(self, index: int) -> None:
         """Raise VideoError unless `index` is the next frame."""
         if index != self._index:
-            raise VideoError(
-                f"{self.info.name} is at frame {self._index} and cannot go to {index}: a camera is live"
-            )
+            raise VideoError(f"{self.info.name} is at frame {self._index}, not {index}: a camera cannot seek")
 
     def _release(self) -> None:
         self._camera.release()

@@ -28,11 +28,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file under another name, flush it to disk and rename it, so that no reader sees a part of it.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
+    """Write a file under another name, flush it to disk and rename it; OutputError if that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part, part.open("wb") as file:
@@ -44,17 +40,21 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def stream_json(path: Path, head: Mapping[str, Any], lists: Mapping[str, Iterable[Any]]) -> None:
-    """Write one JSON object: the fields of `head`, then the lists with one element per line, in constant memory."""
+    """Write one JSON object in constant memory: all of `head`, not empty, then the lists, one element per line."""
     with path.open("w", encoding="utf-8") as file:
         file.write(json.dumps(head)[:-1])
-        comma = ", " if head else ""
         for name, items in lists.items():
-            file.write(f"{comma}{json.dumps(name)}: [")
+            file.write(f", {json.dumps(name)}: [")
             for place, item in enumerate(items):
                 file.write(f"{',' if place else ''}\n{json.dumps(item)}")
             file.write("\n]")
-            comma = ", "
         file.write("}\n")
+
+
+def check_new(path: Path, overwrite: bool) -> None:
+    """Raise ConfigError if there is such a file or folder and `overwrite` is off."""
+    if path.exists() and not overwrite:
+        raise ConfigError(f"{path} exists: choose another path with -o, or replace it with --overwrite")
 
 
 def check_empty(folder: Path, overwrite: bool, content: str = "results") -> None:

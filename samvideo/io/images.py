@@ -1,8 +1,10 @@
 """Readers of still images (folders, globs, lists of files) and of arrays in memory."""
 
 import logging
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import cv2
 import numpy as np
 
 from samvideo.errors import VideoError
-from samvideo.io.base import Reader
+from samvideo.io.base import VideoSource
 from samvideo.types import Frame, UInt8Array, VideoInfo
 
 log = logging.getLogger(__name__)
@@ -33,48 +35,55 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
 
 
 def read_rgb(path: Path) -> UInt8Array:
-    """Read an image as uint8 RGB (H, W, 3), upright by its EXIF tag; 16 bits are cut to 8, alpha is dropped.
-
-    Raises:
-        VideoError: the file cannot be read as a image.
-    """
+    """Read an image as uint8 RGB (H, W, 3), upright by its EXIF tag; 16 bits are cut to 8, alpha is dropped."""
     try:
         coded = np.fromfile(path, np.uint8)  # cv2.imread fails on non-ASCII paths under Windows
         bgr = cv2.imdecode(coded, cv2.IMREAD_COLOR) if len(coded) else None
     except (OSError, cv2.error) as error:
         raise VideoError(f"image {path} cannot be read: {error}") from error
     if bgr is None:
-        raise VideoError(f"{path} cannot be read as a image: it is damaged, or of another type than its suffix")
+        raise VideoError(f"{path} cannot be read as an image: it is damaged, or of another type than its suffix")
     rgb: UInt8Array = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
     return rgb
 
 
-class ImageSource(Reader):
+class _Stills(VideoSource):
+    """Frames at a constant rate; `_place` is the index of the next one."""
+
+    _place = 0
+
+    def _frame(self, index: int, rgb: UInt8Array, what: str) -> Frame:
+        """Return frame `index`; VideoError if it has another size than the first."""
+        frame = Frame(index, float(index / self.info.rate), rgb)
+        if self.info.size_wh not in ((0, 0), frame.size_wh):
+            raise VideoError(
+                f"{self.info.name} changes its size at frame {index} ({what}), from "
+                f"{'{}x{}'.format(*self.info.size_wh)} to {'{}x{}'.format(*frame.size_wh)}; "
+                "the frames before are good: resize all to one size first"
+            )
+        return frame
+
+    def index_at(self, seconds: float) -> int:
+        """Return the first frame shown at or after `seconds`, with a tolerance of a microsecond."""
+        return max(0, math.ceil((Fraction(seconds) - Fraction(1, 10**6)) * self.info.rate))
+
+
+class ImageSource(_Stills):
     """Images in the given order; frame k is `paths[k]`, shown at k / rate seconds.
 
     An unreadable image is skipped, counted and logged; its index is not used. The first readable one sets the
-    size.
-
-    Raises:
-        VideoError: none of them can be read. While reading: an image has another size.
+    size: VideoError if there is none, and while reading if another image has another size.
     """
 
     def __init__(self, paths: Sequence[Path], name: str, rate: Fraction | None = None) -> None:
         self._paths = list(paths)
-        self._place = 0
-        self.info = VideoInfo(name, (0, 0), rate or DEFAULT_RATE, len(self._paths), codec="images")
+        rate, count = rate or DEFAULT_RATE, len(self._paths)
+        self.info = VideoInfo(name, (0, 0), rate, count, float(count / rate), "images")
         first = self._read()
         if first is None:
-            raise VideoError(f"none of the {len(self._paths)} images of {name} can be read: they are damaged")
+            raise VideoError(f"none of the {count} images of {name} can be read: they are damaged")
         self._place, self.skipped = 0, 0
-        self.info = VideoInfo(
-            name,
-            first.size_wh,
-            self.info.rate,
-            len(self._paths),
-            float(len(self._paths) / self.info.rate),
-            "images",
-        )
+        self.info = replace(self.info, size_wh=first.size_wh)
 
     def _read(self) -> Frame | None:
         while self._place < len(self._paths):
@@ -86,31 +95,24 @@ class ImageSource(Reader):
                 self.skipped += 1
                 log.warning("%s; frame %d skipped", error, index)
                 continue
-            frame = Frame(index, float(index / self.info.rate), rgb)
-            check_size(frame, self.info, str(path))
-            return frame
+            return self._frame(index, rgb, str(path))
         return None
 
     def seek(self, index: int) -> None:
-        """Make `index` the next frame."""
+        """See `VideoSource.seek`."""
         self._check_index(index)
         self._place = index
-
-    def index_at(self, seconds: float) -> int:
-        """Return the first frame shown at or after `seconds`."""
-        return first_index(seconds, self.info.rate)
 
     def _release(self) -> None:
         self._paths = []
 
 
-class ArraySource(Reader):
+class ArraySource(_Stills):
     """uint8 RGB arrays (H, W, 3) from a sequence, or from an iterator, which cannot seek."""
 
     def __init__(self, arrays: Iterable[Any], name: str = "arrays", rate: Fraction | None = None) -> None:
         self._sequence: Any = arrays if isinstance(arrays, (Sequence, np.ndarray)) else None
         self._rest: Iterator[Any] = iter(arrays)
-        self._place = 0
         self._first = next(self._rest, None)
         if self._first is None:
             raise VideoError("there are no arrays to read: at least one uint8 array (H, W, 3) expected")
@@ -124,8 +126,7 @@ class ArraySource(Reader):
             rgb, self._first = self._first, None
         elif (rgb := next(self._rest, None)) is None:
             return None
-        frame = Frame(self._place, float(self._place / self.info.rate), np.asarray(rgb))
-        check_size(frame, self.info, f"array {self._place}")
+        frame = self._frame(self._place, np.asarray(rgb), f"array {self._place}")
         self._place += 1
         return frame
 
@@ -139,23 +140,5 @@ class ArraySource(Reader):
         self._place, self._first = index, None
         self._rest = (self._sequence[k] for k in range(index, len(self._sequence)))
 
-    def index_at(self, seconds: float) -> int:
-        """Return the first frame shown at or after `seconds`."""
-        return first_index(seconds, self.info.rate)
-
     def _release(self) -> None:
         self._sequence, self._rest, self._first = None, iter(()), None
-
-
-def check_size(frame: Frame, info: VideoInfo, what: str) -> None:
-    """Raise VideoError if a frame has another size than the first."""
-    if info.size_wh not in ((0, 0), frame.size_wh):
-        raise VideoError(
-            f"{info.name} changes its size at frame {frame.index} ({what}), from {'{}x{}'.format(*info.size_wh)} "
-            f"to {'{}x{}'.format(*frame.size_wh)}; the frames before are good: resize all to one size first"
-        )
-
-
-def first_index(seconds: float, rate: Fraction) -> int:
-    """Return the first frame at or after `seconds` at a constant rate, with a tolerance of a microsecond."""
-    return max(0, -int(-(Fraction(seconds) - Fraction(1, 10**6)) * rate // 1))

@@ -89,16 +89,12 @@ def read_index_png(path: Path | str) -> NDArray[np.int32]:
             values = np.asarray(image if indexed else image.convert("RGB"))
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise VideoError(f"mask {path} cannot be read: {error}; an image file expected") from error
-    palette = image.mode == "P"
+    one_mask = image.mode != "P" and bool(np.isin(values, (0, 255)).all())
     if values.ndim == 3:
-        if (values == values[..., :1]).all() and np.isin(values[..., 0], (0, 255)).all():
-            values = values[..., 0]
-        else:
+        if not one_mask or (values != values[..., :1]).any():
             return _colour_ids(values, path)
-    index_hw = values.astype(np.int32)
-    if not palette and np.isin(index_hw, (0, 255)).all():
-        index_hw = (index_hw > 0).astype(np.int32)
-    return index_hw
+        values = values[..., 0]
+    return (values > 0 if one_mask else values).astype(np.int32)
 
 
 def _colour_ids(rgb: UInt8Array, path: Path | str) -> NDArray[np.int32]:
@@ -129,11 +125,7 @@ def encode_rle(mask_hw: BoolArray) -> dict[str, Any]:
 
 
 def decode_rle(rle: dict[str, Any]) -> BoolArray:
-    """Decode COCO RLE, compressed (a string) or not (a list of counts), to a bool (H, W) mask.
-
-    Raises:
-        ConfigError: not a valid RLE, or its counts do not match its size.
-    """
+    """Decode COCO RLE, compressed (a string) or not (a list), to bool (H, W); ConfigError if it is not valid."""
     # pycocotools does not check its input, and warns under NumPy 2.
     try:
         height, width = (int(side) for side in rle["size"])

@@ -26,13 +26,10 @@ def outlines(mask_hw: BoolArray) -> tuple[list[Corners], list[Corners]]:
     ):
         for y, x in np.argwhere(inner & ~neighbour).tolist():
             turns.setdefault((x + dx, y + dy), []).append(step)
-    outer: list[Corners] = []
-    holes: list[Corners] = []
+    polygons = []
     while turns:
-        polygon = _walk(turns)
-        area = _signed_area(polygon)
-        (outer if area > 0 else holes).append(polygon)
-    return outer, holes
+        polygons.append(_walk(turns))
+    return [p for p in polygons if signed_area(p) > 0], [p for p in polygons if signed_area(p) < 0]
 
 
 def _walk(turns: dict[tuple[int, int], list[tuple[int, int]]]) -> Corners:
@@ -61,7 +58,8 @@ def _walk(turns: dict[tuple[int, int], list[tuple[int, int]]]) -> Corners:
     return np.array(corners, np.int64)
 
 
-def _signed_area(polygon: Corners) -> float:
+def signed_area(polygon: Corners) -> float:
+    """Return the area in pixels, positive if the corners run clockwise on the screen."""
     x, y = polygon.T.astype(float)
     return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)
 

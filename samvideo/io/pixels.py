@@ -22,18 +22,12 @@ _STEPS = 4096  # entries of the table back to 8 bits
 
 @dataclass(frozen=True)
 class Orientation:
-    """Transform of a stored frame to upright: first swap the axes, then mirror.
-
-    Attributes:
-        transpose: swap rows and columns.
-        flip_x, flip_y: mirror left-right, top-bottom, after the swap.
-        clockwise: the rotation in degrees, without mirroring; informative.
-    """
+    """Transform of a stored frame to upright: first swap the axes, then mirror."""
 
     transpose: bool = False
-    flip_x: bool = False
-    flip_y: bool = False
-    clockwise: int = 0
+    flip_x: bool = False  # left-right
+    flip_y: bool = False  # top-bottom
+    clockwise: int = 0  # the rotation in degrees, without mirroring; informative
 
     @classmethod
     def of(cls, frame: Any) -> "Orientation":

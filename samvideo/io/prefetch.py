@@ -2,59 +2,13 @@
 
 import queue
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import suppress
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 Item = TypeVar("Item")
 
 DEPTH = 8  # frames; more does not hide more latency and costs memory
-
-
-class _Producer(Generic[Item]):
-    def __init__(self, items: Iterable[Item], depth: int) -> None:
-        self._items = items
-        # A slot is taken before an item is produced, so that it counts as well.
-        self._slots = threading.Semaphore(depth)
-        self._queue: queue.SimpleQueue[tuple[Item | None, BaseException | None]] = queue.SimpleQueue()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="samvideo-prefetch", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        iterator = iter(self._items)
-        error: BaseException | None = None
-        try:
-            while True:
-                self._slots.acquire()
-                if self._stop.is_set():
-                    break
-                self._queue.put((next(iterator), None))
-        except StopIteration:
-            pass
-        except BaseException as caught:
-            error = caught
-        finally:
-            close = getattr(iterator, "close", None)
-            if close is not None:
-                with suppress(Exception):  # the error of the reader matters more
-                    close()
-            self._queue.put((None, error))
-
-    def take(self) -> Iterator[Item]:
-        while True:
-            item, error = self._queue.get()
-            if error is not None:
-                raise error
-            if item is None:
-                return
-            self._slots.release()
-            yield item
-
-    def close(self) -> None:
-        self._stop.set()
-        self._slots.release()
-        self._thread.join()
 
 
 def prefetch(items: Iterable[Item], depth: int = DEPTH) -> Generator[Item, None, None]:
@@ -65,8 +19,39 @@ def prefetch(items: Iterable[Item], depth: int = DEPTH) -> Generator[Item, None,
     `with` block of the source: an active exception keeps a generator alive, and a source must never be closed
     while the thread still reads it.
     """
-    producer = _Producer(items, depth)
+    # A slot is taken before an item is produced, so that it counts as well.
+    slots = threading.Semaphore(depth)
+    ready: queue.SimpleQueue[tuple[Item | None, BaseException | None]] = queue.SimpleQueue()
+    stop = threading.Event()
+
+    def produce() -> None:
+        iterator = iter(items)
+        error: BaseException | None = None
+        try:
+            while slots.acquire() and not stop.is_set():
+                ready.put((next(iterator), None))
+        except StopIteration:
+            pass
+        except BaseException as caught:
+            error = caught
+        finally:
+            if isinstance(iterator, Generator):
+                with suppress(Exception):  # the error of the reader matters more
+                    iterator.close()
+            ready.put((None, error))
+
+    thread = threading.Thread(target=produce, name="samvideo-prefetch", daemon=True)
+    thread.start()
     try:
-        yield from producer.take()
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            slots.release()
+            yield item
     finally:
-        producer.close()
+        stop.set()
+        slots.release()
+        thread.join()

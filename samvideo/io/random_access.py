@@ -7,14 +7,14 @@ from typing import Any
 import cv2
 
 from samvideo.errors import ConfigError, VideoError
-from samvideo.io.base import Reader
+from samvideo.io.base import VideoSource
 from samvideo.io.stream import StreamSource
 from samvideo.types import Frame
 
 TOLERANCE = 4.0  # mean grey levels between the two readers' first frames; 10-bit files differ by about 1
 
 
-class DecordSource(Reader):
+class DecordSource(VideoSource):
     """A video file read by decord, with random access; sizes and times are those of `StreamSource`.
 
     8-bit files have the same pixels as well. decord does not rotate, mirror or tone-map, so a file whose first
@@ -34,17 +34,14 @@ class DecordSource(Reader):
                 "only; elsewhere omit the option, the stream reader also seeks exactly)"
             ) from error
         decord.logging.set_level(decord.logging.QUIET)
-        self._path = path
+        self._path, self._place, self._start = path, 0, 0.0
         with StreamSource(f"file:{path}", path.stem) as plain:
-            self.info = plain.info
             first = next(iter(plain)).rgb
         try:
             self._reader: Any = decord.VideoReader(str(path), num_threads=1)
         except (decord.DECORDError, RuntimeError) as error:
             raise VideoError(f"{path} cannot be opened by decord: {_reason(error)}") from error
-        self._place = 0
-        self._start = 0.0
-        self.info = replace(self.info, frame_count=len(self._reader))
+        self.info = replace(plain.info, frame_count=len(self._reader))
         decoded = self._fetch(0)
         self._start = decoded.seconds
         same = first.shape == decoded.rgb.shape and float(cv2.absdiff(first, decoded.rgb).mean()) <= TOLERANCE
@@ -74,7 +71,7 @@ class DecordSource(Reader):
         return frame
 
     def seek(self, index: int) -> None:
-        """Make `index` the next frame."""
+        """See `VideoSource.seek`."""
         self._check_index(index)
         self._place = index
 

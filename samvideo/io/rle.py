@@ -19,21 +19,14 @@ LONGEST = 10  # characters of a count; longer ones exceed the pixels of any imag
 
 @dataclass(frozen=True, eq=False)
 class Runs:
-    """The pixels of N masks of one size as R vertical runs, ordered by mask, column and row.
+    """The pixels of N masks of one size as vertical runs, arrays (R,), ordered by mask, column and row."""
 
-    Attributes:
-        size_wh: width and height of every mask in pixels.
-        count: N; an empty mask has no run.
-        mask: int64 (R,), index of the mask of each run, ascending.
-        x, top, bottom: int64 (R,), column, first row, and the row after the last.
-    """
-
-    size_wh: tuple[int, int]
-    count: int
-    mask: IntArray
+    size_wh: tuple[int, int]  # of every mask in pixels
+    count: int  # N; an empty mask has no run
+    mask: IntArray  # index of the mask of each run
     x: IntArray
     top: IntArray
-    bottom: IntArray
+    bottom: IntArray  # the row after the last
 
     def take(self, chosen: IntArray) -> "Runs":
         """Select masks by index, in the given order."""
@@ -72,11 +65,7 @@ def runs_of_masks(masks_khw: BoolArray) -> Runs:
 
 
 def runs_of_rles(rles: Sequence[Any], size_wh: tuple[int, int]) -> Runs:
-    """Convert COCO RLEs, each {"size": [H, W], "counts": a string or a list}.
-
-    Raises:
-        ConfigError: one is not valid, or has another size.
-    """
+    """Convert COCO RLEs; ConfigError for one that is not valid, or has another size."""
     width, height = size_wh
     for number, rle in enumerate(rles):
         if not isinstance(rle, dict) or list(rle.get("size", ())) != [height, width] or "counts" not in rle:
@@ -86,10 +75,9 @@ def runs_of_rles(rles: Sequence[Any], size_wh: tuple[int, int]) -> Runs:
     counts, lengths = _all_counts([rle["counts"] for rle in rles])
     mask = np.repeat(np.arange(len(rles)), lengths)
     first = np.cumsum(lengths) - lengths
-    totals = np.bincount(mask, counts, len(rles))
-    if (counts < 0).any() or (totals != width * height).any():
-        worst = int(np.flatnonzero(totals != width * height)[0]) if (totals != width * height).any() else 0
-        raise ConfigError(f"mask {worst}: the runs do not add up to {height} x {width} pixels")
+    wrong = np.bincount(mask, counts, len(rles)) != width * height
+    if (counts < 0).any() or wrong.any():
+        raise ConfigError(f"mask {int(wrong.argmax())}: the runs do not add up to {height} x {width} pixels")
     place = np.cumsum(counts) - counts - mask * (width * height)  # of the first pixel of each run, in its mask
     inside = ((np.arange(len(counts)) - np.repeat(first, lengths)) % 2 == 1) & (counts > 0)
     return _by_column(size_wh, len(rles), mask[inside], place[inside], counts[inside])
@@ -109,20 +97,16 @@ def _by_column(size_wh: tuple[int, int], count: int, mask: IntArray, place: IntA
 
 def _all_counts(several: Sequence[Any]) -> tuple[IntArray, IntArray]:
     """Return the concatenated counts of all masks, and the number of counts of each."""
-    packed = [i for i, counts in enumerate(several) if isinstance(counts, str)]
-    if len(packed) == len(several):
-        try:
-            return unpack([counts.encode("ascii") for counts in several])
-        except ValueError as error:  # a UnicodeEncodeError is one too
-            raise ConfigError(f"not a valid COCO RLE: {error}") from error
     try:
+        if all(isinstance(counts, str) for counts in several):
+            return unpack([counts.encode("ascii") for counts in several])
         separate = [
             unpack([counts.encode("ascii")])[0]
             if isinstance(counts, str)
             else np.array([int(n) for n in counts], np.int64)
             for counts in several
         ]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError) as error:  # a UnicodeEncodeError is a ValueError
         raise ConfigError(f"not a valid COCO RLE: {error}") from error
     return np.concatenate(separate), np.array([len(counts) for counts in separate], np.int64)
 

@@ -3,8 +3,9 @@
 import contextlib
 import heapq
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import av
 import av.error
 import numpy as np
 from av.audio.resampler import AudioResampler
-from av.container import InputContainer, OutputContainer
+from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from samvideo.errors import ConfigError, OutputError
 from samvideo.io.base import Closing
+from samvideo.io.files import unfinished
 from samvideo.types import UInt8Array
 
 log = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ _AV_ERRORS = (OSError, ValueError, av.error.FFmpegError)
 
 
 class VideoWriter(Closing):
-    """Writes RGB frames to an mp4: H.264, yuv420p, BT.709, at the given times, index at the front.
+    """Writes RGB frames to an mp4: H.264, yuv420p, BT.709, index at the front; times count from the first frame.
 
     Frames go to `.NAME.part` beside `path`, in fragments that play without an index even after a crash. `close`
     adds index and audio and moves the file to `path`; leaving the `with` block closes, also on errors and Ctrl-C.
@@ -42,7 +44,6 @@ class VideoWriter(Closing):
         size_wh: of the frames, in pixels.
         rate: frames per second; sets only the duration of the last frame, since `write` gets times.
         audio_from: file or address to take the audio from.
-        start_seconds: time in the source at which the written file starts.
         crf: quality of H.264, 0 (lossless) to 51; 18 is visually close to the source.
 
     Raises:
@@ -57,7 +58,6 @@ class VideoWriter(Closing):
         rate: Fraction | float,
         *,
         audio_from: Path | str | None = None,
-        start_seconds: float = 0.0,
         crf: int = 18,
     ) -> None:
         self.path = Path(path)
@@ -65,21 +65,17 @@ class VideoWriter(Closing):
             raise ConfigError(f"a .mp4 file, a size and a rate above 0 expected, not {path}, {size_wh}, {rate}")
         self.frames = 0
         self._size_wh = size_wh
-        self._start, self._audio_from = start_seconds, audio_from
+        self._start, self._audio_from = 0.0, audio_from
         self._period = max(1, round(1 / (rate * TIME_BASE)))
-        self._part = self.path.with_name(f".{self.path.name}.part")
+        self._part = unfinished(self.path)
         self._last_pts = -1
         self._held: Any = None  # the newest packet, until the next one determines its duration
         self._closed = False
         self._reformatter = VideoReformatter()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._container: OutputContainer = av.open(
-                str(self._part),
-                "w",
-                format="mp4",
-                options={"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"},
-            )
+            options = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
+            self._container: OutputContainer = av.open(str(self._part), "w", format="mp4", options=options)
             self._stream = self._add_stream(Fraction(rate).limit_denominator(1001), crf)
         except _AV_ERRORS as error:
             raise OutputError(
@@ -121,6 +117,8 @@ class VideoWriter(Closing):
             dst_color_range=ColorRange.MPEG,
         )
         frame.color_primaries = frame.color_trc = BT709
+        if not self.frames:
+            self._start = seconds
         self._last_pts = max(self._last_pts + 1, round((seconds - self._start) / TIME_BASE))
         frame.pts, frame.time_base = self._last_pts, TIME_BASE
         self._mux(frame)
@@ -146,11 +144,7 @@ class VideoWriter(Closing):
         self._container.mux_one(held)
 
     def close(self) -> None:
-        """Finish the file; may be called twice.
-
-        Raises:
-            OutputError: it could not be finished; what was written before is at `path` and plays.
-        """
+        """Finish the file; after an OutputError, what was written before is at `path` and plays."""
         if self._closed:
             return
         self._closed = True
@@ -202,15 +196,13 @@ class _Audio:
 
     def __init__(self, source: Path | str | None, start: float, seconds: float, method: str) -> None:
         self._start, self._seconds, self._method = start, seconds, method
-        self._input: InputContainer | None = None
+        self._input: Any = None
         self._in: Any = None
         self._out: Any = None
         if source is None or method == "none":
             return
         self._input = av.open(str(source), "r")
-        if not self._input.streams.audio:
-            return
-        self._in = self._input.streams.audio[0]
+        self._in = next(iter(self._input.streams.audio), None)
         # Times of the source count from its first frame, as in the readers.
         video = next(iter(self._input.streams.video), None)
         if video is not None and video.start_time is not None and video.time_base:
@@ -229,55 +221,49 @@ class _Audio:
 
     def packets(self) -> Iterator[Any]:
         """Yield the packets in order, with times from the start of the written file."""
-        if self._in is None or self._input is None:
+        if self._in is None:
             return
         if self._start > 1:  # one second early: some formats seek coarsely
             with contextlib.suppress(av.error.FFmpegError):
                 self._input.seek(int((self._start - 1) * av.time_base))
-        yield from self._encoded(self._input) if self._method == "encode" else self._copied(self._input)
+        yield from self._encoded() if self._method == "encode" else self._copied()
 
-    def _copied(self, source: InputContainer) -> Iterator[Any]:
-        for packet in source.demux(self._in):
-            if packet.pts is None or packet.size == 0:
-                continue
-            place = self._place(packet)
-            if place is None:
-                return
-            if place >= 0:
-                packet.pts = packet.dts = round(place / packet.time_base)
-                packet.stream = self._out
-                yield packet
+    def _copied(self) -> Iterator[Any]:
+        for packet in self._kept(packet for packet in self._input.demux(self._in) if packet.size):
+            packet.pts = packet.dts = round(self._place(packet) / packet.time_base)
+            packet.stream = self._out
+            yield packet
 
-    def _encoded(self, source: InputContainer) -> Iterator[Any]:
+    def _encoded(self) -> Iterator[Any]:
         context = self._out.codec_context
         resampler = AudioResampler(format=context.format, layout=context.layout, rate=context.rate)
         base = Fraction(1, context.rate)
         samples = 0
-        for frame in self._kept(source):
+        for frame in chain(self._kept(self._input.decode(self._in)), [None]):  # None flushes the resampler
             for piece in resampler.resample(frame):
                 if samples == 0 and frame is not None:
-                    samples = max(0, round((self._place(frame) or 0.0) / base))
+                    samples = round(self._place(frame) / base)
                 piece.pts, piece.time_base = samples, base
                 samples += piece.samples
                 yield from self._out.encode(piece)
         yield from self._out.encode(None)
 
-    def _kept(self, source: InputContainer) -> Iterator[Any]:
-        for frame in source.decode(self._in):
-            if frame.pts is None:
+    def _kept(self, pieces: Iterable[Any]) -> Iterator[Any]:
+        """Yield the packets or frames that start within the written file."""
+        for piece in pieces:
+            if piece.pts is None:
                 continue
-            place = self._place(frame)
-            if place is None:
-                break
+            place = self._place(piece)
+            if place >= self._seconds:
+                return
             if place >= 0:
-                yield frame
-        yield None  # flushes the resampler
+                yield piece
 
-    def _place(self, piece: Any) -> float | None:
-        """Return seconds from the start of the written file; negative before it, None after its end."""
+    def _place(self, piece: Any) -> float:
+        """Return seconds from the start of the written file."""
         place = float(piece.pts * piece.time_base) - self._start
         # Less than a millisecond early is a rounding error.
-        return None if place >= self._seconds else max(place, 0.0) if place > -0.001 else place
+        return max(place, 0.0) if place > -0.001 else place
 
     def close(self) -> None:
         if self._input is not None:

@@ -1,8 +1,4 @@
-"""Serialises a tracker's state, and loads it without running anything that the bytes may name.
-
-Pickle does the work, with a loader that knows the classes of a few modules, arrays and random generators, and
-nothing else.
-"""
+"""Pickles a tracker's state; the loader knows only the classes of a few modules, arrays and random generators."""
 
 import io
 import pickle
@@ -72,12 +68,9 @@ class _Unpickler(pickle.Unpickler):
 
 
 def dump_state(kind: str, state: Any, shared: Mapping[str, Any] | None = None) -> bytes:
-    """Serialise a state.
+    """Serialise a state: tuples, dicts, dataclasses, arrays and instances of the tracker's classes.
 
-    Args:
-        kind: of the tracker, checked on loading.
-        state: tuples, dicts, dataclasses, arrays and instances of the tracker's classes.
-        shared: objects that the state refers to but that are not part of it, by name.
+    `kind` is checked on loading; `shared` names objects that the state refers to but that are not part of it.
     """
     file = io.BytesIO()
     file.write(MAGIC + kind.encode() + b"\n")
@@ -86,16 +79,9 @@ def dump_state(kind: str, state: Any, shared: Mapping[str, Any] | None = None) -
 
 
 def load_state(kind: str, data: bytes, modules: tuple[str, ...], shared: Mapping[str, Any] | None = None) -> Any:
-    """Load what `dump_state` wrote.
+    """Load what `dump_state` wrote; ConfigError if it is of another kind, or damaged.
 
-    Args:
-        kind: as for `dump_state`.
-        data: what it returned.
-        modules: only classes of modules with these prefixes are loaded.
-        shared: as for `dump_state`.
-
-    Raises:
-        ConfigError: the bytes are of another kind, or damaged.
+    Only classes of `modules`, given as prefixes, are loaded.
     """
     head, _, body = data.partition(b"\n")
     if head != MAGIC + kind.encode():

@@ -1,4 +1,4 @@
-"""Video sources: the protocol of every reader, and `open_video`, which chooses one."""
+"""`open_video`, which chooses the reader of a source, and `clip`, which reads a part of it."""
 
 import math
 import re
@@ -9,51 +9,19 @@ from fractions import Fraction
 from glob import glob, has_magic
 from os import PathLike, fspath
 from pathlib import Path
-from types import TracebackType
+from types import SimpleNamespace
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from samvideo.errors import ConfigError, VideoError
+from samvideo.io.base import VideoSource as VideoSource
 from samvideo.io.camera import CameraSource
 from samvideo.io.images import SUFFIXES, ArraySource, ImageSource, find_images
 from samvideo.io.random_access import DecordSource
 from samvideo.io.stream import StreamSource
-from samvideo.types import Frame, VideoInfo
+from samvideo.types import Frame
 
 EARLY = 1e-6  # seconds; tolerance at limits, since times are rounded
-
-
-@runtime_checkable
-class VideoSource(Protocol):
-    """A context-managed iterator of `Frame` in display order; see `tests/contracts/test_video_source.py`.
-
-    Iteration continues at the current position: after `seek(index)` the next frame is `index`. A reader holds no
-    more frames than its queue. Broken packets are skipped, counted in `skipped` and logged; a source that ends
-    too early raises VideoError after its last good frame.
-    """
-
-    info: VideoInfo
-    skipped: int
-
-    def __iter__(self) -> Iterator[Frame]: ...
-
-    def seek(self, index: int) -> None:
-        """Make `index` the next frame, identical to the one that streaming returns there.
-
-        Raises:
-            VideoError: the source cannot go back (camera, pipe), or has no such frame.
-        """
-        ...
-
-    def close(self) -> None:
-        """Release the source; may be called twice."""
-        ...
-
-    def __enter__(self) -> "VideoSource": ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
 
 @runtime_checkable
@@ -61,7 +29,7 @@ class Timed(Protocol):
     """A source that knows the times of its frames without decoding them."""
 
     def index_at(self, seconds: float) -> int:
-        """Return the index of the frame shown at a time."""
+        """Return the first frame shown at or after `seconds`."""
         ...
 
 
@@ -109,7 +77,8 @@ def _open(source: Any, rate: Fraction | None, reader: str) -> VideoSource:
     text = fspath(source)
     if isinstance(source, str):
         if text == "-":
-            return StreamSource(_Pipe(sys.stdin.buffer), "stdin")
+            # An object with `read` only, so that FFmpeg does not try to seek.
+            return StreamSource(SimpleNamespace(read=sys.stdin.buffer.read), "stdin")
         if text.isdecimal():
             return CameraSource(int(text))
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
@@ -137,17 +106,6 @@ def _open_path(path: Path, rate: Fraction | None, reader: str) -> VideoSource:
     if reader == "decord":
         return DecordSource(path)
     return StreamSource(f"file:{path}", path.stem)
-
-
-class _Pipe:
-    """A file with `read` only, so that FFmpeg does not try to seek."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    def read(self, size: int) -> bytes:
-        data: bytes = self._file.read(size)
-        return data
 
 
 def clip(

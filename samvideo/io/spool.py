@@ -19,13 +19,11 @@ class Spool(Closing):
     def add(self, result: FrameResult) -> None:
         """Store a result; it replaces an earlier one of the same frame and object."""
         rows = self._places.setdefault(result.index, {})
-        for object_id, mask, score, present in zip(
-            result.object_ids, result.masks, result.scores, result.present, strict=True
-        ):
+        for object_id, mask, score, present in result.rows():
             packed = zlib.compress(np.packbits(mask).tobytes(), 1)
             start = self._file.seek(0, 2)
             self._file.write(packed)
-            rows[object_id] = start, len(packed), float(score), bool(present)
+            rows[object_id] = start, len(packed), score, present
 
     def take(self, frame: Frame) -> FrameResult:
         """Return everything stored for a frame (K = 0 if nothing is); `masks` have the frame's size."""
@@ -46,5 +44,5 @@ class Spool(Closing):
         )
 
     def close(self) -> None:
-        """Delete the temporary file."""
+        """See `Closing.close`."""
         self._file.close()

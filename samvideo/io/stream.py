@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain, islice
-from typing import Any, Protocol
+from typing import Any
 
 import av
 import av.error
@@ -16,7 +16,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from samvideo.errors import VideoError
-from samvideo.io.base import Reader
+from samvideo.io.base import VideoSource
 from samvideo.io.pixels import Orientation, rgb_of
 from samvideo.io.timeline import Timeline, stated_seconds
 from samvideo.types import Frame, VideoInfo
@@ -30,15 +30,7 @@ SEEK_ATTEMPTS = 3  # keyframes tried for one seek before decoding from the begin
 _LIVE = ("rtsp:", "rtsps:", "rtp:", "rtmp:", "udp:", "srt:", "tcp:")
 
 
-class Readable(Protocol):
-    """A binary file that is only read forward."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes; none at the end."""
-        ...
-
-
-class StreamSource(Reader):
+class StreamSource(VideoSource):
     """Decodes a video with PyAV, one frame at a time, in display order.
 
     Rotation and mirroring of the container are applied; non-square pixels are not stretched.
@@ -50,14 +42,14 @@ class StreamSource(Reader):
     so lost frames leave a gap and `seek` agrees with streaming.
 
     Args:
-        source: what PyAV opens: "file:PATH", an address, or a binary file object that is only read forward.
+        source: what PyAV opens: "file:PATH", an address, or an object with `read`, which is only read forward.
         name: shown to users and used for output files.
 
     Raises:
         VideoError: it cannot be opened, or contains no frame.
     """
 
-    def __init__(self, source: str | Readable, name: str) -> None:
+    def __init__(self, source: Any, name: str) -> None:
         self._origin = source
         self._name = name
         self._can_seek = isinstance(source, str) and not source.startswith(_LIVE)
@@ -162,9 +154,7 @@ class StreamSource(Reader):
                 continue  # in AVI: repeat the last frame
             self._packets_seen += not flush
             if packet.is_corrupt:
-                log.warning(
-                    "%s: damaged data near frame %d, decoded as far as possible", self._name, self._next_index
-                )
+                log.warning("%s: damaged data near frame %d, decoded as possible", self._name, self._next_index)
             try:
                 frames = packet.decode()
             except av.error.EOFError:
@@ -219,11 +209,10 @@ class StreamSource(Reader):
         return None
 
     def _index_of(self, time: Fraction | None) -> int:
+        known = None
         if self.skipped and time is not None and self._timeline is not None and self._timeline.exact:
             known = self._timeline.index_of(time)
-            if known is not None:
-                return known
-        return self._next_index
+        return self._next_index if known is None else known
 
     def _seconds(self, time: Fraction | None, index: int) -> float:
         seconds = None if time is None or self._origin_time is None else float(time - self._origin_time)
@@ -260,10 +249,9 @@ class StreamSource(Reader):
     # --- seeking -----------------------------------------------------------------------------------------
 
     def seek(self, index: int) -> None:
-        """Make `index` the next frame, identical to the one that streaming returns there.
+        """See `VideoSource.seek`; broken packets before the frame count as frames.
 
-        Decoding starts at a keyframe before the frame or, if the container's times do not identify each
-        frame, at the beginning. Broken packets before the position count as frames.
+        Decoding starts at a keyframe or, if the container's times do not identify each frame, at the beginning.
         """
         self._check_index(index)
         if index == self._next_index:
@@ -297,7 +285,7 @@ class StreamSource(Reader):
 
     def _jump(self, table: Timeline, index: int) -> bool:
         """Seek to a keyframe and decode up to the frame; False if none leads to its exact time."""
-        target = table.time_of(index)
+        target = table.times[index] * table.time_base
         # The deinterlacer needs the frames before; otherwise a keyframe is enough.
         settled = max(index - 2, 0) if self._interlaced else index
         for latest, place in islice(table.starts(settled), SEEK_ATTEMPTS):
@@ -342,15 +330,12 @@ class _Deinterlacer:
     """FFmpeg's bwdif filter at the input rate, with a delay of one frame."""
 
     def __init__(self, frame: VideoFrame, time_base: Fraction | None) -> None:
-        self._graph = av.filter.Graph()
-        source = self._graph.add_buffer(
-            width=frame.width, height=frame.height, format=frame.format, time_base=time_base
-        )
-        self._graph.link_nodes(
-            source, self._graph.add("bwdif", "mode=send_frame:deint=interlaced"), self._graph.add("buffersink")
-        )
-        self._graph.configure()
-        self._size = frame.width, frame.height
+        self._size = width, height = frame.width, frame.height
+        self._graph = graph = av.filter.Graph()
+        source = graph.add_buffer(width=width, height=height, format=frame.format, time_base=time_base)
+        bwdif = graph.add("bwdif", "mode=send_frame:deint=interlaced")
+        graph.link_nodes(source, bwdif, graph.add("buffersink"))
+        graph.configure()
         self._ended = False
 
     def push(self, frame: VideoFrame | None) -> VideoFrame | None:

@@ -11,21 +11,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Timeline:
-    """Times of all frames in display order, in units of `time_base` from the container's origin.
+    """Times of all frames in display order, in units of `time_base` from the container's origin."""
 
-    Attributes:
-        times: one per shown frame, sorted.
-        keys: (time, seek position) of each keyframe, sorted; decoding can start there.
-        time_base: seconds of one unit.
-        packets: number of packets in the file, shown or not.
-        exact: every frame has a unique time, so that a time identifies a frame.
-    """
-
-    times: "array[int]"
-    keys: list[tuple[int, int]]
-    time_base: Fraction
-    packets: int
-    exact: bool
+    times: "array[int]"  # one per shown frame, sorted
+    keys: list[tuple[int, int]]  # (time, seek position) of each keyframe, sorted; decoding can start there
+    time_base: Fraction  # seconds of one unit
+    packets: int  # in the file, shown or not
+    exact: bool  # every frame has a unique time, so that a time identifies a frame
 
     @classmethod
     def of(cls, packets: Iterable[Any], time_base: Fraction) -> "Timeline":
@@ -52,10 +44,6 @@ class Timeline:
         ticks = time / self.time_base
         place = bisect.bisect_left(self.times, ticks)
         return place if place < len(self.times) and self.times[place] == ticks else None
-
-    def time_of(self, index: int) -> Fraction:
-        """Return the presentation time of frame `index`, in seconds of the container."""
-        return self.times[index] * self.time_base
 
     def index_after(self, time: Fraction) -> int:
         """Return the first frame shown at or after `time`, the number of frames if there is none."""

@@ -7,10 +7,10 @@
 import csv
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -21,7 +21,7 @@ from samvideo.errors import ConfigError, VideoError
 from samvideo.geometry import mask_box
 from samvideo.io.files import replacing, stream_json
 from samvideo.io.masks import decode_rle, encode_rle
-from samvideo.types import FrameResult, VideoInfo
+from samvideo.types import BoolArray, FrameResult, VideoInfo
 
 log = logging.getLogger(__name__)
 
@@ -80,27 +80,15 @@ class TrackedFrame:
     def from_result(cls, result: FrameResult) -> "TrackedFrame":
         """Encode the masks of a result; scores are rounded to 4 digits, times to microseconds."""
         objects = []
-        for row, object_id in enumerate(result.object_ids):
-            mask = result.masks[row]
+        for object_id, mask, score, present in result.rows():
             x1, y1, x2, y2 = mask_box(mask) or (0.0, 0.0, 0.0, 0.0)
-            objects.append(
-                TrackedObject(
-                    object_id,
-                    bool(result.present[row]),
-                    round(float(result.scores[row]), 4),
-                    int(mask.sum()),
-                    (x1, y1, x2 - x1, y2 - y1),
-                    encode_rle(mask),
-                )
-            )
+            bbox = x1, y1, x2 - x1, y2 - y1
+            entry = TrackedObject(object_id, present, round(score, 4), int(mask.sum()), bbox, encode_rle(mask))
+            objects.append(entry)
         return cls(result.index, round(result.seconds, 6), tuple(objects))
 
     def result(self, size_wh: tuple[int, int]) -> FrameResult:
-        """Decode the masks.
-
-        Raises:
-            VideoError: a mask cannot be decoded.
-        """
+        """Decode the masks; VideoError if one cannot be decoded."""
         masks = np.zeros((len(self.objects), size_wh[1], size_wh[0]), bool)
         for row, entry in enumerate(self.objects):
             try:
@@ -116,23 +104,19 @@ class TrackedFrame:
             np.array([entry.present for entry in self.objects], bool),
         )
 
+    def visible(self) -> dict[int, TrackedObject]:
+        """Return the objects that are present and whose masks are not empty, by id."""
+        return {entry.object_id: entry for entry in self.objects if entry.present and entry.area > 0}
+
+    def union(self, size_wh: tuple[int, int], object_ids: Collection[int]) -> BoolArray:
+        """Return the (H, W) union of the masks of these objects."""
+        return np.asarray(self.result(size_wh).select(object_ids).masks.any(0), bool)
+
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of this frame."""
-        return {
-            "index": self.index,
-            "seconds": self.seconds,
-            "objects": [
-                {
-                    "id": entry.object_id,
-                    "present": entry.present,
-                    "score": entry.score,
-                    "area": entry.area,
-                    "bbox": entry.bbox_xywh,
-                    "segmentation": entry.rle,
-                }
-                for entry in self.objects
-            ],
-        }
+        without = {"objects": {"__all__": {"centroid_xy"}}}
+        entry: dict[str, Any] = _FRAME.dump_python(self, by_alias=True, exclude=without)
+        return entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +131,6 @@ class TracksFile:
     """A `tracks.jsonl` or `tracks.json`; every iteration reads it from the start.
 
     A last line of a `tracks.jsonl` that was cut off while it was written is ignored with a warning.
-
-    Attributes:
-        path: of the file.
-        info: name, size and rate of the video.
 
     Raises:
         VideoError: the file is missing or has no valid header; while iterating, a frame is not valid.
@@ -193,6 +173,10 @@ class TracksFile:
         if self._layout == "document by line":
             raise VideoError(f"{self.path} is cut off after line {number}: the frames before are good")
 
+    def object_ids(self) -> tuple[int, ...]:
+        """Read the ids of all objects, ascending."""
+        return tuple(sorted({entry.object_id for frame in self for entry in frame.objects}))
+
     def _document(self) -> _Document:
         """Read a document that is laid out in another way than one frame per line."""
         return self._parse(_DOCUMENT, self.path.read_bytes(), None)
@@ -231,12 +215,7 @@ def header_of(info: VideoInfo, format: str) -> dict[str, Any]:
 
 
 def write_document(tracks: TracksFile, out: Path, info: VideoInfo | None = None) -> None:
-    """Write `tracks.json` in constant memory; `info` replaces that of the tracks.
-
-    Raises:
-        OSError: it cannot be written.
-        VideoError: the tracks cannot be read.
-    """
+    """Write `tracks.json` in constant memory; `info` replaces that of the tracks. OSError if that fails."""
     head = header_of(info or tracks.info, DOCUMENT_FORMAT)
     with replacing(out) as part:
         stream_json(part, head, {"frames": (frame.to_json() for frame in tracks)})
@@ -245,10 +224,8 @@ def write_document(tracks: TracksFile, out: Path, info: VideoInfo | None = None)
 class TracksTable:
     """A run's `tracks.csv`: positions and areas without masks; every iteration reads it from the start.
 
-    Attributes:
-        path: of the file.
-        info: named after the folder. The table does not contain the frame size, so the largest extent of a box
-            is used; the rate is that of the first two frames.
+    Its `info` is named after the folder. The table does not contain the frame size, so the largest extent of a box
+    is used; the rate is that of the first two frames.
 
     Raises:
         VideoError: no such table; while iterating, a row is not valid.
@@ -256,10 +233,9 @@ class TracksTable:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        start: list[TrackedFrame] = []
+        start = list(islice(self, 2))
         extent = [1.0, 1.0]
         for frame in self:
-            start = [*start[:1], frame] if len(start) < 2 else start
             for entry in frame.objects:
                 x, y, width, height = entry.bbox_xywh
                 extent = [max(extent[0], x + width), max(extent[1], y + height)]
@@ -287,23 +263,12 @@ class TracksTable:
 def _object(row: dict[str, str]) -> TrackedObject:
     x1, y1, x2, y2 = (float(row[name].strip() or 0) for name in ("x1", "y1", "x2", "y2"))
     centroid = (float(row["centroid_x"]), float(row["centroid_y"])) if row["centroid_x"] else None
-    return TrackedObject(
-        int(row["object"]),
-        row["present"] == "1",
-        float(row["score"]),
-        int(row["area"]),
-        (x1, y1, x2 - x1, y2 - y1),
-        {},
-        centroid,
-    )
+    bbox, present = (x1, y1, x2 - x1, y2 - y1), row["present"] == "1"
+    return TrackedObject(int(row["object"]), present, float(row["score"]), int(row["area"]), bbox, {}, centroid)
 
 
 def open_run(folder: Path) -> TracksFile | TracksTable:
-    """Open what a run recorded per frame: its masks, or `tracks.csv` if only that was saved.
-
-    Raises:
-        VideoError: there is neither.
-    """
+    """Open what a run recorded per frame: its masks, or `tracks.csv` if only that was saved, else VideoError."""
     if not folder.exists():
         raise VideoError(f"{folder} does not exist: the folder of a run expected, as `samvideo track` writes it")
     has_masks = any((folder / name).exists() for name in ("tracks.jsonl", "tracks.json"))
@@ -313,11 +278,7 @@ def open_run(folder: Path) -> TracksFile | TracksTable:
 
 
 def open_masks(folder: Path) -> TracksFile:
-    """Open the masks of a run: `tracks.jsonl` of its folder, else `tracks.json`, or the file itself.
-
-    Raises:
-        VideoError: there are none.
-    """
+    """Open the masks of a run: `tracks.jsonl` or else `tracks.json` of its folder, or that file itself."""
     if not folder.is_dir():
         return TracksFile(folder)
     lines = folder / "tracks.jsonl"

@@ -1,5 +1,6 @@
 """The published checkpoints, a row each."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -10,27 +11,16 @@ APACHE = "Apache-2.0"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One published file.
-
-    Attributes:
-        name: the model's name here.
-        url: where it is fetched from; None where it can only be given as a local file.
-        megabytes: roughly, to tell people before they wait.
-        licence: of the weights, as their publisher states it.
-        origin: whose they are.
-        sha256: hex digest where one is published or was checked, else None.
-        git_blob: git's blob id of the file (SHA-1 of a header and the content) where the file lies in a repository.
-        note: what a user must know.
-    """
+    """One published file."""
 
     name: str
-    url: str | None
+    url: str | None  # None if it can only be given as a local file
     megabytes: int
-    licence: str
-    origin: str
-    sha256: str | None = None
-    git_blob: str | None = None
-    note: str = ""
+    licence: str  # of the weights, as stated by the publisher
+    origin: str  # the publisher
+    sha256: str | None = None  # hex digits if published or checked
+    git_blob: str | None = None  # git's blob id (SHA-1 of a header and the content) of a file in a repository
+    note: str = ""  # how to get a file without `url`
 
     @property
     def file_name(self) -> str:
@@ -43,23 +33,18 @@ _EFFICIENT = "https://huggingface.co/yunyangx/efficient-track-anything/resolve/m
 _HIERA = (("tiny", 156), ("small", 184), ("base-plus", 324), ("large", 898))
 
 
-def _sam2() -> list[Checkpoint]:
-    rows = []
+def _sam2() -> Iterator[Checkpoint]:
     for version, folder, stem in (("2.1", "092824", "sam2.1_hiera"), ("2", "072824", "sam2_hiera")):
         for size, megabytes in _HIERA:
             url = f"{_META}/{folder}/{stem}_{size.replace('-', '_')}.pt"
-            rows.append(Checkpoint(f"sam{version}-{size}", url, megabytes, APACHE, "facebookresearch/sam2"))
-    return rows
+            yield Checkpoint(f"sam{version}-{size}", url, megabytes, APACHE, "facebookresearch/sam2")
 
 
-def _efficienttam() -> list[Checkpoint]:
-    rows = []
+def _efficienttam() -> Iterator[Checkpoint]:
     for size, megabytes in (("s", 136), ("ti", 72)):
         for suffix, file_suffix in (("", ""), ("-1", "_1"), ("-2", "_2"), ("-512", "_512x512")):
             url = f"{_EFFICIENT}/efficienttam_{size}{file_suffix}.pt"
-            name = f"efficienttam-{size}{suffix}"
-            rows.append(Checkpoint(name, url, megabytes, APACHE, "yformer/EfficientTAM"))
-    return rows
+            yield Checkpoint(f"efficienttam-{size}{suffix}", url, megabytes, APACHE, "yformer/EfficientTAM")
 
 
 _SURGICAL_NOTE = (
@@ -89,11 +74,7 @@ CATALOG: dict[str, Checkpoint] = {
 
 
 def checkpoint(name: str) -> Checkpoint:
-    """The row of that name.
-
-    Raises:
-        ConfigError: there is none; the message names the nearest.
-    """
+    """Return the row of that name; ConfigError, which names the nearest, if there is none."""
     if name not in CATALOG:
         near = get_close_matches(name, CATALOG, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(CATALOG)}"

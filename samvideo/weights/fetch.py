@@ -13,7 +13,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ Progress = Callable[[int, int | None], None]
 
 CHUNK = 1 << 20
 ATTEMPTS = 4
+TIMEOUT = 20.0  # seconds without a response after which the server counts as unreachable
 CLOCK_TICK_NS = 3_000_000_000
 """No file system's clock is coarser: two writes that far apart have different times of modification."""
 
@@ -42,16 +42,11 @@ def cached_path(row: Checkpoint) -> Path:
     return weights_folder() / row.file_name
 
 
-def fetch(row: Checkpoint, *, progress: Progress | None = None, timeout: float = 20.0) -> Path:
+def fetch(row: Checkpoint, *, progress: Progress | None = None) -> Path:
     """Return the verified local file, downloaded first if necessary.
 
     A file is hashed once. Later calls compare its size and time of modification with those noted then, and hash it
-    again if they differ.
-
-    Args:
-        row: which one.
-        progress: called with the number of bytes present and expected (None if unknown), first before any request.
-        timeout: seconds without a response after which the server counts as unreachable.
+    again if they differ. `progress` is called with the number of bytes present and expected (None if unknown).
 
     Raises:
         WeightsError: offline, not found, cut off, wrong checksum, disk full. What was downloaded stays in `.part`
@@ -65,7 +60,7 @@ def fetch(row: Checkpoint, *, progress: Progress | None = None, timeout: float =
         with FileLock(f"{path}.lock"):
             if not path.exists():
                 part = path.with_name(path.name + ".part")
-                _download(row, part, progress, timeout)
+                _download(row, part, progress)
                 _accept(row, part, path)
             elif _read_record(path).get("verified") != _fingerprint(row, path):
                 verify(row)
@@ -78,26 +73,22 @@ def fetch(row: Checkpoint, *, progress: Progress | None = None, timeout: float =
 
 
 def verify(row: Checkpoint) -> None:
-    """Hash the cached file; compare it with the published checksums and with the one of its first download.
-
-    Raises:
-        WeightsError: it is missing, or differs.
-    """
+    """Hash the cached file; WeightsError unless it has the published checksums and that of its first download."""
     path = cached_path(row)
     if not path.exists():
         raise WeightsError(f"{row.name} is not in {path.parent}: get it with `samvideo weights get {row.name}`")
     fingerprint = _age(row, path)
-    digests = _checked_digests(row, path)
-    recorded = _read_record(path).get("sha256", digests.sha256)
-    if recorded != digests.sha256:
+    sha256 = _checked_sha256(row, path)
+    recorded = _read_record(path).get("sha256", sha256)
+    if recorded != sha256:
         raise WeightsError(
             f"{path} has changed since it was downloaded (its SHA-256 is not {recorded}): "
             "delete it and get it again"
         )
-    _write_record(row, path, digests, fingerprint)
+    _write_record(row, path, sha256, fingerprint)
 
 
-def _download(row: Checkpoint, part: Path, progress: Progress | None, timeout: float) -> None:
+def _download(row: Checkpoint, part: Path, progress: Progress | None) -> None:
     """Bring `part` to its full length, continuing where an earlier attempt stopped."""
     assert row.url is not None
     reason = ""
@@ -107,7 +98,7 @@ def _download(row: Checkpoint, part: Path, progress: Progress | None, timeout: f
         if attempt:
             time.sleep(0.2 * 2**attempt)
         try:
-            if _transfer(row.url, part, progress, timeout):
+            if _transfer(row.url, part, progress):
                 return
             reason = "the connection was cut off"
         except urllib.error.HTTPError as error:
@@ -136,13 +127,13 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _transfer(url: str, part: Path, progress: Progress | None, timeout: float) -> bool:
+def _transfer(url: str, part: Path, progress: Progress | None) -> bool:
     """Make one request; return whether the file is complete afterwards."""
     have = _size(part)
     headers = {"User-Agent": "samvideo", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as answer:
         resumed = answer.status == 206
         have = have if resumed else 0
         length = answer.headers.get("Content-Length")
@@ -159,62 +150,40 @@ def _transfer(url: str, part: Path, progress: Progress | None, timeout: float) -
 def _accept(row: Checkpoint, part: Path, path: Path) -> None:
     fingerprint = _age(row, part)
     try:
-        digests = _checked_digests(row, part)
+        sha256 = _checked_sha256(row, part)
     except WeightsError:
         part.unlink()
         raise
-    _write_record(row, path, digests, fingerprint)
+    _write_record(row, path, sha256, fingerprint)
     part.replace(path)
 
 
-@dataclass(frozen=True)
-class Digests:
-    """Checksums of a file as hex digits: SHA-256, and the blob id that git gives it."""
-
-    sha256: str
-    git_blob: str
-
-
-def _digests(path: Path) -> Digests:
-    """Both checksums, in one read of the file."""
+def _checked_sha256(row: Checkpoint, path: Path) -> str:
+    """Return the SHA-256 of a file in hex digits; WeightsError unless its checksums are those published."""
     sha256 = hashlib.sha256()
     git_blob = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
         while block := file.read(CHUNK):
             sha256.update(block)
             git_blob.update(block)
-    return Digests(sha256.hexdigest(), git_blob.hexdigest())
-
-
-def _checked_digests(row: Checkpoint, path: Path) -> Digests:
-    """The checksums of a file, which are those that are published.
-
-    Raises:
-        WeightsError: they differ.
-    """
-    digests = _digests(path)
-    pairs = ((row.sha256, digests.sha256, "SHA-256"), (row.git_blob, digests.git_blob, "git blob id"))
-    for expected, found, kind in pairs:
+    pairs = (("SHA-256", row.sha256, sha256.hexdigest()), ("git blob id", row.git_blob, git_blob.hexdigest()))
+    for kind, expected, found in pairs:
         if expected is not None and found != expected:
             raise WeightsError(
                 f"{path.name} is not the published file: its {kind} is {found}, expected {expected}. "
                 f"Delete {path} if it exists and get it again; if that fails too, the publisher changed the file"
             )
-    return digests
+    return sha256.hexdigest()
 
 
 def _fingerprint(row: Checkpoint, path: Path) -> dict[str, Any]:
-    """What must stay equal for a file to count as verified: its size and time, and the published checksums."""
+    """Return what must stay equal for a file to count as verified."""
     stat = path.stat()
-    return {
-        "size": stat.st_size,
-        "mtime_ns": stat.st_mtime_ns,
-        "published": [row.sha256, row.git_blob],
-    }
+    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "published": [row.sha256, row.git_blob]}
 
 
 def _age(row: Checkpoint, path: Path) -> dict[str, Any]:
-    """The fingerprint of a file, made old enough that any later write changes its time of modification."""
+    """Return the fingerprint of a file, made old enough that any later write changes its time of modification."""
     old = time.time_ns() - CLOCK_TICK_NS
     if path.stat().st_mtime_ns > old:
         os.utime(path, ns=(old, old))
@@ -226,7 +195,7 @@ def _record_path(path: Path) -> Path:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    """What is noted of a file; empty if there is nothing, or nothing readable."""
+    """Return the record of a file; empty if there is none, or none that can be read."""
     try:
         record = json.loads(_record_path(path).read_text())
     except (OSError, ValueError):
@@ -234,8 +203,8 @@ def _read_record(path: Path) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _write_record(row: Checkpoint, path: Path, digests: Digests, fingerprint: dict[str, Any]) -> None:
-    record = {"sha256": digests.sha256, "url": row.url, "licence": row.licence, "verified": fingerprint}
+def _write_record(row: Checkpoint, path: Path, sha256: str, fingerprint: dict[str, Any]) -> None:
+    record = {"sha256": sha256, "url": row.url, "licence": row.licence, "verified": fingerprint}
     temporary = _record_path(path).with_suffix(".tmp")
     temporary.write_text(json.dumps(record, indent=2) + "\n")
     temporary.replace(_record_path(path))

@@ -1,7 +1,4 @@
-"""Names of parameters: the publishers' (facebookresearch/sam2 and its relatives), Hugging Face's, and ours.
-
-Inside the parts, we keep the publishers' names; only the parts themselves are called otherwise.
-"""
+"""Names of parameters: the publishers' (facebookresearch/sam2 and its relatives), Hugging Face's, and ours."""
 
 import re
 from collections.abc import Mapping
@@ -30,7 +27,7 @@ UNUSED = {"no_mem_pos_enc": (1, 1, 256)}
 
 
 def published(own: str) -> str:
-    """The publisher's name of one of our parameters."""
+    """Return the publisher's name of one of our parameters; only the names of the parts differ."""
     for theirs, ours in PREFIXES.items():
         if own.startswith(ours):
             return theirs + own[len(ours) :]
@@ -54,11 +51,8 @@ _HUB_RULES = (
         r"^prompt_encoder\.shared_embedding\.positional_embedding$",
         "sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix",
     ),
-    (r"^prompt_encoder\.mask_embed\.conv1\.", "sam_prompt_encoder.mask_downscaling.0."),
-    (r"^prompt_encoder\.mask_embed\.layer_norm1\.", "sam_prompt_encoder.mask_downscaling.1."),
-    (r"^prompt_encoder\.mask_embed\.conv2\.", "sam_prompt_encoder.mask_downscaling.3."),
-    (r"^prompt_encoder\.mask_embed\.layer_norm2\.", "sam_prompt_encoder.mask_downscaling.4."),
-    (r"^prompt_encoder\.mask_embed\.conv3\.", "sam_prompt_encoder.mask_downscaling.6."),
+    (r"^prompt_encoder\.mask_embed\.conv(\d)\.", r"prompt_encoder.mask_downscaling.3*\1+-3."),
+    (r"^prompt_encoder\.mask_embed\.layer_norm(\d)\.", r"prompt_encoder.mask_downscaling.3*\1+-2."),
     (r"^prompt_encoder\.", "sam_prompt_encoder."),
     (r"^mask_decoder\.upscale_conv1\.", "sam_mask_decoder.output_upscaling.0."),
     (r"^mask_decoder\.upscale_layer_norm\.", "sam_mask_decoder.output_upscaling.1."),
@@ -84,8 +78,7 @@ _HUB_RULES = (
     (r"^(spatial_perceiver\.layers\.\d)\.layer_norm_input\.", r"\1.attn.norm_x."),
     (r"^(spatial_perceiver\.layers\.\d)\.layer_norm_latents\.", r"\1.attn.norm_latents."),
     (r"^(spatial_perceiver\.layers\.\d)\.layer_norm_self\.", r"\1.self_attn.norm."),
-    (r"^(spatial_perceiver\.layers\.\d)\.cross_attention\.", r"\1.attn."),
-    (r"^(spatial_perceiver\.layers\.\d)\.self_attention\.", r"\1.self_attn."),
+    (r"^(spatial_perceiver\.layers\.\d)\.(?:cross_|(self_))attention\.", r"\1.\2attn."),
     (r"^(spatial_perceiver\.layers\.\d)\.(self_)?mlp\.layer_norm\.", r"\1.\2ff.0."),
     (r"^(spatial_perceiver\.layers\.\d)\.(self_)?mlp\.up_proj\.", r"\1.\2ff.1."),
     (r"^(spatial_perceiver\.layers\.\d)\.(self_)?mlp\.down_proj\.", r"\1.\2ff.3."),
@@ -102,15 +95,15 @@ _HUB_RULES = (
     (r"(_mlps\.\d|_head|^obj_ptr_proj)\.proj_out\.", r"\1.layers.2."),
 )
 _COMPILED = tuple((re.compile(pattern), into) for pattern, into in _HUB_RULES)
-_SUM = re.compile(r"3\*(\d)\+(\d)")
+_SUM = re.compile(r"3\*(\d)\+(-?\d)")
 _POINTS = "sam_prompt_encoder.point_embed.weight"
 
 
 def hub_to_published(key: str) -> str:
-    """The publisher's name of an entry named by Hugging Face transformers (Sam2VideoModel, EdgeTamVideoModel).
+    """Return the publisher's name of an entry of Sam2VideoModel or EdgeTamVideoModel in Hugging Face transformers.
 
-    Three tensors are cut otherwise there; `from_hub` puts them together: `point_embed` holds four embeddings, the
-    Perceiver's `k_proj` and `v_proj` are halves of `to_kv`.
+    `point_embed` holds four embeddings, and the Perceiver's `k_proj` and `v_proj` are halves of `to_kv`: `from_hub`
+    converts these.
     """
     for pattern, into in _COMPILED:
         key = pattern.sub(into, key)
@@ -123,7 +116,7 @@ def is_hub(state: Mapping[str, object]) -> bool:
 
 
 def from_hub(state: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
-    """The same state dict under the publishers' names."""
+    """Return the state dict under the publishers' names."""
     import torch
 
     renamed = {hub_to_published(key): value for key, value in state.items()}

@@ -12,10 +12,9 @@ SUFFIXES = (".pt", ".pth", ".safetensors")
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a published file by the publisher's key names, on the CPU.
+    """Return the tensors of a published file by the publisher's key names, on the CPU.
 
-    Pickled files are read with `weights_only=True`, so nothing in them is executed; the published
-    `{"model": state_dict}` is unwrapped.
+    Nothing in pickled files is executed (`weights_only=True`); the published `{"model": state_dict}` is unwrapped.
 
     Raises:
         WeightsError: no such file, another format, cut off, or a pickle that holds more than tensors.

@@ -166,8 +166,10 @@ def test_a_checkpoint_is_hashed_on_the_first_start_only(weights: Path, monkeypat
     path.parent.mkdir(parents=True)
     path.write_bytes(weights.read_bytes())
     hashed: list[Path] = []
-    digests = fetch._digests
-    monkeypatch.setattr(fetch, "_digests", lambda file: hashed.append(file) or digests(file))
+    checked_sha256 = fetch._checked_sha256
+    monkeypatch.setattr(
+        fetch, "_checked_sha256", lambda row, file: hashed.append(file) or checked_sha256(row, file)
+    )
     for _ in range(3):
         ready_tracker("efficienttam-ti-512", quiet=True)
         assert hashed == [path]

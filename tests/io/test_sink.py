@@ -110,7 +110,7 @@ def test_views_are_written(tmp_path: Path) -> None:
 
 def test_variable_rate_and_start(tmp_path: Path) -> None:
     times = [7.0, 7.01, 7.05, 7.5, 9.0, 9.04]
-    with VideoWriter(tmp_path / "out.mp4", (128, 96), Fraction(30000, 1001), start_seconds=7.0) as writer:
+    with VideoWriter(tmp_path / "out.mp4", (128, 96), Fraction(30000, 1001)) as writer:
         for index, seconds in enumerate(times):
             writer.write(numbered(index), seconds)
     frames = list(open_video(tmp_path / "out.mp4"))
@@ -145,7 +145,7 @@ def test_sound_is_copied_or_encoded_and_in_time(codec: str, suffix: str, expecte
 def test_sound_is_cut_to_what_was_written(codec: str, tmp_path: Path) -> None:
     source = write_clip(tmp_path / "source.mov", 50, audio=codec)
     path = tmp_path / "out.mp4"
-    with VideoWriter(path, (128, 96), 25, audio_from=source, start_seconds=0.6) as writer:
+    with VideoWriter(path, (128, 96), 25, audio_from=source) as writer:
         for index in range(15, 40):
             writer.write(numbered(index), index / 25)
     _, loudness, start, _ = sound(path)

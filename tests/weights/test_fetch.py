@@ -98,13 +98,13 @@ def test_a_changed_file_is_noticed(row: Checkpoint) -> None:
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were read in full to be hashed."""
     files: list[Path] = []
-    digests = fetching._digests
+    checked_sha256 = fetching._checked_sha256
 
-    def counted(path: Path) -> fetching.Digests:
+    def counted(row: Checkpoint, path: Path) -> str:
         files.append(path)
-        return digests(path)
+        return checked_sha256(row, path)
 
-    monkeypatch.setattr(fetching, "_digests", counted)
+    monkeypatch.setattr(fetching, "_checked_sha256", counted)
     return files
 
 
