@@ -17,7 +17,7 @@ from samvideo.encoders.base import ImageEncoder, check_multiple
 from samvideo.errors import ConfigError
 from samvideo.heads.masks import MaskDecoder, best_alternative, single_if_stable, upsample
 from samvideo.heads.pointers import PointerHead
-from samvideo.heads.prompts import PADDING, PromptEncoder
+from samvideo.heads.prompt_encoder import PADDING, PromptEncoder
 from samvideo.memory.base import MemoryPolicy
 from samvideo.memory.method import MemoryMethod
 from samvideo.memory_context import memory_context

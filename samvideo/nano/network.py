@@ -7,7 +7,7 @@ from torch import Tensor, nn
 EVIDENCE = 14  # planes of one crop: Lab in the first three, then those of the next line
 LOGITS, MOTION, EXACT, VALID = slice(3, 9), slice(9, 12), 12, 13  # see `samvideo.trackers.nano`
 HAND = (1.0, 1.5, 1.0, 2.0, 1.6, 0.0)  # weights of the planes `LOGITS` before training
-PROMPT = 21  # planes of one prompted crop, see `samvideo.nano.prompting`
+PROMPT = 21  # planes of one prompted crop, see `samvideo.nano.prompted`
 KEY = 16
 POOL = 3  # memory has a third of the resolution of the crop that is compared with it
 

@@ -1,4 +1,4 @@
-"""The segmenter of the bundled tracker: its prompted network, see `samvideo.nano.prompting`. Needs torch."""
+"""The segmenter of the bundled tracker: its prompted network, see `samvideo.nano.prompted`. Needs torch."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ import numpy as np
 from samvideo.cues.motion import own_motion
 from samvideo.cues.view import View
 from samvideo.cues.warp import DenseFlow
-from samvideo.nano.prompting import mask_of
+from samvideo.nano.prompted import mask_of
 from samvideo.nano.runtime import Networks
 from samvideo.object_prompts import ObjectPrompt
 from samvideo.segmenters.base import Segmentation

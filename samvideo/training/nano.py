@@ -20,7 +20,7 @@ from samvideo.training import fusion, prompts
 from samvideo.training.clips import list_recorded, load_recorded
 from samvideo.training.collecting import RecordedClip
 from samvideo.training.fitting import Log, TrainingStage
-from samvideo.training.prompts import Still
+from samvideo.training.prompted import Still
 from samvideo.training.recording import record_clips, record_stills
 
 # Recordings of older versions may differ.

@@ -4,7 +4,7 @@ import torch
 
 from samvideo.heads.masks import MaskDecoder, best_alternative, single_if_stable, stability
 from samvideo.heads.pointers import PointerHead
-from samvideo.heads.prompts import PromptEncoder
+from samvideo.heads.prompt_encoder import PromptEncoder
 from samvideo.tensors import PromptTensors
 
 

@@ -6,7 +6,7 @@ import pytest
 from samvideo.cues.motion import own_motion
 from samvideo.cues.view import View
 from samvideo.cues.warp import DenseFlow
-from samvideo.nano.prompting import mask_of
+from samvideo.nano.prompted import mask_of
 from samvideo.nano.runtime import load
 from tests.scenes import RED, Shape, overlap, scene
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from samvideo.cues.crop import Window
 from samvideo.cues.patch import Patch
 from samvideo.errors import WeightsError
-from samvideo.nano.prompting import NO, YES, mask_of
+from samvideo.nano.prompted import NO, YES, mask_of
 from samvideo.nano.runtime import BUNDLED, Networks, load
 from samvideo.trackers.factory import create_tracker
 from samvideo.trackers.nano import NanoTarget, NanoTracker

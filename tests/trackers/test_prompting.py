@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from samvideo.nano import prompting
-from samvideo.nano.prompting import (
+from samvideo.nano.prompted import (
     BEYOND,
     BOX,
     HAS_BOX,

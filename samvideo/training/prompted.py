@@ -16,7 +16,7 @@ from samvideo.cues.view import View
 from samvideo.cues.warp import DenseFlow
 from samvideo.geometry import Box4, clip_box
 from samvideo.nano.network import Prompted
-from samvideo.nano.prompting import LAB, VALID, cut_by_motion, drawing, with_answer, with_barriers, with_motion
+from samvideo.nano.prompted import LAB, VALID, cut_by_motion, drawing, with_answer, with_barriers, with_motion
 from samvideo.nano.runtime import PROMPT_SIDE
 from samvideo.training import clips
 from samvideo.training.clips import TrainingClip
