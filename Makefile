@@ -34,7 +34,7 @@ lint: .venv/installed-dev
 
 # mypy cannot follow the mapped folders of an editable install, so it checks an installed tree.
 types: .venv/installed-dev
-	rm -rf build/typed
+	rm -rf build/typed build/lib
 	$(BIN)/python -m pip install --quiet --no-deps --target build/typed .
 	cp pyproject.toml build/typed/
 	cd build/typed && ../../$(BIN)/mypy -p samvideo

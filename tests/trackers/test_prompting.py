@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from samvideo.nano import prompting
+from samvideo.nano import prompted
 from samvideo.nano.prompted import (
     BEYOND,
     BOX,
@@ -112,7 +112,7 @@ class Halves(Networks):
 def test_a_mask_that_stays_far_from_a_side_of_its_box_is_drawn_again(
     above: float, below: float, likely: float, reached: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prompting, "settle", lambda rgb, box, odds, *rest: odds > 0)
+    monkeypatch.setattr(prompted, "settle", lambda rgb, box, odds, *rest: odds > 0)
     networks = Halves(above, below, likely)
     mask = mask_of(networks, picture(), HELD, *NO_CLICKS, np.zeros((SIDE, SIDE), bool))
     rows = np.flatnonzero(mask.any(1))
@@ -141,16 +141,16 @@ class FarAndNear(Networks):
 def test_what_a_click_means_may_be_seen_partly_from_far_and_partly_from_near(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(prompting, "settle", lambda rgb, box, odds, *rest: odds > 0)
+    monkeypatch.setattr(prompted, "settle", lambda rgb, box, odds, *rest: odds > 0)
     click = np.array([[32.5, 32.5]], np.float32), np.ones(1, np.int64)
     boxes = []
-    drawn = prompting._boxed
+    drawn = prompted._boxed
 
     def boxed_(*args: object, **more: bool) -> object:
         boxes.append(args[2])
         return drawn(*args, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(prompting, "_boxed", boxed_)
+    monkeypatch.setattr(prompted, "_boxed", boxed_)
     mask = mask_of(FarAndNear(), picture(), None, *click, np.zeros((SIDE, SIDE), bool))
     assert mask[32, 32]
     ((left, _, right, _),) = boxes  # type: ignore[misc]
