@@ -15,7 +15,7 @@ from samvideo.analysis.output import prepare_folder
 from samvideo.analysis.settings import AnalysisSettings
 from samvideo.analysis.tables import TableWriter, write_tables
 from samvideo.cli.analyze import parse_labels
-from samvideo.prompts import parse_prompts
+from samvideo.prompt_syntax import parse_prompts
 from samvideo.trackers.factory import create_tracker
 from samvideo.trackers.schedule import PromptSchedule, propagate
 

@@ -17,7 +17,7 @@ from samvideo.io.base import Closing
 from samvideo.io.files import check_empty, replacing
 from samvideo.io.masks import index_map, write_index_png
 from samvideo.io.sink import VideoWriter
-from samvideo.io.tracks import LINES_FORMAT, TrackedFrame, TracksFile, header_of, write_document
+from samvideo.io.tracks import LINES_FORMAT, FrameRecord, TracksFile, header_of, write_document
 from samvideo.render import overlay
 from samvideo.types import Frame, FrameResult, VideoInfo
 
@@ -102,7 +102,7 @@ class RleTracks:
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Append the line of one frame."""
-        self._file.append(_line(TrackedFrame.from_result(result).to_json()))
+        self._file.append(_line(FrameRecord.from_result(result).to_json()))
 
     def close(self) -> None:
         """Write the document."""

@@ -27,7 +27,7 @@ LAYERS = {
     "samvideo.tensors": 1.0,
     "samvideo.weights": 1.0,
     "samvideo.nn": 1.1,
-    "samvideo.prompts": 1.1,
+    "samvideo.prompt_syntax": 1.1,
     "samvideo.encoders": 2.0,
     "samvideo.heads": 2.0,
     "samvideo.memory": 2.0,

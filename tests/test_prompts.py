@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from samvideo.errors import PromptError, SamVideoError
-from samvideo.prompts import load_prompts, parse_prompts
+from samvideo.prompt_syntax import load_prompts, parse_prompts
 from samvideo.types import Box, Mask, Points
 
 

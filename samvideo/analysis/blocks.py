@@ -10,7 +10,7 @@ from samvideo.analysis.intervals import Times
 from samvideo.analysis.mask_geometry import Floats, MaskMeasurements
 from samvideo.errors import ConfigError, VideoError
 from samvideo.io.rle import IntArray, Runs, runs_of_rles
-from samvideo.io.tracks import TrackedFrame
+from samvideo.io.tracks import FrameRecord
 from samvideo.types import FrameResult
 
 FRAMES = 512
@@ -70,12 +70,12 @@ class FrameClock:
         self._ordinal = 0
         self._step = 1 / self._rate
 
-    def _seconds(self, frame: FrameResult | TrackedFrame) -> float:
+    def _seconds(self, frame: FrameResult | FrameRecord) -> float:
         exact = frame.index / self._rate
         return exact if self._fixed or abs(frame.seconds - exact) < 2e-6 else frame.seconds
 
     def times(
-        self, frames: Sequence[FrameResult | TrackedFrame], following: FrameResult | TrackedFrame | None
+        self, frames: Sequence[FrameResult | FrameRecord], following: FrameResult | FrameRecord | None
     ) -> Times:
         """Return the times of the next frames; `following` is the frame after them, None at the end.
 
@@ -101,10 +101,10 @@ class FrameClock:
 
 
 def in_batches(
-    frames: Iterable[TrackedFrame], size: int = FRAMES
-) -> Iterator[tuple[list[TrackedFrame], TrackedFrame | None]]:
+    frames: Iterable[FrameRecord], size: int = FRAMES
+) -> Iterator[tuple[list[FrameRecord], FrameRecord | None]]:
     """Yield lists of `size` frames, each with the frame that follows it."""
-    batch: list[TrackedFrame] = []
+    batch: list[FrameRecord] = []
     for frame in frames:
         if len(batch) == size:
             yield batch, frame
@@ -114,7 +114,7 @@ def in_batches(
         yield batch, None
 
 
-def runs_of_frames(frames: Sequence[TrackedFrame], size_wh: tuple[int, int]) -> Runs:
+def runs_of_frames(frames: Sequence[FrameRecord], size_wh: tuple[int, int]) -> Runs:
     """Return all masks of some frames. Raises VideoError with frame and object of an invalid one."""
     objects = [(frame, entry) for frame in frames for entry in frame.objects]
     try:

@@ -15,7 +15,7 @@ from samvideo.analysis.settings import AnalysisSettings
 from samvideo.analysis.tables import TableWriter
 from samvideo.io.base import Closing
 from samvideo.io.source import open_video
-from samvideo.io.tracks import TrackedFrame, TracksFile, TracksTable, open_run
+from samvideo.io.tracks import FrameRecord, TracksFile, TracksTable, open_run
 from samvideo.types import Frame, UInt8Array
 
 
@@ -52,8 +52,8 @@ def analyse_run(
 
 def _block(
     tracks: TracksFile | TracksTable,
-    frames: list[TrackedFrame],
-    following: TrackedFrame | None,
+    frames: list[FrameRecord],
+    following: FrameRecord | None,
     clock: FrameClock,
     flags: list[str],
 ) -> Block:
@@ -63,7 +63,7 @@ def _block(
     return Block.of(clock.times(frames, following), flags, rows, measurements, runs)
 
 
-def _measurements_of_table(frames: list[TrackedFrame]) -> MaskMeasurements:
+def _measurements_of_table(frames: list[FrameRecord]) -> MaskMeasurements:
     """The measurements that a table contains; the axes of the masks are unknown."""
     objects = [entry for frame in frames for entry in frame.objects]
     count = len(objects)

@@ -45,7 +45,7 @@ def track(
     port: int | None = typer.Option(None, min=1, max=65535, help=PORT_HELP),
 ) -> None:
     """Track the prompted objects and write an overlay video, masks and tables."""
-    from samvideo.prompts import parse_prompts
+    from samvideo.prompt_syntax import parse_prompts
     from samvideo.run import RunSettings
     from samvideo.trackers.direction import check_direction
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from samvideo.io.tracks import TrackedFrame, TrackedObject, TracksFile
+from samvideo.io.tracks import FrameRecord, ObjectRecord, TracksFile
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Job:
         """Indices of the frames in the source."""
         return tuple(frame.index for frame in self.tracks)
 
-    def of(self, object_id: int) -> Iterator[tuple[TrackedFrame, TrackedObject | None]]:
+    def of(self, object_id: int) -> Iterator[tuple[FrameRecord, ObjectRecord | None]]:
         """Yield every frame with the object, or with None if it is not in view."""
         for frame in self.tracks:
             yield frame, frame.visible().get(object_id)

@@ -9,7 +9,7 @@ from samvideo.exports.base import Format, Job
 from samvideo.io.files import stream_json
 from samvideo.io.masks import decode_rle
 from samvideo.io.outlines import outlines
-from samvideo.io.tracks import TrackedObject
+from samvideo.io.tracks import ObjectRecord
 
 
 def _head(job: Job) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def _annotations(job: Job, polygons: bool) -> Iterator[dict[str, Any]]:
             }
 
 
-def _polygons(entry: TrackedObject) -> Any:
+def _polygons(entry: ObjectRecord) -> Any:
     """Return the exact outlines, or RLE for a mask with holes, which polygons of COCO cannot have."""
     outer, holes = outlines(np.asarray(decode_rle(entry.rle)))
     return entry.rle if holes else [polygon.reshape(-1).tolist() for polygon in outer]

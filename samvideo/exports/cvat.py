@@ -14,7 +14,7 @@ import numpy as np
 from samvideo.exports.base import Format, Job
 from samvideo.io.masks import decode_rle
 from samvideo.io.outlines import outlines, signed_area, simplified
-from samvideo.io.tracks import TrackedObject
+from samvideo.io.tracks import ObjectRecord
 from samvideo.render import object_colour
 
 TOLERANCE = 0.5  # pixels by which simplification may move an outline
@@ -59,7 +59,7 @@ def _write_tracks(job: Job) -> None:
             file.write("</track>\n")
 
 
-def _outline(entry: TrackedObject) -> str:
+def _outline(entry: ObjectRecord) -> str:
     outer, _ = outlines(decode_rle(entry.rle))
     largest = simplified(max(outer, key=signed_area), TOLERANCE)
     return ";".join(f"{x:.2f},{y:.2f}" for x, y in largest)

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from samvideo.exports.base import Format, Job
-from samvideo.io.tracks import TrackedObject
+from samvideo.io.tracks import ObjectRecord
 
 
 def _write(job: Job) -> None:
@@ -46,7 +46,7 @@ def _result(job: Job, object_id: int) -> dict[str, Any]:
     }
 
 
-def _keyframe(job: Job, entry: TrackedObject) -> dict[str, Any]:
+def _keyframe(job: Job, entry: ObjectRecord) -> dict[str, Any]:
     wholes = 2 * job.tracks.info.size_wh
     percent = [100 * part / whole for part, whole in zip(entry.bbox_xywh, wholes, strict=True)]
     return dict(zip(("x", "y", "width", "height", "rotation"), [*percent, 0], strict=True))

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from samvideo.errors import VideoError
 from samvideo.io.source import open_video
-from samvideo.io.tracks import TrackedFrame, TracksFile
+from samvideo.io.tracks import FrameRecord, TracksFile
 from samvideo.types import Frame
 
 
-def paired(tracks: TracksFile, video: str) -> Iterator[tuple[Frame, TrackedFrame]]:
+def paired(tracks: TracksFile, video: str) -> Iterator[tuple[Frame, FrameRecord]]:
     """Yield every frame of a run as decoded and as tracked; frames that were not tracked are skipped.
 
     Raises:

@@ -51,7 +51,7 @@ class _Header:
 
 
 @dataclass(frozen=True, slots=True)
-class TrackedObject:
+class ObjectRecord:
     """One object on one frame; `bbox_xywh` and `area` are in pixels, `rle` is the COCO RLE of the mask.
 
     A run that was saved as a table only has a `centroid_xy` instead of `rle`.
@@ -68,22 +68,22 @@ class TrackedObject:
 
 
 @dataclass(frozen=True, slots=True)
-class TrackedFrame:
+class FrameRecord:
     """One frame of a run: its index in the source, its time in seconds, its objects."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     index: Annotated[int, Field(ge=0)]
     seconds: float
-    objects: tuple[TrackedObject, ...]
+    objects: tuple[ObjectRecord, ...]
 
     @classmethod
-    def from_result(cls, result: FrameResult) -> "TrackedFrame":
+    def from_result(cls, result: FrameResult) -> "FrameRecord":
         """Encode the masks of a result; scores are rounded to 4 digits, times to microseconds."""
         objects = []
         for object_id, mask, score, present in result.rows():
             x1, y1, x2, y2 = mask_box(mask) or (0.0, 0.0, 0.0, 0.0)
             bbox = x1, y1, x2 - x1, y2 - y1
-            entry = TrackedObject(object_id, present, round(score, 4), int(mask.sum()), bbox, encode_rle(mask))
+            entry = ObjectRecord(object_id, present, round(score, 4), int(mask.sum()), bbox, encode_rle(mask))
             objects.append(entry)
         return cls(result.index, round(result.seconds, 6), tuple(objects))
 
@@ -104,7 +104,7 @@ class TrackedFrame:
             np.array([entry.present for entry in self.objects], bool),
         )
 
-    def visible(self) -> dict[int, TrackedObject]:
+    def visible(self) -> dict[int, ObjectRecord]:
         """Return the objects that are present and whose masks are not empty, by id."""
         return {entry.object_id: entry for entry in self.objects if entry.present and entry.area > 0}
 
@@ -121,10 +121,10 @@ class TrackedFrame:
 
 @dataclass(frozen=True, slots=True)
 class _Document(_Header):
-    frames: tuple[TrackedFrame, ...]
+    frames: tuple[FrameRecord, ...]
 
 
-_HEADER, _FRAME, _DOCUMENT = TypeAdapter(_Header), TypeAdapter(TrackedFrame), TypeAdapter(_Document)
+_HEADER, _FRAME, _DOCUMENT = TypeAdapter(_Header), TypeAdapter(FrameRecord), TypeAdapter(_Document)
 
 
 class TracksFile:
@@ -155,7 +155,7 @@ class TracksFile:
         video = header.video
         self.info = VideoInfo(video.name, (video.width, video.height), Fraction(video.rate))
 
-    def __iter__(self) -> Iterator[TrackedFrame]:
+    def __iter__(self) -> Iterator[FrameRecord]:
         if self._layout == "document":
             yield from self._document().frames
             return
@@ -245,14 +245,14 @@ class TracksTable:
             rate = Fraction(passed).limit_denominator(1001)
         self.info = VideoInfo(path.parent.resolve().name, (math.ceil(extent[0]), math.ceil(extent[1])), rate)
 
-    def __iter__(self) -> Iterator[TrackedFrame]:
+    def __iter__(self) -> Iterator[FrameRecord]:
         line = 1
         try:
             with self.path.open(newline="", encoding="utf-8") as file:
                 rows = csv.DictReader(file)
                 for (index, seconds), group in groupby(rows, lambda row: (row["frame"], row["seconds"])):
                     line = rows.line_num
-                    yield TrackedFrame(int(index), float(seconds), tuple(_object(row) for row in group))
+                    yield FrameRecord(int(index), float(seconds), tuple(_object(row) for row in group))
         except (OSError, AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
             raise VideoError(
                 f"{self.path} cannot be read near line {line} ({error!r}): a table written by `samvideo track` "
@@ -260,11 +260,11 @@ class TracksTable:
             ) from error
 
 
-def _object(row: dict[str, str]) -> TrackedObject:
+def _object(row: dict[str, str]) -> ObjectRecord:
     x1, y1, x2, y2 = (float(row[name].strip() or 0) for name in ("x1", "y1", "x2", "y2"))
     centroid = (float(row["centroid_x"]), float(row["centroid_y"])) if row["centroid_x"] else None
     bbox, present = (x1, y1, x2 - x1, y2 - y1), row["present"] == "1"
-    return TrackedObject(int(row["object"]), present, float(row["score"]), int(row["area"]), bbox, {}, centroid)
+    return ObjectRecord(int(row["object"]), present, float(row["score"]), int(row["area"]), bbox, {}, centroid)
 
 
 def open_run(folder: Path) -> TracksFile | TracksTable:
