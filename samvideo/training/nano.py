@@ -16,11 +16,11 @@ from samvideo.evaluation.datasets.davis2016 import all_sequences
 from samvideo.io.files import replacing
 from samvideo.nano.network import EVIDENCE, Fusion, Prompted
 from samvideo.nano.runtime import PROMPT_SIDE
-from samvideo.training import fusion, prompts
+from samvideo.training import first_masks, fusion
 from samvideo.training.clips import list_recorded, load_recorded
 from samvideo.training.collecting import RecordedClip
+from samvideo.training.first_masks import Still
 from samvideo.training.fitting import Log, TrainingStage
-from samvideo.training.prompted import Still
 from samvideo.training.recording import record_clips, record_stills
 
 # Recordings of older versions may differ.
@@ -84,7 +84,7 @@ def train(
         record_stills(root, recordings / "stills", recipe.stills, workers, log)
         stills = list_recorded(recordings / "stills", recipe.stills, recipe.leave_out)
         stage = TrainingStage(name, steps, recipe.batch, rate, seed, work / f"{name}.pt")
-        prompts.fit(prompted, stills, stage, log, size, 0 if device == "cpu" else workers)
+        first_masks.fit(prompted, stills, stage, log, size, 0 if device == "cpu" else workers)
 
     def train_round(number: int) -> None:
         followed = (number, work / f"round{number - 1}.safetensors") if number else None
@@ -96,7 +96,7 @@ def train(
         stage = TrainingStage(f"round {number}", recipe.steps, recipe.batch, rate, seed, work / "fusion.pt")
         fusion.fit(fused, recorded, stage, log)
 
-    coarse = partial(train_prompts, "prompts", recipe.prompt_steps, 3e-3, recipe.seed, prompts.COARSE)
+    coarse = partial(train_prompts, "prompts", recipe.prompt_steps, 3e-3, recipe.seed, first_masks.COARSE)
     _once(work / "prompts.safetensors", prompted, coarse)
     fine = partial(train_prompts, "prompts-fine", recipe.fine_steps, 1e-3, recipe.seed + 1000, PROMPT_SIDE)
     _once(work / "prompts-fine.safetensors", prompted, fine)

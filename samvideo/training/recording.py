@@ -17,8 +17,8 @@ from samvideo.nano.network import Fusion, Prompted
 from samvideo.nano.runtime import Networks
 from samvideo.training.clips import TrainingClip, load_sequences, make_clip
 from samvideo.training.collecting import RecordingTracker, record
+from samvideo.training.first_masks import make_still
 from samvideo.training.fitting import Log
-from samvideo.training.prompted import make_still
 
 
 def record_clips(

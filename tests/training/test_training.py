@@ -22,7 +22,7 @@ from samvideo.cli.train import nano as nano_command
 from samvideo.errors import ConfigError, DatasetError, VideoError
 from samvideo.nano.network import EVIDENCE, EXACT, HAND, KEY, LOGITS, Fusion, Prompted
 from samvideo.nano.runtime import BUNDLED, Networks
-from samvideo.training import clips, collecting, fitting, prompts, recording
+from samvideo.training import clips, collecting, first_masks, fitting, recording
 from samvideo.training.folds import SIBLINGS, fold
 from samvideo.training.nano import Recipe
 from samvideo.types import BoolArray, Box, Mask
@@ -93,11 +93,11 @@ def test_training_learns_resumes_after_an_interruption_and_is_reproducible(
     assert (tmp_path / "one" / "nano.log").read_text() == lines
     monkeypatch.setattr(fitting, "SAVED_EVERY", 4)
     ends = iter([5])
-    whole = prompts.mask_loss
+    whole = first_masks.mask_loss
 
     def cut_off(*args: object) -> object:
         if next(ends, 0) == 5:
-            monkeypatch.setattr(prompts, "mask_loss", later)
+            monkeypatch.setattr(first_masks, "mask_loss", later)
         return whole(*args)  # type: ignore[arg-type]
 
     calls = []
@@ -105,11 +105,11 @@ def test_training_learns_resumes_after_an_interruption_and_is_reproducible(
     def later(*args: object) -> object:
         calls.append(1)
         if len(calls) == 5:
-            monkeypatch.setattr(prompts, "mask_loss", whole)
+            monkeypatch.setattr(first_masks, "mask_loss", whole)
             raise KeyboardInterrupt
         return whole(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(prompts, "mask_loss", cut_off)
+    monkeypatch.setattr(first_masks, "mask_loss", cut_off)
     output = tmp_path / "two" / "nano.safetensors"
     arguments = ["train", "nano", "--data", str(davis), "-o", str(output), *SMALL, "--rounds", "2"]
     assert CliRunner().invoke(app, arguments).exit_code == 130
