@@ -133,7 +133,7 @@ def test_the_prompt_network_learns_a_few_stills(
     torch.manual_seed(0)
     lines: list[str] = []
     stage = fitting.TrainingStage("prompts", 80, 4, 3e-3, 1, tmp_path / "state.pt")
-    prompts.fit(Prompted(), stills, stage, lines.append, 64)
+    first_masks.fit(Prompted(), stills, stage, lines.append, 64)
     losses = [float(line.split("loss ")[1].split(",")[0]) for line in lines]
     assert losses[-1] < 0.8 * losses[0]
 
@@ -144,7 +144,7 @@ def test_samples_drawn_ahead_equal_those_drawn_when_needed(stills: list[Path], t
         torch.manual_seed(0)
         network = Prompted()
         stage = fitting.TrainingStage("prompts", 3, 2, 3e-3, 1, tmp_path / "state.pt")
-        prompts.fit(network, stills, stage, logging.info, 64, workers)
+        first_masks.fit(network, stills, stage, logging.info, 64, workers)
         weights.append(network.state_dict())
     for key, value in weights[0].items():
         assert torch.equal(value, weights[1][key]), key
@@ -233,7 +233,7 @@ def test_recordings_are_shared_and_exclude_what_is_left_out(davis: Path, tmp_pat
     assert all("down" not in clips.load_recorded(collecting.RecordedClip, file).made_of for file in some)
     kept = clips.list_recorded(shared / "stills", 12, ("down",))
     assert 0 < len(kept) < len(clips.list_recorded(shared / "stills", 12)) == 12
-    assert all("down" not in clips.load_recorded(prompts.Still, file).made_of for file in kept)
+    assert all("down" not in clips.load_recorded(first_masks.Still, file).made_of for file in kept)
 
 
 def test_the_network_knows_whether_the_first_mask_is_estimated() -> None:
@@ -252,7 +252,7 @@ def scene_mask() -> BoolArray:
 
 
 def test_the_grabcut_mask_of_a_still_is_inside_its_box(stills: list[Path]) -> None:
-    for still in (clips.load_recorded(prompts.Still, file) for file in stills):
+    for still in (clips.load_recorded(first_masks.Still, file) for file in stills):
         x1, y1, x2, y2 = still.box
         rows, columns = np.nonzero(still.cut)
         assert still.mask.sum() >= 60
@@ -262,7 +262,7 @@ def test_the_grabcut_mask_of_a_still_is_inside_its_box(stills: list[Path]) -> No
 
 def test_samples_are_finite_and_of_equal_size(stills: list[Path]) -> None:
     for seed in range(20):
-        planes, truth, answer = prompts.sample(stills, np.random.default_rng(seed))
+        planes, truth, answer = first_masks.sample(stills, np.random.default_rng(seed))
         assert planes.shape[1:] == truth.shape == answer.shape
         assert np.isfinite(planes).all()
         assert set(np.unique(truth)) <= {0.0, 1.0}
