@@ -24,7 +24,13 @@ HERE = Path(__file__).parent
 FIXTURES = HERE / "fixtures"
 SMALL = sorted(p.stem for p in FIXTURES.glob("*-512--*.npz"))
 # nine frames and more: pruning, pooling and the turnover of the bank are reached
-LARGE = {"edgetam--box": 9, "sam2.1-tiny--box": 8, "efficienttam-ti-1--box": 8, "efficienttam-ti-2--box": 8}
+LARGE = {
+    "edgetam--box": 9,
+    "sam2.1-tiny--box": 8,
+    "efficienttam-ti-1--box": 8,
+    "efficienttam-ti-2--box": 8,
+    "sam2.1-tiny--samurai": 23,  # its decisions alone: tests/memory/test_samurai.py
+}
 
 
 def manifest(name: str) -> dict:
