@@ -170,9 +170,7 @@ class VideoModel(ImageModel):
         if spec.memory is None:
             raise ConfigError(f"{spec.name!r} is an image model: it has no memory to track with")
         self.memory: MemoryMethod = registry.MEMORY_METHODS.build(
-            spec.memory,
-            layers=spec.layers,
-            occlusion_embedding=spec.occlusion_embedding,
+            spec.memory, layers=spec.layers, occlusion_embedding=spec.occlusion_embedding
         )
         check_multiple(spec.input_wh, self.memory.step, f"memory {spec.memory!r}")
         self.policy = resolve_policy(spec.policy)
@@ -199,10 +197,7 @@ class VideoModel(ImageModel):
         return self.memory.without_memory(features)
 
     def attend_to_memory(
-        self,
-        features: Features,
-        memories: Sequence[SelectedMemory],
-        capacity: tuple[int, int] | None = None,
+        self, features: Features, memories: Sequence[SelectedMemory], capacity: tuple[int, int] | None = None
     ) -> Tensor:
         """(B, 256, h, w): the features conditioned on B objects' memories.
 

@@ -46,8 +46,7 @@ def test_exported_names_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    "code",
-    ["import samvideo", "import samvideo.cli.main", "from samvideo import track, open_video, Box"],
+    "code", ["import samvideo", "import samvideo.cli.main", "from samvideo import track, open_video, Box"]
 )
 def test_torch_is_not_imported(code: str) -> None:
     assert run_python(f"{code}\nimport sys; print('torch' in sys.modules)") == "False"

@@ -47,10 +47,7 @@ def backwards(source: VideoSource, last: int, chunk: int = CHUNK) -> Iterator[Fr
 
 
 def propagate_directions(
-    tracker: Tracker,
-    source: VideoSource,
-    prompts: Mapping[int, Sequence[Prompt]],
-    direction: Direction = "forward",
+    tracker: Tracker, source: VideoSource, prompts: Mapping[int, Sequence[Prompt]], direction: Direction = "forward"
 ) -> Iterator[FrameResult]:
     """Track from prompts anywhere in a video, forwards, backwards or both ways.
 

@@ -168,12 +168,7 @@ class NanoTarget(Target):
         return next((side for side in self._sides if window.side <= _COARSEST * side), self._sides[-1])
 
     def _near(
-        self,
-        scene: Scene,
-        passage: Passage,
-        window: Window,
-        carried: FloatArray,
-        evidence: Evidence,
+        self, scene: Scene, passage: Passage, window: Window, carried: FloatArray, evidence: Evidence
     ) -> FloatArray:
         """The network's input where the object was a frame ago."""
         region = window.region

@@ -93,12 +93,7 @@ class SamTracker:
     lookahead = 0
 
     def __init__(
-        self,
-        runtime: Runtime,
-        *,
-        corrections: Corrections = "pin",
-        non_overlap: bool = False,
-        logits: bool = False,
+        self, runtime: Runtime, *, corrections: Corrections = "pin", non_overlap: bool = False, logits: bool = False
     ) -> None:
         if corrections not in get_args(Corrections):
             raise ConfigError(f'corrections must be "pin" or "published", not {corrections!r}')
@@ -282,8 +277,7 @@ class SamTracker:
             tracked = TrackedObject([])
             for entries, policy_state, prediction in hypotheses:
                 bank = MemoryBank(
-                    self.policy,
-                    [replace(e, tokens=value(e.tokens), pointer=value(e.pointer)) for e in entries],
+                    self.policy, [replace(e, tokens=value(e.tokens), pointer=value(e.pointer)) for e in entries]
                 )
                 bank.state = policy_state
                 tracked.hypotheses.append(Hypothesis(bank, value(prediction)))

@@ -63,12 +63,7 @@ def _colours(levels: UInt8Array, inside: BoolArray) -> FloatArray:
 
 
 def find_again(
-    odds: FloatArray,
-    levels: UInt8Array,
-    likeness: Likeness,
-    area: float,
-    within: BoolArray,
-    config: PresenceConfig,
+    odds: FloatArray, levels: UInt8Array, likeness: Likeness, area: float, within: BoolArray, config: PresenceConfig
 ) -> BoolArray | None:
     """Find the region of an image that is most like a lost object; None if none is similar enough.
 

@@ -107,12 +107,7 @@ class _Block(nn.Module):
         p = self.pool
         tokens = rearrange(x, "b (r y p) (c x q) d -> b (p q y x r c) d", r=rows, c=columns, p=p, q=p)
         mixed: Tensor = rearrange(
-            self.attn(tokens),
-            "b (y x r c) d -> b (r y) (c x) d",
-            r=rows,
-            c=columns,
-            y=side_y // p,
-            x=side_x // p,
+            self.attn(tokens), "b (y x r c) d -> b (r y) (c x) d", r=rows, c=columns, y=side_y // p, x=side_x // p
         )
         return mixed[:, : height // p, : width // p]
 

@@ -112,13 +112,7 @@ class MaskDecoder(nn.Module):
         quarter, eighth = fine
         return self.conv_s0(quarter), self.conv_s1(eighth)
 
-    def forward(
-        self,
-        image: Tensor,
-        image_code: Tensor,
-        points: Tensor,
-        fine: Sequence[Tensor],
-    ) -> MaskCandidates:
+    def forward(self, image: Tensor, image_code: Tensor, points: Tensor, fine: Sequence[Tensor]) -> MaskCandidates:
         """Propose four masks for each of B objects.
 
         Args:

@@ -94,10 +94,7 @@ def test_acceleration_and_jerk_of_a_cubic() -> None:
     points = np.stack([1 + t + 2 * t**2 + 3 * t**3, np.zeros(60)], 1)
     smoother = motion.Smoother(11, 0.2)
     numbers = np.arange(60)
-    (part,) = [
-        *smoother.add(motion.Samples(numbers, numbers, t, np.full(60, 0.04), points)),
-        *smoother.finish(),
-    ]
+    (part,) = [*smoother.add(motion.Samples(numbers, numbers, t, np.full(60, 0.04), points)), *smoother.finish()]
     assert part.speed == pytest.approx(1 + 4 * t + 9 * t**2, abs=1e-6)
     assert part.acceleration == pytest.approx(4 + 18 * t, abs=1e-5)
     assert part.jerk == pytest.approx(np.full(60, 18), abs=1e-3)

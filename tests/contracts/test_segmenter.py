@@ -15,10 +15,7 @@ from samvideo.segmenters.nano import NanoSegmenter
 from samvideo.types import Box, Points, Prompt
 from tests.scenes import RED, SIZE, Shape, overlap, scene
 
-TRAINED: dict[str, Callable[[], Segmenter]] = {
-    "grabcut": GrabCutSegmenter,
-    "nano": lambda: NanoSegmenter(load()),
-}
+TRAINED: dict[str, Callable[[], Segmenter]] = {"grabcut": GrabCutSegmenter, "nano": lambda: NanoSegmenter(load())}
 MAKERS = TRAINED | {"sam": lambda: ImageModelSegmenter(tiny_model())}
 FRAMES, TRUTH = scene(2, Shape(lambda index: (60 + 3.0 * index, 55), 20, RED))
 DISC = TRUTH[0, 0]

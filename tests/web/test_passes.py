@@ -25,9 +25,7 @@ from tests.scenes import BLUE, RED, SIZE, Shape, scene
 
 COUNT = 14
 FRAMES, TRUTH = scene(
-    COUNT,
-    Shape(lambda k: (35.0 + 3 * k, 40.0), 16, RED),
-    Shape(lambda k: (120.0 - 3 * k, 88.0), 14, BLUE),
+    COUNT, Shape(lambda k: (35.0 + 3 * k, 40.0), 16, RED), Shape(lambda k: (120.0 - 3 * k, 88.0), 14, BLUE)
 )
 PICTURES = [frame.rgb for frame in FRAMES]
 OPEN = ExitStack()
