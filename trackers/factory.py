@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from samvideo.errors import ConfigError
 from samvideo.segmenters.base import Segmenter
+from samvideo.segmenters.grabcut import GrabCutSegmenter
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.specs import TRACKERS, TrackerOptions, TrackerSpec
 from samvideo.trackers.specs.sam import RECOGNISED
@@ -61,7 +62,8 @@ def create_tracker(
 
 def create_segmenter(model: str, options: TrackerOptions) -> Segmenter:
     """Create the segmenter with which a tracker infers first masks; errors as of `create_tracker`."""
-    return _find_spec(model, options).build_segmenter(options)
+    build = _find_spec(model, options).build_segmenter
+    return GrabCutSegmenter() if build is None else build(options)
 
 
 def _find_spec(model: str, options: TrackerOptions) -> TrackerSpec:

@@ -50,22 +50,22 @@ class TrackerSpec:
     Attributes:
         name: what users call it.
         build: makes the tracker; heavy libraries are imported inside it.
-        build_segmenter: makes the segmenter that previews its first masks, likewise.
         description: one line.
         needs_weights: whether weights must be downloaded, or given as a file.
         devices: types of devices that it can use.
         options: which of `weights`, `memory` and `policy` it takes.
         facts: makes its row of `samvideo models`.
+        build_segmenter: makes the segmenter that previews its first masks; GrabCut if there is none.
     """
 
     name: str
     build: Callable[[TrackerOptions], Tracker]
-    build_segmenter: Callable[[TrackerOptions], Segmenter]
     description: str
     needs_weights: bool = False
     devices: tuple[str, ...] = ("cpu",)
     options: frozenset[str] = frozenset()
     facts: Callable[[], ModelFacts] = ModelFacts
+    build_segmenter: Callable[[TrackerOptions], Segmenter] | None = None
 
 
 TRACKERS = Registry("model", "samvideo.trackers.specs", "samvideo.trackers", TrackerSpec)

@@ -22,9 +22,9 @@ VARIANTS = {
     "nano": TrackerSpec(
         "nano",
         _build,
-        _build_segmenter,
         "two small networks on the CPU, with bundled weights",
         options=frozenset({"weights"}),
         facts=lambda: ModelFacts("evidence", "crops", parameters="0.7 M", licence="Apache-2.0"),
+        build_segmenter=_build_segmenter,
     )
 }

@@ -62,15 +62,15 @@ VARIANTS = {
     name: _sam(
         name,
         partial(_build, name),
-        partial(_build_segmenter, name),
         f"published by {row.origin}",
         facts=partial(_facts, row),
+        build_segmenter=partial(_build_segmenter, name),
     )
     for name, row in CATALOG.items()
 }
 RECOGNISED = _sam(
     "auto",
     partial(_build, None),
-    partial(_build_segmenter, None),
     "whichever model a weights file fits by its keys and shapes",
+    build_segmenter=partial(_build_segmenter, None),
 )
