@@ -188,7 +188,9 @@ def measure(case: Case, plan: Plan, clip: Clip) -> dict[str, Any]:
     peer_dtype = dtype if plan.peer_dtype == "same" else DTYPES[plan.peer_dtype]
     peer = Peer(model, device, peer_dtype, clip.info.size_wh) if plan.peer else None
     parameters = count_parameters(model)
-    timed = TimedTracker(TorchRuntime(model, device=device, dtype=dtype), peer, clip, case)
+    timed = TimedTracker(
+        TorchRuntime(model, device=device, dtype=dtype, static_shapes=plan.static_shapes), peer, clip, case
+    )
     timed.warm_up(plan.warmup)
     peak = meter.matmul_peak(device, dtype)
     meter.reset_peak_memory(device)

@@ -57,6 +57,7 @@ class Plan:
         weights: a file; None for random weights, which take the same time.
         peer: "transformers" or None.
         peer_dtype: what the peer computes in, "fp32" as it does by default, or "same".
+        static_shapes: pad memories to a fixed capacity, see `samvideo.torch_runtime.TorchRuntime`.
     """
 
     frames: int = 6
@@ -65,6 +66,7 @@ class Plan:
     weights: Path | None = None
     peer: str | None = None
     peer_dtype: str = "fp32"
+    static_shapes: bool = False
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ def bench(
     weights: Path | None = typer.Option(None, help="A checkpoint [random weights, which are as fast]."),
     peer: str | None = typer.Option(None, help="transformers: also time the model of Hugging Face."),
     peer_dtype: str = typer.Option("fp32", help="Dtype of the peer: fp32 (its default), bf16, fp16 or same."),
+    static_shapes: bool = typer.Option(False, "--static-shapes", help="Pad memories to a fixed capacity."),
     threads: int | None = typer.Option(None, min=1, help="CPU threads [PyTorch's default]."),
     out: Path | None = typer.Option(None, "-o", "--out", help="Write the numbers to this JSON file."),
     plot: Path | None = typer.Option(None, help="Draw speed, and accuracy if known, into this SVG file."),
@@ -47,7 +48,7 @@ def bench(
         limit_loaded(threads)
     places, types = comma_list(devices), comma_list(dtypes)
     cases = [Case(*c) for c in product(models or ["edgetam"], sides, places, types, counts, prompted_frames)]
-    plan = Plan(frames, warmup, source, weights, peer, peer_dtype)
+    plan = Plan(frames, warmup, source, weights, peer, peer_dtype, static_shapes)
 
     def say(text: str) -> None:
         if not as_json:
