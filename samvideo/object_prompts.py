@@ -13,7 +13,7 @@ from samvideo.types import BoolArray, Box, FloatArray, Frame, Mask, Points, Prom
 
 @dataclass(frozen=True, eq=False)
 class ObjectPrompt:
-    """All that was said of one object on one frame, checked against that frame.
+    """All prompts of one object on one frame, checked against that frame.
 
     Attributes:
         object_id: at least 1.

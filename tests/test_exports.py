@@ -137,9 +137,9 @@ def test_mot(run: Path, tmp_path: Path) -> None:
     assert {len(row) for row in rows} == {10}
     plates = [row for row in rows if row[1] == 2]
     assert [row[:6] for row in plates] == [[k + 1, 2, 151, 61 + k, 40, 35 - k] for k in range(COUNT)]
-    told = configparser.ConfigParser()
-    told.read(path.with_name("seqinfo.ini"))
-    assert (told["Sequence"]["seqlength"], told["Sequence"]["framerate"]) == (str(COUNT), "25")
+    parser = configparser.ConfigParser()
+    parser.read(path.with_name("seqinfo.ini"))
+    assert (parser["Sequence"]["seqlength"], parser["Sequence"]["framerate"]) == (str(COUNT), "25")
 
 
 def polygon_mask(points: str) -> np.ndarray:

@@ -44,8 +44,8 @@ class PromptEncoder(nn.Module):
         labels = padding(prompts.labels, (0, 1), value=PADDING)
         kinds = torch.cat([self.not_a_point_embed.weight, *self.point_embeddings.parameters()])
         code = self.pe_layer(xy / torch.tensor(size_wh, device=xy.device)).to(kinds.dtype)
-        said = (labels != PADDING)[..., None]
-        tokens: Tensor = code * said + kinds[labels + 1]
+        valid = (labels != PADDING)[..., None]
+        tokens: Tensor = code * valid + kinds[labels + 1]
         return tokens
 
     def grid_code(self, grid: Grid) -> Tensor:

@@ -49,8 +49,8 @@ def test_a_disc_that_moves_three_pixels_a_frame(tmp_path: Path) -> None:
 
     assert {path.name for path in (tmp_path / "report").iterdir()} == set(FILES)
     assert [path.name for path in (tmp_path / "report").glob("*.json")] == ["analysis.json"]
-    told = json.loads((tmp_path / "report" / "analysis.json").read_text())["objects"]
-    assert [(o["id"], o["path_length"], o["mean_speed"], o["time_in_view"]) for o in told] == [(1, 147, 75, 2)]
+    objects = json.loads((tmp_path / "report" / "analysis.json").read_text())["objects"]
+    assert [(o["id"], o["path_length"], o["mean_speed"], o["time_in_view"]) for o in objects] == [(1, 147, 75, 2)]
     rows = [row for row in table(tmp_path / "report", "motion.csv") if row["point"] == "centroid"]
     assert [float(row["speed"]) for row in rows] == [75] * 50
     assert [float(row["x"]) for row in rows] == [20.5 + 3 * k for k in range(50)]

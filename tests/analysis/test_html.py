@@ -79,8 +79,8 @@ def test_a_browser_shows_the_numbers_of_the_tables(report: Path) -> None:
     for number, column, value in shown:
         assert value == rows[number][column], (number, column)
     with (report / "events.csv").open(newline="") as file:
-        told = [(row["seconds"], row["frame"], row["event"]) for row in csv.DictReader(file)]
-    assert [tuple(row[:3]) for row in events] == told
+        output = [(row["seconds"], row["frame"], row["event"]) for row in csv.DictReader(file)]
+    assert [tuple(row[:3]) for row in events] == output
 
 
 @pytest.mark.parametrize("name", ["{body}", "<b>", "{{ 1 + 1 }}", "$x_1$", "</svg>", '"quoted"', "手術"])
@@ -129,20 +129,20 @@ def test_the_command(report: Path, tmp_path: Path) -> None:
         assert "Traceback" not in done.output
         return done.exit_code, " ".join(done.output.split())
 
-    code, told = call("-o", tmp_path / "out", "--fps", 50, "--label", "1=hook", "--tissue", "2")
-    assert code == 0, told
-    assert "hook in view 0.9 s" in told
+    code, output = call("-o", tmp_path / "out", "--fps", 50, "--label", "1=hook", "--tissue", "2")
+    assert code == 0, output
+    assert "hook in view 0.9 s" in output
     assert call("-o", tmp_path / "out")[0] == 2
-    code, told = call("-o", tmp_path / "out", "--overwrite", "--json", "--video", run / "overlay.mp4")
-    assert (code, '"unit": "px"' in told) == (0, True)
+    code, output = call("-o", tmp_path / "out", "--overwrite", "--json", "--video", run / "overlay.mp4")
+    assert (code, '"unit": "px"' in output) == (0, True)
     for arguments, message in (
         (["--label", "grasper"], "like 1=grasper"),
         (["--tissue", "liver"], "numbers from 1"),
         (["--fps", "-1"], "fps must be"),
         (["--video", tmp_path / "none.mp4"], "does not exist"),
     ):
-        code, told = call("-o", tmp_path / "other", *arguments)
+        code, output = call("-o", tmp_path / "other", *arguments)
         assert code in (2, 3)
-        assert message in told
+        assert message in output
     assert call()[0] == 0
     assert (run / "analysis" / "report.html").exists()

@@ -58,21 +58,21 @@ def test_the_surgical_model_and_its_policy(tmp_path: Path, monkeypatch: pytest.M
     torch.save({"model": state}, "surgical.pt")
     model = ("--model", "surgical-sam2-s-512", "--weights", "surgical.pt", "--device", "cpu")
     prompt = ("-p", "box=20,20,70,70", "--save", "rle")
-    code, told = call("track", "clip.mp4", *prompt, *model, "--policy", "pruning", "-o", "run", "-q")
-    assert code == 0, told
+    code, output = call("track", "clip.mp4", *prompt, *model, "--policy", "pruning", "-o", "run", "-q")
+    assert code == 0, output
     assert json.loads(Path("run/run.json").read_text())["settings"]["options"]["policy"] == "pruning"
-    code, told = call("analyze", "run", "-q")
-    assert code == 0, told
+    code, output = call("analyze", "run", "-q")
+    assert code == 0, output
     assert len(json.loads(Path("run/analysis/analysis.json").read_text())["objects"]) == 1
 
 
 def test_an_instrument_that_comes_back_keeps_its_number(clip: np.ndarray) -> None:
-    code, told = call(
+    code, output = call(
         "track", "case.mp4", "-p", "case.prompts.json", "--start", 12, "--model", "flow", "-o", "run", "-q"
     )
-    assert code == 0, told
-    code, told = call("analyze", "run", "--label", "3=hook", "-q")
-    assert code == 0, told
+    assert code == 0, output
+    code, output = call("analyze", "run", "--label", "3=hook", "-q")
+    assert code == 0, output
     found = json.loads(Path("run/analysis/analysis.json").read_text())
     (entry,) = found["objects"]
     assert (entry["id"], entry["label"], entry["appearances"]) == (3, "hook", 2)

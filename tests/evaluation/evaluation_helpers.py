@@ -34,14 +34,14 @@ class RepeatTracker:
     def step(self, frame: Frame, prompts: Sequence[Prompt] = (), *, upcoming: Frame | None = None) -> FrameResult:
         self.on_step(frame)
         height, width = frame.rgb.shape[:2]
-        for told in group_prompts(prompts, self.masks, frame.size_wh):
-            mask = np.zeros((height, width), bool) if told.mask is None else told.mask
-            if told.box is not None:
-                x1, y1, x2, y2 = (round(value) for value in told.box)
+        for prompt in group_prompts(prompts, self.masks, frame.size_wh):
+            mask = np.zeros((height, width), bool) if prompt.mask is None else prompt.mask
+            if prompt.box is not None:
+                x1, y1, x2, y2 = (round(value) for value in prompt.box)
                 mask[y1:y2, x1:x2] = True
-            for (x, y), label in zip(told.xy.astype(int), told.labels, strict=True):
+            for (x, y), label in zip(prompt.xy.astype(int), prompt.labels, strict=True):
                 mask[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3] = bool(label)
-            self.masks[told.object_id] = mask
+            self.masks[prompt.object_id] = mask
         ids = tuple(sorted(self.masks))
         stack = np.array([self.masks[k] for k in ids], bool).reshape(-1, height, width)
         return FrameResult(

@@ -236,7 +236,7 @@ def test_killed_twenty_times_over_and_nothing_is_lost(davis: Path, tmp_path: Pat
         process.join()
         for path in (out / "sequences").glob("[!.]*.json"):
             assert stamps.setdefault(path, path.stat().st_mtime_ns) == path.stat().st_mtime_ns
-        if len(stamps) == 9:  # finished before twenty kills: begin anew
+        if len(stamps) == 9:  # finished before twenty kills: begin again
             assert numbers(evaluate(slow_run(davis, out))) == numbers(undisturbed)
             out, stamps = tmp_path / f"killed{kills}", {}
     assert numbers(evaluate(slow_run(davis, out))) == numbers(undisturbed)

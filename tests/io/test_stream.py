@@ -200,17 +200,17 @@ def test_sound_is_noticed(tmp_path: Path) -> None:
 
 def test_truncated_mp4_gives_its_first_half_and_tells(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mp4", noisy(40), options=GOP, mux={"movflags": "faststart"})
-    frames, told, _ = read_until_broken(cut(path, 0.5))
+    frames, output, _ = read_until_broken(cut(path, 0.5))
     assert 12 <= len(frames) < 30
     assert [number_of(frame.rgb) for frame in frames[:-2]] == list(range(len(frames) - 2))
-    assert f"after {len(frames)} of 40 frames" in told
+    assert f"after {len(frames)} of 40 frames" in output
 
 
 def test_truncated_matroska_tells_by_its_duration(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mkv", noisy(60), options=GOP)
-    frames, told, _ = read_until_broken(cut(path, 0.4))
+    frames, output, _ = read_until_broken(cut(path, 0.4))
     assert 12 <= len(frames) < 40
-    assert "of 2.40 seconds" in told
+    assert "of 2.40 seconds" in output
 
 
 def test_truncated_fragments_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -247,8 +247,8 @@ def test_broken_predicted_video_stays_in_step(tmp_path: Path) -> None:
     path = damage(
         write_clip(tmp_path / "clip.mp4", noisy(48), options=GOP, mux={"movflags": "faststart"}), 0.4, 0.5
     )
-    frames, told, skipped = read_until_broken(path)
-    assert (told, skipped > 0) == ("", True)
+    frames, output, skipped = read_until_broken(path)
+    assert (output, skipped > 0) == ("", True)
     late = [frame for frame in frames if frame.index >= 36]
     assert len(late) >= 10
     assert [number_of(frame.rgb) for frame in late] == [frame.index for frame in late]
@@ -262,9 +262,9 @@ def test_size_change_names_the_frame_and_both_sizes(suffix: str, tmp_path: Path)
     ]
     path = tmp_path / f"both{suffix}"
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
-    frames, told, _ = read_until_broken(path)
+    frames, output, _ = read_until_broken(path)
     assert len(frames) == 10
-    assert "frame 10, from 128x96 to 160x128" in told
+    assert "frame 10, from 128x96 to 160x128" in output
 
 
 def test_text_named_mp4(tmp_path: Path) -> None:

@@ -150,22 +150,22 @@ def run(
     options = Options.of(scenario.get("set", {}))
     objects: dict[int, Predictor] = {}
     report = Report()
-    for step in scenario["steps"]:
-        ((kind, said),) = step.items()
+    for item in scenario["steps"]:
+        ((kind, step),) = item.items()
         if kind not in ALPHABET:
             raise ValueError(f"unknown step {kind!r}; known: {sorted(ALPHABET)}")
-        check_step(kind, said)
+        check_step(kind, step)
         if kind == "prompt":
-            if said["object"] not in objects:
-                objects[said["object"]] = Predictor(clip, options, not name.startswith(KEEPING))
-            points, mask = prompt_of(said, clip.size)
+            if step["object"] not in objects:
+                objects[step["object"]] = Predictor(clip, options, not name.startswith(KEEPING))
+            points, mask = prompt_of(step, clip.size)
             if points is not None:
                 points = PromptTensors(points.xy.to(device), points.labels.to(device))
-            objects[said["object"]].prompt(said["frame"], points, mask)
+            objects[step["object"]].prompt(step["frame"], points, mask)
             continue
         for object_id, predictor in objects.items():
-            for frame, output in predictor.run(said.get("start"), said.get("max"), said.get("reverse", False)):
-                compare(report, fixture, f"{said['tag']}/{frame}/{object_id}", output)
+            for frame, output in predictor.run(step.get("start"), step.get("max"), step.get("reverse", False)):
+                compare(report, fixture, f"{step['tag']}/{frame}/{object_id}", output)
                 if last_frame is not None and frame >= last_frame:
                     break
     maps = [*clip.features(0).fine, clip.features(0).coarse]

@@ -78,7 +78,7 @@ class Clip:
 
 
 class Predictor:
-    """One object's state. `retracks`: a corrected frame that is not pinned is tracked anew when a run meets it."""
+    """One object's state. `retracks`: a corrected frame that is not pinned is tracked again when a run meets it."""
 
     def __init__(self, clip: Clip, options: Options, retracks: bool) -> None:
         self.clip, self.model, self.options, self.retracks = clip, clip.model, options, retracks
@@ -97,7 +97,7 @@ class Predictor:
         self.conditioning: dict[int, Output] = {}
         self.others: dict[int, Output] = {}
         self.tracked: dict[int, bool] = {}
-        self.said: dict[bool, dict[int, Output]] = {False: {}, True: {}}
+        self.prompts: dict[bool, dict[int, Output]] = {False: {}, True: {}}
         self.corrected: set[int] = set()
 
     def prompt(self, frame: int, points: PromptTensors | None, mask: np.ndarray | None) -> None:
@@ -109,12 +109,14 @@ class Predictor:
                 features, torch.from_numpy(mask)[None, None].float().to(self.model.device)
             )
         else:
-            earlier = self.said[conditioning].get(frame) or self.conditioning.get(frame) or self.others.get(frame)
+            earlier = (
+                self.prompts[conditioning].get(frame) or self.conditioning.get(frame) or self.others.get(frame)
+            )
             logits = None if earlier is None else earlier.prediction.logits.clamp(-CLAMP, CLAMP)
             memory = SelectedMemory() if first else self.recall(frame, self.tracked[frame])
             embedding = self.model.attend_to_memory(features, [memory])
             prediction = self.model.predict(features, embedding, points, logits)
-        self.said[conditioning][frame] = Output(prediction)
+        self.prompts[conditioning][frame] = Output(prediction)
 
     def recall(self, frame: int, reverse: bool) -> SelectedMemory:
         """Policies know one direction of time: a reverse run is one on a clock with the opposite sign."""
@@ -131,15 +133,15 @@ class Predictor:
         return MemoryEntry(frame, prompted, tokens, prediction.pointer)
 
     def settle(self) -> None:
-        """Put what was said into memory, before a run."""
+        """Put the prompts into memory, before a run."""
         for conditioning, store in ((False, self.others), (True, self.conditioning)):
-            for frame, output in self.said[conditioning].items():
+            for frame, output in self.prompts[conditioning].items():
                 entry = self.remember(frame, output.prediction, conditioning, True)
                 store[frame] = Output(output.prediction, entry)
                 if not conditioning:
                     self.corrected.add(frame)
                 self.clear_around(frame)
-            self.said[conditioning].clear()
+            self.prompts[conditioning].clear()
         for frame in self.conditioning:
             self.others.pop(frame, None)
             self.corrected.discard(frame)

@@ -1,4 +1,4 @@
-"""Masks of the cue-based trackers on synthetic clips: python tests/trackers/golden.py writes golden.npz anew."""
+"""Masks of the cue-based trackers on synthetic clips: python tests/trackers/golden.py writes golden.npz again."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -116,7 +116,7 @@ def test_clicks_far_apart_are_all_in_every_window() -> None:
     assert all(planes[0, plane].max() > 0.9 for planes in networks.shown for plane in (YES, NO))
 
 
-def test_clicks_are_obeyed_and_correct_a_mask() -> None:
+def test_clicks_always_apply_and_correct_a_mask() -> None:
     frames, truth = scene(1, DISC, Shape(lambda index: (110, 80), 16, BLUE))
     tracker = NanoTracker()
     first = tracker.step(frames[0], [Points([(50, 55)], [1])]).mask(1)

@@ -77,7 +77,7 @@ def test_mark_track_correct_and_download_on_a_real_video(tmp_path: Path, browser
         )
         assert 90 < drawn < 140  # the tint at 45 percent
         page.tab.click("#track")
-        # Loaded anew in mid-run, and in a second tab: both show the run as it is.
+        # Reloaded in mid-run, and in a second tab: both show the run as it is.
         wait_until(lambda: page.state()["phase"] == "tracking")
         page.tab.reload()
         page.ready()
