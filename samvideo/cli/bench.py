@@ -50,12 +50,9 @@ def bench(
     cases = [Case(*c) for c in product(models or ["edgetam"], sides, places, types, counts, prompted_frames)]
     plan = Plan(frames, warmup, source, weights, peer, peer_dtype, static_shapes)
 
-    def say(text: str) -> None:
-        if not as_json:
-            typer.echo(text)
-
-    say(HEADER)
-    document = run_bench(cases, plan, say)
+    if not as_json:
+        typer.echo(HEADER)
+    document = run_bench(cases, plan, lambda text: None if as_json else typer.echo(text))
     text = json.dumps(document, indent=2) + "\n"
     if out is not None:
         out.write_text(text)
