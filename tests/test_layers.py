@@ -44,7 +44,9 @@ LAYERS = {
     "samvideo.demo": 5.0,
     "samvideo.redaction": 5.0,
     "samvideo.render": 5.0,
+    "samvideo.run_folder": 5.0,
     "samvideo.outputs": 5.1,
+    "samvideo.resume": 5.15,
     "samvideo.evaluation": 5.2,
     "samvideo.run": 5.2,
     # what only the command line uses

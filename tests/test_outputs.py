@@ -81,19 +81,6 @@ def test_files_are_valid_after_every_frame(tmp_path: Path) -> None:
     assert document["frames"] == [json.loads(line) for line in lines]
 
 
-def test_an_existing_folder_is_refused_or_its_results_replaced(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
-    (tmp_path / "masks").mkdir()
-    (tmp_path / "masks" / "00099.png").write_bytes(b"old")
-    with pytest.raises(ConfigError, match="--overwrite"):
-        Outputs(tmp_path, ["csv"], INFO)
-    assert (tmp_path / "masks" / "00099.png").exists()
-    with Outputs(tmp_path, ["masks"], INFO, overwrite=True) as out:
-        out.write(*next(results(1)))
-    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["00000.png"]
-    assert (tmp_path / "notes.txt").read_text() == "mine"
-
-
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="choose another folder"):
@@ -144,3 +131,21 @@ def test_an_append_only_file_drops_a_failed_write(tmp_path: Path) -> None:
     file.append("three\n")
     file.close()
     assert (tmp_path / "f.txt").read_text() == "head\none\nthree\n"
+
+
+def test_a_file_that_is_appended_to_again_is_continued(tmp_path: Path) -> None:
+    path = tmp_path / "f.txt"
+    path.write_text("head\none\ntwo\nthr")
+    for appended, found in (
+        ("one\n", "head\none\ntwo\nthr"),
+        ("2\n", "head\none\n2\n"),
+        ("3\n", "head\none\n2\n3\n"),
+    ):
+        with AppendOnlyFile(path, "head\n") as file:
+            for text in ("one\n", "2\n", "3\n"):
+                file.append(text)
+                if text == appended:
+                    assert path.read_text() == found
+                    break
+        if appended == "one\n":
+            assert path.read_text().startswith("head\none\ntwo"), "a file never gets shorter before it differs"

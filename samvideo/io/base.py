@@ -1,7 +1,8 @@
 """Base classes: `Closing` for everything that has to be closed, `VideoSource` for the readers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from samvideo.errors import SamVideoError, VideoError
@@ -40,6 +41,7 @@ class VideoSource(Closing):
     """
 
     info: VideoInfo
+    files: Sequence[Path] = ()  # the local files that it reads
     skipped: int = 0
     _closed: bool = False
 

@@ -1,5 +1,6 @@
 """Files that are never seen half-written, and folders that are never overwritten by accident."""
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,6 +41,27 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error}") from error
+
+
+def write_over(path: Path, text: str) -> None:
+    """Write a file atomically or, where the disk is full, over the old one if that is long enough."""
+    try:
+        write_atomically(path, text)
+    except OutputError as error:
+        data = text.encode()
+        try:
+            with path.open("r+b") as file:
+                if os.fstat(file.fileno()).st_size < len(data):
+                    raise error
+                file.write(data)
+                file.truncate()
+        except OSError:
+            raise error from None
+
+
+def is_full(error: OSError) -> bool:
+    """Whether an error means that there is no space: the disk, the user's quota, or the limit of a file's size."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def stream_json(path: Path, head: Mapping[str, Any], lists: Mapping[str, Iterable[Any]]) -> None:

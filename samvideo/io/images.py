@@ -76,7 +76,7 @@ class ImageSource(_Stills):
     """
 
     def __init__(self, paths: Sequence[Path], name: str, rate: Fraction | None = None) -> None:
-        self._paths = list(paths)
+        self._paths = self.files = list(paths)
         rate, count = rate or DEFAULT_RATE, len(self._paths)
         self.info = VideoInfo(name, (0, 0), rate, count, float(count / rate), "images")
         first = self._read()

@@ -105,7 +105,9 @@ def _open_path(path: Path, rate: Fraction | None, reader: str) -> VideoSource:
         return ImageSource([path], path.stem, rate)
     if reader == "decord":
         return DecordSource(path)
-    return StreamSource(f"file:{path}", path.stem)
+    source = StreamSource(f"file:{path}", path.stem)
+    source.files = (path,)
+    return source
 
 
 def clip(
