@@ -8,6 +8,7 @@ All result files are made again in this way, and equal those of an unbroken run.
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -31,6 +32,8 @@ from samvideo.run_folder import RESUME, RESUME_FILES, Listed
 from samvideo.trackers.base import Tracker
 from samvideo.types import Frame, FrameResult, Prompt, VideoInfo
 
+log = logging.getLogger(__name__)
+
 SAVE_SECONDS = 2.0
 """Time between two saved states: at most this much work is done again."""
 SAVE_SHARE = 0.05
@@ -53,7 +56,8 @@ class StepRecord(Closing):
         self._folder, self._info, self._same = folder, info, dict(same)
         self._settings, self._steps, self._state = (folder / RESUME / name for name in RESUME_FILES)
         self._file: AppendOnlyFile | None = None
-        self._queue: Background[Callable[[], None]] | None = None
+        self._queue: Background[Callable[[AppendOnlyFile], None]] | None = None
+        self._failed = False
 
     def load(self) -> tuple[Iterator[FrameRecord], int, bytes]:
         """Return the recorded steps before the saved state, their number, and the state; 0 steps if there is none.
@@ -88,29 +92,34 @@ class StepRecord(Closing):
         try:
             self._settings.parent.mkdir(exist_ok=True)
             write_atomically(self._settings, json.dumps(self._same))
-            self._file = AppendOnlyFile(self._steps, json_line(header_of(self._info, LINES_FORMAT)))
+            self._file = AppendOnlyFile(
+                self._steps, json_line(header_of(replace(self._info, name="steps"), LINES_FORMAT))
+            )
         except OSError as error:
             raise OutputError(f"cannot write into {self._settings.parent}: {error.strerror or error}") from error
-        self._queue = Background(lambda job: job())
+        self._queue = Background(self._work)
 
     def add(self, result: FrameResult) -> None:
         """Append a step."""
-        self._put(lambda: self._append(result))
+        self._put(lambda file: file.append(json_line(FrameRecord.from_result(result).to_json())))
 
     def save(self, steps: int, state: bytes) -> None:
         """Keep the state after so many steps."""
-        self._put(lambda: write_atomically(self._state, b"%d\n" % steps + state))
+        self._put(lambda file: write_atomically(self._state, b"%d\n" % steps + state))
 
-    def _put(self, job: Callable[[], None]) -> None:
+    def _put(self, job: Callable[[AppendOnlyFile], None]) -> None:
         if self._queue is not None:
             self._queue.put(job)
 
-    def _append(self, result: FrameResult) -> None:
-        assert self._file is not None
+    def _work(self, job: Callable[[AppendOnlyFile], None]) -> None:
+        """Do a job, unless one has failed: a run does not end because it could not be resumed from here."""
+        if self._file is None or self._failed:
+            return
         try:
-            self._file.append(json_line(FrameRecord.from_result(result).to_json()))
-        except OSError as error:
-            raise OutputError(f"cannot write {self._steps}: {error.strerror or error}") from error
+            job(self._file)
+        except (OSError, OutputError) as error:
+            self._failed = True
+            log.warning("%s: from here on the run cannot be resumed: %s", self._state.parent, error)
 
     def close(self) -> None:
         """Write what is queued and close the files."""

@@ -273,6 +273,8 @@ class Run(Closing):
     def _write_record(self, entry: dict[str, Any], frames: FrameRanges, reserved: int = 0) -> None:
         entry |= files_entry(self._kinds, frames)
         entry |= {"settings": self._record.settings, "environment": _environment()}
+        # Names of files may hold bytes that are no text, and JSON with those cannot be read again.
+        entry = json.loads(json.dumps(entry, ensure_ascii=False).encode(errors="replace"))
         write_over(self._folder / RECORD, json.dumps(entry, indent=2) + " " * reserved + "\n")
 
     def _summary(self, status: Status, failure: SamVideoError | None, skipped: int) -> Summary:

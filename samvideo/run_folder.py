@@ -155,6 +155,11 @@ def check_folder(folder: Path, overwrite: bool, sources: Sequence[Path] = ()) ->
     try:
         _check_writable(folder)
         _check_sources(folder, sources)
+        if not overwrite and (folder / RESUME).is_dir():
+            raise ConfigError(
+                f"{folder} holds a run that did not end: go on with --resume, replace it with --overwrite, or "
+                "choose another folder with -o"
+            )
         check_empty(folder, overwrite)
         listed = Listed.of(folder)
         for path in _results(folder):
