@@ -1,6 +1,6 @@
 """The result files of a run: overlay video, mask images, RLE tracks and a table.
 
-Every file is complete and readable after each frame, so an interrupted or failed run loses nothing.
+Every file is complete and readable after each frame, so an interrupted, failed or killed run loses nothing.
 """
 
 import json

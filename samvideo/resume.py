@@ -88,15 +88,16 @@ class StepRecord(Closing):
         return islice(TracksFile(self._steps), steps), steps, state
 
     def open(self) -> None:
-        """Create the files; a record that exists is continued. Raises OutputError."""
+        """Create the files; a record that exists is continued."""
         try:
             self._settings.parent.mkdir(exist_ok=True)
             write_atomically(self._settings, json.dumps(self._same))
             self._file = AppendOnlyFile(
                 self._steps, json_line(header_of(replace(self._info, name="steps"), LINES_FORMAT))
             )
-        except OSError as error:
-            raise OutputError(f"cannot write into {self._settings.parent}: {error.strerror or error}") from error
+        except (OSError, OutputError) as error:
+            self._give_up(error)
+            return
         self._queue = Background(self._work)
 
     def add(self, result: FrameResult) -> None:
@@ -112,14 +113,18 @@ class StepRecord(Closing):
             self._queue.put(job)
 
     def _work(self, job: Callable[[AppendOnlyFile], None]) -> None:
-        """Do a job, unless one has failed: a run does not end because it could not be resumed from here."""
+        """Do a job, unless one has failed."""
         if self._file is None or self._failed:
             return
         try:
             job(self._file)
         except (OSError, OutputError) as error:
-            self._failed = True
-            log.warning("%s: from here on the run cannot be resumed: %s", self._state.parent, error)
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        """Record no more: a run does not end because it cannot be resumed."""
+        self._failed = True
+        log.warning("the run goes on, but can only be resumed from where it was last saved: %s", error)
 
     def close(self) -> None:
         """Write what is queued and close the files."""

@@ -33,7 +33,7 @@ from samvideo.types import Frame, FrameResult, Prompt, VideoInfo
 
 T = TypeVar("T")
 Status = Literal["complete", "interrupted", "failed"]
-RESERVED = 4096
+RESERVED = 3072
 """Bytes by which `run.json` is longer while the run goes on, so that its end can be recorded on a full disk."""
 
 

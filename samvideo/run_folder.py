@@ -155,7 +155,7 @@ def check_folder(folder: Path, overwrite: bool, sources: Sequence[Path] = ()) ->
     try:
         _check_writable(folder)
         _check_sources(folder, sources)
-        if not overwrite and (folder / RESUME).is_dir():
+        if not overwrite and (folder / RESUME / RESUME_FILES[0]).is_file():
             raise ConfigError(
                 f"{folder} holds a run that did not end: go on with --resume, replace it with --overwrite, or "
                 "choose another folder with -o"

@@ -223,4 +223,4 @@ def test_a_state_that_cannot_be_saved_ends_no_run(
 
     monkeypatch.setattr(resume, "write_atomically", write_nothing)
     assert track(settings(clip, tmp_path / "whole")) is None
-    assert caplog.text.count("cannot be resumed: no space") == 1
+    assert caplog.text.count("last saved: no space") == 1
