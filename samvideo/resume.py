@@ -38,7 +38,7 @@ SAVE_SECONDS = 2.0
 """Time between two saved states: at most this much work is done again."""
 SAVE_SHARE = 0.05
 """Share of the time that may be spent on saving large states; they are saved less often."""
-SAMPLES, SAMPLE_BYTES = 64, 65536  # of the content of a source, to tell whether it is the same
+SAMPLES, SAMPLE_BYTES = 512, 4096  # of the content of a source or model, to tell whether it is the same
 
 _SETTINGS = TypeAdapter(dict[str, str])
 
@@ -65,9 +65,9 @@ class StepRecord(Closing):
         Raises:
             ConfigError: the folder holds no run that can be resumed, or one with other settings.
         """
-        if Listed.of(self._folder).status == "complete":
-            raise ConfigError(f"the run in {self._folder} is complete: nothing is left to do")
         if not self._settings.is_file():
+            if Listed.of(self._folder).status == "complete":
+                raise ConfigError(f"the run in {self._folder} is complete: nothing is left to do")
             raise ConfigError(f"there is no run to resume in {self._folder}: start it without --resume")
         saved = read_json(self._settings, _SETTINGS, "the settings of a run", ConfigError)
         differing = [name for name in saved | self._same if saved.get(name) != self._same.get(name)]
@@ -82,15 +82,14 @@ class StepRecord(Closing):
                 recorded = sum(line.endswith(b"\n") for line in file) - 1  # without the header
         except OSError:
             return iter(()), 0, b""
-        steps = int(head)
-        if steps > recorded:
+        steps = int(head) if head.isdigit() else 0
+        if not 0 < steps <= recorded:  # a power failure may have lost the end of a file
             return iter(()), 0, b""
         return islice(TracksFile(self._steps), steps), steps, state
 
     def open(self) -> None:
         """Create the files; a record that exists is continued."""
         try:
-            self._settings.parent.mkdir(exist_ok=True)
             write_atomically(self._settings, json.dumps(self._same))
             self._file = AppendOnlyFile(
                 self._steps, json_line(header_of(replace(self._info, name="steps"), LINES_FORMAT))
@@ -220,20 +219,19 @@ class RecordedTracker:
         self._tracker.restore(state)
 
 
-def source_digest(files: Sequence[Path]) -> str:
-    """Return a digest of names, sizes and samples of the content of files. Raises VideoError."""
+def files_digest(files: Sequence[Path]) -> str:
+    """Return a digest of names, sizes and samples of the content of files; of missing files just the names."""
     digest = hashlib.sha256()
-    samples = max(1, SAMPLES // len(files))
-    try:
-        for path in files:
+    count = max(1, SAMPLES // len(files))
+    for path in files:
+        digest.update(path.name.encode(errors="surrogateescape"))
+        with suppress(OSError):
             size = path.stat().st_size
-            digest.update(f"{path.name}\n{size}\n".encode(errors="surrogateescape"))
+            digest.update(b"\n%d\n" % size)
             with path.open("rb") as file:
-                for number in range(samples):
-                    file.seek(max(0, size - SAMPLE_BYTES) * number // max(1, samples - 1))
+                for number in range(1, count + 1):
+                    file.seek(max(0, size - SAMPLE_BYTES) * number // count)
                     digest.update(file.read(SAMPLE_BYTES))
-    except OSError as error:
-        raise VideoError(f"{path} cannot be read: {error}") from error
     return digest.hexdigest()
 
 
@@ -253,9 +251,8 @@ def same_settings(settings: Any, files: Sequence[Path]) -> dict[str, str]:
     same = {name: str(value) for name, value in settings.options.items()}
     weights = settings.options.get("weights")
     if weights is not None:
-        with suppress(OSError):  # loading the model says so
-            same["weights"] = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+        same["weights"] = files_digest([Path(weights)])
     same |= {name: str(getattr(settings, name)) for name in ("model", "start", "end", "stride", "direction")}
     same |= {"--save": ",".join(sorted(set(settings.save))), "--strip-source": str(settings.strip_source)}
-    same |= {"source": source_digest(files), "prompts": prompts_digest(settings.prompts)}
+    same |= {"source": files_digest(files), "prompts": prompts_digest(settings.prompts)}
     return same | {"version of samvideo": version("samvideo")}

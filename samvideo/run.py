@@ -4,7 +4,7 @@ import json
 import platform
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -221,21 +221,33 @@ class Run(Closing):
 
     @classmethod
     def open(
-        cls, settings: RunSettings, info: VideoInfo, timer: StageTimer | None = None, sources: Sequence[Path] = ()
+        cls,
+        settings: RunSettings,
+        info: VideoInfo,
+        timer: StageTimer | None = None,
+        sources: Sequence[Path] = (),
+        *,
+        opening: Callable[[], None] = lambda: None,
     ) -> "Run":
-        """Open the result files, for a source with this `info` and these files; `timer` is continued.
+        """Open the result files. Raises as `check_outputs`; nothing has changed then.
 
-        Raises as `check_outputs`; nothing has changed then.
+        Args:
+            settings: where and what to write.
+            info: of the source.
+            timer: is continued.
+            sources: the files of the source.
+            opening: called before the first file is written.
         """
         record, folder = SourceRecord(settings, info), settings.folder(info)
-        if settings.resume:
-            return cls(record, folder, settings, timer or StageTimer())
-        check_outputs(folder, settings.save, settings.overwrite, sources)
-        prepare_folder(folder)
+        check_outputs(folder, settings.save, settings.overwrite or settings.resume, sources)
+        if not settings.resume:
+            prepare_folder(folder)
         try:
+            opening()
             return cls(record, folder, settings, timer or StageTimer())
         except SamVideoError:
-            discard_folder(folder)
+            if not settings.resume:
+                discard_folder(folder)
             raise
 
     def write(self, frame: Frame, result: FrameResult) -> None:

@@ -17,6 +17,7 @@ from pydantic import Field, TypeAdapter
 
 from samvideo.errors import ConfigError, OutputError
 from samvideo.io.files import check_empty, unfinished
+from samvideo.io.images import SUFFIXES
 from samvideo.io.schema import read_json
 
 RECORD = "run.json"
@@ -185,14 +186,19 @@ def _check_writable(folder: Path) -> None:
 
 def _check_sources(folder: Path, sources: Iterable[Path]) -> None:
     out, masks = folder.resolve(), (folder / MASKS).resolve()
-    taken = [path for path in _results(folder) if path.parent == folder and path.exists()]
-    images = len(sources := list(sources)) > 1
+    taken = {_identity(path) for path in _results(folder) if path.exists()}
     for source in sources:
         parents = source.resolve().parent, source.parent.resolve()
-        if masks in parents or (images and out in parents) or any(source.samefile(path) for path in taken):
+        beside = out in parents and source.suffix.lower() in SUFFIXES
+        if masks in parents or beside or _identity(source) in taken:
             raise ConfigError(
                 f"the source {source} lies where the results are written ({folder}): choose another folder with -o"
             )
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def prepare_folder(folder: Path) -> None:
@@ -203,8 +209,12 @@ def prepare_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         listed = Listed.of(folder)
-        for path in [path for path in _results(folder) if path.name != RECORD and listed.holds(path)]:
+        earlier = [path for path in _results(folder) if path.name != RECORD and listed.holds(path)]
+        for path in earlier:
             path.unlink()
+        if any(path.parent != folder for path in earlier):
+            with suppress(OSError):  # the user has put something there
+                (folder / MASKS).rmdir()
         (folder / JOURNAL).unlink(missing_ok=True)
         remove_resume(folder)
     except OSError as error:

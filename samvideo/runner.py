@@ -10,7 +10,7 @@ from samvideo.io.locks import folder_lock
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import VideoSource, clip, open_video
 from samvideo.object_prompts import group_prompts, number_prompts
-from samvideo.outputs import check_kinds, check_outputs
+from samvideo.outputs import check_outputs
 from samvideo.resume import RecordedTracker, StepRecord, same_settings
 from samvideo.run import Progress, Run, RunSettings, StageTimer, Summary
 from samvideo.trackers.base import Tracker
@@ -35,10 +35,8 @@ def run_tracking(
         check_prompts(settings.prompts, video.info, start=settings.start, end=settings.end)
         _check_options(settings)
         _check_sizes(settings.prompts, video.info.size_wh)
-        check_kinds(settings.save)
         folder = settings.folder(video.info)
-        if not settings.resume:
-            check_outputs(folder, settings.save, settings.overwrite, video.files)
+        check_outputs(folder, settings.save, settings.overwrite or settings.resume, video.files)
         record = _step_record(settings, video)
         with folder_lock(folder):
             run = _Tracking(settings, video, record, make_tracker)
@@ -79,9 +77,8 @@ class _Tracking(Closing):
         self._tracker = RecordedTracker(make_tracker(), self._open, record, resume=settings.resume)
 
     def _open(self) -> None:
-        self._run = Run.open(self._settings, self._video.info, self._timer, self._video.files)
-        if self._record is not None:
-            self._record.open()
+        opening = self._record.open if self._record is not None else lambda: None
+        self._run = Run.open(self._settings, self._video.info, self._timer, self._video.files, opening=opening)
 
     def track(self, bar: Progress, interrupt: Interrupt) -> None:
         """Track and write until the end, an error or a signal."""
