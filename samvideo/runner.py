@@ -12,7 +12,7 @@ from samvideo.io.source import VideoSource, clip, open_video
 from samvideo.object_prompts import group_prompts, number_prompts
 from samvideo.outputs import check_outputs
 from samvideo.resume import RecordedTracker, StepRecord, same_settings
-from samvideo.run import Progress, Run, RunSettings, StageTimer, Summary
+from samvideo.run import Progress, Run, RunSettings, StageTimer, Status, Summary
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.direction import track_all_directions
 from samvideo.trackers.loop import check_prompts, place_prompts
@@ -121,7 +121,7 @@ class _Tracking(Closing):
                 f"{unused} of {len(self._settings.prompts)} prompts were never used: their frames are not among "
                 "those tracked; check their @FRAME or @TIME"
             )
-        status = "interrupted" if interrupted else "complete"
+        status: Status = "interrupted" if interrupted else "complete"
         summary = self._run.finish(status, self._failure, skipped=self._video.skipped)
         return summary, self._run.failure
 
