@@ -32,7 +32,7 @@ FILES: Mapping[str, tuple[str, ...]] = {
     "rle": ("tracks.json", "tracks.jsonl"),
     "csv": ("tracks.csv",),
 }
-_MASK_NAME = re.compile(r"\d{5,}\.png")
+_MASK_NAME = re.compile(r"(\d{5}|[1-9]\d{5,17})\.png", re.ASCII)
 
 Status = Literal["running", "complete", "interrupted", "failed"]
 Name = Literal["overlay.mp4", "tracks.json", "tracks.jsonl", "tracks.csv", "masks"]
@@ -112,7 +112,7 @@ class Listed:
         frames = FrameRanges(list(record.mask_frames))
         with suppress(OSError):
             for line in (folder / JOURNAL).read_text("ascii", errors="replace").split("\n")[:-1]:
-                if line.isdecimal():
+                if line.isdecimal() and len(line) < 19:
                     frames.add(int(line))
         return cls(record.status, frozenset(names), frames)
 
@@ -179,7 +179,7 @@ def _check_writable(folder: Path) -> None:
     if not place.is_dir():
         raise NotADirectoryError(None, f"{place} is not a folder")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise PermissionError(None, f"{place} is read-only")
+        raise PermissionError(None, f"{place} is read-only, or not yours")
     if (folder / MASKS).exists() and not (folder / MASKS).is_dir():
         raise ConfigError(f"{folder / MASKS} is a file: move it away, or choose another folder with -o")
 

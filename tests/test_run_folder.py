@@ -42,7 +42,13 @@ def test_all_files_of_a_run_are_replaced_and_no_others(tmp_path: Path, finish: b
     run(tmp_path, 5, finish=finish)
     assert (tmp_path / JOURNAL).exists() != finish
     (tmp_path / "masks" / ".00004.png.part").write_text("half")
-    own = {"notes.txt": b"mine", "masks/truth.png": b"mine", "masks/3.png": b"mine", "redacted.mp4": b"mine"}
+    own = {
+        "notes.txt": b"mine",
+        "masks/truth.png": b"mine",
+        "masks/3.png": b"mine",
+        "masks/000003.png": b"mine",
+        "redacted.mp4": b"mine",
+    }
     for name, mine in own.items():
         (tmp_path / name).write_bytes(mine)
     run(tmp_path, 2, save=["masks", "csv"])
