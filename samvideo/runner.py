@@ -32,14 +32,14 @@ def run_tracking(
     if one did. A SamVideoError is raised only before the first result, when nothing was written.
     """
     with open_video(settings.source) as video:
-        check_prompts(settings.prompts, video.info, start=settings.start, end=settings.end)
         _check_options(settings)
+        prompts = _check_prompts(settings, video)
         _check_sizes(settings.prompts, video.info.size_wh)
         folder = settings.folder(video.info)
         check_outputs(folder, settings.save, settings.overwrite or settings.resume, video.files)
         record = _step_record(settings, video)
         with folder_lock(folder):
-            run = _Tracking(settings, video, record, make_tracker)
+            run = _Tracking(settings, prompts, video, record, make_tracker)
             with progress(video.info.name, _expected_frames(video, settings)) as bar, Interrupt() as interrupt:
                 run.track(bar, interrupt)
                 return run.finish(interrupt.requested)
@@ -66,11 +66,12 @@ class _Tracking(Closing):
     def __init__(
         self,
         settings: RunSettings,
+        prompts: dict[int, list[Prompt]] | list[Prompt],
         video: VideoSource,
         record: StepRecord | None,
         make_tracker: Callable[[], Tracker],
     ) -> None:
-        self._settings, self._video, self._record = settings, video, record
+        self._settings, self._prompts, self._video, self._record = settings, prompts, video, record
         self._run: Run | None = None
         self._timer = StageTimer()
         self._failure: SamVideoError | None = None
@@ -87,7 +88,9 @@ class _Tracking(Closing):
             bar.advance(result)
             return not interrupt.requested
 
-        results = _results(self._settings, self._video, self._tracker, self._timer, interrupt, watch)
+        results = _results(
+            self._settings, self._prompts, self._video, self._tracker, self._timer, interrupt, watch
+        )
         try:
             with self._timer.measure("total"), self, closing(results):
                 for frame, result in self._timer.each("step", results):
@@ -126,8 +129,17 @@ class _Tracking(Closing):
         return summary, self._run.failure
 
 
+def _check_prompts(settings: RunSettings, video: VideoSource) -> dict[int, list[Prompt]] | list[Prompt]:
+    """Return the prompts by frame or, going forward, those that wait for theirs. Raises as these functions."""
+    if settings.direction != "forward":
+        return place_prompts(settings.prompts, video)
+    start, end, stride = settings.start or 0, settings.end, settings.stride
+    return check_prompts(settings.prompts, video, start=start, end=end, stride=stride)
+
+
 def _results(
     settings: RunSettings,
+    prompts: dict[int, list[Prompt]] | list[Prompt],
     video: VideoSource,
     tracker: Tracker,
     timer: StageTimer,
@@ -135,14 +147,13 @@ def _results(
     watch: Callable[[FrameResult], bool],
 ) -> Generator[tuple[Frame, FrameResult], None, None]:
     """Yield every frame of the run with its result; `watch` gets each result once and ends the run with False."""
-    if settings.direction != "forward":
-        placed = place_prompts(settings.prompts, video)
-        yield from track_all_directions(tracker, video, placed, settings.direction, watch)
+    if isinstance(prompts, dict):
+        yield from track_all_directions(tracker, video, prompts, settings.direction, watch)
         return
     decoded = timer.each("decode", clip(video, settings.start, settings.end, settings.stride))
     with closing(prefetch(decoded)) as ahead:
         frames = timer.each("wait", interrupt.awaited(ahead))
-        for frame, result in propagate(frames, tracker, PromptSchedule(settings.prompts, settings.stride)):
+        for frame, result in propagate(frames, tracker, PromptSchedule(prompts, settings.stride)):
             yield frame, result
             if not watch(result):
                 return

@@ -64,6 +64,8 @@ class VideoInfo:
         codec: the codec's name, "images" for a folder.
         rotation: clockwise degrees stated by the container (already applied).
         has_audio: whether the source has an audio track that can be copied.
+        renumbered: of a run: its frames are numbered and timed from the first one tracked, wherever that was in
+            the source (`--strip-source` with `--start`).
     """
 
     name: str
@@ -74,6 +76,7 @@ class VideoInfo:
     codec: str = "unknown"
     rotation: int = 0
     has_audio: bool = False
+    renumbered: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

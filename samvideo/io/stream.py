@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 from samvideo.errors import VideoError
 from samvideo.io.base import VideoSource
 from samvideo.io.pixels import Orientation, rgb_of
-from samvideo.io.timeline import Timeline, stated_seconds
+from samvideo.io.timeline import Timeline, shown_at_rate, stated_seconds
 from samvideo.types import Frame, VideoInfo
 
 log = logging.getLogger(__name__)
@@ -269,11 +269,27 @@ class StreamSource(VideoSource):
                 return
         self._decode_up_to(index)
 
-    def index_at(self, seconds: float) -> int:
-        """Return the first frame shown at or after `seconds`; an estimate for a live stream or pipe."""
-        if self._can_seek and self._origin_time is not None and self._table().exact:
-            return self._table().index_after(self._origin_time + Fraction(seconds) - Fraction(1, 10**6))
-        return max(0, -int(-Fraction(seconds) * self.info.rate // 1))
+    def index_at(self, seconds: float) -> int | None:
+        """See `VideoSource.index_at`; None for live streams, pipes, and files in which frames share a time."""
+        if not self._is_whole():
+            return None
+        table = self._table()
+        if self._untimed or not table.times:
+            return shown_at_rate(seconds, self.info.rate, self.length())
+        if not table.exact or self._origin_time is None:
+            return None
+        return table.index_at(seconds, self._origin_time, 1 / self.info.rate)
+
+    def length(self) -> int | None:
+        """See `VideoSource.length`; a file without times may have fewer frames than packets."""
+        if self.info.frame_count is not None or not self._is_whole():
+            return self.info.frame_count
+        table = self._table()
+        return len(table.times) if table.exact else table.packets
+
+    def _is_whole(self) -> bool:
+        """Whether the source is a file with an end; an address without a duration may be endless."""
+        return self._can_seek and ("://" not in self._origin or self.info.duration is not None)
 
     def _table(self) -> Timeline:
         """Return the times of all packets, read once through a second handle."""

@@ -1,12 +1,36 @@
-"""Presentation times of a file's packets, to convert between times, frame indices and seek positions."""
+"""Which frame is shown when: the one rule for times, and the presentation times of a file's packets."""
 
 import bisect
+import math
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
+
+TIME_TOLERANCE = 0.0006
+"""Seconds by which a time may lie before its frame: times are typed with three decimals, and stored rounded."""
+
+
+def shown_at(seconds: float, starts: Callable[[int], float], end: float, count: int) -> int:
+    """Return the frame shown at a time: the last one that starts by then, with `TIME_TOLERANCE`.
+
+    Args:
+        seconds: the time.
+        starts: seconds at which frame k of 0 to `count` - 1 starts.
+        end: seconds at which the last frame ends; from then on the result is `count`.
+        count: number of frames.
+    """
+    if seconds + TIME_TOLERANCE >= end:
+        return count
+    return max(0, bisect.bisect_right(range(count), seconds + TIME_TOLERANCE, key=starts) - 1)
+
+
+def shown_at_rate(seconds: float, rate: Fraction, count: int | None) -> int:
+    """Return the same for frames of constant `rate`, without an end if `count` is None."""
+    index = max(0, math.floor((Fraction(seconds) + Fraction(TIME_TOLERANCE)) * rate))
+    return index if count is None else min(index, count)
 
 
 @dataclass(frozen=True)
@@ -18,11 +42,12 @@ class Timeline:
     time_base: Fraction  # seconds of one unit
     packets: int  # in the file, shown or not
     exact: bool  # every frame has a unique time, so that a time identifies a frame
+    last_duration: int  # of the last frame, 0 if unknown
 
     @classmethod
     def of(cls, packets: Iterable[Any], time_base: Fraction) -> "Timeline":
         """Build it from all packets (`av.Packet`) of a track; nothing is decoded."""
-        times, keys, count, timed = array("q"), [], 0, True
+        times, keys, count, timed, last = array("q"), [], 0, True, (0, 0)
         for packet in packets:
             if packet.size == 0:
                 continue
@@ -35,9 +60,10 @@ class Timeline:
             # Set by an edit list: other packets need this one for decoding, but it is never shown.
             if not packet.is_discard:
                 times.append(packet.pts)
+                last = max(last, (packet.pts, packet.duration or 0))
         times = array("q", sorted(times))
         exact = timed and all(before < after for before, after in pairwise(times))
-        return cls(times, sorted(keys), time_base, count, exact)
+        return cls(times, sorted(keys), time_base, count, exact, last[1])
 
     def index_of(self, time: Fraction) -> int | None:
         """Return the frame shown from `time` (seconds of the container), None if there is none."""
@@ -45,9 +71,19 @@ class Timeline:
         place = bisect.bisect_left(self.times, ticks)
         return place if place < len(self.times) and self.times[place] == ticks else None
 
-    def index_after(self, time: Fraction) -> int:
-        """Return the first frame shown at or after `time`, the number of frames if there is none."""
-        return bisect.bisect_left(self.times, time / self.time_base)
+    def index_at(self, seconds: float, origin: Fraction, period: Fraction) -> int:
+        """Return the frame shown at `seconds` after `origin`; see `shown_at`. `period` is that of an only frame.
+
+        The last frame lasts at least as long as the one before it: files often state less.
+        """
+
+        def starts(index: int) -> float:
+            return float(self.times[index] * self.time_base - origin)
+
+        count = len(self.times)
+        before = (self.times[-1] - self.times[-2]) * self.time_base if count > 1 else period
+        last = max(self.last_duration * self.time_base, before)
+        return shown_at(seconds, starts, starts(count - 1) + float(last), count)
 
     def starts(self, index: int) -> Iterator[tuple[Fraction, int]]:
         """Yield (time in seconds, seek position) of the keyframes not later than frame `index`, nearest first."""

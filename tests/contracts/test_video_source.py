@@ -104,6 +104,15 @@ def test_iteration_goes_on_where_it_stands(source: VideoSource) -> None:
     assert next(iter(source)).index == 5
 
 
+def test_the_frame_shown_at_a_time(source: VideoSource) -> None:
+    next(iter(source))
+    times = [(0, 0), (0.039, 0), (0.04, 1), (0.41, 10), (0.4395, 11), (0.4385, 10), (0.92, 23), (0.959, 23)]
+    assert [(time, source.index_at(time)) for time, _ in times] == times
+    assert [source.index_at(time) for time in (0.96, 3.0, 1e9)] == [COUNT] * 3
+    assert source.length() == COUNT
+    assert next(iter(source)).index == 1
+
+
 @pytest.mark.parametrize("index", [-1, COUNT, 10_000])
 def test_no_such_frame(source: VideoSource, index: int) -> None:
     with pytest.raises(VideoError, match=f"no frame {index}"):
