@@ -159,7 +159,7 @@ def test_a_tracker_without_state_starts_again(clip: Path, tmp_path: Path, monkey
         ({"prompts": (PROMPTS[0], replace(PROMPTS[1], object_id=9))}, "prompts"),
         ({"prompts": (Mask(np.ones((96, 128), bool)),)}, "prompts"),
         ({"stride": 2}, "stride"),
-        ({"start": 1.0}, "start"),
+        ({"start": 0.04}, "start"),
         ({"direction": "both"}, "direction"),
         ({"model": "nano"}, "model"),
         ({"options": {"policy": "samurai"}}, "policy"),
