@@ -42,7 +42,7 @@ def open_video(source: Any, *, rate: Fraction | float | None = None, reader: str
             index (0, or "0" where no file or folder has that name); an address (rtsp://, http://, ...); "-" for a
             video on stdin; uint8 RGB arrays (H, W, 3) in a sequence or iterator; or an open VideoSource.
         rate: frames per second of images and arrays [24]. A video has its own times.
-        reader: "stream" (PyAV), or "decord" for exact random access to a file where decord is installed.
+        reader: "stream" (PyAV), or "decord" for a file (extra `samvideo[decord]`); both seek exactly.
 
     Raises:
         VideoError: the source does not exist, is not a video, or has no frame.

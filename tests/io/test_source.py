@@ -3,6 +3,7 @@
 import io
 import sys
 import zlib
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -297,11 +298,13 @@ def test_options_that_do_not_fit(video: Path, tmp_path: Path) -> None:
 def test_names_with_colons_and_percent(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "plain.mp4", 3).rename(tmp_path / "a:b %03d [x].mp4")
     assert len(list(open_video(path))) == 3
+    if find_spec("decord"):
+        assert len(list(open_video(path, reader="decord"))) == 3
 
 
 def test_decord_missing(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "decord", None)
-    with pytest.raises(ConfigError, match="pip install decord"):
+    with pytest.raises(ConfigError, match=r"pip install .samvideo\[decord\]"):
         open_video(video, reader="decord")
 
 
