@@ -67,7 +67,7 @@ class StreamSource(VideoSource):
         self._live = self._is_live()
         form = self._container.format
         # JPEGs one after another have no times: what counts is when they arrive.
-        self._arrival = is_address(source) and self._live and bool(form.flags & av.format.Flags.no_timestamps)
+        self._arrival = is_address(source) and self._live and bool(form.flags & av.format.Flags.no_timestamps.value)
         try:
             # AVI has no presentation times, and FFmpeg's guess for reordered frames depends on the start.
             self._untimed = form.name == "avi" and self._stream.codec_context.has_b_frames
