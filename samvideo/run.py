@@ -16,6 +16,7 @@ import cv2
 from samvideo.errors import SamVideoError
 from samvideo.io.base import Closing
 from samvideo.io.files import write_atomically
+from samvideo.io.tracks import STRIPPED_NAME
 from samvideo.outputs import Outputs
 from samvideo.trackers.direction import Direction
 from samvideo.trackers.loop import Moment
@@ -146,17 +147,23 @@ class StageTimer:
 class SourceRecord:
     """What the results of a run record about its source and settings: names, but no folders of this machine.
 
-    `strip_source` omits name, times and audio of the source: frames are numbered from 0, and their times count from
-    the first. Size and rate of the video stay. Prompts, ranges, folders and error messages are left out, as they
-    contain times, or names of files and cases.
+    `strip_source` omits name, times and audio of the source: with a `start`, frames are numbered and timed from the
+    first one tracked, and the tracks say so. Size and rate of the video stay. Prompts, ranges, folders and error
+    messages are left out, as they contain times, or names of files and cases.
     """
 
     def __init__(self, settings: RunSettings, info: VideoInfo) -> None:
         self._stripped = settings.strip_source
         self._first: Frame | None = None
-        self.info = (
-            VideoInfo("video", info.size_wh, info.rate, pixel_aspect=info.pixel_aspect) if self._stripped else info
-        )
+        if self._stripped:
+            info = VideoInfo(
+                STRIPPED_NAME,
+                info.size_wh,
+                info.rate,
+                pixel_aspect=info.pixel_aspect,
+                renumbered=bool(settings.start),
+            )
+        self.info = info
         self.audio_from = settings.source if self.info.has_audio else None
         self.settings: dict[str, Any] = {key: getattr(settings, key) for key in ("save", "direction", "stride")}
         if not self._stripped:
@@ -166,7 +173,7 @@ class SourceRecord:
 
     def frame(self, frame: Frame, result: FrameResult) -> tuple[Frame, FrameResult]:
         """Return the frame and its result as they are recorded."""
-        if not self._stripped:
+        if not self.info.renumbered:
             return frame, result
         self._first = self._first or frame
         index, seconds = frame.index - self._first.index, frame.seconds - self._first.seconds

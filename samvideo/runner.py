@@ -12,7 +12,7 @@ from samvideo.trackers.base import Tracker
 from samvideo.trackers.direction import track_all_directions
 from samvideo.trackers.loop import check_prompts, place_prompts
 from samvideo.trackers.schedule import PromptSchedule, propagate
-from samvideo.types import Frame, FrameResult
+from samvideo.types import Frame, FrameResult, Prompt
 
 
 def run_tracking(
@@ -27,8 +27,8 @@ def run_tracking(
     the first frame, when nothing was written.
     """
     with open_video(settings.source) as video:
-        check_prompts(settings.prompts, video.info, start=settings.start, end=settings.end)
         _check_direction(settings)
+        prompts = _check_prompts(settings, video)
         tracker = make_tracker()
         run = Run.open(settings, video.info)
         failure: SamVideoError | None = None
@@ -39,7 +39,7 @@ def run_tracking(
                 return not interrupt.requested
 
             try:
-                results = _results(settings, video, tracker, run.timer, interrupt, watch)
+                results = _results(settings, prompts, video, tracker, run.timer, interrupt, watch)
                 with run.timer.measure("total"), run, closing(results):
                     for frame, result in run.timer.each("step", results):
                         run.write(frame, result)
@@ -51,8 +51,17 @@ def run_tracking(
         return summary, run.failure
 
 
+def _check_prompts(settings: RunSettings, video: VideoSource) -> dict[int, list[Prompt]] | list[Prompt]:
+    """Return the prompts by frame or, going forward, those that wait for theirs. Raises as these functions."""
+    if settings.direction != "forward":
+        return place_prompts(settings.prompts, video)
+    start, end, stride = settings.start or 0, settings.end, settings.stride
+    return check_prompts(settings.prompts, video, start=start, end=end, stride=stride)
+
+
 def _results(
     settings: RunSettings,
+    prompts: dict[int, list[Prompt]] | list[Prompt],
     video: VideoSource,
     tracker: Tracker,
     timer: StageTimer,
@@ -60,14 +69,13 @@ def _results(
     watch: Callable[[FrameResult], bool],
 ) -> Generator[tuple[Frame, FrameResult], None, None]:
     """Yield every frame of the run with its result; `watch` gets each result once and ends the run with False."""
-    if settings.direction != "forward":
-        placed = place_prompts(settings.prompts, video)
-        yield from track_all_directions(tracker, video, placed, settings.direction, watch)
+    if isinstance(prompts, dict):
+        yield from track_all_directions(tracker, video, prompts, settings.direction, watch)
         return
     decoded = timer.each("decode", clip(video, settings.start, settings.end, settings.stride))
     with closing(prefetch(decoded)) as ahead:
         frames = timer.each("wait", interrupt.awaited(ahead))
-        for frame, result in propagate(frames, tracker, PromptSchedule(settings.prompts, settings.stride)):
+        for frame, result in propagate(frames, tracker, PromptSchedule(prompts, settings.stride)):
             yield frame, result
             if not watch(result):
                 return

@@ -67,6 +67,8 @@ class VideoInfo:
         pixel_aspect: width of a pixel through its height; frames are not stretched, so that a picture is shown
             `pixel_aspect` times as wide as it has columns.
         live: whether the source arrives as it is made and cannot be read again: a camera, a pipe, a stream.
+        renumbered: of a run: its frames are numbered and timed from the first one tracked, wherever that was in
+            the source (`--strip-source` with `--start`).
     """
 
     name: str
@@ -79,6 +81,7 @@ class VideoInfo:
     has_audio: bool = False
     pixel_aspect: Fraction = Fraction(1)
     live: bool = False
+    renumbered: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,7 +42,8 @@ def test_all_files_agree(tmp_path: Path) -> None:
     assert len(list((folder / "masks").iterdir())) == 4
 
     tracks = json.loads((folder / "tracks.json").read_text())
-    assert tracks["video"] == {"name": "clip.mp4", "width": 6, "height": 4, "rate": "25"}
+    known = {"name": "clip.mp4", "width": 6, "height": 4, "rate": "25", "frame_count": None, "renumbered": False}
+    assert tracks["video"] == known
     first = tracks["frames"][1]["objects"][0]
     assert decode_rle(first.pop("segmentation")).astype(int).tolist() == (index == 1).astype(int).tolist()
     assert first == {"id": 1, "present": True, "score": 0.9, "area": 4, "bbox": [2, 1, 2, 2]}

@@ -33,8 +33,10 @@ def track(
     direction: str = typer.Option("forward", help="Seen from the prompts: forward, backward or both."),
     out: Path | None = typer.Option(None, "-o", "--out", help="Folder for the results [NAME_tracked]."),
     save: str = typer.Option("overlay,masks,rle,csv", help="Results to write: overlay, masks, rle, csv."),
-    start: str | None = typer.Option(None, metavar="T", help=f"First frame: {MOMENT_HELP}."),
-    end: str | None = typer.Option(None, metavar="T", help="Frame or time to stop before; like --start."),
+    start: str | None = typer.Option(None, metavar="T", help=f"First frame: {MOMENT_HELP}, at which it is shown."),
+    end: str | None = typer.Option(
+        None, metavar="T", help="Stop before this frame, or the first that begins at this time."
+    ),
     stride: int = typer.Option(1, min=1, help="Track every n-th frame only."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace the results in an existing folder."),
     strip_source: bool = typer.Option(False, "--strip-source", help="Omit source name, times and audio."),

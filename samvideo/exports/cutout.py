@@ -11,7 +11,7 @@ import numpy as np
 
 from samvideo.exports.base import Format, Job
 from samvideo.io.alpha import AlphaWriter
-from samvideo.io.paired import paired
+from samvideo.io.paired import discarding
 from samvideo.io.sink import VideoWriter
 from samvideo.types import BoolArray, Frame
 
@@ -21,8 +21,7 @@ FRINGE = np.ones((5, 5), np.uint8)
 
 def _frames(job: Job) -> Iterator[tuple[Frame, BoolArray]]:
     """Yield every frame with the union of the visible masks."""
-    assert job.video is not None
-    for frame, tracked in paired(job.tracks, job.video):
+    for frame, tracked in job.frames():
         yield frame, tracked.union(job.tracks.info.size_wh, tracked.visible())
 
 
@@ -35,7 +34,7 @@ def _write_alpha(job: Job) -> None:
 
 
 def _write_green(job: Job) -> None:
-    with VideoWriter(job.out, job.tracks.info.size_wh, job.tracks.info.rate) as writer:
+    with discarding(VideoWriter(job.out, job.tracks.info.size_wh, job.tracks.info.rate)) as writer:
         for frame, mask in _frames(job):
             writer.write(np.where(mask[..., None], frame.rgb, np.array(GREEN, np.uint8)), frame.seconds)
 

@@ -59,8 +59,18 @@ class VideoSource(Closing):
             VideoError: the source cannot go back (camera, pipe), or has no such frame.
         """
 
-    def count(self) -> int | None:
-        """Return the number of frames, also where no header states it; None for a live source. May take seconds."""
+    def index_at(self, seconds: float) -> int | None:
+        """Return the frame shown at a time, the number of frames from the end on; None if only decoding tells.
+
+        See `timeline.shown_at`. A file may be read once for it, without decoding.
+        """
+        return None
+
+    def length(self) -> int | None:
+        """Return the number of frames, also where no header states it; None for a live source.
+
+        A file may be read once for it, as by `index_at`.
+        """
         return self.info.frame_count
 
     def __iter__(self) -> Iterator[Frame]:

@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -18,6 +17,7 @@ from PIL import Image
 
 from samvideo.errors import VideoError
 from samvideo.io.base import VideoSource
+from samvideo.io.timeline import shown_at_rate
 from samvideo.types import Frame, UInt8Array, VideoInfo
 
 log = logging.getLogger(__name__)
@@ -119,8 +119,8 @@ class _Stills(VideoSource):
         return frame
 
     def index_at(self, seconds: float) -> int:
-        """Return the first frame shown at or after `seconds`, with a tolerance of a microsecond."""
-        return max(0, math.ceil((Fraction(seconds) - Fraction(1, 10**6)) * self.info.rate))
+        """See `VideoSource.index_at`."""
+        return shown_at_rate(seconds, self.info.rate, self.info.frame_count)
 
 
 class ImageSource(_Stills):

@@ -22,7 +22,7 @@ from samvideo.io.base import VideoSource
 from samvideo.io.container import demux, is_address, open_container, video_track
 from samvideo.io.deinterlace import Deinterlacer
 from samvideo.io.pixels import Orientation, rgb_of
-from samvideo.io.timeline import BACK_SECONDS, Timeline, stated_seconds
+from samvideo.io.timeline import BACK_SECONDS, Timeline, shown_at_rate, stated_seconds
 from samvideo.types import Frame, VideoInfo
 
 log = logging.getLogger(__name__)
@@ -163,8 +163,8 @@ class StreamSource(VideoSource):
     def _entries(self) -> Sequence[Any]:
         return getattr(self._stream, "index_entries", ())  # PyAV 17 and later
 
-    def count(self) -> int | None:
-        """See `VideoSource.count`; one pass over the packets, without decoding."""
+    def length(self) -> int | None:
+        """See `VideoSource.length`; one pass over the packets, without decoding."""
         return None if self._live else self._table().shown
 
     # --- decoding ----------------------------------------------------------------------------------------
@@ -327,11 +327,18 @@ class StreamSource(VideoSource):
                 return
         self._decode_up_to(index)
 
-    def index_at(self, seconds: float) -> int:
-        """Return the first frame shown at or after `seconds`; an estimate for a live stream or pipe."""
-        if not self._live and self._origin_time is not None and self._table().exact:
-            return self._table().index_after(self._origin_time + Fraction(seconds) - Fraction(1, 10**6))
-        return max(0, -int(-Fraction(seconds) * self.info.rate // 1))
+    def index_at(self, seconds: float) -> int | None:
+        """See `VideoSource.index_at`; None for live streams, pipes, and files in which frames share a time."""
+        if self._live:
+            return None
+        table = self._table()
+        if not table.times:
+            return shown_at_rate(seconds, self.info.rate, self.length())
+        if self._untimed:
+            return table.index_at(seconds, table.times[0] * table.time_base, 1 / self.info.rate)
+        if not table.exact or self._origin_time is None:
+            return None
+        return table.index_at(seconds, self._origin_time, 1 / self.info.rate)
 
     def _table(self) -> Timeline:
         """Return the times of all packets, read once through a second handle."""

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 LINES_FORMAT = "samvideo-tracks-2"
 DOCUMENT_FORMAT = "samvideo-tracks-1"
+STRIPPED_NAME = "video"  # of every source with `--strip-source`
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 Model = TypeVar("Model")
@@ -34,13 +35,15 @@ Model = TypeVar("Model")
 
 @dataclass(frozen=True, slots=True)
 class _Video:
-    """The `video` of a header; `rate` is a fraction such as "30000/1001"."""
+    """The `video` of a header; `rate` is a fraction such as "30000/1001", the rest as in `VideoInfo`."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     name: str
     width: Annotated[int, Field(ge=1)]
     height: Annotated[int, Field(ge=1)]
     rate: Annotated[str, Field(pattern=r"^[1-9]\d*(/[1-9]\d*)?$")]
+    frame_count: Annotated[int, Field(ge=1)] | None = None
+    renumbered: bool | None = None  # None: a file of before this was recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,13 @@ class TracksFile:
             header = self._parse(_HEADER, first, 1) if b'"video"' in first else self._document()
             self._layout = "lines" if header.format == LINES_FORMAT else "document"
         video = header.video
-        self.info = VideoInfo(video.name, (video.width, video.height), Fraction(video.rate))
+        self.info = VideoInfo(
+            video.name,
+            (video.width, video.height),
+            Fraction(video.rate),
+            video.frame_count,
+            renumbered=video.name == STRIPPED_NAME if video.renumbered is None else video.renumbered,
+        )
 
     def __iter__(self) -> Iterator[FrameRecord]:
         if self._layout == "document":
@@ -210,7 +219,8 @@ class TracksFile:
 def header_of(info: VideoInfo, format: str) -> dict[str, Any]:
     """Return the JSON object of a header."""
     width, height = info.size_wh
-    video = {"name": info.name, "width": width, "height": height, "rate": str(info.rate)}
+    video: dict[str, Any] = {"name": info.name, "width": width, "height": height, "rate": str(info.rate)}
+    video |= {"frame_count": info.frame_count, "renumbered": info.renumbered}
     return {"format": format, "video": video}
 
 

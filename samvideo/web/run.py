@@ -119,7 +119,7 @@ def _look_at(settings: RunSettings) -> VideoInfo:
                 "the page needs a source that can go back, a video file or a folder of images, not "
                 f"{video.info.name} ({error}): record it first, {COORDINATES}"
             ) from error
-        return replace(video.info, frame_count=video.count())  # what a header states is not always there
+        return replace(video.info, frame_count=video.length())  # what a header states is not always there
 
 
 class PageRun:

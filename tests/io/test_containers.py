@@ -69,7 +69,7 @@ def test_frames_are_counted_without_decoding(suffix: str, tmp_path: Path, monkey
     codec = {"codec": "libvpx-vp9", "options": {"cpu-used": "8"}} if suffix == ".webm" else {"options": GOP}
     with open_video(write_clip(tmp_path / f"clip{suffix}", 30, **codec)) as source:  # type: ignore[arg-type]
         monkeypatch.setattr(source, "_read", None)
-        assert source.count() == 30
+        assert source.length() == 30
 
 
 @pytest.mark.parametrize(("codec", "options"), [("mjpeg", {}), ("mpeg4", {"bf": "2", "g": "8"})])
@@ -92,7 +92,7 @@ def test_avi_with_repeated_frames(codec: str, options: dict[str, str], tmp_path:
     assert [frame.index for frame in frames] == list(range(30))
     assert frames[-1].seconds == pytest.approx(39 / 25, abs=0.09)  # B-frames: by the order of the packets
     with open_video(path) as source:
-        assert (source.info.frame_count, source.count()) == (None, 30)
+        assert (source.info.frame_count, source.length()) == (None, 30)
     check_seeks(path, frames)
 
 
@@ -134,7 +134,7 @@ def test_recordings_joined_with_another_clock(
     assert "its clock jumps" in caplog.text
     check_seeks(path, frames)
     with open_video(path) as source:
-        assert source.count() == 40
+        assert source.length() == 40
 
 
 def test_long_gaps_of_a_time_lapse_are_kept(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_a_network_camera_keeps_its_own_time() -> None:
             time.sleep(0.1)
 
     with serving(pieces) as address, open_video(address) as source:
-        assert (source.info.live, source.count()) == (True, None)
+        assert (source.info.live, source.length()) == (True, None)
         frames = iter(source)
         start = next(frames)
         begin = time.monotonic()
