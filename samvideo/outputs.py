@@ -38,8 +38,10 @@ class Output(Protocol):
 class OverlayVideo:
     """`overlay.mp4`: the frames with their masks, at the times of the source, with its audio."""
 
-    def __init__(self, folder: Path, info: VideoInfo, audio_from: Path | None) -> None:
-        self._writer = VideoWriter(folder / "overlay.mp4", info.size_wh, info.rate, audio_from=audio_from)
+    def __init__(self, folder: Path, info: VideoInfo, audio_from: Path | str | None) -> None:
+        self._writer = VideoWriter(
+            folder / "overlay.mp4", info.size_wh, info.rate, audio_from=audio_from, pixel_aspect=info.pixel_aspect
+        )
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Append one frame."""
@@ -148,7 +150,7 @@ class CsvTable(AppendOnlyFile):
         self.append("".join(rows))
 
 
-MAKERS: dict[str, Callable[[Path, VideoInfo, Path | None], Output]] = {
+MAKERS: dict[str, Callable[[Path, VideoInfo, Path | str | None], Output]] = {
     "overlay": OverlayVideo,
     "masks": lambda folder, info, audio: MaskFolder(folder),
     "rle": lambda folder, info, audio: RleTracks(folder, info),
@@ -187,7 +189,7 @@ class Outputs(Closing):
     """
 
     def __init__(
-        self, folder: Path, kinds: Collection[str], info: VideoInfo, *, audio_from: Path | None = None
+        self, folder: Path, kinds: Collection[str], info: VideoInfo, *, audio_from: Path | str | None = None
     ) -> None:
         check_kinds(kinds)
         kinds = dict.fromkeys(kinds)

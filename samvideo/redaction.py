@@ -12,7 +12,6 @@ import numpy as np
 from samvideo.errors import ConfigError
 from samvideo.io.files import check_new
 from samvideo.io.paired import RunVideo, discarding, paired
-from samvideo.io.sink import VideoWriter
 from samvideo.io.tracks import TracksFile, open_masks
 from samvideo.types import BoolArray, Frame, UInt8Array
 
@@ -84,7 +83,7 @@ def redact_run(
     sound = video if redaction.keep_sound else None
     with (
         RunVideo(tracks, video, first, out=out) as source,
-        discarding(VideoWriter(out, tracks.info.size_wh, tracks.info.rate, audio_from=sound)) as writer,
+        discarding(source.writer(out, audio_from=sound)) as writer,
     ):
         for frame, mask in hold_masks(_masked(tracks, source, redaction.objects or known), redaction.hold):
             writer.write(redact(frame.rgb, mask, redaction), frame.seconds)

@@ -173,9 +173,15 @@ class SourceRecord:
         self._stripped = settings.strip_source
         self._first: Frame | None = None
         if self._stripped:
-            info = VideoInfo(STRIPPED_NAME, info.size_wh, info.rate, renumbered=bool(settings.start))
+            info = VideoInfo(
+                STRIPPED_NAME,
+                info.size_wh,
+                info.rate,
+                pixel_aspect=info.pixel_aspect,
+                renumbered=bool(settings.start),
+            )
         self.info = info
-        self.audio_from = Path(settings.source) if self.info.has_audio else None
+        self.audio_from = settings.source if self.info.has_audio else None
         self.settings: dict[str, Any] = {key: getattr(settings, key) for key in ("save", "direction", "stride")}
         self.settings["renumbered"] = info.renumbered
         if not self._stripped:

@@ -88,9 +88,7 @@ class _Tracking(Closing):
             bar.advance(result)
             return not interrupt.requested
 
-        results = _results(
-            self._settings, self._prompts, self._video, self._tracker, self._timer, interrupt, watch
-        )
+        results = _results(self._settings, self._prompts, self._video, self._tracker, self._timer, interrupt, watch)
         try:
             with self._timer.measure("total"), self, closing(results):
                 for frame, result in self._timer.each("step", results):

@@ -12,7 +12,6 @@ import numpy as np
 from samvideo.exports.base import Format, Job
 from samvideo.io.alpha import AlphaWriter
 from samvideo.io.paired import discarding
-from samvideo.io.sink import VideoWriter
 from samvideo.types import BoolArray, Frame
 
 GREEN = (0, 177, 64)  # chroma key green
@@ -26,7 +25,9 @@ def _frames(job: Job) -> Iterator[tuple[Frame, BoolArray]]:
 
 
 def _write_alpha(job: Job) -> None:
-    with AlphaWriter(job.out, job.tracks.info.size_wh, job.tracks.info.rate) as writer:
+    assert job.video is not None
+    info = job.video.info
+    with AlphaWriter(job.out, info.size_wh, job.tracks.info.rate, info.pixel_aspect) as writer:
         for frame, mask in _frames(job):
             near = cv2.dilate(mask.astype(np.uint8), FRINGE)
             alpha = mask[..., None].astype(np.uint8) * 255
@@ -34,7 +35,8 @@ def _write_alpha(job: Job) -> None:
 
 
 def _write_green(job: Job) -> None:
-    with discarding(VideoWriter(job.out, job.tracks.info.size_wh, job.tracks.info.rate)) as writer:
+    assert job.video is not None
+    with discarding(job.video.writer(job.out)) as writer:
         for frame, mask in _frames(job):
             writer.write(np.where(mask[..., None], frame.rgb, np.array(GREEN, np.uint8)), frame.seconds)
 

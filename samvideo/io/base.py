@@ -69,7 +69,10 @@ class VideoSource(Closing):
         return None
 
     def length(self) -> int | None:
-        """Return the number of frames; None if only decoding tells. A file may be read once, as by `index_at`."""
+        """Return the number of frames, also where no header states it; None for a live source.
+
+        A file may be read once for it, as by `index_at`.
+        """
         return self.info.frame_count
 
     def __iter__(self) -> Iterator[Frame]:

@@ -93,6 +93,13 @@ class RunVideo(Closing):
             )
         return frame
 
+    def writer(self, out: Path, audio_from: str | None = None) -> VideoWriter:
+        """Return a writer of frames like those of the video."""
+        info = self.info
+        return VideoWriter(
+            out, info.size_wh, self._run.info.rate, audio_from=audio_from, pixel_aspect=info.pixel_aspect
+        )
+
     def close(self) -> None:
         """Close the video."""
         self._source.close()

@@ -1,4 +1,4 @@
-"""Random access through decord, if it is installed (it has no wheel for Arm)."""
+"""Random access through decord, an extra (it has no wheel for Arm). `StreamSource` seeks as exactly without it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +8,7 @@ import cv2
 
 from samvideo.errors import ConfigError, VideoError
 from samvideo.io.base import VideoSource
+from samvideo.io.container import url_of
 from samvideo.io.stream import StreamSource
 from samvideo.io.timeline import shown_at
 from samvideo.types import Frame
@@ -31,15 +32,15 @@ class DecordSource(VideoSource):
             import decord
         except ImportError as error:
             raise ConfigError(
-                "reader='decord' needs decord, which is not installed: pip install decord (x86 Linux and Windows "
-                "only; elsewhere omit the option, the stream reader also seeks exactly)"
+                "reader='decord' needs decord, which is not installed: pip install 'samvideo[decord]' (x86 Linux "
+                "and Windows only; elsewhere omit the option, the stream reader also seeks exactly)"
             ) from error
         decord.logging.set_level(decord.logging.QUIET)
         self._path, self._place, self._start = path, 0, 0.0
-        with StreamSource(f"file:{path}", path.stem) as plain:
+        with StreamSource(url_of(path), path.stem) as plain:
             first = next(iter(plain)).rgb
         try:
-            self._reader: Any = decord.VideoReader(str(path), num_threads=1)
+            self._reader: Any = decord.VideoReader(url_of(path), num_threads=1)
         except (decord.DECORDError, RuntimeError) as error:
             raise VideoError(f"{path} cannot be opened by decord: {_reason(error)}") from error
         self.info = replace(plain.info, frame_count=len(self._reader))

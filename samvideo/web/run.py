@@ -122,10 +122,7 @@ def _look_at(settings: RunSettings) -> VideoInfo:
                 "the page needs a source that can go back, a video file or a folder of images, not "
                 f"{video.info.name} ({error}): record it first, {COORDINATES}"
             ) from error
-        count = video.info.frame_count
-        if count is None:  # a broken or missing table: only decoding tells
-            count = max(frame.index for frame in video) + 1
-        return replace(video.info, frame_count=count)
+        return replace(video.info, frame_count=video.length())  # what a header states is not always there
 
 
 class PageRun:

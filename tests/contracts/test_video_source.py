@@ -59,7 +59,8 @@ def test_is_a_video_source_and_knows_its_facts(source: VideoSource) -> None:
     assert isinstance(source, VideoSource)
     assert source.info.size_wh == (128, 96)
     assert source.info.rate == Fraction(25)
-    assert source.info.frame_count == COUNT
+    assert source.info.frame_count == source.length() == COUNT
+    assert (source.info.pixel_aspect, source.info.live) == (1, False)
     assert source.info.duration == pytest.approx(COUNT / 25)
     assert source.info.rotation == 0
     assert not source.info.has_audio
