@@ -6,12 +6,15 @@ from types import FrameType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+# SIGHUP: the terminal was closed, or a connection was lost; Windows has none.
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Interrupt:
-    """Inside the `with` block, the first SIGINT or SIGTERM only sets `requested`, which the loop checks per frame.
+    """Inside the `with` block, the first SIGINT, SIGTERM or SIGHUP only sets `requested`.
 
-    A second signal, or one during `awaited` (a camera that hangs), raises KeyboardInterrupt.
+    The loop checks it per frame. A second signal, or one during `awaited` (a camera that hangs), raises
+    KeyboardInterrupt.
     """
 
     def __init__(self) -> None:
@@ -38,7 +41,9 @@ class Interrupt:
             raise KeyboardInterrupt
 
     def __enter__(self) -> "Interrupt":
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
+            if signal.getsignal(number) is signal.SIG_IGN:  # as nohup does with SIGHUP
+                continue
             self._handlers[number] = signal.signal(number, self._on_signal)
         return self
 

@@ -1,11 +1,11 @@
 """The result files of a run: overlay video, mask images, RLE tracks and a table.
 
-Every file is complete and readable after each frame, so an interrupted or failed run loses nothing.
+Every file is complete and readable after each frame, so an interrupted, failed or killed run loses nothing.
 """
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,15 +14,15 @@ from samvideo.errors import ConfigError, OutputError
 from samvideo.geometry import mask_box, mask_centroid
 from samvideo.io.background import Background
 from samvideo.io.base import Closing
-from samvideo.io.files import check_empty, replacing
+from samvideo.io.files import is_full, replacing
 from samvideo.io.masks import index_map, write_index_png
 from samvideo.io.sink import VideoWriter
 from samvideo.io.tracks import LINES_FORMAT, FrameRecord, TracksFile, header_of, write_document
 from samvideo.render import overlay
+from samvideo.run_folder import FILES, JOURNAL, MASKS, FrameRanges, check_folder
 from samvideo.types import Frame, FrameResult, VideoInfo
 
 CSV_COLUMNS = "frame,seconds,object,present,score,area,x1,y1,x2,y2,centroid_x,centroid_y"
-RESULT_FILES = ("run.json", "overlay.mp4", "tracks.jsonl", "tracks.json", "tracks.csv")
 
 
 class Output(Protocol):
@@ -38,8 +38,10 @@ class Output(Protocol):
 class OverlayVideo:
     """`overlay.mp4`: the frames with their masks, at the times of the source, with its audio."""
 
-    def __init__(self, folder: Path, info: VideoInfo, audio_from: Path | None) -> None:
-        self._writer = VideoWriter(folder / "overlay.mp4", info.size_wh, info.rate, audio_from=audio_from)
+    def __init__(self, folder: Path, info: VideoInfo, audio_from: Path | str | None) -> None:
+        self._writer = VideoWriter(
+            folder / "overlay.mp4", info.size_wh, info.rate, audio_from=audio_from, pixel_aspect=info.pixel_aspect
+        )
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Append one frame."""
@@ -54,29 +56,45 @@ class MaskFolder:
     """`masks/00000.png`: one palette PNG per frame whose pixels are object ids, as in DAVIS."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder / "masks"
+        self._folder = folder / MASKS
         self._folder.mkdir(exist_ok=True)
+        self._journal = AppendOnlyFile(folder / JOURNAL)
+        self.frames = FrameRanges()
 
     def write(self, frame: Frame, result: FrameResult) -> None:
-        """Write one PNG, named by the frame's index in the source."""
+        """Write one PNG, named by the frame's index in the source, which is noted in the journal before."""
+        self._journal.append(f"{frame.index}\n")
+        self.frames.add(frame.index)
         with replacing(self._folder / f"{frame.index:05d}.png") as part:
             write_index_png(part, index_map(result.masks, result.object_ids))
 
     def close(self) -> None:
-        """Do nothing: every PNG is complete."""
+        """Close the journal: every PNG is complete."""
+        self._journal.close()
 
 
 class AppendOnlyFile(Closing):
-    """A text file that is complete after every `append`, also when the disk is full."""
+    """A text file that is complete after every `append`, also when the disk is full.
 
-    def __init__(self, path: Path, head: str) -> None:
-        self._file: Any = path.open("wb", buffering=0)
+    A file that exists is continued: what is appended is compared with what is there, and the file is cut off where
+    they differ. A run that is resumed appends what it appended before, so its files never get shorter.
+    """
+
+    def __init__(self, path: Path, head: str = "") -> None:
+        self._file: Any = path.open("r+b" if path.exists() else "x+b", buffering=0)
+        self._continued = path.stat().st_size > 0
         self.append(head)
 
     def append(self, text: str) -> None:
         """Write `text` at the end; OSError leaves the file as it was."""
         start = self._file.tell()
         rest = memoryview(text.encode())
+        if self._continued and rest:
+            if self._file.read(len(rest)) == rest:
+                return
+            self._continued = False
+            self._file.seek(start)
+            self._file.truncate()
         try:
             while rest:
                 rest = rest[self._file.write(rest) :]
@@ -98,11 +116,11 @@ class RleTracks:
 
     def __init__(self, folder: Path, info: VideoInfo) -> None:
         self._path = folder / "tracks.jsonl"
-        self._file = AppendOnlyFile(self._path, _line(header_of(info, LINES_FORMAT)))
+        self._file = AppendOnlyFile(self._path, json_line(header_of(info, LINES_FORMAT)))
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Append the line of one frame."""
-        self._file.append(_line(FrameRecord.from_result(result).to_json()))
+        self._file.append(json_line(FrameRecord.from_result(result).to_json()))
 
     def close(self) -> None:
         """Write the document."""
@@ -110,7 +128,8 @@ class RleTracks:
         write_document(TracksFile(self._path), self._path.with_suffix(".json"))
 
 
-def _line(entry: dict[str, Any]) -> str:
+def json_line(entry: dict[str, Any]) -> str:
+    """Return a JSON object as a line."""
     return json.dumps(entry) + "\n"
 
 
@@ -131,62 +150,71 @@ class CsvTable(AppendOnlyFile):
         self.append("".join(rows))
 
 
-MAKERS: dict[str, tuple[str, Callable[[Path, VideoInfo, Path | None], Output]]] = {
-    "overlay": ("overlay.mp4", OverlayVideo),
-    "masks": ("masks", lambda folder, info, audio: MaskFolder(folder)),
-    "rle": ("tracks.json", lambda folder, info, audio: RleTracks(folder, info)),
-    "csv": ("tracks.csv", lambda folder, info, audio: CsvTable(folder)),
+MAKERS: dict[str, Callable[[Path, VideoInfo, Path | str | None], Output]] = {
+    "overlay": OverlayVideo,
+    "masks": lambda folder, info, audio: MaskFolder(folder),
+    "rle": lambda folder, info, audio: RleTracks(folder, info),
+    "csv": lambda folder, info, audio: CsvTable(folder),
 }
 
 
-def check_outputs(folder: Path, kinds: Collection[str], overwrite: bool) -> None:
-    """Raise ConfigError for an unknown kind, or if the folder holds files and `overwrite` is off."""
+def check_kinds(kinds: Collection[str]) -> None:
+    """Raise ConfigError for a kind of result that does not exist."""
     if unknown := [kind for kind in kinds if kind not in MAKERS]:
         raise ConfigError(f"cannot save {unknown[0]!r}; expected some of {', '.join(MAKERS)}")
-    check_empty(folder, overwrite)
+
+
+def check_outputs(folder: Path, kinds: Collection[str], overwrite: bool, sources: Sequence[Path] = ()) -> None:
+    """Raise ConfigError or OutputError if these results cannot be written to the folder; see `check_folder`."""
+    check_kinds(kinds)
+    check_folder(folder, overwrite, sources)
 
 
 class Outputs(Closing):
     """The result files of a run in one folder, each written on its own thread.
 
     Args:
-        folder: created if it does not exist.
+        folder: created if it does not exist. Files of the same names are replaced or continued: see
+            `samvideo.run_folder.prepare_folder`.
         kinds: some of `MAKERS`.
         info: of the source.
         audio_from: the file whose audio is copied into the overlay.
-        overwrite: replace the results of an earlier run; other files in the folder stay.
 
     Attributes:
         files, seconds: path of the result and time spent writing, by kind.
 
     Raises:
-        ConfigError: unknown kind, or the folder holds files and `overwrite` is off.
+        ConfigError: unknown kind.
         OutputError: the folder cannot be written.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        kinds: Collection[str],
-        info: VideoInfo,
-        *,
-        audio_from: Path | None = None,
-        overwrite: bool = False,
+        self, folder: Path, kinds: Collection[str], info: VideoInfo, *, audio_from: Path | str | None = None
     ) -> None:
+        check_kinds(kinds)
         kinds = dict.fromkeys(kinds)
         self.folder = folder
         self.seconds = dict.fromkeys(kinds, 0.0)
+        self.files = {kind: folder / next(iter(FILES[kind]), MASKS) for kind in kinds}
         self._queues: list[Background[tuple[Frame, FrameResult]]] = []
+        self._masks: MaskFolder | None = None
         try:
-            check_outputs(folder, kinds, overwrite)
-            self.files = {kind: folder / MAKERS[kind][0] for kind in kinds}
-            _remove_earlier_results(folder)
+            folder.mkdir(parents=True, exist_ok=True)
             with ExitStack() as stack:
                 for kind in kinds:
-                    self._start(kind, MAKERS[kind][1](folder, info, audio_from), stack)
+                    output = MAKERS[kind](folder, info, audio_from)
+                    self._masks = output if isinstance(output, MaskFolder) else self._masks
+                    self._start(kind, output, stack)
                 self._stack = stack.pop_all()
         except OSError as error:
-            raise OutputError(f"cannot write into {folder}: {error.strerror}; choose another folder") from error
+            raise OutputError(
+                f"cannot write into {folder}: {error.strerror}; choose another folder with -o"
+            ) from error
+
+    @property
+    def mask_frames(self) -> FrameRanges:
+        """The frames whose masks were written."""
+        return self._masks.frames if self._masks else FrameRanges()
 
     def _start(self, kind: str, output: Output, stack: ExitStack) -> None:
         def write(item: tuple[Frame, FrameResult]) -> None:
@@ -208,9 +236,10 @@ class Outputs(Closing):
         try:
             yield
         except OSError as error:
+            remedy = "free some space" if is_full(error) else "check the folder and its permissions"
             raise OutputError(
-                f"cannot write {self.files[kind]}: {error.strerror or error}; the frames before are complete. "
-                "Free some space or choose another folder with -o"
+                f"cannot write {self.files[kind]}: {error.strerror or error}; the frames before are complete: "
+                f"{remedy}, or choose another folder with -o"
             ) from error
 
     def write(self, frame: Frame, result: FrameResult) -> None:
@@ -221,11 +250,3 @@ class Outputs(Closing):
     def close(self) -> None:
         """Write everything that is queued and finalise every file, also if one of them fails."""
         self._stack.close()
-
-
-def _remove_earlier_results(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in RESULT_FILES:
-        (folder / name).unlink(missing_ok=True)
-    for mask in (folder / "masks").glob("*.png"):
-        mask.unlink()

@@ -1,5 +1,6 @@
 """Makes tracked objects unrecognisable, such as faces, name plates and patient data on the screen."""
 
+import logging
 from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ import numpy as np
 
 from samvideo.errors import ConfigError
 from samvideo.io.files import check_new
-from samvideo.io.paired import paired
-from samvideo.io.sink import VideoWriter
+from samvideo.io.paired import RunVideo, discarding, paired
 from samvideo.io.tracks import TracksFile, open_masks
 from samvideo.types import BoolArray, Frame, UInt8Array
+
+log = logging.getLogger(__name__)
 
 MODES = ("blur", "pixelate", "fill")
 BLOCKS = 6  # along the longer side of a redacted object: too few to recognise a face or read a name
@@ -44,18 +46,30 @@ class Redaction:
 
 @dataclass(frozen=True)
 class Redacted:
-    """Number of frames written, and of those among them without anything to redact."""
+    """Number of frames written, of those among them without anything to redact, and of frames of the video."""
 
     frames: int
     unmasked: int
+    video_frames: int | None  # None if the container does not state it
 
 
-def redact_run(folder: Path, video: str, out: Path, redaction: Redaction, *, overwrite: bool = False) -> Redacted:
+def redact_run(
+    folder: Path, video: str, out: Path, redaction: Redaction, *, first: int | None = None, overwrite: bool = False
+) -> Redacted:
     """Write the tracked frames of a video, with objects redacted, to an .mp4; other frames are omitted.
 
+    Args:
+        folder: of the run.
+        video: the one that was tracked.
+        out: the file to write.
+        redaction: settings.
+        first: index in `video` of the first frame of the run, see `RunVideo`.
+        overwrite: replace an existing `out`.
+
     Raises:
-        ConfigError: `out` exists and `overwrite` is off, or the run in `folder` has no such object.
-        VideoError: run or video cannot be read, or do not belong together.
+        ConfigError: `out` exists and `overwrite` is off, the run has no such object or frame to redact, or `first`
+            is needed.
+        VideoError: run or video cannot be read, or do not belong together; no file is left then.
         OutputError: `out` cannot be written.
     """
     check_new(out, overwrite)
@@ -63,16 +77,23 @@ def redact_run(folder: Path, video: str, out: Path, redaction: Redaction, *, ove
     known = tracks.object_ids()
     if unknown := sorted(redaction.objects.difference(known)):
         raise ConfigError(f"the run has no object {unknown[0]}, only {list(known)}")
+    if not known:
+        raise ConfigError(f"the run in {folder} has no object: there is nothing to redact")
     unmasked = 0
     sound = video if redaction.keep_sound else None
-    with VideoWriter(out, tracks.info.size_wh, tracks.info.rate, audio_from=sound) as writer:
-        for frame, mask in hold_masks(_masked(tracks, video, redaction.objects or known), redaction.hold):
+    with (
+        RunVideo(tracks, video, first, out=out) as source,
+        discarding(source.writer(out, audio_from=sound)) as writer,
+    ):
+        for frame, mask in hold_masks(_masked(tracks, source, redaction.objects or known), redaction.hold):
             writer.write(redact(frame.rgb, mask, redaction), frame.seconds)
             unmasked += not mask.any()
-    return Redacted(writer.frames, unmasked)
+    if unmasked:
+        log.warning("%d of %d frames have no mask and are shown as they are: look at them", unmasked, writer.frames)
+    return Redacted(writer.frames, unmasked, source.info.frame_count)
 
 
-def _masked(tracks: TracksFile, video: str, object_ids: Collection[int]) -> Iterator[tuple[Frame, BoolArray]]:
+def _masked(tracks: TracksFile, video: RunVideo, object_ids: Collection[int]) -> Iterator[tuple[Frame, BoolArray]]:
     for frame, tracked in paired(tracks, video):
         # Masks of absent objects count too: their position is still the best estimate.
         yield frame, tracked.union(tracks.info.size_wh, object_ids)

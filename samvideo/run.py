@@ -4,7 +4,7 @@ import json
 import platform
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -15,14 +15,27 @@ import cv2
 
 from samvideo.errors import SamVideoError
 from samvideo.io.base import Closing
-from samvideo.io.files import write_atomically
-from samvideo.outputs import Outputs
+from samvideo.io.files import write_over
+from samvideo.io.tracks import STRIPPED_NAME
+from samvideo.outputs import Outputs, check_outputs
+from samvideo.run_folder import (
+    JOURNAL,
+    RECORD,
+    FrameRanges,
+    Listed,
+    discard_folder,
+    files_entry,
+    prepare_folder,
+    remove_resume,
+)
 from samvideo.trackers.direction import Direction
 from samvideo.trackers.loop import Moment
 from samvideo.types import Frame, FrameResult, Prompt, VideoInfo
 
 T = TypeVar("T")
 Status = Literal["complete", "interrupted", "failed"]
+RESERVED = 3072
+"""Bytes by which `run.json` is longer while the run goes on, so that its end can be recorded on a full disk."""
 
 
 class Progress(AbstractContextManager["Progress"], Protocol):
@@ -49,6 +62,11 @@ class RunSettings:
     stride: int = 1
     overwrite: bool = False
     strip_source: bool = False
+    resume: bool = False
+
+    def folder(self, info: VideoInfo) -> Path:
+        """Return the folder of the results for a source with this `info`."""
+        return self.out or Path(f"{STRIPPED_NAME if self.strip_source else info.name}_tracked")
 
 
 @dataclass(frozen=True)
@@ -146,17 +164,26 @@ class StageTimer:
 class SourceRecord:
     """What the results of a run record about its source and settings: names, but no folders of this machine.
 
-    `strip_source` omits name, times and audio of the source: frames are numbered from 0, and their times count from
-    the first. Size and rate of the video stay. Prompts, ranges, folders and error messages are left out, as they
-    contain times, or names of files and cases.
+    `strip_source` omits name, times and audio of the source: with a `start`, frames are numbered and timed from the
+    first one tracked, and the tracks say so. Size and rate of the video stay. Prompts, ranges, folders and error
+    messages are left out, as they contain times, or names of files and cases.
     """
 
     def __init__(self, settings: RunSettings, info: VideoInfo) -> None:
         self._stripped = settings.strip_source
         self._first: Frame | None = None
-        self.info = VideoInfo("video", info.size_wh, info.rate) if self._stripped else info
-        self.audio_from = Path(settings.source) if self.info.has_audio else None
+        if self._stripped:
+            info = VideoInfo(
+                STRIPPED_NAME,
+                info.size_wh,
+                info.rate,
+                pixel_aspect=info.pixel_aspect,
+                renumbered=bool(settings.start),
+            )
+        self.info = info
+        self.audio_from = settings.source if self.info.has_audio else None
         self.settings: dict[str, Any] = {key: getattr(settings, key) for key in ("save", "direction", "stride")}
+        self.settings["renumbered"] = info.renumbered
         if not self._stripped:
             options = {key: Path(value).name for key, value in settings.options.items() if value is not None}
             prompts = [_without_folder(text) for text in settings.prompt_texts]
@@ -164,7 +191,7 @@ class SourceRecord:
 
     def frame(self, frame: Frame, result: FrameResult) -> tuple[Frame, FrameResult]:
         """Return the frame and its result as they are recorded."""
-        if not self._stripped:
+        if not self.info.renumbered:
             return frame, result
         self._first = self._first or frame
         index, seconds = frame.index - self._first.index, frame.seconds - self._first.seconds
@@ -178,38 +205,60 @@ class SourceRecord:
         """Return the summary to record in `run.json`."""
         if not self._stripped:
             return summary
-        return replace(summary, out=Path(), files={kind: Path(path.name) for kind, path in summary.files.items()})
+        return replace(summary, out=Path())
 
 
 class Run(Closing):
     """The results of one tracking run: `open`, then `write` every frame, then `finish`.
 
-    Leaving the `with` block finalises the files; `finish` writes `run.json` beside them. A run that is not
-    finished has no `run.json`.
+    `run.json` lists the files from the start, with the status "running". Leaving the `with` block finalises the
+    files; `finish` records how the run ended.
 
     Attributes:
         timer: of the stages "total", "decode", "step" (the tracker, waiting for frames included) and "wait".
         failure: the first error, set by `finish`.
     """
 
-    def __init__(self, record: SourceRecord, outputs: Outputs, model: str, timer: StageTimer) -> None:
-        self.timer, self.outputs = timer, outputs
+    def __init__(self, record: SourceRecord, folder: Path, settings: RunSettings, timer: StageTimer) -> None:
+        self.timer = timer
         self.failure: SamVideoError | None = None
-        self._record, self._model = record, model
+        self._record, self._model, self._folder = record, settings.model, folder
+        self._kinds, self._earlier = settings.save, Listed.of(folder).frames if settings.resume else FrameRanges()
         self._statistics, self._frames = ObjectStatistics(), 0
+        opened = {"status": "running", "source": record.info.name, "model": settings.model}
+        self._write_record(opened, self._earlier, reserved=RESERVED)
+        self.outputs = Outputs(folder, settings.save, record.info, audio_from=record.audio_from)
 
     @classmethod
-    def open(cls, settings: RunSettings, info: VideoInfo, timer: StageTimer | None = None) -> "Run":
-        """Open the result files, for a source with this `info`; `timer` is continued. Raises as `Outputs`."""
-        record = SourceRecord(settings, info)
-        outputs = Outputs(
-            settings.out or Path(f"{record.info.name}_tracked"),
-            settings.save,
-            record.info,
-            audio_from=record.audio_from,
-            overwrite=settings.overwrite,
-        )
-        return cls(record, outputs, settings.model, timer or StageTimer())
+    def open(
+        cls,
+        settings: RunSettings,
+        info: VideoInfo,
+        timer: StageTimer | None = None,
+        sources: Sequence[Path] = (),
+        *,
+        opening: Callable[[], None] = lambda: None,
+    ) -> "Run":
+        """Open the result files. Raises as `check_outputs`; nothing has changed then.
+
+        Args:
+            settings: where and what to write.
+            info: of the source.
+            timer: is continued.
+            sources: the files of the source.
+            opening: called before the first file is written.
+        """
+        record, folder = SourceRecord(settings, info), settings.folder(info)
+        check_outputs(folder, settings.save, settings.overwrite or settings.resume, sources)
+        if not settings.resume:
+            prepare_folder(folder)
+        try:
+            opening()
+            return cls(record, folder, settings, timer or StageTimer())
+        except SamVideoError:
+            if not settings.resume:
+                discard_folder(folder)
+            raise
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Add one frame; see `Outputs.write`."""
@@ -232,14 +281,23 @@ class Run(Closing):
         except SamVideoError as error:
             failure = failure or error
         summary = self._summary("failed" if failure else status, failure, skipped)
-        recorded = self._record.summary(summary).to_json()
-        recorded |= {"settings": self._record.settings, "environment": _environment()}
         try:
-            write_atomically(self.outputs.folder / "run.json", json.dumps(recorded, indent=2) + "\n")
+            frames = self.outputs.mask_frames.joined(self._earlier)
+            self._write_record(self._record.summary(summary).to_json(), frames)
+            (self._folder / JOURNAL).unlink(missing_ok=True)
+            if summary.status == "complete":
+                remove_resume(self._folder)
         except SamVideoError as error:
             failure = failure or error
         self.failure = failure
         return summary
+
+    def _write_record(self, entry: dict[str, Any], frames: FrameRanges, reserved: int = 0) -> None:
+        entry |= files_entry(self._kinds, frames)
+        entry |= {"settings": self._record.settings, "environment": _environment()}
+        # Names of files may hold bytes that are no text, and JSON with those cannot be read again.
+        entry = json.loads(json.dumps(entry, ensure_ascii=False).encode(errors="replace"))
+        write_over(self._folder / RECORD, json.dumps(entry, indent=2) + " " * reserved + "\n")
 
     def _summary(self, status: Status, failure: SamVideoError | None, skipped: int) -> Summary:
         spent = self.timer.seconds

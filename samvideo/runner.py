@@ -1,58 +1,143 @@
 """Tracks a source into result files, with a stop at any frame and the time of every stage."""
 
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing
 
-from samvideo.errors import ConfigError, SamVideoError
+from samvideo.errors import ConfigError, PromptError, SamVideoError
 from samvideo.interrupt import Interrupt
+from samvideo.io.base import Closing
+from samvideo.io.locks import folder_lock
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import VideoSource, clip, open_video
-from samvideo.run import Progress, Run, RunSettings, StageTimer, Summary
+from samvideo.object_prompts import group_prompts, number_prompts
+from samvideo.outputs import check_outputs
+from samvideo.resume import RecordedTracker, StepRecord, same_settings
+from samvideo.run import Progress, Run, RunSettings, StageTimer, Status, Summary
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.direction import track_all_directions
 from samvideo.trackers.loop import check_prompts, place_prompts
 from samvideo.trackers.schedule import PromptSchedule, propagate
-from samvideo.types import Frame, FrameResult
+from samvideo.types import Frame, FrameResult, Prompt
 
 
 def run_tracking(
     settings: RunSettings, make_tracker: Callable[[], Tracker], progress: Callable[[str, int | None], Progress]
-) -> tuple[Summary, SamVideoError | None]:
+) -> tuple[Summary | None, SamVideoError | None]:
     """Track until the end, an error or a signal; the result files are finalised in every case.
 
     `make_tracker` is called once source and prompts have been checked, since it may take long; `progress` gets the
     source's name and its expected number of frames.
 
-    Returns the summary, and the error that ended the run early, if one did. A SamVideoError is raised only before
-    the first frame, when nothing was written.
+    Returns the summary, or None if a signal came before the first result, and the error that ended the run early,
+    if one did. A SamVideoError is raised only before the first result, when nothing was written.
     """
     with open_video(settings.source) as video:
-        check_prompts(settings.prompts, video.info, start=settings.start, end=settings.end)
-        _check_direction(settings)
-        tracker = make_tracker()
-        run = Run.open(settings, video.info)
-        failure: SamVideoError | None = None
-        with progress(video.info.name, _expected_frames(video, settings)) as bar, Interrupt() as interrupt:
+        _check_options(settings)
+        prompts = _check_prompts(settings, video)
+        _check_sizes(settings.prompts, video.info.size_wh)
+        folder = settings.folder(video.info)
+        check_outputs(folder, settings.save, settings.overwrite or settings.resume, video.files)
+        record = _step_record(settings, video)
+        with folder_lock(folder):
+            run = _Tracking(settings, prompts, video, record, make_tracker)
+            with progress(video.info.name, _expected_frames(video, settings)) as bar, Interrupt() as interrupt:
+                run.track(bar, interrupt)
+                return run.finish(interrupt.requested)
 
-            def watch(result: FrameResult) -> bool:
-                bar.advance(result)
-                return not interrupt.requested
 
-            try:
-                results = _results(settings, video, tracker, run.timer, interrupt, watch)
-                with run.timer.measure("total"), run, closing(results):
-                    for frame, result in run.timer.each("step", results):
-                        run.write(frame, result)
-            except SamVideoError as error:
-                failure = error
-            except KeyboardInterrupt:
-                interrupt.requested = True
-        summary = run.finish("interrupted" if interrupt.requested else "complete", failure, skipped=video.skipped)
-        return summary, run.failure
+def _step_record(settings: RunSettings, video: VideoSource) -> StepRecord | None:
+    """Return the record of the run's steps, None if its source cannot be read again."""
+    if all(path.is_file() for path in video.files) and video.files:
+        record = StepRecord(settings.folder(video.info), video.info, same_settings(settings, video.files))
+        if settings.resume:
+            record.load()  # checked before the model is loaded
+        return record
+    if settings.resume:
+        raise ConfigError(
+            f"{video.info.name} is a camera, a stream or a pipe, which cannot be read again: only runs on files "
+            "can be resumed; leave --resume out"
+        )
+    return None
+
+
+class _Tracking(Closing):
+    """A run that opens its files with its first result, so that a refused one leaves nothing behind."""
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        prompts: dict[int, list[Prompt]] | list[Prompt],
+        video: VideoSource,
+        record: StepRecord | None,
+        make_tracker: Callable[[], Tracker],
+    ) -> None:
+        self._settings, self._prompts, self._video, self._record = settings, prompts, video, record
+        self._run: Run | None = None
+        self._timer = StageTimer()
+        self._failure: SamVideoError | None = None
+        self._tracker = RecordedTracker(make_tracker(), self._open, record, resume=settings.resume)
+
+    def _open(self) -> None:
+        opening = self._record.open if self._record is not None else lambda: None
+        self._run = Run.open(self._settings, self._video.info, self._timer, self._video.files, opening=opening)
+
+    def track(self, bar: Progress, interrupt: Interrupt) -> None:
+        """Track and write until the end, an error or a signal."""
+
+        def watch(result: FrameResult) -> bool:
+            bar.advance(result)
+            return not interrupt.requested
+
+        results = _results(self._settings, self._prompts, self._video, self._tracker, self._timer, interrupt, watch)
+        try:
+            with self._timer.measure("total"), self, closing(results):
+                for frame, result in self._timer.each("step", results):
+                    assert self._run is not None
+                    self._run.write(frame, result)
+        except SamVideoError as error:
+            self._failure = error
+        except KeyboardInterrupt:
+            interrupt.requested = True
+
+    def close(self) -> None:
+        """Write what is queued and finalise the files, also if one of them fails."""
+        with ExitStack() as stack:
+            for part in (self._record, self._run):
+                if part is not None:
+                    stack.callback(part.close)
+
+    def finish(self, interrupted: bool) -> tuple[Summary | None, SamVideoError | None]:
+        """Record how the run ended; see `run_tracking`."""
+        if self._run is None:
+            if self._failure is None and not interrupted:
+                self._failure = ConfigError(
+                    "nothing was tracked: no frame lies in the range; check --start, --end and the source"
+                )
+            if self._failure is not None:
+                raise self._failure
+            return None, None
+        unused = len(self._settings.prompts) - self._tracker.prompted
+        if self._failure is None and not interrupted and unused > 0:
+            self._failure = PromptError(
+                f"{unused} of {len(self._settings.prompts)} prompts were never used: their frames are not among "
+                "those tracked; check their @FRAME or @TIME"
+            )
+        status: Status = "interrupted" if interrupted else "complete"
+        summary = self._run.finish(status, self._failure, skipped=self._video.skipped)
+        return summary, self._run.failure
+
+
+def _check_prompts(settings: RunSettings, video: VideoSource) -> dict[int, list[Prompt]] | list[Prompt]:
+    """Return the prompts by frame or, going forward, those that wait for theirs. Raises as these functions."""
+    if settings.direction != "forward":
+        return place_prompts(settings.prompts, video)
+    start, end, stride = settings.start or 0, settings.end, settings.stride
+    return check_prompts(settings.prompts, video, start=start, end=end, stride=stride)
 
 
 def _results(
     settings: RunSettings,
+    prompts: dict[int, list[Prompt]] | list[Prompt],
     video: VideoSource,
     tracker: Tracker,
     timer: StageTimer,
@@ -60,20 +145,30 @@ def _results(
     watch: Callable[[FrameResult], bool],
 ) -> Generator[tuple[Frame, FrameResult], None, None]:
     """Yield every frame of the run with its result; `watch` gets each result once and ends the run with False."""
-    if settings.direction != "forward":
-        placed = place_prompts(settings.prompts, video)
-        yield from track_all_directions(tracker, video, placed, settings.direction, watch)
+    if isinstance(prompts, dict):
+        yield from track_all_directions(tracker, video, prompts, settings.direction, watch)
         return
     decoded = timer.each("decode", clip(video, settings.start, settings.end, settings.stride))
     with closing(prefetch(decoded)) as ahead:
         frames = timer.each("wait", interrupt.awaited(ahead))
-        for frame, result in propagate(frames, tracker, PromptSchedule(settings.prompts, settings.stride)):
+        for frame, result in propagate(frames, tracker, PromptSchedule(prompts, settings.stride)):
             yield frame, result
             if not watch(result):
                 return
 
 
-def _check_direction(settings: RunSettings) -> None:
+def _check_sizes(prompts: Sequence[Prompt], size_wh: tuple[int, int]) -> None:
+    """Raise PromptError for prompts that do not fit a frame or each other."""
+    moments: dict[tuple[int | None, float | None], list[Prompt]] = {}
+    for prompt in number_prompts(prompts):
+        moments.setdefault((prompt.frame, prompt.seconds), []).append(prompt)
+    for together in moments.values():
+        group_prompts(together, (), size_wh)
+
+
+def _check_options(settings: RunSettings) -> None:
+    if settings.resume and settings.overwrite:
+        raise ConfigError("--resume keeps what a run has written, --overwrite removes it: give one of them")
     ranged = settings.start is not None or settings.end is not None or settings.stride != 1
     if settings.direction != "forward" and ranged:
         raise ConfigError(

@@ -44,7 +44,9 @@ LAYERS = {
     "samvideo.demo": 5.0,
     "samvideo.redaction": 5.0,
     "samvideo.render": 5.0,
+    "samvideo.run_folder": 5.0,
     "samvideo.outputs": 5.1,
+    "samvideo.resume": 5.15,
     "samvideo.evaluation": 5.2,
     "samvideo.run": 5.2,
     # what only the command line uses
@@ -62,15 +64,15 @@ CIRCLES = {
     ("samvideo.trackers.specs", "samvideo.trackers"): "specs import their trackers only to build them",
     ("samvideo.evaluation.datasets", "samvideo.evaluation"): "data sets and scoring share evaluation/files.py",
 }
-# A heavy or optional library is known to these modules only (av: one reads, two write).
+# A heavy or optional library is known to these modules only (av: three read, two write).
 HOMES = {
-    "av": {"samvideo.io.alpha", "samvideo.io.sink", "samvideo.io.stream"},
+    "av": {f"samvideo.io.{name}" for name in ("alpha", "container", "deinterlace", "sink", "stream")},
     "decord": {"samvideo.io.random_access"},
     "pycocotools": {"samvideo.io.masks"},
     "rich": {"samvideo.cli"},
     "typer": {"samvideo.cli"},
     "platformdirs": {"samvideo.weights.fetch"},
-    "filelock": {"samvideo.weights.fetch"},
+    "filelock": {"samvideo.io.locks", "samvideo.weights.fetch"},
     "threadpoolctl": {"samvideo.cues.classifier"},
     "timm": {"samvideo.encoders.repvit"},
     "hiera": {"samvideo.encoders.hiera"},

@@ -42,7 +42,8 @@ def test_all_files_agree(tmp_path: Path) -> None:
     assert len(list((folder / "masks").iterdir())) == 4
 
     tracks = json.loads((folder / "tracks.json").read_text())
-    assert tracks["video"] == {"name": "clip.mp4", "width": 6, "height": 4, "rate": "25"}
+    known = {"name": "clip.mp4", "width": 6, "height": 4, "rate": "25", "frame_count": None, "renumbered": False}
+    assert tracks["video"] == known
     first = tracks["frames"][1]["objects"][0]
     assert decode_rle(first.pop("segmentation")).astype(int).tolist() == (index == 1).astype(int).tolist()
     assert first == {"id": 1, "present": True, "score": 0.9, "area": 4, "bbox": [2, 1, 2, 2]}
@@ -79,19 +80,6 @@ def test_files_are_valid_after_every_frame(tmp_path: Path) -> None:
     document = json.loads((tmp_path / "tracks.json").read_text())
     assert document["format"] == "samvideo-tracks-1"
     assert document["frames"] == [json.loads(line) for line in lines]
-
-
-def test_an_existing_folder_is_refused_or_its_results_replaced(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
-    (tmp_path / "masks").mkdir()
-    (tmp_path / "masks" / "00099.png").write_bytes(b"old")
-    with pytest.raises(ConfigError, match="--overwrite"):
-        Outputs(tmp_path, ["csv"], INFO)
-    assert (tmp_path / "masks" / "00099.png").exists()
-    with Outputs(tmp_path, ["masks"], INFO, overwrite=True) as out:
-        out.write(*next(results(1)))
-    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["00000.png"]
-    assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
@@ -144,3 +132,21 @@ def test_an_append_only_file_drops_a_failed_write(tmp_path: Path) -> None:
     file.append("three\n")
     file.close()
     assert (tmp_path / "f.txt").read_text() == "head\none\nthree\n"
+
+
+def test_a_file_that_is_appended_to_again_is_continued(tmp_path: Path) -> None:
+    path = tmp_path / "f.txt"
+    path.write_text("head\none\ntwo\nthr")
+    for appended, found in (
+        ("one\n", "head\none\ntwo\nthr"),
+        ("2\n", "head\none\n2\n"),
+        ("3\n", "head\none\n2\n3\n"),
+    ):
+        with AppendOnlyFile(path, "head\n") as file:
+            for text in ("one\n", "2\n", "3\n"):
+                file.append(text)
+                if text == appended:
+                    assert path.read_text() == found
+                    break
+        if appended == "one\n":
+            assert path.read_text().startswith("head\none\ntwo"), "a file never gets shorter before it differs"

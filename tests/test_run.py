@@ -51,13 +51,17 @@ def test_summary_and_run_json_agree(tmp_path: Path) -> None:
     run = Run.open(settings(tmp_path / "out"), INFO)
     with run.timer.measure("total"):
         write(run)
-    assert not (tmp_path / "out" / "run.json").exists()
+    opened = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert (opened["status"], opened["files"]) == ("running", {"rle": ["tracks.json", "tracks.jsonl"]})
     summary = run.finish("complete", skipped=2)
     assert (summary.status, summary.frames, summary.skipped, summary.error) == ("complete", 3, 2, None)
     assert [(entry.id, entry.frames_present, entry.mean_score) for entry in summary.objects] == [(1, 2, 1.0)]
     assert summary.fps == pytest.approx(3 / run.timer.seconds["total"], abs=0.01)
     recorded = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert recorded.items() >= json.loads(json.dumps(summary.to_json())).items()
+    shown = json.loads(json.dumps(summary.to_json()))
+    assert shown.pop("files") == {"rle": str(tmp_path / "out" / "tracks.json")}
+    assert recorded.items() >= shown.items()
+    assert recorded["files"] == opened["files"]
     assert "error" not in recorded
     assert recorded["settings"]["prompts"] == ["box=1,2,3,4@5", "mask=first.png"]
     assert recorded["settings"]["options"] == {"weights": "w.pt"}
@@ -74,17 +78,17 @@ def test_an_anonymous_run_records_nothing_of_its_source(tmp_path: Path) -> None:
     recorded = (tmp_path / "case17_out" / "run.json").read_text()
     assert "case17" not in recorded
     assert "secret" not in recorded
-    assert json.loads(recorded)["files"] == {"rle": "tracks.json"}
-    assert set(json.loads(recorded)["settings"]) == {"save", "direction", "stride"}
+    assert json.loads(recorded)["files"] == {"rle": ["tracks.json", "tracks.jsonl"]}
+    assert set(json.loads(recorded)["settings"]) == {"save", "direction", "stride", "renumbered"}
     tracks = open_masks(tmp_path / "case17_out")
-    assert tracks.info == VideoInfo("video", SIZE, Fraction(25))
+    assert tracks.info == VideoInfo("video", SIZE, Fraction(25), renumbered=True)
     assert [(frame.index, frame.seconds) for frame in tracks] == [(0, 0.0), (1, 0.04), (2, 0.08)]
 
 
 def test_the_first_error_is_kept_and_ends_the_run_as_failed(tmp_path: Path) -> None:
     run = Run.open(settings(tmp_path / "out"), INFO)
     write(run)
-    (tmp_path / "out" / "tracks.json").unlink()
+    (tmp_path / "out" / "run.json").unlink()
     (tmp_path / "out" / "run.json").mkdir()
     summary = run.finish("complete")
     assert isinstance(run.failure, OutputError)

@@ -4,12 +4,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from samvideo.errors import PromptError, SamVideoError, VideoError
+from samvideo.io.timeline import TIME_TOLERANCE
 from samvideo.object_prompts import number_prompts
 from samvideo.trackers.base import Tracker
 from samvideo.types import Frame, FrameResult, Prompt
-
-TIME_TOLERANCE = 1e-3
-"""Seconds by which a prompt's time may miss its frame: times are typed with three decimals."""
 
 
 class Schedule(ABC):

@@ -21,6 +21,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 INTERRUPTED = 130
+FIRST_HELP = "Number in the video of the first frame tracked, where the run does not know it (--strip-source)."
 MOMENT_HELP = "a frame number, or a time: 12.5s, 1:02.5"
 _CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?)s?")
 

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import typer
 
-from samvideo.cli.common import numbers, verb
+from samvideo.cli.common import FIRST_HELP, numbers, verb
 
 
 @verb
 def redact(
     run: Path = typer.Argument(metavar="OUT_DIR", help="The folder that `samvideo track` wrote."),
     video: str = typer.Option(..., help="The video that was tracked."),
+    first: int | None = typer.Option(None, "--from", min=0, metavar="FRAME", help=FIRST_HELP),
     out: Path | None = typer.Option(None, "-o", "--out", metavar="FILE.mp4", help="[OUT_DIR/redacted.mp4]"),
     objects: str = typer.Option("", metavar="1,2", help="Redact only these objects [all]."),
     mode: str = typer.Option("blur", help="blur, pixelate or fill."),
@@ -27,6 +28,10 @@ def redact(
 
     redaction = Redaction(frozenset(numbers(objects, "--objects")), mode, margin, hold, keep_sound)
     target = out or (run if run.is_dir() else run.parent) / "redacted.mp4"
-    done = redact_run(run, video, target, redaction, overwrite=overwrite)
+    done = redact_run(run, video, target, redaction, first=first, overwrite=overwrite)
     if not quiet:
-        typer.echo(f"{target}: {done.frames} frames, {done.unmasked} of them with nothing to redact", err=True)
+        left_out = max(0, (done.video_frames or 0) - done.frames)
+        rest = f"; {left_out} frames of the video were not tracked and are left out" if left_out else ""
+        typer.echo(
+            f"{target}: {done.frames} frames, {done.unmasked} of them with nothing to redact{rest}", err=True
+        )

@@ -1,7 +1,7 @@
 """`samvideo track`: segment and track prompted objects through a video."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -17,6 +17,8 @@ PROMPT_HELP = (
     "box=X1,Y1,X2,Y2 | points=X,Y/-X,Y/... (a leading minus: not on the object) | mask=FILE.png | FILE.json; "
     "each may end in @FRAME or @12.5s and #ID. Repeatable. box, points or mask alone: annotate in the browser."
 )
+START_HELP = f"First frame: {MOMENT_HELP}, at which it is shown."
+END_HELP = "Stop before this frame, or before the first that begins at this time or later."
 SOURCE_HELP = "Video file, folder or glob of images, camera index (0), RTSP or HTTP address, or - for stdin."
 
 
@@ -33,10 +35,11 @@ def track(
     direction: str = typer.Option("forward", help="Seen from the prompts: forward, backward or both."),
     out: Path | None = typer.Option(None, "-o", "--out", help="Folder for the results [NAME_tracked]."),
     save: str = typer.Option("overlay,masks,rle,csv", help="Results to write: overlay, masks, rle, csv."),
-    start: str | None = typer.Option(None, metavar="T", help=f"First frame: {MOMENT_HELP}."),
-    end: str | None = typer.Option(None, metavar="T", help="Frame or time to stop before; like --start."),
+    start: str | None = typer.Option(None, metavar="T", help=START_HELP),
+    end: str | None = typer.Option(None, metavar="T", help=END_HELP),
     stride: int = typer.Option(1, min=1, help="Track every n-th frame only."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace the results in an existing folder."),
+    resume: bool = typer.Option(False, "--resume", help="Go on with a run that was interrupted or killed."),
     strip_source: bool = typer.Option(False, "--strip-source", help="Omit source name, times and audio."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
     as_json: bool = typer.Option(False, "--json", help="Print one summary object on stdout."),
@@ -45,31 +48,46 @@ def track(
     port: int | None = typer.Option(None, min=1, max=65535, help=PORT_HELP),
 ) -> None:
     """Track the prompted objects and write an overlay video, masks and tables."""
-    from samvideo.prompt_syntax import parse_prompts
-    from samvideo.run import RunSettings
-    from samvideo.trackers.direction import check_direction
-
-    tools, texts = _split_prompts(prompt)
+    tools, texts = _split_prompts(prompt, resume)
     file = str(weights) if weights else None
-    settings = RunSettings(
+    settings = _parse_settings(
+        texts,
+        save,
+        direction,
+        (start, end),
         source=source,
-        prompts=tuple(parse_prompts(texts)),
-        prompt_texts=tuple(texts),
         model=choose_model(model, weights, device, quiet=quiet),
         options={"weights": file, "memory": memory, "policy": policy, "device": device, "dtype": dtype},
-        direction=check_direction(direction),
         out=out,
-        save=tuple(comma_list(save)),
-        start=parse_moment(start),
-        end=parse_moment(end),
         stride=stride,
         overwrite=overwrite,
         strip_source=strip_source,
+        resume=resume,
     )
     if tools:
         run_page(settings, tools[0], quiet, as_json, browser, host, port)
     else:
         _run(settings, quiet, as_json)
+
+
+def _parse_settings(
+    prompts: list[str], save: str, direction: str, moments: tuple[str | None, str | None], **others: Any
+) -> "RunSettings":
+    """Make the settings of a run; `others` are taken as they are."""
+    from samvideo.prompt_syntax import parse_prompts
+    from samvideo.run import RunSettings
+    from samvideo.trackers.direction import check_direction
+
+    start, end = (parse_moment(moment) for moment in moments)
+    return RunSettings(
+        prompts=tuple(parse_prompts(prompts)),
+        prompt_texts=tuple(prompts),
+        direction=check_direction(direction),
+        save=tuple(comma_list(save)),
+        start=start,
+        end=end,
+        **others,
+    )
 
 
 def _run(settings: "RunSettings", quiet: bool, as_json: bool) -> None:
@@ -81,14 +99,17 @@ def _run(settings: "RunSettings", quiet: bool, as_json: bool) -> None:
         lambda: ready_tracker(settings.model, quiet=quiet, **settings.options),
         lambda name, total: TrackProgress(name, total, quiet=quiet),
     )
-    end_run(summary, failure, summary.status == "interrupted", quiet=quiet, as_json=as_json)
+    end_run(summary, failure, summary is None or summary.status == "interrupted", quiet=quiet, as_json=as_json)
 
 
-def _split_prompts(prompts: list[str]) -> tuple[list[str], list[str]]:
+def _split_prompts(prompts: list[str], resume: bool) -> tuple[list[str], list[str]]:
     """Split prompts into those without coordinates, which the page collects, and those with them."""
     if not prompts:
         raise ConfigError(
             "nothing to track: give --prompt box to draw it in the browser, or for instance "
             f"--prompt box=40,60,200,220\n{PROMPT_HELP}"
         )
-    return [text for text in prompts if text in TOOLS], [text for text in prompts if text not in TOOLS]
+    tools = [text for text in prompts if text in TOOLS]
+    if tools and resume:
+        raise ConfigError(f"--resume goes on with the same prompts: give coordinates, not {tools[0]!r} alone")
+    return tools, [text for text in prompts if text not in TOOLS]

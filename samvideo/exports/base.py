@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from samvideo.io.paired import RunVideo, paired
 from samvideo.io.tracks import FrameRecord, ObjectRecord, TracksFile
+from samvideo.types import Frame
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Job:
     out: Path
     title: str
     labels: Mapping[int, str]
-    video: str | None
+    video: RunVideo | None
 
     def label(self, object_id: int) -> str:
         """Return the class of an object."""
@@ -50,6 +52,17 @@ class Job:
     def indices(self) -> tuple[int, ...]:
         """Indices of the frames in the source."""
         return tuple(frame.index for frame in self.tracks)
+
+    def frames(self) -> Iterator[tuple[Frame, FrameRecord]]:
+        """Yield every frame of the run as decoded from the video and as tracked; see `paired`."""
+        assert self.video is not None
+        return paired(self.tracks, self.video)
+
+    @cached_property
+    def length(self) -> int:
+        """Number of frames of the source, or up to the last one tracked if it is unknown."""
+        tracked = self.indices[-1] + 1 if self.indices else 0
+        return max(self.tracks.info.frame_count or 0, tracked)
 
     def of(self, object_id: int) -> Iterator[tuple[FrameRecord, ObjectRecord | None]]:
         """Yield every frame with the object, or with None if it is not in view."""

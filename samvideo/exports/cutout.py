@@ -11,8 +11,7 @@ import numpy as np
 
 from samvideo.exports.base import Format, Job
 from samvideo.io.alpha import AlphaWriter
-from samvideo.io.paired import paired
-from samvideo.io.sink import VideoWriter
+from samvideo.io.paired import discarding
 from samvideo.types import BoolArray, Frame
 
 GREEN = (0, 177, 64)  # chroma key green
@@ -21,13 +20,14 @@ FRINGE = np.ones((5, 5), np.uint8)
 
 def _frames(job: Job) -> Iterator[tuple[Frame, BoolArray]]:
     """Yield every frame with the union of the visible masks."""
-    assert job.video is not None
-    for frame, tracked in paired(job.tracks, job.video):
+    for frame, tracked in job.frames():
         yield frame, tracked.union(job.tracks.info.size_wh, tracked.visible())
 
 
 def _write_alpha(job: Job) -> None:
-    with AlphaWriter(job.out, job.tracks.info.size_wh, job.tracks.info.rate) as writer:
+    assert job.video is not None
+    info = job.video.info
+    with AlphaWriter(job.out, info.size_wh, job.tracks.info.rate, info.pixel_aspect) as writer:
         for frame, mask in _frames(job):
             near = cv2.dilate(mask.astype(np.uint8), FRINGE)
             alpha = mask[..., None].astype(np.uint8) * 255
@@ -35,7 +35,8 @@ def _write_alpha(job: Job) -> None:
 
 
 def _write_green(job: Job) -> None:
-    with VideoWriter(job.out, job.tracks.info.size_wh, job.tracks.info.rate) as writer:
+    assert job.video is not None
+    with discarding(job.video.writer(job.out)) as writer:
         for frame, mask in _frames(job):
             writer.write(np.where(mask[..., None], frame.rgb, np.array(GREEN, np.uint8)), frame.seconds)
 

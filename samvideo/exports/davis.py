@@ -5,7 +5,6 @@ import cv2
 from samvideo.errors import OutputError
 from samvideo.exports.base import Format, Job
 from samvideo.io.masks import index_map, write_index_png
-from samvideo.io.paired import paired
 
 
 def _write(job: Job) -> None:
@@ -21,14 +20,14 @@ def _write(job: Job) -> None:
         write_index_png(masks / f"{frame.index:05d}.png", index_hw)
     listed.write_text(job.title + "\n")
     if job.video is not None:
-        _write_images(job, job.video)
+        _write_images(job)
 
 
-def _write_images(job: Job, video: str) -> None:
+def _write_images(job: Job) -> None:
     folder = job.out / "JPEGImages" / "480p" / job.title
     folder.mkdir(parents=True, exist_ok=True)
-    for frame, _ in paired(job.tracks, video):
-        path = folder / f"{frame.index:05d}.jpg"
+    for frame, tracked in job.frames():
+        path = folder / f"{tracked.index:05d}.jpg"  # as its mask
         if not cv2.imwrite(str(path), frame.rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95]):
             raise OutputError(f"cannot write {path}: is the disk full?")
 

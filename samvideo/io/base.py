@@ -1,7 +1,8 @@
 """Base classes: `Closing` for everything that has to be closed, `VideoSource` for the readers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from samvideo.errors import SamVideoError, VideoError
@@ -40,6 +41,7 @@ class VideoSource(Closing):
     """
 
     info: VideoInfo
+    files: Sequence[Path] = ()  # the local files that it reads
     skipped: int = 0
     _closed: bool = False
 
@@ -58,6 +60,20 @@ class VideoSource(Closing):
         Raises:
             VideoError: the source cannot go back (camera, pipe), or has no such frame.
         """
+
+    def index_at(self, seconds: float) -> int | None:
+        """Return the frame shown at a time, the number of frames from the end on; None if only decoding tells.
+
+        See `timeline.shown_at`. A file may be read once for it, without decoding.
+        """
+        return None
+
+    def length(self) -> int | None:
+        """Return the number of frames, also where no header states it; None for a live source.
+
+        A file may be read once for it, as by `index_at`.
+        """
+        return self.info.frame_count
 
     def __iter__(self) -> Iterator[Frame]:
         while not self._closed:

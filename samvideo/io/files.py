@@ -1,5 +1,6 @@
 """Files that are never seen half-written, and folders that are never overwritten by accident."""
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from samvideo.errors import ConfigError, OutputError
+
+LOCK = ".samvideo.lock"
+"""Name of the file that `samvideo.io.locks` keeps in an output folder; a killed process leaves it behind."""
 
 
 def unfinished(path: Path) -> Path:
@@ -39,6 +43,27 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise OutputError(f"{path} cannot be written: {error}") from error
 
 
+def write_over(path: Path, text: str) -> None:
+    """Write a file atomically or, where the disk is full, over the old one if that is long enough."""
+    try:
+        write_atomically(path, text)
+    except OutputError as error:
+        data = text.encode()
+        try:
+            with path.open("r+b") as file:
+                if os.fstat(file.fileno()).st_size < len(data):
+                    raise error
+                file.write(data)
+                file.truncate()
+        except OSError:
+            raise error from None
+
+
+def is_full(error: OSError) -> bool:
+    """Whether an error means that there is no space: the disk, the user's quota, or the limit of a file's size."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 def stream_json(path: Path, head: Mapping[str, Any], lists: Mapping[str, Iterable[Any]]) -> None:
     """Write one JSON object in constant memory: all of `head`, not empty, then the lists, one element per line."""
     with path.open("w", encoding="utf-8") as file:
@@ -59,7 +84,7 @@ def check_new(path: Path, overwrite: bool) -> None:
 
 def check_empty(folder: Path, overwrite: bool, content: str = "results") -> None:
     """Raise ConfigError if the folder holds files and `overwrite` is off; `content` is what would be replaced."""
-    if not overwrite and folder.is_dir() and any(folder.iterdir()):
+    if not overwrite and folder.is_dir() and any(file.name != LOCK for file in folder.iterdir()):
         raise ConfigError(
             f"the folder {folder} is not empty: choose another with -o, or replace its {content} with --overwrite"
         )

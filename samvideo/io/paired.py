@@ -1,28 +1,130 @@
 """Frames of the source together with the masks of a run."""
 
+import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-from samvideo.errors import VideoError
+from samvideo.errors import ConfigError, SamVideoError, VideoError
+from samvideo.io.base import Closing
+from samvideo.io.sink import VideoWriter
 from samvideo.io.source import open_video
-from samvideo.io.tracks import FrameRecord, TracksFile
+from samvideo.io.tracks import STRIPPED_NAME, FrameRecord, TracksFile, TracksTable
 from samvideo.types import Frame
 
+log = logging.getLogger(__name__)
 
-def paired(tracks: TracksFile, video: str) -> Iterator[tuple[Frame, FrameRecord]]:
-    """Yield every frame of a run as decoded and as tracked; frames that were not tracked are skipped.
+CLOCK = 0.003  # seconds by which the time of a frame may differ between copies; some containers store milliseconds
+REMEDY = "give the video that was tracked, or with --from the number of the frame in it where the run begins"
+
+
+class RunVideo(Closing):
+    """The video that was tracked, opened to get the frames of its run.
+
+    Frames are found by their index in the source, and must have the times that the run recorded.
+
+    Args:
+        run: the frames that are asked for, in the same order.
+        video: the source or a copy of it, whatever `open_video` takes.
+        first: index in `video` of the first frame of the run; by default the run knows it. If it is given, `video`
+            may also be a part of the source: only times relative to that frame are compared.
+        out: what will be written.
 
     Raises:
-        VideoError: the video cannot be read, has another size, or is shorter than the run.
+        ConfigError: the run is renumbered (see `VideoInfo`), and `first` is not given; or `out` is `video`.
+        VideoError: the video cannot be read, or has another size or number of frames than the one tracked.
     """
-    with open_video(video) as source:
-        if source.info.size_wh != tracks.info.size_wh:
-            raise VideoError(
-                f"{video} is {source.info.size_wh}, the run {tracks.info.size_wh} (width, height): the video "
-                "that was tracked expected"
+
+    def __init__(
+        self, run: TracksFile | TracksTable, video: str, first: int | None = None, *, out: Path | None = None
+    ) -> None:
+        if first is None and run.info.renumbered:
+            raise ConfigError(
+                f"the frames of {run.path} are counted from the first one tracked (--strip-source with --start): "
+                f"give the number of that frame in {video} with --from (0 for a clip that begins there)"
             )
-        frames = iter(source)
-        for tracked in tracks:
-            frame = next((decoded for decoded in frames if decoded.index >= tracked.index), None)
-            if frame is None or frame.index != tracked.index:
-                raise VideoError(f"{video} has no frame {tracked.index}: the video that was tracked expected")
-            yield frame, tracked
+        self._run, self._name, self._first = run, video, first
+        self._begin: FrameRecord | None = None
+        self._shift = 0.0  # from seconds in the run to those in the video
+        self._source = open_video(video)
+        self.info = self._source.info
+        try:
+            if out is not None and "://" not in video and Path(video).exists() and _same(out, Path(video)):
+                raise ConfigError(f"{out} is the video itself: choose another path with -o")
+            self._check()
+        except SamVideoError:
+            self.close()
+            raise
+        self._frames = iter(self._source)
+
+    def _check(self) -> None:
+        """Compare what is known without decoding; a table has no size and no name."""
+        run, video = self._run.info, self.info
+        if isinstance(self._run, TracksTable):
+            return
+        if video.size_wh != run.size_wh:
+            raise VideoError(
+                f"{self._name} is {video.size_wh}, the run {run.size_wh} (width, height): the video that was "
+                "tracked expected"
+            )
+        if self._first is not None:
+            return
+        count = self._source.length() if run.frame_count else None
+        if count is not None and count != run.frame_count:
+            raise VideoError(
+                f"{self._name} has {count} frames, the video that was tracked had {run.frame_count}: {REMEDY}"
+            )
+        if run.name not in (video.name, STRIPPED_NAME):
+            log.warning("the run is of %s, but %s is given: look at the result", run.name, self._name)
+
+    def frame_of(self, tracked: FrameRecord) -> Frame:
+        """Return the next frame of the run. VideoError if the video has none with that index and time."""
+        begin = self._begin = self._begin or tracked
+        index = tracked.index if self._first is None else self._first + tracked.index - begin.index
+        frame = next((decoded for decoded in self._frames if decoded.index >= index), None)
+        if frame is None or frame.index != index:
+            raise VideoError(f"{self._name} has no frame {index}, which was tracked: {REMEDY}")
+        if self._first is not None and tracked is begin:
+            self._shift = frame.seconds - tracked.seconds
+        if abs(frame.seconds - tracked.seconds - self._shift) > CLOCK:
+            raise VideoError(
+                f"frame {index} of {self._name} is shown at {frame.seconds:.3f} s, in the run at "
+                f"{tracked.seconds + self._shift:.3f} s: {REMEDY}"
+            )
+        return frame
+
+    def writer(self, out: Path, audio_from: str | None = None) -> VideoWriter:
+        """Return a writer of frames like those of the video."""
+        info = self.info
+        return VideoWriter(
+            out, info.size_wh, self._run.info.rate, audio_from=audio_from, pixel_aspect=info.pixel_aspect
+        )
+
+    def close(self) -> None:
+        """Close the video."""
+        self._source.close()
+
+
+def paired(run: TracksFile, video: RunVideo) -> Iterator[tuple[Frame, FrameRecord]]:
+    """Yield every frame of a run as decoded and as tracked; frames that were not tracked are skipped.
+
+    Raises VideoError if they do not belong together.
+    """
+    for tracked in run:
+        yield video.frame_of(tracked), tracked
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.exists() and one.samefile(other)
+
+
+@contextmanager
+def discarding(writer: VideoWriter) -> Iterator[VideoWriter]:
+    """Close the writer after the block; on VideoError remove its file, whose frames may have the wrong masks."""
+    try:
+        with writer:
+            yield writer
+    except VideoError:
+        if writer.frames:
+            writer.path.unlink(missing_ok=True)
+        raise

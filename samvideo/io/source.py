@@ -7,30 +7,22 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from fractions import Fraction
 from glob import glob, has_magic
+from itertools import chain
 from os import PathLike, fspath
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 from urllib.parse import urlsplit
 
 from samvideo.errors import ConfigError, VideoError
 from samvideo.io.base import VideoSource as VideoSource
 from samvideo.io.camera import CameraSource
-from samvideo.io.images import SUFFIXES, ArraySource, ImageSource, find_images
+from samvideo.io.container import is_address, url_of
+from samvideo.io.images import SUFFIXES, ArraySource, ImageSource, animation_of, check_companions, find_images
 from samvideo.io.random_access import DecordSource
 from samvideo.io.stream import StreamSource
+from samvideo.io.timeline import TIME_TOLERANCE
 from samvideo.types import Frame
-
-EARLY = 1e-6  # seconds; tolerance at limits, since times are rounded
-
-
-@runtime_checkable
-class Timed(Protocol):
-    """A source that knows the times of its frames without decoding them."""
-
-    def index_at(self, seconds: float) -> int:
-        """Return the first frame shown at or after `seconds`."""
-        ...
 
 
 def open_video(source: Any, *, rate: Fraction | float | None = None, reader: str = "stream") -> VideoSource:
@@ -38,10 +30,10 @@ def open_video(source: Any, *, rate: Fraction | float | None = None, reader: str
 
     Args:
         source: a video file; a folder of images (natural order, other files ignored); a glob of images; a camera
-            index (0 or "0"; write "./0" for a file of that name); an address (rtsp://, http://, ...); "-", a video
-            on stdin; uint8 RGB arrays (H, W, 3) in a sequence or iterator; or an open VideoSource, given back.
+            index (0, or "0" where no file or folder has that name); an address (rtsp://, http://, ...); "-" for a
+            video on stdin; uint8 RGB arrays (H, W, 3) in a sequence or iterator; or an open VideoSource.
         rate: frames per second of images and arrays [24]. A video has its own times.
-        reader: "stream" (PyAV), or "decord" for exact random access to a file where decord is installed.
+        reader: "stream" (PyAV), or "decord" for a file (extra `samvideo[decord]`); both seek exactly.
 
     Raises:
         VideoError: the source does not exist, is not a video, or has no frame.
@@ -79,11 +71,21 @@ def _open(source: Any, rate: Fraction | None, reader: str) -> VideoSource:
         if text == "-":
             # An object with `read` only, so that FFmpeg does not try to seek.
             return StreamSource(SimpleNamespace(read=sys.stdin.buffer.read), "stdin")
-        if text.isdecimal():
+        if re.fullmatch(r"\d{1,3}", text) and not Path(text).exists():
             return CameraSource(int(text))
-        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
-            return StreamSource(text, Path(urlsplit(text).path).stem or "stream")
-    return _open_path(Path(text).expanduser(), rate, reader)
+        if is_address(text):
+            return StreamSource(text, _name_of(text))
+    try:
+        return _open_path(Path(text).expanduser(), rate, reader)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise VideoError(f"{text} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _name_of(address: str) -> str:
+    try:
+        return Path(urlsplit(address).path).stem or "stream"
+    except ValueError as error:
+        raise VideoError(f"{address} is no address: {error}") from error
 
 
 def _open_path(path: Path, rate: Fraction | None, reader: str) -> VideoSource:
@@ -93,6 +95,7 @@ def _open_path(path: Path, rate: Fraction | None, reader: str) -> VideoSource:
             raise VideoError(
                 f"folder {path} holds no images: files ending in {', '.join(sorted(SUFFIXES))} expected"
             )
+        check_companions(images)
         return ImageSource(images, path.resolve().name, rate)
     if not path.exists():
         if not has_magic(str(path)):
@@ -100,67 +103,119 @@ def _open_path(path: Path, rate: Fraction | None, reader: str) -> VideoSource:
         images = find_images(Path(found) for found in glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
         if not images:
             raise VideoError(f"no image matches {path}: quote the pattern so that the shell does not expand it")
+        check_companions(images)
         return ImageSource(images, images[0].parent.resolve().name, rate)
-    if path.suffix.lower() in SUFFIXES:
+    kind = animation_of(path) if path.is_file() else None
+    if kind != "PNG" and (kind or path.suffix.lower() in SUFFIXES):  # FFmpeg reads animated PNG only
         return ImageSource([path], path.stem, rate)
     if reader == "decord":
         return DecordSource(path)
-    return StreamSource(f"file:{path}", path.stem)
+    source = StreamSource(url_of(path), path.stem)
+    source.files = (path,)
+    return source
 
 
 def clip(
     source: VideoSource, start: float | None = None, end: float | None = None, stride: int = 1
 ) -> Iterator[Frame]:
-    """Yield every `stride`-th frame from `start` to `end` (exclusive), with their indices in the source.
+    """Yield every `stride`-th frame of a range, with their indices in the source.
 
     Args:
         source: read from its current position if `start` is None.
-        start, end: an int is a frame index, a float seconds from the start of the source.
+        start: the first frame: an int is its index, a float a time at which it is shown, in seconds from the start
+            of the source.
+        end: where to stop: before the frame with that index, or before the first frame that begins at that time or
+            later. The frame shown at a `start` before `end` is always there.
         stride: 1 for every frame.
 
     Raises:
         VideoError: the source ends before `start`.
-        ConfigError: a negative start, an end not after a start of the same kind, or a stride below 1.
+        ConfigError: a negative start, a range without frames, or a stride below 1.
     """
-    _check_clip(start, end, stride)
-    if start is not None:
-        _approach(source, start)
-    first = None
-    for frame in source:
-        if end is not None and (frame.index if isinstance(end, int) else frame.seconds + EARLY) >= end:
-            break
-        if first is None:
-            if start is not None and (frame.index if isinstance(start, int) else frame.seconds + EARLY) < start:
-                continue
-            first = frame.index
-        if (frame.index - first) % stride == 0:
-            yield frame
-    else:
-        if first is None and start:
-            raise VideoError(f"{source.info.name} ends before {_describe(start)}: an earlier start expected")
-
-
-def _check_clip(start: float | None, end: float | None, stride: int) -> None:
     if stride < 1:
         raise ConfigError(f"stride must be at least 1, not {stride}")
+    first, stop = frame_range(source, start, end)
+    frames = iter(source)
+    if first is not None:
+        with suppress(VideoError):  # a source that cannot seek is read from where it is
+            source.seek(first)
+    elif start is not None:
+        frames = _shown_from(frames, start, float(1 / source.info.rate))
+    begin = None
+    for frame in frames:
+        if first is not None and frame.index < first:
+            continue
+        if _ends_before(frame, end if stop is None else stop):
+            if begin is not None:
+                break
+            if not _are_times(start, end):
+                raise _no_frames(start, end)
+        if begin is None:
+            begin = frame.index
+        if (frame.index - begin) % stride == 0:
+            yield frame
+    if begin is None and start:
+        raise VideoError(f"{source.info.name} ends before {_describe(start)}: an earlier start expected")
+
+
+def frame_range(source: VideoSource, start: float | None, end: float | None) -> tuple[int | None, int | None]:
+    """Return the first frame that `clip` reads and the one that it stops before.
+
+    Each is None if it is not limited, or is a time of which only decoding tells the frame. Raises as `clip`.
+    """
     for name, value in (("start", start), ("end", end)):
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise ConfigError(f"{name} must be a frame or a time from 0 on, not {value}")
-    if start is not None and end is not None and isinstance(start, int) == isinstance(end, int) and end <= start:
-        raise ConfigError(f"the end, {_describe(end)}, must come after the start, {_describe(start)}")
+    if end is not None and (not start or isinstance(start, int) == isinstance(end, int)) and end <= (start or 0):
+        raise _no_frames(start, end)
+    first = source.index_at(start) if isinstance(start, float) else start
+    stop = _first_from(source, end) if isinstance(end, float) else end
+    count = source.length() if start else None
+    if count is not None and first is not None and first >= count:
+        raise VideoError(
+            f"{source.info.name} has {count} frames: a start before that expected, not {_describe(start)}"
+        )
+    if first is not None and stop is not None and stop <= first:
+        if not _are_times(start, end):
+            raise _no_frames(start, end)
+        stop = first + 1
+    return first, stop
 
 
-def _approach(source: VideoSource, start: float) -> None:
-    """Seek if the source can; otherwise `clip` reads and skips the frames before `start`."""
-    if not isinstance(start, int):
-        if not isinstance(source, Timed):
+def _first_from(source: VideoSource, seconds: float) -> int | None:
+    """Return the first frame that begins at a time or later; None if only decoding tells."""
+    last = source.index_at(seconds - 2 * TIME_TOLERANCE)  # which begins at most one tolerance before that time
+    return None if last is None else last + 1
+
+
+def _ends_before(frame: Frame, end: float | None) -> bool:
+    """Whether a range with this end stops before the frame."""
+    if end is None or isinstance(end, int):
+        return end is not None and frame.index >= end
+    return frame.seconds > end - TIME_TOLERANCE
+
+
+def _shown_from(frames: Iterator[Frame], seconds: float, period: float) -> Iterator[Frame]:
+    """Yield the frame that is shown at a time, for `period` if it is the last one, and all frames after it."""
+    shown: Frame | None = None
+    for frame in frames:
+        if frame.seconds > seconds + TIME_TOLERANCE:
+            yield from chain([frame] if shown is None else [shown, frame], frames)
             return
-        start = source.index_at(start)
-    count = source.info.frame_count
-    if count is not None and start >= count:
-        raise VideoError(f"{source.info.name} has {count} frames: a start before that expected, not frame {start}")
-    with suppress(VideoError):
-        source.seek(start)
+        shown = frame
+    if shown is not None and shown.seconds + period > seconds + TIME_TOLERANCE:
+        yield shown
+
+
+def _are_times(start: float | None, end: float | None) -> bool:
+    return isinstance(start, float) and isinstance(end, float)
+
+
+def _no_frames(start: float | None, end: float | None) -> ConfigError:
+    after = "the beginning" if start is None else _describe(start)
+    return ConfigError(
+        f"there is no frame from {after} to {_describe(end or 0)}: the end must come after the start"
+    )
 
 
 def _describe(place: float) -> str:

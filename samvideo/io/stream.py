@@ -1,33 +1,38 @@
 """The streaming reader: files, pipes and network streams through PyAV. The only reader that imports av."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain, islice
+from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import av
 import av.error
-import av.filter
+import av.format
 from av.container import InputContainer
-from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from samvideo.errors import VideoError
 from samvideo.io.base import VideoSource
+from samvideo.io.container import demux, is_address, open_container, video_track
+from samvideo.io.deinterlace import Deinterlacer
 from samvideo.io.pixels import Orientation, rgb_of
-from samvideo.io.timeline import Timeline, stated_seconds
+from samvideo.io.timeline import BACK_SECONDS, Timeline, shown_at_rate, stated_seconds
 from samvideo.types import Frame, VideoInfo
 
 log = logging.getLogger(__name__)
 
 DEFAULT_RATE = Fraction(25)  # where a file states none (raw streams)
-MAX_ERRORS = 64  # consecutive demuxing errors after which a source is given up
-NETWORK_SECONDS = 15.0  # without data, after which an address is given up
+JUMP_SECONDS, JUMP_PERIODS = 3600.0, 1000  # a longer gap between two frames is another clock
 SEEK_ATTEMPTS = 3  # keyframes tried for one seek before decoding from the beginning
 _LIVE = ("rtsp:", "rtsps:", "rtp:", "rtmp:", "udp:", "srt:", "tcp:")
+_TEXT = frozenset({"ansi", "bintext", "xbin", "idf"})  # FFmpeg draws text and data files with these
+_ASPECTS = Fraction(1, 20), Fraction(20)  # of pixels; others are damaged headers
 
 
 class StreamSource(VideoSource):
@@ -52,15 +57,22 @@ class StreamSource(VideoSource):
     def __init__(self, source: Any, name: str) -> None:
         self._origin = source
         self._name = name
-        self._can_seek = isinstance(source, str) and not source.startswith(_LIVE)
         self._timeline: Timeline | None = None
         self._interlaced = False
+        self._began: float | None = None  # arrival of the first frame
+        self._gap = JUMP_SECONDS
         self._pending: VideoFrame | None = None
         self._reformatter = VideoReformatter()
         self._container, self._stream = self._open()
+        self._live = self._is_live()
+        form = self._container.format
+        # JPEGs one after another have no times: what counts is when they arrive.
+        self._arrival = is_address(source) and self._live and bool(form.flags & av.format.Flags.no_timestamps.value)
         try:
             # AVI has no presentation times, and FFmpeg's guess for reordered frames depends on the start.
-            self._untimed = self._container.format.name == "avi" and self._stream.codec_context.has_b_frames
+            self._untimed = form.name == "avi" and self._stream.codec_context.has_b_frames
+            # The header of an AVI also counts repeated frames, which have no entry in its index.
+            self._promised = self._live or form.name != "avi" or len(self._entries()) == self._stream.frames
             self._restart(0)
             first = self._decode()
             if first is None:
@@ -73,6 +85,9 @@ class StreamSource(VideoSource):
             self._origin_time = self._time_of(first)
             self._orientation = Orientation.of(first)
             self.info = self._describe()
+            if self._untimed and not self._promised:  # then the rate is that of the repeated frames, too
+                self.info = replace(self.info, rate=self._table().rate or self.info.rate)
+            self._gap = max(float(JUMP_PERIODS / self.info.rate), JUMP_SECONDS)
         except BaseException:
             self._container.close()
             raise
@@ -80,25 +95,34 @@ class StreamSource(VideoSource):
     # --- opening -----------------------------------------------------------------------------------------
 
     def _open(self) -> tuple[InputContainer, VideoStream]:
-        source = self._origin
-        remote = isinstance(source, str) and "://" in source
-        options = {"rtsp_transport": "tcp"} if isinstance(source, str) and source.startswith("rtsp") else {}
+        source, remote = self._origin, is_address(self._origin)
         try:
-            container = av.open(source, "r", options=options, timeout=NETWORK_SECONDS if remote else None)
+            container = open_container(source)
         except (OSError, ValueError, av.error.FFmpegError) as error:
             hint = "is it a complete video? (an mp4 that is cut off, or piped, needs its index at the front)"
             if isinstance(error, OSError):
                 hint = "check the address" if remote else "check the path and its permissions"
             place = source.removeprefix("file:") if isinstance(source, str) else self._name
             raise VideoError(f"{place} cannot be opened as a video ({_reason(error)}): {hint}") from error
-        tracks = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not tracks or tracks[0].codec_context is None:
+        track = video_track(container)
+        name = None if track is None else track.codec_context.name
+        if track is None or name in _TEXT:
+            found = "no video track"
+            if container.streams.video:
+                found = "text" if name in _TEXT else "a video track of an unknown codec, or a cover picture only"
             container.close()
-            found = "a video track of an unknown codec" if tracks else "no video track"
             raise VideoError(f"{self._name} has {found}: a video that this FFmpeg can decode is expected")
         # Frame threads delay by a frame per thread: irrelevant for files, too late for live sources.
-        tracks[0].thread_type = "AUTO" if remote is False else "SLICE"
-        return container, tracks[0]
+        track.thread_type = "SLICE" if remote else "AUTO"
+        return container, track
+
+    def _is_live(self) -> bool:
+        source = self._origin
+        if not isinstance(source, str) or source.startswith(_LIVE):
+            return True
+        if is_address(source):
+            return self._container.duration is None  # an endless or growing stream
+        return not Path(source.removeprefix("file:")).is_file()  # a named pipe
 
     def _describe(self) -> VideoInfo:
         track = self._stream
@@ -106,7 +130,7 @@ class StreamSource(VideoSource):
         duration = None
         if track.duration and track.time_base:
             duration = float(track.duration * track.time_base)
-        elif self._container.duration and self._can_seek:
+        elif self._container.duration and not self._live:
             duration = self._container.duration / av.time_base
         return VideoInfo(
             name=self._name,
@@ -116,16 +140,32 @@ class StreamSource(VideoSource):
             duration=duration,
             codec=track.codec_context.codec.name,
             rotation=self._orientation.clockwise,
-            has_audio=self._can_seek and bool(self._container.streams.audio),
+            has_audio=not self._live and bool(self._container.streams.audio),
+            pixel_aspect=self._pixel_aspect(),
+            live=self._live,
         )
+
+    def _pixel_aspect(self) -> Fraction:
+        aspect = self._stream.sample_aspect_ratio
+        if not aspect or not _ASPECTS[0] <= aspect <= _ASPECTS[1]:
+            return Fraction(1)
+        return 1 / aspect if self._orientation.transpose else aspect
 
     def _count(self) -> int | None:
         """Return the number of shown frames if the container has a table; an edit list may hide some."""
-        stated: int = self._stream.frames
-        entries = getattr(self._stream, "index_entries", ())  # PyAV 17 and later
+        if not self._promised:
+            return None
+        stated, entries = self._stream.frames, self._entries()
         if len(entries) == stated:
             stated -= sum(entry.is_discard for entry in entries)
         return stated or None
+
+    def _entries(self) -> Sequence[Any]:
+        return getattr(self._stream, "index_entries", ())  # PyAV 17 and later
+
+    def length(self) -> int | None:
+        """See `VideoSource.length`; one pass over the packets, without decoding."""
+        return None if self._live else self._table().shown
 
     # --- decoding ----------------------------------------------------------------------------------------
 
@@ -133,14 +173,15 @@ class StreamSource(VideoSource):
         """Discard decoded frames; the next frame will be `index`."""
         self._next_index = index
         self._frames = self._decoded(self._packets() if packets is None else packets)
-        self._deinterlacer: _Deinterlacer | None = None
+        self._deinterlacer: Deinterlacer | None = None
         self._pending = None
         self._last_seconds: float | None = None
+        self._offset = 0.0  # seconds by which the clock of the file is behind
         self._packets_seen = 0
 
     def _packets(self) -> Iterator[Any]:
         try:
-            yield from _demux(self._container, self._stream)
+            yield from demux(self._container, self._stream)
         except (OSError, av.error.FFmpegError) as error:
             raise VideoError(
                 f"{self._name} broke off after {self._next_index} frames ({_reason(error)}): "
@@ -150,9 +191,9 @@ class StreamSource(VideoSource):
     def _decoded(self, packets: Iterable[Any]) -> Iterator[VideoFrame]:
         for packet in packets:
             flush = packet.size == 0 and packet.dts is None
+            self._packets_seen += not flush
             if packet.size == 0 and not flush:
                 continue  # in AVI: repeat the last frame
-            self._packets_seen += not flush
             if packet.is_corrupt:
                 log.warning("%s: damaged data near frame %d, decoded as possible", self._name, self._next_index)
             try:
@@ -167,7 +208,7 @@ class StreamSource(VideoSource):
     def _skip(self, error: object) -> None:
         self.skipped += 1
         log.warning("%s: broken piece skipped near frame %d: %s", self._name, self._next_index, error)
-        if self._can_seek:
+        if not self._live:
             self._table()
 
     def _decode(self) -> VideoFrame | None:
@@ -177,7 +218,7 @@ class StreamSource(VideoSource):
                 if not frame.interlaced_frame:
                     return frame
                 self._interlaced = True
-                self._deinterlacer = _Deinterlacer(frame, self._stream.time_base)
+                self._deinterlacer = Deinterlacer(frame, self._stream.time_base)
             if (ready := self._deinterlacer.push(frame)) is not None:
                 return ready
         return None if self._deinterlacer is None else self._deinterlacer.push(None)
@@ -215,11 +256,26 @@ class StreamSource(VideoSource):
         return self._next_index if known is None else known
 
     def _seconds(self, time: Fraction | None, index: int) -> float:
-        seconds = None if time is None or self._origin_time is None else float(time - self._origin_time)
-        last = self._last_seconds
+        last, period = self._last_seconds, float(1 / self.info.rate)
+        seconds = self._stated(time, index)
         if last is None:
-            return float(index / self.info.rate) if seconds is None else seconds
-        return last + float(1 / self.info.rate) if seconds is None or seconds <= last else seconds
+            return index * period if seconds is None else seconds
+        if seconds is None:
+            return last + period
+        if seconds - last > self._gap or last - seconds > BACK_SECONDS:
+            log.warning("%s: its clock jumps by %.3f s at frame %d", self._name, seconds - last, index)
+            self._offset += last + period - seconds
+        return seconds if last < seconds <= last + self._gap else last + period
+
+    def _stated(self, time: Fraction | None, index: int) -> float | None:
+        """Return the seconds of a frame by the clock of its source."""
+        if self._arrival:
+            now = monotonic()
+            self._began = now if self._began is None else self._began
+            return now - self._began
+        if self._untimed and not self._promised and index < len(self._table().times):
+            return self._table().seconds(index)
+        return None if time is None or self._origin_time is None else float(time - self._origin_time) + self._offset
 
     def _read(self) -> Frame | None:
         taken = self._take()
@@ -231,11 +287,13 @@ class StreamSource(VideoSource):
 
     def _check_end(self) -> None:
         """Raise VideoError if the file ends earlier than its container states; all good frames were read before."""
-        got, stated_count = self._next_index, self._stream.frames
-        short = got < (self.info.frame_count or 0)
-        if short:  # a table may count frames that are never shown; only missing packets are a loss
-            short = (self._table().packets if self._can_seek else self._packets_seen) < stated_count
-        total = f"{got} of {self.info.frame_count} frames"
+        got, promised = self._next_index, self._stream.frames
+        short = got < promised
+        if short:  # a table may count frames that are never shown or repeated; only missing packets are a loss
+            short = (self._packets_seen if self._live else self._table().packets) < promised
+        if short and not self._promised:  # the file is whole if the packets reach as far as the header says
+            short = self._table().end < promised
+        total = f"{got} of {self.info.frame_count or promised} frames"
         stated = stated_seconds(self._stream.metadata)
         if not short and stated is not None and self._last_seconds is not None:
             short = self._last_seconds + float(3 / self.info.rate) + 0.5 < stated
@@ -256,7 +314,7 @@ class StreamSource(VideoSource):
         self._check_index(index)
         if index == self._next_index:
             return
-        if not self._can_seek:
+        if self._live:
             raise VideoError(
                 f"{self._name} is a live stream or a pipe at frame {self._next_index} and cannot go to {index}; "
                 "save it to a file first"
@@ -269,18 +327,30 @@ class StreamSource(VideoSource):
                 return
         self._decode_up_to(index)
 
-    def index_at(self, seconds: float) -> int:
-        """Return the first frame shown at or after `seconds`; an estimate for a live stream or pipe."""
-        if self._can_seek and self._origin_time is not None and self._table().exact:
-            return self._table().index_after(self._origin_time + Fraction(seconds) - Fraction(1, 10**6))
-        return max(0, -int(-Fraction(seconds) * self.info.rate // 1))
+    def index_at(self, seconds: float) -> int | None:
+        """See `VideoSource.index_at`; None for live streams, pipes, and files in which frames share a time."""
+        if self._live:
+            return None
+        table = self._table()
+        if not table.times:
+            return shown_at_rate(seconds, self.info.rate, self.length())
+        if self._untimed:
+            return table.index_at(seconds, table.times[0] * table.time_base, 1 / self.info.rate)
+        if not table.exact or self._origin_time is None:
+            return None
+        return table.index_at(seconds, self._origin_time, 1 / self.info.rate)
 
     def _table(self) -> Timeline:
         """Return the times of all packets, read once through a second handle."""
         if self._timeline is None:
             container, track = self._open()
             with container:
-                self._timeline = Timeline.of(_demux(container, track, strict=False), track.time_base or Fraction(1))
+                self._timeline = Timeline.of(
+                    demux(container, track, strict=False),
+                    track.time_base or Fraction(1),
+                    untimed=self._untimed,
+                    jump=self._gap,
+                )
         return self._timeline
 
     def _jump(self, table: Timeline, index: int) -> bool:
@@ -324,51 +394,6 @@ class StreamSource(VideoSource):
     def _release(self) -> None:
         self._restart(self._next_index, ())
         self._container.close()
-
-
-class _Deinterlacer:
-    """FFmpeg's bwdif filter at the input rate, with a delay of one frame."""
-
-    def __init__(self, frame: VideoFrame, time_base: Fraction | None) -> None:
-        self._size = width, height = frame.width, frame.height
-        self._graph = graph = av.filter.Graph()
-        source = graph.add_buffer(width=width, height=height, format=frame.format, time_base=time_base)
-        bwdif = graph.add("bwdif", "mode=send_frame:deint=interlaced")
-        graph.link_nodes(source, bwdif, graph.add("buffersink"))
-        graph.configure()
-        self._ended = False
-
-    def push(self, frame: VideoFrame | None) -> VideoFrame | None:
-        """Push one frame, or None at the end (repeatedly); return a finished frame if there is one."""
-        if frame is not None and (frame.width, frame.height) != self._size:
-            return frame  # the reader reports the changed size
-        if frame is not None or not self._ended:
-            self._ended = frame is None
-            self._graph.vpush(frame)
-        try:
-            return self._graph.vpull()
-        except (BlockingIOError, av.error.EOFError):
-            return None
-
-
-def _demux(container: InputContainer, track: VideoStream, strict: bool = True) -> Iterator[Any]:
-    """Yield the packets of a track and skip errors; after `MAX_ERRORS` in a row stop, or raise if `strict`."""
-    errors = 0
-    while errors <= MAX_ERRORS:
-        try:
-            for packet in container.demux(track):
-                errors = 0
-                yield packet
-            return
-        except av.error.EOFError:
-            return
-        except (OSError, av.error.FFmpegError) as error:
-            errors += 1
-            gone = isinstance(error, (TimeoutError, ConnectionError, av.error.ExitError))
-            if gone or errors > MAX_ERRORS:
-                if strict:
-                    raise
-                return
 
 
 def _reason(error: Exception) -> str:

@@ -8,6 +8,7 @@ import csv
 import logging
 import math
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby, islice
@@ -21,12 +22,14 @@ from samvideo.errors import ConfigError, VideoError
 from samvideo.geometry import mask_box
 from samvideo.io.files import replacing, stream_json
 from samvideo.io.masks import decode_rle, encode_rle
+from samvideo.io.schema import read_json
 from samvideo.types import BoolArray, FrameResult, VideoInfo
 
 log = logging.getLogger(__name__)
 
 LINES_FORMAT = "samvideo-tracks-2"
 DOCUMENT_FORMAT = "samvideo-tracks-1"
+STRIPPED_NAME = "video"  # of every source with `--strip-source`
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 Model = TypeVar("Model")
@@ -34,13 +37,15 @@ Model = TypeVar("Model")
 
 @dataclass(frozen=True, slots=True)
 class _Video:
-    """The `video` of a header; `rate` is a fraction such as "30000/1001"."""
+    """The `video` of a header; `rate` is a fraction such as "30000/1001", the rest as in `VideoInfo`."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     name: str
     width: Annotated[int, Field(ge=1)]
     height: Annotated[int, Field(ge=1)]
     rate: Annotated[str, Field(pattern=r"^[1-9]\d*(/[1-9]\d*)?$")]
+    frame_count: Annotated[int, Field(ge=1)] | None = None
+    renumbered: bool | None = None  # None: a file of before this was recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +129,20 @@ class _Document(_Header):
     frames: tuple[FrameRecord, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _RunSettings:
+    renumbered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The part of `run.json` that is read here."""
+
+    settings: _RunSettings
+
+
 _HEADER, _FRAME, _DOCUMENT = TypeAdapter(_Header), TypeAdapter(FrameRecord), TypeAdapter(_Document)
+_RUN = TypeAdapter(_Run)
 
 
 class TracksFile:
@@ -153,7 +171,13 @@ class TracksFile:
             header = self._parse(_HEADER, first, 1) if b'"video"' in first else self._document()
             self._layout = "lines" if header.format == LINES_FORMAT else "document"
         video = header.video
-        self.info = VideoInfo(video.name, (video.width, video.height), Fraction(video.rate))
+        self.info = VideoInfo(
+            video.name,
+            (video.width, video.height),
+            Fraction(video.rate),
+            video.frame_count,
+            renumbered=video.name == STRIPPED_NAME if video.renumbered is None else video.renumbered,
+        )
 
     def __iter__(self) -> Iterator[FrameRecord]:
         if self._layout == "document":
@@ -210,7 +234,8 @@ class TracksFile:
 def header_of(info: VideoInfo, format: str) -> dict[str, Any]:
     """Return the JSON object of a header."""
     width, height = info.size_wh
-    video = {"name": info.name, "width": width, "height": height, "rate": str(info.rate)}
+    video: dict[str, Any] = {"name": info.name, "width": width, "height": height, "rate": str(info.rate)}
+    video |= {"frame_count": info.frame_count, "renumbered": info.renumbered}
     return {"format": format, "video": video}
 
 
@@ -243,7 +268,8 @@ class TracksTable:
         if len(start) == 2 and start[1].seconds > start[0].seconds:
             passed = (start[1].index - start[0].index) / (start[1].seconds - start[0].seconds)
             rate = Fraction(passed).limit_denominator(1001)
-        self.info = VideoInfo(path.parent.resolve().name, (math.ceil(extent[0]), math.ceil(extent[1])), rate)
+        name, size_wh = path.parent.resolve().name, (math.ceil(extent[0]), math.ceil(extent[1]))
+        self.info = VideoInfo(name, size_wh, rate, renumbered=_is_renumbered(path.with_name("run.json")))
 
     def __iter__(self) -> Iterator[FrameRecord]:
         line = 1
@@ -258,6 +284,13 @@ class TracksTable:
                 f"{self.path} cannot be read near line {line} ({error!r}): a table written by `samvideo track` "
                 "expected"
             ) from error
+
+
+def _is_renumbered(path: Path) -> bool:
+    """Whether `run.json` says that the frames of the run are renumbered; False if it says nothing."""
+    with suppress(VideoError):
+        return read_json(path, _RUN, "the run.json of a run", VideoError).settings.renumbered
+    return False
 
 
 def _object(row: dict[str, str]) -> ObjectRecord:

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from samvideo.errors import ConfigError, SamVideoError, VideoError
 from samvideo.interrupt import Interrupt
+from samvideo.io.locks import folder_lock
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import VideoSource, open_video
 from samvideo.outputs import check_outputs
@@ -80,8 +80,11 @@ def run_with_page(
     """
     info = _look_at(settings)
     # `Run.open` checks the same, but only after the user has annotated and waited.
-    check_outputs(settings.out or Path(f"{info.name}_tracked"), settings.save, settings.overwrite)
+    folder = settings.folder(info)
+    with open_video(settings.source) as video:
+        check_outputs(folder, settings.save, settings.overwrite, video.files)
     with ExitStack() as stack:
+        stack.enter_context(folder_lock(folder))
         listener = listen(page.host, page.port)
         stack.callback(listener.close)
         project = stack.enter_context(
@@ -119,10 +122,7 @@ def _look_at(settings: RunSettings) -> VideoInfo:
                 "the page needs a source that can go back, a video file or a folder of images, not "
                 f"{video.info.name} ({error}): record it first, {COORDINATES}"
             ) from error
-        count = video.info.frame_count
-        if count is None:  # a broken or missing table: only decoding tells
-            count = max(frame.index for frame in video) + 1
-        return replace(video.info, frame_count=count)
+        return replace(video.info, frame_count=video.length())  # what a header states is not always there
 
 
 class PageRun:
@@ -245,7 +245,7 @@ class PageRun:
             texts = [text for frame in drawn for i, new in drawn[frame].items() for text in new.texts(i, frame)]
             settings = replace(self._settings, prompt_texts=tuple(texts))
             try:
-                run = Run.open(settings, project.media.info, self._timer)
+                run = Run.open(settings, project.media.info, self._timer, video.files)
                 self._settings = replace(self._settings, overwrite=True)  # the folder is this run's own now
                 failure = self._write(video, run, stale)
             except SamVideoError as error:

@@ -59,7 +59,8 @@ def test_is_a_video_source_and_knows_its_facts(source: VideoSource) -> None:
     assert isinstance(source, VideoSource)
     assert source.info.size_wh == (128, 96)
     assert source.info.rate == Fraction(25)
-    assert source.info.frame_count == COUNT
+    assert source.info.frame_count == source.length() == COUNT
+    assert (source.info.pixel_aspect, source.info.live) == (1, False)
     assert source.info.duration == pytest.approx(COUNT / 25)
     assert source.info.rotation == 0
     assert not source.info.has_audio
@@ -102,6 +103,15 @@ def test_iteration_goes_on_where_it_stands(source: VideoSource) -> None:
             break
     assert seen == [0, 1, 2, 3, 1, 2, 3, 4]
     assert next(iter(source)).index == 5
+
+
+def test_the_frame_shown_at_a_time(source: VideoSource) -> None:
+    next(iter(source))
+    times = [(0, 0), (0.039, 0), (0.04, 1), (0.41, 10), (0.4395, 11), (0.4385, 10), (0.92, 23), (0.959, 23)]
+    assert [(time, source.index_at(time)) for time, _ in times] == times
+    assert [source.index_at(time) for time in (0.96, 3.0, 1e9)] == [COUNT] * 3
+    assert source.length() == COUNT
+    assert next(iter(source)).index == 1
 
 
 @pytest.mark.parametrize("index", [-1, COUNT, 10_000])

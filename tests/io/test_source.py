@@ -2,16 +2,21 @@
 
 import io
 import sys
+import zlib
+from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image, features
 
 from samvideo.errors import ConfigError, VideoError
 from samvideo.io.images import ImageSource, read_rgb
-from samvideo.io.source import clip, open_video
+from samvideo.io.source import VideoSource, clip, open_video
+from samvideo.types import Frame, VideoInfo
 from tests.clips import number_of, numbered, write_clip
 
 
@@ -65,6 +70,96 @@ def test_grey_16_bit_and_alpha(tmp_path: Path) -> None:
         assert rgb.shape == (8, 8, 3)
         assert rgb.dtype == np.uint8
         assert (rgb == 200).all(), name
+
+
+def animate(path: Path, count: int = 5) -> Path:
+    first, *rest = (Image.fromarray(numbered(k)) for k in range(count))
+    first.save(
+        path, save_all=True, append_images=rest, duration=40, **({"lossless": True} if ".webp" in path.name else {})
+    )
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.gif", "a.apng", "a.avif"])
+def test_animations_are_read_as_their_frames(name: str, tmp_path: Path) -> None:
+    if name.endswith(".avif") and not features.check("avif"):
+        pytest.skip("Pillow without AVIF")
+    frames = list(open_video(animate(tmp_path / name)))
+    assert [frame.seconds for frame in frames] == pytest.approx([k / 25 for k in range(5)])
+
+
+@pytest.mark.parametrize("name", ["a.webp", "a.tif", "a.TIFF"])
+@pytest.mark.parametrize("place", ["alone", "in a folder"])
+def test_pictures_of_several_are_never_read_as_one(name: str, place: str, tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "pictures", ["0.png", "1.png"])
+    path = animate(folder / name)
+    with pytest.raises(VideoError, match=rf"{name} is a (WEBP|TIFF) of several pictures"):
+        list(open_video(path if place == "alone" else folder))
+
+
+def test_a_stack_of_pages_under_another_name(tmp_path: Path) -> None:
+    path = animate(tmp_path / "a.tif").rename(tmp_path / "a.stk")
+    with pytest.raises(VideoError, match="several pictures"):
+        open_video(path)
+
+
+def test_smaller_copies_in_a_tiff_are_no_frames(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    small = Image.fromarray(numbered(9, (64, 48)))
+    small.encoderinfo = {"tiffinfo": {254: 1}}
+    Image.fromarray(numbered(3)).save(path, save_all=True, append_images=[small])
+    assert [number_of(frame.rgb) for frame in open_video(path)] == [3]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["0.jpg", "0.png"], ["0.png", "0_mask.png"], ["00.jpg", "01.jpg", "mask_00.png"], ["a.jpg", "a.gt.png"]],
+)
+def test_pictures_and_masks_in_one_folder_are_refused(names: list[str], tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "pictures", names)
+    for source in (folder, str(folder / "*")):
+        with pytest.raises(VideoError, match="a picture and a mask"):
+            open_video(source)
+    assert open_video(folder / names[0]).info.frame_count == 1
+
+
+def test_names_that_share_a_part_are_no_companions(tmp_path: Path) -> None:
+    names = ["1.png", "1_2.png", "10.jpg", "cam_left_1.png", "cam_right_1.png", "frame-1.png", "maskulin.png"]
+    assert open_video(write_images(tmp_path / "pictures", names)).info.frame_count == len(names)
+
+
+def test_more_than_8_bits_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for k in range(2):
+        cv2.imwrite(str(tmp_path / f"{k}.png"), np.full((8, 8, 3), 4000, np.uint16))
+    assert len(list(open_video(tmp_path))) == 2
+    assert caplog.text.count("cut to 8") == 1
+
+
+def test_a_picture_that_would_fill_the_memory(tmp_path: Path) -> None:
+    data = bytearray(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
+    data[16:24] = (60000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    (tmp_path / "0.png").write_bytes(data)
+    with pytest.raises(VideoError, match="none of the 1 images"):
+        open_video(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["0", "007"])
+def test_a_folder_or_file_of_digits_is_no_camera(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = write_images(tmp_path / name, ["0.png"])
+    assert open_video(name).info.codec == "images"
+    write_clip(tmp_path / "clip.mp4", 2).rename(folder / name)
+    monkeypatch.chdir(folder)
+    assert open_video(name).info.frame_count == 2
+
+
+@pytest.mark.parametrize("name", ["9" * 5000, "a" * 5000, "a\0b", "~nobody-of-this-name/x", "http://[", "x://"])
+def test_names_that_are_none(name: str) -> None:
+    with pytest.raises(VideoError):
+        open_video(name)
 
 
 def test_unreadable_image_is_skipped_counted_and_leaves_its_index(
@@ -205,11 +300,13 @@ def test_options_that_do_not_fit(video: Path, tmp_path: Path) -> None:
 def test_names_with_colons_and_percent(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "plain.mp4", 3).rename(tmp_path / "a:b %03d [x].mp4")
     assert len(list(open_video(path))) == 3
+    if find_spec("decord"):
+        assert len(list(open_video(path, reader="decord"))) == 3
 
 
 def test_decord_missing(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "decord", None)
-    with pytest.raises(ConfigError, match="pip install decord"):
+    with pytest.raises(ConfigError, match=r"pip install .samvideo\[decord\]"):
         open_video(video, reader="decord")
 
 
@@ -223,6 +320,22 @@ def test_decord_refuses_what_it_would_turn(tmp_path: Path) -> None:
 # --- clip ---------------------------------------------------------------------------------------------------
 
 
+class Untimed(VideoSource):
+    """As a live stream: it cannot seek, and knows no time before it comes."""
+
+    def __init__(self, frames: list[Frame]) -> None:
+        self.info = VideoInfo("live", (128, 96), Fraction(25))
+        self._left = iter(frames)
+
+    def _read(self) -> Frame | None:
+        return next(self._left, None)
+
+    def seek(self, index: int) -> None:
+        raise VideoError("cannot seek")
+
+    def _release(self) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("start", "end", "stride", "expected"),
     [
@@ -230,16 +343,22 @@ def test_decord_refuses_what_it_would_turn(tmp_path: Path) -> None:
         (3, 9, 1, [3, 4, 5, 6, 7, 8]),
         (3, 12, 4, [3, 7, 11]),
         (0.2, 0.4, 1, [5, 6, 7, 8, 9]),
-        (0.21, 10, 2, [6, 8]),
+        (0.21, 10, 2, [5, 7, 9]),
+        (0.39, 0.41, 1, [9, 10]),
+        (0.41, 0.43, 1, [10]),
+        (0.959, None, 1, [23]),
+        (9, 0.381, 1, [9]),
+        (0.01, 1, 1, [0]),
         (20, None, 1, [20, 21, 22, 23]),
         (None, 0.08, 1, [0, 1]),
-        (None, 0, 1, []),
         (22, 99.0, 1, [22, 23]),
     ],
 )
-@pytest.mark.parametrize("kind", ["seekable", "iterator"])
+@pytest.mark.parametrize("kind", ["seekable", "iterator", "live"])
 def test_clip(video: Path, kind: str, start: float, end: float, stride: int, expected: list[int]) -> None:
-    source = open_video(video) if kind == "seekable" else open_video((numbered(k) for k in range(24)), rate=25)
+    source: VideoSource = Untimed([Frame(k, k / 25, numbered(k)) for k in range(24)])
+    if kind != "live":
+        source = open_video(video) if kind == "seekable" else open_video((numbered(k) for k in range(24)), rate=25)
     with source:
         frames = list(clip(source, start, end, stride))
     assert [frame.index for frame in frames] == expected
@@ -249,7 +368,9 @@ def test_clip(video: Path, kind: str, start: float, end: float, stride: int, exp
 def test_clip_by_seconds_at_a_variable_rate(tmp_path: Path) -> None:
     times = [0.0, 0.1, 0.15, 1.0, 1.02, 1.5, 1.6, 4.0, 4.1]
     with open_video(write_clip(tmp_path / "vfr.mp4", 9, times=times)) as source:
-        assert [frame.index for frame in clip(source, 1.01, 4.0)] == [4, 5, 6]
+        assert [frame.index for frame in clip(source, 1.01, 4.0)] == [3, 4, 5, 6]
+    source = Untimed([Frame(k, times[k], numbered(k)) for k in range(9)])
+    assert [frame.index for frame in clip(source, 1.01, 4.0)] == [3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("start", [24, 500, 1.0, 99.5])
@@ -261,11 +382,26 @@ def test_clip_beyond_the_end(video: Path, start: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "stride"), [(5, 5, 1), (0.5, 0.1, 1), (-1, None, 1), (float("nan"), None, 1), (0, None, 0)]
+    ("start", "end", "stride"),
+    [
+        (5, 5, 1),
+        (0.5, 0.1, 1),
+        (-1, None, 1),
+        (float("nan"), None, 1),
+        (0, None, 0),
+        (None, 0, 1),
+        (None, 0.0, 1),
+        (0, 0.0, 1),
+        (5, 0.1, 1),
+        (0.4, 10, 1),
+    ],
 )
 def test_clip_that_makes_no_sense(video: Path, start: float, end: float, stride: int) -> None:
     with open_video(video) as source, pytest.raises(ConfigError):
         list(clip(source, start, end, stride))
+    untimed = Untimed([Frame(k, k / 25, numbered(k)) for k in range(24)])
+    with pytest.raises(ConfigError):
+        list(clip(untimed, start, end, stride))
 
 
 def test_clip_seeks_and_does_not_decode_what_is_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
