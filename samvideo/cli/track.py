@@ -38,7 +38,9 @@ def track(
     start: str | None = typer.Option(None, metavar="T", help=START_HELP),
     end: str | None = typer.Option(None, metavar="T", help=END_HELP),
     stride: int = typer.Option(1, min=1, help="Track every n-th frame only."),
-    overwrite: bool = typer.Option(False, "--overwrite", help="Replace the results in an existing folder."),
+    overwrite: bool = typer.Option(
+        False, "--overwrite", help="Replace the results of an earlier run in the folder."
+    ),
     resume: bool = typer.Option(False, "--resume", help="Go on with a run that was interrupted or killed."),
     strip_source: bool = typer.Option(False, "--strip-source", help="Omit source name, times and audio."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
