@@ -17,7 +17,7 @@ from samvideo.io.base import Closing
 from samvideo.io.files import is_full, replacing
 from samvideo.io.masks import index_map, write_index_png
 from samvideo.io.sink import VideoWriter
-from samvideo.io.tracks import LINES_FORMAT, FrameRecord, TracksFile, header_of, write_document
+from samvideo.io.tracks import DOCUMENT_FORMAT, LINES_FORMAT, FrameRecord, header_of
 from samvideo.render import overlay
 from samvideo.run_folder import FILES, JOURNAL, MASKS, FrameRanges, check_folder
 from samvideo.types import Frame, FrameResult, VideoInfo
@@ -58,7 +58,7 @@ class MaskFolder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder / MASKS
         self._folder.mkdir(exist_ok=True)
-        self._journal = AppendOnlyFile(folder / JOURNAL)
+        self._journal = GrowingFile(folder / JOURNAL)
         self.frames = FrameRanges()
 
     def write(self, frame: Frame, result: FrameResult) -> None:
@@ -73,35 +73,46 @@ class MaskFolder:
         self._journal.close()
 
 
-class AppendOnlyFile(Closing):
+class GrowingFile(Closing):
     """A text file that is complete after every `append`, also when the disk is full.
 
-    A file that exists is continued: what is appended is compared with what is there, and the file is cut off where
-    they differ. A run that is resumed appends what it appended before, so its files never get shorter.
+    A file that exists is continued: what is appended is compared with what is there, and replaces the rest where they
+    differ. A run that is resumed appends what it appended before, so its files never get shorter.
+
+    Args:
+        path: of the file.
+        head: its start.
+        tail: its end, moved by every `append`.
     """
 
-    def __init__(self, path: Path, head: str = "") -> None:
+    def __init__(self, path: Path, head: str = "", tail: str = "") -> None:
         self._file: Any = path.open("r+b" if path.exists() else "x+b", buffering=0)
         self._continued = path.stat().st_size > 0
+        self._tail = tail.encode()
         self.append(head)
 
     def append(self, text: str) -> None:
-        """Write `text` at the end; OSError leaves the file as it was."""
-        start = self._file.tell()
-        rest = memoryview(text.encode())
-        if self._continued and rest:
-            if self._file.read(len(rest)) == rest:
+        """Write `text` before the tail; OSError leaves the file as it was."""
+        start, data = self._file.tell(), text.encode()
+        if self._continued and data:
+            if self._file.read(len(data)) == data:
                 return
             self._continued = False
-            self._file.seek(start)
-            self._file.truncate()
         try:
-            while rest:
-                rest = rest[self._file.write(rest) :]
+            self._put(start, data + self._tail)
         except OSError:
+            self._put(start, self._tail)
             self._file.seek(start)
-            self._file.truncate()
             raise
+        self._file.seek(start + len(data))
+
+    def _put(self, start: int, data: bytes) -> None:
+        """Write `data` as the end of the file, in one call unless the disk is full: a kill does not tear it."""
+        self._file.seek(start)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        self._file.truncate()
 
     def close(self) -> None:
         """Close the file."""
@@ -111,21 +122,26 @@ class AppendOnlyFile(Closing):
 class RleTracks:
     """`tracks.jsonl`: per frame and object the COCO RLE, box (x, y, w, h), area, score and presence.
 
-    `close` writes the same as one document, `tracks.json`.
+    `tracks.json` holds the same as one document.
     """
 
     def __init__(self, folder: Path, info: VideoInfo) -> None:
-        self._path = folder / "tracks.jsonl"
-        self._file = AppendOnlyFile(self._path, json_line(header_of(info, LINES_FORMAT)))
+        self._lines = GrowingFile(folder / "tracks.jsonl", json_line(header_of(info, LINES_FORMAT)))
+        head = json.dumps(header_of(info, DOCUMENT_FORMAT))[:-1] + ', "frames": ['
+        self._document = GrowingFile(folder / "tracks.json", head, "\n]}\n")
+        self._comma = ""
 
     def write(self, frame: Frame, result: FrameResult) -> None:
-        """Append the line of one frame."""
-        self._file.append(json_line(FrameRecord.from_result(result).to_json()))
+        """Append one frame to both."""
+        line = json_line(FrameRecord.from_result(result).to_json())
+        self._lines.append(line)
+        self._document.append(f"{self._comma}\n{line[:-1]}")
+        self._comma = ","
 
     def close(self) -> None:
-        """Write the document."""
-        self._file.close()
-        write_document(TracksFile(self._path), self._path.with_suffix(".json"))
+        """Close both."""
+        self._lines.close()
+        self._document.close()
 
 
 def json_line(entry: dict[str, Any]) -> str:
@@ -133,7 +149,7 @@ def json_line(entry: dict[str, Any]) -> str:
     return json.dumps(entry) + "\n"
 
 
-class CsvTable(AppendOnlyFile):
+class CsvTable(GrowingFile):
     """`tracks.csv`: one row per frame and object; box and centroid are empty if the mask is."""
 
     def __init__(self, folder: Path) -> None:

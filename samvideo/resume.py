@@ -27,7 +27,7 @@ from samvideo.io.base import Closing
 from samvideo.io.files import write_atomically
 from samvideo.io.schema import read_json
 from samvideo.io.tracks import LINES_FORMAT, FrameRecord, TracksFile, header_of
-from samvideo.outputs import AppendOnlyFile, json_line
+from samvideo.outputs import GrowingFile, json_line
 from samvideo.run_folder import RESUME, RESUME_FILES, Listed
 from samvideo.trackers.base import Tracker
 from samvideo.types import Frame, FrameResult, Prompt, VideoInfo
@@ -55,8 +55,8 @@ class StepRecord(Closing):
     def __init__(self, folder: Path, info: VideoInfo, same: Mapping[str, str]) -> None:
         self._folder, self._info, self._same = folder, info, dict(same)
         self._settings, self._steps, self._state = (folder / RESUME / name for name in RESUME_FILES)
-        self._file: AppendOnlyFile | None = None
-        self._queue: Background[Callable[[AppendOnlyFile], None]] | None = None
+        self._file: GrowingFile | None = None
+        self._queue: Background[Callable[[GrowingFile], None]] | None = None
         self._failed = False
 
     def load(self) -> tuple[Iterator[FrameRecord], int, bytes]:
@@ -91,7 +91,7 @@ class StepRecord(Closing):
         """Create the files; a record that exists is continued."""
         try:
             write_atomically(self._settings, json.dumps(self._same))
-            self._file = AppendOnlyFile(
+            self._file = GrowingFile(
                 self._steps, json_line(header_of(replace(self._info, name="steps"), LINES_FORMAT))
             )
         except (OSError, OutputError) as error:
@@ -107,11 +107,11 @@ class StepRecord(Closing):
         """Keep the state after so many steps."""
         self._put(lambda file: write_atomically(self._state, b"%d\n" % steps + state))
 
-    def _put(self, job: Callable[[AppendOnlyFile], None]) -> None:
+    def _put(self, job: Callable[[GrowingFile], None]) -> None:
         if self._queue is not None:
             self._queue.put(job)
 
-    def _work(self, job: Callable[[AppendOnlyFile], None]) -> None:
+    def _work(self, job: Callable[[GrowingFile], None]) -> None:
         """Do a job, unless one has failed."""
         if self._file is None or self._failed:
             return

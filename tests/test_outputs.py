@@ -13,7 +13,7 @@ from samvideo import outputs as writing
 from samvideo.errors import ConfigError, OutputError
 from samvideo.io.masks import decode_rle
 from samvideo.io.source import open_video
-from samvideo.outputs import AppendOnlyFile, Outputs, RleTracks
+from samvideo.outputs import GrowingFile, Outputs, RleTracks
 from samvideo.types import Frame, FrameResult, VideoInfo
 
 INFO = VideoInfo("clip.mp4", (6, 4), Fraction(25))
@@ -124,7 +124,7 @@ def test_an_append_only_file_drops_a_failed_write(tmp_path: Path) -> None:
                 raise OSError(errno.ENOSPC, "No space left on device")
             return self.file.write(data)  # type: ignore[attr-defined, no-any-return]
 
-    file = AppendOnlyFile(tmp_path / "f.txt", "head\n")
+    file = GrowingFile(tmp_path / "f.txt", "head\n")
     file.append("one\n")
     file._file = Failing(file._file)
     with pytest.raises(OSError, match="No space"):
@@ -142,7 +142,7 @@ def test_a_file_that_is_appended_to_again_is_continued(tmp_path: Path) -> None:
         ("2\n", "head\none\n2\n"),
         ("3\n", "head\none\n2\n3\n"),
     ):
-        with AppendOnlyFile(path, "head\n") as file:
+        with GrowingFile(path, "head\n") as file:
             for text in ("one\n", "2\n", "3\n"):
                 file.append(text)
                 if text == appended:

@@ -1,5 +1,6 @@
 """A run: its files, its summary, and what it records of its source."""
 
+import errno
 import json
 import os
 from dataclasses import FrozenInstanceError, replace
@@ -12,6 +13,7 @@ from runs_made import SIZE, disc, nothing, results
 
 from samvideo.errors import ConfigError, OutputError, VideoError
 from samvideo.io.tracks import open_masks
+from samvideo.outputs import RleTracks
 from samvideo.run import Run, RunSettings, StageTimer
 from samvideo.types import BoolArray, Box, Frame, VideoInfo
 
@@ -95,13 +97,16 @@ def test_the_first_error_is_kept_and_ends_the_run_as_failed(tmp_path: Path) -> N
     assert (summary.status, summary.error) == ("complete", None)  # the results are complete, run.json is missing
 
 
-def test_closing_errors_are_errors_of_the_run(tmp_path: Path) -> None:
+def test_closing_errors_are_errors_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(tracks: RleTracks) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
     run = Run.open(settings(tmp_path / "out"), INFO)
-    os.remove(tmp_path / "out" / "tracks.jsonl")  # noqa: PTH107 - the file is open
+    monkeypatch.setattr(RleTracks, "close", fail)
     summary = run.finish("interrupted")
     assert summary.status == "failed"
     assert str(run.failure) == summary.error
-    assert "tracks.jsonl" in (summary.error or "")
+    assert "tracks.json" in (summary.error or "")
 
 
 def test_a_folder_with_files_is_refused(tmp_path: Path) -> None:
