@@ -154,11 +154,12 @@ def frame_range(source: VideoSource, start: float | None, end: float | None) -> 
         raise _no_frames(start, end)
     first = source.index_at(start) if isinstance(start, float) else start
     stop = _first_from(source, end) if isinstance(end, float) else end
-    count = source.length() if start else None
-    if count is not None and first is not None and first >= count:
-        raise VideoError(
-            f"{source.info.name} has {count} frames: a start before that expected, not {_describe(start)}"
-        )
+    if start and first is not None:
+        count = source.length()
+        if count is not None and first >= count:
+            raise VideoError(
+                f"{source.info.name} has {count} frames: a start before that expected, not {_describe(start)}"
+            )
     if first is not None and stop is not None and stop <= first:
         if not _are_times(start, end):
             raise _no_frames(start, end)
