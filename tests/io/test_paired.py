@@ -127,6 +127,9 @@ def test_times_show_a_wrong_begin_on_variable_rate(tmp_path: Path) -> None:
             redact_run(run, str(video), tmp_path / "redacted.mp4", Redaction(hold=0), first=wrong)
         with pytest.raises(VideoError, match="is shown at"):
             export_run(run, "green", tmp_path / "green.mp4", video=str(video), first=wrong)
+        with pytest.raises(VideoError, match="is shown at"):
+            export_run(run, "davis", tmp_path / "wrong", video=str(video), first=wrong, overwrite=True)
+        assert not list(tmp_path.rglob("*.jpg"))
         assert not list(tmp_path.glob("redacted*")) + list(tmp_path.glob("green*"))
     check_consumers(run, video, tmp_path, 12, first=6)
 
