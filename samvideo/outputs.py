@@ -76,8 +76,8 @@ class MaskFolder:
 class GrowingFile(Closing):
     """A text file that is complete after every `append`, also when the disk is full.
 
-    A file that exists is continued: what is appended is compared with what is there, and replaces the rest where they
-    differ. A run that is resumed appends what it appended before, so its files never get shorter.
+    A file that exists is continued: what is appended is compared with what is there, and replaces the rest where
+    they differ. A run that is resumed appends what it appended before, so its files never get shorter.
 
     Args:
         path: of the file.

@@ -98,7 +98,10 @@ def test_the_first_error_is_kept_and_ends_the_run_as_failed(tmp_path: Path) -> N
 
 
 def test_closing_errors_are_errors_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    close = RleTracks.close
+
     def fail(tracks: RleTracks) -> None:
+        close(tracks)
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     run = Run.open(settings(tmp_path / "out"), INFO)
