@@ -70,7 +70,7 @@ HOMES = {
     "rich": {"samvideo.cli"},
     "typer": {"samvideo.cli"},
     "platformdirs": {"samvideo.weights.fetch"},
-    "filelock": {"samvideo.weights.fetch"},
+    "filelock": {"samvideo.io.locks", "samvideo.weights.fetch"},
     "threadpoolctl": {"samvideo.cues.classifier"},
     "timm": {"samvideo.encoders.repvit"},
     "hiera": {"samvideo.encoders.hiera"},

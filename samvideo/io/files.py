@@ -9,6 +9,9 @@ from typing import Any
 
 from samvideo.errors import ConfigError, OutputError
 
+LOCK = ".samvideo.lock"
+"""Name of the file that `samvideo.io.locks` keeps in an output folder; a killed process leaves it behind."""
+
 
 def unfinished(path: Path) -> Path:
     """Where `path` is written before it is complete; a process killed meanwhile leaves this file behind."""
@@ -59,7 +62,7 @@ def check_new(path: Path, overwrite: bool) -> None:
 
 def check_empty(folder: Path, overwrite: bool, content: str = "results") -> None:
     """Raise ConfigError if the folder holds files and `overwrite` is off; `content` is what would be replaced."""
-    if not overwrite and folder.is_dir() and any(folder.iterdir()):
+    if not overwrite and folder.is_dir() and any(file.name != LOCK for file in folder.iterdir()):
         raise ConfigError(
             f"the folder {folder} is not empty: choose another with -o, or replace its {content} with --overwrite"
         )
