@@ -93,7 +93,8 @@ def _sequence(name: str, runs: list[ComparedRun]) -> dict[str, Any]:
     members = [(run, run.objects(name)[number]) for run in runs if number in run.objects(name)]
     galleries = [Gallery(run.folder, name, number) for run, _ in members]
     complete = next((gallery.frames for gallery in galleries if gallery.frames), ())
-    frames = complete or sorted({frame for _, found in members for frame in found["frames"]})
+    scored = {frame for _, found in members for frame in found["frames"]}
+    frames = complete if scored <= set(complete) else sorted(scored)
     position = {frame: index for index, frame in enumerate(frames)}
     curves, marked, images = [], set(), []
     for (run, found), gallery in zip(members, galleries, strict=True):

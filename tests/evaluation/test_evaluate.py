@@ -122,8 +122,14 @@ def test_another_run_does_not_go_on_in_the_same_folder(davis: Path, tmp_path: Pa
     evaluate(make_run("davis2016", davis, "val", tmp_path / "out", limit=1))
     with pytest.raises(ConfigError, match="holds another evaluation: its protocol is 'mask', not 'box'"):
         evaluate(make_run("davis2016", davis, "val", tmp_path / "out", protocol="box"))
+    for out in (davis, davis.parent, davis / "out"):
+        with pytest.raises(ConfigError, match="lie in one another"):
+            evaluate(make_run("davis2016", davis, "val", out))
+    assert not (davis / "out").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").touch()
     with pytest.raises(ConfigError, match="neither empty nor a run"):
-        evaluate(make_run("davis2016", davis, "val", davis))
+        evaluate(make_run("davis2016", davis, "val", tmp_path / "mine"))
 
 
 def test_a_run_killed_as_it_began_goes_on(davis: Path, tmp_path: Path) -> None:

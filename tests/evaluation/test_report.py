@@ -86,7 +86,7 @@ def test_worst_frames_are_not_all_the_same_moment() -> None:
 
 def test_what_is_no_result(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{}")
-    with pytest.raises(DatasetError, match=r"a\.json is not a results\.json"):
+    with pytest.raises(DatasetError, match=r"a\.json: .* a results\.json of samvideo"):
         write_report([tmp_path / "a.json"], tmp_path / "r.html")
     with pytest.raises(ConfigError, match="at least one"):
         write_report([], tmp_path / "r.html")
