@@ -24,7 +24,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
@@ -64,7 +64,7 @@ class _Object(_Means):
     Dice: list[Fraction]
 
     @model_validator(mode="after")
-    def _complete(self) -> Self:
+    def _complete(self) -> "_Object":
         if {len(self.J), len(self.F), len(self.Dice)} != {len(self.frames)}:
             raise ValueError("J, F and Dice must be as long as frames")
         if self.J and None in (self.J_mean, self.F_mean):
@@ -147,7 +147,7 @@ class _Results(_Model):
     machine: _Machine
 
     @model_validator(mode="after")
-    def _ranked(self) -> Self:
+    def _ranked(self) -> "_Results":
         if self.dataset.overall not in ("J&F", *self.scores.__pydantic_extra__):
             raise ValueError(f"scores lack {self.dataset.overall!r}, the overall score of dataset")
         return self
