@@ -116,6 +116,8 @@ def _evaluate(evaluation: Evaluation, dataset: Dataset, pool: Pool, progress: Pr
         "timing": _total({name: entry["timing"] for name, entry in entries.items()}),
         **environment(),
     }
+    if not results["scores"]["objects"] and not failures:
+        log.warning("nothing was scored: %s has no ground truth for the frames that count", task.root)
     write_results(task.out, results)
     if dataset.archive is not None and not failures and list(names) == dataset.sequences():
         path = task.out / f"{dataset.name}-{dataset.split}.zip"
@@ -266,4 +268,9 @@ def _score_sequence(
     scores = VideoScores(dataset, sequence)
     for index in filter(scores.wants, sorted(sequence.masks)):
         scores.add(index, read_prediction(folder, sequence.frames[index], sequence.labels, dataset.apart))
-    return scores.conclude()
+    entry = scores.conclude()
+    if not any(found["J"] for found in entry["objects"].values()):
+        raise DatasetError(
+            f"{name} has no frame to score: no object is in a frame that counts, nor in its prediction"
+        )
+    return entry

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from samvideo.errors import ConfigError
 from samvideo.evaluation.published import Published, published
 from samvideo.evaluation.score_tables import ComparedRun, ScoreTable, load_runs
 from samvideo.evaluation.thumbnails import Gallery
@@ -12,6 +13,7 @@ from samvideo.reporting.charts import Dot, Series, accuracy_against_speed, bars_
 from samvideo.reporting.pages import jpeg_uri, render_page
 
 WORST_SEQUENCES = 3
+TITLE = "samvideo report"
 
 
 def write_report(paths: Sequence[Path], out: Path) -> list[Path]:
@@ -26,20 +28,37 @@ def write_report(paths: Sequence[Path], out: Path) -> list[Path]:
 
     Raises:
         DatasetError, ConfigError: see `load_runs`.
+        ConfigError: another file than a report would be replaced.
         OutputError: a file cannot be written.
     """
+    _check_target(out)
     splits: dict[tuple[str, str], list[ComparedRun]] = {}
     for run in load_runs(paths):
         splits.setdefault(run.split, []).append(run)
     sections = [_section(runs) for runs in splits.values()]
     files = {
-        out: render_page("evaluation.html", title="samvideo report", sections=sections),
+        out: render_page("evaluation.html", title=TITLE, sections=sections),
         out.with_suffix(".md"): "\n".join(section["table"].markdown(section["title"]) for section in sections),
         out.with_suffix(".tex"): "\n".join(section["table"].latex(section["title"]) for section in sections),
     }
     for path, text in files.items():
         write_atomically(path, text)
     return list(files)
+
+
+def _check_target(out: Path) -> None:
+    """Raise ConfigError if a file that is there is no report; tables belong to the page beside them."""
+    tables = [out.with_suffix(suffix) for suffix in (".md", ".tex")] if out.name else [out]
+    if out in tables or out.is_dir():
+        raise ConfigError(f"{out} is no path for a report: an HTML file expected; tables are written beside it")
+    strange = [path for path in tables if path.exists()]
+    if out.exists():
+        try:
+            strange = [] if f"<title>{TITLE}</title>".encode() in out.read_bytes() else [out]
+        except OSError:
+            strange = [out]
+    if strange:
+        raise ConfigError(f"{strange[0]} exists and is no report: choose another path with -o")
 
 
 def _section(runs: list[ComparedRun]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-from samvideo.errors import DatasetError, OutputError
+from samvideo.errors import ConfigError, DatasetError, OutputError
 from samvideo.io.files import replacing, write_atomically
 from samvideo.io.schema import read_json
 
@@ -200,6 +200,28 @@ def write_results(folder: Path, results: Mapping[str, Any], name: str = "results
     """Write the JSON and a CSV of the same name."""
     write_json(folder / name, results)
     write_atomically((folder / name).with_suffix(".csv"), table(results))
+
+
+def check_target(path: Path) -> None:
+    """Check that `write_results` replaces nothing but results.
+
+    Raises:
+        ConfigError: there is another file, or its table would have the same path.
+    """
+    table_path = path.with_suffix(".csv") if path.name else path
+    if path == table_path or path.is_dir():
+        raise ConfigError(
+            f"{path} is no path for results: a JSON file expected; its table is written beside it as CSV"
+        )
+    if path.exists():
+        try:
+            read_results(path)
+        except DatasetError as error:
+            raise ConfigError(
+                f"{path} exists, and would be replaced: choose another path with -o ({error})"
+            ) from error
+    elif table_path.exists():
+        raise ConfigError(f"{table_path} exists, and would be replaced: choose another path with -o")
 
 
 def environment() -> dict[str, Any]:

@@ -97,11 +97,12 @@ class SavVideos(base.Dataset):
     def __init__(self, split: str, files: Mapping[str, Path]) -> None:
         super().__init__(split, files)
         self._files = files
+        self._masklets = lru_cache(maxsize=2)(lambda path: base.read_json(path, _MASKLETS))
 
     def sequence(self, name: str) -> base.VideoSequence:
         """List the files of one sequence; see `Dataset.sequence`. The video is only needed to run a model."""
         path = self._files[name]
-        content = _read_masklets(path)
+        content = self._masklets(path)
         masklets, count = content.masklet, content.video_frame_count
         labels = {position + 1: str(number) for position, number in enumerate(content.masklet_id)}
         if len(set(labels.values())) < len(labels) or len({rle.size for entry in masklets for rle in entry}) > 1:
@@ -131,13 +132,8 @@ class SavVideos(base.Dataset):
     def truth(self, sequence: base.VideoSequence, index: int) -> MaskSet:
         """The masklets of one annotated frame."""
         path = sequence.masks[index]
-        entry = _read_masklets(path).masklet[index // FRAMES_PER_MASK]
+        entry = self._masklets(path).masklet[index // FRAMES_PER_MASK]
         return MaskSet(apart={number: _decode(entry[number - 1], path, index) for number in sequence.labels})
-
-
-@lru_cache(maxsize=2)
-def _read_masklets(path: Path) -> _Masklets:
-    return base.read_json(path, _MASKLETS)
 
 
 def _decode(rle: _Rle, path: Path, index: int) -> BoolArray:

@@ -43,7 +43,11 @@ def bench(
     from samvideo.evaluation.bench import HEADER
     from samvideo.evaluation.bench import bench as run_bench
     from samvideo.evaluation.bench_inputs import Case, Plan
+    from samvideo.evaluation.results import read_results
+    from samvideo.io.files import write_atomically
 
+    for path in accuracy:
+        read_results(path)  # its errors come before the measurement
     if threads is not None:
         limit_loaded(threads)
     places, types = comma_list(devices), comma_list(dtypes)
@@ -55,7 +59,7 @@ def bench(
     document = run_bench(cases, plan, lambda text: None if as_json else typer.echo(text))
     text = json.dumps(document, indent=2) + "\n"
     if out is not None:
-        out.write_text(text)
+        write_atomically(out, text)
     if plot is not None:
         _write_plot(plot, document, accuracy)
     if as_json:
@@ -64,5 +68,6 @@ def bench(
 
 def _write_plot(path: Path, document: dict[str, Any], accuracy: list[Path]) -> None:
     from samvideo.evaluation.bench_chart import draw  # after the measurement: matplotlib takes memory
+    from samvideo.io.files import write_atomically
 
-    path.write_text(draw(document, accuracy), encoding="utf-8")
+    write_atomically(path, draw(document, accuracy))
