@@ -151,9 +151,14 @@ def _recognises(root: Path) -> bool:
 def _load(root: Path, split: str) -> base.Dataset:
     if split.startswith("train"):
         ending = "_auto.json" if split == "train-auto" else "_manual.json"
-        files = {path.name.removesuffix(ending): path for path in sorted(root.rglob(f"sav_*{ending}"))}
-        if not files:
+        found = sorted(root.rglob(f"sav_*{ending}"))
+        if not found:
             raise base.WrongRoot(root / f"sav_train/**/sav_*{ending}")
+        files = {path.name.removesuffix(ending): path for path in found}
+        if len(files) < len(found):
+            raise DatasetError(
+                f"{root} holds {len(found) - len(files)} *{ending} twice: one file of each name expected"
+            )
         return SavVideos(split, files)
     top = base.folder_of_split(root, f"sav_{split}")
     images, annotations, listed = top / "JPEGImages_24fps", top / "Annotations_6fps", top / f"sav_{split}.txt"
