@@ -60,7 +60,7 @@ class Lvos(base.MaskFolders):
             return sequence
         if strange := [frame for frame in sequence.frames if not frame.isdecimal()]:
             raise DatasetError(
-                f"{self.images / name / strange[0]}: names of pictures must be numbers, as in meta.json"
+                f"{name} has a picture {strange[0]!r}: names of pictures must be numbers, as in meta.json"
             )
         numbers = {index: int(frame) for index, frame in enumerate(sequence.frames)}
         scored = {}
