@@ -19,6 +19,7 @@ from samvideo.evaluation.evaluate import evaluate, score
 from samvideo.io.locks import folder_lock
 from samvideo.types import Frame
 
+FIXTURES = Path(__file__).parent / "fixtures"
 LEAVING = [
     "..",
     "../victim",
@@ -213,6 +214,22 @@ def test_other_weights_are_another_evaluation(davis: Path, tmp_path: Path, monke
     for weights in ([], ["--weights", "a.pt"]):
         CliRunner().invoke(app, ["evaluate", "davis2016", str(davis), "-o", str(tmp_path / "out"), *weights])
     assert [evaluation.options for evaluation in seen] == [{}, {"weights": "a.pt"}]
+
+
+def test_paths_that_the_system_refuses(davis: Path, tmp_path: Path) -> None:
+    long = "n" * 300
+    for command in (
+        ["evaluate", "folder", long, "-o", str(tmp_path / "out")],
+        ["evaluate", "davis2016", str(davis), "-o", str(tmp_path / long)],
+        ["score", "folder", str(FIXTURES / "gt"), long, "-o", str(tmp_path / "s.json")],
+        ["score", "folder", str(FIXTURES / "gt"), str(FIXTURES / "pred"), "-o", f"{tmp_path}/{long}.json"],
+        ["report", long, "-o", str(tmp_path / "r.html")],
+    ):
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == ConfigError.exit_code, done.output
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.endswith("File name too long\n")
+    assert not list(tmp_path.glob("[!d]*"))
 
 
 def test_names_at_the_limit_work(tmp_path: Path) -> None:
