@@ -30,6 +30,7 @@ def bench(
     out: Path | None = typer.Option(None, "-o", "--out", help="Write the numbers to this JSON file."),
     plot: Path | None = typer.Option(None, help="Draw speed, and accuracy if known, into this SVG file."),
     accuracy: list[Path] = typer.Option([], help="results.json of `evaluate` for the plot. Repeatable."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace these files if they exist."),
     as_json: bool = typer.Option(False, "--json", help="Print the numbers as one object on stdout."),
 ) -> None:
     """Time models: per frame and stage, with FLOPs, share of the machine's peak, memory, and a peer."""
@@ -44,10 +45,13 @@ def bench(
     from samvideo.evaluation.bench import bench as run_bench
     from samvideo.evaluation.bench_inputs import Case, Plan
     from samvideo.evaluation.results import read_results
-    from samvideo.io.files import write_atomically
+    from samvideo.io.files import check_new, write_atomically
 
-    for path in accuracy:
-        read_results(path)  # its errors come before the measurement
+    for path in accuracy:  # errors come before the measurement
+        read_results(path)
+    for target in (out, plot):
+        if target is not None:
+            check_new(target, overwrite)
     if threads is not None:
         limit_loaded(threads)
     places, types = comma_list(devices), comma_list(dtypes)
