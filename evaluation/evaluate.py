@@ -106,7 +106,8 @@ def _evaluate(evaluation: Evaluation, dataset: Dataset, pool: Pool, progress: Pr
             log.warning("%s failed: %s", name, failure.message)
             failures[name] = failure
         progress(name, count, len(names))
-    entries = {name: read_entry(task.entry_path(name)) for name in names if name not in failures}
+    by_class = dataset.rule.by_class
+    entries = {name: read_entry(task.entry_path(name), by_class) for name in names if name not in failures}
     protocol = find_protocol(task.protocol)
     results = {
         **_head(dataset, task.objects),

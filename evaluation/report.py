@@ -81,9 +81,9 @@ def _speed_chart(title: str, runs: list[ComparedRun], known: list[Published]) ->
     """Accuracy against speed; empty if no run has both."""
     overall = runs[0].results["dataset"]["overall"]
     dots = [
-        Dot(run.label, run.fps, 100 * run.results["scores"][run.results["dataset"]["overall"]], run.colour)
+        Dot(run.label, run.fps, 100 * score, run.colour)
         for run in runs
-        if run.fps and run.results["scores"]["J&F"] is not None
+        if run.fps and (score := run.results["scores"][run.results["dataset"]["overall"]]) is not None
     ]
     if not dots:
         return ""

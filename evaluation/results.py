@@ -72,7 +72,7 @@ class _Object(_Means):
         return self
 
 
-class _Classes(_Model):
+class _Classes(BaseModel):
     challenge: list[Fraction]
     present: list[Fraction]
     classes: dict[str, Annotated[list[Fraction], Field(min_length=1)]]
@@ -81,7 +81,10 @@ class _Classes(_Model):
 class _Sequence(_Model):
     frames: Count
     objects: dict[str, _Object]
-    classes: _Classes | None = None
+
+
+class _ClassedSequence(_Sequence):
+    classes: _Classes
 
 
 class _Timing(_Model):
@@ -97,6 +100,10 @@ class _TotalTiming(_Timing):
 class _Entry(_Model):
     result: _Sequence
     timing: _Timing
+
+
+class _ClassedEntry(_Entry):
+    result: _ClassedSequence
 
 
 class _Dataset(_Model):
@@ -153,7 +160,9 @@ class _Results(_Model):
         return self
 
 
-_RESULTS, _ENTRY = TypeAdapter(_Results), TypeAdapter(_Entry)
+_RESULTS = TypeAdapter(_Results)
+_ENTRY: TypeAdapter[_Entry] = TypeAdapter(_Entry)
+_CLASSED_ENTRY: TypeAdapter[_Entry] = TypeAdapter(_ClassedEntry)
 
 
 def write_json(path: Path, tree: Mapping[str, Any]) -> None:
@@ -172,14 +181,18 @@ def read_results(path: Path) -> dict[str, Any]:
     return read_json(path, _RESULTS, expected, DatasetError).model_dump(by_alias=True, exclude_unset=True)
 
 
-def read_entry(path: Path) -> dict[str, Any]:
+def read_entry(path: Path, by_class: bool) -> dict[str, Any]:
     """Read the file of one finished sequence: its `result` and `timing`, as in `results.json`.
+
+    Args:
+        by_class: whether the result must have the scores of classes, see `ScoringRule`.
 
     Raises:
         DatasetError: it is missing or broken.
     """
     expected = "the scores of a finished sequence (delete the file and run again)"
-    return read_json(path, _ENTRY, expected, DatasetError).model_dump(by_alias=True, exclude_unset=True)
+    schema = _CLASSED_ENTRY if by_class else _ENTRY
+    return read_json(path, schema, expected, DatasetError).model_dump(by_alias=True, exclude_unset=True)
 
 
 def table(results: Mapping[str, Any]) -> str:

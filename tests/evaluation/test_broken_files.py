@@ -3,18 +3,19 @@
 import json
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from evaluation_builders import endovis_challenge_2018, lvos, sav_train, youtubevos
+from evaluation_builders import endovis, endovis_challenge_2018, lvos, sav_train, youtubevos
 from evaluation_helpers import make_run
 
 from samvideo.errors import ConfigError, DatasetError
 from samvideo.evaluation.datasets import open_dataset
 from samvideo.evaluation.evaluate import evaluate
 from samvideo.evaluation.report import write_report
-from samvideo.evaluation.results import read_results
+from samvideo.evaluation.results import read_results, write_json
 from samvideo.evaluation.thumbnails import Gallery
 
 DRAWN = 4
@@ -124,18 +125,28 @@ def test_results(davis: Path, tmp_path: Path) -> None:
 
     assert check(tmp_path / "run/results.json", read, 400) > 200
     assert read_results(tmp_path / "run") == results
+    results["dataset"]["overall"], results["scores"]["G"] = "G", None
+    write_json(tmp_path / "run/results.json", results)
+    write_report([tmp_path / "run"], tmp_path / "page.html")
     assert not Gallery(tmp_path / "run", "../davis", "1").frames
     assert not Gallery(tmp_path / "run", "bear", "2").frames
     check(tmp_path / "run/run.json", lambda: Gallery(tmp_path / "run", "bear", "1"), 60)
 
 
 def test_what_a_resumed_evaluation_reads(davis: Path, tmp_path: Path) -> None:
-    def resume() -> None:
-        evaluate(make_run("davis2016", davis, "val", tmp_path / "run", limit=1))
+    endovis(tmp_path / "endovis")
 
-    resume()
-    assert check(tmp_path / "run/sequences/bear.json", resume, 80) > 30
-    assert check(tmp_path / "run/run.json", resume, 40) > 20
+    def resume(name: str, root: Path, split: str) -> None:
+        evaluate(make_run(name, root, split, tmp_path / split, limit=1))
+
+    for name, root, split, sequence in (
+        ("davis2016", davis, "val", "bear"),
+        ("endovis", tmp_path / "endovis", "valid", "seq1"),
+    ):
+        again = partial(resume, name, root, split)
+        again()
+        assert check(tmp_path / split / f"sequences/{sequence}.json", again, 60) > 20
+    assert check(tmp_path / "val/run.json", partial(resume, "davis2016", davis, "val"), 40) > 20
 
 
 def test_messages_name_file_field_and_remedy(davis: Path, tmp_path: Path) -> None:
