@@ -44,14 +44,9 @@ def bench(
     from samvideo.evaluation.bench import HEADER
     from samvideo.evaluation.bench import bench as run_bench
     from samvideo.evaluation.bench_inputs import Case, Plan
-    from samvideo.evaluation.results import read_results
-    from samvideo.io.files import check_new, write_atomically
+    from samvideo.io.files import write_atomically
 
-    for path in accuracy:  # errors come before the measurement
-        read_results(path)
-    for target in (out, plot):
-        if target is not None:
-            check_new(target, overwrite)
+    _check_files([path for path in (out, plot) if path is not None], accuracy, overwrite)
     if threads is not None:
         limit_loaded(threads)
     places, types = comma_list(devices), comma_list(dtypes)
@@ -68,6 +63,17 @@ def bench(
         _write_plot(plot, document, accuracy)
     if as_json:
         typer.echo(text, nl=False)
+
+
+def _check_files(targets: list[Path], accuracy: list[Path], overwrite: bool) -> None:
+    """Raise the errors of files before the measurement."""
+    from samvideo.evaluation.results import read_results
+    from samvideo.io.files import check_new
+
+    for path in accuracy:
+        read_results(path)
+    for path in targets:
+        check_new(path, overwrite)
 
 
 def _write_plot(path: Path, document: dict[str, Any], accuracy: list[Path]) -> None:
