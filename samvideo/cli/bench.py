@@ -46,13 +46,12 @@ def bench(
     from samvideo.evaluation.bench_inputs import Case, Plan
     from samvideo.io.files import write_atomically
 
-    _check_files([path for path in (out, plot) if path is not None], accuracy, overwrite)
+    _check_files([out, plot], accuracy, overwrite)
     if threads is not None:
         limit_loaded(threads)
     places, types = comma_list(devices), comma_list(dtypes)
     cases = [Case(*c) for c in product(models or ["edgetam"], sides, places, types, counts, prompted_frames)]
     plan = Plan(frames, warmup, source, weights, peer, peer_dtype, static_shapes)
-
     if not as_json:
         typer.echo(HEADER)
     document = run_bench(cases, plan, lambda text: None if as_json else typer.echo(text))
@@ -65,15 +64,16 @@ def bench(
         typer.echo(text, nl=False)
 
 
-def _check_files(targets: list[Path], accuracy: list[Path], overwrite: bool) -> None:
+def _check_files(targets: list[Path | None], accuracy: list[Path], overwrite: bool) -> None:
     """Raise the errors of files before the measurement."""
     from samvideo.evaluation.results import read_results
     from samvideo.io.files import check_new
 
     for path in accuracy:
         read_results(path)
-    for path in targets:
-        check_new(path, overwrite)
+    for target in targets:
+        if target is not None:
+            check_new(target, overwrite)
 
 
 def _write_plot(path: Path, document: dict[str, Any], accuracy: list[Path]) -> None:
