@@ -3,22 +3,30 @@
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from samvideo.errors import ConfigError, DatasetError, OutputError, SamVideoError
+from pydantic import TypeAdapter
+
+from samvideo.errors import ConfigError, DatasetError, SamVideoError
 from samvideo.evaluation.datasets import open_dataset
 from samvideo.evaluation.datasets.base import Dataset
 from samvideo.evaluation.files import read_prediction
 from samvideo.evaluation.protocols import find_protocol
-from samvideo.evaluation.results import FORMAT, environment, write_archive, write_json, write_results
+from samvideo.evaluation.results import FORMAT, environment, read_entry, write_archive, write_json, write_results
 from samvideo.evaluation.scoring import VideoScores, summarise
 from samvideo.evaluation.shard import Failure, Maker, Pool, run_here
-from samvideo.evaluation.video import Task, choose
-from samvideo.io.files import unfinished
+from samvideo.evaluation.video import Task, check_scored, choose
+from samvideo.io.files import LOCK, unfinished
+from samvideo.io.locks import folder_lock
+from samvideo.io.schema import read_json
 
 log = logging.getLogger(__name__)
+
+RUN = "run.json"
+_RUN = TypeAdapter(dict[str, Any])
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a finished video, the number of finished videos, and the number of all videos."""
@@ -66,12 +74,28 @@ def evaluate(
     """Evaluate the sequences that are not finished yet, and write the results of all.
 
     Raises:
-        ConfigError: the folder belongs to another evaluation.
+        ConfigError: the folder belongs to another evaluation, lies in the data set or holds it, or another process
+            writes into it.
+        DatasetError: the data set or the scores of a finished sequence cannot be read.
         OutputError: the folder cannot be written.
     """
-    task, names = evaluation.task, evaluation.names
+    task = evaluation.task
     dataset = task.open()
-    _claim(evaluation)
+    find_protocol(task.protocol)
+    root, out = task.root.resolve(), task.out.resolve()
+    if out.is_relative_to(root) or root.is_relative_to(out):
+        raise ConfigError(f"{out} and the data set {root} lie in one another: choose another folder with -o")
+    with folder_lock(task.out):
+        _claim(evaluation)
+        try:
+            return _evaluate(evaluation, dataset, pool, progress)
+        except BaseException:
+            _give_back(task.out)
+            raise
+
+
+def _evaluate(evaluation: Evaluation, dataset: Dataset, pool: Pool, progress: Progress) -> dict[str, Any]:
+    task, names = evaluation.task, evaluation.names
     finished = [name for name in names if task.entry_path(name).exists()]
     for count, name in enumerate(finished, 1):
         progress(name, count, len(names))
@@ -82,7 +106,8 @@ def evaluate(
             log.warning("%s failed: %s", name, failure.message)
             failures[name] = failure
         progress(name, count, len(names))
-    entries = {name: _read_entry(task.entry_path(name)) for name in names if name not in failures}
+    by_class = dataset.rule.by_class
+    entries = {name: read_entry(task.entry_path(name), by_class) for name in names if name not in failures}
     protocol = find_protocol(task.protocol)
     results = {
         **_head(dataset, task.objects),
@@ -92,6 +117,8 @@ def evaluate(
         "timing": _total({name: entry["timing"] for name, entry in entries.items()}),
         **environment(),
     }
+    if not results["scores"]["objects"] and not failures:
+        log.warning("nothing was scored: %s has no ground truth for the frames that count", task.root)
     write_results(task.out, results)
     if dataset.archive is not None and not failures and list(names) == dataset.sequences():
         path = task.out / f"{dataset.name}-{dataset.split}.zip"
@@ -100,35 +127,41 @@ def evaluate(
 
 
 def _claim(evaluation: Evaluation) -> None:
-    """Record in the folder what is evaluated there, or check that the record agrees."""
+    """Record in the folder what is evaluated there, or check that the record agrees.
+
+    An evaluation that has not finished a sequence makes way for another.
+    """
     out = evaluation.task.out
-    path = out / "run.json"
+    path = out / RUN
     task = asdict(evaluation.task)
     del task["out"]
     described = {"format": FORMAT, "model": evaluation.model, "options": evaluation.options, **task}
     wanted = json.loads(json.dumps(described, default=str))
     if not path.exists():
-        if out.is_dir() and any(file != unfinished(path) for file in out.iterdir()):
+        if any(file.name not in (LOCK, unfinished(path).name) for file in out.iterdir()):
             raise ConfigError(f"{out} is neither empty nor a run of samvideo evaluate: choose another folder")
         write_json(path, wanted)
         return
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}): choose another folder, or delete this one") from error
-    for key in wanted:
-        if found.get(key) != wanted[key]:
-            raise ConfigError(
-                f"{out} holds another evaluation: its {key} is {found.get(key)!r}, not {wanted[key]!r}; choose "
-                "another folder, or delete this one"
-            )
+    found = read_json(path, _RUN, "the record of an evaluation (choose another folder with -o)", ConfigError)
+    different = [key for key in wanted if found.get(key) != wanted[key]]
+    if different and found.get("format") == FORMAT and not any((out / "sequences").glob("[!.]*.json")):
+        write_json(path, wanted)
+    elif different:
+        key = different[0]
+        raise ConfigError(
+            f"{out} holds another evaluation: its {key} is {found.get(key)!r}, not {wanted[key]!r}; choose another "
+            "folder, or delete this one"
+        )
 
 
-def _read_entry(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{path} cannot be read ({error}): delete it and run again") from error
+def _give_back(out: Path) -> None:
+    """Remove the record of an evaluation that has left nothing else, so that the folder is free again."""
+    with suppress(OSError):
+        for folder in (out / "predictions", out / "sequences"):
+            if folder.is_dir():
+                folder.rmdir()
+        if {file.name for file in out.iterdir()} <= {LOCK, RUN}:
+            (out / RUN).unlink()
 
 
 def _total(timing: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,6 +237,7 @@ def score(
         try:
             entries[sequence] = _score_sequence(dataset, sequence, predictions / sequence, objects, ends)
         except SamVideoError as error:
+            log.warning("%s failed: %s", sequence, error)
             failures[sequence] = Failure.of(error)
         progress(sequence, count, len(names))
     if ends:
@@ -229,9 +263,15 @@ def _score_sequence(
         raise DatasetError(
             f"{name} has ground truth for its first frame only: upload the masks to the server instead"
         )
+    check_scored(sequence, "annotate more frames, or score them too with --ends")
     if not folder.is_dir():
         raise DatasetError(f"{folder} is missing: predictions of every sequence expected")
     scores = VideoScores(dataset, sequence)
     for index in filter(scores.wants, sorted(sequence.masks)):
         scores.add(index, read_prediction(folder, sequence.frames[index], sequence.labels, dataset.apart))
-    return scores.conclude()
+    entry = scores.conclude()
+    if not any(found["J"] for found in entry["objects"].values()):
+        raise DatasetError(
+            f"{name} has no frame to score: no object is in a frame that counts, nor in its prediction"
+        )
+    return entry

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from samvideo.errors import ConfigError
 from samvideo.evaluation.published import Published, published
 from samvideo.evaluation.score_tables import ComparedRun, ScoreTable, load_runs
 from samvideo.evaluation.thumbnails import Gallery
@@ -12,6 +13,7 @@ from samvideo.reporting.charts import Dot, Series, accuracy_against_speed, bars_
 from samvideo.reporting.pages import jpeg_uri, render_page
 
 WORST_SEQUENCES = 3
+TITLE = "samvideo report"
 
 
 def write_report(paths: Sequence[Path], out: Path) -> list[Path]:
@@ -26,20 +28,37 @@ def write_report(paths: Sequence[Path], out: Path) -> list[Path]:
 
     Raises:
         DatasetError, ConfigError: see `load_runs`.
+        ConfigError: another file than a report would be replaced.
         OutputError: a file cannot be written.
     """
+    _check_target(out)
     splits: dict[tuple[str, str], list[ComparedRun]] = {}
     for run in load_runs(paths):
         splits.setdefault(run.split, []).append(run)
     sections = [_section(runs) for runs in splits.values()]
     files = {
-        out: render_page("evaluation.html", title="samvideo report", sections=sections),
+        out: render_page("evaluation.html", title=TITLE, sections=sections),
         out.with_suffix(".md"): "\n".join(section["table"].markdown(section["title"]) for section in sections),
         out.with_suffix(".tex"): "\n".join(section["table"].latex(section["title"]) for section in sections),
     }
     for path, text in files.items():
         write_atomically(path, text)
     return list(files)
+
+
+def _check_target(out: Path) -> None:
+    """Raise ConfigError if a file that is there is no report; tables belong to the page beside them."""
+    tables = [out.with_suffix(suffix) for suffix in (".md", ".tex")] if out.name else [out]
+    if out in tables or out.is_dir():
+        raise ConfigError(f"{out} is no path for a report: an HTML file expected; tables are written beside it")
+    strange = [path for path in tables if path.exists()]
+    if out.exists():
+        try:
+            strange = [] if f"<title>{TITLE}</title>".encode() in out.read_bytes() else [out]
+        except OSError:
+            strange = [out]
+    if strange:
+        raise ConfigError(f"{strange[0]} exists and is no report: choose another path with -o")
 
 
 def _section(runs: list[ComparedRun]) -> dict[str, Any]:
@@ -62,9 +81,9 @@ def _speed_chart(title: str, runs: list[ComparedRun], known: list[Published]) ->
     """Accuracy against speed; empty if no run has both."""
     overall = runs[0].results["dataset"]["overall"]
     dots = [
-        Dot(run.label, run.fps, 100 * run.results["scores"][run.results["dataset"]["overall"]], run.colour)
+        Dot(run.label, run.fps, 100 * score, run.colour)
         for run in runs
-        if run.fps and run.results["scores"]["J&F"] is not None
+        if run.fps and (score := run.results["scores"][run.results["dataset"]["overall"]]) is not None
     ]
     if not dots:
         return ""
@@ -93,7 +112,8 @@ def _sequence(name: str, runs: list[ComparedRun]) -> dict[str, Any]:
     members = [(run, run.objects(name)[number]) for run in runs if number in run.objects(name)]
     galleries = [Gallery(run.folder, name, number) for run, _ in members]
     complete = next((gallery.frames for gallery in galleries if gallery.frames), ())
-    frames = complete or sorted({frame for _, found in members for frame in found["frames"]})
+    scored = {frame for _, found in members for frame in found["frames"]}
+    frames = complete if scored <= set(complete) else sorted(scored)
     position = {frame: index for index, frame in enumerate(frames)}
     curves, marked, images = [], set(), []
     for (run, found), gallery in zip(members, galleries, strict=True):

@@ -24,14 +24,145 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from samvideo.errors import DatasetError, OutputError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+from samvideo.errors import ConfigError, DatasetError, OutputError
 from samvideo.io.files import replacing, write_atomically
+from samvideo.io.schema import read_json
 
 FORMAT = "samvideo-results-1"
 COLUMNS = ("J_mean", "J_recall", "J_decay", "F_mean", "F_recall", "F_decay", "Dice_mean")
 _PACKAGES = ("samvideo", "numpy", "opencv-python", "opencv-python-headless", "scipy", "torch", "timm", "ray")
+
+
+Fraction = Annotated[float, Field(ge=-1, le=1)]
+Amount = Annotated[float, Field(ge=0, le=1e9)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+
+class _Means(_Model):
+    J_mean: Fraction | None
+    J_recall: Fraction | None
+    J_decay: Fraction | None
+    F_mean: Fraction | None
+    F_recall: Fraction | None
+    F_decay: Fraction | None
+    Dice_mean: Fraction | None
+
+
+class _Object(_Means):
+    group: str = ""
+    frames: list[str]
+    J: list[Fraction]
+    F: list[Fraction]
+    Dice: list[Fraction]
+
+    @model_validator(mode="after")
+    def _complete(self) -> "_Object":
+        if {len(self.J), len(self.F), len(self.Dice)} != {len(self.frames)}:
+            raise ValueError("J, F and Dice must be as long as frames")
+        if self.J and None in (self.J_mean, self.F_mean):
+            raise ValueError("an object with scores must have their means")
+        return self
+
+
+class _Classes(BaseModel):
+    challenge: list[Fraction]
+    present: list[Fraction]
+    classes: dict[str, Annotated[list[Fraction], Field(min_length=1)]]
+
+
+class _Sequence(_Model):
+    frames: Count
+    objects: dict[str, _Object]
+
+
+class _ClassedSequence(_Sequence):
+    classes: _Classes
+
+
+class _Timing(_Model):
+    frames: Count
+    track_seconds: Amount
+    seconds: Amount
+
+
+class _TotalTiming(_Timing):
+    fps: Amount | None
+
+
+class _Entry(_Model):
+    result: _Sequence
+    timing: _Timing
+
+
+class _ClassedEntry(_Entry):
+    result: _ClassedSequence
+
+
+class _Dataset(_Model):
+    name: str
+    split: str
+    rule: str
+    overall: str
+    objects: list[int] | None
+
+
+class _Protocol(_Model):
+    name: str
+    description: str
+
+
+class _Tracker(_Model):
+    name: str
+    options: dict[str, Any]
+
+
+class _Scores(_Means):
+    __pydantic_extra__: dict[str, Fraction | None]
+    J_and_F: Annotated[Fraction | None, Field(alias="J&F")]
+    objects: Count
+
+
+class _Failure(_Model):
+    message: str
+    exit_code: int
+
+
+class _Machine(_Model):
+    system: str
+    processor: str
+    cores: int | None
+
+
+class _Results(_Model):
+    format: Literal["samvideo-results-1"]
+    dataset: _Dataset
+    protocol: _Protocol
+    model: _Tracker
+    scores: _Scores
+    sequences: dict[str, _Sequence]
+    failed: dict[str, _Failure]
+    timing: _TotalTiming | None
+    versions: dict[str, str]
+    machine: _Machine
+
+    @model_validator(mode="after")
+    def _ranked(self) -> "_Results":
+        if self.dataset.overall not in ("J&F", *self.scores.__pydantic_extra__):
+            raise ValueError(f"scores lack {self.dataset.overall!r}, the overall score of dataset")
+        return self
+
+
+_RESULTS = TypeAdapter(_Results)
+_ENTRY: TypeAdapter[_Entry] = TypeAdapter(_Entry)
+_CLASSED_ENTRY: TypeAdapter[_Entry] = TypeAdapter(_ClassedEntry)
 
 
 def write_json(path: Path, tree: Mapping[str, Any]) -> None:
@@ -46,13 +177,22 @@ def read_results(path: Path) -> dict[str, Any]:
         DatasetError: it is missing or not a results file of this package.
     """
     path = path / "results.json" if path.is_dir() else path
-    try:
-        tree: dict[str, Any] = json.loads(path.read_text())
-        if tree.get("format") != FORMAT:
-            raise ValueError(f'"format" is {tree.get("format")!r}, not {FORMAT!r}')
-    except (OSError, ValueError, AttributeError) as error:
-        raise DatasetError(f"{path} is not a results.json of samvideo evaluate or score: {error}") from error
-    return tree
+    expected = "a results.json of samvideo evaluate or score"
+    return read_json(path, _RESULTS, expected, DatasetError).model_dump(by_alias=True, exclude_unset=True)
+
+
+def read_entry(path: Path, by_class: bool) -> dict[str, Any]:
+    """Read the file of one finished sequence: its `result` and `timing`, as in `results.json`.
+
+    Args:
+        by_class: whether the result must have the scores of classes, see `ScoringRule`.
+
+    Raises:
+        DatasetError: it is missing or broken.
+    """
+    expected = "the scores of a finished sequence (delete the file and run again)"
+    schema = _CLASSED_ENTRY if by_class else _ENTRY
+    return read_json(path, schema, expected, DatasetError).model_dump(by_alias=True, exclude_unset=True)
 
 
 def table(results: Mapping[str, Any]) -> str:
@@ -73,6 +213,28 @@ def write_results(folder: Path, results: Mapping[str, Any], name: str = "results
     """Write the JSON and a CSV of the same name."""
     write_json(folder / name, results)
     write_atomically((folder / name).with_suffix(".csv"), table(results))
+
+
+def check_target(path: Path) -> None:
+    """Check that `write_results` replaces nothing but results.
+
+    Raises:
+        ConfigError: there is another file, or its table would have the same path.
+    """
+    table_path = path.with_suffix(".csv") if path.name else path
+    if path == table_path or path.is_dir():
+        raise ConfigError(
+            f"{path} is no path for results: a JSON file expected; its table is written beside it as CSV"
+        )
+    if path.exists():
+        try:
+            read_results(path)
+        except DatasetError as error:
+            raise ConfigError(
+                f"{path} exists, and would be replaced: choose another path with -o ({error})"
+            ) from error
+    elif table_path.exists():
+        raise ConfigError(f"{table_path} exists, and would be replaced: choose another path with -o")
 
 
 def environment() -> dict[str, Any]:
@@ -107,7 +269,13 @@ def write_archive(path: Path, predictions: Path, top: str, names: Iterable[str])
     try:
         with replacing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
             for name in names:  # PNGs are compressed already
-                for file in sorted((predictions / name).rglob("*.png")):
+                files = sorted((predictions / name).rglob("*.png"))
+                if not files:
+                    raise OutputError(
+                        f"{predictions / name} has no masks for {path.name}: delete its file in "
+                        f"{predictions.with_name('sequences')} and run again"
+                    )
+                for file in files:
                     inner = Path(top) / file.relative_to(predictions)
                     archive.writestr(zipfile.ZipInfo(inner.as_posix()), file.read_bytes())
     except OSError as error:

@@ -91,7 +91,8 @@ def load_runs(paths: Sequence[Path]) -> list[ComparedRun]:
 
 def _label(results: Mapping[str, Any]) -> str:
     protocol = results["protocol"]["name"]
-    return str(results["model"]["name"]) + ("" if protocol in ("mask", "unknown") else f", {protocol}")
+    name = str(results["model"]["name"]).lstrip("_") or "unnamed"  # Matplotlib leaves out labels that begin with _
+    return name + ("" if protocol in ("mask", "unknown") else f", {protocol}")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ because results of some libraries depend on it.
 import logging
 import multiprocessing
 import os
+import socket
+import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +19,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import cv2
 
@@ -28,6 +32,8 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
 """How often a video is tried if its workers die."""
+RAY_PATIENCE = 12.0
+"""Seconds until a Ray cluster must have accepted a connection, and answered it."""
 
 Maker = Callable[[], Tracker]
 
@@ -235,6 +241,8 @@ class RayPool:
             ) from None
         started = not ray.is_initialized()
         if started:
+            if self.address is not None:
+                _check_cluster(self.address)
             try:
                 ray.init(address=self.address, num_cpus=None if self.address else self.workers, log_to_driver=False)
             except (ConnectionError, ValueError) as error:
@@ -280,6 +288,31 @@ class RayPool:
             if waiting:
                 following = waiting.popleft()
                 running[actor.run.remote(following)] = actor, following
+
+
+def _check_cluster(address: str) -> None:
+    """Raise ConfigError unless a cluster answers within `RAY_PATIENCE`; Ray itself waits for minutes.
+
+    Another process tries it, since Ray cannot be interrupted, and does not run well in another thread.
+    """
+    try:
+        if address != "auto":
+            parts = urlsplit(f"//{address.removeprefix('ray://')}")
+            if not parts.hostname or parts.port is None:
+                raise ValueError("not auto or HOST:PORT")
+            socket.create_connection((parts.hostname, parts.port), RAY_PATIENCE).close()
+        command = [sys.executable, "-c", "import sys, ray; ray.init(sys.argv[1])", address]
+        subprocess.run(command, capture_output=True, check=True, timeout=RAY_PATIENCE)
+        return
+    except (OSError, ValueError) as error:
+        reason = str(error)
+    except subprocess.TimeoutExpired:
+        reason = f"no answer in {RAY_PATIENCE:.0f} s"
+    except subprocess.CalledProcessError as error:
+        reason = (error.stderr.decode(errors="replace").splitlines() or ["it refuses"])[-1]
+    raise ConfigError(
+        f"no Ray cluster at {address!r} ({reason}): give auto or the HOST:PORT of a running one, or use --workers"
+    )
 
 
 def _creation_error(error: Any) -> BaseException | None:

@@ -1,21 +1,32 @@
 """Thumbnails of single frames with the outlines of prediction and ground truth."""
 
-import json
 from pathlib import Path
 
 import cv2
 import numpy as np
+from pydantic import BaseModel, TypeAdapter
 
-from samvideo.errors import SamVideoError
+from samvideo.errors import ConfigError, SamVideoError
+from samvideo.evaluation.datasets import open_dataset
 from samvideo.evaluation.datasets.base import VideoSequence
 from samvideo.evaluation.files import read_prediction
-from samvideo.evaluation.video import Task, frames_of
+from samvideo.evaluation.video import frames_of
 from samvideo.geometry import fit_size, resize_rgb
 from samvideo.io.images import read_rgb
+from samvideo.io.schema import read_json
 from samvideo.types import BoolArray, UInt8Array
 
 LONGEST = 420  # pixels, the longer side
 TRUTH, PREDICTION = (0, 200, 0), (230, 0, 0)  # RGB
+
+
+class _Run(BaseModel):
+    dataset: str
+    root: str
+    split: str
+
+
+_RUN = TypeAdapter(_Run)
 
 
 class Gallery:
@@ -34,14 +45,17 @@ class Gallery:
         self._predictions = folder / "predictions" / sequence
         self.frames: tuple[str, ...] = ()
         try:
-            run = json.loads((folder / "run.json").read_text())
-            task = Task(run["dataset"], Path(run["root"]), run["split"], run["protocol"], folder)
-            self._dataset = task.open()
+            run = read_json(folder / "run.json", _RUN, "the record of an evaluation", ConfigError)
+            self._dataset = open_dataset(run.dataset, Path(run.root), run.split)
+            if sequence not in self._dataset.sequences():  # the name comes from a results.json
+                return
             self._sequence: VideoSequence = self._dataset.sequence(sequence)
-        except (OSError, ValueError, KeyError, SamVideoError):
+        except (OSError, SamVideoError):
             return
-        self._number = next(number for number, name in self._sequence.labels.items() if name == label)
-        self.frames = self._sequence.frames
+        numbers = [number for number, name in self._sequence.labels.items() if name == label]
+        if numbers:
+            self._number = numbers[0]
+            self.frames = self._sequence.frames
 
     def thumbnail(self, frame: str) -> UInt8Array | None:
         """Draw a frame, uint8 (H, W, 3); None if its image or masks are gone."""

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -71,6 +72,19 @@ def choose(sequence: VideoSequence, objects: tuple[int, ...]) -> VideoSequence:
         )
     first = {number: index for number, index in sequence.first_seen.items() if number in objects}
     return replace(sequence, first_seen=first, scored={k: v for k, v in sequence.scored.items() if k in objects})
+
+
+def check_scored(sequence: VideoSequence, remedy: str = "annotate more frames") -> None:
+    """Check that ground truth which is there has frames to score.
+
+    Raises:
+        DatasetError: it has none, since the first and the last frame do not count.
+    """
+    if sequence.scored and not any(sequence.scored.values()):
+        raise DatasetError(
+            f"{sequence.name} has no frame to score: {len(sequence.masks)} annotated, of which the first and the "
+            f"last do not count; {remedy}"
+        )
 
 
 def frames_of(sequence: VideoSequence) -> Iterator[Frame]:
@@ -190,25 +204,51 @@ def evaluate_video(task: Task, dataset: Dataset, tracker: Tracker, name: str) ->
     """Run one video; its masks and its scores appear under their names only when they are complete.
 
     Raises:
-        SamVideoError: the video is broken, or nothing can be written. Nothing is left under its name.
+        SamVideoError: the video is broken or has no frame to score, nothing can be written, or there are masks
+            under its name that this evaluation has not written. Nothing of this video is left.
     """
     begin = time.perf_counter()
+    sequence = choose(dataset.sequence(name), task.objects)
+    check_scored(sequence)
     done = task.out / "predictions" / name
-    part = unfinished(done)
     try:
-        for leftover in (part, done):  # of a run that was killed: without its scores a video is not finished
-            shutil.rmtree(leftover, ignore_errors=True)
-        part.mkdir(parents=True)
-        sequence = choose(dataset.sequence(name), task.objects)
-        entry, track_seconds = VideoRun(task, dataset, sequence).run(tracker, part)
-        part.replace(done)
+        with _fresh(done, task.entry_path(name)) as part:
+            entry, track_seconds = VideoRun(task, dataset, sequence).run(tracker, part)
+            part.replace(done)
+            timing = {
+                "frames": len(sequence.frames),
+                "track_seconds": round(track_seconds, 6),
+                "seconds": round(time.perf_counter() - begin, 3),
+            }
+            write_json(task.entry_path(name), {"result": entry, "timing": timing})
     except OSError as error:
         raise OutputError(f"{done} cannot be written: {error}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    timing = {
-        "frames": len(sequence.frames),
-        "track_seconds": round(track_seconds, 6),
-        "seconds": round(time.perf_counter() - begin, 3),
-    }
-    write_json(task.entry_path(name), {"result": entry, "timing": timing})
+
+
+@contextmanager
+def _fresh(done: Path, entry: Path) -> Iterator[Path]:
+    """Yield the folder in which a video's masks are made; the block renames it to `done` and writes `entry`.
+
+    The unfinished entry exists from before the first mask until the entry replaces it, so that what a killed run
+    left is told from what others have put there: only the former is removed.
+    """
+    begun, part = unfinished(entry), unfinished(done)
+    if not begun.exists() and (strange := next((path for path in (part, done) if path.exists()), None)):
+        raise OutputError(
+            f"{strange} was not written by this evaluation: move it away, or choose another folder with -o"
+        )
+    begun.parent.mkdir(parents=True, exist_ok=True)
+    begun.touch()
+    try:
+        _remove(part, done)
+        part.mkdir(parents=True)
+        yield part
+    except BaseException:
+        _remove(part, done)
+        begun.unlink(missing_ok=True)
+        raise
+
+
+def _remove(*folders: Path) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from samvideo.errors import ConfigError, DatasetError
-from samvideo.evaluation.datasets.base import Dataset, DatasetSpec, WrongRoot
+from samvideo.evaluation.datasets.base import Dataset, DatasetSpec, WrongRoot, check_names
 from samvideo.registry import Registry
 
 DATASETS = Registry("data set", "samvideo.evaluation.datasets", "samvideo.datasets", DatasetSpec)
@@ -16,7 +16,8 @@ def open_dataset(name: str, root: Path, split: str | None = None) -> Dataset:
 
     Raises:
         ConfigError: there is no such data set or split.
-        DatasetError: the folder does not exist, or does not have the published layout.
+        DatasetError: the folder does not exist, or does not have the published layout, or a sequence has a name
+            that cannot be that of a folder of predictions.
     """
     spec = DATASETS.find(name)
     split = split or spec.splits[0]
@@ -25,7 +26,7 @@ def open_dataset(name: str, root: Path, split: str | None = None) -> Dataset:
     if not root.is_dir():
         raise DatasetError(f"{root} is not a folder; expected:\n{spec.tree.rstrip()}")
     try:
-        return spec.load(root, split)
+        dataset = spec.load(root, split)
     except WrongRoot as error:
         likely = [other for other, spec in DATASETS.all().items() if other != name and spec.recognises(root)]
         if len(likely) > 1 and OWN_FOLDER in likely:
@@ -33,3 +34,5 @@ def open_dataset(name: str, root: Path, split: str | None = None) -> Dataset:
         tree = spec.tree.strip("\n")
         hint = f"\n{root} looks like {' or '.join(likely)}." if likely else ""
         raise DatasetError(f"{root} is no {name} folder: {error}. Expected:\n\n{tree}{hint}") from None
+    check_names(dataset.sequences(), root, f"a sequence of {name} {split}")
+    return dataset

@@ -3,17 +3,23 @@
 A new data set is one file here with a `DatasetSpec` in `VARIANTS`; `tests/evaluation/test_datasets.py` tests all.
 """
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+
+from pydantic import TypeAdapter
 
 from samvideo.errors import DatasetError
 from samvideo.evaluation.files import MaskSet, list_names, read_index_png
+from samvideo.io import schema
+from samvideo.io.paths import inside
+
+T = TypeVar("T")
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+LONGEST_NAME = 200  # bytes, so that file systems take it with a prefix and a suffix
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,9 @@ class VideoSequence:
     video: Path | None = None
     groups: Mapping[int, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        check_names(self.labels.values(), Path(self.name), f"an object of {self.name}")
+
 
 @dataclass(frozen=True)
 class ScoringRule:
@@ -70,12 +79,14 @@ class Dataset(ABC):
         rule: how it is scored.
         apart: predictions are saved in a folder per object, since objects may overlap.
         archive: folder inside the zip that the benchmark's server expects ("" for its top), None for no zip.
+        on_server: where only the first frame of a sequence is annotated, a server has the rest of the ground truth.
     """
 
     name: str
     rule: ScoringRule
     apart: bool = False
     archive: str | None = None
+    on_server: bool = True
 
     def __init__(self, split: str, names: Iterable[str]) -> None:
         self.split, self._names = split, tuple(names)
@@ -137,6 +148,21 @@ class WrongRoot(DatasetError):
         super().__init__(f"looked for {' or '.join(map(str, looked_for))}")
 
 
+def check_names(names: Iterable[str], root: Path, described: str) -> None:
+    """Check that each name can be that of a file or folder of results.
+
+    Raises:
+        DatasetError: one is absolute, hidden, too long, or leads to another folder.
+    """
+    for name in names:
+        path = inside(root, name, described, DatasetError)
+        if path.name != name or name.startswith(".") or len(name.encode()) > LONGEST_NAME:
+            raise DatasetError(
+                f"{described} is {name[:80]!r}: a name of at most {LONGEST_NAME} bytes expected, without / and "
+                "without a dot in front"
+            )
+
+
 def folder_of_split(root: Path, split: str) -> Path:
     """The folder of a split, which may have been given itself."""
     return root / split if (root / split).is_dir() else root
@@ -156,20 +182,26 @@ def image_and_mask_folders(top: Path, depth: str = "", others: Sequence[Path] = 
 
 def subfolders(folder: Path) -> list[str]:
     """Names of the folders in a folder, hidden ones left out, in order; none if it does not exist."""
-    if not folder.is_dir():
-        return []
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return [path.name for path in visible(folder) if path.is_dir()] if folder.is_dir() else []
+
+
+def visible(folder: Path) -> list[Path]:
+    """The files and folders in a folder, hidden ones left out, in order."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise DatasetError(f"{folder} cannot be read: {error.strerror or error}") from error
 
 
 def list_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     """The files of a sequence by name, hidden ones left out.
 
     Raises:
-        DatasetError: no such folder, nothing in it, or other files.
+        DatasetError: no such folder, nothing in it, other files, or two of one name.
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder} is missing: restore it from the data set's archive")
-    files = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    files = visible(folder)
     extra = [path for path in files if path.suffix.lower() not in suffixes or not path.is_file()]
     if extra:
         raise DatasetError(
@@ -178,7 +210,12 @@ def list_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
         )
     if not files:
         raise DatasetError(f"{folder} is empty: restore it from the data set's archive")
-    return {path.stem: path for path in files}
+    named = {path.stem: path for path in files}
+    if twice := [path for path in files if named[path.stem] != path]:
+        raise DatasetError(
+            f"{folder} holds both {twice[0].name} and {named[twice[0].stem].name}: one file a frame expected"
+        )
+    return named
 
 
 def read_list(path: Path) -> list[str]:
@@ -188,7 +225,8 @@ def read_list(path: Path) -> list[str]:
         DatasetError: missing or empty.
     """
     try:
-        names = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+        text = path.read_text(encoding="utf-8-sig")
+        names = list(dict.fromkeys(line.split()[0] for line in text.splitlines() if line.strip()))
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} cannot be read ({error}): restore it from the data set's archive") from error
     if not names:
@@ -196,31 +234,14 @@ def read_list(path: Path) -> list[str]:
     return names
 
 
-def read_json(path: Path, *fields: str) -> Any:
-    """Read a JSON file; with `fields`, it must be an object that has them.
+def read_json(path: Path, adapter: TypeAdapter[T]) -> T:
+    """Read a JSON file of the data set.
 
     Raises:
-        DatasetError: unreadable, or a field is missing.
+        DatasetError: it cannot be read, or does not fit the schema.
     """
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read ({error}): restore it from the data set's archive") from error
-    if missing := [name for name in fields if not isinstance(content, dict) or name not in content]:
-        raise DatasetError(f"{path} lacks {', '.join(missing)}: restore it from the data set's archive")
-    return content
-
-
-def read_videos(path: Path) -> dict[str, Any]:
-    """Read the entry of each video from the meta.json of YouTube-VOS and LVOS.
-
-    Raises:
-        DatasetError: unreadable, or with other content.
-    """
-    videos = read_json(path, "videos")["videos"]
-    if not isinstance(videos, dict):
-        raise DatasetError(f'{path} must hold {{"videos": {{name: ...}}}}: restore it from the archive')
-    return videos
+    expected = "the file as published (restore it from the data set's archive)"
+    return schema.read_json(path, adapter, expected, DatasetError)
 
 
 def match(frames: tuple[str, ...], masks: dict[str, Path], folder: Path, every: bool) -> dict[int, Path]:
@@ -289,7 +310,7 @@ class MaskFolders(Dataset):
         masks = self.masks(name)
         images = self.frames(name)
         names = tuple(images or masks)
-        secret = len(masks) == 1 and len(names) > 1
+        secret = self.on_server and len(masks) == 1 and len(names) > 1
         matched = match(names, masks, folder, every=self.every_frame and not secret)
         first = self.objects(matched)
         if not first:

@@ -48,7 +48,10 @@ class CholecPublished(Cholec):
         chosen = {stem.removesuffix(ending): path for stem, path in files.items() if stem.endswith(ending)}
         if not chosen:
             raise DatasetError(f"{folder} has no *{ending}.png: restore it")
-        return dict(sorted(chosen.items(), key=lambda item: int(item[0].split("_")[1])))
+        numbers = {stem: stem.removeprefix("frame_") for stem in chosen}
+        if strange := [stem for stem, text in numbers.items() if not text.isdecimal()]:
+            raise DatasetError(f"{folder} holds {strange[0]}{ending}.png: frame_<number>{ending}.png expected")
+        return dict(sorted(chosen.items(), key=lambda item: int(numbers[item[0]])))
 
     def frames(self, name: str) -> dict[str, Path]:
         """Images by frame name."""

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
+from pydantic import BaseModel, Field, TypeAdapter
 
 from samvideo.errors import DatasetError
 from samvideo.evaluation.datasets import base
@@ -32,6 +34,14 @@ seq_1/
 ├── left_frames/frame000.png ...
 └── labels/frame000.png ...                        colours, named in labels.json beside seq_1 (or in it)
 """
+
+
+class _Colour(BaseModel):
+    name: str
+    color: Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)]
+
+
+_COLOURS = TypeAdapter(list[_Colour])
 
 
 class EndoVis(base.MaskFolders):
@@ -150,11 +160,8 @@ def _colours(folder: Path) -> dict[str, list[int]]:
     table = next((file for file in places if file.exists()), None)
     if table is None:
         raise DatasetError(f"{places[1]} is missing: it names the colours; restore it")
-    try:
-        named = {entry["name"]: entry["color"] for entry in base.read_json(table)}
-    except (KeyError, TypeError) as error:
-        raise DatasetError(f"{table} cannot be read ({error}): restore it from the archive") from error
     prefix = "instrument-"
+    named = {entry.name: entry.color for entry in base.read_json(table, _COLOURS)}
     return {name.removeprefix(prefix): colour for name, colour in named.items() if name.startswith(prefix)}
 
 

@@ -22,6 +22,7 @@ class Folder(base.MaskFolders):
     """Objects are prompted where they first appear; annotated frames from there, less the very first and last."""
 
     name = "folder"
+    on_server = False
     rule = base.ScoringRule(
         "folder: annotated frames from an object's first on, but the sequence's first and last, as SA-V and DAVIS",
         until_seen=True,
@@ -42,7 +43,9 @@ class Folder(base.MaskFolders):
 
     def _with_video(self, sequence: base.VideoSequence, videos: Path) -> base.VideoSequence:
         found = [
-            path for path in sorted(videos.glob(f"{sequence.name}.*")) if path.suffix.lower() in VIDEO_SUFFIXES
+            path
+            for path in base.visible(videos)
+            if path.stem == sequence.name and path.suffix.lower() in VIDEO_SUFFIXES
         ]
         if len(found) != 1:
             raise DatasetError(f"{videos} holds {len(found)} videos named {sequence.name}: exactly one expected")

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from pydantic import BaseModel, TypeAdapter
+
+from samvideo.errors import DatasetError
 from samvideo.evaluation.datasets import base
 
 STEP = 5  # of the published evaluation: frame numbers count by five
@@ -17,6 +19,26 @@ LVOS/
 """
 
 
+class _Range(BaseModel):
+    start: int  # the files have numbers as text, too
+    end: int
+
+
+class _Object(BaseModel):
+    frame_range: _Range
+
+
+class _Video(BaseModel):
+    objects: dict[int, _Object] = {}
+
+
+class _Meta(BaseModel):
+    videos: dict[str, _Video]
+
+
+_META = TypeAdapter(_Meta)
+
+
 class Lvos(base.MaskFolders):
     """An object counts on every fifth frame of the range its meta.json entry gives, its first frame included."""
 
@@ -26,23 +48,26 @@ class Lvos(base.MaskFolders):
         "meta.json the annotated frames after the one where it first appears"
     )
 
-    def __init__(self, split: str, images: Path, annotations: Path, meta: dict[str, Any]) -> None:
+    def __init__(self, split: str, images: Path, annotations: Path, meta: dict[str, _Video]) -> None:
         super().__init__(split, images, annotations)
         self._meta = meta
 
     def sequence(self, name: str) -> base.VideoSequence:
         """List the files of one sequence; see `Dataset.sequence`."""
         sequence = super().sequence(name)
-        objects = self._meta.get(name, {}).get("objects", {})
-        ranges = {int(number): entry["frame_range"] for number, entry in objects.items()}
-        if not sequence.scored or not ranges:
+        objects = self._meta.get(name, _Video()).objects
+        if not sequence.scored or not objects:
             return sequence
-        indices = {int(frame): index for index, frame in enumerate(sequence.frames)}
+        if strange := [frame for frame in sequence.frames if not frame.isdecimal()]:
+            raise DatasetError(
+                f"{name} has a picture {strange[0]!r}: names of pictures must be numbers, as in meta.json"
+            )
+        numbers = {index: int(frame) for index, frame in enumerate(sequence.frames)}
         scored = {}
         for number in sequence.labels:
-            extent = ranges.get(number, {"start": 0, "end": 0})
-            wanted = [indices.get(frame) for frame in range(int(extent["start"]), int(extent["end"]), STEP)]
-            scored[number] = tuple(index for index in wanted if index is not None and index in sequence.masks)
+            extent = objects[number].frame_range if number in objects else _Range(start=0, end=0)
+            counted = range(extent.start, extent.end, STEP)
+            scored[number] = tuple(index for index in sorted(sequence.masks) if numbers[index] in counted)
         return replace(sequence, scored=scored)
 
     def scored(self, annotated: list[int], number: int, first: Mapping[int, int]) -> tuple[int, ...]:
@@ -58,7 +83,7 @@ def _load(root: Path, split: str) -> Lvos:
     top = base.folder_of_split(root, split)
     images, annotations = base.image_and_mask_folders(top)
     meta = next((path for name in ("meta.json", f"{split}_meta.json") if (path := top / name).is_file()), None)
-    return Lvos(split, images, annotations, base.read_videos(meta) if meta else {})
+    return Lvos(split, images, annotations, base.read_json(meta, _META).videos if meta else {})
 
 
 VARIANTS = {"lvos": base.DatasetSpec(("valid", "train", "test", "val"), TREE, _recognises, _load)}

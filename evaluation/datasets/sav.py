@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import BaseModel, Field, StrictInt, TypeAdapter
 
 from samvideo.errors import ConfigError, DatasetError
 from samvideo.evaluation.datasets import base
 from samvideo.evaluation.files import MaskSet, read_binary_png
 from samvideo.io.masks import decode_rle
+from samvideo.types import BoolArray
 
 FRAMES_PER_MASK = 4  # videos have 24 frames a second, masks 6
 TREE = """
@@ -21,6 +24,23 @@ SA-V/
     ├── sav_000001.mp4
     └── sav_000001_manual.json                     (split train-auto: sav_000001_auto.json)
 """
+
+
+Side = Annotated[int, Field(ge=1, le=16384)]
+
+
+class _Rle(BaseModel):
+    size: tuple[Side, Side]
+    counts: str | list[int]
+
+
+class _Masklets(BaseModel):
+    video_frame_count: Annotated[int, Field(ge=1, le=1_000_000)]
+    masklet: Annotated[list[list[_Rle]], Field(min_length=1)]  # by annotated frame and masklet
+    masklet_id: Annotated[list[Annotated[StrictInt, Field(ge=0)]], Field(min_length=1)]
+
+
+_MASKLETS = TypeAdapter(_Masklets)
 
 
 class SavImages(base.Dataset):
@@ -77,13 +97,18 @@ class SavVideos(base.Dataset):
     def __init__(self, split: str, files: Mapping[str, Path]) -> None:
         super().__init__(split, files)
         self._files = files
+        self._masklets = lru_cache(maxsize=2)(lambda path: base.read_json(path, _MASKLETS))
 
     def sequence(self, name: str) -> base.VideoSequence:
         """List the files of one sequence; see `Dataset.sequence`. The video is only needed to run a model."""
         path = self._files[name]
-        content = _read_masklets(path)
-        masklets, count = content["masklet"], int(content["video_frame_count"])
-        labels = {position + 1: str(number) for position, number in enumerate(content["masklet_id"])}
+        content = self._masklets(path)
+        masklets, count = content.masklet, content.video_frame_count
+        labels = {position + 1: str(number) for position, number in enumerate(content.masklet_id)}
+        if len(set(labels.values())) < len(labels) or len({rle.size for entry in masklets for rle in entry}) > 1:
+            raise DatasetError(
+                f"{path} has two masklets of one masklet_id, or masks of two sizes: restore it from the archive"
+            )
         frames = tuple(f"{index:05d}" for index in range(count))
         masks = {index * FRAMES_PER_MASK: path for index in range(len(masklets))}
         if max(masks, default=0) >= count or any(len(entry) != len(labels) for entry in masklets):
@@ -98,25 +123,24 @@ class SavVideos(base.Dataset):
             name, frames, (), masks, labels, first, scored, tuple(masks), video=path.with_name(f"{name}.mp4")
         )
 
-    def _first_mask(self, masklets: list[list[Any]], column: int, path: Path) -> int:
+    def _first_mask(self, masklets: list[list[_Rle]], column: int, path: Path) -> int:
         for index, entry in enumerate(masklets):
-            if decode_rle(entry[column]).any():
+            if _decode(entry[column], path, index * FRAMES_PER_MASK).any():
                 return index * FRAMES_PER_MASK
         raise DatasetError(f"{path}: masklet {column} is empty throughout; restore the file from the archive")
 
     def truth(self, sequence: base.VideoSequence, index: int) -> MaskSet:
         """The masklets of one annotated frame."""
         path = sequence.masks[index]
-        entry = _read_masklets(path)["masklet"][index // FRAMES_PER_MASK]
-        try:
-            return MaskSet(apart={number: decode_rle(entry[number - 1]) for number in sequence.labels})
-        except ConfigError as error:
-            raise DatasetError(f"{path}, frame {index}: {error}; restore it from the archive") from error
+        entry = self._masklets(path).masklet[index // FRAMES_PER_MASK]
+        return MaskSet(apart={number: _decode(entry[number - 1], path, index) for number in sequence.labels})
 
 
-@lru_cache(maxsize=2)
-def _read_masklets(path: Path) -> Any:
-    return base.read_json(path, "video_frame_count", "masklet", "masklet_id")
+def _decode(rle: _Rle, path: Path, index: int) -> BoolArray:
+    try:
+        return decode_rle(rle.model_dump())
+    except (ConfigError, OverflowError) as error:
+        raise DatasetError(f"{path}, frame {index}: {error}; restore it from the archive") from error
 
 
 def _recognises(root: Path) -> bool:
@@ -127,9 +151,14 @@ def _recognises(root: Path) -> bool:
 def _load(root: Path, split: str) -> base.Dataset:
     if split.startswith("train"):
         ending = "_auto.json" if split == "train-auto" else "_manual.json"
-        files = {path.name.removesuffix(ending): path for path in sorted(root.rglob(f"sav_*{ending}"))}
-        if not files:
+        found = sorted(root.rglob(f"sav_*{ending}"))
+        if not found:
             raise base.WrongRoot(root / f"sav_train/**/sav_*{ending}")
+        files = {path.name.removesuffix(ending): path for path in found}
+        if len(files) < len(found):
+            raise DatasetError(
+                f"{root} holds {len(found) - len(files)} *{ending} twice: one file of each name expected"
+            )
         return SavVideos(split, files)
     top = base.folder_of_split(root, f"sav_{split}")
     images, annotations, listed = top / "JPEGImages_24fps", top / "Annotations_6fps", top / f"sav_{split}.txt"

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
 
 from samvideo.evaluation.datasets import base
 
@@ -21,6 +22,22 @@ YouTubeVOS/
 """
 
 
+class _Object(BaseModel):
+    category: str = ""
+    frames: list[str] = []
+
+
+class _Video(BaseModel):
+    objects: dict[int, _Object] = {}
+
+
+class _Meta(BaseModel):
+    videos: dict[str, _Video]
+
+
+_META = TypeAdapter(_Meta)
+
+
 class YouTubeVOS(base.MaskFolders):
     """An object is prompted where it first appears, and counts on the annotated frames after that."""
 
@@ -33,7 +50,7 @@ class YouTubeVOS(base.MaskFolders):
     )
 
     def __init__(
-        self, split: str, images: Path, annotations: Path, meta: dict[str, Any], seen: set[str] | None
+        self, split: str, images: Path, annotations: Path, meta: dict[str, _Video], seen: set[str] | None
     ) -> None:
         super().__init__(split, images, annotations)
         self._meta, self._seen = meta, seen
@@ -41,12 +58,12 @@ class YouTubeVOS(base.MaskFolders):
     def sequence(self, name: str) -> base.VideoSequence:
         """List the files of one sequence; see `Dataset.sequence`."""
         sequence = super().sequence(name)
-        objects = self._meta.get(name, {}).get("objects", {})
-        wanted = {frame for entry in objects.values() for frame in entry.get("frames", ())}
+        objects = self._meta.get(name, _Video()).objects
+        wanted = {frame for entry in objects.values() for frame in entry.frames}
         saved = tuple(k for k, frame in enumerate(sequence.frames) if frame in wanted)
         groups = {}
         if self._seen is not None:
-            categories = {int(number): entry.get("category", "") for number, entry in objects.items()}
+            categories = {number: entry.category for number, entry in objects.items()}
             groups = {k: "seen" if categories.get(k) in self._seen else "unseen" for k in sequence.labels}
         only_first = not any(sequence.scored.values())
         return replace(
@@ -76,9 +93,9 @@ def _load(root: Path, split: str) -> YouTubeVOS:
     train = root / "train" / "meta.json"
     seen = None
     if train.is_file():
-        videos = base.read_videos(train).values()
-        seen = {entry["category"] for video in videos for entry in video["objects"].values()}
-    meta = base.read_videos(top / "meta.json") if (top / "meta.json").is_file() else {}
+        videos = base.read_json(train, _META).videos.values()
+        seen = {entry.category for video in videos for entry in video.objects.values()}
+    meta = base.read_json(top / "meta.json", _META).videos if (top / "meta.json").is_file() else {}
     return YouTubeVOS(split, images, annotations, meta, seen)
 
 

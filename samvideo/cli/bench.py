@@ -30,6 +30,7 @@ def bench(
     out: Path | None = typer.Option(None, "-o", "--out", help="Write the numbers to this JSON file."),
     plot: Path | None = typer.Option(None, help="Draw speed, and accuracy if known, into this SVG file."),
     accuracy: list[Path] = typer.Option([], help="results.json of `evaluate` for the plot. Repeatable."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace these files if they exist."),
     as_json: bool = typer.Option(False, "--json", help="Print the numbers as one object on stdout."),
 ) -> None:
     """Time models: per frame and stage, with FLOPs, share of the machine's peak, memory, and a peer."""
@@ -43,26 +44,40 @@ def bench(
     from samvideo.evaluation.bench import HEADER
     from samvideo.evaluation.bench import bench as run_bench
     from samvideo.evaluation.bench_inputs import Case, Plan
+    from samvideo.io.files import write_atomically
 
+    _check_files([out, plot], accuracy, overwrite)
     if threads is not None:
         limit_loaded(threads)
     places, types = comma_list(devices), comma_list(dtypes)
     cases = [Case(*c) for c in product(models or ["edgetam"], sides, places, types, counts, prompted_frames)]
     plan = Plan(frames, warmup, source, weights, peer, peer_dtype, static_shapes)
-
     if not as_json:
         typer.echo(HEADER)
     document = run_bench(cases, plan, lambda text: None if as_json else typer.echo(text))
     text = json.dumps(document, indent=2) + "\n"
     if out is not None:
-        out.write_text(text)
+        write_atomically(out, text)
     if plot is not None:
         _write_plot(plot, document, accuracy)
     if as_json:
         typer.echo(text, nl=False)
 
 
+def _check_files(targets: list[Path | None], accuracy: list[Path], overwrite: bool) -> None:
+    """Raise the errors of files before the measurement."""
+    from samvideo.evaluation.results import read_results
+    from samvideo.io.files import check_new
+
+    for path in accuracy:
+        read_results(path)
+    for target in targets:
+        if target is not None:
+            check_new(target, overwrite)
+
+
 def _write_plot(path: Path, document: dict[str, Any], accuracy: list[Path]) -> None:
     from samvideo.evaluation.bench_chart import draw  # after the measurement: matplotlib takes memory
+    from samvideo.io.files import write_atomically
 
-    path.write_text(draw(document, accuracy), encoding="utf-8")
+    write_atomically(path, draw(document, accuracy))

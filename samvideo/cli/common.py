@@ -1,5 +1,6 @@
 """What the commands share: help, errors as exit codes, moments of a video, logging."""
 
+import errno
 import functools
 import json
 import logging
@@ -55,7 +56,7 @@ def _names(key: str) -> list[str]:
 
 
 def verb(function: Callable[P, R]) -> Callable[P, R]:
-    """Turn a SamVideoError into one line on stderr and its exit code, and Ctrl-C into 130."""
+    """Turn a SamVideoError or OSError into one line on stderr and its exit code, and Ctrl-C into 130."""
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -65,6 +66,10 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
         except SamVideoError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
+        except OSError as error:  # of a path that the system refuses, wherever it is first looked at
+            typer.echo(f"error: {error.filename or 'input or output'}: {error.strerror or error}", err=True)
+            given = error.errno in (errno.ENAMETOOLONG, errno.ELOOP)
+            raise typer.Exit(ConfigError.exit_code if given else SamVideoError.exit_code) from None
         except KeyboardInterrupt:
             typer.echo("interrupted", err=True)
             raise typer.Exit(INTERRUPTED) from None

@@ -64,7 +64,8 @@ def evaluate(
         pool = RayPool(None if ray == "local" else ray, workers)
     elif workers is not None and workers > 1:
         pool = LocalPool(workers)
-    evaluation = Evaluation(task, model, partial(create_tracker, model, weights=weights), names)
+    options = {"weights": str(weights)} if weights else {}
+    evaluation = Evaluation(task, model, partial(create_tracker, model, weights=weights), names, options)
     with VideoProgress(f"{dataset} {opened.split}", quiet=quiet) as progress:
         results = run_evaluation(evaluation, pool, progress.advance)
     if not quiet:

@@ -26,8 +26,9 @@ def score(
     from samvideo.cli.progress import VideoProgress
     from samvideo.evaluation.evaluate import exit_code_of
     from samvideo.evaluation.evaluate import score as run_score
-    from samvideo.evaluation.results import write_results
+    from samvideo.evaluation.results import check_target, write_results
 
+    check_target(out)
     with VideoProgress(f"scoring {dataset}", quiet=quiet) as progress:
         results = run_score(
             dataset,

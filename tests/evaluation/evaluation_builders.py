@@ -135,7 +135,7 @@ def cholecseg8k_flat(root: Path) -> str:
 
 def folder(root: Path) -> str:
     write_frames(root / "JPEGImages/s", number(5))
-    write_masks(root / "Annotations/s", ["00000", "00003"], TWO, late=1)
+    write_masks(root / "Annotations/s", ["00000", "00002", "00003"], TWO, late=1)
     return "all"
 
 

@@ -154,3 +154,9 @@ def test_the_command(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "edgetam" in done.output
     assert json.loads((tmp_path / "b.json").read_text())["cases"][0]["model"] == "edgetam"
+    (tmp_path / "mine.json").write_text("{}")
+    for refused in (["-o", "b.json"], ["--plot", "mine.json"], ["--accuracy", "mine.json"]):
+        again = CliRunner().invoke(app, [*arguments, refused[0], str(tmp_path / refused[1])])
+        assert again.exit_code in (2, 3), again.output
+        assert "p50" not in again.output
+    assert (tmp_path / "mine.json").read_text() == "{}"

@@ -53,6 +53,9 @@ def test_a_wrong_root_names_what_it_looks_like(name: str, build: Callable[[Path]
             open_dataset(other, root)
         except DatasetError as error:
             message = str(error)
+            if (name, other) == ("youtubevos", "lvos"):
+                assert "frame_range is" in message
+                continue
             assert f"no {other} folder: looked for {root}" in message
             assert "├──" in message or "└──" in message
             assert "looks like" in message

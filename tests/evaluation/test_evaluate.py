@@ -122,8 +122,14 @@ def test_another_run_does_not_go_on_in_the_same_folder(davis: Path, tmp_path: Pa
     evaluate(make_run("davis2016", davis, "val", tmp_path / "out", limit=1))
     with pytest.raises(ConfigError, match="holds another evaluation: its protocol is 'mask', not 'box'"):
         evaluate(make_run("davis2016", davis, "val", tmp_path / "out", protocol="box"))
+    for out in (davis, davis.parent, davis / "out"):
+        with pytest.raises(ConfigError, match="lie in one another"):
+            evaluate(make_run("davis2016", davis, "val", out))
+    assert not (davis / "out").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").touch()
     with pytest.raises(ConfigError, match="neither empty nor a run"):
-        evaluate(make_run("davis2016", davis, "val", davis))
+        evaluate(make_run("davis2016", davis, "val", tmp_path / "mine"))
 
 
 def test_a_run_killed_as_it_began_goes_on(davis: Path, tmp_path: Path) -> None:
@@ -214,7 +220,8 @@ def run_slowly(root: Path, out: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_killed_twenty_times_over_and_nothing_is_lost(davis: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("wanted", [5, pytest.param(20, marks=pytest.mark.long)])
+def test_killed_many_times_over_and_nothing_is_lost(wanted: int, davis: Path, tmp_path: Path) -> None:
     for k in range(6):
         write_frames(davis / "JPEGImages/480p" / f"extra{k}", number(5))
         write_masks(davis / "Annotations/480p" / f"extra{k}", number(5), {1: (3 + k, 5)})
@@ -226,7 +233,7 @@ def test_killed_twenty_times_over_and_nothing_is_lost(davis: Path, tmp_path: Pat
     context = multiprocessing.get_context("fork")
     stamps: dict[Path, int] = {}
     kills = 0
-    while kills < 20:
+    while kills < wanted:
         process = context.Process(target=run_slowly, args=(davis, out))
         process.start()
         process.join(rng.uniform(0.005, 0.06))
@@ -236,7 +243,7 @@ def test_killed_twenty_times_over_and_nothing_is_lost(davis: Path, tmp_path: Pat
         process.join()
         for path in (out / "sequences").glob("[!.]*.json"):
             assert stamps.setdefault(path, path.stat().st_mtime_ns) == path.stat().st_mtime_ns
-        if len(stamps) == 9:  # finished before twenty kills: begin again
+        if len(stamps) == 9:  # finished before all kills: begin again
             assert numbers(evaluate(slow_run(davis, out))) == numbers(undisturbed)
             out, stamps = tmp_path / f"killed{kills}", {}
     assert numbers(evaluate(slow_run(davis, out))) == numbers(undisturbed)

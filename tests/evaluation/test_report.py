@@ -74,6 +74,14 @@ def test_published_numbers_are_those_of_the_field() -> None:
     assert "[EndoVis18]" in published("endovis", "valid")[-1].method
 
 
+@pytest.mark.parametrize("name", ["", "_", "__made_elsewhere"])
+def test_names_that_charts_would_leave_out(name: str, run_folder: Path, tmp_path: Path) -> None:
+    results = read_results(run_folder)
+    results["model"]["name"] = name
+    write_json(tmp_path / "results.json", results)
+    assert (name.strip("_") or "unnamed") in write_report([tmp_path], tmp_path / "r.html")[0].read_text()
+
+
 def test_worst_frames_are_not_all_the_same_moment() -> None:
     values = [0.9] * 40
     values[10:13] = [0.2, 0.1, 0.2]
@@ -86,7 +94,7 @@ def test_worst_frames_are_not_all_the_same_moment() -> None:
 
 def test_what_is_no_result(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{}")
-    with pytest.raises(DatasetError, match=r"a\.json is not a results\.json"):
+    with pytest.raises(DatasetError, match=r"a\.json: .* a results\.json of samvideo"):
         write_report([tmp_path / "a.json"], tmp_path / "r.html")
     with pytest.raises(ConfigError, match="at least one"):
         write_report([], tmp_path / "r.html")

@@ -1,9 +1,11 @@
 import json
+import socket
 import subprocess
 import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -113,6 +115,30 @@ def test_ray_with_a_worker_killed_in_mid_run(davis: Path, tmp_path: Path) -> Non
     assert killed
     assert numbers(results) == numbers(calm)
     assert files(tmp_path / "out") == files(tmp_path / "calm")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nonsense", "host:port", "[::", ":", ""])
+def test_ray_with_nobody_there(address: str, davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(address: str, **options: Any) -> None:
+        raise ValueError(f"ray.init must not be called with {address!r}")
+
+    fake = SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: None)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    with pytest.raises(ConfigError, match="no Ray cluster at") as caught:
+        evaluate(make_run("davis2016", davis, "val", tmp_path / "out"), RayPool(address))
+    assert "must not be called" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_ray_that_does_not_answer(davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ray.py").write_text("import time\ndef init(address): time.sleep(60)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False))
+    monkeypatch.setattr("samvideo.evaluation.shard.RAY_PATIENCE", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(ConfigError, match="no answer in"):
+        pool = RayPool(f"127.0.0.1:{server.getsockname()[1]}")
+        evaluate(make_run("davis2016", davis, "val", tmp_path / "out"), pool)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_worker_reports_instead_of_raising(davis: Path, tmp_path: Path) -> None:
