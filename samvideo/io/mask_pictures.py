@@ -31,10 +31,10 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "TGA")
 LOSSY = ("JPEG", "MPO", "WEBP")
 NEARLY_GREY = 24  # difference of the channels that conversions of black and white leave
 SMALL_NUMBERS = 32  # 255 beside numbers from here on only may be shades as well
-REMEDY = (
-    "save it black and white, or as a palette PNG whose indices are the objects; or tell how to read it: "
-    "--threshold 128 (one object, from that value on) or --void 255 (objects by number; that number is none)"
+OPTIONS = (
+    "; or tell how to read it: --threshold 128 (one object, from that value on) or --void 255 (numbers, 255 none)"
 )
+REMEDY = "save it black and white, or as a palette PNG whose indices are the objects" + OPTIONS
 
 
 @dataclass(frozen=True)

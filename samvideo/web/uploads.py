@@ -3,6 +3,7 @@
 import numpy as np
 
 from samvideo.errors import PromptError, VideoError
+from samvideo.io.mask_pictures import OPTIONS
 from samvideo.io.masks import read_mask_objects
 from samvideo.types import BoolArray
 
@@ -20,7 +21,7 @@ def decode_objects(data: bytes, size_wh: tuple[int, int]) -> dict[int, BoolArray
     try:
         objects = read_mask_objects(data, size_wh=size_wh, formats=("PNG",))
     except VideoError as error:
-        raise PromptError(str(error)) from None
+        raise PromptError(str(error).removesuffix(OPTIONS)) from None  # a page has no options
     if not objects:
         raise PromptError("the mask is blank: at least one pixel above 0 expected")
     return objects
