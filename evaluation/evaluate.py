@@ -186,19 +186,16 @@ def score(
     A sequence that cannot be scored is listed under "failed" and left out of the means.
 
     Args:
-        name, root, split: as for `open_dataset`.
+        name, root, split, reading: as for `open_dataset`.
         predictions: folder of the masks.
-        sequences: names of the sequences to score, all if empty.
-        objects: numbers of the objects to score, all if empty.
-        reading: what is known about the masks of both.
+        sequences, objects: names of the sequences and numbers of the objects to score, all if empty.
         ends: also score the first and the last annotated frame, whatever the rule of the benchmark.
         progress: called after each sequence.
 
     Raises:
         ConfigError, DatasetError: nothing can be scored.
     """
-    dataset = open_dataset(name, root, split)
-    dataset.reading = reading
+    dataset = open_dataset(name, root, split, reading)
     if not predictions.is_dir():
         raise DatasetError(f"{predictions} is not a folder: one folder of PNGs per sequence expected in it")
     names = choose_sequences(dataset, sequences)

@@ -53,9 +53,7 @@ class Task:
 
     def open(self) -> Dataset:
         """The data set."""
-        dataset = open_dataset(self.dataset, self.root, self.split or None)
-        dataset.reading = self.reading
-        return dataset
+        return open_dataset(self.dataset, self.root, self.split or None, self.reading)
 
     def entry_path(self, name: str) -> Path:
         """Where the scores of a finished video are; a video is finished when this file is there."""

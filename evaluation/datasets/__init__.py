@@ -4,6 +4,7 @@ from pathlib import Path
 
 from samvideo.errors import ConfigError, DatasetError
 from samvideo.evaluation.datasets.base import Dataset, DatasetSpec, WrongRoot
+from samvideo.io.mask_pictures import FROM_FILE, MaskRule
 from samvideo.registry import Registry
 
 DATASETS = Registry("data set", "samvideo.evaluation.datasets", "samvideo.datasets", DatasetSpec)
@@ -11,8 +12,8 @@ OWN_FOLDER = "folder"
 """The data set of any sequences of a user, whose layout others may have, too."""
 
 
-def open_dataset(name: str, root: Path, split: str | None = None) -> Dataset:
-    """Open one split of a data set, by default its first.
+def open_dataset(name: str, root: Path, split: str | None = None, reading: MaskRule = FROM_FILE) -> Dataset:
+    """Open one split of a data set, by default its first; `reading` is what is known about its masks.
 
     Raises:
         ConfigError: there is no such data set or split.
@@ -25,7 +26,7 @@ def open_dataset(name: str, root: Path, split: str | None = None) -> Dataset:
     if not root.is_dir():
         raise DatasetError(f"{root} is not a folder; expected:\n{spec.tree.rstrip()}")
     try:
-        return spec.load(root, split)
+        dataset = spec.load(root, split)
     except WrongRoot as error:
         likely = [other for other, spec in DATASETS.all().items() if other != name and spec.recognises(root)]
         if len(likely) > 1 and OWN_FOLDER in likely:
@@ -33,3 +34,5 @@ def open_dataset(name: str, root: Path, split: str | None = None) -> Dataset:
         tree = spec.tree.strip("\n")
         hint = f"\n{root} looks like {' or '.join(likely)}." if likely else ""
         raise DatasetError(f"{root} is no {name} folder: {error}. Expected:\n\n{tree}{hint}") from None
+    dataset.reading = reading
+    return dataset
