@@ -339,7 +339,10 @@ def black_and_white(grey: Numbers, full: int, lossy: bool = False) -> BoolArray 
         return grey == full
     dark, bright = full // 8, full - full // 8
     middle, above = int(counts[dark + 1 : bright].sum()), int(counts[bright:].sum())
-    if used[0] > dark or used[-1] < bright or 3 * above < middle or not (middle or lossy):
+    if used[0] > dark or used[-1] < bright or 3 * above < middle:
+        return None
+    nearly_white = int(counts[bright:full].sum())
+    if not middle and not lossy and not 0 < 2 * nearly_white < above:
         return None
     edges = _along_edges(grey)
     if 2 * np.count_nonzero(edges & (grey > dark) & (grey < bright)) < middle:
