@@ -26,7 +26,7 @@ from samvideo.types import BoolArray, UInt8Array
 Numbers: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 WHITE = 255  # one object in black and white; void beside other numbers
-MAX_PIXELS = 1 << 26
+MAX_PIXELS = 40_000_000  # 8K video has 35 million
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "TGA")
 LOSSY = ("JPEG", "MPO", "WEBP")
 NEARLY_GREY = 24  # difference of the channels that conversions of black and white leave
@@ -175,14 +175,15 @@ class _Reading:
     def _with_alpha(self, colours: Numbers, alpha: UInt8Array) -> Numbers:
         """Read a picture whose alpha may be the mask, or may only hide the background."""
         seen = _opaque(alpha)
-        shown = colours[seen]
-        plain = bool((shown == shown[0]).all())
-        visible = colours if plain else np.where(seen if colours.ndim == 2 else seen[..., None], colours, 0)
+        shown, plain = _first(colours, seen)
+        visible = (
+            colours if plain else np.where(seen if colours.ndim == 2 else seen[..., None], colours, np.uint8(0))
+        )
         try:
-            numbers = self.from_colours(visible.astype(colours.dtype))
+            numbers = self.from_colours(visible)
         except _Unclear:
             return self.from_grey(alpha)  # a photograph, cut out
-        if plain and ((colours == shown[0]).all() or np.array_equal(numbers > 0, seen)):
+        if plain and ((colours == shown).all() or np.array_equal(numbers > 0, seen)):
             return self.from_grey(alpha)
         if plain or ((colours.ndim == 2 or numbers.max() == WHITE) and (visible != colours).any()):
             raise _Unclear(
@@ -196,8 +197,9 @@ class _Reading:
         if alpha is None:
             return numbers
         seen = _opaque(alpha)
-        plain = (numbers[seen] == numbers[seen][0]).all()
-        return self.from_grey(alpha) if plain else np.where(seen, numbers, 0).astype(numbers.dtype)
+        if _first(numbers, seen)[1]:
+            return self.from_grey(alpha)
+        return np.where(seen, numbers, 0).astype(numbers.dtype)
 
     def from_palette(self, indices: Numbers, palette: UInt8Array) -> Numbers:
         """Read the indices of a palette image, or its colours where these are shades, or index 0 is not black."""
@@ -277,6 +279,14 @@ def _alpha(image: Image.Image) -> UInt8Array | None:
 def _opaque(alpha: UInt8Array) -> BoolArray:
     """Where a picture is more opaque than transparent."""
     return 2 * alpha.astype(np.uint16) > alpha.max()
+
+
+def _first(colours: Numbers, seen: BoolArray) -> tuple[Numbers, bool]:
+    """The first colour that is seen, and whether all that are seen are the same."""
+    first = colours[np.unravel_index(seen.argmax(), seen.shape)]
+    channels = np.moveaxis(np.atleast_3d(colours), 2, 0)
+    pairs = zip(channels, np.atleast_1d(first), strict=True)
+    return first, not any(((channel != value) & seen).any() for channel, value in pairs)
 
 
 def _palette(image: Image.Image) -> UInt8Array:
