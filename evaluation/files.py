@@ -79,7 +79,7 @@ def read_index_png(path: Path, rule: MaskRule = FROM_FILE) -> UInt8Array:
         raise DatasetError(f"{error}; or replace it by a fresh copy from the archive") from error
     if numbers.dtype != np.uint8:
         raise DatasetError(f"{path} has object {numbers.max()}: numbers up to 255 expected, renumber the objects")
-    return numbers
+    return np.asarray(numbers, np.uint8)
 
 
 def read_colours(path: Path) -> UInt8Array:
@@ -90,15 +90,15 @@ def read_colours(path: Path) -> UInt8Array:
         raise DatasetError(f"{error}: restore it from the archive") from error
 
 
-def read_binary_png(path: Path, rule: MaskRule = FROM_FILE) -> BoolArray:
-    """Read the mask of one object: all values but zero, and but 255 beside another.
+def read_binary_png(path: Path, rule: MaskRule = FROM_FILE, *, joined: bool = False) -> BoolArray:
+    """Read the mask of one object, or of all: every value but zero, and but 255 beside another.
 
     Raises:
-        DatasetError: as `read_index_png`, or there is more than one value besides zero.
+        DatasetError: as `read_index_png`, or there are several objects, unless they are to be `joined`.
     """
     masks = MaskSet(index=read_index_png(path, rule))
     numbers = masks.numbers - {void_of(masks.numbers, rule)}
-    if len(numbers) > 1:
+    if len(numbers) > 1 and not joined:
         raise DatasetError(f"{path} holds several objects: one object per file and folder expected here")
     return masks.union(numbers, masks.shape_hw or (1, 1))
 

@@ -10,8 +10,9 @@ from samvideo.models import VideoModel, build
 from samvideo.specs import SPECS
 from samvideo.state_dict import load_state, recognise
 from samvideo.weights.catalog import checkpoint
-from samvideo.weights.fetch import Progress, fetch
+from samvideo.weights.fetch import fetch
 from samvideo.weights.read import read_state
+from samvideo.weights.transfer import Progress
 
 
 def load(

@@ -8,7 +8,7 @@ import numpy as np
 
 from samvideo.errors import DatasetError
 from samvideo.evaluation.datasets import base
-from samvideo.evaluation.files import AS_STORED, MaskSet, read_colours, read_index_png
+from samvideo.evaluation.files import AS_STORED, MaskSet, read_binary_png, read_colours, read_index_png
 from samvideo.types import BoolArray, UInt8Array
 
 LABELS = ("binary", "parts", "type")
@@ -51,8 +51,9 @@ class EndoVis(base.MaskFolders):
 
     def read(self, path: Path) -> MaskSet:
         """A ground truth file; any instrument is object 1 where they are all one."""
-        index = read_index_png(path, self.reading)
-        return MaskSet(index=(index > 0).astype(np.uint8) if self.labelling == "binary" else index)
+        if self.labelling == "binary":
+            return MaskSet(index=read_binary_png(path, self.reading, joined=True).astype(np.uint8))
+        return super().read(path)
 
 
 class EndoVisChallenge(EndoVis):

@@ -199,7 +199,9 @@ class _Reading:
         seen = _opaque(alpha)
         if _first(numbers, seen)[1]:
             return self.from_grey(alpha)
-        return np.where(seen, numbers, 0).astype(numbers.dtype)
+        shown = numbers.copy()
+        shown[~seen] = 0
+        return shown
 
     def from_palette(self, indices: Numbers, palette: UInt8Array) -> Numbers:
         """Read the indices of a palette image, or its colours where these are shades, or index 0 is not black."""

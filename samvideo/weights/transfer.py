@@ -75,6 +75,8 @@ class Transfer:
         note = self._read_note()
         if self.have and note.get("url") != self.url:
             self.discard()
+        if self.have and self.have == note.get("total"):
+            return True
         self._progress(self.have, None)
         with urllib.request.urlopen(self._request(note), timeout=TIMEOUT) as answer:
             encoding = answer.headers.get("Content-Encoding", "identity")

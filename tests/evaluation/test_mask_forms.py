@@ -111,5 +111,9 @@ def test_the_mask_of_one_object(tmp_path: Path) -> None:
     for form in ONE:
         path = write(tmp_path / form, form) / "s/00000.png"
         assert abs(int(read_binary_png(path).sum()) - 12 * 14) < 12
+    assert (
+        int(read_binary_png(write(tmp_path / "void", "void") / "s/00000.png", joined=True).sum())
+        == 12 * 14 + 14 * 16
+    )
     with pytest.raises(DatasetError, match="several objects"):
         read_binary_png(write(tmp_path / "two", "numbers") / "s/00000.png")

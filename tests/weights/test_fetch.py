@@ -215,6 +215,17 @@ def test_a_download_that_stays_cut_is_kept_for_the_next_try(server: Server, row:
     assert server.ranges[-1] == "bytes=400000-"
 
 
+def test_a_whole_part_is_not_downloaded_again(
+    server: Server, row: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr(transfer.Transfer, "finish", lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            fetch(row)
+    assert fetch(row).read_bytes() == CONTENT
+    assert len(server.ranges) == 1
+
+
 def test_a_stale_part_longer_than_the_file_is_dropped(row: Checkpoint, home: Path) -> None:
     (home / "weights").mkdir()
     (home / "weights" / "model.pt.part").write_bytes(CONTENT * 2)
