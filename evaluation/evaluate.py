@@ -21,6 +21,7 @@ from samvideo.evaluation.shard import Failure, Maker, Pool, run_here
 from samvideo.evaluation.video import Task, check_scored, choose
 from samvideo.io.files import LOCK, unfinished
 from samvideo.io.locks import folder_lock
+from samvideo.io.mask_pictures import FROM_FILE, MaskRule
 from samvideo.io.schema import read_json
 
 log = logging.getLogger(__name__)
@@ -210,6 +211,7 @@ def score(
     sequences: Sequence[str] = (),
     objects: tuple[int, ...] = (),
     ends: bool = False,
+    reading: MaskRule = FROM_FILE,
     progress: Progress = lambda name, done, total: None,
 ) -> dict[str, Any]:
     """Score masks made by another tool: `<predictions>/<sequence>/<frame>.png`, or a folder per object for SA-V.
@@ -217,17 +219,16 @@ def score(
     A sequence that cannot be scored is listed under "failed" and left out of the means.
 
     Args:
-        name, root, split: as for `open_dataset`.
+        name, root, split, reading: as for `open_dataset`.
         predictions: folder of the masks.
-        sequences: names of the sequences to score, all if empty.
-        objects: numbers of the objects to score, all if empty.
+        sequences, objects: names of the sequences and numbers of the objects to score, all if empty.
         ends: also score the first and the last annotated frame, whatever the rule of the benchmark.
         progress: called after each sequence.
 
     Raises:
         ConfigError, DatasetError: nothing can be scored.
     """
-    dataset = open_dataset(name, root, split)
+    dataset = open_dataset(name, root, split, reading)
     if not predictions.is_dir():
         raise DatasetError(f"{predictions} is not a folder: one folder of PNGs per sequence expected in it")
     names = choose_sequences(dataset, sequences)
@@ -268,7 +269,8 @@ def _score_sequence(
         raise DatasetError(f"{folder} is missing: predictions of every sequence expected")
     scores = VideoScores(dataset, sequence)
     for index in filter(scores.wants, sorted(sequence.masks)):
-        scores.add(index, read_prediction(folder, sequence.frames[index], sequence.labels, dataset.apart))
+        frame = sequence.frames[index]
+        scores.add(index, read_prediction(folder, frame, sequence.labels, dataset.apart, dataset.reading))
     entry = scores.conclude()
     if not any(found["J"] for found in entry["objects"].values()):
         raise DatasetError(

@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
+from torch import Tensor
+
 from samvideo.errors import ConfigError, WeightsError
 from samvideo.memory.base import MemoryPolicy
 from samvideo.models import VideoModel, build
 from samvideo.specs import SPECS
 from samvideo.state_dict import load_state, recognise
 from samvideo.weights.catalog import checkpoint
-from samvideo.weights.fetch import Progress, fetch
+from samvideo.weights.fetch import fetch
 from samvideo.weights.read import read_state
+from samvideo.weights.transfer import Progress
 
 
 def load(
@@ -49,7 +52,7 @@ def load(
         raise ConfigError("nothing to load: give the name of a published model, or weights=FILE")
     if name is not None and name not in SPECS:
         checkpoint(name)  # suggests similar names
-    state = read_state(file)
+    state = _read_again(file, name if weights is None else None, progress)
     if name is None:
         fitting = recognise(state)
         if not fitting:
@@ -61,3 +64,13 @@ def load(
     model = build(name, memory=memory, policy=policy, input_size=input_size)
     load_state(model, state)
     return model
+
+
+def _read_again(file: Path, cached: str | None, progress: Progress | None) -> dict[str, Tensor]:
+    """Read a file; if it is that of a model in the cache and damaged, download it again."""
+    try:
+        return read_state(file)
+    except WeightsError:
+        if cached is None:
+            raise
+        return read_state(fetch(checkpoint(cached), progress=progress, recheck=True))

@@ -5,7 +5,7 @@ Every file is complete and readable after each frame, so an interrupted, failed 
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,12 +15,13 @@ from samvideo.geometry import mask_box, mask_centroid
 from samvideo.io.background import Background
 from samvideo.io.base import Closing
 from samvideo.io.files import is_full, replacing
-from samvideo.io.masks import index_map, write_index_png
+from samvideo.io.masks import MAX_ID, index_map, write_index_png
 from samvideo.io.sink import VideoWriter
 from samvideo.io.tracks import DOCUMENT_FORMAT, LINES_FORMAT, FrameRecord, header_of
+from samvideo.object_prompts import number_prompts
 from samvideo.render import overlay
 from samvideo.run_folder import FILES, JOURNAL, MASKS, FrameRanges, check_folder
-from samvideo.types import Frame, FrameResult, VideoInfo
+from samvideo.types import Frame, FrameResult, Prompt, VideoInfo
 
 CSV_COLUMNS = "frame,seconds,object,present,score,area,x1,y1,x2,y2,centroid_x,centroid_y"
 
@@ -184,6 +185,16 @@ def check_outputs(folder: Path, kinds: Collection[str], overwrite: bool, sources
     """Raise ConfigError or OutputError if these results cannot be written to the folder; see `check_folder`."""
     check_kinds(kinds)
     check_folder(folder, overwrite, sources)
+
+
+def check_ids(prompts: Iterable[Prompt], kinds: Collection[str]) -> None:
+    """Raise ConfigError if the prompts make an object whose id one of the kinds cannot hold."""
+    highest = max((prompt.object_id or 0 for prompt in number_prompts(prompts)), default=0)
+    if "masks" in kinds and highest > MAX_ID:
+        raise ConfigError(
+            f"mask images hold object ids 1 to {MAX_ID}, not {highest}: give the objects lower ids, or save "
+            f"{', '.join(kind for kind in kinds if kind != 'masks') or 'rle'} only (--save), which hold any id"
+        )
 
 
 class Outputs(Closing):

@@ -10,7 +10,7 @@ from samvideo.io.locks import folder_lock
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import VideoSource, clip, open_video
 from samvideo.object_prompts import group_prompts, number_prompts
-from samvideo.outputs import check_outputs
+from samvideo.outputs import check_ids, check_outputs
 from samvideo.resume import RecordedTracker, StepRecord, same_settings
 from samvideo.run import Progress, Run, RunSettings, StageTimer, Status, Summary
 from samvideo.trackers.base import Tracker
@@ -35,6 +35,7 @@ def run_tracking(
         _check_options(settings)
         prompts = _check_prompts(settings, video)
         _check_sizes(settings.prompts, video.info.size_wh)
+        check_ids(settings.prompts, settings.save)
         folder = settings.folder(video.info)
         check_outputs(folder, settings.save, settings.overwrite or settings.resume, video.files)
         record = _step_record(settings, video)

@@ -22,7 +22,7 @@ def load_state(model: VideoModel, state: Mapping[str, Tensor]) -> None:
         WeightsError: missing, unexpected or wrong-shaped entries, by the names of the file.
     """
     names = published_shapes(model)
-    state = keys.from_hub(state) if keys.is_hub(state) else dict(state)
+    state = _by_published_names(state)
     missing = sorted(set(names) - set(state) - set(keys.UNUSED))
     unexpected = sorted(set(state) - set(names))
     wrong = [
@@ -51,9 +51,18 @@ def recognise(state: Mapping[str, Tensor]) -> list[str]:
     their shapes (efficienttam-s, -s-1, -s-2 and -s-512; sam2-small and both surgical-sam2). The plainest comes
     first; where there are several, the user says which, or gets the first.
     """
-    state = keys.from_hub(state) if keys.is_hub(state) else state
+    state = _by_published_names(state)
     shapes = {key: tuple(value.shape) for key, value in state.items()}
     return [name for name, spec in SPECS.items() if spec_shapes(spec) == keys.UNUSED | shapes]
+
+
+def _by_published_names(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    if not keys.is_hub(state):
+        return state
+    try:
+        return keys.from_hub(state)
+    except (TypeError, RuntimeError) as error:  # tensors that cannot be split or joined
+        raise WeightsError(f"these weights are not those of a model in Hugging Face's layout: {error}") from error
 
 
 def spec_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:

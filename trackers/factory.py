@@ -15,7 +15,8 @@ from samvideo.trackers.base import Tracker
 from samvideo.trackers.specs import TRACKERS, TrackerOptions, TrackerSpec
 from samvideo.trackers.specs.sam import RECOGNISED
 from samvideo.weights.catalog import checkpoint
-from samvideo.weights.fetch import Progress, cached_path
+from samvideo.weights.fetch import cached_path
+from samvideo.weights.transfer import Progress
 
 AUTO = "auto"
 ON_CPU = "nano"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from samvideo.errors import ConfigError, DatasetError
 from samvideo.evaluation.datasets.base import Dataset, DatasetSpec, WrongRoot, check_names
+from samvideo.io.mask_pictures import FROM_FILE, MaskRule
 from samvideo.registry import Registry
 
 DATASETS = Registry("data set", "samvideo.evaluation.datasets", "samvideo.datasets", DatasetSpec)
@@ -11,8 +12,8 @@ OWN_FOLDER = "folder"
 """The data set of any sequences of a user, whose layout others may have, too."""
 
 
-def open_dataset(name: str, root: Path, split: str | None = None) -> Dataset:
-    """Open one split of a data set, by default its first.
+def open_dataset(name: str, root: Path, split: str | None = None, reading: MaskRule = FROM_FILE) -> Dataset:
+    """Open one split of a data set, by default its first; `reading` is what is known about its masks.
 
     Raises:
         ConfigError: there is no such data set or split.
@@ -35,4 +36,5 @@ def open_dataset(name: str, root: Path, split: str | None = None) -> Dataset:
         hint = f"\n{root} looks like {' or '.join(likely)}." if likely else ""
         raise DatasetError(f"{root} is no {name} folder: {error}. Expected:\n\n{tree}{hint}") from None
     check_names(dataset.sequences(), root, f"a sequence of {name} {split}")
+    dataset.reading = reading
     return dataset

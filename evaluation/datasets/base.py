@@ -12,8 +12,9 @@ from typing import TypeVar
 from pydantic import TypeAdapter
 
 from samvideo.errors import DatasetError
-from samvideo.evaluation.files import MaskSet, list_names, read_index_png
+from samvideo.evaluation.files import MaskSet, list_names, read_index_png, without_void
 from samvideo.io import schema
+from samvideo.io.mask_pictures import FROM_FILE, MaskRule, void_of
 from samvideo.io.paths import inside
 
 T = TypeVar("T")
@@ -80,6 +81,7 @@ class Dataset(ABC):
         apart: predictions are saved in a folder per object, since objects may overlap.
         archive: folder inside the zip that the benchmark's server expects ("" for its top), None for no zip.
         on_server: where only the first frame of a sequence is annotated, a server has the rest of the ground truth.
+        reading: what the user says about the masks, of ground truth and predictions.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Dataset(ABC):
     apart: bool = False
     archive: str | None = None
     on_server: bool = True
+    reading: MaskRule = FROM_FILE
 
     def __init__(self, split: str, names: Iterable[str]) -> None:
         self.split, self._names = split, tuple(names)
@@ -110,7 +113,7 @@ class Dataset(ABC):
             DatasetError: unreadable, of another size than the frame before, or with an unknown object.
         """
         path = sequence.masks[index]
-        masks = self.read(path)
+        masks = without_void(self.read(path), sequence.labels, self.reading)
         if strange := masks.numbers - sequence.labels.keys():
             raise DatasetError(
                 f"{path} has object {max(strange)}, above the {len(sequence.labels)} objects of this sequence "
@@ -120,7 +123,7 @@ class Dataset(ABC):
 
     def read(self, path: Path) -> MaskSet:
         """A ground truth file as it is."""
-        return MaskSet(index=read_index_png(path))
+        return MaskSet(index=read_index_png(path, self.reading))
 
 
 @dataclass(frozen=True)
@@ -327,8 +330,10 @@ class MaskFolders(Dataset):
         )
 
     def objects(self, masks: Mapping[int, Path]) -> dict[int, int]:
-        """The objects and the frame each is prompted on: where it first appears."""
-        return appearances((index, self.read(masks[index])) for index in sorted(masks))
+        """The objects and the frame each is prompted on: where it first appears. Void is none."""
+        first = appearances((index, self.read(masks[index])) for index in sorted(masks))
+        void = void_of(set(first), self.reading)
+        return {number: index for number, index in first.items() if number != void}
 
     def scored(self, annotated: list[int], number: int, first: Mapping[int, int]) -> tuple[int, ...]:
         """The frames that count for one object: by default all but the first and the last, as in DAVIS."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from samvideo.errors import DatasetError
 from samvideo.evaluation.datasets import base
-from samvideo.evaluation.files import MaskSet, read_index_png
+from samvideo.evaluation.files import MaskSet, read_binary_png
 
 TREE = """
 DAVIS/
@@ -25,8 +25,8 @@ class Davis2016(base.MaskFolders):
     rule = base.ScoringRule("DAVIS 2016: one object, every frame but the first and the last")
 
     def read(self, path: Path) -> MaskSet:
-        """Any value above zero is object 1."""
-        return MaskSet(index=(read_index_png(path) > 0).astype(np.uint8))
+        """Any value above zero is object 1; 255 beside another is none."""
+        return MaskSet(index=read_binary_png(path, self.reading, joined=True).astype(np.uint8))
 
     def objects(self, masks: Mapping[int, Path]) -> dict[int, int]:
         """One object, prompted on the first frame."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from samvideo.cli.common import MOMENT_HELP, comma_list, end_run, parse_moment, verb
+from samvideo.cli.common import MOMENT_HELP, THRESHOLD_HELP, VOID_HELP, comma_list, end_run, parse_moment, verb
 from samvideo.cli.models import MODEL_HELP, choose_model, ready_tracker
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, TOOLS, run_page
 from samvideo.errors import ConfigError
@@ -37,6 +37,8 @@ def track(
     save: str = typer.Option("overlay,masks,rle,csv", help="Results to write: overlay, masks, rle, csv."),
     start: str | None = typer.Option(None, metavar="T", help=START_HELP),
     end: str | None = typer.Option(None, metavar="T", help=END_HELP),
+    threshold: int | None = typer.Option(None, min=1, help=THRESHOLD_HELP),
+    void: int | None = typer.Option(None, min=0, help=VOID_HELP),
     stride: int = typer.Option(1, min=1, help="Track every n-th frame only."),
     overwrite: bool = typer.Option(
         False, "--overwrite", help="Replace the results of an earlier run in the folder."
@@ -58,6 +60,7 @@ def track(
         direction,
         (start, end),
         source=source,
+        masks=(threshold, void),
         model=choose_model(model, weights, device, quiet=quiet),
         options={"weights": file, "memory": memory, "policy": policy, "device": device, "dtype": dtype},
         out=out,
@@ -73,16 +76,22 @@ def track(
 
 
 def _parse_settings(
-    prompts: list[str], save: str, direction: str, moments: tuple[str | None, str | None], **others: Any
+    prompts: list[str],
+    save: str,
+    direction: str,
+    moments: tuple[str | None, str | None],
+    masks: tuple[int | None, int | None],
+    **others: Any,
 ) -> "RunSettings":
     """Make the settings of a run; `others` are taken as they are."""
+    from samvideo.io.mask_pictures import MaskRule
     from samvideo.prompt_syntax import parse_prompts
     from samvideo.run import RunSettings
     from samvideo.trackers.direction import check_direction
 
     start, end = (parse_moment(moment) for moment in moments)
     return RunSettings(
-        prompts=tuple(parse_prompts(prompts)),
+        prompts=tuple(parse_prompts(prompts, MaskRule(*masks))),
         prompt_texts=tuple(prompts),
         direction=check_direction(direction),
         save=tuple(comma_list(save)),

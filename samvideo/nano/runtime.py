@@ -8,13 +8,12 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from samvideo.errors import WeightsError
 from samvideo.nano.network import VALID, Fusion, Prompted, fuse
 from samvideo.types import FloatArray
+from samvideo.weights.read import read_state
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -84,14 +83,12 @@ def _bundled() -> Networks:
 
 def _read(path: Path) -> Networks:
     try:
-        state = load_file(path)
+        state = read_state(path)
         fusion, prompted = Fusion(), Prompted()
         for name, network in (("fusion.", fusion), ("prompted.", prompted)):
             own = {k.removeprefix(name): v for k, v in state.items() if k.startswith(name)}
             counters = {k: v for k, v in network.state_dict().items() if "num_batches" in k}
             network.load_state_dict(own | counters)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path} cannot be read as nano's weights: {error}") from None
     except RuntimeError as error:
         raise WeightsError(f"{path} does not hold nano's weights: {str(error).splitlines()[-1].strip()}") from None
     return Networks(fusion, prompted)

@@ -27,6 +27,11 @@ class Checkpoint:
         """Name of the cached file."""
         return self.url.rsplit("/", 1)[-1] if self.url else f"{self.name}.pth"
 
+    @property
+    def largest_bytes(self) -> int:
+        """Size above which a file cannot be this one: the stated size is rounded, and may be in MiB."""
+        return (self.megabytes + 1) * 1_250_000
+
 
 _META = "https://dl.fbaipublicfiles.com/segment_anything_2"
 _EFFICIENT = "https://huggingface.co/yunyangx/efficient-track-anything/resolve/main"

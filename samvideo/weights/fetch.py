@@ -8,11 +8,10 @@ size and time of modification that it had when it was hashed last.
 import hashlib
 import http.client
 import json
+import logging
 import os
 import time
 import urllib.error
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,11 @@ from filelock import FileLock
 
 from samvideo.errors import WeightsError
 from samvideo.weights.catalog import Checkpoint
+from samvideo.weights.contents import check_contents
+from samvideo.weights.transfer import ATTEMPTS, CHUNK, Broken, Progress, Transfer
 
-Progress = Callable[[int, int | None], None]
+log = logging.getLogger(__name__)
 
-CHUNK = 1 << 20
-ATTEMPTS = 4
-TIMEOUT = 20.0  # seconds without a response after which the server counts as unreachable
 CLOCK_TICK_NS = 3_000_000_000
 """No file system's clock is coarser: two writes that far apart have different times of modification."""
 
@@ -42,15 +40,16 @@ def cached_path(row: Checkpoint) -> Path:
     return weights_folder() / row.file_name
 
 
-def fetch(row: Checkpoint, *, progress: Progress | None = None) -> Path:
-    """Return the verified local file, downloaded first if necessary.
+def fetch(row: Checkpoint, *, progress: Progress | None = None, recheck: bool = False) -> Path:
+    """Return the verified local file, downloaded first if necessary, and again if the one in the cache is bad.
 
     A file is hashed once. Later calls compare its size and time of modification with those noted then, and hash it
-    again if they differ. `progress` is called with the number of bytes present and expected (None if unknown).
+    again if they differ, or with `recheck`. `progress` is called with the number of bytes present and expected
+    (None if unknown).
 
     Raises:
         WeightsError: offline, not found, cut off, wrong checksum, disk full. What was downloaded stays in `.part`
-            for the next attempt, except after a wrong checksum.
+            for the next attempt, except after a wrong checksum, or if it is not the file.
     """
     path = cached_path(row)
     if row.url is None and not path.exists():
@@ -58,18 +57,32 @@ def fetch(row: Checkpoint, *, progress: Progress | None = None) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
-            if not path.exists():
+            if not _is_good(row, path, recheck):
                 part = path.with_name(path.name + ".part")
                 _download(row, part, progress)
                 _accept(row, part, path)
-            elif _read_record(path).get("verified") != _fingerprint(row, path):
-                verify(row)
     except OSError as error:
         raise WeightsError(
             f"cannot store {row.file_name} in {path.parent}: {error.strerror or error}; free about "
             f"{row.megabytes} MB there or set SAMVIDEO_HOME to another folder"
         ) from error
     return path
+
+
+def _is_good(row: Checkpoint, path: Path, recheck: bool) -> bool:
+    """Whether the cached file is there and verified; a bad one is told, and replaced if it can be downloaded."""
+    if not path.exists():
+        return False
+    if not recheck and _read_record(path).get("verified") == _fingerprint(row, path):
+        return True
+    try:
+        verify(row)
+    except WeightsError as error:
+        if row.url is None:
+            raise
+        log.warning("%s; it is downloaded again", error)
+        return False
+    return True
 
 
 def verify(row: Checkpoint) -> None:
@@ -83,7 +96,7 @@ def verify(row: Checkpoint) -> None:
     if recorded != sha256:
         raise WeightsError(
             f"{path} has changed since it was downloaded (its SHA-256 is not {recorded}): "
-            "delete it and get it again"
+            f"get it again with `samvideo weights get {row.name}`"
         )
     _write_record(row, path, sha256, fingerprint)
 
@@ -91,19 +104,21 @@ def verify(row: Checkpoint) -> None:
 def _download(row: Checkpoint, part: Path, progress: Progress | None) -> None:
     """Bring `part` to its full length, continuing where an earlier attempt stopped."""
     assert row.url is not None
+    transfer = Transfer(row.url, part, row.largest_bytes, progress)
     reason = ""
-    if progress:
-        progress(_size(part), None)
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(0.2 * 2**attempt)
         try:
-            if _transfer(row.url, part, progress):
-                return
-            reason = "the connection was cut off"
+            if not transfer.attempt():
+                _check_length_unknown(transfer)
+            transfer.finish()
+            return
+        except Broken as error:
+            reason = str(error)
         except urllib.error.HTTPError as error:
             if error.code == 416:  # the partial file is longer than the offered one
-                part.unlink(missing_ok=True)
+                transfer.discard()
             elif error.code < 500 and error.code != 429:
                 raise WeightsError(
                     f"{row.url} answered {error.code} {error.reason}: the file may have moved; download it by hand "
@@ -118,33 +133,18 @@ def _download(row: Checkpoint, part: Path, progress: Progress | None) -> None:
         except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
             reason = f"the connection broke ({error or type(error).__name__})"
     raise WeightsError(
-        f"{row.url} could not be downloaded completely: {reason} after {_size(part)} bytes. "
-        "They are kept: repeat the command to resume"
+        f"{row.url} could not be downloaded completely: {reason} after {transfer.have} bytes. "
+        f"{'They are kept: repeat the command to resume' if transfer.have else 'Try again later'}"
     )
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _transfer(url: str, part: Path, progress: Progress | None) -> bool:
-    """Make one request; return whether the file is complete afterwards."""
-    have = _size(part)
-    headers = {"User-Agent": "samvideo", "Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as answer:
-        resumed = answer.status == 206
-        have = have if resumed else 0
-        length = answer.headers.get("Content-Length")
-        expected = have + int(length) if length else None
-        with part.open("ab" if resumed else "wb") as file:
-            while block := answer.read(CHUNK):
-                file.write(block)
-                have += len(block)
-                if progress:
-                    progress(have, expected)
-    return expected is None or have == expected
+def _check_length_unknown(transfer: Transfer) -> None:
+    """Raise Broken unless a file whose length the server did not tell is whole."""
+    try:
+        check_contents(transfer.part)
+    except WeightsError as error:
+        transfer.discard()
+        raise Broken(f"the server did not tell the length, and {error}") from error
 
 
 def _accept(row: Checkpoint, part: Path, path: Path) -> None:
@@ -159,7 +159,10 @@ def _accept(row: Checkpoint, part: Path, path: Path) -> None:
 
 
 def _checked_sha256(row: Checkpoint, path: Path) -> str:
-    """Return the SHA-256 of a file in hex digits; WeightsError unless its checksums are those published."""
+    """Return the SHA-256 of a file in hex digits; WeightsError unless its checksums are those published.
+
+    Where none is published, it must at least hold the parameters of a model.
+    """
     sha256 = hashlib.sha256()
     git_blob = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
@@ -171,15 +174,18 @@ def _checked_sha256(row: Checkpoint, path: Path) -> str:
         if expected is not None and found != expected:
             raise WeightsError(
                 f"{path.name} is not the published file: its {kind} is {found}, expected {expected}. "
-                f"Delete {path} if it exists and get it again; if that fails too, the publisher changed the file"
+                f"Get it again with `samvideo weights get {row.name}`; if that fails too, the publisher changed it"
             )
+    if row.sha256 is None and row.git_blob is None:
+        check_contents(path)
     return sha256.hexdigest()
 
 
 def _fingerprint(row: Checkpoint, path: Path) -> dict[str, Any]:
     """Return what must stay equal for a file to count as verified."""
     stat = path.stat()
-    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "published": [row.sha256, row.git_blob]}
+    published = [row.sha256, row.git_blob, "contents"]  # the last: earlier versions did not look into the file
+    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "published": published}
 
 
 def _age(row: Checkpoint, path: Path) -> dict[str, Any]:

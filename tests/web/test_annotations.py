@@ -132,7 +132,7 @@ def test_masks_are_decoded_and_joined() -> None:
         (b"x" * (MAX_BYTES + 1), "over 16 MB"),
         (png(np.zeros((48, 64), np.uint8)), "blank"),
         (png(np.zeros((9, 9), np.uint8)), "9x9"),
-        (png(np.ones((48, 64), np.uint8))[:60], "image cannot be read|no PNG"),
+        (png(np.ones((48, 64), np.uint8))[:60], "cannot be read"),
         (png(np.full((48, 64, 3), (1, 2, 3), np.uint8)), "colours"),
     ],
 )
@@ -145,7 +145,7 @@ def test_bad_masks_are_refused(data: bytes, message: str) -> None:
 def test_an_image_that_claims_to_be_huge_is_not_unpacked() -> None:
     file = io.BytesIO()
     Image.new("1", (30000, 30000), 1).save(file, "PNG")
-    with pytest.raises(PromptError, match=r"30000x30000|no PNG"):
+    with pytest.raises(PromptError, match="pixels"):
         decode_mask(file.getvalue(), SIZE)
 
 

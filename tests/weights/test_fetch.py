@@ -2,9 +2,12 @@
 
 import errno
 import hashlib
+import io
 import multiprocessing
 import os
+import pickle
 import threading
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,10 +17,24 @@ import pytest
 
 from samvideo.errors import ConfigError, WeightsError
 from samvideo.weights import fetch as fetching
+from samvideo.weights import transfer
 from samvideo.weights.catalog import CATALOG, Checkpoint, checkpoint
+from samvideo.weights.contents import PARTS
 from samvideo.weights.fetch import cached_path, fetch, verify
 
-CONTENT = bytes(range(256)) * 4096
+
+def checkpoint_file(parts: tuple[str, ...] = PARTS) -> bytes:
+    """A file of 1 MiB with parameters in these parts."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(
+            "model/data.pkl", pickle.dumps({"model": {f"{part}weight": 0 for part in parts}}, protocol=2)
+        )
+        archive.writestr("model/data/0", bytes(range(256)) * 4096)
+    return file.getvalue()
+
+
+CONTENT = checkpoint_file()
 
 
 @dataclass
@@ -30,6 +47,10 @@ class Server:
     status: int = 200
     ranges: list[str | None] = field(default_factory=list)
     resumable: bool = True
+    headers: dict[str, str] = field(default_factory=dict)  # of every answer, such as ETag
+    length: bool = True  # whether the length is told
+    shift: int = 0  # added to the start that Content-Range tells
+    asked: list[dict[str, str]] = field(default_factory=list)  # the headers of the requests
 
 
 @pytest.fixture
@@ -40,16 +61,24 @@ def server() -> Iterator[Server]:
         def do_GET(self) -> None:
             wanted = self.headers.get("Range")
             state.ranges.append(wanted)
+            state.asked.append(dict(self.headers))
             if state.status != 200:
                 self.send_error(state.status)
                 return
-            first = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and state.resumable else 0
+            same = self.headers.get("If-Range") in (None, state.headers.get("ETag"))
+            first = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and state.resumable and same else 0
             if first > len(state.content):
                 self.send_error(416)
                 return
             body = state.content[first:]
             self.send_response(206 if first else 200)
-            self.send_header("Content-Length", str(len(body)))
+            if state.length:
+                self.send_header("Content-Length", str(len(body)))
+            if first:
+                start, total = first + state.shift, len(state.content)
+                self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
+            for name, value in state.headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body[: state.cut_after.pop(0)] if state.cut_after else body)
 
@@ -87,11 +116,27 @@ def test_a_good_file_is_fetched_once_and_recorded(server: Server, row: Checkpoin
     assert not path.with_name("model.pt.part").exists()
 
 
-def test_a_changed_file_is_noticed(row: Checkpoint) -> None:
+def test_a_bad_file_in_the_cache_is_told_and_fetched_again(
+    row: Checkpoint, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
     path = fetch(row)
     path.write_bytes(CONTENT[:-1] + b"x")
-    with pytest.raises(WeightsError, match="has changed since"):
-        fetch(row)
+    assert fetch(row).read_bytes() == CONTENT
+    assert "has changed since" in caplog.text
+    path.write_text("<html>")
+    path.with_name(path.name + ".json").unlink()  # as an earlier version might have left it
+    assert fetch(row).read_bytes() == CONTENT
+    assert "is a web page instead of a checkpoint; it is downloaded again" in caplog.text
+    assert len(server.ranges) == 3
+
+
+def test_damage_without_a_trace_is_found_on_demand(row: Checkpoint, server: Server) -> None:
+    path = fetch(row)
+    stat = path.stat()
+    path.write_bytes(CONTENT[:-1] + b"x")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert fetch(row).read_bytes() != CONTENT
+    assert fetch(row, recheck=True).read_bytes() == CONTENT
 
 
 @pytest.fixture
@@ -140,15 +185,14 @@ def test_another_time_size_or_published_checksum_means_hashing_again(row: Checkp
     fetch(row)
     assert len(hashed) == 2
     with pytest.raises(WeightsError, match="is not the published file"):
-        fetch(replace(row, sha256="0" * 64))
+        verify(replace(row, sha256="0" * 64))
     assert len(hashed) == 3
     stat = path.stat()
     path.write_bytes(CONTENT + b"x")
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    with pytest.raises(WeightsError, match="has changed since"):
-        fetch(row)
-    with pytest.raises(WeightsError, match="has changed since"):
-        fetch(row)  # what failed is not trusted the next time
+    for _ in range(2):  # what failed is not trusted the next time
+        with pytest.raises(WeightsError, match="has changed since"):
+            verify(row)
 
 
 def test_a_cut_download_is_resumed(server: Server, row: Checkpoint) -> None:
@@ -171,10 +215,107 @@ def test_a_download_that_stays_cut_is_kept_for_the_next_try(server: Server, row:
     assert server.ranges[-1] == "bytes=400000-"
 
 
+def test_a_whole_part_is_not_downloaded_again(
+    server: Server, row: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr(transfer.Transfer, "finish", lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            fetch(row)
+    assert fetch(row).read_bytes() == CONTENT
+    assert len(server.ranges) == 1
+
+
 def test_a_stale_part_longer_than_the_file_is_dropped(row: Checkpoint, home: Path) -> None:
     (home / "weights").mkdir()
     (home / "weights" / "model.pt.part").write_bytes(CONTENT * 2)
     assert fetch(row).read_bytes() == CONTENT
+
+
+def refused(row: Checkpoint, message: str) -> None:
+    """Check that the file is not fetched, and that nothing is left that could be taken for good."""
+    for _ in range(2):
+        with pytest.raises(WeightsError, match=message):
+            fetch(row)
+    path = cached_path(row)
+    assert [file.name for file in path.parent.iterdir()] == [path.name + ".lock"]
+
+
+def damaged() -> bytes:
+    return CONTENT[:500_000] + bytes([CONTENT[500_000] ^ 1]) + CONTENT[500_001:]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\n<!DOCTYPE html><html>Log in to the hotel network", "gave a web page instead of the file: log in to"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "gave a Git LFS pointer"),
+        (b"\x1f\x8b" + CONTENT, "gave something else, which begins with"),
+        (b"", "the answer was empty"),
+        (CONTENT[:-100], "is cut off or damaged"),
+        (damaged(), "model/data/0 is damaged"),
+        (checkpoint_file(PARTS[1:]), r"no checkpoint of a SAM 2 model: it has no parameter image_encoder\."),
+        (CONTENT * 3, "3,1.* bytes: at most 2,500,000 expected"),
+    ],
+)
+def test_what_is_not_the_file_is_never_cached(
+    content: bytes, message: str, server: Server, row: Checkpoint
+) -> None:
+    server.content = content
+    refused(row, message)
+
+
+def test_compressed_answers_are_refused(server: Server, row: Checkpoint) -> None:
+    server.headers["Content-Encoding"] = "gzip"
+    refused(row, "in the encoding gzip")
+
+
+def test_an_endless_answer_is_stopped(server: Server, row: Checkpoint) -> None:
+    server.content, server.length = CONTENT + bytes(20_000_000), False
+    refused(row, "does not end: over 2,500,000 bytes")
+
+
+def test_half_a_file_without_length_is_not_taken_for_the_whole(server: Server, row: Checkpoint) -> None:
+    server.length, server.cut_after = False, [500_000] * 8
+    refused(row, "did not tell the length, and .* is cut off")
+    assert fetch(row).read_bytes() == CONTENT
+
+
+def test_another_part_than_asked_for_is_not_joined(server: Server, row: Checkpoint) -> None:
+    server.cut_after, server.shift = [300_000], -300_000
+    assert fetch(row).read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=300000-", None]
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_a_file_that_changed_between_two_tries_starts_anew(
+    conditional: bool, server: Server, row: Checkpoint
+) -> None:
+    server.cut_after, server.headers = [200_000] * 4, {"ETag": '"1"', "Last-Modified": "now"}
+    with pytest.raises(WeightsError, match="They are kept"):
+        fetch(row)
+    assert server.asked[1]["If-Range"] == '"1"'
+    server.content = checkpoint_file((*PARTS, "more."))
+    server.headers["ETag"] = '"2"' if conditional else 'W/"2"'
+    assert fetch(row).read_bytes() == server.content
+
+
+def test_a_file_of_another_length_starts_anew(server: Server, row: Checkpoint) -> None:
+    server.cut_after = [200_000] * 4
+    with pytest.raises(WeightsError, match="They are kept"):
+        fetch(row)
+    server.content = checkpoint_file((*PARTS, "more."))
+    assert fetch(row).read_bytes() == server.content
+
+
+def test_stalled_and_endless_waits_end(server: Server, row: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "SLOWEST", 1 << 60)
+    monkeypatch.setattr(transfer, "WINDOW", 1e-9)
+    with pytest.raises(WeightsError, match="the connection stalled"):
+        fetch(row)
+    monkeypatch.setattr(transfer, "LONGEST", 0.0)
+    with pytest.raises(WeightsError, match="bytes are kept: repeat the command"):
+        fetch(row)
 
 
 def test_published_checksums(row: Checkpoint) -> None:
@@ -213,7 +354,7 @@ def test_full_disk(row: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_space(*arguments: object) -> bool:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(fetching, "_transfer", no_space)
+    monkeypatch.setattr(transfer.Transfer, "attempt", no_space)
     with pytest.raises(WeightsError, match="No space left on device; free about 1 MB"):
         fetch(row)
     assert not cached_path(row).exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 from samvideo.registry import Registry
 from samvideo.segmenters.base import Segmenter
 from samvideo.trackers.base import Tracker
-from samvideo.weights.fetch import Progress
+from samvideo.weights.transfer import Progress
 
 
 @dataclass(frozen=True)
