@@ -27,6 +27,7 @@ from samvideo.types import Frame, VideoInfo
 
 log = logging.getLogger(__name__)
 
+NO_TIMESTAMPS = av.format.Flags.no_timestamps.value
 DEFAULT_RATE = Fraction(25)  # where a file states none (raw streams)
 JUMP_SECONDS, JUMP_PERIODS = 3600.0, 1000  # a longer gap between two frames is another clock
 SEEK_ATTEMPTS = 3  # keyframes tried for one seek before decoding from the beginning
@@ -67,7 +68,7 @@ class StreamSource(VideoSource):
         self._live = self._is_live()
         form = self._container.format
         # JPEGs one after another have no times: what counts is when they arrive.
-        self._arrival = is_address(source) and self._live and bool(form.flags & av.format.Flags.no_timestamps.value)
+        self._arrival = is_address(source) and self._live and bool(form.flags & NO_TIMESTAMPS)
         try:
             # AVI has no presentation times, and FFmpeg's guess for reordered frames depends on the start.
             self._untimed = form.name == "avi" and self._stream.codec_context.has_b_frames
