@@ -1,5 +1,6 @@
 """Makes tracked objects unrecognisable, such as faces, name plates and patient data on the screen."""
 
+import logging
 from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from samvideo.io.files import check_new
 from samvideo.io.paired import RunVideo, discarding, paired
 from samvideo.io.tracks import TracksFile, open_masks
 from samvideo.types import BoolArray, Frame, UInt8Array
+
+log = logging.getLogger(__name__)
 
 MODES = ("blur", "pixelate", "fill")
 BLOCKS = 6  # along the longer side of a redacted object: too few to recognise a face or read a name
@@ -85,6 +88,8 @@ def redact_run(
         for frame, mask in hold_masks(_masked(tracks, source, redaction.objects or known), redaction.hold):
             writer.write(redact(frame.rgb, mask, redaction), frame.seconds)
             unmasked += not mask.any()
+    if unmasked:
+        log.warning("%d of %d frames have no mask and are shown as they are: look at them", unmasked, writer.frames)
     return Redacted(writer.frames, unmasked, source.info.frame_count)
 
 

@@ -166,6 +166,7 @@ class SourceRecord:
         self.info = info
         self.audio_from = settings.source if self.info.has_audio else None
         self.settings: dict[str, Any] = {key: getattr(settings, key) for key in ("save", "direction", "stride")}
+        self.settings["renumbered"] = info.renumbered
         if not self._stripped:
             options = {key: Path(value).name for key, value in settings.options.items() if value is not None}
             prompts = [_without_folder(text) for text in settings.prompt_texts]

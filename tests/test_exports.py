@@ -3,6 +3,7 @@
 import configparser
 import csv
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,59 @@ def test_sav_is_read_by_the_benchmark(run: Path, video: Path, tmp_path: Path) ->
     tree = json.loads((folder / "sav_000001_manual.json").read_text())
     assert tree["masklet_visibility_changes"] == [2, 0]
     assert tree["masklet_num"] == 2
+
+
+def part(folder: Path, frames: range, count: int | None = 40) -> Path:
+    """A run over some frames of a longer video; object 2 is there from frame 16 on, object 3 never."""
+    made = (
+        replace(result, index=k, seconds=k / 25)
+        for k in frames
+        for result in results(1, lambda _: ring(0), lambda _, k=k: plate(0) if k >= 16 else nothing(), nothing_at)
+    )
+    return write_run(folder, made, info=replace(INFO, frame_count=count))
+
+
+def nothing_at(k: int) -> np.ndarray:
+    return nothing()
+
+
+@pytest.mark.parametrize(
+    "frames", [range(20, 31), range(10, 31), range(4, 40, 2), range(3, 40, 3), range(8, 25, 8), range(30)]
+)
+def test_the_head_of_sav_agrees_with_its_masks(tmp_path: Path, frames: range) -> None:
+    tree = json.loads(export_run(part(tmp_path / "run", frames), "sav").read_text())
+    seen = np.array([[coco_mask.area(rle) > 0 for rle in masks] for masks in tree["masklet"]])
+    assert np.flatnonzero(seen[:, 0]).tolist() == [k // 4 for k in frames if k % 4 == 0]
+    first = [4.0 * column.argmax() if column.any() else None for column in seen.T]
+    assert tree["masklet_first_appeared_frame"] == first
+    assert tree["masklet_frame_count"] == [len(seen)] * 3
+    assert tree["masklet_visibility_changes"] == [int((a[1:] != a[:-1]).sum()) for a in seen.T]
+    assert (tree["video_frame_count"], tree["video_duration"]) == (40, 1.6)
+
+
+def test_sav_without_any_of_its_frames_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="every 4th frame"):
+        export_run(part(tmp_path / "run", range(1, 40, 4)), "sav")
+
+
+def test_the_length_is_that_of_the_source_and_objects_end_with_the_run(tmp_path: Path) -> None:
+    run = part(tmp_path / "run", range(10, 31, 2))
+    root = ElementTree.parse(written(run, tmp_path, "cvat")).getroot()
+    assert (root.findtext("meta/task/size"), root.findtext("meta/task/stop_frame")) == ("40", "39")
+    shapes = list(root.findall("track")[0])
+    assert [(shape.get("frame"), shape.get("outside")) for shape in shapes[-2:]] == [("30", "0"), ("31", "1")]
+    (task,) = json.loads(written(run, tmp_path, "label-studio").read_text())
+    value = task["predictions"][0]["result"][0]["value"]
+    assert (value["framesCount"], value["duration"]) == (40, 1.6)
+    assert [(k["frame"], k["enabled"]) for k in value["sequence"][-2:]] == [(31, True), (32, False)]
+    written(run, tmp_path, "mot")
+    parser = configparser.ConfigParser()
+    parser.read(next(tmp_path.rglob("seqinfo.ini")))
+    assert parser["Sequence"]["seqlength"] == "40"
+    unknown = part(tmp_path / "unknown", range(10, 31), count=None)
+    root = ElementTree.parse(export_run(unknown, "cvat")).getroot()
+    assert root.findtext("meta/task/size") == "31"
+    assert root.findall("track")[0][-1].get("outside") == "0"
 
 
 def test_davis_is_read_by_the_benchmark(run: Path, video: Path, tmp_path: Path) -> None:

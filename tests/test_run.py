@@ -75,7 +75,7 @@ def test_an_anonymous_run_records_nothing_of_its_source(tmp_path: Path) -> None:
     assert "case17" not in recorded
     assert "secret" not in recorded
     assert json.loads(recorded)["files"] == {"rle": "tracks.json"}
-    assert set(json.loads(recorded)["settings"]) == {"save", "direction", "stride"}
+    assert set(json.loads(recorded)["settings"]) == {"save", "direction", "stride", "renumbered"}
     tracks = open_masks(tmp_path / "case17_out")
     assert tracks.info == VideoInfo("video", SIZE, Fraction(25), renumbered=True)
     assert [(frame.index, frame.seconds) for frame in tracks] == [(0, 0.0), (1, 0.04), (2, 0.08)]

@@ -119,7 +119,7 @@ def propagate(frames: Iterable[Frame], tracker: Tracker, schedule: Schedule) -> 
         VideoError: the source breaks off; raised after the last good frame.
     """
     ahead = _PeekableFrames(frames)
-    frame, interval = None, TIME_TOLERANCE
+    frame, interval = None, 2 * TIME_TOLERANCE
     for frame in ahead:
         if schedule.timed and (upcoming := ahead.peek()) is not None:
             interval = upcoming.seconds - frame.seconds

@@ -57,7 +57,7 @@ class ObjectAccumulator:
         self._smoothers = {name: Smoother(window, settings.bridge) for name in self.paths}
         self.area, self.speed = RunningStatistics(), RunningStatistics()
         self.acceleration, self.jerk = RunningStatistics(), RunningStatistics()
-        self.measured_seconds = 0.0
+        self.measured_seconds, self.frames_left_out = 0.0, 0
         self.area_curve, self.speed_curve = DownsampledCurve(), DownsampledCurve()
         self._entry = np.full(2, np.nan)
         self._cell = max(size_wh) / CELLS
@@ -84,6 +84,7 @@ class ObjectAccumulator:
         self.area.add(area)
         self.area_curve.add(times.ordinals[shown], area)
         good = visible & (block.flags[frame_rows] == "")
+        self.frames_left_out += int((visible & ~good).sum())
         motion = []
         for name, points in (("centroid", masks.centroid), ("tip", tip)):
             kept = good & ~np.isnan(points[:, 0])

@@ -18,6 +18,8 @@ class ObjectSummary:
         id, label, kind: id in the run, class, and `instrument` or `tissue`.
         time_in_view: sum of the durations of the frames that show it; share_in_view: fraction of the whole video.
         appearances: number of `intervals`.
+        frames_left_out: frames that show it and are left out of its motion and heat map: their images have a fault
+            (see `Flagged`).
         path_length: length of the path of the centroid from frame to frame, straight over bridged gaps.
         smooth_path_length: the same of the smoothed centroid, which jitter of the mask does not lengthen.
         mean_speed: path_length over the time that the path takes.
@@ -39,6 +41,7 @@ class ObjectSummary:
     time_in_view: float
     share_in_view: float
     appearances: int
+    frames_left_out: int
     path_length: float
     smooth_path_length: float
     mean_speed: Number
@@ -142,6 +145,17 @@ class Findings:
     def seconds(self) -> float:
         """Duration of the analysed frames."""
         return self.end_seconds - self.start_seconds
+
+    @property
+    def left_out(self) -> str:
+        """Sentence on the frames that are left out of motion or were not checked; empty if there are none."""
+        parts = [f"{part.frames} {part.flag}" for part in self.flagged]
+        said = [f"Left out of all motion: {', '.join(parts)} of {self.frames} frames."] if parts else []
+        if 0 < self.images_checked < self.frames:
+            said.append(
+                f"{self.frames - self.images_checked} frames have no image and were not checked for faults."
+            )
+        return " ".join(said)
 
 
 def list_events(

@@ -17,6 +17,7 @@ COLUMNS = (
     ("time_in_view", "in view", "s"),
     ("share_in_view", "share", ""),
     ("appearances", "times", ""),
+    ("frames_left_out", "left out", "frames"),
     ("path_length", "path", "{unit}"),
     ("smooth_path_length", "smooth path", "{unit}"),
     ("mean_speed", "mean speed", "{unit}/s"),

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from samvideo.analysis.findings import Findings
 from samvideo.analysis.html import write_html
-from samvideo.analysis.saved_run import analyse_run
+from samvideo.analysis.saved_run import SavedRun
 from samvideo.analysis.settings import AnalysisSettings
 from samvideo.analysis.tables import STREAMED, TableWriter, write_tables, writing
+from samvideo.errors import VideoError
 from samvideo.io.files import check_empty
 
 FILES = (*STREAMED, "objects.csv", "intervals.csv", "events.csv", "heatmap.csv", "analysis.json", "report.html")
@@ -18,6 +19,7 @@ def write_analysis(
     settings: AnalysisSettings | None = None,
     *,
     video: Path | str | None = None,
+    first: int | None = None,
     overwrite: bool = False,
 ) -> Findings:
     """Analyse the folder of a run, and write the results into another folder; see `analyse_run`.
@@ -27,12 +29,21 @@ def write_analysis(
         out: folder for the results; see `prepare_folder`.
         settings: defaults if None.
         video: the source, whose images are checked for faults.
+        first: index in `video` of the first frame of the run, if the run does not know it.
         overwrite: replace an earlier analysis; other files are kept.
     """
     settings = settings or AnalysisSettings()
-    prepare_folder(out, overwrite)
-    with TableWriter(out, settings.scale) as tables:
-        findings = analyse_run(folder, settings, tables=tables, video=video)
+    with SavedRun(folder, video, first) as run:
+        existed = out.exists()
+        prepare_folder(out, overwrite)
+        try:
+            with TableWriter(out, settings.scale) as tables:
+                findings = run.analyse(settings, tables)
+        except VideoError:
+            _remove_files(out)
+            if not existed:
+                out.rmdir()
+            raise
     write_tables(out, findings, settings)
     write_html(out / "report.html", findings, settings)
     return findings
@@ -46,5 +57,9 @@ def prepare_folder(out: Path, overwrite: bool) -> None:
     with writing(out):
         check_empty(out, overwrite, "report")
         out.mkdir(parents=True, exist_ok=True)
-        for name in FILES:
-            (out / name).unlink(missing_ok=True)
+        _remove_files(out)
+
+
+def _remove_files(out: Path) -> None:
+    for name in FILES:
+        (out / name).unlink(missing_ok=True)

@@ -1,7 +1,6 @@
 """Analyse the folder of a run: its masks or, without them, its table; and its images if there are any."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -14,40 +13,62 @@ from samvideo.analysis.mask_geometry import MaskMeasurements, measure
 from samvideo.analysis.settings import AnalysisSettings
 from samvideo.analysis.tables import TableWriter
 from samvideo.io.base import Closing
+from samvideo.io.paired import RunVideo
 from samvideo.io.source import open_video
 from samvideo.io.tracks import FrameRecord, TracksFile, TracksTable, open_run
 from samvideo.types import Frame, UInt8Array
 
 
 def analyse_run(
-    folder: Path, settings: AnalysisSettings, *, tables: TableWriter | None = None, video: Path | str | None = None
+    folder: Path,
+    settings: AnalysisSettings,
+    *,
+    tables: TableWriter | None = None,
+    video: Path | str | None = None,
+    first: int | None = None,
 ) -> Findings:
     """Analyse `tracks.json` of a run or, if only that was saved, `tracks.csv`.
 
     Without masks there are no tips, and distances are those between boxes. Raises VideoError if the folder, as
-    `samvideo track` writes it, holds no valid run, or the video cannot be read.
+    `samvideo track` writes it, holds no valid run, or the video cannot be read or is another one; ConfigError if
+    `first` is needed.
 
     Args:
         folder: of the run.
         settings: see `AnalysisSettings`.
         tables: writes the long tables.
         video: the source, whose images are checked for faults; by default the overlay of the run, if there is one.
+        first: index in `video` of the first frame of the run, if the run does not know it; see `RunVideo`.
     """
-    tracks = open_run(folder)
-    analyser = Analyser(tracks.info, settings, tables)
-    with ExitStack() as stack:
+    with SavedRun(folder, video, first) as run:
+        return run.analyse(settings, tables)
+
+
+class SavedRun(Closing):
+    """The folder of a run, opened together with its images; arguments and errors are those of `analyse_run`."""
+
+    def __init__(self, folder: Path, video: Path | str | None = None, first: int | None = None) -> None:
+        self._tracks = open_run(folder)
         has_images = video is not None or (folder / "overlay.mp4").is_file()
-        images = stack.enter_context(RunImages(folder, video)) if has_images else None
-        detector = ImageFaultDetector()
-        for frames, following in in_batches(tracks, FRAMES):
+        self._images = RunImages(self._tracks, video, first) if has_images else None
+
+    def analyse(self, settings: AnalysisSettings, tables: TableWriter | None) -> Findings:
+        """Analyse all frames, once."""
+        analyser, detector = Analyser(self._tracks.info, settings, tables), ImageFaultDetector()
+        for frames, following in in_batches(self._tracks, FRAMES):
             flags = []
             for frame in frames:
-                rgb = images.image(frame.index) if images else None
+                rgb = self._images.image(frame) if self._images else None
                 flags.append(detector.detect(rgb) if rgb is not None else "")
                 if rgb is not None and not flags[-1]:
                     analyser.keep_background(rgb)
-            analyser.add_block(_block(tracks, frames, following, analyser.clock, flags))
-    return analyser.finish()
+            analyser.add_block(_block(self._tracks, frames, following, analyser.clock, flags))
+        return analyser.finish()
+
+    def close(self) -> None:
+        """Close the video."""
+        if self._images is not None:
+            self._images.close()
 
 
 def _block(
@@ -75,28 +96,23 @@ def _measurements_of_table(frames: list[FrameRecord]) -> MaskMeasurements:
 
 
 class RunImages(Closing):
-    """The images of the frames of a run: from its source by index, or from its overlay in order.
+    """The images of the frames of a run: from its source as `RunVideo` pairs them, or from its overlay in order.
 
     The masks drawn into an overlay change the statistics of the images little, and equally on all frames.
     """
 
-    def __init__(self, folder: Path, video: Path | str | None) -> None:
-        self._by_index = video is not None
-        self._video = open_video(str(video) if video is not None else folder / "overlay.mp4")
-        self._frames: Iterator[Frame] = iter(self._video)
-        self._next: Frame | None = None
+    def __init__(self, run: TracksFile | TracksTable, video: Path | str | None, first: int | None) -> None:
+        self._source = None if video is None else RunVideo(run, str(video), first)
+        self._overlay = open_video(run.path.with_name("overlay.mp4")) if video is None else None
+        self._frames: Iterator[Frame] = iter(self._overlay or ())
 
-    def image(self, index: int) -> UInt8Array | None:
-        """Return the image of the next frame of the run; None if the video lacks it."""
-        if not self._by_index:
-            frame = next(self._frames, None)
-            return frame.rgb if frame else None
-        while self._next is None or self._next.index < index:
-            self._next = next(self._frames, None)
-            if self._next is None:
-                return None
-        return self._next.rgb if self._next.index == index else None
+    def image(self, tracked: FrameRecord) -> UInt8Array | None:
+        """Return the image of the next frame of the run; None if the overlay lacks it."""
+        frame = self._source.frame_of(tracked) if self._source else next(self._frames, None)
+        return frame.rgb if frame else None
 
     def close(self) -> None:
         """Close the video."""
-        self._video.close()
+        for video in (self._source, self._overlay):
+            if video is not None:
+                video.close()

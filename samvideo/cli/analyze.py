@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from samvideo.cli.common import numbers, verb
+from samvideo.cli.common import FIRST_HELP, numbers, verb
 from samvideo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def analyze(
     video: str | None = typer.Option(
         None, help="The source: its black, blurred and smoky pictures are left out of motion [the run's overlay]."
     ),
+    first: int | None = typer.Option(None, "--from", min=0, metavar="FRAME", help=FIRST_HELP),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an earlier report."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No summary."),
     as_json: bool = typer.Option(False, "--json", help="Print what analysis.json holds."),
@@ -49,7 +50,7 @@ def analyze(
         fps=fps,
     )
     folder = out or (run if run.is_dir() else run.parent) / "analysis"
-    findings = write_analysis(run, folder, settings, video=video, overwrite=overwrite)
+    findings = write_analysis(run, folder, settings, video=video, first=first, overwrite=overwrite)
     if as_json:
         typer.echo(json.dumps(json.loads((folder / "analysis.json").read_text())))
     elif not quiet:
@@ -69,10 +70,13 @@ def parse_labels(texts: list[str]) -> dict[int, str]:
 
 def _summary(findings: "Findings", folder: Path) -> str:
     lines = [f"{findings.frames} frames, {findings.seconds:.1f} s"]
+    lines += [f"  {findings.left_out}"] if findings.left_out else []
     for entry in findings.objects:
-        speed = f"{entry.mean_speed:.1f}" if entry.mean_speed is not None else "no"
-        lines.append(
-            f"  {entry.label:12} in view {entry.time_in_view:.1f} s, path {entry.path_length:.0f} {findings.unit}, "
-            f"mean speed {speed} {findings.unit}/s"
-        )
+        motion = "no motion measured"
+        if entry.mean_speed is not None:
+            motion = (
+                f"path {entry.path_length:.0f} {findings.unit}, mean speed {entry.mean_speed:.1f} {findings.unit}/s"
+            )
+        left_out = f" ({entry.frames_left_out} of its frames left out)" if entry.frames_left_out else ""
+        lines.append(f"  {entry.label:12} in view {entry.time_in_view:.1f} s, {motion}{left_out}")
     return "\n".join([*lines, f"  {folder / 'report.html'}"])

@@ -17,6 +17,8 @@ PROMPT_HELP = (
     "box=X1,Y1,X2,Y2 | points=X,Y/-X,Y/... (a leading minus: not on the object) | mask=FILE.png | FILE.json; "
     "each may end in @FRAME or @12.5s and #ID. Repeatable. box, points or mask alone: annotate in the browser."
 )
+START_HELP = f"First frame: {MOMENT_HELP}, at which it is shown."
+END_HELP = "Stop before this frame, or before the first that begins at this time or later."
 SOURCE_HELP = "Video file, folder or glob of images, camera index (0), RTSP or HTTP address, or - for stdin."
 
 
@@ -33,10 +35,8 @@ def track(
     direction: str = typer.Option("forward", help="Seen from the prompts: forward, backward or both."),
     out: Path | None = typer.Option(None, "-o", "--out", help="Folder for the results [NAME_tracked]."),
     save: str = typer.Option("overlay,masks,rle,csv", help="Results to write: overlay, masks, rle, csv."),
-    start: str | None = typer.Option(None, metavar="T", help=f"First frame: {MOMENT_HELP}, at which it is shown."),
-    end: str | None = typer.Option(
-        None, metavar="T", help="Stop before this frame, or the first that begins at this time."
-    ),
+    start: str | None = typer.Option(None, metavar="T", help=START_HELP),
+    end: str | None = typer.Option(None, metavar="T", help=END_HELP),
     stride: int = typer.Option(1, min=1, help="Track every n-th frame only."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace the results in an existing folder."),
     strip_source: bool = typer.Option(False, "--strip-source", help="Omit source name, times and audio."),

@@ -24,7 +24,7 @@ TOLERANCE = 0.5  # pixels by which simplification may move an outline
 def _document(job: Job, mode: str, kind: str) -> Iterator[IO[str]]:
     """Open the file and write everything but its annotations; `kind` is the shape of the labels."""
     width, height = job.tracks.info.size_wh
-    count = job.indices[-1] + 1 if job.indices else 0
+    count = job.length
     labels = "".join(
         f"<label><name>{escape(label)}</name><color>#{bytes(object_colour(number)).hex()}</color>"
         f"<type>{kind}</type><attributes></attributes></label>"
@@ -52,11 +52,17 @@ def _write_tracks(job: Job) -> None:
                 if entry is None and gone:
                     continue
                 points, gone = (_outline(entry), False) if entry is not None else (points, True)
-                file.write(
-                    f'<polygon frame="{frame.index}" keyframe="1" outside="{int(gone)}" occluded="0" '
-                    f'points="{points}" z_order="0"></polygon>\n'
-                )
+                file.write(_polygon(frame.index, points, gone))
+            if not gone and frame.index + 1 < job.length:  # else it stays until the end
+                file.write(_polygon(frame.index + 1, points, True))
             file.write("</track>\n")
+
+
+def _polygon(index: int, points: str, gone: bool) -> str:
+    return (
+        f'<polygon frame="{index}" keyframe="1" outside="{int(gone)}" occluded="0" '
+        f'points="{points}" z_order="0"></polygon>\n'
+    )
 
 
 def _outline(entry: ObjectRecord) -> str:

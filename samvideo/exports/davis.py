@@ -2,7 +2,7 @@
 
 import cv2
 
-from samvideo.errors import OutputError
+from samvideo.errors import OutputError, VideoError
 from samvideo.exports.base import Format, Job
 from samvideo.io.masks import index_map, write_index_png
 
@@ -26,10 +26,17 @@ def _write(job: Job) -> None:
 def _write_images(job: Job) -> None:
     folder = job.out / "JPEGImages" / "480p" / job.title
     folder.mkdir(parents=True, exist_ok=True)
-    for frame, tracked in job.frames():
-        path = folder / f"{tracked.index:05d}.jpg"  # as its mask
-        if not cv2.imwrite(str(path), frame.rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95]):
-            raise OutputError(f"cannot write {path}: is the disk full?")
+    written = []
+    try:
+        for frame, tracked in job.frames():
+            path = folder / f"{tracked.index:05d}.jpg"  # as its mask
+            written.append(path)
+            if not cv2.imwrite(str(path), frame.rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95]):
+                raise OutputError(f"cannot write {path}: is the disk full?")
+    except VideoError:  # they may be those of other masks
+        for path in written:
+            path.unlink()
+        raise
 
 
 VARIANTS = {"davis": Format(_write, "", "folders of DAVIS 2017; with --video also its frames")}

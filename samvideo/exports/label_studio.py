@@ -34,7 +34,8 @@ def _result(job: Job, object_id: int) -> dict[str, Any]:
         elif last is not None and last["enabled"]:
             last = last | {"frame": frame.index + 1, "time": frame.seconds, "enabled": False}
             sequence.append(last)
-    count = job.indices[-1] + 1 if job.indices else 0
+    if last is not None and last["enabled"] and frame.index + 1 < job.length:  # else it stays until the end
+        sequence.append(last | {"frame": frame.index + 2, "time": frame.seconds + 1 / rate, "enabled": False})
     labels = [job.label(object_id)]
     return {
         "id": f"object-{object_id}",
@@ -42,7 +43,7 @@ def _result(job: Job, object_id: int) -> dict[str, Any]:
         "from_name": "box",
         "to_name": "video",
         "origin": "prediction",
-        "value": {"framesCount": count, "duration": count / rate, "sequence": sequence, "labels": labels},
+        "value": {"framesCount": job.length, "duration": job.length / rate, "sequence": sequence, "labels": labels},
     }
 
 

@@ -23,9 +23,8 @@ def _write(job: Job) -> None:
                     f"{frame.index + 1},{entry.object_id},{x + 1:g},{y + 1:g},{width:g},{height:g},"
                     f"{entry.score:g},-1,-1,-1\n"
                 )
-    length = job.indices[-1] + 1 if job.indices else 0
     width, height = info.size_wh
-    text = INFO.format(name=job.title, rate=float(info.rate), length=length, width=width, height=height)
+    text = INFO.format(name=job.title, rate=float(info.rate), length=job.length, width=width, height=height)
     job.out.with_name("seqinfo.ini").write_text(text)
 
 

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from samvideo.errors import ConfigError
 from samvideo.exports.base import Format, Job
 from samvideo.io.files import stream_json
 from samvideo.io.masks import encode_rle
@@ -14,10 +16,8 @@ EVERY = 4  # videos have 24 frames per second, masks 6
 
 def _write(job: Job) -> None:
     width, height = job.tracks.info.size_wh
-    ids, indices = job.object_ids, job.indices
-    count = indices[-1] + 1 if indices else 0
-    annotated = [frame.visible() for frame in job.tracks if frame.index % EVERY == 0]
-    areas = np.array([[seen[i].area if i in seen else 0 for i in ids] for seen in annotated]).reshape(-1, len(ids))
+    ids, count = job.object_ids, job.length
+    areas = _areas(job)
     seen = areas > 0
     sizes = [float(column[column > 0].mean()) if column.any() else 0.0 for column in areas.T]
     head = {
@@ -35,7 +35,9 @@ def _write(job: Job) -> None:
         "masklet_size_abs": sizes,
         "masklet_size_bucket": [_bucket(size) for size in sizes],
         "masklet_visibility_changes": [int(np.abs(np.diff(column.astype(int))).sum()) for column in seen.T],
-        "masklet_first_appeared_frame": [float(EVERY * int(column.argmax())) for column in seen.T],
+        "masklet_first_appeared_frame": [
+            float(EVERY * int(column.argmax())) if column.any() else None for column in seen.T
+        ],
         "masklet_frame_count": [len(areas)] * len(ids),
         "masklet_edited_frame_count": [0] * len(ids),
         "masklet_type": ["auto"] * len(ids),
@@ -43,6 +45,21 @@ def _write(job: Job) -> None:
         "masklet_num": len(ids),
     }
     stream_json(job.out, head, {"masklet": _masklets(job)})
+
+
+def _areas(job: Job) -> NDArray[np.int64]:
+    """Return the area in pixels of each object on each annotated frame, (frames, objects), as in the masklets."""
+    annotated = [frame for frame in job.tracks if frame.index % EVERY == 0]
+    if not annotated:
+        raise ConfigError(
+            f"SA-V has masks on every {EVERY}th frame, and the run in {job.tracks.path.parent} has none of them: "
+            f"track from a frame that {EVERY} divides, with a stride that does too"
+        )
+    areas = np.zeros((annotated[-1].index // EVERY + 1, len(job.object_ids)), np.int64)
+    for frame in annotated:
+        seen = frame.visible()
+        areas[frame.index // EVERY] = [seen[i].area if i in seen else 0 for i in job.object_ids]
+    return areas
 
 
 def _bucket(area: float) -> str:

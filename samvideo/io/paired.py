@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from samvideo.errors import ConfigError, VideoError
+from samvideo.errors import ConfigError, SamVideoError, VideoError
 from samvideo.io.base import Closing
 from samvideo.io.sink import VideoWriter
 from samvideo.io.source import open_video
@@ -38,8 +38,6 @@ class RunVideo(Closing):
     def __init__(
         self, run: TracksFile | TracksTable, video: str, first: int | None = None, *, out: Path | None = None
     ) -> None:
-        if out is not None and out.exists() and Path(video).exists() and out.samefile(video):
-            raise ConfigError(f"{out} is the video itself: choose another path with -o")
         if first is None and run.info.renumbered:
             raise ConfigError(
                 f"the frames of {run.path} are counted from the first one tracked (--strip-source with --start): "
@@ -51,8 +49,10 @@ class RunVideo(Closing):
         self._source = open_video(video)
         self.info = self._source.info
         try:
+            if out is not None and "://" not in video and Path(video).exists() and _same(out, Path(video)):
+                raise ConfigError(f"{out} is the video itself: choose another path with -o")
             self._check()
-        except VideoError:
+        except SamVideoError:
             self.close()
             raise
         self._frames = iter(self._source)
@@ -69,10 +69,10 @@ class RunVideo(Closing):
             )
         if self._first is not None:
             return
-        if run.frame_count and video.frame_count and run.frame_count != video.frame_count:
+        count = self._source.length() if run.frame_count else None
+        if count is not None and count != run.frame_count:
             raise VideoError(
-                f"{self._name} has {video.frame_count} frames, the video that was tracked had {run.frame_count}: "
-                f"{REMEDY}"
+                f"{self._name} has {count} frames, the video that was tracked had {run.frame_count}: {REMEDY}"
             )
         if run.name not in (video.name, STRIPPED_NAME):
             log.warning("the run is of %s, but %s is given: look at the result", run.name, self._name)
@@ -112,6 +112,10 @@ def paired(run: TracksFile, video: RunVideo) -> Iterator[tuple[Frame, FrameRecor
     """
     for tracked in run:
         yield video.frame_of(tracked), tracked
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.exists() and one.samefile(other)
 
 
 @contextmanager

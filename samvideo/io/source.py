@@ -164,15 +164,16 @@ def frame_range(source: VideoSource, start: float | None, end: float | None) -> 
     for name, value in (("start", start), ("end", end)):
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise ConfigError(f"{name} must be a frame or a time from 0 on, not {value}")
-    if end is not None and (not start or isinstance(start, int) == isinstance(end, int)) and end <= (start or 0):
+    if end is not None and (not start or isinstance(start, float) == isinstance(end, float)) and end <= (start or 0):
         raise _no_frames(start, end)
     first = source.index_at(start) if isinstance(start, float) else start
     stop = _first_from(source, end) if isinstance(end, float) else end
-    count = source.length() if start else None
-    if count is not None and first is not None and first >= count:
-        raise VideoError(
-            f"{source.info.name} has {count} frames: a start before that expected, not {_describe(start)}"
-        )
+    if start and first is not None:
+        count = source.length()
+        if count is not None and first >= count:
+            raise VideoError(
+                f"{source.info.name} has {count} frames: a start before that expected, not {_describe(start)}"
+            )
     if first is not None and stop is not None and stop <= first:
         if not _are_times(start, end):
             raise _no_frames(start, end)
@@ -188,9 +189,9 @@ def _first_from(source: VideoSource, seconds: float) -> int | None:
 
 def _ends_before(frame: Frame, end: float | None) -> bool:
     """Whether a range with this end stops before the frame."""
-    if end is None or isinstance(end, int):
-        return end is not None and frame.index >= end
-    return frame.seconds > end - TIME_TOLERANCE
+    if isinstance(end, float):
+        return frame.seconds > end - TIME_TOLERANCE
+    return end is not None and frame.index >= end
 
 
 def _shown_from(frames: Iterator[Frame], seconds: float, period: float) -> Iterator[Frame]:

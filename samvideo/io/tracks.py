@@ -8,6 +8,7 @@ import csv
 import logging
 import math
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby, islice
@@ -21,6 +22,7 @@ from samvideo.errors import ConfigError, VideoError
 from samvideo.geometry import mask_box
 from samvideo.io.files import replacing, stream_json
 from samvideo.io.masks import decode_rle, encode_rle
+from samvideo.io.schema import read_json
 from samvideo.types import BoolArray, FrameResult, VideoInfo
 
 log = logging.getLogger(__name__)
@@ -127,7 +129,20 @@ class _Document(_Header):
     frames: tuple[FrameRecord, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _RunSettings:
+    renumbered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The part of `run.json` that is read here."""
+
+    settings: _RunSettings
+
+
 _HEADER, _FRAME, _DOCUMENT = TypeAdapter(_Header), TypeAdapter(FrameRecord), TypeAdapter(_Document)
+_RUN = TypeAdapter(_Run)
 
 
 class TracksFile:
@@ -253,7 +268,8 @@ class TracksTable:
         if len(start) == 2 and start[1].seconds > start[0].seconds:
             passed = (start[1].index - start[0].index) / (start[1].seconds - start[0].seconds)
             rate = Fraction(passed).limit_denominator(1001)
-        self.info = VideoInfo(path.parent.resolve().name, (math.ceil(extent[0]), math.ceil(extent[1])), rate)
+        name, size_wh = path.parent.resolve().name, (math.ceil(extent[0]), math.ceil(extent[1]))
+        self.info = VideoInfo(name, size_wh, rate, renumbered=_is_renumbered(path.with_name("run.json")))
 
     def __iter__(self) -> Iterator[FrameRecord]:
         line = 1
@@ -268,6 +284,13 @@ class TracksTable:
                 f"{self.path} cannot be read near line {line} ({error!r}): a table written by `samvideo track` "
                 "expected"
             ) from error
+
+
+def _is_renumbered(path: Path) -> bool:
+    """Whether `run.json` says that the frames of the run are renumbered; False if it says nothing."""
+    with suppress(VideoError):
+        return read_json(path, _RUN, "the run.json of a run", VideoError).settings.renumbered
+    return False
 
 
 def _object(row: dict[str, str]) -> ObjectRecord:

@@ -3,6 +3,8 @@
 import csv
 import json
 import resource
+from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from runs_made import INFO, SIZE, box, disc, nothing, results, write_run
+from typer.testing import CliRunner
 
 from samvideo.analysis import blocks, motion
 from samvideo.analysis.analyser import Analyser
@@ -17,8 +20,11 @@ from samvideo.analysis.findings import Findings
 from samvideo.analysis.output import FILES, write_analysis
 from samvideo.analysis.saved_run import analyse_run
 from samvideo.analysis.settings import AnalysisSettings
+from samvideo.cli.main import app
 from samvideo.errors import ConfigError, VideoError
+from samvideo.io.sink import VideoWriter
 from samvideo.types import VideoInfo
+from tests.clips import write_clip
 
 
 def found(made: Any, settings: AnalysisSettings | None = None, info: VideoInfo = INFO) -> Findings:
@@ -212,6 +218,73 @@ def test_flagged_pictures_are_left_out_of_motion(tmp_path: Path) -> None:
     assert entry.time_in_view == pytest.approx(2)  # what the tracker says of presence stands
     frames = table(tmp_path / "report", "frames.csv")
     assert [row["flag"] for row in frames] == [""] * 20 + ["black"] * 10 + [""] * 20
+
+
+def moving(ground: np.ndarray, colour: tuple[int, int, int]) -> Callable[[int], np.ndarray]:
+    def picture(k: int) -> np.ndarray:
+        rgb = ground.copy()
+        rgb[disc(20 + 3 * k, 50)] = colour
+        return rgb
+
+    return picture
+
+
+@pytest.mark.parametrize("light", [60, 25, 10, 4])
+@pytest.mark.parametrize("kinds", [("rle", "overlay"), ("csv", "overlay")])
+def test_a_dim_view_is_not_black(tmp_path: Path, light: int, kinds: tuple[str, ...]) -> None:
+    textured = np.random.default_rng(0).integers(0, light, (SIZE[1], SIZE[0], 3)).astype(np.uint8)
+    for name, ground in (("textured", textured), ("flat", np.full_like(textured, light // 2))):
+        for colour in ((200, 80, 40), (light, light, light)):
+            run = write_run(
+                tmp_path / f"{name}{colour[2]}",
+                results(50, lambda k: disc(20 + 3 * k, 50)),
+                kinds,
+                moving(ground, colour),
+            )
+            findings = write_analysis(run, run / "report")
+            assert (findings.flagged, findings.left_out, findings.images_checked) == ((), "", 50)
+            (entry,) = findings.objects
+            assert (entry.path_length, entry.frames_left_out) == (pytest.approx(3 * 49, abs=0.5), 0)
+
+
+def test_what_is_left_out_is_said(tmp_path: Path) -> None:
+    ground = np.random.default_rng(0).integers(0, 50, (SIZE[1], SIZE[0], 3)).astype(np.uint8)
+    lit = moving(ground, (200, 80, 40))
+    path = tmp_path / "v.mkv"
+    write_clip(path, [lit(k) if k not in range(20, 30) else np.zeros_like(ground) for k in range(50)])
+    run = write_run(tmp_path / "run", results(50, lambda k: disc(20 + 3 * k, 50)))
+    out = tmp_path / "report"
+    done = CliRunner().invoke(app, ["analyze", str(run), "--video", str(path), "-o", str(out)])
+    assert done.exit_code == 0, done.output
+    said = "Left out of all motion: 10 black of 50 frames."
+    assert said in done.stderr
+    assert "(10 of its frames left out)" in done.stderr
+    assert said in (out / "report.html").read_text().split("<h2>")[0]
+    tree = json.loads((out / "analysis.json").read_text())
+    assert (tree["pictures_seen"], tree["frames"]) == (50, 50)
+    assert [(part["flag"], part["frames"]) for part in tree["flagged"]] == [("black", 10)]
+    assert tree["objects"][0]["frames_left_out"] == 10
+
+
+def test_frames_without_an_image_are_said(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", results(50, lambda k: disc(20 + 3 * k, 50)), ("rle", "overlay"))
+    with VideoWriter(run / "overlay.mp4", SIZE, Fraction(25)) as writer:  # as after a crash
+        for k in range(30):
+            writer.write(np.full((*SIZE[::-1], 3), 128, np.uint8), k / 25)
+    assert "20 frames have no image" in write_analysis(run, tmp_path / "report").left_out
+
+
+def test_another_video_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    info = replace(INFO, name="video", renumbered=True)
+    run = write_run(tmp_path / "run", results(20, lambda k: disc(20 + 3 * k, 50)), info=info)
+    video = write_clip(tmp_path / "v.mp4", 24, size_wh=SIZE)
+    with pytest.raises(ConfigError, match="--from"):
+        write_analysis(run, tmp_path / "report", video=video)
+    other = write_clip(tmp_path / "other.mp4", 24, size_wh=SIZE, rate=24)
+    with pytest.raises(VideoError, match="is shown at"):
+        write_analysis(run, tmp_path / "report", video=other, first=2)
+    assert not (tmp_path / "report").exists()
+    assert write_analysis(run, tmp_path / "report", video=video, first=2).images_checked == 20
 
 
 def test_pieces_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

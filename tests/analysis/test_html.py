@@ -75,7 +75,7 @@ def test_a_browser_shows_the_numbers_of_the_tables(report: Path) -> None:
     assert overflow <= 0
     with (report / "objects.csv").open(newline="") as file:
         rows = {row["id"]: row for row in csv.DictReader(file)}
-    assert len(shown) == 3 * 13
+    assert len(shown) == 3 * 14
     for number, column, value in shown:
         assert value == rows[number][column], (number, column)
     with (report / "events.csv").open(newline="") as file:

@@ -143,3 +143,14 @@ def test_image_faults_are_distinguished() -> None:
     faults = [cv2.GaussianBlur(scene(31), (0, 0), 7), np.zeros_like(scene(0)), smoky]
     assert [detector.detect(rgb) for rgb in faults] == ["blurred", "black", "smoke"]
     assert detector.detect(scene(40)) == ""
+
+
+def test_dimming_and_a_lamp_that_goes_out_are_distinguished() -> None:
+    detector = ImageFaultDetector()
+    for shift in range(60):
+        dim = (scene(shift) * (0.15 if shift >= 20 else 1)).astype(np.uint8)
+        assert detector.detect(dim) == ""
+    noise = np.random.default_rng(2).integers(0, 6, scene(0).shape).astype(np.uint8)
+    assert detector.detect(scene(60)) == ""
+    assert [detector.detect(noise) for _ in range(400)] == ["black"] * 400
+    assert detector.detect(scene(61)) == ""

@@ -127,6 +127,9 @@ def test_times_show_a_wrong_begin_on_variable_rate(tmp_path: Path) -> None:
             redact_run(run, str(video), tmp_path / "redacted.mp4", Redaction(hold=0), first=wrong)
         with pytest.raises(VideoError, match="is shown at"):
             export_run(run, "green", tmp_path / "green.mp4", video=str(video), first=wrong)
+        with pytest.raises(VideoError, match="is shown at"):
+            export_run(run, "davis", tmp_path / "wrong", video=str(video), first=wrong, overwrite=True)
+        assert not list(tmp_path.rglob("*.jpg"))
         assert not list(tmp_path.glob("redacted*")) + list(tmp_path.glob("green*"))
     check_consumers(run, video, tmp_path, 12, first=6)
 
@@ -192,6 +195,29 @@ def test_older_tracks_of_a_stripped_source_are_not_trusted(tmp_path: Path, video
         (run / name).write_text(text.replace(', "renumbered": false', "").replace(', "frame_count": null', ""))
         with pytest.raises(ConfigError, match="--from"):
             RunVideo(open_masks(run / name), str(video))
+
+
+def test_a_table_of_a_renumbered_run_is_told_where_it_begins(tmp_path: Path, video: Path) -> None:
+    prompt = ["-p", "box=62,44,75,57", "--model", "flow", "-q", "-o", str(tmp_path / "run")]
+    options = ["--strip-source", "--start", "8", "--save", "csv"]
+    runner = CliRunner()
+    assert runner.invoke(app, ["track", str(video), *prompt, *options]).exit_code == 0
+    command = ["analyze", str(tmp_path / "run"), "--video", str(video), "-o", str(tmp_path / "report")]
+    done = runner.invoke(app, command)
+    assert (done.exit_code, "--from" in done.stderr) == (2, True)
+    assert not (tmp_path / "report").exists()
+    assert runner.invoke(app, [*command, "--from", "8"]).exit_code == 0
+
+
+def test_an_object_that_comes_later_is_said(tmp_path: Path, video: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = write_run(
+        tmp_path / "run",
+        results(COUNT, lambda k: disc(*place(k), radius=6) if k >= 10 else np.zeros(SIZE[::-1], bool)),
+        info=KNOWN,
+    )
+    done = redact_run(run, str(video), tmp_path / "redacted.mp4", Redaction(mode="fill", hold=2))
+    assert (done.frames, done.unmasked) == (COUNT, 8)
+    assert "8 of 24 frames have no mask" in caplog.text
 
 
 @pytest.mark.parametrize(("options", "offset"), [((), None), (("--start", "8"), 8), (("--start", "0.32s"), 8)])
