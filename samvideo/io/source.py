@@ -164,7 +164,11 @@ def frame_range(source: VideoSource, start: float | None, end: float | None) -> 
     for name, value in (("start", start), ("end", end)):
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise ConfigError(f"{name} must be a frame or a time from 0 on, not {value}")
-    if end is not None and (not start or isinstance(start, float) == isinstance(end, float)) and end <= (start or 0):
+    if (
+        end is not None
+        and (not start or isinstance(start, float) == isinstance(end, float))
+        and end <= (start or 0)
+    ):
         raise _no_frames(start, end)
     first = source.index_at(start) if isinstance(start, float) else start
     stop = _first_from(source, end) if isinstance(end, float) else end

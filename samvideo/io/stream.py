@@ -1,4 +1,4 @@
-"""The streaming reader: files, pipes and network streams through PyAV. The only reader that imports av."""
+"""The streaming reader: files, pipes and network streams through PyAV."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -73,7 +73,7 @@ class StreamSource(VideoSource):
             # AVI has no presentation times, and FFmpeg's guess for reordered frames depends on the start.
             self._untimed = form.name == "avi" and self._stream.codec_context.has_b_frames
             # The header of an AVI also counts repeated frames, which have no entry in its index.
-            self._promised = self._live or form.name != "avi" or len(self._entries()) == self._stream.frames
+            self._repeats = not self._live and form.name == "avi" and len(self._entries()) != self._stream.frames
             self._restart(0)
             first = self._decode()
             if first is None:
@@ -86,7 +86,7 @@ class StreamSource(VideoSource):
             self._origin_time = self._time_of(first)
             self._orientation = Orientation.of(first)
             self.info = self._describe()
-            if self._untimed and not self._promised:  # then the rate is that of the repeated frames, too
+            if self._untimed and self._repeats:  # then the rate is that of the repeated frames, too
                 self.info = replace(self.info, rate=self._table().rate or self.info.rate)
             self._gap = max(float(JUMP_PERIODS / self.info.rate), JUMP_SECONDS)
         except BaseException:
@@ -153,13 +153,11 @@ class StreamSource(VideoSource):
         return 1 / aspect if self._orientation.transpose else aspect
 
     def _count(self) -> int | None:
-        """Return the number of shown frames if the container has a table; an edit list may hide some."""
-        if not self._promised:
-            return None
+        """Return the number of shown frames if the container has a complete table; an edit list may hide some."""
         stated, entries = self._stream.frames, self._entries()
-        if len(entries) == stated:
-            stated -= sum(entry.is_discard for entry in entries)
-        return stated or None
+        if self._repeats or (entries and len(entries) != stated):
+            return None
+        return stated - sum(entry.is_discard for entry in entries) or None
 
     def _entries(self) -> Sequence[Any]:
         return getattr(self._stream, "index_entries", ())  # PyAV 17 and later
@@ -274,7 +272,7 @@ class StreamSource(VideoSource):
             now = monotonic()
             self._began = now if self._began is None else self._began
             return now - self._began
-        if self._untimed and not self._promised and index < len(self._table().times):
+        if self._untimed and self._repeats and index < len(self._table().times):
             return self._table().seconds(index)
         return None if time is None or self._origin_time is None else float(time - self._origin_time) + self._offset
 
@@ -292,7 +290,7 @@ class StreamSource(VideoSource):
         short = got < promised
         if short:  # a table may count frames that are never shown or repeated; only missing packets are a loss
             short = (self._packets_seen if self._live else self._table().packets) < promised
-        if short and not self._promised:  # the file is whole if the packets reach as far as the header says
+        if short and self._repeats:  # the file is whole if the packets reach as far as the header says
             short = self._table().end < promised
         total = f"{got} of {self.info.frame_count or promised} frames"
         stated = stated_seconds(self._stream.metadata)
