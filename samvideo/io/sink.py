@@ -208,9 +208,10 @@ class VideoWriter(Closing):
                     self._part.unlink()
             except Exception as error:  # whatever FFmpeg makes of a strange sound track, it never costs the video
                 failure = error
+                continue
+            finally:
                 with contextlib.suppress(OSError):
                     complete.unlink(missing_ok=True)
-                continue
             if failure is not None and method == "none":
                 log.warning("%s: written without the audio of %s: %s", self.path, self._audio_from, failure)
             return None
