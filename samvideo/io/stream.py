@@ -11,7 +11,6 @@ from typing import Any
 
 import av
 import av.error
-import av.format
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
@@ -27,7 +26,7 @@ from samvideo.types import Frame, VideoInfo
 
 log = logging.getLogger(__name__)
 
-NO_TIMESTAMPS = av.format.Flags.no_timestamps.value
+NO_TIMESTAMPS = 0x80  # flag of a container format, AVFMT_NOTIMESTAMPS
 DEFAULT_RATE = Fraction(25)  # where a file states none (raw streams)
 JUMP_SECONDS, JUMP_PERIODS = 3600.0, 1000  # a longer gap between two frames is another clock
 SEEK_ATTEMPTS = 3  # keyframes tried for one seek before decoding from the beginning
