@@ -308,6 +308,8 @@ class _Audio:
                 continue
             place = self._place(piece)
             if place >= self._seconds:
+                if 0 <= last < self._seconds - 1:  # by another clock, or a long gap
+                    log.warning("the audio breaks off after %.1f of %.1f s", last, self._seconds)
                 return
             if place >= 0 and place > last:
                 last = place
