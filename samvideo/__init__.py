@@ -1,5 +1,6 @@
 """Video object segmentation and tracking with the efficient SAM 2 family."""
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from samvideo.types import VideoInfo as VideoInfo
 
 __version__ = "0.1.0"
+
+# Read by OpenCV when it is imported: a damaged picture of a few bytes may claim gigabytes, and what is wrong with a
+# picture is told by messages of our own.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**27))
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 # Imported at first use, so that `import samvideo` is fast.
 _HOME = {

@@ -49,7 +49,8 @@ class AlphaWriter:
         web = path.suffix == ".webm"
         width, height = size_wh
         if web:  # the side that is too short grows
-            width, height = round(width * max(pixel_aspect, 1)), round(height / min(pixel_aspect, 1))
+            aspect = float(pixel_aspect)
+            width, height = round(width * max(aspect, 1.0)), round(height / min(aspect, 1.0))
         self._full = width, height
         self._size = tuple(side - side % 2 if web and side > 1 else side for side in self._full)
         self._last, self._start = -1, 0.0

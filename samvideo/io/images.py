@@ -3,8 +3,8 @@
 import itertools
 import logging
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +23,7 @@ from samvideo.types import Frame, UInt8Array, VideoInfo
 log = logging.getLogger(__name__)
 
 DEFAULT_RATE = Fraction(24)  # frames per second of image folders, as in DAVIS
+PNG = b"\x89PNG\r\n\x1a\n"
 NEW_SUBFILE_TYPE = 254  # TIFF tag; bit 0 of its value marks a smaller copy of another page
 # In the name of a file that lies beside a picture and is none.
 MASK_WORDS = frozenset(
@@ -53,26 +54,35 @@ def read_rgb(path: Path) -> UInt8Array:
 
 def _decode(path: Path, flags: int) -> NDArray[Any]:
     try:
-        with suppress(OSError, SyntaxError, ValueError), Image.open(path):  # reads the size only
-            pass
-        coded = np.fromfile(path, np.uint8)  # cv2.imread fails on non-ASCII paths under Windows
-        image = cv2.imdecode(coded, flags) if len(coded) else None
-    except (OSError, cv2.error, Image.DecompressionBombError) as error:
+        coded = path.read_bytes()  # cv2.imread fails on non-ASCII paths under Windows
+        image = None
+        if coded and not _is_cut_png(coded):
+            image = cv2.imdecode(np.frombuffer(coded, np.uint8), flags)
+    except (OSError, cv2.error) as error:
         raise VideoError(f"image {path} cannot be read: {error}") from error
     if image is None:
         raise VideoError(f"{path} cannot be read as an image: it is damaged, or of another type than its suffix")
     return image
 
 
+def _is_cut_png(coded: bytes) -> bool:
+    """Return whether a chunk of a PNG claims more bytes than follow: OpenCV would allocate them."""
+    place = len(PNG)
+    while coded.startswith(PNG) and place + 8 <= len(coded) and coded[place + 4 : place + 8] != b"IEND":
+        place += 12 + int.from_bytes(coded[place : place + 4], "big")
+    return place > len(coded)
+
+
 def animation_of(path: Path) -> str | None:
     """Return "PNG", "WEBP" or "TIFF" for a file that holds several pictures, whatever its suffix, else None."""
     try:
-        with Image.open(path, formats=("PNG", "WEBP", "TIFF")) as image:
+        with warnings.catch_warnings(), Image.open(path, formats=("PNG", "WEBP", "TIFF")) as image:
+            warnings.simplefilter("ignore")
             if image.format != "TIFF":
                 return image.format if getattr(image, "is_animated", False) else None
             for page in itertools.count(1):
                 image.seek(page)  # EOFError after the last
-                if not image.tag_v2.get(NEW_SUBFILE_TYPE, 0) & 1:  # type: ignore[attr-defined]
+                if not image.tag_v2.get(NEW_SUBFILE_TYPE, 0) & 1:
                     return "TIFF"
     except Exception:  # damaged, or another kind of file: its reader tells
         return None

@@ -69,7 +69,8 @@ class RunVideo(Closing):
             )
         if self._first is not None:
             return
-        count = self._source.length() if run.frame_count else None
+        stated = run.frame_count in (None, video.frame_count)
+        count = None if stated else self._source.length()
         if count is not None and count != run.frame_count:
             raise VideoError(
                 f"{self._name} has {count} frames, the video that was tracked had {run.frame_count}: {REMEDY}"

@@ -208,9 +208,10 @@ class VideoWriter(Closing):
                     self._part.unlink()
             except Exception as error:  # whatever FFmpeg makes of a strange sound track, it never costs the video
                 failure = error
+                continue
+            finally:
                 with contextlib.suppress(OSError):
                     complete.unlink(missing_ok=True)
-                continue
             if failure is not None and method == "none":
                 log.warning("%s: written without the audio of %s: %s", self.path, self._audio_from, failure)
             return None
@@ -307,6 +308,8 @@ class _Audio:
                 continue
             place = self._place(piece)
             if place >= self._seconds:
+                if 0 <= last < self._seconds - 1:  # by another clock, or a long gap
+                    log.warning("the audio breaks off after %.1f of %.1f s", last, self._seconds)
                 return
             if place >= 0 and place > last:
                 last = place

@@ -1,4 +1,4 @@
-"""The streaming reader: files, pipes and network streams through PyAV. The only reader that imports av."""
+"""The streaming reader: files, pipes and network streams through PyAV."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +11,6 @@ from typing import Any
 
 import av
 import av.error
-import av.format
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
@@ -27,6 +26,7 @@ from samvideo.types import Frame, VideoInfo
 
 log = logging.getLogger(__name__)
 
+NO_TIMESTAMPS = 0x80  # flag of a container format, AVFMT_NOTIMESTAMPS
 DEFAULT_RATE = Fraction(25)  # where a file states none (raw streams)
 JUMP_SECONDS, JUMP_PERIODS = 3600.0, 1000  # a longer gap between two frames is another clock
 SEEK_ATTEMPTS = 3  # keyframes tried for one seek before decoding from the beginning
@@ -67,12 +67,12 @@ class StreamSource(VideoSource):
         self._live = self._is_live()
         form = self._container.format
         # JPEGs one after another have no times: what counts is when they arrive.
-        self._arrival = is_address(source) and self._live and bool(form.flags & av.format.Flags.no_timestamps.value)
+        self._arrival = is_address(source) and self._live and bool(form.flags & NO_TIMESTAMPS)
         try:
             # AVI has no presentation times, and FFmpeg's guess for reordered frames depends on the start.
             self._untimed = form.name == "avi" and self._stream.codec_context.has_b_frames
             # The header of an AVI also counts repeated frames, which have no entry in its index.
-            self._promised = self._live or form.name != "avi" or len(self._entries()) == self._stream.frames
+            self._repeats = not self._live and form.name == "avi" and len(self._entries()) != self._stream.frames
             self._restart(0)
             first = self._decode()
             if first is None:
@@ -85,7 +85,7 @@ class StreamSource(VideoSource):
             self._origin_time = self._time_of(first)
             self._orientation = Orientation.of(first)
             self.info = self._describe()
-            if self._untimed and not self._promised:  # then the rate is that of the repeated frames, too
+            if self._untimed and self._repeats:  # then the rate is that of the repeated frames, too
                 self.info = replace(self.info, rate=self._table().rate or self.info.rate)
             self._gap = max(float(JUMP_PERIODS / self.info.rate), JUMP_SECONDS)
         except BaseException:
@@ -152,13 +152,11 @@ class StreamSource(VideoSource):
         return 1 / aspect if self._orientation.transpose else aspect
 
     def _count(self) -> int | None:
-        """Return the number of shown frames if the container has a table; an edit list may hide some."""
-        if not self._promised:
-            return None
+        """Return the number of shown frames if the container has a complete table; an edit list may hide some."""
         stated, entries = self._stream.frames, self._entries()
-        if len(entries) == stated:
-            stated -= sum(entry.is_discard for entry in entries)
-        return stated or None
+        if self._repeats or (entries and len(entries) != stated):
+            return None
+        return stated - sum(entry.is_discard for entry in entries) or None
 
     def _entries(self) -> Sequence[Any]:
         return getattr(self._stream, "index_entries", ())  # PyAV 17 and later
@@ -273,7 +271,7 @@ class StreamSource(VideoSource):
             now = monotonic()
             self._began = now if self._began is None else self._began
             return now - self._began
-        if self._untimed and not self._promised and index < len(self._table().times):
+        if self._untimed and self._repeats and index < len(self._table().times):
             return self._table().seconds(index)
         return None if time is None or self._origin_time is None else float(time - self._origin_time) + self._offset
 
@@ -291,7 +289,7 @@ class StreamSource(VideoSource):
         short = got < promised
         if short:  # a table may count frames that are never shown or repeated; only missing packets are a loss
             short = (self._packets_seen if self._live else self._table().packets) < promised
-        if short and not self._promised:  # the file is whole if the packets reach as far as the header says
+        if short and self._repeats:  # the file is whole if the packets reach as far as the header says
             short = self._table().end < promised
         total = f"{got} of {self.info.frame_count or promised} frames"
         stated = stated_seconds(self._stream.metadata)

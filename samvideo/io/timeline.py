@@ -90,8 +90,8 @@ class Timeline:
     @property
     def rate(self) -> Fraction | None:
         """Mean frames per second, None if unknown."""
-        span = (self.times[-1] - self.times[0]) * self.time_base if self.times else 0
-        return ((len(self.times) - 1) / span).limit_denominator(1001) if span else None
+        span = (self.times[-1] - self.times[0]) * self.time_base if self.times else Fraction(0)
+        return (Fraction(len(self.times) - 1) / span).limit_denominator(1001) if span else None
 
     def seconds(self, index: int) -> float:
         """Return the time of a frame from the first."""

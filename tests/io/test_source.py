@@ -1,6 +1,7 @@
 """`open_video` on everything it takes, and `clip`."""
 
 import io
+import subprocess
 import sys
 import zlib
 from fractions import Fraction
@@ -135,13 +136,22 @@ def test_more_than_8_bits_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert caplog.text.count("cut to 8") == 1
 
 
-def test_a_picture_that_would_fill_the_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize("claim", ["size", "chunk"])
+def test_a_picture_that_would_fill_the_memory(claim: str, tmp_path: Path) -> None:
     data = bytearray(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
-    data[16:24] = (60000).to_bytes(4, "big") * 2
-    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    if claim == "size":
+        data[16:24] = (20000).to_bytes(4, "big") * 2
+        data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    else:
+        data[33:37] = (2**30).to_bytes(4, "big")
     (tmp_path / "0.png").write_bytes(data)
-    with pytest.raises(VideoError, match="none of the 1 images"):
-        open_video(tmp_path)
+    code = (
+        "import resource, sys; from samvideo import open_video\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\n"
+        "try: open_video(sys.argv[1])\nexcept Exception as error: print(error)"
+    )
+    result = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert "none of the 1 images" in result.stdout
 
 
 @pytest.mark.parametrize("name", ["0", "007"])
