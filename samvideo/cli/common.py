@@ -1,9 +1,8 @@
-"""What the commands share: help, errors as exit codes, moments of a video, logging."""
+"""What the commands share: help, completion, errors as exit codes, logging."""
 
 import functools
 import json
 import logging
-import re
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -21,9 +20,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 INTERRUPTED = 130
-MOMENT_HELP = "a frame number, or a time: 12.5s, 1:02.5"
-_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?)s?")
-
 
 _REGISTRIES = {
     "trackers": ("samvideo.trackers.specs", "TRACKERS"),
@@ -81,19 +77,6 @@ def numbers(text: str | None, option: str) -> list[int]:
     if not all(part.isdecimal() and int(part) > 0 for part in comma_list(text)):
         raise ConfigError(f"{option} takes numbers from 1, separated by commas, not {text!r}")
     return [int(part) for part in comma_list(text)]
-
-
-def parse_moment(text: str | None) -> int | float | None:
-    """Parse a frame index (`120`, an int) or a time (`12.5s`, `12.5`, `1:02`, `1:02:03.5`; seconds, a float)."""
-    if text is None:
-        return None
-    if text.isdecimal():
-        return int(text)
-    match = _CLOCK.fullmatch(text)
-    if match is None:
-        raise ConfigError(f"cannot read the moment {text!r}: expected {MOMENT_HELP}")
-    hours, minutes, seconds = match.groups()
-    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
 
 
 def end_run(

@@ -5,17 +5,19 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from samvideo.cli.common import MOMENT_HELP, comma_list, end_run, parse_moment, verb
+from samvideo.cli.common import comma_list, end_run, verb
 from samvideo.cli.models import MODEL_HELP, choose_model, ready_tracker
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, TOOLS, run_page
 from samvideo.errors import ConfigError
+from samvideo.moments import MOMENT_HELP, parse_moment
 
 if TYPE_CHECKING:
     from samvideo.run import RunSettings
 
 PROMPT_HELP = (
     "box=X1,Y1,X2,Y2 | points=X,Y/-X,Y/... (a leading minus: not on the object) | mask=FILE.png | FILE.json; "
-    "each may end in @FRAME or @12.5s and #ID. Repeatable. box, points or mask alone: annotate in the browser."
+    "each may end in @FRAME, @12.5s or @1:02.5, and #ID. Repeatable. box, points or mask alone: annotate in the "
+    "browser."
 )
 SOURCE_HELP = "Video file, folder or glob of images, camera index (0), RTSP or HTTP address, or - for stdin."
 
