@@ -83,9 +83,9 @@ def damaged(line: str, **fields: object) -> str:
     ("fields", "message"),
     [
         ({"score": "high"}, r"line 3: objects.1.score is 'high'"),
-        ({"score": float("nan")}, r"line 3: objects.1.score is 'nan'"),
-        ({"present": 1}, r"line 3: objects.1.present is '1'"),
-        ({"id": 0}, r"line 3: objects.1.id is '0'"),
+        ({"score": float("nan")}, r"line 3: objects.1.score is nan"),
+        ({"present": 1}, r"line 3: objects.1.present is 1"),
+        ({"id": 0}, r"line 3: objects.1.id is 0"),
         ({"bbox": [1, 2, 3]}, r"line 3: objects.1.bbox.3 is"),
     ],
 )
@@ -107,7 +107,7 @@ def test_a_torn_line_in_the_middle_is_an_error(run: Path) -> None:
     lines = path.read_text().splitlines()
     lines[2] = lines[2][:40]
     path.write_text("\n".join(lines) + "\n")
-    with pytest.raises(VideoError, match=r"line 3: text is .*Invalid JSON"):
+    with pytest.raises(VideoError, match=r"line 3 is not JSON"):
         list(TracksFile(path))
 
 
@@ -124,8 +124,8 @@ def test_a_document_that_is_cut_off_is_an_error_after_its_last_frame(run: Path) 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "text is ''"),
-        ('{"format": "samvideo-tracks-2", "vid', "Invalid JSON"),
+        ("", "is not JSON"),
+        ('{"format": "samvideo-tracks-2", "vid', "is not JSON"),
         (
             '{"format": "samvideo-tracks-2", "video": {"name": "a", "width": 0, "height": 4, "rate": "25"}}\n',
             "width",
@@ -149,5 +149,5 @@ def test_a_header_that_is_none(tmp_path: Path, text: str, message: str) -> None:
 def test_a_torn_row_of_the_table_is_an_error_with_its_line(run: Path) -> None:
     path = run / "tracks.csv"
     path.write_text(path.read_text()[:-30])
-    with pytest.raises(VideoError, match="near line 8"):
+    with pytest.raises(VideoError, match="line 9: "):
         TracksTable(path)
