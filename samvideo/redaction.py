@@ -58,7 +58,7 @@ def redact_run(folder: Path, video: str, out: Path, redaction: Redaction, *, ove
         VideoError: run or video cannot be read, or do not belong together.
         OutputError: `out` cannot be written.
     """
-    check_new(out, overwrite)
+    check_new(out, overwrite, keep=[video])
     tracks = open_masks(folder)
     known = tracks.object_ids()
     if unknown := sorted(redaction.objects.difference(known)):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import typer
 from typer.core import TyperCommand
 
-from samvideo.errors import ConfigError, SamVideoError
+from samvideo.errors import ConfigError, SamVideoError, shown
 
 if TYPE_CHECKING:
     from samvideo.run import Summary
@@ -74,9 +74,14 @@ def comma_list(text: str | None) -> list[str]:
 
 def numbers(text: str | None, option: str) -> list[int]:
     """Parse `1,2`; ConfigError for anything else than numbers from 1."""
-    if not all(part.isdecimal() and int(part) > 0 for part in comma_list(text)):
-        raise ConfigError(f"{option} takes numbers from 1, separated by commas, not {text!r}")
+    if not all(is_object_id(part) for part in comma_list(text)):
+        raise ConfigError(f"{option} takes numbers from 1, separated by commas, not {shown(text)}")
     return [int(part) for part in comma_list(text)]
+
+
+def is_object_id(text: str) -> bool:
+    """Whether a text is the number of an object, from 1."""
+    return text.isdecimal() and len(text) <= 10 and int(text) > 0
 
 
 def end_run(

@@ -32,14 +32,14 @@ LINES_FORMAT = "samvideo-tracks-2"
 DOCUMENT_FORMAT = "samvideo-tracks-1"
 T = TypeVar("T")
 EXPECTED = "a tracks file as `samvideo track` writes it"
-CHECKED_AT_ONCE = 512  # frames
+CHECKED_AT_ONCE = 64  # frames
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 # Bounds within which everything that is made of a run can be computed and written.
 Number = Annotated[float, Field(ge=-1e9, le=1e9)]
 Index = Annotated[int, Field(ge=0, lt=2**31)]
 ObjectId = Annotated[int, Field(ge=1, le=MAX_OBJECT_ID)]
-Side = Annotated[int, Field(ge=1, le=MAX_PIXELS)]
+Side = Annotated[int, Field(ge=1, le=2**16)]
 Area = Annotated[int, Field(ge=0, le=MAX_PIXELS)]
 Rate = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}(/[1-9][0-9]{0,8})?$")]
 
@@ -347,7 +347,7 @@ def _in_order(frames: Iterator[FrameRecord], path: Path) -> Iterator[FrameRecord
     for frame in frames:
         if frame.index <= last:
             raise VideoError(
-                f"{path}: frame {frame.index} comes after frame {last}: the frames of a run must be in order of time"
+                f"{path}: frame {frame.index} comes after {last}: the frames of a run must be in order of time"
             )
         last = frame.index
         yield frame
