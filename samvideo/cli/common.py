@@ -42,11 +42,24 @@ class Command(TyperCommand):
         return super().get_help(ctx)
 
 
-def _names(key: str) -> list[str]:
+def _all(key: str) -> dict[str, Any]:
     module, attribute = _REGISTRIES[key]
-    found = getattr(import_module(module), attribute).all()
+    found: dict[str, Any] = getattr(import_module(module), attribute).all()
+    return found
+
+
+def _names(key: str) -> list[str]:
     # published models are many, and listed by `samvideo models`
-    return [name for name, spec in found.items() if not getattr(spec, "needs_weights", False)]
+    return [name for name, spec in _all(key).items() if not getattr(spec, "needs_weights", False)]
+
+
+def completing(key: str) -> Callable[[str], list[str]]:
+    """Return the shell completion of the names of components, such as `trackers`."""
+
+    def names(incomplete: str) -> list[str]:
+        return [name for name in _all(key) if name.startswith(incomplete)]
+
+    return names
 
 
 def verb(function: Callable[P, R]) -> Callable[P, R]:

@@ -4,13 +4,15 @@ from pathlib import Path
 
 import typer
 
-from samvideo.cli.common import verb
+from samvideo.cli.common import completing, verb
 
 
 @verb
 def export(
     run: Path = typer.Argument(metavar="OUT_DIR", help="The folder that `samvideo track` wrote."),
-    format: str = typer.Option(..., "--format", "-f", help="One of {formats}."),
+    format: str = typer.Option(
+        ..., "--format", "-f", help="One of {formats}.", autocompletion=completing("formats")
+    ),
     out: Path | None = typer.Option(None, "-o", "--out", help="File or folder to write [OUT_DIR/FORMAT…]."),
     video: str | None = typer.Option(None, help="The source video; needed for cut-outs."),
     label: list[str] = typer.Option([], metavar="ID=NAME", help="Class of an object: 1=grasper. Repeatable."),

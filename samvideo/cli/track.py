@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from samvideo.cli.common import comma_list, end_run, verb
+from samvideo.cli.common import comma_list, completing, end_run, verb
 from samvideo.cli.models import MODEL_HELP, choose_model, ready_tracker
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, TOOLS, run_page
 from samvideo.errors import ConfigError
@@ -26,7 +26,7 @@ SOURCE_HELP = "Video file, folder or glob of images, camera index (0), RTSP or H
 def track(
     source: str = typer.Argument(help=SOURCE_HELP),
     prompt: list[str] = typer.Option([], "--prompt", "-p", help=PROMPT_HELP),
-    model: str = typer.Option("auto", help=MODEL_HELP),
+    model: str = typer.Option("auto", help=MODEL_HELP, autocompletion=completing("trackers")),
     weights: Path | None = typer.Option(None, help="Read the model from this file (.pt, .pth, .safetensors)."),
     memory: str | None = typer.Option(None, help="Another memory method, see `samvideo models`."),
     policy: str | None = typer.Option(None, help="Another memory policy, see `samvideo models`."),
