@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import typer
 from typer.core import TyperCommand
 
-from samvideo.errors import ConfigError, SamVideoError, shown
+from samvideo.errors import ConfigError, OutputError, SamVideoError, shown
 
 if TYPE_CHECKING:
     from samvideo.run import Summary
@@ -63,7 +63,7 @@ def completing(key: str) -> Callable[[str], list[str]]:
 
 
 def verb(function: Callable[P, R]) -> Callable[P, R]:
-    """Turn a SamVideoError into one line on stderr and its exit code, and Ctrl-C into 130."""
+    """Turn a SamVideoError or OSError into one line on stderr and its exit code, and Ctrl-C into 130."""
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -73,6 +73,9 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
         except SamVideoError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
+        except OSError as error:  # of a path that cannot even be looked at, such as one that is too long
+            typer.echo(f"error: {str(error)[:300]}", err=True)
+            raise typer.Exit(OutputError.exit_code) from None
         except KeyboardInterrupt:
             typer.echo("interrupted", err=True)
             raise typer.Exit(INTERRUPTED) from None

@@ -39,6 +39,7 @@ _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 Number = Annotated[float, Field(ge=-1e9, le=1e9)]
 Index = Annotated[int, Field(ge=0, lt=2**31)]
 ObjectId = Annotated[int, Field(ge=1, le=MAX_OBJECT_ID)]
+Place = Annotated[float, Field(ge=0, le=2**16)]
 Side = Annotated[int, Field(ge=1, le=2**16)]
 Area = Annotated[int, Field(ge=0, le=MAX_PIXELS)]
 Rate = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}(/[1-9][0-9]{0,8})?$")]
@@ -78,7 +79,7 @@ class ObjectRecord:
     present: bool
     score: Number
     area: Area
-    bbox_xywh: Annotated[tuple[Number, Number, Number, Number], Field(alias="bbox")]
+    bbox_xywh: Annotated[tuple[Place, Place, Place, Place], Field(alias="bbox")]
     rle: Annotated[dict[str, Any], Field(alias="segmentation")]
     centroid_xy: tuple[float, float] | None = None
 
@@ -270,18 +271,26 @@ class _Row:
     present: bool
     score: Number
     area: Area
-    x1: Number | None
-    y1: Number | None
-    x2: Number | None
-    y2: Number | None
-    centroid_x: Number | None
-    centroid_y: Number | None
+    x1: Place | None
+    y1: Place | None
+    x2: Place | None
+    y2: Place | None
+    centroid_x: Place | None
+    centroid_y: Place | None
+
+    def __post_init__(self) -> None:
+        places = self.x1, self.centroid_x, self.x2, self.y1, self.centroid_y, self.y2
+        if self.area == 0 and set(places) == {None}:
+            return
+        x1, x, x2, y1, y, y2 = (-1.0 if place is None else place for place in places)
+        if self.area == 0 or not 0 <= x1 <= x <= x2 or not 0 <= y1 <= y <= y2:
+            raise ValueError("an object with pixels has a box with the centroid inside, another one has neither")
 
     def entry(self) -> ObjectRecord:
         """Return what the row says of its object."""
         x1, y1, x2, y2 = (side or 0.0 for side in (self.x1, self.y1, self.x2, self.y2))
-        has_centroid = self.centroid_x is not None and self.centroid_y is not None
-        centroid = (self.centroid_x, self.centroid_y) if has_centroid else None
+        found = self.centroid_x is not None and self.centroid_y is not None
+        centroid = (self.centroid_x, self.centroid_y) if found else None
         bbox = x1, y1, x2 - x1, y2 - y1
         return ObjectRecord(self.object, self.present, self.score, self.area, bbox, {}, centroid)  # type: ignore[arg-type]
 
