@@ -5,17 +5,21 @@ from typing import Any
 
 import numpy as np
 
+from samvideo.errors import ConfigError
 from samvideo.exports.base import Format, Job
 from samvideo.io.files import stream_json
 from samvideo.io.masks import encode_rle
 
 EVERY = 4  # videos have 24 frames per second, masks 6
+MOST = 1_000_000  # frames of a video, since untracked ones are written too
 
 
 def _write(job: Job) -> None:
     width, height = job.tracks.info.size_wh
     ids, indices = job.object_ids, job.indices
     count = indices[-1] + 1 if indices else 0
+    if count > MOST:
+        raise ConfigError(f"the run reaches frame {count - 1}: a SA-V file of at most {MOST} frames expected")
     annotated = [frame.visible() for frame in job.tracks if frame.index % EVERY == 0]
     areas = np.array([[seen[i].area if i in seen else 0 for i in ids] for seen in annotated]).reshape(-1, len(ids))
     seen = areas > 0
