@@ -56,7 +56,7 @@ def _parse(text: str) -> list[Prompt]:
         prompt = _box(rest, tail) if kind == "box" else _points(rest, tail)
     except ValueError:
         raise PromptError(f"cannot read the numbers of the prompt {text!r}; expected\n{GRAMMAR}") from None
-    return [_told_if_tiny(prompt)]
+    return [_warned_of_shares(prompt)]
 
 
 def _mark(mark: str, text: str) -> tuple[str, int | float]:
@@ -71,7 +71,7 @@ def _mark(mark: str, text: str) -> tuple[str, int | float]:
     return "object_id", int(value)
 
 
-def _told_if_tiny(prompt: Box | Points) -> Box | Points:
+def _warned_of_shares(prompt: Box | Points) -> Box | Points:
     """Warn of a click that may be given as shares of the frame; several such clicks are refused."""
     if isinstance(prompt, Points) and prompt.xy.max() <= 1 and (prompt.xy % 1 != 0).any():
         log.warning("the click %s is on the top-left pixel: coordinates are pixels", prompt.xy[0].tolist())
@@ -102,7 +102,9 @@ def _mask_prompts(path: Path, object_id: int | None = None, **moment: Any) -> li
     if len(objects) == 1:
         # A single object 1 gets the next free id, as a box would.
         (index, mask), *_ = objects.items()
-        return [Mask(mask, object_id=object_id or (None if index == 1 else index), **moment)]
+        if object_id is None and index != 1:
+            object_id = index
+        return [Mask(mask, object_id=object_id, **moment)]
     if object_id is not None:
         raise PromptError(
             f"the mask {path} holds objects {sorted(objects)}, so #{object_id} cannot name them all: leave it out"
@@ -155,6 +157,6 @@ def _from_entry(entry: _Entry, path: Path, number: int) -> list[Prompt]:
             return _mask_prompts(path.parent / entry.mask, **common)
         if entry.box is not None:
             return [Box(entry.box, **common)]
-        return [_told_if_tiny(Points(entry.points, entry.labels, **common))]
+        return [_warned_of_shares(Points(entry.points, entry.labels, **common))]
     except PromptError as error:
         raise PromptError(f"{path}: prompts.{number}: {error}") from error

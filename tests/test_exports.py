@@ -357,9 +357,12 @@ def test_no_export_replaces_what_it_reads(run: Path, video: Path, tmp_path: Path
         ("numpy", "."),
         ("davis", "run/masks"),
         ("coco", "run/masks/00000.json"),
+        ("tracks", "run/tracks.jsonl"),
     ):
         with pytest.raises(ConfigError, match="-o"):
             export_run(folder, name, tmp_path / target, video=str(tmp_path / "made.mp4"), overwrite=overwrite)
+    with pytest.raises(ConfigError, match="--overwrite"):
+        export_run(folder, "tracks")
     with pytest.raises(ConfigError, match="not a regular file"):
         export_run(folder, "coco", Path("/dev/null"), overwrite=overwrite)
     assert tree(tmp_path) == before
@@ -429,5 +432,5 @@ def test_masks_that_are_not_what_the_file_says(run: Path, tmp_path: Path) -> Non
     entry["objects"][1]["area"] += 1
     lines[3] = json.dumps(entry)
     (folder / "tracks.jsonl").write_text("\n".join(lines) + "\n")
-    with pytest.raises(VideoError, match=r"object 2 has the area \d+, its mask"):
+    with pytest.raises(VideoError, match=r"frame 2, object 2: area is \d+, but the mask"):
         export_run(folder, "coco", tmp_path / "coco.json")

@@ -62,6 +62,8 @@ def test_mask_files(tmp_path: Path) -> None:
     Image.fromarray((two == 3).astype(np.uint8) * 255).save(tmp_path / "binary.png")
     (lone,) = parse_prompts([f"mask={tmp_path / 'binary.png'}"])
     assert lone.object_id is None
+    with pytest.raises(PromptError, match="object_id is 0"):
+        parse_prompts([f"mask={tmp_path / 'binary.png'}#0"])
     (named,) = parse_prompts([f"mask={tmp_path / 'binary.png'}#4"])
     assert named.object_id == 4
 

@@ -14,7 +14,7 @@ class Stream(io.FileIO):
 
     failure: OSError | None = None
 
-    def write(self, data: Any) -> int | None:
+    def write(self, data: Any, /) -> int:
         """Write bytes, or keep the error and drop them."""
         try:
             return super().write(data)

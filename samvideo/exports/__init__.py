@@ -47,8 +47,7 @@ def export_run(
         raise ConfigError(f"a label is printable text, not {unprintable[0][:60]!r}")
     tracks = open_masks(folder)
     target = out or tracks.path.parent / f"{name}{chosen.suffix}"
-    if not (chosen.restores and target == tracks.path.with_suffix(".json") != tracks.path):
-        check_target(target, tracks.path, video, overwrite, is_folder=not chosen.suffix)
+    check_target(target, chosen, tracks.path, video, overwrite)
     if next(iter(tracks), None) is None:
         raise VideoError(f"{tracks.path} holds no frame: there is nothing to export")
     tracks.check_masks()

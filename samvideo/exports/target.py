@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from pydantic import TypeAdapter
 
 from samvideo.errors import ConfigError
+from samvideo.exports.base import Format
 from samvideo.io.files import check_new
 from samvideo.io.paths import inside
 from samvideo.io.schema import read_json
@@ -18,27 +19,29 @@ LIST = ".samvideo-export.json"  # in a folder that was exported: the files that 
 _NAMES = TypeAdapter(list[str])
 
 
-def check_target(target: Path, tracks: Path, video: str | None, overwrite: bool, is_folder: bool) -> None:
+def check_target(target: Path, format: Format, tracks: Path, video: str | None, overwrite: bool) -> None:
     """Raise ConfigError for a target that exists, and that may not or cannot be replaced.
 
     Args:
         target: file or folder to write.
+        format: what is written.
         tracks: the file that the run is read from; no file of its run is replaced.
         video: the source, which is not replaced either.
         overwrite: whether an earlier export is replaced.
-        is_folder: whether a folder is written.
     """
     own, run = target.resolve(), tracks.resolve().parent
-    kept = [tracks.resolve(), *(run / name for name in (*RESULT_FILES, "masks"))]
+    kept = {tracks.resolve(), *(run / name for name in (*RESULT_FILES, "masks"))}
+    if format.restores and tracks.suffix == ".jsonl":
+        kept.discard(run / "tracks.json")
     if any(path in (own, *own.parents) for path in kept) or run == own or own in run.parents:
         raise ConfigError(f"{target} belongs to the run that is exported: choose another path with -o")
     check_new(target, overwrite, keep=[video] if video else [])
     if not target.exists():
         return
-    if target.is_dir() != is_folder:
-        wanted = "a folder" if is_folder else "a file"
+    if target.is_dir() == bool(format.suffix):
+        wanted = "a file" if format.suffix else "a folder"
         raise ConfigError(f"{target} exists, and this format is {wanted}: choose another path with -o")
-    if is_folder:
+    if target.is_dir():
         _listed(target)
 
 

@@ -14,7 +14,7 @@ from samvideo.errors import ConfigError, shown
 from samvideo.types import BoolArray
 
 IntArray = NDArray[np.int64]
-MAX_PIXELS = 2**26  # of a mask; nothing is allocated for a larger one
+MAX_PIXELS = 2**27  # of a mask; nothing is allocated for a larger one
 LONGEST = 10  # characters of a count; longer ones exceed the pixels of any image
 
 

@@ -200,19 +200,19 @@ class TracksFile:
         """Raise VideoError for the first mask that is not valid, or whose size or area is not the stated one."""
         frames = iter(self)
         while batch := list(islice(frames, CHECKED_AT_ONCE)):
-            entries = [entry for frame in batch for entry in frame.objects]
+            entries = [(frame.index, entry) for frame in batch for entry in frame.objects]
             try:
-                runs = runs_of_rles([entry.rle for entry in entries], self.info.size_wh)
+                runs = runs_of_rles([entry.rle for _, entry in entries], self.info.size_wh)
             except ConfigError as error:
                 for frame in batch:
                     frame.result(self.info.size_wh)  # names frame and object
                 raise VideoError(f"{self.path}: {error}") from error
             areas = np.bincount(runs.mask, runs.bottom - runs.top, runs.count).astype(int)
-            for entry, area in zip(entries, areas.tolist(), strict=True):
+            for (index, entry), area in zip(entries, areas.tolist(), strict=True):
                 if entry.area != area:
                     raise VideoError(
-                        f"{self.path}: object {entry.object_id} has the area {entry.area}, its mask {area} pixels: "
-                        f"{EXPECTED} expected"
+                        f"{self.path}: frame {index}, object {entry.object_id}: area is {entry.area}, but the mask "
+                        f"has {area} pixels; {EXPECTED} expected"
                     )
 
     @contextmanager
