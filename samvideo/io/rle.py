@@ -122,7 +122,7 @@ def _by_column(size_wh: tuple[int, int], count: int, mask: IntArray, place: IntA
 
 
 def _is_side(side: object) -> bool:
-    return isinstance(side, (int, np.integer)) and not isinstance(side, bool) and side > 0
+    return isinstance(side, (int, np.integer)) and not isinstance(side, bool) and bool(side > 0)
 
 
 def _all_counts(several: Sequence[Any]) -> tuple[IntArray, IntArray]:

@@ -270,15 +270,15 @@ def main(name: str, seconds: float, first: int) -> None:
     """Try examples of one target for some seconds."""
     logging.disable(logging.WARNING)
     examples = TARGETS[name]()
-    end = time.monotonic() + seconds
-    tried = 0
+    end, tried = float("inf"), 0
 
     @settings(max_examples=50, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(examples)
     def one(example: tuple[Callable[[Any], None], Any]) -> None:
-        nonlocal tried
+        nonlocal end, tried
         if time.monotonic() > end:
             return
+        end = end if tried else time.monotonic() + seconds
         tried += 1
         faulthandler.dump_traceback_later(EXAMPLE, exit=True)
         try:
