@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The tests of one file run in one process, so that its fixtures are built once.
 PYTEST_FLAGS ?= -n auto --dist loadfile
 
-.PHONY: demo test test-long lint types wheel clean
+.PHONY: demo test test-long fuzz lint types wheel clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("samvideo needs Python 3.10 or newer; this is " + sys.version.split()[0] + ": run make PYTHON=python3.12")'
@@ -27,6 +27,10 @@ test: .venv/installed-dev
 # Also the endurance runs and the largest models.
 test-long: .venv/installed-dev
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m ""
+
+# Two minutes of broken inputs; `make test` tries them for 20 seconds.
+fuzz: .venv/installed-dev
+	SAMVIDEO_FUZZ_SECONDS=120 $(BIN)/python -m pytest tests/test_fuzz.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from samvideo.checkpoints import load as load
+    from samvideo.errors import SamVideoError as SamVideoError
     from samvideo.exports.detections import to_supervision as to_supervision
     from samvideo.io.source import open_video as open_video
     from samvideo.trackers.loop import track as track
@@ -30,6 +31,7 @@ _HOME = {
     "FrameResult": "samvideo.types",
     "Mask": "samvideo.types",
     "Points": "samvideo.types",
+    "SamVideoError": "samvideo.errors",
     "VideoInfo": "samvideo.types",
     "load": "samvideo.checkpoints",
     "open_video": "samvideo.io.source",

@@ -1,6 +1,6 @@
 """The exceptions of samvideo. A message states the value, the expectation, and the remedy."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class SamVideoError(Exception):
@@ -43,3 +43,11 @@ class OutputError(SamVideoError):
     """A result cannot be written. What was written before is complete and readable."""
 
     exit_code = 5
+
+
+def shown(value: Any) -> str:
+    """A value from outside for a message: its first 60 characters."""
+    try:
+        return repr(value)[:60]
+    except (ValueError, RecursionError):  # Python does not print integers of thousands of digits
+        return "a value that is too long to print"

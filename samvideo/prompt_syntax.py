@@ -1,23 +1,30 @@
 """Parses textual prompts such as `box=40,60,200,220@12#2`, and JSON files of prompts."""
 
-import json
+import logging
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter
 
 from samvideo.errors import PromptError, VideoError
 from samvideo.io.mask_pictures import FROM_FILE, MaskRule
 from samvideo.io.masks import read_mask_objects
+from samvideo.io.schema import read_json
+from samvideo.moments import parse_moment
 from samvideo.types import Box, Mask, Points, Prompt
+
+log = logging.getLogger(__name__)
 
 GRAMMAR = """\
   box=X1,Y1,X2,Y2          left, top, right, bottom in pixels of the video as displayed
   points=X,Y/-X,Y/...      clicks; a leading minus means: not on the object
   mask=FILE.png            a black-and-white image (soft edges, alpha too), or one number per object
   FILE.json                a list of {"box" | "points" (+ "labels") | "mask", "object_id", "frame" | "seconds"}
-each may end in @FRAME or @12.5s (default: the first tracked frame) and #ID (the object)"""
+each may end in @FRAME, @12.5s or @1:02.5 (default: the first tracked frame) and #ID (the object)"""
 
-_TAIL = re.compile(r"(?:@(?P<seconds>\d+(?:\.\d*)?)s|@(?P<frame>\d+)|#(?P<object_id>\d+))$")
+_MARK = re.compile(r"[@#][^@#]*$")
+_MARK_OF_FILE = re.compile(r"(?:@[\d:.]+s?|#\d+)$", re.ASCII)  # names of files contain @ and # themselves
 
 
 def parse_prompts(texts: list[str], rule: MaskRule = FROM_FILE) -> list[Prompt]:
@@ -36,19 +43,40 @@ def _parse(text: str, rule: MaskRule) -> list[Prompt]:
         raise PromptError(
             f"--prompt {kind} needs coordinates here, for instance --prompt {example}; expected\n{GRAMMAR}"
         )
+    pattern = _MARK_OF_FILE if kind == "mask" else _MARK
     tail: dict[str, Any] = {}
-    while match := _TAIL.search(rest):
-        key, value = next((k, v) for k, v in match.groupdict().items() if v is not None)
+    while match := pattern.search(rest):
+        key, value = _mark(match[0], text)
         if key in tail:
             raise PromptError(f"the prompt {text!r} has two {key} marks; expected one @ and one #")
-        tail[key] = float(value) if key == "seconds" else int(value)
+        tail[key] = value
         rest = rest[: match.start()]
     if kind == "mask":
         return _mask_prompts(Path(rest), rule, **tail)
     try:
-        return [_box(rest, tail) if kind == "box" else _points(rest, tail)]
+        prompt = _box(rest, tail) if kind == "box" else _points(rest, tail)
     except ValueError:
         raise PromptError(f"cannot read the numbers of the prompt {text!r}; expected\n{GRAMMAR}") from None
+    return [_warned_of_shares(prompt)]
+
+
+def _mark(mark: str, text: str) -> tuple[str, int | float]:
+    """Parse `@12`, `@1:02.5` or `#2` to an argument of a prompt."""
+    value = mark[1:]
+    if mark[0] == "@":
+        moment = parse_moment(value, PromptError)
+        assert moment is not None
+        return ("frame" if isinstance(moment, int) else "seconds"), moment
+    if not (value.isdecimal() and len(value) < 20):
+        raise PromptError(f"the prompt {text!r} ends in {mark[:40]!r}: the number of an object, like #2, expected")
+    return "object_id", int(value)
+
+
+def _warned_of_shares(prompt: Box | Points) -> Box | Points:
+    """Warn of a click that may be given as shares of the frame; several such clicks are refused."""
+    if isinstance(prompt, Points) and prompt.xy.max() <= 1 and (prompt.xy % 1 != 0).any():
+        log.warning("the click %s is on the top-left pixel: coordinates are pixels", prompt.xy[0].tolist())
+    return prompt
 
 
 def _box(text: str, tail: dict[str, Any]) -> Box:
@@ -75,7 +103,9 @@ def _mask_prompts(path: Path, rule: MaskRule, object_id: int | None = None, **mo
     if len(objects) == 1:
         # A single object 1 gets the next free id, as a box would.
         (index, mask), *_ = objects.items()
-        return [Mask(mask, object_id=object_id or (None if index == 1 else index), **moment)]
+        if object_id is None and index != 1:
+            object_id = index
+        return [Mask(mask, object_id=object_id, **moment)]
     if object_id is not None:
         raise PromptError(
             f"the mask {path} holds objects {sorted(objects)}, so #{object_id} cannot name them all: leave it out"
@@ -83,32 +113,51 @@ def _mask_prompts(path: Path, rule: MaskRule, object_id: int | None = None, **mo
     return [Mask(mask, object_id=index, **moment) for index, mask in sorted(objects.items())]
 
 
+class _Entry(BaseModel):
+    """One prompt of a file; the values are checked by `Box`, `Points` and `Prompt`."""
+
+    model_config = ConfigDict(extra="forbid")
+    box: Any = None
+    points: Any = None
+    labels: Any = None
+    mask: str | None = None
+    object_id: Any = None
+    frame: Any = None
+    seconds: Any = None
+
+
+class _File(BaseModel):
+    """Other fields, such as comments, are ignored."""
+
+    prompts: list[_Entry]
+
+
+def _as_object(content: Any) -> Any:
+    return {"prompts": content} if isinstance(content, list) else content
+
+
+_FILE: TypeAdapter[_File] = TypeAdapter(Annotated[_File, BeforeValidator(_as_object)])
+
+
 def load_prompts(path: Path, rule: MaskRule = FROM_FILE) -> list[Prompt]:
     """Read a JSON file of prompts, or raise PromptError; paths of masks are relative to it, `rule` is for them."""
-    try:
-        entries = json.loads(path.read_text())
-    except OSError as error:
-        raise PromptError(f"cannot read the prompts {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise PromptError(f"{path} is not JSON: {error}") from error
-    entries = entries.get("prompts") if isinstance(entries, dict) else entries
-    if not isinstance(entries, list) or not entries:
-        raise PromptError(f"{path} must hold a list of prompts, or an object with such a list under 'prompts'")
-    return [prompt for entry in entries for prompt in _from_entry(entry, path, rule)]
+    expected = "a list of {box | points (+ labels) | mask, object_id, frame | seconds}"
+    entries = read_json(path, _FILE, expected, PromptError).prompts
+    if not entries:
+        raise PromptError(f"{path} holds no prompt: {expected} expected")
+    return [prompt for number, entry in enumerate(entries) for prompt in _from_entry(entry, path, number, rule)]
 
 
-def _from_entry(entry: Any, path: Path, rule: MaskRule) -> list[Prompt]:
-    kinds = {"box": {"box"}, "points": {"points", "labels"}, "mask": {"mask"}}
-    kind = next((kind for kind in kinds if isinstance(entry, dict) and kind in entry), None)
-    allowed = kinds.get(kind or "", set()) | {"object_id", "frame", "seconds"}
-    if kind is None or not set(entry) <= allowed:
-        raise PromptError(f"{path}: {entry} is not a prompt; expected box, points or mask, and {sorted(allowed)}")
-    common = {key: entry[key] for key in ("object_id", "frame", "seconds") if entry.get(key) is not None}
+def _from_entry(entry: _Entry, path: Path, number: int, rule: MaskRule) -> list[Prompt]:
+    given = [kind for kind in ("box", "points", "mask") if getattr(entry, kind) is not None]
+    common = {"object_id": entry.object_id, "frame": entry.frame, "seconds": entry.seconds}
     try:
-        if kind == "mask":
-            return _mask_prompts(path.parent / entry["mask"], rule, **common)
-        if kind == "box":
-            return [Box(tuple(entry["box"]), **common)]
-        return [Points(entry["points"], entry.get("labels"), **common)]
-    except (TypeError, ValueError) as error:
-        raise PromptError(f"{path}: {entry} is not a prompt: {error}") from error
+        if len(given) != 1 or (entry.labels is not None and given != ["points"]):
+            raise PromptError("one of box, points (with labels or without) and mask expected")
+        if entry.mask is not None:
+            return _mask_prompts(path.parent / entry.mask, rule, **common)
+        if entry.box is not None:
+            return [Box(entry.box, **common)]
+        return [_warned_of_shares(Points(entry.points, entry.labels, **common))]
+    except PromptError as error:
+        raise PromptError(f"{path}: prompts.{number}: {error}") from error

@@ -72,7 +72,7 @@ def redact_run(
         VideoError: run or video cannot be read, or do not belong together; no file is left then.
         OutputError: `out` cannot be written.
     """
-    check_new(out, overwrite)
+    check_new(out, overwrite, keep=[video])
     tracks = open_masks(folder)
     known = tracks.object_ids()
     if unknown := sorted(redaction.objects.difference(known)):

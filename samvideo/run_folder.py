@@ -32,6 +32,7 @@ FILES: Mapping[str, tuple[str, ...]] = {
     "rle": ("tracks.json", "tracks.jsonl"),
     "csv": ("tracks.csv",),
 }
+RESULT_NAMES = (RECORD, MASKS, JOURNAL, RESUME, *chain.from_iterable(FILES.values()))
 _MASK_NAME = re.compile(r"(\d{5}|[1-9]\d{5,17})\.png", re.ASCII)
 
 Status = Literal["running", "complete", "interrupted", "failed"]

@@ -5,18 +5,23 @@ that pixel is (0.5, 0.5) and a frame of width W spans x in [0, W]. Boxes are `xy
 """
 
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samvideo.errors import ConfigError, PromptError
+from samvideo.errors import ConfigError, PromptError, shown
+from samvideo.moments import LAST_FRAME
 
 UInt8Array = NDArray[np.uint8]
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float32]
+MAX_OBJECT_ID = 2**31 - 1  # ids are stored as int32
+MAX_COORDINATE = 1e9  # pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +94,7 @@ class Prompt:
     """Base class of prompts; use `Points`, `Box` or `Mask`.
 
     Attributes:
-        object_id: the object, at least 1; None means a new object with the next free id.
+        object_id: the object, 1 to 2^31 - 1; None means a new object with the next free id.
         frame: source index of its frame, for `track`; if `seconds` is None too, the first tracked frame.
         seconds: alternatively a time; selects the frame shown at that time.
     """
@@ -99,27 +104,75 @@ class Prompt:
     seconds: float | None = None
 
     def __post_init__(self) -> None:
-        if self.object_id is not None and self.object_id < 1:
-            raise PromptError(f"object ids count from 1 (0 is background), not {self.object_id}")
+        # ids and frames of other tools may be numbers such as 1.0
+        object.__setattr__(self, "object_id", _whole("object_id", self.object_id, 1, MAX_OBJECT_ID))
+        object.__setattr__(self, "frame", _whole("frame", self.frame, 0, LAST_FRAME))
         if self.frame is not None and self.seconds is not None:
             raise PromptError(f"give frame or seconds, not both (frame={self.frame}, seconds={self.seconds})")
-        if self.frame is not None and self.frame < 0:
-            raise PromptError(f"frames count from 0, not {self.frame}")
-        if self.seconds is not None and not (np.isfinite(self.seconds) and self.seconds >= 0):
-            raise PromptError(f"a prompt's time must be at least 0 seconds, not {self.seconds}")
+        if self.seconds is not None and not (_is_number(self.seconds) and 0 <= self.seconds <= LAST_FRAME):
+            raise PromptError(f"seconds is {shown(self.seconds)}: a number of at least 0 expected")
+
+
+def _whole(name: str, value: Any, least: int, most: int) -> int | None:
+    """Return a whole number as int, None for None; PromptError for anything else."""
+    if value is None:
+        return None
+    if not _is_number(value) or not least <= value <= most or value != int(value):
+        raise PromptError(f"{name} is {shown(value)}: a whole number from {least} to {most} expected")
+    return int(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _coordinates(values: Any, described: str) -> NDArray[np.float64]:
+    """Convert to an array of finite numbers; PromptError, with what was expected, if that is not possible."""
+    with suppress(TypeError, ValueError, OverflowError):
+        numbers = np.asarray(values, np.float64)
+        truths = any(isinstance(value, (bool, np.bool_)) for value in np.asarray(values, object).flat)
+        if not truths and (np.abs(numbers) <= MAX_COORDINATE).all():
+            return numbers
+    raise PromptError(f"{described} expected, not {shown(values)}")
+
+
+def _labels(values: Any, count: int) -> NDArray[np.int64]:
+    """Convert labels, all 1 if None; PromptError if these are not `count` times 0 or 1."""
+    if values is None:
+        return np.ones(count, np.int64)
+    with suppress(TypeError, ValueError, OverflowError):
+        labels = np.asarray(values, np.float64)
+        if labels.shape == (count,) and np.isin(labels, (0, 1)).all():
+            return labels.astype(np.int64)
+    raise PromptError(f"labels must be {count} values of 1 (object) or 0 (not), not {shown(values)}")
+
+
+def _refuse_shares(coordinates: NDArray[np.float64], what: str) -> None:
+    """Raise PromptError if these are shares of the frame, as some tools give them, and not pixels."""
+    if (coordinates >= 0).all() and (coordinates <= 1).all() and (coordinates % 1 > 0).any():
+        raise PromptError(
+            f"{what} {coordinates.tolist()} lies in the top-left pixel: coordinates in pixels expected. If these "
+            "are shares of the frame, multiply x by its width and y by its height (`samvideo info` prints them)"
+        )
 
 
 @dataclass(frozen=True)
 class Box(Prompt):
-    """A box around the object: `xyxy` = (left, top, right, bottom) in pixels of its frame."""
+    """A box around the object: `xyxy` = (left, top, right, bottom) in pixels of its frame.
+
+    Fractions that all lie in 0 to 1 are shares of the frame, not pixels: PromptError.
+    """
 
     xyxy: tuple[float, float, float, float]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        box = tuple(float(value) for value in self.xyxy)
-        if len(box) != 4 or not np.isfinite(box).all():
-            raise PromptError(f"a box is four finite numbers x1, y1, x2, y2, not {self.xyxy}")
+        four = "a box of four finite numbers x1, y1, x2, y2"
+        corners = _coordinates(self.xyxy, four)
+        if corners.shape != (4,):
+            raise PromptError(f"{four} expected, not {shown(self.xyxy)}")
+        _refuse_shares(corners, "box")
+        box = tuple(corners.tolist())
         if box[0] >= box[2] or box[1] >= box[3]:
             raise PromptError(
                 f"box {box} has no area: x1 < x2 and y1 < y2 expected (left, top, right, bottom; "
@@ -142,14 +195,14 @@ class Points(Prompt):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        xy = np.asarray(self.xy, dtype=np.float32)
-        if xy.ndim != 2 or xy.shape[1] != 2 or len(xy) == 0 or not np.isfinite(xy).all():
-            raise PromptError(f"points are a list of finite (x, y) pairs, shape (N, 2) with N >= 1, not {self.xy}")
-        labels = np.ones(len(xy), np.int64) if self.labels is None else np.asarray(self.labels)
-        if labels.shape != (len(xy),) or not np.isin(labels, (0, 1)).all():
-            raise PromptError(f"labels must be {len(xy)} values of 1 (object) or 0 (not), not {self.labels}")
-        object.__setattr__(self, "xy", xy)
-        object.__setattr__(self, "labels", labels.astype(np.int64))
+        pairs = "points, a list of finite (x, y) pairs, shape (N, 2) with N >= 1,"
+        xy = _coordinates(self.xy, pairs)
+        if xy.ndim != 2 or xy.shape[1] != 2 or len(xy) == 0:
+            raise PromptError(f"{pairs} expected, not {shown(self.xy)}")
+        if len(xy) > 1:
+            _refuse_shares(xy, "each of the clicks")
+        object.__setattr__(self, "xy", xy.astype(np.float32))
+        object.__setattr__(self, "labels", _labels(self.labels, len(xy)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,8 @@
 import configparser
 import csv
 import json
+import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +21,7 @@ from runs_made import INFO, SIZE, box, disc, nothing, results, write_run
 from typer.testing import CliRunner
 
 from samvideo.cli.main import app
-from samvideo.errors import ConfigError, VideoError
+from samvideo.errors import ConfigError, OutputError, VideoError
 from samvideo.evaluation.datasets import open_dataset
 from samvideo.exports import FORMATS, export_run
 from samvideo.exports.detections import to_supervision
@@ -191,8 +193,10 @@ def test_mot(run: Path, tmp_path: Path) -> None:
     assert {len(row) for row in rows} == {10}
     plates = [row for row in rows if row[1] == 2]
     assert [row[:6] for row in plates] == [[k + 1, 2, 151, 61 + k, 40, 35 - k] for k in range(COUNT)]
+    folder = written(run, tmp_path, "mot-sequence")
+    assert (folder / "mot.txt").read_text() == path.read_text()
     parser = configparser.ConfigParser()
-    parser.read(path.with_name("seqinfo.ini"))
+    parser.read(folder / "seqinfo.ini")
     assert (parser["Sequence"]["seqlength"], parser["Sequence"]["framerate"]) == (str(COUNT), "25")
 
 
@@ -333,6 +337,108 @@ def test_a_long_name_and_times_can_be_left_out(run: Path, tmp_path: Path) -> Non
             assert not any(b'"made"' in file.read_bytes() or "made" in file.name for file in files)
 
 
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", list(FORMATS.all()))
+def test_an_export_writes_its_target_only(run: Path, video: Path, tmp_path: Path, name: str) -> None:
+    other = write_run(tmp_path / "other", results(COUNT + 3, ring))
+    beside = tmp_path / "beside"
+    for kept in (
+        "seqinfo.ini",
+        f"{name}.json",
+        ".out.part",
+        ".samvideo-x",
+        "labels.txt",
+        "Annotations/480p/made/7.png",
+    ):
+        (beside / kept).parent.mkdir(parents=True, exist_ok=True)
+        (beside / kept).write_text("mine")
+    before, recorded = tree(beside), tree(run)
+    target = beside / f"out{FORMATS.find(name).suffix}"
+    assert export_run(run, name, target, video=str(video)) == target
+    first = tree(beside)
+    assert {key: first[key] for key in before} == before
+    assert {Path(key).parts[0] for key in first.keys() - before.keys()} == {target.name}
+    with pytest.raises(ConfigError, match="--overwrite"):
+        export_run(run, name, target, video=str(video))
+    if not FORMATS.find(name).needs_video:
+        export_run(other, name, target, overwrite=True)
+    export_run(run, name, target, video=str(video), overwrite=True)
+    assert tree(beside).keys() == first.keys()  # no frame of the longer run is left
+    assert tree(run) == recorded
+
+
+@pytest.mark.parametrize("name", [name for name, spec in FORMATS.all().items() if not spec.suffix])
+def test_a_folder_of_other_files_is_not_replaced(run: Path, tmp_path: Path, name: str) -> None:
+    mine = tmp_path / "mine"
+    export_run(run, name, mine)
+    shutil.move(mine / ".samvideo-export.json", tmp_path / "list.json")
+    before = tree(mine)
+    with pytest.raises(ConfigError, match="that an export wrote"):
+        export_run(run, name, mine, overwrite=True)
+    assert tree(mine) == before
+    names = json.loads((tmp_path / "list.json").read_text())
+    for listed, message in (
+        ([*names, "../list.json"], "relative path below"),
+        (names[1:], "was not written by an export"),
+    ):
+        (mine / ".samvideo-export.json").write_text(json.dumps(listed))
+        with pytest.raises(ConfigError, match=message):
+            export_run(run, name, mine, overwrite=True)
+        (mine / ".samvideo-export.json").unlink()
+        assert tree(mine) == before
+    assert (tmp_path / "list.json").exists()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_no_export_replaces_what_it_reads(run: Path, video: Path, tmp_path: Path, overwrite: bool) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    shutil.copy(video, tmp_path / "made.mp4")
+    (folder / "masks").mkdir()
+    before = tree(tmp_path)
+    for name, target in (
+        ("coco", "run/tracks.json"),
+        ("coco", "run/tracks.jsonl"),
+        ("mot", "run/tracks.csv"),
+        ("cvat", "run/run.json"),
+        ("green", "run/overlay.mp4"),
+        ("green", "made.mp4"),
+        ("davis", "run"),
+        ("numpy", "."),
+        ("davis", "run/masks"),
+        ("coco", "run/masks/00000.json"),
+        ("tracks", "run/tracks.jsonl"),
+    ):
+        with pytest.raises(ConfigError, match="-o"):
+            export_run(folder, name, tmp_path / target, video=str(tmp_path / "made.mp4"), overwrite=overwrite)
+    with pytest.raises(ConfigError, match="--overwrite"):
+        export_run(folder, "tracks")
+    with pytest.raises(ConfigError, match="not a regular file"):
+        export_run(folder, "coco", Path("/dev/null"), overwrite=overwrite)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["..", "a/../..", "C:\\x\\..", "a\0b.mp4", "li\nne.mp4", "/", "x" * 300, "\u65e5\u672c.mp4"]
+)
+def test_the_name_of_a_source_leaves_no_folder(tmp_path: Path, name: str) -> None:
+    folder = write_run(tmp_path / "run", results(2, plate), info=replace(INFO, name=name))
+    (tmp_path / "a").mkdir()
+    before = tree(tmp_path)
+    for format in ("davis", "mot-sequence", "cvat", "coco"):
+        with (
+            pytest.raises(OutputError, match="too long") if (len(name), format) == (300, "davis") else nullcontext()
+        ):
+            export_run(folder, format, tmp_path / "a" / format)
+    after = tree(tmp_path)
+    assert {key: after[key] for key in before} == before
+    assert {Path(key).parts[0] for key in after.keys() - before.keys()} == {"a"}
+    ElementTree.parse(tmp_path / "a" / "cvat")
+
+
 def test_bad_input(run: Path, video: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no export format .*nown: numpy, coco"):
         export_run(run, "voc")
@@ -361,3 +467,23 @@ def test_a_run_in_which_nothing_was_found(tmp_path: Path, video: Path) -> None:
     empty = write_run(tmp_path / "run", results(COUNT, lambda k: nothing()))
     for name in FORMATS.all():
         assert written(empty, tmp_path / name, name, video=str(video)).exists()
+
+
+def test_a_run_without_a_frame(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", results(0, ring))
+    for name in ("coco", "numpy"):
+        with pytest.raises(VideoError, match="holds no frame"):
+            export_run(folder, name, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_masks_that_are_not_what_the_file_says(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    lines = (folder / "tracks.jsonl").read_text().splitlines()
+    entry = json.loads(lines[3])
+    entry["objects"][1]["area"] += 1
+    lines[3] = json.dumps(entry)
+    (folder / "tracks.jsonl").write_text("\n".join(lines) + "\n")
+    with pytest.raises(VideoError, match=r"frame 2, object 2: area is \d+, but the mask"):
+        export_run(folder, "coco", tmp_path / "coco.json")

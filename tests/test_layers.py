@@ -16,6 +16,7 @@ MAPPED = {"memory": "samvideo.memory", "trackers": "samvideo.trackers", "evaluat
 # digit after the point orders the packages of a layer that build on each other.
 LAYERS = {
     "samvideo.errors": 0.0,
+    "samvideo.moments": 0.05,
     "samvideo.types": 0.1,
     "samvideo.geometry": 0.2,
     "samvideo.object_prompts": 0.3,

@@ -108,14 +108,23 @@ def test_prompts_that_do_not_fit(prompts: list[Prompt], message: str) -> None:
         (lambda: Box((0, 0, float("nan"), 1)), "finite"),
         (lambda: Box((0, 0, 1)), "four"),  # type: ignore[arg-type]
         (lambda: Box((2, 0, 1, 1)), "no area"),
-        (lambda: Points([]), "points are"),
+        (lambda: Points([]), "finite .x, y. pairs"),
+        (lambda: Points([("a", None)]), "finite .x, y. pairs"),
+        (lambda: Points([(0.2, 0.3), (0.4, 0.5)]), "shares of the frame"),
+        (lambda: Box((0.2, 0.3, 0.4, 0.5)), "shares of the frame"),
         (lambda: Points([(1, float("inf"))]), "finite"),
         (lambda: Points([(1, 1)], [1, 0]), "1 values"),
         (lambda: Mask(np.zeros((1, 2, 2))), "one \\(H, W\\) array"),
         (lambda: Box((0, 0, 1, 1), frame=1, seconds=0.1), "not both"),
-        (lambda: Box((0, 0, 1, 1), frame=-1), "count from 0"),
+        (lambda: Box((0, 0, 1, 1), frame=-1), "frame is -1"),
         (lambda: Box((0, 0, 1, 1), seconds=-1.0), "at least 0"),
-        (lambda: Box((0, 0, 1, 1), object_id=0), "count from 1"),
+        (lambda: Box((0, 0, 1, 1), object_id=0), "object_id is 0"),
+        (lambda: Box((0, 0, 1, 1), object_id=1.5), "object_id is 1.5"),  # type: ignore[arg-type]
+        (lambda: Box((0, 0, 1, 1), object_id=True), "object_id is True"),
+        (lambda: Box((0, 0, 1, 1), object_id=2**31), "object_id is 2147483648"),
+        (lambda: Box((0, 0, 1, 1), frame=10**5000), "too long to print"),
+        (lambda: Box((0, 0, 1, 1), frame="1"), "frame is '1'"),  # type: ignore[arg-type]
+        (lambda: Box((0, 0, 1, 1), seconds=float("inf")), "seconds is inf"),
     ],
 )
 def test_malformed_prompts(make: object, message: str) -> None:

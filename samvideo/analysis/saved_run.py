@@ -15,7 +15,8 @@ from samvideo.analysis.tables import TableWriter
 from samvideo.io.base import Closing
 from samvideo.io.paired import RunVideo
 from samvideo.io.source import open_video
-from samvideo.io.tracks import FrameRecord, TracksFile, TracksTable, open_run
+from samvideo.io.tracks import FrameRecord, TracksFile
+from samvideo.io.tracks_table import TracksTable, open_run
 from samvideo.types import Frame, UInt8Array
 
 

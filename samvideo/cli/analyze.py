@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from samvideo.cli.common import FIRST_HELP, numbers, verb
-from samvideo.errors import ConfigError
+from samvideo.cli.common import FIRST_HELP, is_object_id, numbers, verb
+from samvideo.errors import ConfigError, shown
 
 if TYPE_CHECKING:
     from samvideo.analysis.findings import Findings
@@ -62,8 +62,8 @@ def parse_labels(texts: list[str]) -> dict[int, str]:
     labels = {}
     for text in texts:
         number, _, name = text.partition("=")
-        if not number.strip().isdecimal() or not name.strip():
-            raise ConfigError(f"a label is an object's number and its class, like 1=grasper, not {text!r}")
+        if not is_object_id(number.strip()) or not name.strip():
+            raise ConfigError(f"a label is an object's number and its class, like 1=grasper, not {shown(text)}")
         labels[int(number)] = name.strip()
     return labels
 

@@ -7,13 +7,15 @@ from typing import Any
 
 import typer
 
-from samvideo.cli.common import comma_list, numbers, verb
+from samvideo.cli.common import comma_list, completing, numbers, verb
 from samvideo.errors import ConfigError
 
 
 @verb
 def bench(
-    models: list[str] = typer.Argument(None, help="Names from `samvideo models` [edgetam]."),
+    models: list[str] = typer.Argument(
+        None, help="Names from `samvideo models` [edgetam].", autocompletion=completing("trackers")
+    ),
     sizes: str = typer.Option("", "--sizes", metavar="512,1024", help="Input sides [the model's own]."),
     dtypes: str = typer.Option("auto", "--dtypes", metavar="fp32,bf16", help="auto, fp32, bf16, fp16."),
     devices: str = typer.Option("auto", "--devices", metavar="cpu,cuda", help="auto, cpu, cuda, mps."),

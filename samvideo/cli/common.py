@@ -1,10 +1,9 @@
-"""What the commands share: help, errors as exit codes, moments of a video, logging."""
+"""What the commands share: help, completion, errors as exit codes, logging."""
 
 import errno
 import functools
 import json
 import logging
-import re
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import typer
 from typer.core import TyperCommand
 
-from samvideo.errors import ConfigError, SamVideoError
+from samvideo.errors import ConfigError, OutputError, SamVideoError, shown
 
 if TYPE_CHECKING:
     from samvideo.run import Summary
@@ -23,11 +22,8 @@ R = TypeVar("R")
 
 INTERRUPTED = 130
 FIRST_HELP = "Number in the video of the first frame tracked, where the run does not know it (--strip-source)."
-MOMENT_HELP = "a frame number, or a time: 12.5s, 1:02.5"
 THRESHOLD_HELP = "Masks are one object: the pixels of at least this value, 128 for half of 255."
 VOID_HELP = "The number in masks that is no object [255 beside others]; 0: all are."
-_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?)s?")
-
 
 _REGISTRIES = {
     "trackers": ("samvideo.trackers.specs", "TRACKERS"),
@@ -50,11 +46,24 @@ class Command(TyperCommand):
         return super().get_help(ctx)
 
 
-def _names(key: str) -> list[str]:
+def _all(key: str) -> dict[str, Any]:
     module, attribute = _REGISTRIES[key]
-    found = getattr(import_module(module), attribute).all()
+    found: dict[str, Any] = getattr(import_module(module), attribute).all()
+    return found
+
+
+def _names(key: str) -> list[str]:
     # published models are many, and listed by `samvideo models`
-    return [name for name, spec in found.items() if not getattr(spec, "needs_weights", False)]
+    return [name for name, spec in _all(key).items() if not getattr(spec, "needs_weights", False)]
+
+
+def completing(key: str) -> Callable[[str], list[str]]:
+    """Return the shell completion of the names of components, such as `trackers`."""
+
+    def names(incomplete: str) -> list[str]:
+        return [name for name in _all(key) if name.startswith(incomplete)]
+
+    return names
 
 
 def verb(function: Callable[P, R]) -> Callable[P, R]:
@@ -69,9 +78,10 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
         except OSError as error:  # of a path that the system refuses, wherever it is first looked at
-            typer.echo(f"error: {error.filename or 'input or output'}: {error.strerror or error}", err=True)
+            place = str(error.filename or "input or output")[:200]
+            typer.echo(f"error: {place}: {error.strerror or error}", err=True)
             given = error.errno in (errno.ENAMETOOLONG, errno.ELOOP)
-            raise typer.Exit(ConfigError.exit_code if given else SamVideoError.exit_code) from None
+            raise typer.Exit(ConfigError.exit_code if given else OutputError.exit_code) from None
         except KeyboardInterrupt:
             typer.echo("interrupted", err=True)
             raise typer.Exit(INTERRUPTED) from None
@@ -86,22 +96,14 @@ def comma_list(text: str | None) -> list[str]:
 
 def numbers(text: str | None, option: str) -> list[int]:
     """Parse `1,2`; ConfigError for anything else than numbers from 1."""
-    if not all(part.isdecimal() and int(part) > 0 for part in comma_list(text)):
-        raise ConfigError(f"{option} takes numbers from 1, separated by commas, not {text!r}")
+    if not all(is_object_id(part) for part in comma_list(text)):
+        raise ConfigError(f"{option} takes numbers from 1, separated by commas, not {shown(text)}")
     return [int(part) for part in comma_list(text)]
 
 
-def parse_moment(text: str | None) -> int | float | None:
-    """Parse a frame index (`120`, an int) or a time (`12.5s`, `12.5`, `1:02`, `1:02:03.5`; seconds, a float)."""
-    if text is None:
-        return None
-    if text.isdecimal():
-        return int(text)
-    match = _CLOCK.fullmatch(text)
-    if match is None:
-        raise ConfigError(f"cannot read the moment {text!r}: expected {MOMENT_HELP}")
-    hours, minutes, seconds = match.groups()
-    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
+def is_object_id(text: str) -> bool:
+    """Whether a text is the number of an object, from 1."""
+    return text.isdecimal() and len(text) <= 10 and int(text) > 0
 
 
 def end_run(

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, Command, comma_list, numbers, verb
+from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, Command, comma_list, completing, numbers, verb
 from samvideo.cli.models import MODEL_HELP
 
 RAY_HELP = "Use this Ray cluster (auto: a running one), or start one on this machine."
@@ -21,17 +21,18 @@ class EvaluateCommand(Command):
         """Turn a `--ray` that is followed by nothing or by another option into `--ray=local`."""
         following = [*args[1:], "-"]
         completed = [
-            "--ray=local" if a == "--ray" and b.startswith("-") else a for a, b in zip(args, following, strict=True)
+            "--ray=local" if a == "--ray" and b.startswith("-") else a
+            for a, b in zip(args, following, strict=False)
         ]
         return super().parse_args(ctx, completed)
 
 
 @verb
 def evaluate(
-    dataset: str = typer.Argument(help=DATASET_HELP),
+    dataset: str = typer.Argument(help=DATASET_HELP, autocompletion=completing("datasets")),
     root: Path = typer.Argument(help="Its folder, with the published layout."),
     split: str | None = typer.Option(None, help="Part of the data set [its validation split]."),
-    model: str = typer.Option("nano", help=MODEL_HELP),
+    model: str = typer.Option("nano", help=MODEL_HELP, autocompletion=completing("trackers")),
     weights: Path | None = typer.Option(None, help="Read the model from this file."),
     out: Path = typer.Option(
         ..., "-o", "--out", help="Folder for masks and results; an unfinished evaluation is resumed."

@@ -4,13 +4,15 @@ from pathlib import Path
 
 import typer
 
-from samvideo.cli.common import FIRST_HELP, verb
+from samvideo.cli.common import FIRST_HELP, completing, verb
 
 
 @verb
 def export(
     run: Path = typer.Argument(metavar="OUT_DIR", help="The folder that `samvideo track` wrote."),
-    format: str = typer.Option(..., "--format", "-f", help="One of {formats}."),
+    format: str = typer.Option(
+        ..., "--format", "-f", help="One of {formats}.", autocompletion=completing("formats")
+    ),
     out: Path | None = typer.Option(None, "-o", "--out", help="File or folder to write [OUT_DIR/FORMAT…]."),
     video: str | None = typer.Option(None, help="The source video; needed for cut-outs."),
     first: int | None = typer.Option(None, "--from", min=0, metavar="FRAME", help=FIRST_HELP),

@@ -1,10 +1,14 @@
 """`samvideo`: all commands."""
 
+import sys
+from typing import Any
+
 import typer
 
 from samvideo.cli.analyze import analyze
 from samvideo.cli.bench import bench
 from samvideo.cli.common import Command
+from samvideo.cli.console import replace_streams
 from samvideo.cli.demo_clip import demo_clip
 from samvideo.cli.evaluate import EvaluateCommand, evaluate
 from samvideo.cli.export import export
@@ -17,6 +21,7 @@ from samvideo.cli.track import track
 from samvideo.cli.train import train
 from samvideo.cli.ui import ui
 from samvideo.cli.weights import weights
+from samvideo.errors import OutputError
 
 EPILOG = (
     "Exit codes: 0 done, 2 usage or prompt, 3 source, 4 weights, 5 tracking or writing failed, 130 interrupted "
@@ -28,7 +33,6 @@ app = typer.Typer(
     help="Segment and track objects in video, with the efficient SAM 2 family or with a small bundled model.",
     epilog=EPILOG,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -59,4 +63,15 @@ app.add_typer(train, name="train")
 
 def main() -> None:
     """The console script."""
-    app()
+    out = replace_streams()
+    code: Any = 0
+    try:
+        app()
+    except SystemExit as end:
+        code = end.code
+    sys.stdout.flush()
+    if out and out.failure:
+        if not isinstance(out.failure, BrokenPipeError):  # whoever closed a pipe has read enough
+            typer.echo(f"error: standard output cannot be written: {out.failure.strerror}", err=True)
+        code = code or OutputError.exit_code
+    raise SystemExit(code)

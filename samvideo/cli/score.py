@@ -4,13 +4,13 @@ from pathlib import Path
 
 import typer
 
-from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, numbers, verb
+from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, numbers, verb
 from samvideo.cli.evaluate import DATASET_HELP, score_summary
 
 
 @verb
 def score(
-    dataset: str = typer.Argument(help=DATASET_HELP),
+    dataset: str = typer.Argument(help=DATASET_HELP, autocompletion=completing("datasets")),
     root: Path = typer.Argument(help="Its folder; for `folder` also plain <sequence>/<frame>.png."),
     predictions: Path = typer.Argument(help="<sequence>/<frame>.png, or <sequence>/<object>/<frame>.png for SA-V."),
     split: str | None = typer.Option(None, help="Part of the data set [its validation split]."),

@@ -5,17 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from samvideo.cli.common import MOMENT_HELP, THRESHOLD_HELP, VOID_HELP, comma_list, end_run, parse_moment, verb
+from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, end_run, verb
 from samvideo.cli.models import MODEL_HELP, choose_model, ready_tracker
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, TOOLS, run_page
 from samvideo.errors import ConfigError
+from samvideo.moments import MOMENT_HELP, parse_moment
 
 if TYPE_CHECKING:
     from samvideo.run import RunSettings
 
 PROMPT_HELP = (
     "box=X1,Y1,X2,Y2 | points=X,Y/-X,Y/... (a leading minus: not on the object) | mask=FILE.png | FILE.json; "
-    "each may end in @FRAME or @12.5s and #ID. Repeatable. box, points or mask alone: annotate in the browser."
+    "each may end in @FRAME, @12.5s or @1:02.5, and #ID. Repeatable. box, points or mask alone: annotate in the "
+    "browser."
 )
 START_HELP = f"First frame: {MOMENT_HELP}, at which it is shown."
 END_HELP = "Stop before this frame, or before the first that begins at this time or later."
@@ -26,7 +28,7 @@ SOURCE_HELP = "Video file, folder or glob of images, camera index (0), RTSP or H
 def track(
     source: str = typer.Argument(help=SOURCE_HELP),
     prompt: list[str] = typer.Option([], "--prompt", "-p", help=PROMPT_HELP),
-    model: str = typer.Option("auto", help=MODEL_HELP),
+    model: str = typer.Option("auto", help=MODEL_HELP, autocompletion=completing("trackers")),
     weights: Path | None = typer.Option(None, help="Read the model from this file (.pt, .pth, .safetensors)."),
     memory: str | None = typer.Option(None, help="Another memory method, see `samvideo models`."),
     policy: str | None = typer.Option(None, help="Another memory policy, see `samvideo models`."),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from samvideo.cli.common import comma_list, end_run, verb
+from samvideo.cli.common import comma_list, completing, end_run, verb
 from samvideo.cli.demo_clip import write_demo
 from samvideo.cli.models import MODEL_HELP, choose_model, ready_segmenter, ready_tracker
 
@@ -26,7 +26,7 @@ PORT_HELP = "Port of the page [8765, or any free one]."
 @verb
 def ui(
     video: str | None = typer.Argument(None, help="Video file or folder of images; a demo clip when left out."),
-    model: str = typer.Option("auto", help=MODEL_HELP),
+    model: str = typer.Option("auto", help=MODEL_HELP, autocompletion=completing("trackers")),
     weights: Path | None = typer.Option(None, help="Read the model from this file (.pt, .pth, .safetensors)."),
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     out: Path | None = typer.Option(None, "-o", "--out", help="Folder for the results [NAME_tracked]."),

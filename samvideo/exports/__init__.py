@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PureWindowsPath
 
-from samvideo.errors import ConfigError, OutputError
+from samvideo.errors import ConfigError, OutputError, VideoError
 from samvideo.exports.base import Format, Job
-from samvideo.io.files import check_new
+from samvideo.exports.target import check_target, complete
 from samvideo.io.paired import RunVideo
 from samvideo.io.tracks import open_masks
 from samvideo.registry import Registry
@@ -35,26 +36,46 @@ def export_run(
         first: index in `video` of the first frame of the run, if the run does not know it; see `RunVideo`.
         labels: class by object id; "object 1" by default.
         strip_source: omit the name of the source.
-        overwrite: replace an existing `out`.
+        overwrite: replace an existing `out`; of a folder, the files of an earlier export.
 
     Raises:
-        ConfigError: there is no such format, a video or `first` is needed, or `out` exists and `overwrite` is off.
+        ConfigError: there is no such format, a video or `first` is needed, `out` exists and `overwrite` is off, or
+            it is not a file of an earlier export, such as the source or a file of the run.
         VideoError: the run or the video cannot be read, or do not belong together.
         OutputError: it cannot be written.
     """
     chosen = FORMATS.find(name)
     if chosen.needs_video and video is None:
         raise ConfigError(f"{name} contains frames of the source: give the tracked video with --video")
+    if unprintable := [label for label in (labels or {}).values() if not label.isprintable()]:
+        raise ConfigError(f"a label is printable text, not {unprintable[0][:60]!r}")
     tracks = open_masks(folder)
     target = out or tracks.path.parent / f"{name}{chosen.suffix}"
-    check_new(target, overwrite)
-    title = "video" if strip_source else Path(tracks.info.name).name or "video"
+    check_target(target, chosen, tracks.path, video, overwrite)
+    if next(iter(tracks), None) is None:
+        raise VideoError(f"{tracks.path} holds no frame: there is nothing to export")
+    tracks.check_masks()
+    title = "video" if strip_source else _title(tracks.info.name)
     with nullcontext() if video is None else RunVideo(tracks, video, first, out=target) as source:
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            chosen.write(Job(tracks, target, title, dict(labels or {}), source))
-        except OSError as error:
-            raise OutputError(
-                f"cannot write {target}: {error.strerror or error}; free some space, or choose another path with -o"
-            ) from error
+        _write(chosen, Job(tracks, target, title, dict(labels or {}), source))
     return target
+
+
+def _write(chosen: Format, job: Job) -> None:
+    try:
+        if chosen.suffix == ".mp4":  # one that broke off plays as far as it was written, and is kept
+            job.out.parent.mkdir(parents=True, exist_ok=True)
+            chosen.write(job)
+        else:
+            with complete(job.out) as part:
+                chosen.write(replace(job, out=part))
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {job.out}: {error.strerror or error}; free some space, or choose another path with -o"
+        ) from error
+
+
+def _title(name: str) -> str:
+    """Return the file name of a source, of whatever system, as text that names a file in every format."""
+    last = "".join(letter if letter.isprintable() else "_" for letter in PureWindowsPath(name).name)
+    return last if last.strip(". ") else "video"

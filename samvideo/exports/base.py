@@ -12,12 +12,21 @@ from samvideo.types import Frame
 
 @dataclass(frozen=True)
 class Format:
-    """One format: function, file suffix ("" for a folder), description, and whether it needs the source video."""
+    """One format.
+
+    Attributes:
+        write: the function.
+        suffix: of its file, "" for a folder.
+        about: a description.
+        needs_video: whether it needs the source.
+        restores: whether it is the `tracks.json` of a run, which it may replace.
+    """
 
     write: Callable[["Job"], None]
     suffix: str
     about: str
     needs_video: bool = False
+    restores: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import numpy as np
 
 from samvideo.exports.base import Format, Job
 from samvideo.io.files import stream_json
-from samvideo.io.masks import decode_rle
 from samvideo.io.outlines import outlines
+from samvideo.io.rle import decode_rle
 from samvideo.io.tracks import ObjectRecord
 
 

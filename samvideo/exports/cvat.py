@@ -12,8 +12,9 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 
 from samvideo.exports.base import Format, Job
-from samvideo.io.masks import decode_rle
+from samvideo.geometry import mask_box
 from samvideo.io.outlines import outlines, signed_area, simplified
+from samvideo.io.rle import decode_rle
 from samvideo.io.tracks import ObjectRecord
 from samvideo.render import object_colour
 
@@ -79,12 +80,13 @@ def _write_masks(job: Job) -> None:
                 f'<image id="{frame.index}" name="frame_{frame.index:06d}" width="{width}" height="{height}">\n'
             )
             for entry in frame.visible().values():
-                x, y, w, h = (int(value) for value in entry.bbox_xywh)
-                counts = _row_counts(decode_rle(entry.rle)[y : y + h, x : x + w])
+                mask = decode_rle(entry.rle)
+                x, y, right, bottom = (int(side) for side in mask_box(mask) or (0, 0, 0, 0))
+                counts = _row_counts(mask[y:bottom, x:right])
                 label = quoteattr(job.label(entry.object_id))
                 file.write(
                     f'<mask label={label} source="auto" occluded="0" rle="{counts}" left="{x}" top="{y}" '
-                    f'width="{w}" height="{h}" z_order="0" group_id="{entry.object_id}"></mask>\n'
+                    f'width="{right - x}" height="{bottom - y}" z_order="0" group_id="{entry.object_id}"></mask>\n'
                 )
             file.write("</image>\n")
 

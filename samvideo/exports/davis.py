@@ -12,13 +12,11 @@ def _write(job: Job) -> None:
     listed = job.out / "ImageSets" / "2017" / "val.txt"
     for folder in (masks, listed.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    for old in masks.glob("*.png"):
-        old.unlink()
     for frame in job.tracks:
         result = frame.result(job.tracks.info.size_wh).select(frame.visible())
         index_hw = index_map(result.masks, result.object_ids, result.scores.tolist())
         write_index_png(masks / f"{frame.index:05d}.png", index_hw)
-    listed.write_text(job.title + "\n")
+    listed.write_text(job.title + "\n", encoding="utf-8")
     if job.video is not None:
         _write_images(job)
 

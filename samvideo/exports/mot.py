@@ -1,4 +1,6 @@
-"""MOTChallenge (Dendorfer et al., arXiv 2003.09003): one line per box, 1-based; and `seqinfo.ini`."""
+"""MOTChallenge (Dendorfer et al., arXiv 2003.09003): one line per box, 1-based; and, in a folder, `seqinfo.ini`."""
+
+from pathlib import Path
 
 from samvideo.exports.base import Format, Job
 
@@ -13,9 +15,8 @@ imExt=.jpg
 """
 
 
-def _write(job: Job) -> None:
-    info = job.tracks.info
-    with job.out.open("w", encoding="utf-8") as file:
+def _write_boxes(job: Job, path: Path) -> None:
+    with path.open("w", encoding="utf-8") as file:
         for frame in job.tracks:
             for entry in frame.visible().values():
                 x, y, width, height = entry.bbox_xywh
@@ -23,9 +24,18 @@ def _write(job: Job) -> None:
                     f"{frame.index + 1},{entry.object_id},{x + 1:g},{y + 1:g},{width:g},{height:g},"
                     f"{entry.score:g},-1,-1,-1\n"
                 )
+
+
+def _write_folder(job: Job) -> None:
+    job.out.mkdir()
+    _write_boxes(job, job.out / "mot.txt")
+    info = job.tracks.info
     width, height = info.size_wh
     text = INFO.format(name=job.title, rate=float(info.rate), length=job.length, width=width, height=height)
-    job.out.with_name("seqinfo.ini").write_text(text)
+    (job.out / "seqinfo.ini").write_text(text, encoding="utf-8")
 
 
-VARIANTS = {"mot": Format(_write, ".txt", "boxes as a MOTChallenge csv, seqinfo.ini beside it")}
+VARIANTS = {
+    "mot": Format(lambda job: _write_boxes(job, job.out), ".txt", "boxes as a MOTChallenge csv"),
+    "mot-sequence": Format(_write_folder, "", "a folder with the boxes, mot.txt, and seqinfo.ini"),
+}

@@ -12,11 +12,14 @@ from samvideo.io.files import stream_json
 from samvideo.io.masks import encode_rle
 
 EVERY = 4  # videos have 24 frames per second, masks 6
+MOST = 1_000_000  # frames of a video, since untracked ones are written too
 
 
 def _write(job: Job) -> None:
     width, height = job.tracks.info.size_wh
     ids, count = job.object_ids, job.length
+    if count > MOST:
+        raise ConfigError(f"the video has {count} frames: a SA-V file of at most {MOST} frames expected")
     areas = _areas(job)
     seen = areas > 0
     sizes = [float(column[column > 0].mean()) if column.any() else 0.0 for column in areas.T]

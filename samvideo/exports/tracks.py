@@ -10,4 +10,5 @@ def _write(job: Job) -> None:
     write_document(job.tracks, job.out, replace(job.tracks.info, name=job.title))
 
 
-VARIANTS = {"tracks": Format(_write, ".json", "one JSON document: RLE masks, boxes, areas and scores per frame")}
+ABOUT = "one JSON document: RLE masks, boxes, areas and scores per frame"
+VARIANTS = {"tracks": Format(_write, ".json", ABOUT, restores=True)}

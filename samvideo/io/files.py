@@ -76,8 +76,15 @@ def stream_json(path: Path, head: Mapping[str, Any], lists: Mapping[str, Iterabl
         file.write("}\n")
 
 
-def check_new(path: Path, overwrite: bool) -> None:
-    """Raise ConfigError if there is such a file or folder and `overwrite` is off."""
+def check_new(path: Path, overwrite: bool, keep: Iterable[Path | str] = ()) -> None:
+    """Raise ConfigError if there is such a file or folder and `overwrite` is off, or if it must not be replaced.
+
+    Devices, pipes and the files in `keep`, such as the source, are not replaced.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ConfigError(f"{path} is not a regular file: choose another path with -o")
+    if any(Path(kept).exists() and path.exists() and path.samefile(kept) for kept in keep):
+        raise ConfigError(f"{path} is what is read: choose another path with -o")
     if path.exists() and not overwrite:
         raise ConfigError(f"{path} exists: choose another path with -o, or replace it with --overwrite")
 

@@ -11,7 +11,7 @@ from pycocotools import mask as coco
 
 from samvideo.errors import ConfigError, OutputError, VideoError
 from samvideo.io.mask_pictures import FORMATS, FROM_FILE, WHITE, MaskRule, davis_palette, read_numbers, void_of
-from samvideo.io.rle import unpack
+from samvideo.io.rle import decode_rle as decode_rle
 from samvideo.types import BoolArray
 
 MAX_ID = 255  # in a palette PNG
@@ -89,20 +89,3 @@ def encode_rle(mask_hw: BoolArray) -> dict[str, Any]:
         raise ConfigError(f"one (H, W) mask expected, not shape {mask_hw.shape}")
     coded = coco.encode(np.asfortranarray(mask_hw, dtype=np.uint8))
     return {"size": [int(side) for side in coded["size"]], "counts": coded["counts"].decode("ascii")}
-
-
-def decode_rle(rle: dict[str, Any]) -> BoolArray:
-    """Decode COCO RLE, compressed (a string) or not (a list), to bool (H, W); ConfigError if it is not valid."""
-    # pycocotools does not check its input, and warns under NumPy 2.
-    try:
-        height, width = (int(side) for side in rle["size"])
-        counts = rle["counts"]
-        if isinstance(counts, str):
-            counts = counts.encode("ascii")
-        runs = unpack([counts])[0] if isinstance(counts, bytes) else np.asarray(counts, np.int64)
-        if runs.ndim != 1 or (runs < 0).any() or int(runs.sum()) != height * width:
-            raise ValueError(f"the runs do not add up to {height} x {width} pixels")
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"not a valid COCO RLE (size [H, W] and counts): {error}") from error
-    flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    return np.ascontiguousarray(flat.reshape(width, height).T)

@@ -9,7 +9,8 @@ from samvideo.errors import ConfigError, SamVideoError, VideoError
 from samvideo.io.base import Closing
 from samvideo.io.sink import VideoWriter
 from samvideo.io.source import open_video
-from samvideo.io.tracks import STRIPPED_NAME, FrameRecord, TracksFile, TracksTable
+from samvideo.io.tracks import STRIPPED_NAME, FrameRecord, TracksFile
+from samvideo.io.tracks_table import TracksTable
 from samvideo.types import Frame
 
 log = logging.getLogger(__name__)

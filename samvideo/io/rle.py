@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samvideo.errors import ConfigError
+from samvideo.errors import ConfigError, shown
 from samvideo.types import BoolArray
 
 IntArray = NDArray[np.int64]
+MAX_PIXELS = 2**27  # of a mask; nothing is allocated for a larger one
 LONGEST = 10  # characters of a count; longer ones exceed the pixels of any image
 
 
@@ -64,23 +65,48 @@ def runs_of_masks(masks_khw: BoolArray) -> Runs:
     return Runs((width, height), count, mask, x, top, np.nonzero(steps == -1)[2])
 
 
+def decode_rle(rle: Any, size_wh: tuple[int, int] | None = None) -> BoolArray:
+    """Decode COCO RLE, compressed (a string) or not (a list), to bool (H, W).
+
+    Raises ConfigError, before anything is allocated, if it is not valid, has more than MAX_PIXELS pixels, or
+    another size than `size_wh`.
+    """
+    height, width = _size(rle, size_wh)
+    counts, _ = _all_counts([rle["counts"]])
+    if ((counts < 0) | (counts > height * width)).any() or int(counts.sum()) != height * width:
+        raise ConfigError(f"not a valid COCO RLE: the runs do not add up to {height} x {width} pixels")
+    flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+    return np.ascontiguousarray(flat.reshape(width, height).T)
+
+
 def runs_of_rles(rles: Sequence[Any], size_wh: tuple[int, int]) -> Runs:
     """Convert COCO RLEs; ConfigError for one that is not valid, or has another size."""
     width, height = size_wh
-    for number, rle in enumerate(rles):
-        if not isinstance(rle, dict) or list(rle.get("size", ())) != [height, width] or "counts" not in rle:
-            raise ConfigError(
-                f"mask {number}: a COCO RLE of size [{height}, {width}] with counts expected, not {str(rle)[:80]}"
-            )
+    for rle in rles:
+        _size(rle, size_wh)
     counts, lengths = _all_counts([rle["counts"] for rle in rles])
     mask = np.repeat(np.arange(len(rles)), lengths)
     first = np.cumsum(lengths) - lengths
     wrong = np.bincount(mask, counts, len(rles)) != width * height
-    if (counts < 0).any() or wrong.any():
+    wrong[mask[(counts < 0) | (counts > width * height)]] = True
+    if wrong.any():
         raise ConfigError(f"mask {int(wrong.argmax())}: the runs do not add up to {height} x {width} pixels")
     place = np.cumsum(counts) - counts - mask * (width * height)  # of the first pixel of each run, in its mask
     inside = ((np.arange(len(counts)) - np.repeat(first, lengths)) % 2 == 1) & (counts > 0)
     return _by_column(size_wh, len(rles), mask[inside], place[inside], counts[inside])
+
+
+def _size(rle: Any, size_wh: tuple[int, int] | None) -> tuple[int, int]:
+    """Return height and width of an RLE, which must be those of `size_wh` if that is given."""
+    size = rle.get("size") if isinstance(rle, dict) and "counts" in rle else None
+    if isinstance(size, (list, tuple)) and len(size) == 2 and all(_is_side(side) for side in size):
+        height, width = size
+        if size_wh is not None and (width, height) != size_wh:
+            raise ConfigError(f"a COCO RLE of size [{size_wh[1]}, {size_wh[0]}] expected, not {shown(size)}")
+        if height * width > MAX_PIXELS:
+            raise ConfigError(f"a COCO RLE of at most {MAX_PIXELS} pixels expected, not of size {shown(size)}")
+        return height, width
+    raise ConfigError(f"not a valid COCO RLE: size [H, W] and counts expected, not {shown(rle)}")
 
 
 def _by_column(size_wh: tuple[int, int], count: int, mask: IntArray, place: IntArray, length: IntArray) -> Runs:
@@ -95,20 +121,30 @@ def _by_column(size_wh: tuple[int, int], count: int, mask: IntArray, place: IntA
     return Runs(size_wh, count, mask[whole], x, top, bottom)
 
 
+def _is_side(side: object) -> bool:
+    return isinstance(side, (int, np.integer)) and not isinstance(side, bool) and bool(side > 0)
+
+
 def _all_counts(several: Sequence[Any]) -> tuple[IntArray, IntArray]:
     """Return the concatenated counts of all masks, and the number of counts of each."""
     try:
-        if all(isinstance(counts, str) for counts in several):
-            return unpack([counts.encode("ascii") for counts in several])
+        if all(isinstance(counts, (str, bytes)) for counts in several):
+            return unpack([counts if isinstance(counts, bytes) else counts.encode("ascii") for counts in several])
         separate = [
-            unpack([counts.encode("ascii")])[0]
-            if isinstance(counts, str)
-            else np.array([int(n) for n in counts], np.int64)
+            _all_counts([counts])[0] if isinstance(counts, (str, bytes)) else _plain_counts(counts)
             for counts in several
         ]
     except (ValueError, TypeError) as error:  # a UnicodeEncodeError is a ValueError
         raise ConfigError(f"not a valid COCO RLE: {error}") from error
     return np.concatenate(separate), np.array([len(counts) for counts in separate], np.int64)
+
+
+def _plain_counts(counts: Any) -> IntArray:
+    """Check the counts of an uncompressed RLE; ValueError if they are not whole numbers."""
+    array = np.asarray(counts)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise ValueError(f"counts are a string or a list of whole numbers, not {shown(counts)}")
+    return array.astype(np.int64)
 
 
 def unpack(strings: Sequence[bytes]) -> tuple[IntArray, IntArray]:

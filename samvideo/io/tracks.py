@@ -1,19 +1,17 @@
-"""The per-frame results of a run on disk: `tracks.jsonl`, `tracks.json` and `tracks.csv`.
+"""The per-frame results of a run on disk: `tracks.jsonl` and `tracks.json`.
 
 `tracks.jsonl` has a header on its first line and then one line per frame, so it is complete after every frame.
 `tracks.json` is the same as one JSON document. Both are read line by line, in constant memory.
 """
 
-import csv
 import logging
-import math
 from collections.abc import Collection, Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import IO, Annotated, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -21,18 +19,29 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from samvideo.errors import ConfigError, VideoError
 from samvideo.geometry import mask_box
 from samvideo.io.files import replacing, stream_json
-from samvideo.io.masks import decode_rle, encode_rle
-from samvideo.io.schema import read_json
-from samvideo.types import BoolArray, FrameResult, VideoInfo
+from samvideo.io.masks import encode_rle
+from samvideo.io.rle import MAX_PIXELS, decode_rle, runs_of_rles
+from samvideo.io.schema import parse_json, read_json
+from samvideo.types import MAX_OBJECT_ID, BoolArray, FrameResult, VideoInfo
 
 log = logging.getLogger(__name__)
 
 LINES_FORMAT = "samvideo-tracks-2"
 DOCUMENT_FORMAT = "samvideo-tracks-1"
 STRIPPED_NAME = "video"  # of every source with `--strip-source`
+T = TypeVar("T")
+EXPECTED = "a tracks file as `samvideo track` writes it"
+CHECKED_AT_ONCE = 64  # frames
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
-Model = TypeVar("Model")
+# Bounds within which everything that is made of a run can be computed and written.
+Number = Annotated[float, Field(ge=-1e9, le=1e9)]
+Index = Annotated[int, Field(ge=0, lt=2**31)]
+ObjectId = Annotated[int, Field(ge=1, le=MAX_OBJECT_ID)]
+Place = Annotated[float, Field(ge=0, le=2**16)]
+Side = Annotated[int, Field(ge=1, le=2**16)]
+Area = Annotated[int, Field(ge=0, le=MAX_PIXELS)]
+Rate = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}(/[1-9][0-9]{0,8})?$")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +50,15 @@ class _Video:
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     name: str
-    width: Annotated[int, Field(ge=1)]
-    height: Annotated[int, Field(ge=1)]
-    rate: Annotated[str, Field(pattern=r"^[1-9]\d*(/[1-9]\d*)?$")]
-    frame_count: Annotated[int, Field(ge=1)] | None = None
+    width: Side
+    height: Side
+    rate: Rate
+    frame_count: Annotated[int, Field(ge=1, le=2**31)] | None = None
     renumbered: bool | None = None  # None: a file of before this was recorded
+
+    def __post_init__(self) -> None:
+        if self.width * self.height > MAX_PIXELS:
+            raise ValueError(f"it should have at most {MAX_PIXELS} pixels")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +76,11 @@ class ObjectRecord:
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    object_id: Annotated[int, Field(alias="id", ge=1)]
+    object_id: Annotated[ObjectId, Field(alias="id")]
     present: bool
-    score: float
-    area: Annotated[int, Field(ge=0)]
-    bbox_xywh: Annotated[tuple[float, float, float, float], Field(alias="bbox")]
+    score: Number
+    area: Area
+    bbox_xywh: Annotated[tuple[Place, Place, Place, Place], Field(alias="bbox")]
     rle: Annotated[dict[str, Any], Field(alias="segmentation")]
     centroid_xy: tuple[float, float] | None = None
 
@@ -77,9 +90,13 @@ class FrameRecord:
     """One frame of a run: its index in the source, its time in seconds, its objects."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    index: Annotated[int, Field(ge=0)]
-    seconds: float
+    index: Index
+    seconds: Number
     objects: tuple[ObjectRecord, ...]
+
+    def __post_init__(self) -> None:
+        if len({entry.object_id for entry in self.objects}) < len(self.objects):
+            raise ValueError("it should hold every object once")
 
     @classmethod
     def from_result(cls, result: FrameResult) -> "FrameRecord":
@@ -97,8 +114,8 @@ class FrameRecord:
         masks = np.zeros((len(self.objects), size_wh[1], size_wh[0]), bool)
         for row, entry in enumerate(self.objects):
             try:
-                masks[row] = decode_rle(entry.rle)
-            except (ConfigError, ValueError) as error:
+                masks[row] = decode_rle(entry.rle, size_wh)
+            except ConfigError as error:
                 raise VideoError(f"frame {self.index}, object {entry.object_id}: {error}") from error
         return FrameResult(
             self.index,
@@ -129,20 +146,8 @@ class _Document(_Header):
     frames: tuple[FrameRecord, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _RunSettings:
-    renumbered: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """The part of `run.json` that is read here."""
-
-    settings: _RunSettings
-
-
 _HEADER, _FRAME, _DOCUMENT = TypeAdapter(_Header), TypeAdapter(FrameRecord), TypeAdapter(_Document)
-_RUN = TypeAdapter(_Run)
+_ANY: TypeAdapter[Any] = TypeAdapter(Any)
 
 
 class TracksFile:
@@ -157,14 +162,8 @@ class TracksFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._warned = False
-        try:
-            with path.open("rb") as file:
-                first = file.readline().rstrip()
-        except OSError as error:
-            raise VideoError(
-                f"{path} cannot be read ({error}): the folder of a run expected, written by "
-                "`samvideo track … --save rle`"
-            ) from error
+        with self._open() as file:
+            first = file.readline().rstrip()
         if first.endswith(b"["):
             self._layout, header = "document by line", self._parse(_HEADER, first + b"]}", 1)
         else:
@@ -180,12 +179,15 @@ class TracksFile:
         )
 
     def __iter__(self) -> Iterator[FrameRecord]:
+        return in_order(self._frames(), self.path)
+
+    def _frames(self) -> Iterator[FrameRecord]:
         if self._layout == "document":
             yield from self._document().frames
             return
         number = 1
-        with self.path.open("rb") as file:
-            next(file)
+        with self._open() as file:
+            file.readline()
             for number, line in enumerate(file, 2):
                 if self._layout == "document by line":
                     line = line.strip().removesuffix(b",")
@@ -201,40 +203,60 @@ class TracksFile:
         """Read the ids of all objects, ascending."""
         return tuple(sorted({entry.object_id for frame in self for entry in frame.objects}))
 
+    def check_masks(self) -> None:
+        """Raise VideoError for the first mask that is not valid, or whose size or area is not the stated one."""
+        frames = iter(self)
+        while batch := list(islice(frames, CHECKED_AT_ONCE)):
+            entries = [(frame.index, entry) for frame in batch for entry in frame.objects]
+            try:
+                runs = runs_of_rles([entry.rle for _, entry in entries], self.info.size_wh)
+            except ConfigError as error:
+                for frame in batch:
+                    frame.result(self.info.size_wh)  # names frame and object
+                raise VideoError(f"{self.path}: {error}") from error
+            areas = np.bincount(runs.mask, runs.bottom - runs.top, runs.count).astype(int)
+            for (index, entry), area in zip(entries, areas.tolist(), strict=True):
+                if entry.area != area:
+                    raise VideoError(
+                        f"{self.path}: frame {index}, object {entry.object_id}: area is {entry.area}, but the mask "
+                        f"has {area} pixels; {EXPECTED} expected"
+                    )
+
+    @contextmanager
+    def _open(self) -> Iterator[IO[bytes]]:
+        try:
+            with self.path.open("rb") as file:
+                yield file
+        except OSError as error:
+            raise VideoError(
+                f"{self.path} cannot be read ({error}): the folder of a run expected, written by "
+                "`samvideo track … --save rle`"
+            ) from error
+
     def _document(self) -> _Document:
         """Read a document that is laid out in another way than one frame per line."""
-        return self._parse(_DOCUMENT, self.path.read_bytes(), None)
+        return read_json(self.path, _DOCUMENT, EXPECTED, VideoError)
 
     def _is_torn(self, line: bytes) -> bool:
         try:
-            _FRAME.validate_json(line)
-        except ValidationError as error:
-            torn = error.errors()[0]["type"] == "json_invalid"
-            if torn and not self._warned:
+            _ANY.validate_json(line)
+        except ValidationError:
+            if not self._warned:
                 self._warned = True
                 log.warning("%s: the last line is incomplete and ignored: its run was killed", self.path)
-            return torn
+            return True
         return False
 
-    def _parse(self, model: TypeAdapter[Model], text: bytes, line: int | None) -> Model:
-        try:
-            return model.validate_json(text)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            value = first["input"]
-            shown = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-            place = f"{self.path}" if line is None else f"{self.path}, line {line}"
-            field = ".".join(map(str, first["loc"])) or "text"
-            raise VideoError(
-                f"{place}: {field} is {shown[:60]!r}: {first['msg']}; "
-                "a tracks file as `samvideo track` writes it expected"
-            ) from error
+    def _parse(self, schema: TypeAdapter[T], text: bytes, line: int) -> T:
+        return parse_json(text, schema, f"{self.path}, line {line}", EXPECTED, VideoError)
 
 
 def header_of(info: VideoInfo, format: str) -> dict[str, Any]:
     """Return the JSON object of a header."""
     width, height = info.size_wh
-    video: dict[str, Any] = {"name": info.name, "width": width, "height": height, "rate": str(info.rate)}
+    # names of files may hold bytes that are not text
+    name = info.name.encode("utf-8", "replace").decode()
+    video: dict[str, Any] = {"name": name, "width": width, "height": height, "rate": str(info.rate)}
     video |= {"frame_count": info.frame_count, "renumbered": info.renumbered}
     return {"format": format, "video": video}
 
@@ -246,68 +268,16 @@ def write_document(tracks: TracksFile, out: Path, info: VideoInfo | None = None)
         stream_json(part, head, {"frames": (frame.to_json() for frame in tracks)})
 
 
-class TracksTable:
-    """A run's `tracks.csv`: positions and areas without masks; every iteration reads it from the start.
-
-    Its `info` is named after the folder. The table does not contain the frame size, so the largest extent of a box
-    is used; the rate is that of the first two frames.
-
-    Raises:
-        VideoError: no such table; while iterating, a row is not valid.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        start = list(islice(self, 2))
-        extent = [1.0, 1.0]
-        for frame in self:
-            for entry in frame.objects:
-                x, y, width, height = entry.bbox_xywh
-                extent = [max(extent[0], x + width), max(extent[1], y + height)]
-        rate = Fraction(25)
-        if len(start) == 2 and start[1].seconds > start[0].seconds:
-            passed = (start[1].index - start[0].index) / (start[1].seconds - start[0].seconds)
-            rate = Fraction(passed).limit_denominator(1001)
-        name, size_wh = path.parent.resolve().name, (math.ceil(extent[0]), math.ceil(extent[1]))
-        self.info = VideoInfo(name, size_wh, rate, renumbered=_is_renumbered(path.with_name("run.json")))
-
-    def __iter__(self) -> Iterator[FrameRecord]:
-        line = 1
-        try:
-            with self.path.open(newline="", encoding="utf-8") as file:
-                rows = csv.DictReader(file)
-                for (index, seconds), group in groupby(rows, lambda row: (row["frame"], row["seconds"])):
-                    line = rows.line_num
-                    yield FrameRecord(int(index), float(seconds), tuple(_object(row) for row in group))
-        except (OSError, AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
+def in_order(frames: Iterator[FrameRecord], path: Path) -> Iterator[FrameRecord]:
+    """Yield the frames of a file; VideoError if one does not come after the one before."""
+    last = -1
+    for frame in frames:
+        if frame.index <= last:
             raise VideoError(
-                f"{self.path} cannot be read near line {line} ({error!r}): a table written by `samvideo track` "
-                "expected"
-            ) from error
-
-
-def _is_renumbered(path: Path) -> bool:
-    """Whether `run.json` says that the frames of the run are renumbered; False if it says nothing."""
-    with suppress(VideoError):
-        return read_json(path, _RUN, "the run.json of a run", VideoError).settings.renumbered
-    return False
-
-
-def _object(row: dict[str, str]) -> ObjectRecord:
-    x1, y1, x2, y2 = (float(row[name].strip() or 0) for name in ("x1", "y1", "x2", "y2"))
-    centroid = (float(row["centroid_x"]), float(row["centroid_y"])) if row["centroid_x"] else None
-    bbox, present = (x1, y1, x2 - x1, y2 - y1), row["present"] == "1"
-    return ObjectRecord(int(row["object"]), present, float(row["score"]), int(row["area"]), bbox, {}, centroid)
-
-
-def open_run(folder: Path) -> TracksFile | TracksTable:
-    """Open what a run recorded per frame: its masks, or `tracks.csv` if only that was saved, else VideoError."""
-    if not folder.exists():
-        raise VideoError(f"{folder} does not exist: the folder of a run expected, as `samvideo track` writes it")
-    has_masks = any((folder / name).exists() for name in ("tracks.jsonl", "tracks.json"))
-    if folder.is_dir() and not has_masks and (folder / "tracks.csv").exists():
-        return TracksTable(folder / "tracks.csv")
-    return open_masks(folder)
+                f"{path}: frame {frame.index} comes after {last}: the frames of a run must be in order of time"
+            )
+        last = frame.index
+        yield frame
 
 
 def open_masks(folder: Path) -> TracksFile:

@@ -248,7 +248,8 @@ def _separated(heights: Sequence[float], distance: float) -> list[float]:
 
 def _set_time_axis(axes: Axes, span: tuple[float, float]) -> None:
     start, end = span
-    step = next((step for step in TIME_STEPS if (end - start) / step <= 9), TIME_STEPS[-1])
+    hours = 3600 * math.ceil((end - start) / 9 / 3600)
+    step = next((step for step in TIME_STEPS if (end - start) / step <= 9), hours)
     ticks = np.arange(math.ceil(start / step - 1e-9), math.floor(end / step + 1e-9) + 1) * step
     axes.set_xlim(start, max(end, start + 1e-9))
     axes.set_xticks(ticks, [format_time(tick, step) for tick in ticks.tolist()])

@@ -98,4 +98,5 @@ def test_times_of_an_axis() -> None:
 
 def test_charts_without_rows() -> None:
     assert timeline("t", [], (0, 0))
+    assert len(timeline("t", [], (0, 1e9))) < 20_000  # decades have few marks too
     assert bars_by_row("t", [], [BLUE])

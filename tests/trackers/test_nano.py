@@ -128,7 +128,7 @@ def test_clicks_always_apply_and_correct_a_mask() -> None:
 
 
 @pytest.mark.parametrize(
-    "prompt", [Box((0.2, 0.2, 0.9, 0.9)), Box((0, 0, 160, 120)), Points([(159.9, 119.9)], [1])]
+    "prompt", [Box((0.2, 0.2, 1.4, 1.1)), Box((0, 0, 160, 120)), Points([(159.9, 119.9)], [1])]
 )
 def test_prompts_at_the_edges_of_what_can_be_said(prompt: Box | Points) -> None:
     frames, _ = scene(2, DISC)
