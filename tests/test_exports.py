@@ -165,9 +165,8 @@ def test_the_length_is_that_of_the_source_and_objects_end_with_the_run(tmp_path:
     value = task["predictions"][0]["result"][0]["value"]
     assert (value["framesCount"], value["duration"]) == (40, 1.6)
     assert [(k["frame"], k["enabled"]) for k in value["sequence"][-2:]] == [(31, True), (32, False)]
-    written(run, tmp_path, "mot")
     parser = configparser.ConfigParser()
-    parser.read(next(tmp_path.rglob("seqinfo.ini")))
+    parser.read(written(run, tmp_path, "mot-sequence") / "seqinfo.ini")
     assert parser["Sequence"]["seqlength"] == "40"
     unknown = part(tmp_path / "unknown", range(10, 31), count=None)
     root = ElementTree.parse(export_run(unknown, "cvat")).getroot()

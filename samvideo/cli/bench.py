@@ -10,12 +10,12 @@ import typer
 from samvideo.cli.common import comma_list, completing, numbers, verb
 from samvideo.errors import ConfigError
 
+MODELS_HELP = "Names from `samvideo models` [edgetam]."
+
 
 @verb
 def bench(
-    models: list[str] = typer.Argument(
-        None, help="Names from `samvideo models` [edgetam].", autocompletion=completing("trackers")
-    ),
+    models: list[str] = typer.Argument(None, help=MODELS_HELP, autocompletion=completing("trackers")),
     sizes: str = typer.Option("", "--sizes", metavar="512,1024", help="Input sides [the model's own]."),
     dtypes: str = typer.Option("auto", "--dtypes", metavar="fp32,bf16", help="auto, fp32, bf16, fp16."),
     devices: str = typer.Option("auto", "--devices", metavar="cpu,cuda", help="auto, cpu, cuda, mps."),

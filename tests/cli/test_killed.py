@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from samvideo.cli.main import app
 from samvideo.io.locks import folder_lock
-from samvideo.io.masks import read_index_png
+from samvideo.evaluation.files import read_index_png
 from samvideo.io.tracks import TracksFile
 from samvideo.run_folder import RESUME
 from tests.clips import write_clip
