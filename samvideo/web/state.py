@@ -90,11 +90,23 @@ class PageState(Status):
 
 @dataclass(frozen=True)
 class Facts:
-    """What never changes: the video, and the choices that the page begins with."""
+    """What never changes: the video, and the choices that the page begins with.
+
+    Attributes:
+        name: of the video.
+        width, height: of its frames in pixels.
+        aspect: how much wider than high a pixel is shown.
+        frames: how many there are; the first is frame 0.
+        rate: average frames per second.
+        tool: "box", "points" or "mask".
+        direction: of tracking.
+        model: its name.
+    """
 
     name: str
     width: int
     height: int
+    aspect: float
     frames: int
     rate: float
     tool: str

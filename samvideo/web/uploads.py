@@ -7,14 +7,14 @@ from pathlib import Path
 from PIL import Image
 
 from samvideo.errors import PromptError, VideoError
-from samvideo.io.masks import read_index_png
+from samvideo.io.masks import read_mask_objects
 from samvideo.types import BoolArray
 
 MAX_BYTES = 16 << 20
 
 
-def decode_mask(data: bytes, size_wh: tuple[int, int]) -> BoolArray:
-    """The bool (H, W) mask of a PNG: everything that is not background.
+def decode_masks(data: bytes, size_wh: tuple[int, int]) -> dict[int, BoolArray]:
+    """The objects of a mask image by ascending id, each bool (H, W), as `read_mask_objects` finds them.
 
     Its size is checked in the header, so that a small file cannot unpack into a large one. Raises PromptError for a
     file that is too large, no PNG, not the video's size, damaged, or blank.
@@ -34,9 +34,9 @@ def decode_mask(data: bytes, size_wh: tuple[int, int]) -> BoolArray:
         path = Path(folder) / "mask.png"
         path.write_bytes(data)
         try:
-            mask = read_index_png(path) > 0
+            masks = read_mask_objects(path)
         except (VideoError, SyntaxError) as error:
             raise PromptError(str(error).replace(str(path), "image")) from None
-    if not mask.any():
+    if not masks:
         raise PromptError("the mask is blank: at least one pixel above 0 expected")
-    return mask
+    return masks
