@@ -23,9 +23,11 @@ class LimitedConnection(H11Protocol):
         super().connection_made(transport)
         self._since = self.loop.time()
         self._deadline = self.loop.call_later(PATIENCE, self._check)
-        if len(self.connections) > MOST:
-            waiting = [other for other in self.connections if isinstance(other, LimitedConnection) and other.idle]
-            min(waiting, key=lambda other: other._since, default=self).transport.abort()
+        others = [one for one in self.connections if isinstance(one, LimitedConnection)]
+        still_open = [one for one in others if not one.transport.is_closing()]
+        if len(still_open) > MOST:
+            waiting = [one for one in still_open if one.idle]
+            min(waiting, key=lambda one: one._since, default=self).transport.abort()
 
     @property
     def idle(self) -> bool:

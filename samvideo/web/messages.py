@@ -82,7 +82,7 @@ class Paint(_Message):
     frame: Whole
     object: Whole
     points: Annotated[tuple[Place, ...], Field(min_length=1, max_length=4000)]
-    radius: Annotated[float, Field(ge=0.5, le=1000)]
+    radius: Annotated[float, Field(ge=0.5, le=500)]
     erase: bool = False
 
 

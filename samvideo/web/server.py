@@ -79,6 +79,7 @@ class PageServer:
         self._thread.start()
         while not self._server.started and self._thread.is_alive():
             time.sleep(0.01)
+        self._listener.listen()  # more may queue up than are accepted at once
         return self
 
     def __exit__(self, *_: object) -> None:
