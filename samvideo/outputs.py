@@ -38,8 +38,10 @@ class Output(Protocol):
 class OverlayVideo:
     """`overlay.mp4`: the frames with their masks, at the times of the source, with its audio."""
 
-    def __init__(self, folder: Path, info: VideoInfo, audio_from: Path | None) -> None:
-        self._writer = VideoWriter(folder / "overlay.mp4", info.size_wh, info.rate, audio_from=audio_from)
+    def __init__(self, folder: Path, info: VideoInfo, audio_from: Path | str | None) -> None:
+        self._writer = VideoWriter(
+            folder / "overlay.mp4", info.size_wh, info.rate, audio_from=audio_from, pixel_aspect=info.pixel_aspect
+        )
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Append one frame."""
@@ -131,7 +133,7 @@ class CsvTable(AppendOnlyFile):
         self.append("".join(rows))
 
 
-MAKERS: dict[str, tuple[str, Callable[[Path, VideoInfo, Path | None], Output]]] = {
+MAKERS: dict[str, tuple[str, Callable[[Path, VideoInfo, Path | str | None], Output]]] = {
     "overlay": ("overlay.mp4", OverlayVideo),
     "masks": ("masks", lambda folder, info, audio: MaskFolder(folder)),
     "rle": ("tracks.json", lambda folder, info, audio: RleTracks(folder, info)),
@@ -170,7 +172,7 @@ class Outputs(Closing):
         kinds: Collection[str],
         info: VideoInfo,
         *,
-        audio_from: Path | None = None,
+        audio_from: Path | str | None = None,
         overwrite: bool = False,
     ) -> None:
         kinds = dict.fromkeys(kinds)

@@ -154,8 +154,10 @@ class SourceRecord:
     def __init__(self, settings: RunSettings, info: VideoInfo) -> None:
         self._stripped = settings.strip_source
         self._first: Frame | None = None
-        self.info = VideoInfo("video", info.size_wh, info.rate) if self._stripped else info
-        self.audio_from = Path(settings.source) if self.info.has_audio else None
+        self.info = (
+            VideoInfo("video", info.size_wh, info.rate, pixel_aspect=info.pixel_aspect) if self._stripped else info
+        )
+        self.audio_from = settings.source if self.info.has_audio else None
         self.settings: dict[str, Any] = {key: getattr(settings, key) for key in ("save", "direction", "stride")}
         if not self._stripped:
             options = {key: Path(value).name for key, value in settings.options.items() if value is not None}

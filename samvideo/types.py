@@ -64,6 +64,9 @@ class VideoInfo:
         codec: the codec's name, "images" for a folder.
         rotation: clockwise degrees stated by the container (already applied).
         has_audio: whether the source has an audio track that can be copied.
+        pixel_aspect: width of a pixel through its height; frames are not stretched, so that a picture is shown
+            `pixel_aspect` times as wide as it has columns.
+        live: whether the source arrives as it is made and cannot be read again: a camera, a pipe, a stream.
     """
 
     name: str
@@ -74,6 +77,8 @@ class VideoInfo:
     codec: str = "unknown"
     rotation: int = 0
     has_audio: bool = False
+    pixel_aspect: Fraction = Fraction(1)
+    live: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

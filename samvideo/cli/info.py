@@ -20,6 +20,7 @@ def info(
         facts = asdict(video.info)
     width, height = facts.pop("size_wh")
     rate = facts.pop("rate")
+    facts["pixel_aspect"] = str(facts["pixel_aspect"])
     facts = {"name": facts.pop("name"), "width": width, "height": height, "rate": round(float(rate), 4), **facts}
     if as_json:
         typer.echo(json.dumps(facts))

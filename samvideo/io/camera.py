@@ -34,7 +34,7 @@ class CameraSource(VideoSource):
         self._index = 0
         self._started = time.monotonic()
         rate = Fraction(self._camera.get(cv2.CAP_PROP_FPS) or 30).limit_denominator(1001)
-        self.info = VideoInfo(f"camera{index}", (rgb.shape[1], rgb.shape[0]), rate, codec="camera")
+        self.info = VideoInfo(f"camera{index}", (rgb.shape[1], rgb.shape[0]), rate, codec="camera", live=True)
 
     def _grab(self) -> UInt8Array | None:
         got, bgr = self._camera.read()

@@ -1,6 +1,7 @@
 """Video writer: H.264 in mp4 with the audio of the source."""
 
 import contextlib
+import errno
 import heapq
 import logging
 from collections.abc import Iterable, Iterator
@@ -18,8 +19,10 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from samvideo.errors import ConfigError, OutputError
+from samvideo.io.addresses import is_address, url_of
 from samvideo.io.base import Closing
 from samvideo.io.files import unfinished
+from samvideo.io.stream import NETWORK_SECONDS, audio_track, video_track
 from samvideo.types import UInt8Array
 
 log = logging.getLogger(__name__)
@@ -27,17 +30,28 @@ log = logging.getLogger(__name__)
 TIME_BASE = Fraction(1, 90000)
 BT709 = 1  # ITU-T H.273: primaries, transfer and matrix alike
 COPIED = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"})  # supported by mp4 and players
-_AV_ERRORS = (OSError, ValueError, av.error.FFmpegError)
+MAX_GAP = 2**30  # units of TIME_BASE between two frames, 3.3 hours; an mp4 holds twice that
+AV_ERRORS = (OSError, ValueError, av.error.FFmpegError)
+WHERE = "check the folder and its permissions"
+
+
+def reason_of(error: Exception, otherwise: str = "") -> str:
+    """Return the reason of a writing error, followed by what to do: about a full disk, or `otherwise`."""
+    text = str(getattr(error, "strerror", None) or error)
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    hint = "is the disk full?" if full else otherwise
+    return f"{text}; {hint}" if hint else text
 
 
 class VideoWriter(Closing):
     """Writes RGB frames to an mp4: H.264, yuv420p, BT.709, index at the front; times count from the first frame.
 
-    Frames go to `.NAME.part` beside `path`, in fragments that play without an index even after a crash. `close`
-    adds index and audio and moves the file to `path`; leaving the `with` block closes, also on errors and Ctrl-C.
-    If that last step fails (a full disk), the playable fragments are moved to `path` and OutputError is raised.
-    Odd sizes are padded to even ones by repeating the edge. Without frames no file is written. Audio that cannot
-    be copied or encoded is left out with a warning.
+    The file grows under its own name in fragments of one frame, which play without an index: a process that is
+    killed, or a full disk, leaves all but the last frame or two. `close` copies the fragments and the audio into an
+    ordinary mp4, which replaces them; if that fails (a full disk), they stay and OutputError is raised. Leaving the
+    `with` block closes, also on errors and Ctrl-C. A file that exists is kept until the new one is complete, which
+    grows as `.NAME.part` meanwhile. Odd sizes are padded to even ones by repeating the edge. Without frames no file
+    is written. Audio that cannot be copied or encoded is left out with a warning.
 
     Args:
         path: the file to write, ending in .mp4; replaced if it exists.
@@ -45,6 +59,7 @@ class VideoWriter(Closing):
         rate: frames per second; sets only the duration of the last frame, since `write` gets times.
         audio_from: file or address to take the audio from.
         crf: quality of H.264, 0 (lossless) to 51; 18 is visually close to the source.
+        pixel_aspect: see `VideoInfo`.
 
     Raises:
         OutputError: the file cannot be written.
@@ -59,6 +74,7 @@ class VideoWriter(Closing):
         *,
         audio_from: Path | str | None = None,
         crf: int = 18,
+        pixel_aspect: Fraction = Fraction(1),
     ) -> None:
         self.path = Path(path)
         if self.path.suffix.lower() != ".mp4" or min(size_wh) < 1 or not rate > 0:
@@ -67,28 +83,27 @@ class VideoWriter(Closing):
         self._size_wh = size_wh
         self._start, self._audio_from = 0.0, audio_from
         self._period = max(1, round(1 / (rate * TIME_BASE)))
-        self._part = unfinished(self.path)
         self._last_pts = -1
-        self._held: Any = None  # the newest packet, until the next one determines its duration
         self._closed = False
         self._reformatter = VideoReformatter()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            options = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
-            self._container: OutputContainer = av.open(str(self._part), "w", format="mp4", options=options)
-            self._stream = self._add_stream(Fraction(rate).limit_denominator(1001), crf)
-        except _AV_ERRORS as error:
-            raise OutputError(
-                f"{self.path} cannot be written: {error}; check the folder and its permissions"
-            ) from error
+            self._part = unfinished(self.path) if self.path.exists() else self.path
+            options = {"movflags": "frag_every_frame+empty_moov+default_base_moof", "flush_packets": "1"}
+            self._container: OutputContainer = av.open(url_of(self._part), "w", format="mp4", options=options)
+            self._stream = self._add_stream(Fraction(rate).limit_denominator(1001), crf, pixel_aspect)
+            self._container.start_encoding()  # creates the file
+        except AV_ERRORS as error:
+            raise OutputError(f"{self.path} cannot be written: {reason_of(error, WHERE)}") from error
 
-    def _add_stream(self, rate: Fraction, crf: int) -> Any:
-        # Without B-frames decoding order is display order, and a truncated file ends with its last frame.
+    def _add_stream(self, rate: Fraction, crf: int, pixel_aspect: Fraction) -> Any:
+        # Every frame leaves the encoder at once, in display order, so that it is in the file when `write` returns.
         group = max(1, min(250, round(2 * rate)))
-        options = {"crf": str(crf), "preset": "veryfast", "bf": "0", "rc-lookahead": "10"}
+        options = {"crf": str(crf), "preset": "veryfast", "tune": "zerolatency"}
         stream = self._container.add_stream("libx264", rate=rate, options=options)
         context = stream.codec_context
         context.width, context.height = (side + side % 2 for side in self._size_wh)
+        context.sample_aspect_ratio = pixel_aspect
         context.pix_fmt, context.gop_size, context.time_base = "yuv420p", group, TIME_BASE
         context.color_range, context.colorspace = ColorRange.MPEG, BT709
         context.color_primaries, context.color_trc = BT709, BT709
@@ -117,31 +132,31 @@ class VideoWriter(Closing):
             dst_color_range=ColorRange.MPEG,
         )
         frame.color_primaries = frame.color_trc = BT709
-        if not self.frames:
-            self._start = seconds
-        self._last_pts = max(self._last_pts + 1, round((seconds - self._start) / TIME_BASE))
-        frame.pts, frame.time_base = self._last_pts, TIME_BASE
+        frame.pts, frame.time_base = self._place(seconds), TIME_BASE
         self._mux(frame)
         self.frames += 1
+
+    def _place(self, seconds: float) -> int:
+        """Return the time of the next frame in the file: later than the last one, by a gap that an mp4 holds."""
+        if not self.frames:
+            self._start = seconds
+        pts = max(self._last_pts + 1, round((seconds - self._start) / TIME_BASE))
+        excess = pts - self._last_pts - MAX_GAP
+        if self.frames and excess > 0:
+            self._start += float(excess * TIME_BASE)
+            pts -= excess
+        self._last_pts = pts
+        return pts
 
     def _mux(self, frame: VideoFrame | None) -> None:
         try:
             for packet in self._stream.encode(frame):
-                self._put(packet)
-            if frame is None:
-                self._put(None)
-        except _AV_ERRORS as error:
+                packet.duration = self._period
+                self._container.mux_one(packet)
+        except AV_ERRORS as error:
             raise OutputError(
-                f"{self.path} cannot be continued after {self.frames} frames: {error}; is the disk full? "
-                "The frames before are kept"
+                f"{self.path} cannot be continued after {self.frames} frames: {reason_of(error)}"
             ) from error
-
-    def _put(self, packet: Any) -> None:
-        held, self._held = self._held, packet
-        if held is None:
-            return
-        held.duration = self._period if packet is None else packet.pts - held.pts
-        self._container.mux_one(held)
 
     def close(self) -> None:
         """Finish the file; after an OutputError, what was written before is at `path` and plays."""
@@ -156,31 +171,46 @@ class VideoWriter(Closing):
                 failure = error
         try:
             self._container.close()
-        except _AV_ERRORS as error:
+        except AV_ERRORS as error:
             failure = failure or error
         if not self.frames:
             self._part.unlink(missing_ok=True)
             return
         failure = failure or self._finish()
         if failure is not None:
-            with contextlib.suppress(OSError):
+            kept = "what was written plays" if self._keep() else "nothing of it could be written"
+            raise OutputError(f"{self.path} could not be finished, {kept}: {reason_of(failure)}") from failure
+
+    def _keep(self) -> bool:
+        """Move the fragments to `path` and return True, or remove them if they contain no frame."""
+        try:
+            with av.open(url_of(self._part), "r") as written:
+                kept = any(packet.size for packet in written.demux(video=0))
+            if kept:
                 self._part.replace(self.path)
-            raise OutputError(f"{self.path} could not be finished: {failure}; what was written plays") from failure
+                return True
+        except AV_ERRORS:
+            pass
+        with contextlib.suppress(OSError):
+            self._part.unlink()
+        return False
 
     def _finish(self) -> Exception | None:
         """Copy the fragments into a file with its index at the front, with audio if possible."""
-        complete = self.path.with_name(f".{self.path.name}.whole")
         seconds = float((self._last_pts + self._period) * TIME_BASE)
         methods = ("copy", "encode", "none") if self._audio_from is not None else ("none",)
         failure: Exception | None = None
         for method in methods:
+            complete = self.path.with_name(f".{self.path.name}.whole")
             try:
                 _assemble(self._part, complete, _Audio(self._audio_from, self._start, seconds, method))
                 complete.replace(self.path)
-                self._part.unlink()
-            except _AV_ERRORS as error:
+                if self._part != self.path:
+                    self._part.unlink()
+            except Exception as error:  # whatever FFmpeg makes of a strange sound track, it never costs the video
                 failure = error
-                complete.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    complete.unlink(missing_ok=True)
                 continue
             if failure is not None and method == "none":
                 log.warning("%s: written without the audio of %s: %s", self.path, self._audio_from, failure)
@@ -201,10 +231,12 @@ class _Audio:
         self._out: Any = None
         if source is None or method == "none":
             return
-        self._input = av.open(str(source), "r")
-        self._in = next(iter(self._input.streams.audio), None)
+        self._input = av.open(url_of(source), "r", timeout=NETWORK_SECONDS if is_address(source) else None)
+        self._in = audio_track(self._input)
+        if self._in is None and self._input.streams.audio:
+            raise ValueError("its codec is unknown")
         # Times of the source count from its first frame, as in the readers.
-        video = next(iter(self._input.streams.video), None)
+        video = video_track(self._input)
         if video is not None and video.start_time is not None and video.time_base:
             self._start += float(video.start_time * video.time_base)
 
@@ -229,7 +261,7 @@ class _Audio:
         yield from self._encoded() if self._method == "encode" else self._copied()
 
     def _copied(self) -> Iterator[Any]:
-        for packet in self._kept(packet for packet in self._input.demux(self._in) if packet.size):
+        for packet in self._kept(packet for packet in self._demuxed() if packet.size):
             packet.pts = packet.dts = round(self._place(packet) / packet.time_base)
             packet.stream = self._out
             yield packet
@@ -239,7 +271,7 @@ class _Audio:
         resampler = AudioResampler(format=context.format, layout=context.layout, rate=context.rate)
         base = Fraction(1, context.rate)
         samples = 0
-        for frame in chain(self._kept(self._input.decode(self._in)), [None]):  # None flushes the resampler
+        for frame in chain(self._kept(self._decoded()), [None]):  # None flushes the resampler
             for piece in resampler.resample(frame):
                 if samples == 0 and frame is not None:
                     samples = round(self._place(frame) / base)
@@ -248,15 +280,37 @@ class _Audio:
                 yield from self._out.encode(piece)
         yield from self._out.encode(None)
 
+    def _demuxed(self) -> Iterator[Any]:
+        """Yield the packets of the track up to the first error of the file."""
+        try:
+            yield from self._input.demux(self._in)
+        except AV_ERRORS as error:
+            log.warning("the audio breaks off: %s", reason_of(error))
+
+    def _decoded(self) -> Iterator[Any]:
+        """Yield the decoded frames of the track without its broken packets."""
+        broken = 0
+        for packet in self._demuxed():
+            try:
+                yield from packet.decode()
+            except av.error.EOFError:
+                return
+            except AV_ERRORS:
+                broken += 1
+        if broken:
+            log.warning("the audio has %d broken pieces, which are left out", broken)
+
     def _kept(self, pieces: Iterable[Any]) -> Iterator[Any]:
-        """Yield the packets or frames that start within the written file."""
+        """Yield the packets or frames that start within the written file, each later than the one before."""
+        last = -1.0
         for piece in pieces:
             if piece.pts is None:
                 continue
             place = self._place(piece)
             if place >= self._seconds:
                 return
-            if place >= 0:
+            if place >= 0 and place > last:
+                last = place
                 yield piece
 
     def _place(self, piece: Any) -> float:
@@ -274,8 +328,8 @@ def _assemble(part: Path, complete: Path, audio: _Audio) -> None:
     """Copy the video track of `part` and the audio to `complete`, in order of time."""
     with (
         contextlib.closing(audio),
-        av.open(str(part), "r") as source,
-        av.open(str(complete), "w", format="mp4", options={"movflags": "+faststart"}) as output,
+        av.open(url_of(part), "r") as source,
+        av.open(url_of(complete), "w", format="mp4", options={"movflags": "+faststart"}) as output,
     ):
         track = source.streams.video[0]
         copied = output.add_stream_from_template(track)

@@ -4,11 +4,13 @@ import logging
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 
 import av
 import av.error
 import av.filter
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
@@ -16,6 +18,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from samvideo.errors import VideoError
+from samvideo.io.addresses import is_address
 from samvideo.io.base import VideoSource
 from samvideo.io.pixels import Orientation, rgb_of
 from samvideo.io.timeline import Timeline, stated_seconds
@@ -28,6 +31,8 @@ MAX_ERRORS = 64  # consecutive demuxing errors after which a source is given up
 NETWORK_SECONDS = 15.0  # without data, after which an address is given up
 SEEK_ATTEMPTS = 3  # keyframes tried for one seek before decoding from the beginning
 _LIVE = ("rtsp:", "rtsps:", "rtp:", "rtmp:", "udp:", "srt:", "tcp:")
+_TEXT = frozenset({"ansi", "bintext", "xbin", "idf"})  # FFmpeg draws text and data files with these
+_ASPECTS = Fraction(1, 20), Fraction(20)  # of pixels; others are damaged headers
 
 
 class StreamSource(VideoSource):
@@ -52,12 +57,14 @@ class StreamSource(VideoSource):
     def __init__(self, source: Any, name: str) -> None:
         self._origin = source
         self._name = name
-        self._can_seek = isinstance(source, str) and not source.startswith(_LIVE)
         self._timeline: Timeline | None = None
         self._interlaced = False
         self._pending: VideoFrame | None = None
         self._reformatter = VideoReformatter()
         self._container, self._stream = self._open()
+        self._live = self._is_live()
+        # A stream of JPEGs has no times at all: those of its arrival are its own.
+        self._arrivals = self._live and self._container.format.name in ("mpjpeg", "mjpeg")
         try:
             # AVI has no presentation times, and FFmpeg's guess for reordered frames depends on the start.
             self._untimed = self._container.format.name == "avi" and self._stream.codec_context.has_b_frames
@@ -81,7 +88,7 @@ class StreamSource(VideoSource):
 
     def _open(self) -> tuple[InputContainer, VideoStream]:
         source = self._origin
-        remote = isinstance(source, str) and "://" in source
+        remote = is_address(source)
         options = {"rtsp_transport": "tcp"} if isinstance(source, str) and source.startswith("rtsp") else {}
         try:
             container = av.open(source, "r", options=options, timeout=NETWORK_SECONDS if remote else None)
@@ -91,14 +98,25 @@ class StreamSource(VideoSource):
                 hint = "check the address" if remote else "check the path and its permissions"
             place = source.removeprefix("file:") if isinstance(source, str) else self._name
             raise VideoError(f"{place} cannot be opened as a video ({_reason(error)}): {hint}") from error
-        tracks = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not tracks or tracks[0].codec_context is None:
+        track = video_track(container)
+        name = None if track is None else track.codec_context.name
+        if track is None or name in _TEXT:
+            found = "no video track"
+            if container.streams.video:
+                found = "text" if name in _TEXT else "a video track of an unknown codec, or a cover picture only"
             container.close()
-            found = "a video track of an unknown codec" if tracks else "no video track"
             raise VideoError(f"{self._name} has {found}: a video that this FFmpeg can decode is expected")
         # Frame threads delay by a frame per thread: irrelevant for files, too late for live sources.
-        tracks[0].thread_type = "AUTO" if remote is False else "SLICE"
-        return container, tracks[0]
+        track.thread_type = "SLICE" if remote else "AUTO"
+        return container, track
+
+    def _is_live(self) -> bool:
+        source = self._origin
+        if not isinstance(source, str) or source.startswith(_LIVE):
+            return True
+        if is_address(source):
+            return self._container.duration is None  # an endless or growing stream
+        return not Path(source.removeprefix("file:")).is_file()  # a named pipe
 
     def _describe(self) -> VideoInfo:
         track = self._stream
@@ -106,7 +124,7 @@ class StreamSource(VideoSource):
         duration = None
         if track.duration and track.time_base:
             duration = float(track.duration * track.time_base)
-        elif self._container.duration and self._can_seek:
+        elif self._container.duration and not self._live:
             duration = self._container.duration / av.time_base
         return VideoInfo(
             name=self._name,
@@ -116,8 +134,16 @@ class StreamSource(VideoSource):
             duration=duration,
             codec=track.codec_context.codec.name,
             rotation=self._orientation.clockwise,
-            has_audio=self._can_seek and bool(self._container.streams.audio),
+            has_audio=not self._live and bool(self._container.streams.audio),
+            pixel_aspect=self._pixel_aspect(),
+            live=self._live,
         )
+
+    def _pixel_aspect(self) -> Fraction:
+        aspect = self._stream.sample_aspect_ratio
+        if not aspect or not _ASPECTS[0] <= aspect <= _ASPECTS[1]:
+            return Fraction(1)
+        return 1 / aspect if self._orientation.transpose else aspect
 
     def _count(self) -> int | None:
         """Return the number of shown frames if the container has a table; an edit list may hide some."""
@@ -167,7 +193,7 @@ class StreamSource(VideoSource):
     def _skip(self, error: object) -> None:
         self.skipped += 1
         log.warning("%s: broken piece skipped near frame %d: %s", self._name, self._next_index, error)
-        if self._can_seek:
+        if not self._live:
             self._table()
 
     def _decode(self) -> VideoFrame | None:
@@ -234,7 +260,7 @@ class StreamSource(VideoSource):
         got, stated_count = self._next_index, self._stream.frames
         short = got < (self.info.frame_count or 0)
         if short:  # a table may count frames that are never shown; only missing packets are a loss
-            short = (self._table().packets if self._can_seek else self._packets_seen) < stated_count
+            short = (self._table().packets if not self._live else self._packets_seen) < stated_count
         total = f"{got} of {self.info.frame_count} frames"
         stated = stated_seconds(self._stream.metadata)
         if not short and stated is not None and self._last_seconds is not None:
@@ -256,7 +282,7 @@ class StreamSource(VideoSource):
         self._check_index(index)
         if index == self._next_index:
             return
-        if not self._can_seek:
+        if self._live:
             raise VideoError(
                 f"{self._name} is a live stream or a pipe at frame {self._next_index} and cannot go to {index}; "
                 "save it to a file first"
@@ -271,7 +297,7 @@ class StreamSource(VideoSource):
 
     def index_at(self, seconds: float) -> int:
         """Return the first frame shown at or after `seconds`; an estimate for a live stream or pipe."""
-        if self._can_seek and self._origin_time is not None and self._table().exact:
+        if not self._live and self._origin_time is not None and self._table().exact:
             return self._table().index_after(self._origin_time + Fraction(seconds) - Fraction(1, 10**6))
         return max(0, -int(-Fraction(seconds) * self.info.rate // 1))
 
@@ -349,6 +375,22 @@ class _Deinterlacer:
             return self._graph.vpull()
         except (BlockingIOError, av.error.EOFError):
             return None
+
+
+def video_track(container: InputContainer) -> VideoStream | None:
+    """Return the track that players show, of known codec and no cover: the default, the largest, the longest."""
+    pictures = Disposition.attached_pic | Disposition.timed_thumbnails
+    return max(
+        (s for s in container.streams.video if s.codec_context is not None and not s.disposition & pictures),
+        key=lambda s: (bool(s.disposition & Disposition.default), s.width * s.height, s.frames),
+        default=None,
+    )
+
+
+def audio_track(container: InputContainer) -> AudioStream | None:
+    """Return the default audio track, else the first; None if FFmpeg knows the codec of none."""
+    tracks = (s for s in container.streams.audio if s.codec_context is not None)
+    return max(tracks, key=lambda s: bool(s.disposition & Disposition.default), default=None)
 
 
 def _demux(container: InputContainer, track: VideoStream, strict: bool = True) -> Iterator[Any]:
