@@ -140,7 +140,9 @@ class Media:
     def thumbnail(self, index: int) -> bytes:
         """Frame `index` as a small JPEG. Raises PromptError when there is none."""
         check_frame(index, self.count)
-        return jpeg(self._thumbnails.frame(index).rgb, THUMB)
+        width, height = self.info.size_wh
+        displayed_wh = round(width * self.info.pixel_aspect), height
+        return jpeg(resize_rgb(self._thumbnails.frame(index).rgb, fit_size(displayed_wh, THUMB)), THUMB)
 
     def close(self) -> None:
         """Close both readers."""

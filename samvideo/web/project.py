@@ -64,7 +64,7 @@ class Project:
         self.tracking = InteractiveTracking(tracker, open_source, self.results, self.media.count)
         self._preview = Preview(make_segmenter, self.media, self.results)
         name = info.name.encode(errors="replace").decode()  # names of files need not be text
-        aspect, rate = float(getattr(info, "pixel_aspect", 1)), float(info.rate)
+        aspect, rate = float(info.pixel_aspect), float(info.rate)
         self.facts = Facts(name, *info.size_wh, aspect, self.media.count, rate, tool, direction, model)
         self._commands: SimpleQueue[Command] = SimpleQueue()
         self.status = Status()
