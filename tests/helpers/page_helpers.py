@@ -152,6 +152,12 @@ class Page:
 
         return wait_until(found)["shapes"]
 
+    def finish(self) -> None:
+        """Press Finish, then end the command."""
+        self.tab.click("#finish")
+        self.tab.wait_for_selector("#done[open]")
+        self.tab.click("#end")
+
     def wait_saved(self) -> None:
         """Until tracking has ended and its files are written."""
         wait_until(lambda: (s := self.state())["phase"] == "idle" and s["files"])

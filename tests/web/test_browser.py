@@ -116,8 +116,7 @@ def test_mark_track_correct_and_download_on_a_real_video(tmp_path: Path, browser
         with zipfile.ZipFile(masks.value.path()) as archive:
             assert len(archive.namelist()) == count
         downloaded = Path(table.value.path()).read_text()
-        page.tab.click("#finish")
-        page.tab.wait_for_selector("#done[open]")
+        page.finish()
         assert run.ended() == 0
         assert not page.complaints, page.complaints
         page.tab.close()
@@ -163,7 +162,7 @@ def test_two_objects_undo_and_the_files_of_the_direct_form(tmp_path: Path, brows
         page.key("Enter")
         page.wait_saved()
         drawn = page.state()["annotations"]
-        page.tab.click("#finish")
+        page.finish()
         assert run.ended() == 0
         assert not page.complaints, page.complaints
         page.tab.close()
@@ -245,7 +244,7 @@ def test_closing_the_page_in_mid_track_keeps_what_there_is(tmp_path: Path, brows
     assert len(json.loads((tmp_path / "out" / "tracks.json").read_text())["frames"]) == summary["frames"]
 
 
-@pytest.mark.parametrize("size", [(1280, 720), (820, 1180), (1024, 768)])
+@pytest.mark.parametrize("size", [(1280, 720), (820, 1180), (1024, 768), (420, 800)])
 def test_nothing_is_cut_off(tmp_path: Path, browser: Any, size: tuple[int, int]) -> None:
     boxes = make_clip(tmp_path, frames=4)
     with command(

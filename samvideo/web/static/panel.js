@@ -35,6 +35,7 @@ export class Panel {
       this[id] = document.getElementById(id);
     document.getElementById("add").addEventListener("click", () => model.add());
     this.track.addEventListener("click", () => model.track());
+    new ResizeObserver(() => this.reveal()).observe(this.objects);
     for (const input of document.querySelectorAll("[name=direction]"))
       input.addEventListener("change", () => model.set({ direction: input.value }));
     model.on("state annotations view", () => this.show());
@@ -71,8 +72,12 @@ export class Panel {
       item.setAttribute("aria-current", id === this.model.object);
       item.querySelector(".eye").setAttribute("aria-pressed", this.model.hidden.has(id));
     }
-    if (this.model.object === this.scrolledTo) return;
-    this.scrolledTo = this.model.object;
+    if (this.model.object !== this.revealed) this.reveal();
+  }
+
+  // Scrolls to the chosen object when another one is chosen, or the room for the list changes.
+  reveal() {
+    this.revealed = this.model.object;
     this.objects.querySelector("[aria-current=true]")?.scrollIntoView({ block: "nearest" });
   }
 

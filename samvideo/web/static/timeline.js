@@ -17,7 +17,7 @@ export class Timeline {
     this.find();
     model.on("frame shown", () => this.move());
     model.on("rows annotations state view", () => this.redraw());
-    new ResizeObserver(() => this.redraw()).observe(this.lanes);
+    new ResizeObserver(() => { this.revealed = null; this.redraw(); }).observe(this.lanes);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
     this.slider.addEventListener("input", () => model.go(Number(this.slider.value)));
     this.number.addEventListener("change", () => model.go(Number(this.number.value)));
