@@ -62,9 +62,9 @@ CIRCLES = {
     ("samvideo.trackers.specs", "samvideo.trackers"): "specs import their trackers only to build them",
     ("samvideo.evaluation.datasets", "samvideo.evaluation"): "data sets and scoring share evaluation/files.py",
 }
-# A heavy or optional library is known to these modules only (av: one reads, two write).
+# A heavy or optional library is known to these modules only (av: three read, two write).
 HOMES = {
-    "av": {"samvideo.io.alpha", "samvideo.io.sink", "samvideo.io.stream"},
+    "av": {f"samvideo.io.{name}" for name in ("alpha", "container", "deinterlace", "sink", "stream")},
     "decord": {"samvideo.io.random_access"},
     "pycocotools": {"samvideo.io.masks"},
     "rich": {"samvideo.cli"},

@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 
 from samvideo.errors import ConfigError, OutputError
-from samvideo.io.addresses import url_of
+from samvideo.io.container import url_of
 from samvideo.io.files import unfinished
 from samvideo.io.sink import AV_ERRORS, WHERE, reason_of
 from samvideo.types import UInt8Array

@@ -59,6 +59,10 @@ class VideoSource(Closing):
             VideoError: the source cannot go back (camera, pipe), or has no such frame.
         """
 
+    def count(self) -> int | None:
+        """Return the number of frames, also where no header states it; None for a live source. May take seconds."""
+        return self.info.frame_count
+
     def __iter__(self) -> Iterator[Frame]:
         while not self._closed:
             if (frame := self._read()) is None:

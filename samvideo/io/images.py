@@ -1,9 +1,11 @@
 """Readers of still images (folders, globs, lists of files) and of arrays in memory."""
 
+import itertools
 import logging
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from samvideo.errors import VideoError
 from samvideo.io.base import VideoSource
@@ -19,6 +23,12 @@ from samvideo.types import Frame, UInt8Array, VideoInfo
 log = logging.getLogger(__name__)
 
 DEFAULT_RATE = Fraction(24)  # frames per second of image folders, as in DAVIS
+NEW_SUBFILE_TYPE = 254  # TIFF tag; bit 0 of its value marks a smaller copy of another page
+# In the name of a file that lies beside a picture and is none.
+MASK_WORDS = frozenset(
+    ("mask", "masks", "msk", "seg", "segm", "segmentation", "label", "labels", "gt", "annotation")
+)
+MASK_WORDS |= {"groundtruth", "annotations", "matte", "alpha", "trimap", "depth", "flow", "overlay"}
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 
@@ -36,15 +46,60 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
 
 def read_rgb(path: Path) -> UInt8Array:
     """Read an image as uint8 RGB (H, W, 3), upright by its EXIF tag; 16 bits are cut to 8, alpha is dropped."""
-    try:
-        coded = np.fromfile(path, np.uint8)  # cv2.imread fails on non-ASCII paths under Windows
-        bgr = cv2.imdecode(coded, cv2.IMREAD_COLOR) if len(coded) else None
-    except (OSError, cv2.error) as error:
-        raise VideoError(f"image {path} cannot be read: {error}") from error
-    if bgr is None:
-        raise VideoError(f"{path} cannot be read as an image: it is damaged, or of another type than its suffix")
+    bgr = _decode(path, cv2.IMREAD_COLOR)
     rgb: UInt8Array = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
     return rgb
+
+
+def _decode(path: Path, flags: int) -> NDArray[Any]:
+    try:
+        with suppress(OSError, SyntaxError, ValueError), Image.open(path):  # reads the size only
+            pass
+        coded = np.fromfile(path, np.uint8)  # cv2.imread fails on non-ASCII paths under Windows
+        image = cv2.imdecode(coded, flags) if len(coded) else None
+    except (OSError, cv2.error, Image.DecompressionBombError) as error:
+        raise VideoError(f"image {path} cannot be read: {error}") from error
+    if image is None:
+        raise VideoError(f"{path} cannot be read as an image: it is damaged, or of another type than its suffix")
+    return image
+
+
+def animation_of(path: Path) -> str | None:
+    """Return "PNG", "WEBP" or "TIFF" for a file that holds several pictures, whatever its suffix, else None."""
+    try:
+        with Image.open(path, formats=("PNG", "WEBP", "TIFF")) as image:
+            if image.format != "TIFF":
+                return image.format if getattr(image, "is_animated", False) else None
+            for page in itertools.count(1):
+                image.seek(page)  # EOFError after the last
+                if not image.tag_v2.get(NEW_SUBFILE_TYPE, 0) & 1:  # type: ignore[attr-defined]
+                    return "TIFF"
+    except Exception:  # damaged, or another kind of file: its reader tells
+        return None
+    return None
+
+
+def check_companions(images: Sequence[Path]) -> None:
+    """Raise VideoError if images have masks among them: 0.png with 0.jpg, 0_mask.png or gt-0.png."""
+    by_place: dict[tuple[Path, str], Path] = {}
+    for path in images:
+        other = by_place.setdefault((path.parent, path.stem), path)
+        if other != path:
+            raise _companions(other, path)
+    masks = {path for path in images if not MASK_WORDS.isdisjoint(re.findall(r"[a-z]+", path.stem.lower()))}
+    if 0 < len(masks) < len(images):
+        raise _companions(next(path for path in images if path not in masks), next(iter(sorted(masks))))
+
+
+def _companions(first: Path, second: Path) -> VideoError:
+    pattern = "a pattern that matches the pictures only"
+    if first.suffix != second.suffix:  # masks are hardly ever stored as JPEG
+        pictures = min(first, second, key=lambda path: not path.suffix.lower().startswith(".jp"))
+        pattern += f", such as '{pictures.with_name('*' + pictures.suffix)}'"
+    return VideoError(
+        f"{first} and {second.name} look like a picture and a mask, which would both become frames: give "
+        f"{pattern}, or move the masks away"
+    )
 
 
 class _Stills(VideoSource):
@@ -72,7 +127,8 @@ class ImageSource(_Stills):
     """Images in the given order; frame k is `paths[k]`, shown at k / rate seconds.
 
     An unreadable image is skipped, counted and logged; its index is not used. The first readable one sets the
-    size: VideoError if there is none, and while reading if another image has another size.
+    size: VideoError if there is none, and while reading if another image has another size or holds several pictures
+    (an animation, pages).
     """
 
     def __init__(self, paths: Sequence[Path], name: str, rate: Fraction | None = None) -> None:
@@ -82,12 +138,19 @@ class ImageSource(_Stills):
         first = self._read()
         if first is None:
             raise VideoError(f"none of the {count} images of {name} can be read: they are damaged")
+        if _decode(self._paths[first.index], cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH).dtype != np.uint8:
+            log.warning("%s: pictures of more than 8 bits are cut to 8: scale them first if they look dark", name)
         self._place, self.skipped = 0, 0
         self.info = replace(self.info, size_wh=first.size_wh)
 
     def _read(self) -> Frame | None:
         while self._place < len(self._paths):
             index, path = self._place, self._paths[self._place]
+            if kind := animation_of(path):
+                raise VideoError(
+                    f"{path} is a {kind} of several pictures: save each as a file of a folder, for instance with "
+                    f"`magick {path.name} folder/%05d.png`"
+                )
             self._place += 1
             try:
                 rgb = read_rgb(path)
@@ -119,7 +182,9 @@ class ArraySource(_Stills):
         rate = rate or DEFAULT_RATE
         count = None if self._sequence is None else len(self._sequence)
         size = Frame(0, 0.0, np.asarray(self._first)).size_wh
-        self.info = VideoInfo(name, size, rate, count, None if count is None else float(count / rate), "arrays")
+        self.info = VideoInfo(
+            name, size, rate, count, None if count is None else float(count / rate), "arrays", live=count is None
+        )
 
     def _read(self) -> Frame | None:
         if self._first is not None:

@@ -19,10 +19,9 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from samvideo.errors import ConfigError, OutputError
-from samvideo.io.addresses import is_address, url_of
 from samvideo.io.base import Closing
+from samvideo.io.container import audio_track, open_container, url_of, video_track
 from samvideo.io.files import unfinished
-from samvideo.io.stream import NETWORK_SECONDS, audio_track, video_track
 from samvideo.types import UInt8Array
 
 log = logging.getLogger(__name__)
@@ -231,7 +230,7 @@ class _Audio:
         self._out: Any = None
         if source is None or method == "none":
             return
-        self._input = av.open(url_of(source), "r", timeout=NETWORK_SECONDS if is_address(source) else None)
+        self._input = open_container(url_of(source))
         self._in = audio_track(self._input)
         if self._in is None and self._input.streams.audio:
             raise ValueError("its codec is unknown")

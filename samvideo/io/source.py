@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 from samvideo.errors import ConfigError, VideoError
 from samvideo.io.base import VideoSource as VideoSource
 from samvideo.io.camera import CameraSource
-from samvideo.io.images import SUFFIXES, ArraySource, ImageSource, find_images
+from samvideo.io.container import is_address, url_of
+from samvideo.io.images import SUFFIXES, ArraySource, ImageSource, animation_of, check_companions, find_images
 from samvideo.io.random_access import DecordSource
 from samvideo.io.stream import StreamSource
 from samvideo.types import Frame
@@ -38,8 +39,8 @@ def open_video(source: Any, *, rate: Fraction | float | None = None, reader: str
 
     Args:
         source: a video file; a folder of images (natural order, other files ignored); a glob of images; a camera
-            index (0 or "0"; write "./0" for a file of that name); an address (rtsp://, http://, ...); "-", a video
-            on stdin; uint8 RGB arrays (H, W, 3) in a sequence or iterator; or an open VideoSource, given back.
+            index (0, or "0" where no file or folder has that name); an address (rtsp://, http://, ...); "-" for a
+            video on stdin; uint8 RGB arrays (H, W, 3) in a sequence or iterator; or an open VideoSource.
         rate: frames per second of images and arrays [24]. A video has its own times.
         reader: "stream" (PyAV), or "decord" for exact random access to a file where decord is installed.
 
@@ -79,11 +80,21 @@ def _open(source: Any, rate: Fraction | None, reader: str) -> VideoSource:
         if text == "-":
             # An object with `read` only, so that FFmpeg does not try to seek.
             return StreamSource(SimpleNamespace(read=sys.stdin.buffer.read), "stdin")
-        if text.isdecimal():
+        if re.fullmatch(r"\d{1,3}", text) and not Path(text).exists():
             return CameraSource(int(text))
-        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
-            return StreamSource(text, Path(urlsplit(text).path).stem or "stream")
-    return _open_path(Path(text).expanduser(), rate, reader)
+        if is_address(text):
+            return StreamSource(text, _name_of(text))
+    try:
+        return _open_path(Path(text).expanduser(), rate, reader)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise VideoError(f"{text} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _name_of(address: str) -> str:
+    try:
+        return Path(urlsplit(address).path).stem or "stream"
+    except ValueError as error:
+        raise VideoError(f"{address} is no address: {error}") from error
 
 
 def _open_path(path: Path, rate: Fraction | None, reader: str) -> VideoSource:
@@ -93,6 +104,7 @@ def _open_path(path: Path, rate: Fraction | None, reader: str) -> VideoSource:
             raise VideoError(
                 f"folder {path} holds no images: files ending in {', '.join(sorted(SUFFIXES))} expected"
             )
+        check_companions(images)
         return ImageSource(images, path.resolve().name, rate)
     if not path.exists():
         if not has_magic(str(path)):
@@ -100,12 +112,14 @@ def _open_path(path: Path, rate: Fraction | None, reader: str) -> VideoSource:
         images = find_images(Path(found) for found in glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
         if not images:
             raise VideoError(f"no image matches {path}: quote the pattern so that the shell does not expand it")
+        check_companions(images)
         return ImageSource(images, images[0].parent.resolve().name, rate)
-    if path.suffix.lower() in SUFFIXES:
+    kind = animation_of(path) if path.is_file() else None
+    if kind != "PNG" and (kind or path.suffix.lower() in SUFFIXES):  # FFmpeg reads animated PNG only
         return ImageSource([path], path.stem, rate)
     if reader == "decord":
         return DecordSource(path)
-    return StreamSource(f"file:{path}", path.stem)
+    return StreamSource(url_of(path), path.stem)
 
 
 def clip(

@@ -1,34 +1,34 @@
 """The streaming reader: files, pipes and network streams through PyAV. The only reader that imports av."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import av
 import av.error
-import av.filter
-from av.audio.stream import AudioStream
+import av.format
 from av.container import InputContainer
-from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from samvideo.errors import VideoError
-from samvideo.io.addresses import is_address
 from samvideo.io.base import VideoSource
+from samvideo.io.container import demux, is_address, open_container, video_track
+from samvideo.io.deinterlace import Deinterlacer
 from samvideo.io.pixels import Orientation, rgb_of
-from samvideo.io.timeline import Timeline, stated_seconds
+from samvideo.io.timeline import BACK_SECONDS, Timeline, stated_seconds
 from samvideo.types import Frame, VideoInfo
 
 log = logging.getLogger(__name__)
 
 DEFAULT_RATE = Fraction(25)  # where a file states none (raw streams)
-MAX_ERRORS = 64  # consecutive demuxing errors after which a source is given up
-NETWORK_SECONDS = 15.0  # without data, after which an address is given up
+JUMP_SECONDS, JUMP_PERIODS = 3600.0, 1000  # a longer gap between two frames is another clock
 SEEK_ATTEMPTS = 3  # keyframes tried for one seek before decoding from the beginning
 _LIVE = ("rtsp:", "rtsps:", "rtp:", "rtmp:", "udp:", "srt:", "tcp:")
 _TEXT = frozenset({"ansi", "bintext", "xbin", "idf"})  # FFmpeg draws text and data files with these
@@ -59,15 +59,20 @@ class StreamSource(VideoSource):
         self._name = name
         self._timeline: Timeline | None = None
         self._interlaced = False
+        self._began: float | None = None  # arrival of the first frame
+        self._gap = JUMP_SECONDS
         self._pending: VideoFrame | None = None
         self._reformatter = VideoReformatter()
         self._container, self._stream = self._open()
         self._live = self._is_live()
-        # A stream of JPEGs has no times at all: those of its arrival are its own.
-        self._arrivals = self._live and self._container.format.name in ("mpjpeg", "mjpeg")
+        form = self._container.format
+        # JPEGs one after another have no times: what counts is when they arrive.
+        self._arrival = is_address(source) and self._live and bool(form.flags & av.format.Flags.no_timestamps)
         try:
             # AVI has no presentation times, and FFmpeg's guess for reordered frames depends on the start.
-            self._untimed = self._container.format.name == "avi" and self._stream.codec_context.has_b_frames
+            self._untimed = form.name == "avi" and self._stream.codec_context.has_b_frames
+            # The header of an AVI also counts repeated frames, which have no entry in its index.
+            self._promised = self._live or form.name != "avi" or len(self._entries()) == self._stream.frames
             self._restart(0)
             first = self._decode()
             if first is None:
@@ -80,6 +85,9 @@ class StreamSource(VideoSource):
             self._origin_time = self._time_of(first)
             self._orientation = Orientation.of(first)
             self.info = self._describe()
+            if self._untimed and not self._promised:  # then the rate is that of the repeated frames, too
+                self.info = replace(self.info, rate=self._table().rate or self.info.rate)
+            self._gap = max(float(JUMP_PERIODS / self.info.rate), JUMP_SECONDS)
         except BaseException:
             self._container.close()
             raise
@@ -87,11 +95,9 @@ class StreamSource(VideoSource):
     # --- opening -----------------------------------------------------------------------------------------
 
     def _open(self) -> tuple[InputContainer, VideoStream]:
-        source = self._origin
-        remote = is_address(source)
-        options = {"rtsp_transport": "tcp"} if isinstance(source, str) and source.startswith("rtsp") else {}
+        source, remote = self._origin, is_address(self._origin)
         try:
-            container = av.open(source, "r", options=options, timeout=NETWORK_SECONDS if remote else None)
+            container = open_container(source)
         except (OSError, ValueError, av.error.FFmpegError) as error:
             hint = "is it a complete video? (an mp4 that is cut off, or piped, needs its index at the front)"
             if isinstance(error, OSError):
@@ -147,11 +153,19 @@ class StreamSource(VideoSource):
 
     def _count(self) -> int | None:
         """Return the number of shown frames if the container has a table; an edit list may hide some."""
-        stated: int = self._stream.frames
-        entries = getattr(self._stream, "index_entries", ())  # PyAV 17 and later
+        if not self._promised:
+            return None
+        stated, entries = self._stream.frames, self._entries()
         if len(entries) == stated:
             stated -= sum(entry.is_discard for entry in entries)
         return stated or None
+
+    def _entries(self) -> Sequence[Any]:
+        return getattr(self._stream, "index_entries", ())  # PyAV 17 and later
+
+    def count(self) -> int | None:
+        """See `VideoSource.count`; one pass over the packets, without decoding."""
+        return None if self._live else self._table().shown
 
     # --- decoding ----------------------------------------------------------------------------------------
 
@@ -159,14 +173,15 @@ class StreamSource(VideoSource):
         """Discard decoded frames; the next frame will be `index`."""
         self._next_index = index
         self._frames = self._decoded(self._packets() if packets is None else packets)
-        self._deinterlacer: _Deinterlacer | None = None
+        self._deinterlacer: Deinterlacer | None = None
         self._pending = None
         self._last_seconds: float | None = None
+        self._offset = 0.0  # seconds by which the clock of the file is behind
         self._packets_seen = 0
 
     def _packets(self) -> Iterator[Any]:
         try:
-            yield from _demux(self._container, self._stream)
+            yield from demux(self._container, self._stream)
         except (OSError, av.error.FFmpegError) as error:
             raise VideoError(
                 f"{self._name} broke off after {self._next_index} frames ({_reason(error)}): "
@@ -176,9 +191,9 @@ class StreamSource(VideoSource):
     def _decoded(self, packets: Iterable[Any]) -> Iterator[VideoFrame]:
         for packet in packets:
             flush = packet.size == 0 and packet.dts is None
+            self._packets_seen += not flush
             if packet.size == 0 and not flush:
                 continue  # in AVI: repeat the last frame
-            self._packets_seen += not flush
             if packet.is_corrupt:
                 log.warning("%s: damaged data near frame %d, decoded as possible", self._name, self._next_index)
             try:
@@ -203,7 +218,7 @@ class StreamSource(VideoSource):
                 if not frame.interlaced_frame:
                     return frame
                 self._interlaced = True
-                self._deinterlacer = _Deinterlacer(frame, self._stream.time_base)
+                self._deinterlacer = Deinterlacer(frame, self._stream.time_base)
             if (ready := self._deinterlacer.push(frame)) is not None:
                 return ready
         return None if self._deinterlacer is None else self._deinterlacer.push(None)
@@ -241,11 +256,26 @@ class StreamSource(VideoSource):
         return self._next_index if known is None else known
 
     def _seconds(self, time: Fraction | None, index: int) -> float:
-        seconds = None if time is None or self._origin_time is None else float(time - self._origin_time)
-        last = self._last_seconds
+        last, period = self._last_seconds, float(1 / self.info.rate)
+        seconds = self._stated(time, index)
         if last is None:
-            return float(index / self.info.rate) if seconds is None else seconds
-        return last + float(1 / self.info.rate) if seconds is None or seconds <= last else seconds
+            return index * period if seconds is None else seconds
+        if seconds is None:
+            return last + period
+        if seconds - last > self._gap or last - seconds > BACK_SECONDS:
+            log.warning("%s: its clock jumps by %.3f s at frame %d", self._name, seconds - last, index)
+            self._offset += last + period - seconds
+        return seconds if last < seconds <= last + self._gap else last + period
+
+    def _stated(self, time: Fraction | None, index: int) -> float | None:
+        """Return the seconds of a frame by the clock of its source."""
+        if self._arrival:
+            now = monotonic()
+            self._began = now if self._began is None else self._began
+            return now - self._began
+        if self._untimed and not self._promised and index < len(self._table().times):
+            return self._table().seconds(index)
+        return None if time is None or self._origin_time is None else float(time - self._origin_time) + self._offset
 
     def _read(self) -> Frame | None:
         taken = self._take()
@@ -257,11 +287,13 @@ class StreamSource(VideoSource):
 
     def _check_end(self) -> None:
         """Raise VideoError if the file ends earlier than its container states; all good frames were read before."""
-        got, stated_count = self._next_index, self._stream.frames
-        short = got < (self.info.frame_count or 0)
-        if short:  # a table may count frames that are never shown; only missing packets are a loss
-            short = (self._table().packets if not self._live else self._packets_seen) < stated_count
-        total = f"{got} of {self.info.frame_count} frames"
+        got, promised = self._next_index, self._stream.frames
+        short = got < promised
+        if short:  # a table may count frames that are never shown or repeated; only missing packets are a loss
+            short = (self._packets_seen if self._live else self._table().packets) < promised
+        if short and not self._promised:  # the file is whole if the packets reach as far as the header says
+            short = self._table().end < promised
+        total = f"{got} of {self.info.frame_count or promised} frames"
         stated = stated_seconds(self._stream.metadata)
         if not short and stated is not None and self._last_seconds is not None:
             short = self._last_seconds + float(3 / self.info.rate) + 0.5 < stated
@@ -306,7 +338,12 @@ class StreamSource(VideoSource):
         if self._timeline is None:
             container, track = self._open()
             with container:
-                self._timeline = Timeline.of(_demux(container, track, strict=False), track.time_base or Fraction(1))
+                self._timeline = Timeline.of(
+                    demux(container, track, strict=False),
+                    track.time_base or Fraction(1),
+                    untimed=self._untimed,
+                    jump=self._gap,
+                )
         return self._timeline
 
     def _jump(self, table: Timeline, index: int) -> bool:
@@ -350,67 +387,6 @@ class StreamSource(VideoSource):
     def _release(self) -> None:
         self._restart(self._next_index, ())
         self._container.close()
-
-
-class _Deinterlacer:
-    """FFmpeg's bwdif filter at the input rate, with a delay of one frame."""
-
-    def __init__(self, frame: VideoFrame, time_base: Fraction | None) -> None:
-        self._size = width, height = frame.width, frame.height
-        self._graph = graph = av.filter.Graph()
-        source = graph.add_buffer(width=width, height=height, format=frame.format, time_base=time_base)
-        bwdif = graph.add("bwdif", "mode=send_frame:deint=interlaced")
-        graph.link_nodes(source, bwdif, graph.add("buffersink"))
-        graph.configure()
-        self._ended = False
-
-    def push(self, frame: VideoFrame | None) -> VideoFrame | None:
-        """Push one frame, or None at the end (repeatedly); return a finished frame if there is one."""
-        if frame is not None and (frame.width, frame.height) != self._size:
-            return frame  # the reader reports the changed size
-        if frame is not None or not self._ended:
-            self._ended = frame is None
-            self._graph.vpush(frame)
-        try:
-            return self._graph.vpull()
-        except (BlockingIOError, av.error.EOFError):
-            return None
-
-
-def video_track(container: InputContainer) -> VideoStream | None:
-    """Return the track that players show, of known codec and no cover: the default, the largest, the longest."""
-    pictures = Disposition.attached_pic | Disposition.timed_thumbnails
-    return max(
-        (s for s in container.streams.video if s.codec_context is not None and not s.disposition & pictures),
-        key=lambda s: (bool(s.disposition & Disposition.default), s.width * s.height, s.frames),
-        default=None,
-    )
-
-
-def audio_track(container: InputContainer) -> AudioStream | None:
-    """Return the default audio track, else the first; None if FFmpeg knows the codec of none."""
-    tracks = (s for s in container.streams.audio if s.codec_context is not None)
-    return max(tracks, key=lambda s: bool(s.disposition & Disposition.default), default=None)
-
-
-def _demux(container: InputContainer, track: VideoStream, strict: bool = True) -> Iterator[Any]:
-    """Yield the packets of a track and skip errors; after `MAX_ERRORS` in a row stop, or raise if `strict`."""
-    errors = 0
-    while errors <= MAX_ERRORS:
-        try:
-            for packet in container.demux(track):
-                errors = 0
-                yield packet
-            return
-        except av.error.EOFError:
-            return
-        except (OSError, av.error.FFmpegError) as error:
-            errors += 1
-            gone = isinstance(error, (TimeoutError, ConnectionError, av.error.ExitError))
-            if gone or errors > MAX_ERRORS:
-                if strict:
-                    raise
-                return
 
 
 def _reason(error: Exception) -> str:

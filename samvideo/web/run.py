@@ -1,5 +1,6 @@
 """One run with the page: serve it, track when it asks, keep the files up to date, and come to an end."""
 
+import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
@@ -124,20 +125,17 @@ def _look_at(settings: RunSettings, say: Callable[[str], None]) -> VideoInfo:
                 "the page needs a source that can go back, a video file or a folder of images, not "
                 f"{video.info.name} ({error}): record it first, {COORDINATES}"
             ) from error
-        count = video.info.frame_count
-        if count is None:  # a broken or missing table: only decoding tells
-            count = _count_frames(video, say)
-        return replace(video.info, frame_count=count)
+        return replace(video.info, frame_count=_count_frames(video, say))
 
 
 def _count_frames(video: VideoSource, say: Callable[[str], None]) -> int:
-    began, told, count = time.monotonic(), False, 0
-    for frame in video:
-        count = max(count, frame.index + 1)
-        if not told and time.monotonic() - began > SLOW:
-            told = True
-            say(f"counting the frames of {video.info.name}, since the file does not tell ...")
-    return count
+    """Count them, since what a header states is not always there."""
+    note = threading.Timer(SLOW, say, [f"counting the frames of {video.info.name} ..."])
+    note.start()
+    try:
+        return video.count()
+    finally:
+        note.cancel()
 
 
 class PageRun:

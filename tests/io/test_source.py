@@ -2,12 +2,14 @@
 
 import io
 import sys
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image, features
 
 from samvideo.errors import ConfigError, VideoError
 from samvideo.io.images import ImageSource, read_rgb
@@ -65,6 +67,96 @@ def test_grey_16_bit_and_alpha(tmp_path: Path) -> None:
         assert rgb.shape == (8, 8, 3)
         assert rgb.dtype == np.uint8
         assert (rgb == 200).all(), name
+
+
+def animate(path: Path, count: int = 5) -> Path:
+    first, *rest = (Image.fromarray(numbered(k)) for k in range(count))
+    first.save(
+        path, save_all=True, append_images=rest, duration=40, **({"lossless": True} if ".webp" in path.name else {})
+    )
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.gif", "a.apng", "a.avif"])
+def test_animations_are_read_as_their_frames(name: str, tmp_path: Path) -> None:
+    if name.endswith(".avif") and not features.check("avif"):
+        pytest.skip("Pillow without AVIF")
+    frames = list(open_video(animate(tmp_path / name)))
+    assert [frame.seconds for frame in frames] == pytest.approx([k / 25 for k in range(5)])
+
+
+@pytest.mark.parametrize("name", ["a.webp", "a.tif", "a.TIFF"])
+@pytest.mark.parametrize("place", ["alone", "in a folder"])
+def test_pictures_of_several_are_never_read_as_one(name: str, place: str, tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "pictures", ["0.png", "1.png"])
+    path = animate(folder / name)
+    with pytest.raises(VideoError, match=rf"{name} is a (WEBP|TIFF) of several pictures"):
+        list(open_video(path if place == "alone" else folder))
+
+
+def test_a_stack_of_pages_under_another_name(tmp_path: Path) -> None:
+    path = animate(tmp_path / "a.tif").rename(tmp_path / "a.stk")
+    with pytest.raises(VideoError, match="several pictures"):
+        open_video(path)
+
+
+def test_smaller_copies_in_a_tiff_are_no_frames(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    small = Image.fromarray(numbered(9, (64, 48)))
+    small.encoderinfo = {"tiffinfo": {254: 1}}
+    Image.fromarray(numbered(3)).save(path, save_all=True, append_images=[small])
+    assert [number_of(frame.rgb) for frame in open_video(path)] == [3]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["0.jpg", "0.png"], ["0.png", "0_mask.png"], ["00.jpg", "01.jpg", "mask_00.png"], ["a.jpg", "a.gt.png"]],
+)
+def test_pictures_and_masks_in_one_folder_are_refused(names: list[str], tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "pictures", names)
+    for source in (folder, str(folder / "*")):
+        with pytest.raises(VideoError, match="a picture and a mask"):
+            open_video(source)
+    assert open_video(folder / names[0]).info.frame_count == 1
+
+
+def test_names_that_share_a_part_are_no_companions(tmp_path: Path) -> None:
+    names = ["1.png", "1_2.png", "10.jpg", "cam_left_1.png", "cam_right_1.png", "frame-1.png", "maskulin.png"]
+    assert open_video(write_images(tmp_path / "pictures", names)).info.frame_count == len(names)
+
+
+def test_more_than_8_bits_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for k in range(2):
+        cv2.imwrite(str(tmp_path / f"{k}.png"), np.full((8, 8, 3), 4000, np.uint16))
+    assert len(list(open_video(tmp_path))) == 2
+    assert caplog.text.count("cut to 8") == 1
+
+
+def test_a_picture_that_would_fill_the_memory(tmp_path: Path) -> None:
+    data = bytearray(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
+    data[16:24] = (60000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    (tmp_path / "0.png").write_bytes(data)
+    with pytest.raises(VideoError, match="none of the 1 images"):
+        open_video(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["0", "007"])
+def test_a_folder_or_file_of_digits_is_no_camera(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = write_images(tmp_path / name, ["0.png"])
+    assert open_video(name).info.codec == "images"
+    write_clip(tmp_path / "clip.mp4", 2).rename(folder / name)
+    monkeypatch.chdir(folder)
+    assert open_video(name).info.frame_count == 2
+
+
+@pytest.mark.parametrize("name", ["9" * 5000, "a" * 5000, "a\0b", "~nobody-of-this-name/x", "http://[", "x://"])
+def test_names_that_are_none(name: str) -> None:
+    with pytest.raises(VideoError):
+        open_video(name)
 
 
 def test_unreadable_image_is_skipped_counted_and_leaves_its_index(
