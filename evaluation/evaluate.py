@@ -17,6 +17,7 @@ from samvideo.evaluation.scoring import VideoScores, summarise
 from samvideo.evaluation.shard import Failure, Maker, Pool, run_here
 from samvideo.evaluation.video import Task, choose
 from samvideo.io.files import unfinished
+from samvideo.io.mask_pictures import FROM_FILE, MaskRule
 
 log = logging.getLogger(__name__)
 
@@ -177,6 +178,7 @@ def score(
     sequences: Sequence[str] = (),
     objects: tuple[int, ...] = (),
     ends: bool = False,
+    reading: MaskRule = FROM_FILE,
     progress: Progress = lambda name, done, total: None,
 ) -> dict[str, Any]:
     """Score masks made by another tool: `<predictions>/<sequence>/<frame>.png`, or a folder per object for SA-V.
@@ -188,6 +190,7 @@ def score(
         predictions: folder of the masks.
         sequences: names of the sequences to score, all if empty.
         objects: numbers of the objects to score, all if empty.
+        reading: what is known about the masks of both.
         ends: also score the first and the last annotated frame, whatever the rule of the benchmark.
         progress: called after each sequence.
 
@@ -195,6 +198,7 @@ def score(
         ConfigError, DatasetError: nothing can be scored.
     """
     dataset = open_dataset(name, root, split)
+    dataset.reading = reading
     if not predictions.is_dir():
         raise DatasetError(f"{predictions} is not a folder: one folder of PNGs per sequence expected in it")
     names = choose_sequences(dataset, sequences)
@@ -233,5 +237,7 @@ def _score_sequence(
         raise DatasetError(f"{folder} is missing: predictions of every sequence expected")
     scores = VideoScores(dataset, sequence)
     for index in filter(scores.wants, sorted(sequence.masks)):
-        scores.add(index, read_prediction(folder, sequence.frames[index], sequence.labels, dataset.apart))
+        scores.add(
+            index, read_prediction(folder, sequence.frames[index], sequence.labels, dataset.apart, dataset.reading)
+        )
     return scores.conclude()

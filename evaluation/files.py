@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from samvideo.errors import DatasetError
+from samvideo.errors import DatasetError, VideoError
 from samvideo.evaluation.metrics import FrameScore, score_indices, score_masks
+from samvideo.io.mask_pictures import FROM_FILE, WHITE, MaskRule, open_picture, read_numbers, void_of
 from samvideo.io.masks import write_index_png
 from samvideo.types import BoolArray, UInt8Array
+
+AS_STORED = MaskRule(shades=False)
+"""For published masks whose values stand in a table."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,58 +65,77 @@ def score_frame(truth: MaskSet, prediction: MaskSet, objects: list[int]) -> list
     return [score_masks(truth.union([number], shape), prediction.union([number], shape)) for number in objects]
 
 
-def read_index_png(path: Path) -> UInt8Array:
-    """Read the values of a palette or grey PNG, uint8 (H, W).
+def read_index_png(path: Path, rule: MaskRule = FROM_FILE) -> UInt8Array:
+    """Read the object numbers of a mask, uint8 (H, W); see `samvideo.io.mask_pictures`.
 
     Raises:
-        DatasetError: the file is missing, unreadable, or a colour image.
+        DatasetError: the file is missing, unreadable, no mask, or has a number above 255.
     """
+    if not path.exists():
+        raise DatasetError(f"{path} is missing: restore it from the archive it came from")
     try:
-        with Image.open(path) as image:
-            if image.mode not in ("P", "L", "1"):
-                raise DatasetError(
-                    f"{path} is a colour image (mode {image.mode}): a palette or grey PNG expected, whose values "
-                    "are object numbers; convert it with the data set's colour table"
-                )
-            return np.asarray(image, np.uint8)
-    except FileNotFoundError:
-        raise DatasetError(f"{path} is missing: restore it from the archive it came from") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DatasetError(
-            f"{path} cannot be read ({error}): replace it by a fresh copy from the archive"
-        ) from error
+        numbers = read_numbers(path, rule)
+    except VideoError as error:
+        raise DatasetError(f"{error}; or replace it by a fresh copy from the archive") from error
+    if numbers.dtype != np.uint8:
+        raise DatasetError(f"{path} has object {numbers.max()}: numbers up to 255 expected, renumber the objects")
+    return numbers
 
 
-def read_binary_png(path: Path) -> BoolArray:
-    """Read the mask of one object: all values but zero.
+def read_colours(path: Path) -> UInt8Array:
+    """Read the colours of a picture, uint8 (H, W, 3); DatasetError if it is missing or unreadable."""
+    try:
+        return np.asarray(open_picture(path, str(path))[0].convert("RGB"))
+    except VideoError as error:
+        raise DatasetError(f"{error}: restore it from the archive") from error
+
+
+def read_binary_png(path: Path, rule: MaskRule = FROM_FILE) -> BoolArray:
+    """Read the mask of one object: all values but zero, and but 255 beside another.
 
     Raises:
         DatasetError: as `read_index_png`, or there is more than one value besides zero.
     """
-    values = read_index_png(path)
-    if np.count_nonzero(np.bincount(values.reshape(-1), minlength=2)[1:]) > 1:
+    masks = MaskSet(index=read_index_png(path, rule))
+    numbers = masks.numbers - {void_of(masks.numbers, rule)}
+    if len(numbers) > 1:
         raise DatasetError(f"{path} holds several objects: one object per file and folder expected here")
-    return values > 0
+    return masks.union(numbers, masks.shape_hw or (1, 1))
 
 
-def read_prediction(folder: Path, frame: str, labels: Mapping[int, str], apart: bool) -> MaskSet:
+def without_void(masks: MaskSet, labels: Mapping[int, str], rule: MaskRule) -> MaskSet:
+    """Read the pixels of the void number as background, where there is no object of that number."""
+    if masks.index is None or (void := void_of(masks.numbers | labels.keys(), rule)) is None or void in labels:
+        return masks
+    return MaskSet(index=np.where(masks.index == void, np.uint8(0), masks.index))
+
+
+def read_prediction(
+    folder: Path, frame: str, labels: Mapping[int, str], apart: bool, rule: MaskRule = FROM_FILE
+) -> MaskSet:
     """Read the predictions of one frame: `<frame>.png`, or `<label>/<frame>.png` for each object if `apart`.
+
+    A single object may be written as 1 or as 255, whichever of them the ground truth has.
 
     Raises:
         DatasetError: a file is missing, unreadable, or has an object that does not exist.
     """
     if apart:
-        return MaskSet(apart={k: read_binary_png(folder / label / f"{frame}.png") for k, label in labels.items()})
+        files = {number: folder / label / f"{frame}.png" for number, label in labels.items()}
+        return MaskSet(apart={number: read_binary_png(file, rule) for number, file in files.items()})
     path = folder / f"{frame}.png"
-    index = read_index_png(path)
-    if strange := set(np.flatnonzero(np.bincount(index.reshape(-1))).tolist()) - labels.keys() - {0}:
-        if labels.keys() == {1} and strange == {255}:
-            return MaskSet(index=(index > 0).astype(np.uint8))
+    masks = MaskSet(index=read_index_png(path, rule))
+    either = {1, WHITE}
+    if len(labels) == len(masks.numbers) == 1 and masks.numbers | labels.keys() <= either:
+        return MaskSet(index=masks.mask(*masks.numbers) * np.uint8(*labels))
+    if masks.numbers != {WHITE}:
+        masks = without_void(masks, labels, rule)
+    if strange := masks.numbers - labels.keys():
         raise DatasetError(
             f"{path} has object {max(strange)}, but the objects are {', '.join(labels.values())}: pixel values "
             "must be object numbers, as in the ground truth"
         )
-    return MaskSet(index=index)
+    return masks
 
 
 def write_prediction(folder: Path, frame: str, labels: Mapping[int, str], masks: MaskSet) -> None:

@@ -20,6 +20,7 @@ from samvideo.evaluation.results import write_json
 from samvideo.evaluation.scoring import VideoScores
 from samvideo.io.files import unfinished
 from samvideo.io.images import read_rgb
+from samvideo.io.mask_pictures import FROM_FILE, MaskRule
 from samvideo.io.masks import index_map
 from samvideo.io.source import open_video
 from samvideo.trackers.base import Tracker
@@ -38,6 +39,7 @@ class Task:
         out: folder of the run.
         objects: the objects to follow and score, all where empty.
         threads: of each worker; results of some libraries depend on it, so it belongs to the run.
+        reading: what is known about the masks.
     """
 
     dataset: str
@@ -47,10 +49,13 @@ class Task:
     out: Path
     objects: tuple[int, ...] = ()
     threads: int = 1
+    reading: MaskRule = FROM_FILE
 
     def open(self) -> Dataset:
         """The data set."""
-        return open_dataset(self.dataset, self.root, self.split or None)
+        dataset = open_dataset(self.dataset, self.root, self.split or None)
+        dataset.reading = self.reading
+        return dataset
 
     def entry_path(self, name: str) -> Path:
         """Where the scores of a finished video are; a video is finished when this file is there."""

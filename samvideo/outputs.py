@@ -5,7 +5,7 @@ Every file is complete and readable after each frame, so an interrupted or faile
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,11 +15,12 @@ from samvideo.geometry import mask_box, mask_centroid
 from samvideo.io.background import Background
 from samvideo.io.base import Closing
 from samvideo.io.files import check_empty, replacing
-from samvideo.io.masks import index_map, write_index_png
+from samvideo.io.masks import MAX_ID, index_map, write_index_png
 from samvideo.io.sink import VideoWriter
 from samvideo.io.tracks import LINES_FORMAT, FrameRecord, TracksFile, header_of, write_document
+from samvideo.object_prompts import number_prompts
 from samvideo.render import overlay
-from samvideo.types import Frame, FrameResult, VideoInfo
+from samvideo.types import Frame, FrameResult, Prompt, VideoInfo
 
 CSV_COLUMNS = "frame,seconds,object,present,score,area,x1,y1,x2,y2,centroid_x,centroid_y"
 RESULT_FILES = ("run.json", "overlay.mp4", "tracks.jsonl", "tracks.json", "tracks.csv")
@@ -146,6 +147,16 @@ def check_outputs(folder: Path, kinds: Collection[str], overwrite: bool) -> None
     if unknown := [kind for kind in kinds if kind not in MAKERS]:
         raise ConfigError(f"cannot save {unknown[0]!r}; expected some of {', '.join(MAKERS)}")
     check_empty(folder, overwrite)
+
+
+def check_ids(prompts: Iterable[Prompt], kinds: Collection[str]) -> None:
+    """Raise ConfigError if the prompts make an object whose id one of the kinds cannot hold."""
+    highest = max((prompt.object_id or 0 for prompt in number_prompts(prompts)), default=0)
+    if "masks" in kinds and highest > MAX_ID:
+        raise ConfigError(
+            f"mask images hold object ids 1 to {MAX_ID}, not {highest}: give the objects lower ids, or save "
+            f"{', '.join(kind for kind in kinds if kind != 'masks') or 'rle'} only (--save), which hold any id"
+        )
 
 
 class Outputs(Closing):

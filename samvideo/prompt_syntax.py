@@ -6,27 +6,28 @@ from pathlib import Path
 from typing import Any
 
 from samvideo.errors import PromptError, VideoError
+from samvideo.io.mask_pictures import FROM_FILE, MaskRule
 from samvideo.io.masks import read_mask_objects
 from samvideo.types import Box, Mask, Points, Prompt
 
 GRAMMAR = """\
   box=X1,Y1,X2,Y2          left, top, right, bottom in pixels of the video as displayed
   points=X,Y/-X,Y/...      clicks; a leading minus means: not on the object
-  mask=FILE.png            a palette, grey or black-and-white image; every value is an object
+  mask=FILE.png            a black-and-white image (soft edges, alpha too), or one number per object
   FILE.json                a list of {"box" | "points" (+ "labels") | "mask", "object_id", "frame" | "seconds"}
 each may end in @FRAME or @12.5s (default: the first tracked frame) and #ID (the object)"""
 
 _TAIL = re.compile(r"(?:@(?P<seconds>\d+(?:\.\d*)?)s|@(?P<frame>\d+)|#(?P<object_id>\d+))$")
 
 
-def parse_prompts(texts: list[str]) -> list[Prompt]:
-    """Parse prompts written in `GRAMMAR`; PromptError for any other."""
-    return [prompt for text in texts for prompt in _parse(text)]
+def parse_prompts(texts: list[str], rule: MaskRule = FROM_FILE) -> list[Prompt]:
+    """Parse prompts written in `GRAMMAR`; PromptError for any other. `rule` is for the masks."""
+    return [prompt for text in texts for prompt in _parse(text, rule)]
 
 
-def _parse(text: str) -> list[Prompt]:
+def _parse(text: str, rule: MaskRule) -> list[Prompt]:
     if text.lower().endswith(".json"):
-        return load_prompts(Path(text))
+        return load_prompts(Path(text), rule)
     kind, equals, rest = text.partition("=")
     if kind not in ("box", "points", "mask"):
         raise PromptError(f"cannot read the prompt {text!r}; expected\n{GRAMMAR}")
@@ -43,7 +44,7 @@ def _parse(text: str) -> list[Prompt]:
         tail[key] = float(value) if key == "seconds" else int(value)
         rest = rest[: match.start()]
     if kind == "mask":
-        return _mask_prompts(Path(rest), **tail)
+        return _mask_prompts(Path(rest), rule, **tail)
     try:
         return [_box(rest, tail) if kind == "box" else _points(rest, tail)]
     except ValueError:
@@ -64,9 +65,9 @@ def _points(text: str, tail: dict[str, Any]) -> Points:
     return Points(xy, labels, **tail)
 
 
-def _mask_prompts(path: Path, object_id: int | None = None, **moment: Any) -> list[Prompt]:
+def _mask_prompts(path: Path, rule: MaskRule, object_id: int | None = None, **moment: Any) -> list[Prompt]:
     try:
-        objects = read_mask_objects(path)
+        objects = read_mask_objects(path, rule)
     except VideoError as error:
         raise PromptError(str(error)) from error
     if not objects:
@@ -82,8 +83,8 @@ def _mask_prompts(path: Path, object_id: int | None = None, **moment: Any) -> li
     return [Mask(mask, object_id=index, **moment) for index, mask in sorted(objects.items())]
 
 
-def load_prompts(path: Path) -> list[Prompt]:
-    """Read a JSON file of prompts, or raise PromptError; paths of masks are relative to it."""
+def load_prompts(path: Path, rule: MaskRule = FROM_FILE) -> list[Prompt]:
+    """Read a JSON file of prompts, or raise PromptError; paths of masks are relative to it, `rule` is for them."""
     try:
         entries = json.loads(path.read_text())
     except OSError as error:
@@ -93,10 +94,10 @@ def load_prompts(path: Path) -> list[Prompt]:
     entries = entries.get("prompts") if isinstance(entries, dict) else entries
     if not isinstance(entries, list) or not entries:
         raise PromptError(f"{path} must hold a list of prompts, or an object with such a list under 'prompts'")
-    return [prompt for entry in entries for prompt in _from_entry(entry, path)]
+    return [prompt for entry in entries for prompt in _from_entry(entry, path, rule)]
 
 
-def _from_entry(entry: Any, path: Path) -> list[Prompt]:
+def _from_entry(entry: Any, path: Path, rule: MaskRule) -> list[Prompt]:
     kinds = {"box": {"box"}, "points": {"points", "labels"}, "mask": {"mask"}}
     kind = next((kind for kind in kinds if isinstance(entry, dict) and kind in entry), None)
     allowed = kinds.get(kind or "", set()) | {"object_id", "frame", "seconds"}
@@ -105,7 +106,7 @@ def _from_entry(entry: Any, path: Path) -> list[Prompt]:
     common = {key: entry[key] for key in ("object_id", "frame", "seconds") if entry.get(key) is not None}
     try:
         if kind == "mask":
-            return _mask_prompts(path.parent / entry["mask"], **common)
+            return _mask_prompts(path.parent / entry["mask"], rule, **common)
         if kind == "box":
             return [Box(tuple(entry["box"]), **common)]
         return [Points(entry["points"], entry.get("labels"), **common)]

@@ -7,6 +7,7 @@ from samvideo.errors import ConfigError, SamVideoError
 from samvideo.interrupt import Interrupt
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import VideoSource, clip, open_video
+from samvideo.outputs import check_ids
 from samvideo.run import Progress, Run, RunSettings, StageTimer, Summary
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.direction import track_all_directions
@@ -28,6 +29,7 @@ def run_tracking(
     """
     with open_video(settings.source) as video:
         check_prompts(settings.prompts, video.info, start=settings.start, end=settings.end)
+        check_ids(settings.prompts, settings.save)
         _check_direction(settings)
         tracker = make_tracker()
         run = Run.open(settings, video.info)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from samvideo.errors import DatasetError
-from samvideo.evaluation.files import MaskSet, list_names, read_index_png
+from samvideo.evaluation.files import MaskSet, list_names, read_index_png, without_void
+from samvideo.io.mask_pictures import FROM_FILE, MaskRule, void_of
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -70,12 +71,14 @@ class Dataset(ABC):
         rule: how it is scored.
         apart: predictions are saved in a folder per object, since objects may overlap.
         archive: folder inside the zip that the benchmark's server expects ("" for its top), None for no zip.
+        reading: what the user says about the masks, of ground truth and predictions.
     """
 
     name: str
     rule: ScoringRule
     apart: bool = False
     archive: str | None = None
+    reading: MaskRule = FROM_FILE
 
     def __init__(self, split: str, names: Iterable[str]) -> None:
         self.split, self._names = split, tuple(names)
@@ -99,7 +102,7 @@ class Dataset(ABC):
             DatasetError: unreadable, of another size than the frame before, or with an unknown object.
         """
         path = sequence.masks[index]
-        masks = self.read(path)
+        masks = without_void(self.read(path), sequence.labels, self.reading)
         if strange := masks.numbers - sequence.labels.keys():
             raise DatasetError(
                 f"{path} has object {max(strange)}, above the {len(sequence.labels)} objects of this sequence "
@@ -109,7 +112,7 @@ class Dataset(ABC):
 
     def read(self, path: Path) -> MaskSet:
         """A ground truth file as it is."""
-        return MaskSet(index=read_index_png(path))
+        return MaskSet(index=read_index_png(path, self.reading))
 
 
 @dataclass(frozen=True)
@@ -306,8 +309,10 @@ class MaskFolders(Dataset):
         )
 
     def objects(self, masks: Mapping[int, Path]) -> dict[int, int]:
-        """The objects and the frame each is prompted on: where it first appears."""
-        return appearances((index, self.read(masks[index])) for index in sorted(masks))
+        """The objects and the frame each is prompted on: where it first appears. Void is none."""
+        first = appearances((index, self.read(masks[index])) for index in sorted(masks))
+        void = void_of(set(first), self.reading)
+        return {number: index for number, index in first.items() if number != void}
 
     def scored(self, annotated: list[int], number: int, first: Mapping[int, int]) -> tuple[int, ...]:
         """The frames that count for one object: by default all but the first and the last, as in DAVIS."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from samvideo.errors import DatasetError
 from samvideo.evaluation.datasets import base
-from samvideo.evaluation.files import MaskSet, read_index_png
+from samvideo.evaluation.files import AS_STORED, MaskSet, read_index_png
 
 CLASSES = {
     31: "grasper", 32: "L-hook", 11: "abdominal wall", 21: "liver", 13: "gastrointestinal tract", 12: "fat",
@@ -62,7 +62,7 @@ class CholecPublished(Cholec):
         """Classes as object numbers; the colourless rest is background."""
         table = np.zeros(256, np.uint8)
         table[list(CLASSES)] = np.arange(1, len(CLASSES) + 1)
-        return MaskSet(index=table[read_index_png(path)])
+        return MaskSet(index=table[read_index_png(path, AS_STORED)])
 
 
 def _recognises(root: Path) -> bool:

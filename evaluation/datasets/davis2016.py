@@ -26,7 +26,7 @@ class Davis2016(base.MaskFolders):
 
     def read(self, path: Path) -> MaskSet:
         """Any value above zero is object 1."""
-        return MaskSet(index=(read_index_png(path) > 0).astype(np.uint8))
+        return MaskSet(index=(read_index_png(path, self.reading) > 0).astype(np.uint8))
 
     def objects(self, masks: Mapping[int, Path]) -> dict[int, int]:
         """One object, prompted on the first frame."""

@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from samvideo.evaluation.datasets import base
-from samvideo.evaluation.files import MaskSet, read_index_png
+from samvideo.io.mask_pictures import WHITE, void_of
 
 TREE = """
 DAVIS/
@@ -23,15 +21,14 @@ class Davis2017(base.MaskFolders):
     every_frame = True
     rule = base.ScoringRule("DAVIS 2017 semi-supervised: every frame but the first and the last")
 
-    def read(self, path: Path) -> MaskSet:
-        """255 is background, as in the published evaluation."""
-        index = read_index_png(path)
-        return MaskSet(index=np.where(index == 255, np.uint8(0), index))
-
     def objects(self, masks: Mapping[int, Path]) -> dict[int, int]:
-        """Those of the first frame, as numbers from 1 without gap, as in the published evaluation."""
+        """Those of the first frame, as numbers from 1 without gap, as in the published evaluation; 255 is none."""
         first = min(masks)
-        return dict.fromkeys(range(1, max(self.read(masks[first]).numbers, default=0) + 1), first)
+        found = self.read(masks[first]).numbers
+        if found == {WHITE}:
+            return {WHITE: first}
+        highest = max(found - {void_of(found, self.reading)}, default=0)
+        return dict.fromkeys(range(1, highest + 1), first)
 
 
 def _recognises(root: Path) -> bool:

@@ -5,11 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from samvideo.errors import DatasetError
 from samvideo.evaluation.datasets import base
-from samvideo.evaluation.files import MaskSet, read_index_png
+from samvideo.evaluation.files import AS_STORED, MaskSet, read_colours, read_index_png
 from samvideo.types import BoolArray, UInt8Array
 
 LABELS = ("binary", "parts", "type")
@@ -52,7 +51,7 @@ class EndoVis(base.MaskFolders):
 
     def read(self, path: Path) -> MaskSet:
         """A ground truth file; any instrument is object 1 where they are all one."""
-        index = read_index_png(path)
+        index = read_index_png(path, self.reading)
         return MaskSet(index=(index > 0).astype(np.uint8) if self.labelling == "binary" else index)
 
 
@@ -107,7 +106,7 @@ class EndoVisChallenge(EndoVis):
         if path.parent.name == "labels":
             return MaskSet(apart=self._coloured(path, sequence.labels))
         top = path.parents[1]
-        values = {k: read_index_png(top / f"{k}_labels" / path.name) for k in _instruments(top.parent)}
+        values = {k: read_index_png(top / f"{k}_labels" / path.name, AS_STORED) for k in _instruments(top.parent)}
         return MaskSet(apart={number: self._chosen(values, label) for number, label in sequence.labels.items()})
 
     def _chosen(self, values: Mapping[str, UInt8Array], label: str) -> BoolArray:
@@ -119,11 +118,7 @@ class EndoVisChallenge(EndoVis):
 
     def _coloured(self, path: Path, labels: Mapping[int, str]) -> dict[int, BoolArray]:
         colours = _colours(path.parents[1])
-        try:
-            with Image.open(path) as image:
-                rgb = np.asarray(image.convert("RGB"))
-        except (OSError, ValueError) as error:
-            raise DatasetError(f"{path} cannot be read ({error}): restore it from the archive") from error
+        rgb = read_colours(path)
         masks: dict[str, BoolArray] = {part: (rgb == colour).all(2) for part, colour in colours.items()}
         whole: BoolArray = np.any(list(masks.values()), 0)
         return {number: masks.get(label, whole) for number, label in labels.items()}

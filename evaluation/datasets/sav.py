@@ -50,7 +50,7 @@ class SavImages(base.Dataset):
         first, scored = {}, {}
         for number, label in labels.items():
             own = base.match(frames, base.list_files(folder / label, (".png",)), folder / label, every=False)
-            seen = next((index for index in sorted(own) if read_binary_png(own[index]).any()), None)
+            seen = next((index for index in sorted(own) if read_binary_png(own[index], self.reading).any()), None)
             if seen is None:
                 raise DatasetError(f"{folder / label} has no mask that is not empty: restore it from the archive")
             first[number], scored[number] = seen, tuple(sorted(own))[1:-1]
@@ -64,7 +64,9 @@ class SavImages(base.Dataset):
         """One mask per object that is annotated there."""
         path = sequence.masks[index]
         files = {number: path.parent / label / path.name for number, label in sequence.labels.items()}
-        return MaskSet(apart={number: read_binary_png(file) for number, file in files.items() if file.exists()})
+        return MaskSet(
+            apart={number: read_binary_png(file, self.reading) for number, file in files.items() if file.exists()}
+        )
 
 
 class SavVideos(base.Dataset):

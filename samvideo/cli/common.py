@@ -22,6 +22,8 @@ R = TypeVar("R")
 
 INTERRUPTED = 130
 MOMENT_HELP = "a frame number, or a time: 12.5s, 1:02.5"
+THRESHOLD_HELP = "Masks are one object: the pixels of at least this value, 128 for half of 255."
+VOID_HELP = "The number in masks that is no object [255 beside others]; 0: all are."
 _CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?)s?")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from samvideo.cli.common import Command, comma_list, numbers, verb
+from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, Command, comma_list, numbers, verb
 from samvideo.cli.models import MODEL_HELP
 
 RAY_HELP = "Use this Ray cluster (auto: a running one), or start one on this machine."
@@ -39,6 +39,8 @@ def evaluate(
     protocol: str = typer.Option("mask", help=PROTOCOLS),
     objects: str | None = typer.Option(None, metavar="1,2", help="Track and score these objects only."),
     sequences: str | None = typer.Option(None, metavar="A,B", help="These sequences only."),
+    threshold: int | None = typer.Option(None, min=1, help=THRESHOLD_HELP),
+    void: int | None = typer.Option(None, min=0, help=VOID_HELP),
     limit: int | None = typer.Option(None, min=1, help="The first N sequences only."),
     workers: int | None = typer.Option(None, min=1, help="Processes, or actors on the Ray cluster [1]."),
     ray: str | None = typer.Option(None, "--ray", metavar="[ADDRESS]", help=RAY_HELP),
@@ -54,10 +56,12 @@ def evaluate(
     from samvideo.evaluation.evaluate import evaluate as run_evaluation
     from samvideo.evaluation.shard import LocalPool, Pool, RayPool, run_here
     from samvideo.evaluation.video import Task
+    from samvideo.io.mask_pictures import MaskRule
     from samvideo.trackers.factory import create_tracker
 
     opened = Task(dataset, root, split or "", protocol, out).open()
-    task = Task(dataset, root, opened.split, protocol, out, tuple(numbers(objects, "--objects")), threads)
+    chosen, reading = tuple(numbers(objects, "--objects")), MaskRule(threshold, void)
+    task = Task(dataset, root, opened.split, protocol, out, chosen, threads, reading)
     names = choose_sequences(opened, comma_list(sequences), limit)
     pool: Pool = run_here
     if ray is not None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from samvideo.cli.common import comma_list, numbers, verb
+from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, numbers, verb
 from samvideo.cli.evaluate import DATASET_HELP, score_summary
 
 
@@ -20,6 +20,8 @@ def score(
     objects: str | None = typer.Option(None, metavar="1,2", help="Score these objects only."),
     sequences: str | None = typer.Option(None, metavar="A,B", help="Score these sequences only."),
     ends: bool = typer.Option(False, "--ends", help="Include the first and last annotated frame."),
+    threshold: int | None = typer.Option(None, min=1, help=THRESHOLD_HELP),
+    void: int | None = typer.Option(None, min=0, help=VOID_HELP),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
 ) -> None:
     """Score saved masks; the numbers equal those of the official evaluations."""
@@ -27,6 +29,7 @@ def score(
     from samvideo.evaluation.evaluate import exit_code_of
     from samvideo.evaluation.evaluate import score as run_score
     from samvideo.evaluation.results import write_results
+    from samvideo.io.mask_pictures import MaskRule
 
     with VideoProgress(f"scoring {dataset}", quiet=quiet) as progress:
         results = run_score(
@@ -37,6 +40,7 @@ def score(
             sequences=comma_list(sequences),
             objects=tuple(numbers(objects, "--objects")),
             ends=ends,
+            reading=MaskRule(threshold, void),
             progress=progress.advance,
         )
     write_results(out.parent, results, out.name)

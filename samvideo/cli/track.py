@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from samvideo.cli.common import MOMENT_HELP, comma_list, end_run, parse_moment, verb
+from samvideo.cli.common import MOMENT_HELP, THRESHOLD_HELP, VOID_HELP, comma_list, end_run, parse_moment, verb
 from samvideo.cli.models import MODEL_HELP, choose_model, ready_tracker
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, TOOLS, run_page
 from samvideo.errors import ConfigError
 
 if TYPE_CHECKING:
     from samvideo.run import RunSettings
+    from samvideo.types import Prompt
 
 PROMPT_HELP = (
     "box=X1,Y1,X2,Y2 | points=X,Y/-X,Y/... (a leading minus: not on the object) | mask=FILE.png | FILE.json; "
@@ -35,6 +36,8 @@ def track(
     save: str = typer.Option("overlay,masks,rle,csv", help="Results to write: overlay, masks, rle, csv."),
     start: str | None = typer.Option(None, metavar="T", help=f"First frame: {MOMENT_HELP}."),
     end: str | None = typer.Option(None, metavar="T", help="Frame or time to stop before; like --start."),
+    threshold: int | None = typer.Option(None, min=1, help=THRESHOLD_HELP),
+    void: int | None = typer.Option(None, min=0, help=VOID_HELP),
     stride: int = typer.Option(1, min=1, help="Track every n-th frame only."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace the results in an existing folder."),
     strip_source: bool = typer.Option(False, "--strip-source", help="Omit source name, times and audio."),
@@ -45,7 +48,6 @@ def track(
     port: int | None = typer.Option(None, min=1, max=65535, help=PORT_HELP),
 ) -> None:
     """Track the prompted objects and write an overlay video, masks and tables."""
-    from samvideo.prompt_syntax import parse_prompts
     from samvideo.run import RunSettings
     from samvideo.trackers.direction import check_direction
 
@@ -53,7 +55,7 @@ def track(
     file = str(weights) if weights else None
     settings = RunSettings(
         source=source,
-        prompts=tuple(parse_prompts(texts)),
+        prompts=_parse(texts, threshold, void),
         prompt_texts=tuple(texts),
         model=choose_model(model, weights, device, quiet=quiet),
         options={"weights": file, "memory": memory, "policy": policy, "device": device, "dtype": dtype},
@@ -70,6 +72,13 @@ def track(
         run_page(settings, tools[0], quiet, as_json, browser, host, port)
     else:
         _run(settings, quiet, as_json)
+
+
+def _parse(texts: list[str], threshold: int | None, void: int | None) -> "tuple[Prompt, ...]":
+    from samvideo.io.mask_pictures import MaskRule
+    from samvideo.prompt_syntax import parse_prompts
+
+    return tuple(parse_prompts(texts, MaskRule(threshold, void)))
 
 
 def _run(settings: "RunSettings", quiet: bool, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""Masks on disk: DAVIS palette PNGs and COCO RLE."""
+"""Masks on disk: the objects of any mask picture, DAVIS palette PNGs, and COCO RLE."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,25 +10,15 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from samvideo.errors import ConfigError, OutputError, VideoError
+from samvideo.io.mask_pictures import FORMATS, FROM_FILE, WHITE, MaskRule, davis_palette, read_numbers, void_of
 from samvideo.io.rle import unpack
-from samvideo.types import BoolArray, UInt8Array
+from samvideo.types import BoolArray
 
 MAX_ID = 255  # in a palette PNG
-
-
-def davis_palette() -> UInt8Array:
-    """Return the palette of PASCAL VOC and DAVIS 2017, (256, 3) RGB: the bits of an id spread over the channels."""
-    ids = np.arange(256)
-    palette = np.zeros((256, 3), np.uint8)
-    for bit in range(8):
-        for channel in range(3):
-            palette[:, channel] |= (((ids >> channel) & 1) << (7 - bit)).astype(np.uint8)
-        ids >>= 3
-    return palette
+MAX_OBJECT_PIXELS = 1 << 30  # of the masks of one picture
 
 
 _PALETTE = davis_palette()
-_CODES = {int.from_bytes(bytes(colour), "big"): index for index, colour in enumerate(_PALETTE)}
 
 
 def index_map(masks_khw: BoolArray, ids: Sequence[int], scores: Sequence[float] | None = None) -> NDArray[np.int32]:
@@ -73,47 +63,24 @@ def write_index_png(path: Path | str, index_hw: NDArray[Any]) -> None:
         raise OutputError(f"mask {path} cannot be written: {error}") from error
 
 
-def read_index_png(path: Path | str) -> NDArray[np.int32]:
-    """Read the (H, W) ids of a mask file: indices of a palette or grey PNG, or the DAVIS index of each colour.
+def read_mask_objects(
+    source: Path | str | bytes,
+    rule: MaskRule = FROM_FILE,
+    *,
+    size_wh: tuple[int, int] | None = None,
+    formats: tuple[str, ...] = FORMATS,
+) -> dict[int, BoolArray]:
+    """Read the objects of a mask by ascending id, each bool (H, W); one object in black and white has id 1.
 
-    An image of 0 and 255 only (or 1 bit, or black and white RGB) is one mask: its 255 becomes id 1. In other
-    colour images every colour must be one of the DAVIS palette; alpha is ignored.
-
-    Raises:
-        VideoError: the file is missing, unreadable, or has other colours.
+    See `samvideo.io.mask_pictures` for the forms that are read, and its `read_numbers` for arguments and errors.
     """
-    try:
-        with Image.open(path) as image:
-            # The indices of a palette image are the ids; its colours are ignored.
-            indexed = image.mode in ("P", "L", "1", "I", "I;16")
-            values = np.asarray(image if indexed else image.convert("RGB"))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise VideoError(f"mask {path} cannot be read: {error}; an image file expected") from error
-    one_mask = image.mode != "P" and bool(np.isin(values, (0, 255)).all())
-    if values.ndim == 3:
-        if not one_mask or (values != values[..., :1]).any():
-            return _colour_ids(values, path)
-        values = values[..., 0]
-    return (values > 0 if one_mask else values).astype(np.int32)
-
-
-def _colour_ids(rgb: UInt8Array, path: Path | str) -> NDArray[np.int32]:
-    codes = (rgb.astype(np.int32) * (65536, 256, 1)).sum(2)
-    colours, places = np.unique(codes, return_inverse=True)
-    unknown = [f"#{colour:06x}" for colour in colours.tolist() if colour not in _CODES]
-    if unknown:
-        raise VideoError(
-            f"mask {path} has {len(unknown)} colours that are not the DAVIS palette's ({', '.join(unknown[:3])}): "
-            "save it as a palette PNG, or black and white (not as JPEG, which blurs colours)"
-        )
-    ids = np.array([_CODES[colour] for colour in colours.tolist()], np.int32)
-    return np.asarray(ids[places.reshape(codes.shape)], np.int32)
-
-
-def read_mask_objects(path: Path | str) -> dict[int, BoolArray]:
-    """Read the objects of a mask file by ascending id, each bool (H, W); see `read_index_png`."""
-    index_hw = read_index_png(path)
-    return {int(k): index_hw == k for k in np.unique(index_hw) if k > 0}
+    numbers_hw = read_numbers(source, rule, size_wh=size_wh, formats=formats)
+    found = {int(number) for number in np.unique(numbers_hw)} - {0}
+    ids = sorted(found - {void_of(found, rule)})
+    if len(ids) * numbers_hw.size > MAX_OBJECT_PIXELS:
+        shape = "{1}x{0}".format(*numbers_hw.shape)
+        raise VideoError(f"the mask holds {len(ids)} objects of {shape} pixels: too many to track, leave some out")
+    return {1 if ids == [WHITE] else k: numbers_hw == k for k in ids}
 
 
 def encode_rle(mask_hw: BoolArray) -> dict[str, Any]:

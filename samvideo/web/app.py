@@ -22,7 +22,7 @@ from samvideo.web.guard import App, Guard, Receive, Scope, Send
 from samvideo.web.open_pages import OpenPages
 from samvideo.web.project import Project
 from samvideo.web.state import Facts, FrameMasks, News, PageState
-from samvideo.web.uploads import MAX_BYTES, decode_masks
+from samvideo.web.uploads import MAX_BYTES, decode_objects
 
 STATIC = Path(__file__).parent / "static"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -166,7 +166,7 @@ class Pages:
         """Take a mask image, the body, for a frame."""
         query = messages.decode(messages.MASK, request.query_params)
         data = await _body(request, MAX_BYTES)
-        masks = await run_in_threadpool(decode_masks, data, self._project.media.info.size_wh)
+        masks = await run_in_threadpool(decode_objects, data, self._project.media.info.size_wh)
         self._project.upload(query.frame, query.object, masks)
         return _answer(self._project.state())
 

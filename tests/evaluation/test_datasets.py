@@ -157,9 +157,9 @@ def too_high(folder: Path) -> None:
         (lambda folder: (folder / "notes.txt").touch(), "notes.txt", "remove"),
         (too_high, "s/00002.png has object 3, above the 2 objects", "correct the file"),
         (
-            lambda folder: Image.new("RGB", (48, 32)).save(folder / "00000.png"),
-            "s/00000.png is a colour",
-            "convert",
+            lambda folder: Image.new("RGB", (48, 32), (9, 99, 199)).save(folder / "00000.png"),
+            "s/00000.png has 1 colours that are not",
+            "palette PNG",
         ),
     ],
 )

@@ -11,7 +11,7 @@ from samvideo.types import Box, Mask, Points
 from samvideo.web.annotations import MAX_OBJECTS, AnnotationStore
 from samvideo.web.outlines import outlines
 from samvideo.web.painting import polygon, stroke
-from samvideo.web.uploads import MAX_BYTES, decode_masks
+from samvideo.web.uploads import MAX_BYTES, decode_objects
 
 SIZE = 64, 48
 
@@ -123,14 +123,14 @@ def test_prompts_of_the_command_line_are_loaded() -> None:
 def test_every_id_of_an_image_is_an_object() -> None:
     array = np.zeros((48, 64), np.uint8)
     array[3:9, 4:20], array[30:33, 4:20] = 1, 2
-    masks = decode_masks(png(array), SIZE)
+    masks = decode_objects(png(array), SIZE)
     assert list(masks) == [1, 2]
     np.testing.assert_array_equal(masks[2], array == 2)
-    (mask,) = decode_masks(png((array > 0).astype(np.uint8) * 255), SIZE).values()
+    (mask,) = decode_objects(png((array > 0).astype(np.uint8) * 255), SIZE).values()
     np.testing.assert_array_equal(mask, array > 0)
     store = make_store()
     before = store.current
-    store.set_masks(3, decode_masks(png(array * 3), SIZE))
+    store.set_masks(3, decode_objects(png(array * 3), SIZE))
     assert sorted(store.current.names) == [1, 3, 6]
     assert store.add_object() == 7
     store.undo()
@@ -177,28 +177,28 @@ def test_brush_and_polygon() -> None:
         (b"x" * (MAX_BYTES + 1), "over 16 MB"),
         (png(np.zeros((48, 64), np.uint8)), "blank"),
         (png(np.zeros((9, 9), np.uint8)), "9x9"),
-        (png(np.ones((48, 64), np.uint8))[:60], "image cannot be read|no PNG"),
+        (png(np.ones((48, 64), np.uint8))[:60], "cannot be read"),
         (png(np.full((48, 64, 3), (1, 2, 3), np.uint8)), "colours"),
     ],
 )
 def test_bad_masks_are_refused(data: bytes, message: str) -> None:
     with pytest.raises(PromptError, match=message) as caught:
-        decode_masks(data, SIZE)
+        decode_objects(data, SIZE)
     assert "/tmp" not in str(caught.value)
 
 
 def test_an_image_that_claims_to_be_huge_is_not_unpacked() -> None:
     file = io.BytesIO()
     Image.new("1", (30000, 30000), 1).save(file, "PNG")
-    with pytest.raises(PromptError, match=r"30000x30000|no PNG"):
-        decode_masks(file.getvalue(), SIZE)
+    with pytest.raises(PromptError, match="pixels"):
+        decode_objects(file.getvalue(), SIZE)
 
 
 def test_jpeg_is_refused() -> None:
     file = io.BytesIO()
     Image.new("L", SIZE, 255).save(file, "JPEG")
     with pytest.raises(PromptError, match="no PNG"):
-        decode_masks(file.getvalue(), SIZE)
+        decode_objects(file.getvalue(), SIZE)
 
 
 def test_outlines_follow_the_mask() -> None:
