@@ -41,7 +41,9 @@ class OpenPages:
 
     def left(self) -> None:
         """Note that a page says goodbye."""
-        self._count = self._count._replace(goodbye=time.monotonic())
+        pages, now = self._count.pages, time.monotonic()
+        # One that is closed at once has never been counted.
+        self._count, self.ever = _Count(pages, now, self._count.since if pages else now), True
 
     def loading(self) -> None:
         """Note that a page is being loaded: the goodbye before it was that of a reload, however slow it is."""

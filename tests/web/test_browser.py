@@ -8,14 +8,13 @@ import statistics
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from page_helpers import Page, command, find_chromium, open_browser, wait_until
+from page_helpers import Page, command, make_clip, wait_until
 
 from samvideo.demo import demo_frames
 from samvideo.geometry import mask_box
@@ -23,26 +22,8 @@ from samvideo.io.masks import read_mask_objects
 from samvideo.io.source import open_video
 from tests.scenes import overlap
 
-pytest.importorskip("playwright")
-CHROMIUM = find_chromium()
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
 SHARED = Path(os.environ.get("SAMVIDEO_SHARED", Path(__file__).parents[2].parent / "shared"))
 DAVIS = SHARED / "data" / "davis2016-train-240p"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    assert CHROMIUM
-    with open_browser(CHROMIUM) as context:
-        yield context
-
-
-def make_clip(folder: Path, frames: int = 24, width: int = 320, height: int = 180) -> list[tuple[float, ...]]:
-    """demo.mp4 in the folder, and the boxes of its objects on the first frame."""
-    size = ("--frames", str(frames), "--width", str(width), "--height", str(height))
-    subprocess.run([sys.executable, "-m", "samvideo", "demo-clip", *size], cwd=folder, check=True)
-    entries = json.loads((folder / "demo.prompts.json").read_text())["prompts"]
-    return [tuple(entry["box"]) for entry in entries]
 
 
 def filled(shapes: list[list[int]], size_wh: tuple[int, int]) -> np.ndarray:

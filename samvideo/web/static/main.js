@@ -179,7 +179,7 @@ async function start() {
   timeline.start();
   frames.refresh();
   listen();
-  window.samvideo = { model, stage, pictures: frames }; // for the curious, and for tests
+  window.samvideo = { model, stage, timeline, pictures: frames }; // for the curious, and for tests
 }
 
 window.addEventListener("pagehide", () => api.goodbye());

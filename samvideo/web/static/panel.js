@@ -75,10 +75,14 @@ export class Panel {
     if (this.model.object !== this.revealed) this.reveal();
   }
 
-  // Scrolls to the chosen object when another one is chosen, or the room for the list changes.
+  // Scrolls the list, and nothing else, to the chosen object when another one is chosen or the room for it changes.
   reveal() {
     this.revealed = this.model.object;
-    this.objects.querySelector("[aria-current=true]")?.scrollIntoView({ block: "nearest" });
+    const item = this.objects.querySelector("[aria-current=true]");
+    if (!item) return;
+    const list = this.objects.getBoundingClientRect();
+    const place = item.getBoundingClientRect();
+    this.objects.scrollTop += Math.min(0, place.top - list.top) + Math.max(0, place.bottom - list.bottom);
   }
 
   entry({ id, name }) {

@@ -221,7 +221,7 @@ export class Stage {
   }
 
   down(event) {
-    if (this.model.state.phase === "done") return;
+    if (this.model.state.phase === "done" || event.target.closest(".errors, .brush")) return;
     this.box.setPointerCapture(event.pointerId);
     const at = this.place(event);
     this.pinch.set(event.pointerId, at);
