@@ -298,7 +298,7 @@ class PageRun:
         self._saved = project.results.revision
         self._downloads.offer(run.outputs.files)
         files = {kind: path.name for kind, path in run.outputs.files.items()}
-        status = replace(project.status, saving=False, files=files, folder=str(run.outputs.folder))
+        status = replace(project.status, saving=False, files=files, folder=str(run.outputs.folder.absolute()))
         project.report(replace(status, error=str(failure or "")))
 
     def _write(self, video: VideoSource, run: Run, stale: Callable[[], bool]) -> SamVideoError | None:

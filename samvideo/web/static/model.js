@@ -151,7 +151,7 @@ export class Model extends EventTarget {
     const frame = this.frame;
     this.drawnAt = performance.now();
     const object = this.object ?? (await this.add());
-    if (object != null) await this.edit({ frame, object, ...what });
+    return object == null ? undefined : this.edit({ frame, object, ...what });
   }
 
   uploadMask(file) {

@@ -12,13 +12,13 @@ export class Painter {
     this.stage = stage;
     this.model = stage.model;
     this.stroke = null; // under the hand: {points, radius, erase}
-    this.sent = []; // strokes whose mask has not come back yet
+    this.sent = []; // strokes whose mask has not come back yet: {stroke, frame, made}
     this.polygon = []; // corners so far, on frame `frame`
     this.frame = 0;
     this.pointer = null; // where the brush is, in pixels of the screen
     this.size = document.getElementById("brush-size");
     this.size.addEventListener("input", () => this.model.set({}));
-    this.model.on("masks", () => { this.sent = this.sent.filter((stroke) => !stroke.made); });
+    this.model.on("masks", () => { this.sent = this.sent.filter(({ made }) => !made); });
     this.model.on("view", () => {
       document.getElementById("brush").hidden = !this.brushes;
       document.getElementById("brush-pixels").textContent = `${this.size.value} px`;
@@ -60,10 +60,11 @@ export class Painter {
 
   async finish() {
     const { stroke } = this;
+    const sent = { stroke, frame: this.model.frame, made: false };
     this.stroke = null;
-    this.sent.push(stroke);
-    await this.model.annotate({ do: "paint", ...stroke });
-    stroke.made = true; // the next outlines show it
+    this.sent.push(sent);
+    if (await this.model.annotate({ do: "paint", ...stroke })) sent.made = true; // the next outlines show it
+    else this.sent = this.sent.filter((other) => other !== sent);
   }
 
   // --- polygon ----------------------------------------------------------------------------------------------
@@ -113,7 +114,8 @@ export class Painter {
 
   draw(context, colour) {
     const { stage } = this;
-    for (const stroke of [...this.sent, this.stroke]) if (stroke) this.drawStroke(context, stroke, colour);
+    for (const { stroke, frame } of this.sent) if (frame === this.model.frame) this.drawStroke(context, stroke, colour);
+    if (this.stroke) this.drawStroke(context, this.stroke, colour);
     if (this.corners.length) this.drawPolygon(context, colour);
     if (!this.brushes || !this.pointer) return;
     context.beginPath();
