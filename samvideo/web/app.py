@@ -21,7 +21,7 @@ from samvideo.web.downloads import Downloads
 from samvideo.web.guard import App, Guard, Receive, Scope, Send
 from samvideo.web.open_pages import OpenPages
 from samvideo.web.project import Project
-from samvideo.web.state import Facts, FrameMasks, News, PageState
+from samvideo.web.state import Facts, FrameMasks, News, PageState, as_text
 from samvideo.web.uploads import MAX_BYTES, decode_objects
 
 STATIC = Path(__file__).parent / "static"
@@ -76,9 +76,10 @@ def _static(path: Path) -> Handler:
 
 async def _refuse(request: Request, error: Exception) -> Response:
     """Answer with an error that a person can understand as JSON."""
+    content = {"error": as_text(str(error))}
     if isinstance(error, TooLarge):
-        return JSONResponse({"error": str(error)}, 413, {"connection": "close"})
-    return JSONResponse({"error": str(error)}, 400)
+        return JSONResponse(content, 413, {"connection": "close"})
+    return JSONResponse(content, 400)
 
 
 async def _body(request: Request, limit: int) -> bytes:

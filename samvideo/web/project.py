@@ -25,7 +25,7 @@ from samvideo.web.painting import overlay_mask
 from samvideo.web.passes import InteractiveTracking
 from samvideo.web.preview import Preview
 from samvideo.web.results import Results
-from samvideo.web.state import AnnotationState, Facts, FrameMasks, ObjectState, PageState, Status
+from samvideo.web.state import AnnotationState, Facts, FrameMasks, ObjectState, PageState, Status, as_text
 
 
 class Project:
@@ -63,9 +63,10 @@ class Project:
         self.results = Results(info.size_wh)
         self.tracking = InteractiveTracking(tracker, open_source, self.results, self.media.count)
         self._preview = Preview(make_segmenter, self.media, self.results)
-        name = info.name.encode(errors="replace").decode()  # names of files need not be text
         aspect, rate = float(info.pixel_aspect), float(info.rate)
-        self.facts = Facts(name, *info.size_wh, aspect, self.media.count, rate, tool, direction, model)
+        self.facts = Facts(
+            as_text(info.name), *info.size_wh, aspect, self.media.count, rate, tool, direction, model
+        )
         self._commands: SimpleQueue[Command] = SimpleQueue()
         self.status = Status()
         self.closed = False
@@ -152,7 +153,8 @@ class Project:
         """Replace what the pages show; for the tracking thread only."""
         if self.status.phase.busy and not status.phase.busy:
             self._preview.forget()  # clicks correct what was tracked, which is new now
-        self.status = replace(status, version=self.status.version + 1)
+        error, folder = as_text(status.error), as_text(status.folder)
+        self.status = replace(status, error=error, folder=folder, version=self.status.version + 1)
 
     def close(self) -> None:
         """Let the pages have the news until now, and then no more."""

@@ -133,9 +133,14 @@ def _count_frames(video: VideoSource, say: Callable[[str], None]) -> int:
     note = threading.Timer(SLOW, say, [f"counting the frames of {video.info.name} ..."])
     note.start()
     try:
-        return video.count()
+        count = video.count()
     finally:
         note.cancel()
+    if count is None:
+        raise ConfigError(
+            f"the page needs a source that ends, not {video.info.name}: record it first, {COORDINATES}"
+        )
+    return count
 
 
 class PageRun:

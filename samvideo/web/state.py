@@ -9,6 +9,11 @@ from samvideo.web.annotations import Click
 from samvideo.web.results import Row
 
 
+def as_text(name: str) -> str:
+    """A name as text that can be encoded: bytes in names of files need not be."""
+    return name.encode(errors="replace").decode()
+
+
 class Phase(str, Enum):
     """What tracking does now. Files may be written in every phase but `TRACKING` and `REPLAYING`."""
 

@@ -1,5 +1,6 @@
 """Strangers, forged requests and nonsense, against the real server."""
 
+import asyncio
 import json
 import random
 import socket
@@ -14,13 +15,15 @@ from urllib.parse import quote
 
 import pytest
 from page_helpers import request, wait_until
+from starlette.requests import Request
 
 from samvideo.demo import demo_frames
-from samvideo.errors import ConfigError
+from samvideo.errors import ConfigError, PromptError
 from samvideo.io.source import VideoSource, open_video
 from samvideo.segmenters.grabcut import GrabCutSegmenter
 from samvideo.trackers.flow import FlowTracker
 from samvideo.web import connections
+from samvideo.web.app import _refuse
 from samvideo.web.downloads import Downloads
 from samvideo.web.guard import Guard
 from samvideo.web.messages import encode
@@ -422,3 +425,7 @@ def test_a_video_whose_name_is_not_text_has_a_page(tmp_path: Path) -> None:
         info, source, FlowTracker(), GrabCutSegmenter, tool="mask", direction="both", model="flow"
     ) as project:
         assert b'"caf?"' in encode(project.facts)
+        project.report(replace(project.status, error="no caf\udce9", folder="caf\udce9"))
+        assert encode(project.state()).count(b"caf?") == 2
+    answer = asyncio.run(_refuse(Request({"type": "http"}), PromptError("no caf\udce9")))
+    assert json.loads(answer.body)["error"] == "no caf?"
