@@ -189,7 +189,7 @@ class PageRun:
             if self._unsaved:
                 self._save(final=True)
             project.report(replace(project.status, phase=Phase.DONE))
-            if finished:
+            if finished and self._open_pages.ever:
                 self._linger()
         return PageEnd(self._summary, self._failure, cut_short)
 
