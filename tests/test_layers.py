@@ -79,7 +79,7 @@ HOMES = {
     "hiera": {"samvideo.encoders.hiera"},
     "ray": {"samvideo.evaluation.shard"},
     "starlette": {"samvideo.web.app"},
-    "uvicorn": {"samvideo.web.server"},
+    "uvicorn": {"samvideo.web.connections", "samvideo.web.server"},
     "supervision": {"samvideo.exports.detections"},
     "matplotlib": {"samvideo.reporting.charts"},
     "jinja2": {"samvideo.reporting.pages"},

@@ -61,38 +61,44 @@ def run_page(
     from samvideo.cli.progress import TrackProgress
     from samvideo.web.run import PageSettings, run_with_page
 
-    end = run_with_page(
-        settings,
-        PageSettings(tool, host, port, lambda address: _announce(address, host, browser)),
-        lambda: ready_tracker(settings.model, quiet=quiet, **settings.options),
-        lambda: ready_segmenter(settings.model, settings.options),
-        lambda name, total: TrackProgress(name, total, quiet=quiet),
-    )
+    with tempfile.TemporaryDirectory(prefix="samvideo-") as folder:
+        end = run_with_page(
+            settings,
+            PageSettings(tool, host, port, lambda address: _announce(address, host, browser, Path(folder)), _say),
+            lambda: ready_tracker(settings.model, quiet=quiet, **settings.options),
+            lambda: ready_segmenter(settings.model, settings.options),
+            lambda name, total: TrackProgress(name, total, quiet=quiet),
+        )
     end_run(end.summary, end.failure, end.cut_short, quiet=quiet, as_json=as_json)
 
 
-def _announce(address: str, host: str, browser: bool) -> None:
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _announce(address: str, host: str, browser: bool, folder: Path) -> None:
     from samvideo.web.guard import is_local
 
-    opened = browser and _open(address)
+    opened = browser and _open(address, folder)
     where = "opened in the browser" if opened else "open this address in a browser"
-    typer.echo(f"Mark the objects on the page ({where}), press Track, then Finish; Ctrl-C ends it here:", err=True)
-    typer.echo(address, err=True)
+    _say(f"Mark the objects on the page ({where}), press Track, then Finish; Ctrl-C ends it here:")
+    _say(address)
     if not is_local(host):
-        typer.echo(
+        _say(
             f"warning: --host {host} lets other machines reach the page, unencrypted: anyone who knows the "
-            "address and its token sees the video. Over SSH, a tunnel to 127.0.0.1 is safer",
-            err=True,
+            "address and its token sees the video. Over SSH, a tunnel to 127.0.0.1 is safer"
         )
     elif os.environ.get("SSH_CONNECTION"):
         port = address.rsplit(":", 1)[1].split("/")[0]
-        typer.echo(
-            f"from your own machine: ssh -L {port}:127.0.0.1:{port} THIS_MACHINE, then open it there", err=True
-        )
+        _say(f"from your own machine: ssh -L {port}:127.0.0.1:{port} THIS_MACHINE, then open it there")
 
 
-def _open(address: str) -> bool:
-    """Open a graphical browser if there is one; a text browser would occupy the terminal."""
+def _open(address: str, folder: Path) -> bool:
+    """Open a graphical browser if there is one; a text browser would occupy the terminal.
+
+    Every user of this machine can read the arguments of a browser's process, so these name a private file in
+    `folder` that leads to the address with its token.
+    """
     display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if sys.platform not in ("darwin", "win32") and not display:
         return False
@@ -102,5 +108,8 @@ def _open(address: str) -> bool:
         return False
     if getattr(controller, "name", "") in ("www-browser", "links", "elinks", "lynx", "w3m"):
         return False
-    threading.Thread(target=controller.open, args=(address,), daemon=True).start()
+    file = folder / "open.html"
+    file.touch(0o600)
+    file.write_text(f'<!doctype html><meta http-equiv="refresh" content="0; url={address}"><title>samvideo</title>')
+    threading.Thread(target=controller.open, args=(file.as_uri(),), daemon=True).start()
     return True

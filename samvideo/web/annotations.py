@@ -18,6 +18,7 @@ MAX_OBJECTS = 64
 MAX_CLICKS = 200  # on one object and frame
 MAX_NAME = 40  # characters
 HISTORY = 500  # steps that can be undone
+HISTORY_BYTES = 256 << 20  # of masks in these steps: about 30 of them in 4K
 
 Click = tuple[float, float, int]
 
@@ -96,6 +97,7 @@ class AnnotationStore:
 
     Attributes:
         current: the snapshot that is valid now; an edit replaces it.
+        next_id: of the object that is added next.
     """
 
     def __init__(self, size_wh: tuple[int, int], frame_count: int) -> None:
@@ -103,13 +105,12 @@ class AnnotationStore:
         self.current = Snapshot()
         self._undo: list[Snapshot] = []
         self._redo: list[Snapshot] = []
-        self._next_id = 1
+        self.next_id = 1
 
     def add_object(self, name: str = "") -> int:
         """Add an object and return its id; ids are never reused. Raises PromptError when there are too many."""
-        if len(self.current.names) >= MAX_OBJECTS:
-            raise PromptError(f"there are {MAX_OBJECTS} objects already: remove one first")
-        object_id, self._next_id = self._next_id, self._next_id + 1
+        self._check_room(1)
+        object_id, self.next_id = self.next_id, self.next_id + 1
         self._commit(names={**self.current.names, object_id: _clean(name, object_id)})
         return object_id
 
@@ -140,8 +141,25 @@ class AnnotationStore:
 
     def set_mask(self, frame: int, object_id: int, mask: BoolArray) -> None:
         """Set an object's mask, bool (H, W) at the video's size; it replaces box and clicks on this frame."""
-        check_mask_size(mask, self._size_wh)
+        self._check_mask(mask)
         self._put(frame, object_id, Annotation(mask=np.asarray(mask, bool)))
+
+    def set_masks(self, frame: int, masks: Mapping[int, BoolArray]) -> None:
+        """`set_mask` for several objects by id, as one step; those that do not exist yet are added."""
+        check_frame(frame, self._count)
+        for mask in masks.values():
+            self._check_mask(mask)
+        added = {i: _clean("", i) for i in masks if i not in self.current.names}
+        self._check_room(len(added))
+        self.next_id = max(self.next_id, *(i + 1 for i in masks))
+        drawn = {(frame, i): Annotation(mask=np.asarray(mask, bool)) for i, mask in masks.items()}
+        self._commit({**self.current.names, **added}, {**self.current.drawn, **drawn})
+
+    def mask(self, frame: int, object_id: int) -> BoolArray:
+        """The mask drawn for an object on a frame, bool (H, W); a blank one where there is none."""
+        self._check(frame, object_id)
+        mask = self._get(frame, object_id).mask
+        return np.zeros(self._size_wh[::-1], bool) if mask is None else mask
 
     def clear(self, frame: int, object_id: int) -> None:
         """Remove what was drawn for one object on one frame."""
@@ -159,7 +177,7 @@ class AnnotationStore:
             object_id = prompt.object_id or 1
             if object_id not in self.current.names:
                 self._commit(names={**self.current.names, object_id: _clean("", object_id)})
-            self._next_id = max(self._next_id, object_id + 1)
+            self.next_id = max(self.next_id, object_id + 1)
             if isinstance(prompt, Box):
                 self.set_box(frame, object_id, prompt.xyxy)
             elif isinstance(prompt, Mask):
@@ -189,6 +207,8 @@ class AnnotationStore:
         before = self.current
         self._undo.append(before)
         del self._undo[:-HISTORY]
+        while _mask_bytes(self._undo) > HISTORY_BYTES:
+            del self._undo[: len(self._undo) // 4 + 1]
         self._redo.clear()
         self._replace(Snapshot(before.names if names is None else names, before.drawn if drawn is None else drawn))
 
@@ -208,6 +228,15 @@ class AnnotationStore:
         self._check_object(object_id)
         check_frame(frame, self._count)
 
+    def _check_mask(self, mask: BoolArray) -> None:
+        check_mask_size(mask, self._size_wh)
+        if not mask.any():
+            raise PromptError("the mask would be blank: at least one pixel expected (Delete clears what is drawn)")
+
+    def _check_room(self, more: int) -> None:
+        if len(self.current.names) + more > MAX_OBJECTS:
+            raise PromptError(f"at most {MAX_OBJECTS} objects expected: remove some first")
+
     def _check_object(self, object_id: int) -> None:
         if object_id not in self.current.names:
             raise PromptError(f"there is no object {object_id}: it was removed, or never added")
@@ -217,6 +246,11 @@ def check_frame(index: int, count: int) -> None:
     """Raise PromptError when a video of `count` frames has no frame `index`."""
     if not 0 <= index < count:
         raise PromptError(f"there is no frame {index}: 0 to {count - 1} expected")
+
+
+def _mask_bytes(history: Iterable[Snapshot]) -> int:
+    masks = {id(a.mask): a.mask for step in history for a in step.drawn.values() if a.mask is not None}
+    return sum(mask.nbytes for mask in masks.values())
 
 
 def _clean(name: str, object_id: int) -> str:

@@ -18,11 +18,11 @@ from starlette.routing import Route
 from samvideo.errors import PromptError, SamVideoError
 from samvideo.web import messages
 from samvideo.web.downloads import Downloads
-from samvideo.web.guard import App, Guard
+from samvideo.web.guard import App, Guard, Receive, Scope, Send
 from samvideo.web.open_pages import OpenPages
 from samvideo.web.project import Project
-from samvideo.web.state import Facts, FrameMasks, News, PageState
-from samvideo.web.uploads import MAX_BYTES, decode_mask
+from samvideo.web.state import Facts, FrameMasks, News, PageState, as_text
+from samvideo.web.uploads import MAX_BYTES, decode_objects
 
 STATIC = Path(__file__).parent / "static"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -49,7 +49,7 @@ def make_app(project: Project, open_pages: OpenPages, downloads: Downloads, toke
     pages = Pages(project, open_pages, downloads)
     # Names are taken from the folder, never from a request, so no path can lead out of it.
     files = [path for path in sorted(STATIC.iterdir()) if path.suffix in TYPES]
-    routes = [Route("/", _static(STATIC / "index.html"))]
+    routes = [Route("/", pages.index)]
     routes += [Route(f"/static/{path.name}", _static(path)) for path in files]
     routes += [
         Route("/api/schema", pages.schema),
@@ -76,9 +76,10 @@ def _static(path: Path) -> Handler:
 
 async def _refuse(request: Request, error: Exception) -> Response:
     """Answer with an error that a person can understand as JSON."""
+    content = {"error": as_text(str(error))}
     if isinstance(error, TooLarge):
-        return JSONResponse({"error": str(error)}, 413, {"connection": "close"})
-    return JSONResponse({"error": str(error)}, 400)
+        return JSONResponse(content, 413, {"connection": "close"})
+    return JSONResponse(content, 400)
 
 
 async def _body(request: Request, limit: int) -> bytes:
@@ -108,11 +109,29 @@ def _answer(value: Facts | FrameMasks | PageState) -> Response:
     return Response(messages.encode(value), media_type="application/json")
 
 
+class Download(FileResponse):
+    """A file; its browser counts as an open page until it has all of it."""
+
+    def __init__(self, open_pages: OpenPages, path: Path, filename: str) -> None:
+        super().__init__(path, filename=filename)
+        self._open_pages = open_pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file."""
+        with self._open_pages.page():
+            await super().__call__(scope, receive, send)
+
+
 class Pages:
     """What the page requests, one method an address."""
 
     def __init__(self, project: Project, open_pages: OpenPages, downloads: Downloads) -> None:
         self._project, self._open_pages, self._downloads = project, open_pages, downloads
+
+    async def index(self, request: Request) -> Response:
+        """The page itself."""
+        self._open_pages.loading()
+        return await _static(STATIC / "index.html")(request)
 
     async def schema(self, request: Request) -> Response:
         """JSON schema of all messages."""
@@ -123,10 +142,10 @@ class Pages:
         return _answer(self._project.facts)
 
     async def frame(self, request: Request) -> Response:
-        """A frame as JPEG; `w` is the width of its place in pixels."""
+        """A frame as JPEG, its time in a header; `w` is the width of its place in pixels."""
         query = _frame_query(request)
-        data = await run_in_threadpool(self._project.media.frame, query.index, query.w)
-        return Response(data, media_type="image/jpeg")
+        data, seconds = await run_in_threadpool(self._project.media.frame, query.index, query.w)
+        return Response(data, media_type="image/jpeg", headers={"samvideo-seconds": f"{seconds:.6f}"})
 
     async def thumbnail(self, request: Request) -> Response:
         """A small image for the timeline."""
@@ -140,15 +159,16 @@ class Pages:
 
     async def edit(self, request: Request) -> Response:
         """Make one change of objects or annotations."""
-        created = messages.apply(messages.decode(messages.EDIT, await _json(request)), self._project.annotations)
+        edit = messages.decode(messages.EDIT, await _json(request))
+        created = messages.apply(edit, self._project.annotations, self._project.shown_mask)
         return JSONResponse({"object": created, **json.loads(messages.encode(self._project.state()))})
 
     async def upload(self, request: Request) -> Response:
-        """Take a mask image, the body, for one object and frame."""
+        """Take a mask image, the body, for a frame."""
         query = messages.decode(messages.MASK, request.query_params)
         data = await _body(request, MAX_BYTES)
-        mask = await run_in_threadpool(decode_mask, data, self._project.media.info.size_wh)
-        self._project.annotations.set_mask(query.frame, query.object, mask)
+        masks = await run_in_threadpool(decode_objects, data, self._project.media.info.size_wh)
+        self._project.upload(query.frame, query.object, masks)
         return _answer(self._project.state())
 
     async def command(self, request: Request) -> Response:
@@ -164,7 +184,7 @@ class Pages:
     async def download(self, request: Request) -> Response:
         """One of the files of this run, by its kind."""
         path = await run_in_threadpool(self._downloads.file, request.path_params["kind"])
-        return FileResponse(path, filename=f"{self._project.media.info.name}_{path.name}")
+        return Download(self._open_pages, path, filename=f"{self._project.facts.name}_{path.name}")
 
     async def events(self, request: Request) -> Response:
         """State and results as they change, as server-sent events."""

@@ -6,6 +6,7 @@ Threads: any may read frames; a lock in each `FrameStore` guards its decoder and
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import NamedTuple
 
 import cv2
 
@@ -33,6 +34,13 @@ def jpeg(rgb: UInt8Array, longest: int) -> bytes:
     return data.tobytes()
 
 
+class Picture(NamedTuple):
+    """A frame as JPEG, shown from `seconds`."""
+
+    data: bytes
+    seconds: float
+
+
 class FrameStore:
     """Frames of one open source, with those used last kept.
 
@@ -47,7 +55,7 @@ class FrameStore:
         self._closed = False
         self._next = 0
         self._frames: OrderedDict[int, Frame] = OrderedDict()
-        self._jpegs: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._pictures: OrderedDict[tuple[int, int], Picture] = OrderedDict()
         self._bytes = 0
 
     def frame(self, index: int) -> Frame:
@@ -55,17 +63,17 @@ class FrameStore:
         with self._lock:
             return self._frame(index, index)
 
-    def jpeg(self, index: int, width: int) -> bytes:
+    def picture(self, index: int, width: int) -> Picture:
         """Frame `index` as JPEG, at least `width` pixels on its longer side where the video has them."""
         longest = next((w for w in WIDTHS if w >= width), WIDTHS[-1])
         with self._lock:
-            data = self._jpegs.get((index, longest))
-            if data is None:
+            picture = self._pictures.get((index, longest))
+            if picture is None:
                 back = index < self._next
                 frame = self._frame(index, max(0, index - LOOK_BACK) if back else index, longest)
-                data = self._keep(frame, longest)
-            self._jpegs.move_to_end((index, longest))
-            return data
+                picture = self._keep(frame, longest)
+            self._pictures.move_to_end((index, longest))
+            return picture
 
     def _frame(self, index: int, begin: int, longest: int | None = None) -> Frame:
         if index in self._frames:
@@ -89,14 +97,14 @@ class FrameStore:
                 break
         raise VideoError(f"{source.info.name} has no readable frame {index}")
 
-    def _keep(self, frame: Frame, longest: int) -> bytes:
+    def _keep(self, frame: Frame, longest: int) -> Picture:
         key = frame.index, longest
-        if key not in self._jpegs:
-            self._jpegs[key] = jpeg(frame.rgb, longest)
-            self._bytes += len(self._jpegs[key])
-            while self._bytes > BYTES and len(self._jpegs) > 1:
-                self._bytes -= len(self._jpegs.popitem(last=False)[1])
-        return self._jpegs[key]
+        if key not in self._pictures:
+            self._pictures[key] = Picture(jpeg(frame.rgb, longest), frame.seconds)
+            self._bytes += len(self._pictures[key].data)
+            while self._bytes > BYTES and len(self._pictures) > 1:
+                self._bytes -= len(self._pictures.popitem(last=False)[1].data)
+        return self._pictures[key]
 
     def close(self) -> None:
         """Close the source; from now on there are no frames."""
@@ -120,10 +128,10 @@ class Media:
         # Two readers, so that frames do not wait for thumbnails.
         self._frames, self._thumbnails = FrameStore(open_source), FrameStore(open_source)
 
-    def frame(self, index: int, width: int) -> bytes:
+    def frame(self, index: int, width: int) -> Picture:
         """Frame `index` as JPEG for a place `width` pixels wide. Raises PromptError when there is none."""
         check_frame(index, self.count)
-        return self._frames.jpeg(index, width)
+        return self._frames.picture(index, width)
 
     def exact(self, index: int) -> Frame:
         """Frame `index` at video size. Raises VideoError when there is none."""
@@ -132,7 +140,9 @@ class Media:
     def thumbnail(self, index: int) -> bytes:
         """Frame `index` as a small JPEG. Raises PromptError when there is none."""
         check_frame(index, self.count)
-        return jpeg(self._thumbnails.frame(index).rgb, THUMB)
+        width, height = self.info.size_wh
+        displayed_wh = round(width * self.info.pixel_aspect), height
+        return jpeg(resize_rgb(self._thumbnails.frame(index).rgb, fit_size(displayed_wh, THUMB)), THUMB)
 
     def close(self) -> None:
         """Close both readers."""

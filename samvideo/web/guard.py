@@ -41,7 +41,8 @@ class Guard:
 
     The first request carries the token in its query (`/?token=...`); the answer is a cookie and a redirect to the
     bare address, so that the token stays out of history and referrers. A page of another site cannot read or
-    post here (Origin, Sec-Fetch-Site, SameSite), nor can a name that was made to point here (Host).
+    post here (Origin, Sec-Fetch-Site, SameSite), nor can a name that was made to point here (Host). The cookie is
+    not SameSite=Strict: a browser would withhold it after the redirect from the file that `samvideo` opens.
 
     Args:
         app: what is guarded.
@@ -70,7 +71,7 @@ class Guard:
             await _answer(send_guarded, 403, reason)
             return
         if self._same(_query_token(scope)) and scope["method"] == "GET":
-            cookie = f"{self._cookie}={self._token}; Path=/; HttpOnly; SameSite=Strict"
+            cookie = f"{self._cookie}={self._token}; Path=/; HttpOnly; SameSite=Lax"
             extra = [(b"location", b"/"), (b"set-cookie", cookie.encode())]
             await _answer(send_guarded, 303, "", extra)
             return
@@ -85,7 +86,7 @@ class Guard:
         if not self._may_be_called(host):
             return "This server does not go by that name."
         origin = headers.get(b"origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and origin.lower().partition("://")[2] != host.lower():
             return "Requests from other pages are refused."
         # Following a link from another site is harmless: it shows the page, and only to who has the cookie.
         followed = method == "GET" and headers.get(b"sec-fetch-mode") == "navigate"

@@ -3,18 +3,22 @@
 What a page sends is an edit, a command or a query; what it is sent is defined in `samvideo.web.state`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from samvideo.errors import PromptError
 from samvideo.trackers.direction import Direction
+from samvideo.types import BoolArray
+from samvideo.web import painting
 from samvideo.web.annotations import AnnotationStore
 from samvideo.web.state import Facts, FrameMasks, News, PageState
 
 Whole = Annotated[int, Field(ge=0, le=10**9)]  # the video decides what is too large
 Name = Annotated[str, Field(max_length=200)]  # characters; the store shortens it
+# A brush may leave the frame.
+Place = tuple[Annotated[float, Field(ge=-1e5, le=1e5)], Annotated[float, Field(ge=-1e5, le=1e5)]]
 T = TypeVar("T")
 
 
@@ -71,6 +75,26 @@ class AddClick(_Message):
     label: Annotated[int, Field(ge=0, le=1)]
 
 
+class Paint(_Message):
+    """Add a brush's stroke through `points` to the mask that is shown, or erase it; in pixels of the video."""
+
+    do: Literal["paint"]
+    frame: Whole
+    object: Whole
+    points: Annotated[tuple[Place, ...], Field(min_length=1, max_length=4000)]
+    radius: Annotated[float, Field(ge=0.5, le=500)]
+    erase: bool = False
+
+
+class Polygon(_Message):
+    """Add the inside of a polygon to the mask that was drawn, in pixels of the video."""
+
+    do: Literal["polygon"]
+    frame: Whole
+    object: Whole
+    points: Annotated[tuple[Place, ...], Field(min_length=3, max_length=4000)]
+
+
 class History(_Message):
     """Go one step back, or forward again."""
 
@@ -98,13 +122,13 @@ class FrameQuery(_Message, extra="ignore"):
 
 
 class MaskQuery(_Message, extra="ignore"):
-    """Where an uploaded mask belongs."""
+    """Where an uploaded mask belongs; without an object to a new one."""
 
     frame: Whole
-    object: Whole
+    object: Whole | None = None
 
 
-Edit = AddObject | RenameObject | RemoveObject | Clear | SetBox | AddClick | History
+Edit = AddObject | RenameObject | RemoveObject | Clear | SetBox | AddClick | Paint | Polygon | History
 Command = Track | Stop
 EDIT: TypeAdapter[Edit] = TypeAdapter(Annotated[Edit, Field(discriminator="do")])
 COMMAND: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="kind")])
@@ -121,7 +145,15 @@ def decode(adapter: TypeAdapter[T], data: bytes | Mapping[str, Any]) -> T:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"])) or "request"
-        raise PromptError(f"{field}: {first['msg']}, not {first['input']!r:.60}") from None
+        raise PromptError(f"{field}: {first['msg']}, not {shortened(first['input'])}") from None
+
+
+def shortened(value: object) -> str:
+    """The first characters of a value's representation, also of one that Python refuses to write in full."""
+    try:
+        return f"{value!r:.60}"
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 def encode(value: Facts | FrameMasks | News | PageState) -> bytes:
@@ -137,8 +169,17 @@ def schema() -> dict[str, Any]:
     return {**definitions, "properties": {name: found for (name, _), found in schemas.items()}}
 
 
-def apply(edit: Edit, store: AnnotationStore) -> int | None:
-    """Make an edit; the id of an added object. Raises PromptError when it is refused."""
+def apply(edit: Edit, store: AnnotationStore, shown: Callable[[int, int], BoolArray]) -> int | None:
+    """Make an edit; the id of an added object.
+
+    Args:
+        edit: the edit.
+        store: where it is made.
+        shown: the mask at the video's size that is shown on a frame for an object, which a brush changes.
+
+    Raises:
+        PromptError: it is refused.
+    """
     match edit:
         case AddObject():
             return store.add_object(edit.name)
@@ -152,6 +193,12 @@ def apply(edit: Edit, store: AnnotationStore) -> int | None:
             store.set_box(edit.frame, edit.object, edit.box)
         case AddClick():
             store.add_click(edit.frame, edit.object, (*edit.xy, edit.label))
+        case Paint(frame=frame, object=object_id):
+            before = shown(frame, object_id)
+            mask = painting.stroke(before, edit.points, edit.radius, erase=edit.erase)
+            store.set_mask(frame, object_id, mask)
+        case Polygon(frame=frame, object=object_id):
+            store.set_mask(frame, object_id, painting.polygon(store.mask(frame, object_id), edit.points))
         case History():
             (store.undo if edit.do == "undo" else store.redo)()
     return None

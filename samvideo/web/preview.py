@@ -69,6 +69,11 @@ class Preview:
                     del made[key]
         return {i: found[1] for i in drawn if (found := made.get((index, i)))}
 
+    def made(self, index: int, object_id: int, drawn: Annotation | None) -> MaskOverlay | None:
+        """The preview of what is drawn for an object on frame `index`, if it is made already."""
+        annotation, overlay = self._made.get((index, object_id), (None, None))
+        return overlay if drawn is not None and annotation is drawn else None
+
     def forget(self) -> None:
         """Drop all previews, because tracked masks changed; a preview under way is not kept."""
         self._made = {}

@@ -16,15 +16,16 @@ from samvideo.render import object_colour
 from samvideo.segmenters.base import Segmenter
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.direction import Direction
-from samvideo.types import VideoInfo
+from samvideo.types import BoolArray, VideoInfo
 from samvideo.web.annotations import AnnotationStore, check_frame
 from samvideo.web.frames import Media
 from samvideo.web.messages import Command
 from samvideo.web.outlines import overlays
+from samvideo.web.painting import overlay_mask
 from samvideo.web.passes import InteractiveTracking
 from samvideo.web.preview import Preview
 from samvideo.web.results import Results
-from samvideo.web.state import AnnotationState, Facts, FrameMasks, ObjectState, PageState, Status
+from samvideo.web.state import AnnotationState, Facts, FrameMasks, ObjectState, PageState, Status, as_text
 
 
 class Project:
@@ -62,8 +63,10 @@ class Project:
         self.results = Results(info.size_wh)
         self.tracking = InteractiveTracking(tracker, open_source, self.results, self.media.count)
         self._preview = Preview(make_segmenter, self.media, self.results)
-        rate = float(info.rate)
-        self.facts = Facts(info.name, *info.size_wh, self.media.count, rate, tool, direction, model)
+        aspect, rate = float(info.pixel_aspect), float(info.rate)
+        self.facts = Facts(
+            as_text(info.name), *info.size_wh, aspect, self.media.count, rate, tool, direction, model
+        )
         self._commands: SimpleQueue[Command] = SimpleQueue()
         self.status = Status()
         self.closed = False
@@ -102,6 +105,33 @@ class Project:
             return None
         return FrameMasks(index, {**overlays(tracked, self.media.info.size_wh, "tracked"), **previews})
 
+    def shown_mask(self, index: int, object_id: int) -> BoolArray:
+        """The mask shown for an object on a frame, bool (H, W) at the video's size: drawn, previewed or tracked."""
+        drawn = self.annotations.mask(index, object_id)
+        if drawn.any():
+            return drawn
+        size_wh = self.media.info.size_wh
+        preview = self._preview.made(index, object_id, self.annotations.current.drawn.get((index, object_id)))
+        if preview is not None:
+            return overlay_mask(preview, size_wh)
+        tracked = self.results.look_up(index, {object_id})
+        return tracked.mask(object_id) if object_id in tracked.object_ids else drawn
+
+    def upload(self, index: int, object_id: int | None, masks: dict[int, BoolArray]) -> None:
+        """Take the masks of an image, by id, for a frame.
+
+        A single one belongs to `object_id`, or to a new object; several belong to the objects of their ids, which
+        are added where they are missing, as on the command line. Raises PromptError when they are refused.
+        """
+        if len(masks) > 1:
+            self.annotations.set_masks(index, masks)
+            return
+        (mask,) = masks.values()
+        if object_id is None:
+            self.annotations.set_masks(index, {self.annotations.next_id: mask})
+        else:
+            self.annotations.set_mask(index, object_id, mask)
+
     def command(self, command: Command) -> None:
         """Hand a command to the tracking thread. Raises PromptError when there is nothing to track."""
         if command.kind == "track" and not self.annotations.current.drawn:
@@ -123,7 +153,8 @@ class Project:
         """Replace what the pages show; for the tracking thread only."""
         if self.status.phase.busy and not status.phase.busy:
             self._preview.forget()  # clicks correct what was tracked, which is new now
-        self.status = replace(status, version=self.status.version + 1)
+        error, folder = as_text(status.error), as_text(status.folder)
+        self.status = replace(status, error=error, folder=folder, version=self.status.version + 1)
 
     def close(self) -> None:
         """Let the pages have the news until now, and then no more."""

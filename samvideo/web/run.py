@@ -1,5 +1,7 @@
 """One run with the page: serve it, track when it asks, keep the files up to date, and come to an end."""
 
+import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -24,6 +26,8 @@ from samvideo.web.server import PageServer, listen
 from samvideo.web.state import Phase
 
 WAIT = 0.1  # seconds between two looks at signals and pages while nothing is to do
+LINGER = 1800  # seconds after Finish in which the files can still be downloaded
+SLOW = 0.5  # seconds after which a person is told what takes so long
 COORDINATES = "or give coordinates, for instance --prompt box=40,60,200,220"
 
 
@@ -36,12 +40,14 @@ class PageSettings:
         host: what the server is bound to.
         port: None takes the usual one or any that is free.
         announce: called with the address once it answers.
+        say: called with what the person at the terminal should know.
     """
 
     tool: str
     host: str
     port: int | None
     announce: Callable[[str], None]
+    say: Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ def run_with_page(
     Raises:
         SamVideoError: no page can be served for this source or at this address; nothing was written then.
     """
-    info = _look_at(settings)
+    info = _look_at(settings, page.say)
     # `Run.open` checks the same, but only after the user has annotated and waited.
     folder = settings.folder(info)
     with open_video(settings.source) as video:
@@ -103,13 +109,13 @@ def run_with_page(
         project.annotations.load((index, prompt) for index in sorted(placed) for prompt in placed[index])
         downloads = stack.enter_context(Downloads())
         open_pages = OpenPages()
-        run = PageRun(settings, project, open_pages, downloads, progress)
+        run = PageRun(settings, project, open_pages, downloads, progress, page.say)
         server = stack.enter_context(PageServer(project, open_pages, downloads, listener, page.host))
         page.announce(server.address)
         return run.until_done()
 
 
-def _look_at(settings: RunSettings) -> VideoInfo:
+def _look_at(settings: RunSettings, say: Callable[[str], None]) -> VideoInfo:
     """What the page must know of the source. Raises SamVideoError for one that it cannot show."""
     if settings.start is not None or settings.end is not None or settings.stride != 1:
         raise ConfigError(f"the page shows the whole video: leave --start, --end and --stride out, {COORDINATES}")
@@ -122,7 +128,22 @@ def _look_at(settings: RunSettings) -> VideoInfo:
                 "the page needs a source that can go back, a video file or a folder of images, not "
                 f"{video.info.name} ({error}): record it first, {COORDINATES}"
             ) from error
-        return replace(video.info, frame_count=video.length())  # what a header states is not always there
+        return replace(video.info, frame_count=_count_frames(video, say))
+
+
+def _count_frames(video: VideoSource, say: Callable[[str], None]) -> int:
+    """Count them, since what a header states is not always there."""
+    note = threading.Timer(SLOW, say, [f"counting the frames of {video.info.name} ..."])
+    note.start()
+    try:
+        count = video.length()
+    finally:
+        note.cancel()
+    if count is None:
+        raise ConfigError(
+            f"the page needs a source that ends, not {video.info.name}: record it first, {COORDINATES}"
+        )
+    return count
 
 
 class PageRun:
@@ -138,8 +159,9 @@ class PageRun:
         open_pages: OpenPages,
         downloads: Downloads,
         progress: Callable[[str, int | None], Progress],
+        say: Callable[[str], None],
     ) -> None:
-        self._settings, self._progress = settings, progress
+        self._settings, self._progress, self._say = settings, progress, say
         self._project, self._downloads, self._open_pages = project, downloads, open_pages
         self._timer = StageTimer()  # "total" leaves out the time in which the user thinks
         self._interrupt = Interrupt()
@@ -147,17 +169,19 @@ class PageRun:
         self._saved = 0  # the results' revision that the files have
         self._summary: Summary | None = None
         self._failure: SamVideoError | None = None
+        self._told_closed = False
 
     def until_done(self) -> PageEnd:
         """Serve the page's commands; see `run_with_page`."""
-        project = self._project
+        project, finished = self._project, False
         with self._interrupt:
-            while not self._should_end():
+            while not finished and not self._should_end():
+                self._notice_closed()
                 command = project.next_command(0.0 if self._unsaved else WAIT)
-                if command is not None and command.kind == "finish":
-                    break
                 if command is not None and command.kind == "track":
                     self._track(command)
+                elif command is not None and command.kind == "finish":
+                    finished = True
                 elif self._unsaved:
                     self._save()
             tracking = project.status.phase.busy
@@ -168,6 +192,8 @@ class PageRun:
             if self._unsaved:
                 self._save(final=True)
             project.report(replace(project.status, phase=Phase.DONE))
+            if finished and self._open_pages.ever:
+                self._linger()
         return PageEnd(self._summary, self._failure, cut_short)
 
     @property
@@ -180,6 +206,25 @@ class PageRun:
         tracking = self._project.status.phase.busy
         worth = tracking or self._summary is not None
         return worth and self._open_pages.gone(silent=tracking)
+
+    def _notice_closed(self) -> None:
+        """Tell the terminal, once, that the page was closed before there was anything to end with."""
+        closed = self._open_pages.gone(silent=False)
+        if closed and not self._told_closed:
+            self._say("the page was closed, nothing is tracked yet: open its address again, or press Ctrl-C to end")
+        self._told_closed = closed
+
+    def _linger(self) -> None:
+        """Go on serving the files until the pages are closed, or one says to end."""
+        self._say(
+            f"finished: the page offers the files for download until it is closed, {LINGER // 60} minutes at most; "
+            "Ctrl-C ends it here"
+        )
+        end = time.monotonic() + LINGER
+        while time.monotonic() < end and not self._interrupt.requested and not self._open_pages.gone(silent=True):
+            command = self._project.next_command(WAIT)
+            if command is not None and command.kind == "finish":
+                return
 
     # --- tracking -----------------------------------------------------------------------------------------
 
@@ -261,7 +306,7 @@ class PageRun:
         self._saved = project.results.revision
         self._downloads.offer(run.outputs.files)
         files = {kind: path.name for kind, path in run.outputs.files.items()}
-        status = replace(project.status, saving=False, files=files, folder=str(run.outputs.folder))
+        status = replace(project.status, saving=False, files=files, folder=str(run.outputs.folder.absolute()))
         project.report(replace(status, error=str(failure or "")))
 
     def _write(self, video: VideoSource, run: Run, stale: Callable[[], bool]) -> SamVideoError | None:

@@ -1,6 +1,8 @@
-"""The page's server, which runs on its own thread. The only file that imports uvicorn."""
+"""The page's server, which runs on its own thread."""
 
+import asyncio
 import errno
+import logging
 import secrets
 import socket
 import threading
@@ -10,6 +12,7 @@ import uvicorn
 
 from samvideo.errors import ConfigError
 from samvideo.web.app import make_app
+from samvideo.web.connections import BACKLOG, LimitedConnection, report_once
 from samvideo.web.downloads import Downloads
 from samvideo.web.open_pages import OpenPages
 from samvideo.web.project import Project
@@ -51,23 +54,32 @@ class PageServer:
         app = make_app(project, open_pages, downloads, token, host)
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=LimitedConnection,
+            backlog=BACKLOG,
             ws="none",
             lifespan="off",
             loop="asyncio",
             log_config=None,
+            log_level="error",  # warnings tell of malformed requests, which anybody on this machine can send
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=GOODBYE,
         )
         self._server = uvicorn.Server(config)
-        run = self._server.run
-        self._thread = threading.Thread(target=run, args=([listener],), name="samvideo-page", daemon=True)
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve()), name="samvideo-page", daemon=True
+        )
+
+    async def _serve(self) -> None:
+        report = logging.getLogger(__name__).warning
+        asyncio.get_running_loop().set_exception_handler(report_once(report))
+        await self._server.serve([self._listener])
 
     def __enter__(self) -> "PageServer":
         self._thread.start()
         while not self._server.started and self._thread.is_alive():
             time.sleep(0.01)
+        self._listener.listen()  # more may queue up than are accepted at once
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -9,6 +9,11 @@ from samvideo.web.annotations import Click
 from samvideo.web.results import Row
 
 
+def as_text(name: str) -> str:
+    """A name as text that can be encoded: bytes in names of files need not be."""
+    return name.encode(errors="replace").decode()
+
+
 class Phase(str, Enum):
     """What tracking does now. Files may be written in every phase but `TRACKING` and `REPLAYING`."""
 
@@ -90,11 +95,23 @@ class PageState(Status):
 
 @dataclass(frozen=True)
 class Facts:
-    """What never changes: the video, and the choices that the page begins with."""
+    """What never changes: the video, and the choices that the page begins with.
+
+    Attributes:
+        name: of the video.
+        width, height: of its frames in pixels.
+        aspect: how much wider than high a pixel is shown.
+        frames: how many there are; the first is frame 0.
+        rate: average frames per second.
+        tool: "box", "points" or "mask".
+        direction: of tracking.
+        model: its name.
+    """
 
     name: str
     width: int
     height: int
+    aspect: float
     frames: int
     rate: float
     tool: str

@@ -1,7 +1,5 @@
 """Mask images from a browser, checked before they are decoded."""
 
-import numpy as np
-
 from samvideo.errors import PromptError, VideoError
 from samvideo.io.mask_pictures import OPTIONS
 from samvideo.io.masks import read_mask_objects
@@ -25,8 +23,3 @@ def decode_objects(data: bytes, size_wh: tuple[int, int]) -> dict[int, BoolArray
     if not objects:
         raise PromptError("the mask is blank: at least one pixel above 0 expected")
     return objects
-
-
-def decode_mask(data: bytes, size_wh: tuple[int, int]) -> BoolArray:
-    """The bool (H, W) mask of all objects of a PNG; see `decode_objects`."""
-    return np.any(list(decode_objects(data, size_wh).values()), 0)

@@ -1,6 +1,7 @@
 """The command with its page in another process, a browser to drive it, and what they say."""
 
 import http.client
+import json
 import os
 import shutil
 import subprocess
@@ -41,6 +42,14 @@ def wait_until(true: Callable[[], Any], seconds: float = PATIENCE) -> Any:
         assert time.monotonic() < end, f"not within {seconds} s"
         time.sleep(0.05)
     return found
+
+
+def make_clip(folder: Path, frames: int = 24, width: int = 320, height: int = 180) -> list[tuple[float, ...]]:
+    """demo.mp4 in the folder, and the boxes of its objects on the first frame."""
+    size = ("--frames", str(frames), "--width", str(width), "--height", str(height))
+    subprocess.run([sys.executable, "-m", "samvideo", "demo-clip", *size], cwd=folder, check=True)
+    entries = json.loads((folder / "demo.prompts.json").read_text())["prompts"]
+    return [tuple(entry["box"]) for entry in entries]
 
 
 class Command:
@@ -151,6 +160,12 @@ class Page:
             return entry if shown["frame"] == frame and entry and entry["source"] == source else None
 
         return wait_until(found)["shapes"]
+
+    def finish(self) -> None:
+        """Press Finish, then end the command."""
+        self.tab.click("#finish")
+        self.tab.wait_for_selector("#done[open]")
+        self.tab.click("#end")
 
     def wait_saved(self) -> None:
         """Until tracking has ended and its files are written."""

@@ -10,7 +10,8 @@ from samvideo.errors import PromptError
 from samvideo.types import Box, Mask, Points
 from samvideo.web.annotations import MAX_OBJECTS, AnnotationStore
 from samvideo.web.outlines import outlines
-from samvideo.web.uploads import MAX_BYTES, decode_mask
+from samvideo.web.painting import polygon, stroke
+from samvideo.web.uploads import MAX_BYTES, decode_objects
 
 SIZE = 64, 48
 
@@ -82,8 +83,10 @@ def test_everything_can_be_undone_and_done_again() -> None:
         (lambda m: m.add_click(0, 1, (70, 2, 1)), "outside the frame"),
         (lambda m: m.add_click(0, 1, (7, 2, 5)), "labels must be"),
         (lambda m: m.set_mask(0, 1, np.ones((4, 4), bool)), "4x4"),
+        (lambda m: m.set_mask(0, 1, np.zeros((48, 64), bool)), "blank"),
+        (lambda m: m.set_masks(0, dict.fromkeys(range(1, 99), np.ones((48, 64), bool))), "at most 64 objects"),
         (lambda m: m.rename(7, "x"), "no object 7"),
-        (lambda m: [m.add_object() for _ in range(MAX_OBJECTS)], "objects already"),
+        (lambda m: [m.add_object() for _ in range(MAX_OBJECTS)], "at most 64 objects"),
         (lambda m: [m.add_click(0, 1, (1, 1, 1)) for _ in range(999)], "clicks here already"),
     ],
 )
@@ -117,11 +120,53 @@ def test_prompts_of_the_command_line_are_loaded() -> None:
     assert store.add_object() == 8
 
 
-def test_masks_are_decoded_and_joined() -> None:
+def test_every_id_of_an_image_is_an_object() -> None:
     array = np.zeros((48, 64), np.uint8)
     array[3:9, 4:20], array[30:33, 4:20] = 1, 2
-    np.testing.assert_array_equal(decode_mask(png(array), SIZE), array > 0)
-    np.testing.assert_array_equal(decode_mask(png((array > 0).astype(np.uint8) * 255), SIZE), array > 0)
+    masks = decode_objects(png(array), SIZE)
+    assert list(masks) == [1, 2]
+    np.testing.assert_array_equal(masks[2], array == 2)
+    (mask,) = decode_objects(png((array > 0).astype(np.uint8) * 255), SIZE).values()
+    np.testing.assert_array_equal(mask, array > 0)
+    store = make_store()
+    before = store.current
+    store.set_masks(3, decode_objects(png(array * 3), SIZE))
+    assert sorted(store.current.names) == [1, 3, 6]
+    assert store.add_object() == 7
+    store.undo()
+    store.undo()  # both masks are one step
+    assert (store.current.names, store.current.drawn) == (before.names, before.drawn)
+
+
+def test_history_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("samvideo.web.annotations.HISTORY_BYTES", 10 * 48 * 64)
+    store = make_store()
+    for k in range(1, 40):
+        mask = np.zeros((48, 64), bool)
+        mask[:k] = True
+        store.set_mask(0, 1, mask)
+    steps = 0
+    while store.current.can_undo:
+        store.undo()
+        steps += 1
+    assert 5 <= steps <= 11
+
+
+def test_brush_and_polygon() -> None:
+    blank = np.zeros((48, 64), bool)
+    painted = stroke(blank, [(10, 10), (30, 10)], 4, erase=False)
+    assert not blank.any()
+    assert painted.sum() == pytest.approx(20 * 8 + np.pi * 16, rel=0.06)
+    rows, columns = np.nonzero(painted)
+    assert (columns.min(), columns.max() + 1, rows.min(), rows.max() + 1) == (6, 34, 6, 14)
+    assert stroke(blank, [(20.5, 20.5)], 0.5, erase=False).sum() == 1
+    erased = stroke(painted, [(20, 0), (20, 48)], 3, erase=True)
+    assert not erased[:, 18:22].any()
+    assert erased[10, 8]
+    square = polygon(painted, [(40, 20), (60, 20), (60, 40), (40, 40)])
+    assert (square & ~painted).sum() == 400
+    outside = polygon(blank, [(-100000, -100000), (100000, -100000), (100000, 100000), (-100000, 100000)])
+    assert outside.all()
 
 
 @pytest.mark.parametrize(
@@ -138,7 +183,7 @@ def test_masks_are_decoded_and_joined() -> None:
 )
 def test_bad_masks_are_refused(data: bytes, message: str) -> None:
     with pytest.raises(PromptError, match=message) as caught:
-        decode_mask(data, SIZE)
+        decode_objects(data, SIZE)
     assert "/tmp" not in str(caught.value)
 
 
@@ -146,14 +191,14 @@ def test_an_image_that_claims_to_be_huge_is_not_unpacked() -> None:
     file = io.BytesIO()
     Image.new("1", (30000, 30000), 1).save(file, "PNG")
     with pytest.raises(PromptError, match="pixels"):
-        decode_mask(file.getvalue(), SIZE)
+        decode_objects(file.getvalue(), SIZE)
 
 
 def test_jpeg_is_refused() -> None:
     file = io.BytesIO()
     Image.new("L", SIZE, 255).save(file, "JPEG")
     with pytest.raises(PromptError, match="no PNG"):
-        decode_mask(file.getvalue(), SIZE)
+        decode_objects(file.getvalue(), SIZE)
 
 
 def test_outlines_follow_the_mask() -> None:

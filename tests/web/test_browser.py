@@ -8,14 +8,13 @@ import statistics
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from page_helpers import Page, command, find_chromium, open_browser, wait_until
+from page_helpers import Page, command, make_clip, wait_until
 
 from samvideo.demo import demo_frames
 from samvideo.geometry import mask_box
@@ -23,26 +22,8 @@ from samvideo.io.masks import read_mask_objects
 from samvideo.io.source import open_video
 from tests.scenes import overlap
 
-pytest.importorskip("playwright")
-CHROMIUM = find_chromium()
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
 SHARED = Path(os.environ.get("SAMVIDEO_SHARED", Path(__file__).parents[2].parent / "shared"))
 DAVIS = SHARED / "data" / "davis2016-train-240p"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    assert CHROMIUM
-    with open_browser(CHROMIUM) as context:
-        yield context
-
-
-def make_clip(folder: Path, frames: int = 24, width: int = 320, height: int = 180) -> list[tuple[float, ...]]:
-    """demo.mp4 in the folder, and the boxes of its objects on the first frame."""
-    size = ("--frames", str(frames), "--width", str(width), "--height", str(height))
-    subprocess.run([sys.executable, "-m", "samvideo", "demo-clip", *size], cwd=folder, check=True)
-    entries = json.loads((folder / "demo.prompts.json").read_text())["prompts"]
-    return [tuple(entry["box"]) for entry in entries]
 
 
 def filled(shapes: list[list[int]], size_wh: tuple[int, int]) -> np.ndarray:
@@ -116,8 +97,7 @@ def test_mark_track_correct_and_download_on_a_real_video(tmp_path: Path, browser
         with zipfile.ZipFile(masks.value.path()) as archive:
             assert len(archive.namelist()) == count
         downloaded = Path(table.value.path()).read_text()
-        page.tab.click("#finish")
-        page.tab.wait_for_selector("#done[open]")
+        page.finish()
         assert run.ended() == 0
         assert not page.complaints, page.complaints
         page.tab.close()
@@ -163,7 +143,7 @@ def test_two_objects_undo_and_the_files_of_the_direct_form(tmp_path: Path, brows
         page.key("Enter")
         page.wait_saved()
         drawn = page.state()["annotations"]
-        page.tab.click("#finish")
+        page.finish()
         assert run.ended() == 0
         assert not page.complaints, page.complaints
         page.tab.close()
@@ -245,7 +225,7 @@ def test_closing_the_page_in_mid_track_keeps_what_there_is(tmp_path: Path, brows
     assert len(json.loads((tmp_path / "out" / "tracks.json").read_text())["frames"]) == summary["frames"]
 
 
-@pytest.mark.parametrize("size", [(1280, 720), (820, 1180), (1024, 768)])
+@pytest.mark.parametrize("size", [(1280, 720), (820, 1180), (1024, 768), (420, 800)])
 def test_nothing_is_cut_off(tmp_path: Path, browser: Any, size: tuple[int, int]) -> None:
     boxes = make_clip(tmp_path, frames=4)
     with command(

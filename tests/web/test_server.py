@@ -1,23 +1,32 @@
 """Strangers, forged requests and nonsense, against the real server."""
 
+import asyncio
 import json
+import random
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from page_helpers import request, wait_until
+from starlette.requests import Request
 
 from samvideo.demo import demo_frames
-from samvideo.errors import ConfigError
+from samvideo.errors import ConfigError, PromptError
 from samvideo.io.source import VideoSource, open_video
 from samvideo.segmenters.grabcut import GrabCutSegmenter
 from samvideo.trackers.flow import FlowTracker
+from samvideo.web import connections
+from samvideo.web.app import _refuse
 from samvideo.web.downloads import Downloads
 from samvideo.web.guard import Guard
+from samvideo.web.messages import encode
 from samvideo.web.open_pages import OpenPages
 from samvideo.web.project import Project
 from samvideo.web.server import PageServer, listen
@@ -41,6 +50,10 @@ class Site:
         assert (status, headers["location"]) == (303, "/")
         self.set_cookie = headers["set-cookie"]
         self.cookie = self.set_cookie.split(";")[0]
+
+    def connect(self) -> socket.socket:
+        host, port = self.host.rsplit(":", 1)
+        return socket.create_connection((host, int(port)), timeout=10)
 
     def get(self, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
         return request(self.base, path, Cookie=self.cookie, **headers)
@@ -132,7 +145,7 @@ def test_a_post_must_name_its_origin_and_be_json(site: Site) -> None:
 
 
 def test_the_browser_is_told_to_be_strict(site: Site) -> None:
-    assert all(word in site.set_cookie for word in ("HttpOnly", "SameSite=Strict", "Path=/"))
+    assert all(word in site.set_cookie for word in ("HttpOnly", "SameSite=Lax", "Path=/"))
     for path in ("/", "/nothing", "/api/frames/999"):
         headers = site.get(path)[1]
         policy = headers["content-security-policy"]
@@ -283,8 +296,6 @@ def test_pages_are_counted_and_missed(site: Site, monkeypatch: pytest.MonkeyPatc
 
 
 def test_bound_to_the_network_only_addresses_and_own_names_are_taken() -> None:
-    import socket
-
     guard = Guard(None, "token", "0.0.0.0")  # type: ignore[arg-type]
     for host, good in (
         ("192.168.0.7:80", True),
@@ -302,3 +313,119 @@ def test_a_taken_port_is_reported() -> None:
             listen("127.0.0.1", port)
     with pytest.raises(ConfigError, match="no page can be served at 203"):
         listen("203.0.113.1", 0)
+
+
+NUMBERS = [
+    "0",
+    "-1",
+    "1.5",
+    "9" * 30,
+    "9" * 5000,
+    "1e400",
+    "NaN",
+    "٣",
+    "0x1",
+    "",
+    "null",
+    "%00",
+    "%ff%fe",
+    "+1",
+    "1_0",
+]
+VALUES = [*NUMBERS[:8], "true", '"\\ud800"', '"' + "x" * 300 + '"', "[" * 2000, "{}", "[]", '{"do":1}', "1" * 5000]
+FIELDS = ["do", "frame", "object", "box", "xy", "label", "points", "radius", "erase", "name", "kind", "direction"]
+DOS = ['"add"', '"rename"', '"remove"', '"clear"', '"box"', '"click"', '"paint"', '"polygon"', '"undo"', '"fly"']
+POINTS = [
+    "[[1,1],[9,1],[9,9]]",
+    "[[1e5,-1e5],[-1e5,1e5],[0,0]]",
+    "[]",
+    "[[1]]",
+    "[[NaN,1]]",
+    "[1,1,9,9]",
+    "[1e6,1]",
+]
+
+
+def test_no_request_is_answered_with_a_failure_of_the_server(site: Site) -> None:
+    rng = random.Random(1)
+    site.edit(do="add")
+
+    def check(answer: tuple[int, dict[str, str], bytes], what: object) -> None:
+        status, headers, body = answer
+        assert status < 500, what
+        if status >= 400 and headers["content-type"] == "application/json":
+            assert 5 < len(json.loads(body)["error"]) < 300, what
+
+    for place in ("frames", "thumbnails", "masks", "files"):
+        for number in NUMBERS[:9] + NUMBERS[10:]:
+            path = f"/api/{place}/{quote(number, safe='%')}"
+            check(site.get(path), path)
+            check(
+                site.get(f"/api/frames/0?w={quote(number, safe='%')}&w=1&index={quote(number[:9], safe='%')}"), path
+            )
+    for _ in range(250):
+        names = rng.sample(FIELDS[1:], rng.randrange(7))
+        pairs = {name: rng.choice(VALUES + POINTS + ["1", "1", "4"]) for name in names}
+        pairs["do"] = rng.choice(DOS)
+        body = "{" + ",".join(f'"{name}":{value}' for name, value in pairs.items()) + "}"
+        check(site.post("/api/edit", body.encode()), body)
+        check(site.post("/api/command", body.replace('"do"', '"kind"').encode()), body)
+    for _ in range(100):
+        noise = rng.randbytes(rng.randrange(200))
+        number = quote(rng.choice(NUMBERS), safe="%")
+        check(site.post(f"/api/mask?frame={number}&object={rng.choice(['1', number])}", noise), number)
+        check(site.post("/api/edit", noise), noise)
+    for name, value in (
+        ("Range", "bytes=" + "9" * 5000),
+        ("Range", "bytes=5-1,,"),
+        ("Origin", "http://["),
+        ("Host", "[::"),
+        ("Host", "127.0.0.1:" + "9" * 5000),
+        ("Cookie", "samvideo_x=" + "\xff" * 99),
+        ("Content_Type", "\xff"),
+        ("Sec_Fetch_Site", "\xe9"),
+        ("Content_Length", "9" * 5000),
+    ):
+        check(request(site.base, f"/?{site.query}", **{"Cookie": site.cookie, name: value}), (name, value))
+        check(request(site.base, "/api/facts", **{"Cookie": site.cookie, name: value}), (name, value))
+    for method in ("PUT", "DELETE", "OPTIONS", "TRACE", "HEAD", "NONSENSE"):
+        check(request(site.base, "/api/facts", method, Cookie=site.cookie, Origin=f"http://{site.host}"), method)
+    assert site.get("/api/facts")[0] == 200
+
+
+def test_connections_that_only_wait_keep_nobody_out(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = [site.connect() for _ in range(3 * connections.MOST)]
+    held[-1].sendall(b"GET / HTTP/1.1\r\nHost:")  # half a request waits too
+    assert site.get("/api/facts")[0] == 200
+    open_ones = sum(not is_closed(one) for one in held)
+    assert open_ones <= connections.MOST
+    for one in held:
+        one.close()
+    monkeypatch.setattr(connections, "PATIENCE", 0.3)
+    with site.connect() as slow:
+        slow.sendall(b"GET / HTTP/1.1\r\n")
+        assert slow.recv(1) == b""  # hung up on
+    assert site.get("/api/facts")[0] == 200
+
+
+def is_closed(one: socket.socket) -> bool:
+    one.setblocking(False)
+    try:
+        return one.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def test_a_video_whose_name_is_not_text_has_a_page(tmp_path: Path) -> None:
+    with source() as video:
+        info = replace(video.info, name="caf\udce9")
+    with Project(
+        info, source, FlowTracker(), GrabCutSegmenter, tool="mask", direction="both", model="flow"
+    ) as project:
+        assert b'"caf?"' in encode(project.facts)
+        project.report(replace(project.status, error="no caf\udce9", folder="caf\udce9"))
+        assert encode(project.state()).count(b"caf?") == 2
+    answer = asyncio.run(_refuse(Request({"type": "http"}), PromptError("no caf\udce9")))
+    assert json.loads(answer.body)["error"] == "no caf?"

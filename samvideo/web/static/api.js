@@ -1,5 +1,7 @@
 // Requests to the server that served this page; the cookie authenticates them.
 
+const FILES = { overlay: "Video", masks: "Masks (zip)", rle: "Tracks JSON", csv: "Table CSV" };
+
 async function checked(response) {
   if (response.ok) return response;
   let message = `the server answered ${response.status}`;
@@ -20,15 +22,18 @@ export const edit = (what) => post("/api/edit", what);
 export const command = (what) => post("/api/command", what);
 export const goodbye = () => navigator.sendBeacon("/api/leave");
 
+// Without an object the mask is a new one's.
 export async function uploadMask(file, frame, object) {
   if (file.size > 16 * 2 ** 20) throw new Error("the file is over 16 MB: a PNG at the video's size expected");
-  const address = `/api/mask?frame=${frame}&object=${object}`;
+  const address = `/api/mask?frame=${frame}${object === null ? "" : `&object=${object}`}`;
   return (await checked(await fetch(address, { method: "POST", body: file }))).json();
 }
 
+// A frame and its time: {bitmap, seconds}.
 export async function image(address) {
   const response = await checked(await fetch(address));
-  return createImageBitmap(await response.blob());
+  const seconds = Number(response.headers.get("samvideo-seconds"));
+  return { bitmap: await createImageBitmap(await response.blob()), seconds };
 }
 
 // Outlines on a frame; null when a newer request overtook this one.
@@ -37,12 +42,18 @@ export async function masks(frame) {
   return response.status === 204 ? null : response.json();
 }
 
-// News from the server until `onNews` returns true.
+// Links to the files that were written.
+export function downloads(files) {
+  return Object.keys(files).map((kind) => {
+    const link = Object.assign(document.createElement("a"), { href: `/api/files/${kind}`, textContent: FILES[kind] ?? kind });
+    link.setAttribute("download", "");
+    return link;
+  });
+}
+
+// News from the server, until it ends or `onLost` closes the source that it is given.
 export function listen(onNews, onLost) {
   const source = new EventSource("/api/events");
-  source.onmessage = (event) => {
-    if (onNews(JSON.parse(event.data))) source.close();
-  };
-  source.onerror = () => onLost();
-  return source;
+  source.onmessage = (event) => onNews(JSON.parse(event.data));
+  source.onerror = () => onLost(source);
 }

@@ -34,9 +34,10 @@ export class Frames {
     this.model = model;
     this.width = 1280;
     this.bitmaps = new Map();
+    this.times = new Map(); // frame -> seconds
     this.outlines = new Map();
     this.stale = new Set(); // frames whose outlines are shown until newer ones come
-    this.shown = { frame: -1, bitmap: null, objects: {} };
+    this.shown = { frame: -1, bitmap: null, objects: {}, problem: "" };
     this.frames = new Newest((frame) => this.loadFrame(frame));
     this.masks = new Newest((frame) => this.loadMasks(frame));
     this.previewTimes = []; // milliseconds from an annotation to its mask
@@ -70,10 +71,12 @@ export class Frames {
   async loadFrame(frame) {
     if (!this.bitmaps.has(frame)) {
       const width = this.width;
-      const bitmap = await this.model.attempt(() => api.image(`/api/frames/${frame}?w=${width}`));
-      if (!bitmap) return;
+      const failed = (problem) => this.showProblem(frame, problem);
+      const found = await this.model.attempt(() => api.image(`/api/frames/${frame}?w=${width}`), `Loading frame ${frame}`, failed);
+      if (!found) return;
+      this.times.set(frame, found.seconds);
       if (width !== this.width) return this.frames.request(this.model.frame);
-      this.bitmaps.set(frame, bitmap);
+      this.bitmaps.set(frame, found.bitmap);
       this.forget(this.bitmaps, (old) => old.close());
     }
     this.show();
@@ -83,7 +86,9 @@ export class Frames {
     if (!this.outlines.has(frame) || this.stale.has(frame)) {
       this.stale.delete(frame);
       const drawnAt = this.model.drawnAt;
-      const found = await this.model.attempt(() => api.masks(frame));
+      const found = await this.model.attempt(() => api.masks(frame), `Finding the masks on frame ${frame}`, (message) => {
+        if (this.shown.problem === "") this.model.emit("error", message);
+      });
       if (!found) return;
       this.outlines.set(frame, found.objects);
       this.forget(this.outlines, () => {});
@@ -92,6 +97,7 @@ export class Frames {
         this.previewTimes.push(performance.now() - drawnAt);
         this.model.drawnAt = 0;
       }
+      this.model.emit("masks");
     }
     this.show();
   }
@@ -110,7 +116,19 @@ export class Frames {
     const { frame } = this.model;
     const bitmap = this.bitmaps.get(frame);
     if (!bitmap) return;
-    this.shown = { frame, bitmap, objects: this.outlines.get(frame) ?? {} };
+    this.shown = { frame, bitmap, objects: this.outlines.get(frame) ?? {}, problem: "" };
     this.model.emit("shown");
+  }
+
+  // A frame that cannot be had is blank, never the one before it under a new number.
+  showProblem(frame, problem) {
+    if (frame !== this.model.frame) return;
+    this.shown = { frame, bitmap: null, objects: {}, problem };
+    this.model.emit("shown");
+  }
+
+  // Whether the current frame is the one on the screen, so that what is drawn belongs to it.
+  get current() {
+    return this.shown.frame === this.model.frame && this.shown.bitmap !== null;
   }
 }

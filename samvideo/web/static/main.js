@@ -1,6 +1,8 @@
 // Puts the page together: parts, keys, light and dark, and the connection to the server.
 
 import * as api from "./api.js";
+import { Errors } from "./errors.js";
+import { Finish } from "./finish.js";
 import { Frames } from "./frames.js";
 import { Model } from "./model.js";
 import { Panel } from "./panel.js";
@@ -10,8 +12,10 @@ import { Timeline } from "./timeline.js";
 const model = new Model();
 const frames = new Frames(model);
 const stage = new Stage(model, frames);
-const timeline = new Timeline(model);
-const panel = new Panel(model, frames);
+const timeline = new Timeline(model, frames);
+const errors = new Errors(model);
+const finish = new Finish(model);
+new Panel(model, frames);
 const byId = (id) => document.getElementById(id);
 
 // --- tools --------------------------------------------------------------------------------------------------
@@ -27,6 +31,7 @@ function showTool() {
 }
 
 function clearAnnotation() {
+  if (stage.painter.back()) return;
   if (model.annotation(model.frame, model.object)) model.edit({ do: "clear", frame: model.frame, object: model.object });
 }
 
@@ -70,6 +75,11 @@ const KEYS = {
   p: () => choose("plus"),
   n: () => choose("minus"),
   h: () => choose("pan"),
+  r: () => choose("brush"),
+  e: () => choose("eraser"),
+  g: () => choose("polygon"),
+  "[": () => stage.painter.resize(-1),
+  "]": () => stage.painter.resize(1),
   m: () => byId("mask-file").click(),
   a: () => model.add(),
   t: () => setTheme(isDark() ? "light" : "dark"),
@@ -139,27 +149,18 @@ window.addEventListener("blur", () => { stage.space = false; });
 
 // --- the connection to the server ---------------------------------------------------------------------------
 
-function showDone() {
-  const { folder, files, error } = model.state;
-  const written = Object.keys(files).length > 0;
-  byId("done-text").textContent = error || (written ? `The files are in the folder ${folder}.` : "Nothing was tracked, nothing was written.");
-  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
-  byId("done").showModal();
-}
+const LOST = "The connection is lost: the command may have ended. Trying again …";
 
 function listen() {
   api.listen(
     (news) => {
-      byId("error").hidden ||= byId("error").dataset.lost === "yes";
-      byId("error").dataset.lost = "";
-      const done = model.take(news);
-      if (done) showDone();
-      return done;
+      errors.dismiss(LOST);
+      model.take(news);
     },
-    () => {
-      panel.complain("The connection is lost: the command may have ended. Trying again …");
-      clearTimeout(panel.timer);
-      byId("error").dataset.lost = "yes";
+    (source) => {
+      if (model.state.phase !== "done") return errors.show(LOST);
+      source.close();
+      return finish.ended();
     },
   );
 }
@@ -173,14 +174,13 @@ async function start() {
   const wanted = Number(location.hash.slice(1));
   model.frame = Number.isInteger(wanted) && wanted >= 0 && wanted <= model.last ? wanted : 0;
   model.on("view", showTool);
-  model.set({ tool: { box: "box", points: "plus", mask: "box" }[tool] ?? "box", direction });
+  model.set({ tool: { box: "box", points: "plus", mask: "brush" }[tool], direction });
   stage.start();
   timeline.start();
   frames.refresh();
   listen();
-  if (tool === "mask") byId("hint").textContent = "Choose a mask image with the arrow button, or press M";
-  window.samvideo = { model, stage, pictures: frames }; // for the curious, and for tests
+  window.samvideo = { model, stage, timeline, pictures: frames }; // for the curious, and for tests
 }
 
 window.addEventListener("pagehide", () => api.goodbye());
-start().catch((error) => panel.complain(error.message));
+start().catch((error) => errors.show(error.message));

@@ -2,6 +2,8 @@
 
 import * as api from "./api.js";
 
+const SLOW = 400; // milliseconds after which the page shows that it is working
+
 export class Model extends EventTarget {
   facts = null;
   state = { objects: [], annotations: [], changed: [], colours: {}, files: {}, phase: "idle", error: "", at: null };
@@ -14,6 +16,7 @@ export class Model extends EventTarget {
   follow = true;
   playing = false;
   drawnAt = 0; // when the last annotation was drawn, until its preview is there
+  working = new Map(); // what takes long, by request
 
   emit(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
@@ -57,7 +60,6 @@ export class Model extends EventTarget {
   take(news) {
     if (news.rows.length) this.takeRows(news.rows);
     if (news.state) this.takeState(news.state);
-    return this.state.phase === "done";
   }
 
   takeRows(rows) {
@@ -110,23 +112,32 @@ export class Model extends EventTarget {
     this.emit("view");
   }
 
-  // --- edits ------------------------------------------------------------------------------------------------
-
-  async attempt(act) {
+  // Waits for `act`. When that takes long, the page shows what it is doing; an error is shown, or given to `failed`.
+  async attempt(act, doing = "Working", failed = (message) => this.emit("error", message)) {
+    const request = {};
+    const timer = setTimeout(() => {
+      this.working.set(request, doing);
+      this.emit("working");
+    }, SLOW);
     try {
       return await act();
     } catch (error) {
-      this.emit("error", error.message);
+      failed(error.message);
       return undefined;
+    } finally {
+      clearTimeout(timer);
+      if (this.working.delete(request)) this.emit("working");
     }
   }
+
+  // --- edits ------------------------------------------------------------------------------------------------
 
   edit(what) {
     return this.attempt(async () => {
       const answer = await api.edit(what);
       this.takeState(answer);
       return answer;
-    });
+    }, "Saving the annotation");
   }
 
   async add() {
@@ -140,14 +151,12 @@ export class Model extends EventTarget {
     const frame = this.frame;
     this.drawnAt = performance.now();
     const object = this.object ?? (await this.add());
-    if (object != null) await this.edit({ frame, object, ...what });
+    return object == null ? undefined : this.edit({ frame, object, ...what });
   }
 
-  async uploadMask(file) {
-    const frame = this.frame;
-    const object = this.object ?? (await this.add());
-    if (object == null) return;
-    await this.attempt(async () => this.takeState(await api.uploadMask(file, frame, object)));
+  uploadMask(file) {
+    const { frame, object } = this;
+    return this.attempt(async () => this.takeState(await api.uploadMask(file, frame, object)), "Reading the mask");
   }
 
   track() {

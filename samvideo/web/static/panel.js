@@ -3,7 +3,15 @@
 import * as api from "./api.js";
 import { SUSPICIONS } from "./timeline.js";
 
-const FILES = { overlay: "Video", masks: "Masks (zip)", rle: "Tracks JSON", csv: "Table CSV" };
+const HINTS = {
+  box: "Drag a box around the object",
+  plus: "Click on the object",
+  minus: "Click on what is not the object",
+  brush: "Paint over the object, or choose a mask image (M)",
+  eraser: "Paint over what is not the object",
+  polygon: "Click around the object; Enter or a double click closes",
+  pan: "",
+};
 const EYE = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M2.5 12S6 5.5 12 5.5 21.5 12 21.5 12 18 18.5 12 18.5 2.5 12 2.5 12z"/><circle cx="12" cy="12" r="2.8"/><path class="off" d="M4 20L20 4"/></svg>';
 const BIN = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M6 6l12 12M18 6L6 18"/></svg>';
 
@@ -23,24 +31,17 @@ export class Panel {
   constructor(model, frames) {
     this.model = model;
     this.frames = frames;
-    for (const id of ["objects", "track", "progress", "advice", "look", "suspects", "files", "downloads", "folder", "status", "hint", "error", "finish", "undo", "redo", "clear"])
+    for (const id of ["objects", "track", "progress", "advice", "look", "suspects", "files", "old", "downloads", "folder", "status", "hint", "working", "finish", "undo", "redo", "clear"])
       this[id] = document.getElementById(id);
     document.getElementById("add").addEventListener("click", () => model.add());
     this.track.addEventListener("click", () => model.track());
-    this.finish.addEventListener("click", () => this.askToFinish());
+    new ResizeObserver(() => this.reveal()).observe(this.objects);
     for (const input of document.querySelectorAll("[name=direction]"))
       input.addEventListener("change", () => model.set({ direction: input.value }));
     model.on("state annotations view", () => this.show());
     model.on("shown frame", () => this.showStates());
     model.on("rows", () => { this.showStates(); this.showSuspects(); });
-    model.on("error", (message) => this.complain(message));
-  }
-
-  complain(message) {
-    this.error.textContent = message;
-    this.error.hidden = false;
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => { this.error.hidden = true; }, 7000);
+    model.on("working", () => { this.working.textContent = [...model.working.values()].at(-1) ?? ""; });
   }
 
   show() {
@@ -53,7 +54,7 @@ export class Panel {
     this.undo.disabled = !state.undo;
     this.redo.disabled = !state.redo;
     this.clear.disabled = !this.model.annotation(this.model.frame, this.model.object);
-    if (state.error && state.error !== this.lastError) this.complain(state.error);
+    if (state.error && state.error !== this.lastError) this.model.emit("error", state.error);
     this.lastError = state.error;
   }
 
@@ -71,6 +72,17 @@ export class Panel {
       item.setAttribute("aria-current", id === this.model.object);
       item.querySelector(".eye").setAttribute("aria-pressed", this.model.hidden.has(id));
     }
+    if (this.model.object !== this.revealed) this.reveal();
+  }
+
+  // Scrolls the list, and nothing else, to the chosen object when another one is chosen or the room for it changes.
+  reveal() {
+    this.revealed = this.model.object;
+    const item = this.objects.querySelector("[aria-current=true]");
+    if (!item) return;
+    const list = this.objects.getBoundingClientRect();
+    const place = item.getBoundingClientRect();
+    this.objects.scrollTop += Math.min(0, place.top - list.top) + Math.max(0, place.bottom - list.bottom);
   }
 
   entry({ id, name }) {
@@ -121,7 +133,7 @@ export class Panel {
     this.track.textContent = model.busy ? "Pause" : paused || (tracked && state.changed.length) ? "Continue" : tracked ? "Track again" : "Track";
     this.track.disabled = !model.busy && (!state.annotations.length || state.phase === "done");
     this.track.classList.toggle("strong", this.track.textContent !== "Track again");
-    this.finish.disabled = !tracked || state.phase === "done";
+    this.finish.disabled = !tracked;
     for (const input of document.querySelectorAll("[name=direction]")) {
       input.checked = input.value === model.direction;
       input.disabled = model.busy;
@@ -130,11 +142,10 @@ export class Panel {
     this.progress.hidden = !running;
     this.progress.value = running && state.at !== null ? (state.at + 1) / model.facts.frames : 0;
     const names = { tracking: "Tracking", replaying: "Catching up", paused: "Paused", done: "Finished" };
-    const at = running && state.at !== null ? ` ${state.at} of ${model.last}` : "";
+    const at = running && state.at !== null ? ` frame ${state.at} of ${model.facts.frames}` : "";
     this.status.textContent = (state.saving ? "Saving" : names[state.phase] ?? "") + at;
     this.advice.textContent = this.advise(tracked, paused);
-    const tools = { box: "Drag a box around the object", plus: "Click on the object", minus: "Click on what is not the object", pan: "" };
-    this.hint.textContent = !state.annotations.length && state.phase !== "done" ? tools[model.tool] : "";
+    this.hint.textContent = !state.annotations.length && state.phase !== "done" ? HINTS[model.tool] : "";
   }
 
   advise(tracked, paused) {
@@ -171,32 +182,12 @@ export class Panel {
 
   showFiles() {
     const { files, folder } = this.model.state;
-    const kinds = Object.keys(files);
-    this.files.hidden = !kinds.length;
+    const shape = Object.keys(files).join();
+    this.files.hidden = !shape;
     this.folder.textContent = folder ?? "";
-    const shape = kinds.join();
+    this.old.hidden = !this.model.state.changed.length;
     if (shape === this.fileShape) return;
     this.fileShape = shape;
-    this.downloads.replaceChildren(...kinds.map((kind) => {
-      const link = make("a", { href: `/api/files/${kind}`, textContent: FILES[kind] ?? kind });
-      link.setAttribute("download", "");
-      return link;
-    }));
-  }
-
-  askToFinish() {
-    const { state, busy } = this.model;
-    if (!busy && state.phase !== "paused" && !state.changed.length) return this.end();
-    const why = state.changed.length ? `The annotations on frame ${state.changed[0]} are not tracked yet.` : "Tracking has not come to its end.";
-    const dialog = document.getElementById("ask");
-    document.getElementById("ask-text").textContent = `${why} Finish with what there is?`;
-    dialog.returnValue = "no";
-    dialog.onclose = () => { if (dialog.returnValue === "yes") this.end(); };
-    dialog.showModal();
-    return undefined;
-  }
-
-  end() {
-    return this.model.attempt(() => api.command({ kind: "finish" }));
+    this.downloads.replaceChildren(...api.downloads(files));
   }
 }

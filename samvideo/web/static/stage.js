@@ -1,6 +1,7 @@
 // The frame with masks and annotations: drawing, zooming, and the tools.
 
 import { onNextFrame } from "./draw.js";
+import { Painter } from "./painting.js";
 
 const MIN_BOX = 4; // screen pixels; less is a slip of the hand
 const HANDLE = 7;
@@ -18,34 +19,41 @@ export class Stage {
     this.corner = null;
     this.pinch = new Map();
     this.space = false;
+    this.painter = new Painter(this);
     this.redraw = onNextFrame(() => model.facts && this.draw());
     new ResizeObserver(() => this.resize()).observe(this.box);
-    model.on("shown annotations view state", () => this.redraw());
+    model.on("shown annotations view state masks frame working", () => this.redraw());
     this.listen();
   }
 
   start() {
     this.view.x = this.model.facts.width / 2;
     this.view.y = this.model.facts.height / 2;
+    this.painter.start();
     this.resize();
   }
 
   // --- where things are -------------------------------------------------------------------------------------
 
+  // Pixels of the screen for one of the video, down; across they may be more (see `aspect`).
   get scale() {
-    const { width, height } = this.model.facts;
-    const fit = Math.min(this.box.clientWidth / width, this.box.clientHeight / height);
+    const { width, height, aspect } = this.model.facts;
+    const fit = Math.min(this.box.clientWidth / (width * aspect), this.box.clientHeight / height);
     return Math.max(1e-6, fit * this.view.zoom);
   }
 
+  get across() {
+    return this.scale * this.model.facts.aspect;
+  }
+
   toScreen(x, y) {
-    const s = this.scale;
-    return [(x - this.view.x) * s + this.box.clientWidth / 2, (y - this.view.y) * s + this.box.clientHeight / 2];
+    const { across, scale } = this;
+    return [(x - this.view.x) * across + this.box.clientWidth / 2, (y - this.view.y) * scale + this.box.clientHeight / 2];
   }
 
   toVideo(x, y) {
-    const s = this.scale;
-    return [(x - this.box.clientWidth / 2) / s + this.view.x, (y - this.box.clientHeight / 2) / s + this.view.y];
+    const { across, scale } = this;
+    return [(x - this.box.clientWidth / 2) / across + this.view.x, (y - this.box.clientHeight / 2) / scale + this.view.y];
   }
 
   clamp([x, y]) {
@@ -70,11 +78,11 @@ export class Stage {
   move(dx, dy) {
     const { width, height } = this.model.facts;
     const keep = (value, size, room) => {
-      const half = Math.min(size, room / this.scale) / 2; // the frame never leaves the window
+      const half = Math.min(size, room) / 2; // the frame never leaves the window
       return Math.min(size - half, Math.max(half, value));
     };
-    this.view.x = keep(this.view.x + dx, width, this.box.clientWidth);
-    this.view.y = keep(this.view.y + dy, height, this.box.clientHeight);
+    this.view.x = keep(this.view.x + dx, width, this.box.clientWidth / this.across);
+    this.view.y = keep(this.view.y + dy, height, this.box.clientHeight / this.scale);
     this.redraw();
   }
 
@@ -98,22 +106,24 @@ export class Stage {
   draw() {
     const { width, height } = this.model.facts;
     const ratio = window.devicePixelRatio || 1;
-    const s = this.scale * ratio;
+    const [s, across] = [this.scale * ratio, this.across * ratio];
     const [left, top] = this.toScreen(0, 0).map((v) => v * ratio);
-    this.frames.fit(Math.min(width, s * Math.max(width, height)));
+    this.frames.fit(Math.min(Math.max(width, height), Math.max(across * width, s * height)));
     const below = this.image.getContext("2d");
     below.setTransform(1, 0, 0, 1, 0, 0);
     below.clearRect(0, 0, this.image.width, this.image.height);
-    const { bitmap, objects, frame } = this.frames.shown;
+    const { bitmap, objects, frame, problem } = this.frames.shown;
     if (bitmap) {
       below.imageSmoothingQuality = "high";
       below.imageSmoothingEnabled = this.view.zoom < 6;
-      below.drawImage(bitmap, left, top, width * s, height * s);
+      below.drawImage(bitmap, left, top, width * across, height * s);
     }
+    this.box.classList.toggle("waiting", frame !== this.model.frame && this.model.working.size > 0);
+    document.getElementById("problem").textContent = problem && `Frame ${frame} cannot be shown: ${problem}`;
     const above = this.drawing.getContext("2d");
     above.setTransform(1, 0, 0, 1, 0, 0);
     above.clearRect(0, 0, this.drawing.width, this.drawing.height);
-    above.setTransform(s / 10, 0, 0, s / 10, left, top);
+    above.setTransform(across / 10, 0, 0, s / 10, left, top);
     for (const [id, found] of Object.entries(objects)) this.drawMask(above, Number(id), found, s);
     above.setTransform(ratio, 0, 0, ratio, 0, 0);
     if (frame === this.model.frame) for (const drawn of this.model.state.annotations) if (drawn.frame === frame) this.drawAnnotation(above, drawn);
@@ -181,6 +191,7 @@ export class Stage {
     const corner = this.drag?.from ?? this.corner;
     const to = this.drag?.to ?? this.cross;
     if (corner && to) this.drawBox(context, [...corner, ...to], colour);
+    this.painter.draw(context, colour);
     if (!this.cross) return;
     const [x, y] = this.toScreen(...this.cross);
     context.lineWidth = 1.5;
@@ -201,6 +212,7 @@ export class Stage {
     box.addEventListener("pointermove", (event) => this.moved(event));
     box.addEventListener("pointerup", (event) => this.up(event));
     box.addEventListener("pointercancel", (event) => this.cancel(event));
+    box.addEventListener("pointerleave", () => this.hover(null));
     box.addEventListener("contextmenu", (event) => event.preventDefault());
     box.addEventListener("wheel", (event) => {
       event.preventDefault();
@@ -209,17 +221,22 @@ export class Stage {
   }
 
   down(event) {
-    if (this.model.state.phase === "done") return;
+    if (this.model.state.phase === "done" || event.target.closest(".errors, .brush")) return;
     this.box.setPointerCapture(event.pointerId);
     const at = this.place(event);
     this.pinch.set(event.pointerId, at);
     this.cross = this.corner = null;
     const { tool } = this.model;
+    this.painter.stroke = null;
     if (this.pinch.size > 1) this.drag = { kind: "pinch" };
     else if (tool === "pan" || this.space || event.button === 1) this.drag = { kind: "pan", at };
+    else if (!this.frames.current) this.drag = null; // what is drawn now would lie on another frame
     else if (tool === "box" && event.button === 0) {
       const from = this.clamp(this.toVideo(...at));
       this.drag = { kind: "box", from, to: from };
+    } else if (this.painter.brushes) {
+      this.painter.begin(this.toVideo(...at), event.button === 2);
+      this.drag = { kind: "stroke" };
     } else if (tool !== "box") this.drag = { kind: "click", at, other: event.button === 2 };
     event.preventDefault();
     this.box.focus({ preventScroll: true });
@@ -227,12 +244,16 @@ export class Stage {
 
   moved(event) {
     const at = this.place(event);
+    this.hover(event.pointerType === "touch" ? null : at);
     const before = this.pinch.get(event.pointerId);
     if (!before || !this.drag) return;
     if (this.drag.kind === "pinch") this.pinched(event.pointerId, at);
     this.pinch.set(event.pointerId, at);
     if (this.drag.kind === "pan") {
-      this.move((before[0] - at[0]) / this.scale, (before[1] - at[1]) / this.scale);
+      this.move((before[0] - at[0]) / this.across, (before[1] - at[1]) / this.scale);
+    } else if (this.drag.kind === "stroke") {
+      this.painter.extend(this.toVideo(...at));
+      this.redraw();
     } else if (this.drag.kind === "box") {
       this.drag.to = this.clamp(this.toVideo(...at));
       this.redraw();
@@ -246,7 +267,7 @@ export class Stage {
     const length = ([x, y]) => Math.max(1, Math.hypot(x - other[0], y - other[1]));
     const middle = [(at[0] + other[0]) / 2, (at[1] + other[1]) / 2];
     this.zoom(length(at) / length(before), middle);
-    this.move((before[0] - at[0]) / 2 / this.scale, (before[1] - at[1]) / 2 / this.scale);
+    this.move((before[0] - at[0]) / 2 / this.across, (before[1] - at[1]) / 2 / this.scale);
   }
 
   up(event) {
@@ -255,19 +276,30 @@ export class Stage {
     if (drag?.kind === "pinch" && this.pinch.size) return;
     this.drag = null;
     if (drag?.kind === "box") this.addBox(drag.from, drag.to);
-    if (drag?.kind === "click") this.addClick(this.toVideo(...drag.at), drag.other);
+    if (drag?.kind === "stroke") this.painter.finish();
+    if (drag?.kind === "click") this.addPoint(this.toVideo(...drag.at), drag.other);
     this.redraw();
   }
 
   cancel(event) {
     this.pinch.delete(event.pointerId);
-    this.drag = null;
+    this.drag = this.painter.stroke = null;
     this.redraw();
+  }
+
+  hover(at) {
+    this.painter.pointer = at;
+    if (this.painter.brushes || this.painter.corners.length) this.redraw();
+  }
+
+  addPoint(at, other) {
+    if (this.model.tool === "polygon") this.painter.addCorner(this.clamp(at));
+    else this.addClick(at, other);
   }
 
   addBox([x1, y1], [x2, y2]) {
     const box = [Math.min(x1, x2), Math.min(y1, y2), Math.max(x1, x2), Math.max(y1, y2)];
-    if ((box[2] - box[0]) * this.scale < MIN_BOX || (box[3] - box[1]) * this.scale < MIN_BOX) return;
+    if ((box[2] - box[0]) * this.across < MIN_BOX || (box[3] - box[1]) * this.scale < MIN_BOX) return;
     this.model.annotate({ do: "box", box: box.map((v) => Math.round(v * 10) / 10) });
   }
 
@@ -281,16 +313,19 @@ export class Stage {
   // --- by keyboard ------------------------------------------------------------------------------------------
 
   nudge(dx, dy) {
-    const step = 12 / this.scale;
     const from = this.cross ?? [this.view.x, this.view.y];
-    this.cross = this.clamp([from[0] + dx * step, from[1] + dy * step]);
+    this.cross = this.clamp([from[0] + (dx * 12) / this.across, from[1] + (dy * 12) / this.scale]);
     this.redraw();
   }
 
-  // Annotate where the cross is; false when there is none.
+  // Annotate where the cross is, or close the polygon; false when there is neither.
   press() {
-    if (!this.cross) return false;
-    if (this.model.tool !== "box") this.addClick(this.cross, false);
+    if (!this.cross) return this.painter.close();
+    if (!this.frames.current) return true;
+    if (this.painter.brushes) {
+      this.painter.begin(this.cross, false);
+      this.painter.finish();
+    } else if (this.model.tool !== "box") this.addPoint(this.cross, false);
     else if (this.corner) {
       this.addBox(this.corner, this.cross);
       this.corner = null;
@@ -301,6 +336,7 @@ export class Stage {
 
   escape() {
     this.cross = this.corner = this.drag = null;
+    this.painter.cancel();
     this.redraw();
   }
 }

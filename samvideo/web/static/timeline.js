@@ -7,14 +7,17 @@ const THUMBNAILS = 24;
 
 export const SUSPICIONS = { lost: "lost", score: "score fell", area: "size jumped" };
 
+const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(2).padStart(5, "0")}`;
+
 export class Timeline {
-  constructor(model) {
+  constructor(model, frames) {
     this.model = model;
+    this.frames = frames;
     this.redraw = onNextFrame(() => model.facts && this.draw());
     this.find();
     model.on("frame shown", () => this.move());
     model.on("rows annotations state view", () => this.redraw());
-    new ResizeObserver(() => this.redraw()).observe(this.lanes);
+    new ResizeObserver(() => { this.revealed = null; this.redraw(); }).observe(this.lanes);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
     this.slider.addEventListener("input", () => model.go(Number(this.slider.value)));
     this.number.addEventListener("change", () => model.go(Number(this.number.value)));
@@ -28,14 +31,15 @@ export class Timeline {
   }
 
   find() {
-    for (const id of ["lanes", "strip", "scores", "playhead", "slider", "number", "count", "time", "play", "follow", "names"])
+    for (const id of ["rail", "lanes", "strip", "scores", "marks", "playhead", "slider", "number", "count", "time", "play", "follow", "names"])
       this[id] = document.getElementById(id);
     this.suspect = document.getElementById("next-suspect");
   }
 
   start() {
     this.slider.max = this.number.max = this.model.last;
-    this.count.textContent = `of ${this.model.last}`;
+    this.count.textContent = `of ${this.model.facts.frames}`;
+    this.count.title = `Frames are numbered 0 to ${this.model.last}`;
     this.move();
     this.redraw();
     this.thumbnails();
@@ -43,8 +47,8 @@ export class Timeline {
 
   // One after the other, so that the frame itself is never kept waiting.
   async thumbnails() {
-    const { width, height, frames } = this.model.facts;
-    const room = this.strip.clientWidth / (this.strip.clientHeight * Math.min(2.4, width / height));
+    const { width, height, aspect, frames } = this.model.facts;
+    const room = this.strip.clientWidth / (this.strip.clientHeight * Math.min(2.4, (width * aspect) / height));
     const count = Math.min(frames, THUMBNAILS, Math.max(1, Math.round(room)));
     const images = Array.from({ length: count }, () => this.strip.appendChild(new Image()));
     for (const [number, image] of images.entries()) {
@@ -60,13 +64,12 @@ export class Timeline {
   }
 
   move() {
-    const { frame, facts } = this.model;
+    const { frame } = this.model;
     this.playhead.style.left = `${100 * this.share(frame)}%`;
     this.slider.value = frame;
     if (document.activeElement !== this.number) this.number.value = frame;
-    const seconds = frame / facts.rate;
-    this.time.textContent = `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(2).padStart(5, "0")}`;
-    this.slider.setAttribute("aria-valuetext", `frame ${frame} of ${this.model.last}`);
+    this.time.textContent = this.frames.times.has(frame) ? clock(this.frames.times.get(frame)) : "";
+    this.slider.setAttribute("aria-valuetext", `frame ${frame} of ${this.model.facts.frames}`);
   }
 
   // --- moving along -----------------------------------------------------------------------------------------
@@ -112,17 +115,32 @@ export class Timeline {
     const ratio = window.devicePixelRatio || 1;
     const width = this.lanes.clientWidth;
     const height = Math.max(1, ids.length * LANE);
-    this.scores.style.height = `${height}px`;
-    this.scores.width = Math.round(width * ratio);
-    this.scores.height = Math.round(height * ratio);
-    const context = this.scores.getContext("2d");
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    const [context, above] = [this.scores, this.marks].map((canvas) => {
+      canvas.style.height = `${height}px`;
+      canvas.width = Math.round(width * ratio);
+      canvas.height = Math.round(height * ratio);
+      const drawing = canvas.getContext("2d");
+      drawing.setTransform(ratio, 0, 0, ratio, 0, 0);
+      return drawing;
+    });
     const style = getComputedStyle(document.documentElement);
     this.colours = { lane: style.getPropertyValue("--lane"), bad: style.getPropertyValue("--danger"), ink: style.getPropertyValue("--ink") };
-    ids.forEach((id, row) => this.drawLane(context, id, row * LANE, width));
+    ids.forEach((id, row) => this.drawLane(context, above, id, row * LANE, width));
+    this.reveal(ids.indexOf(model.object));
   }
 
-  drawLane(context, id, top, width) {
+  // Scrolls to the lane of the chosen object when another one is chosen.
+  reveal(row) {
+    if (row === this.revealed) return;
+    this.revealed = row;
+    const top = row * LANE;
+    const room = this.rail.clientHeight - this.scores.offsetTop;
+    if (top < this.rail.scrollTop) this.rail.scrollTop = top;
+    else if (top + LANE > this.rail.scrollTop + room) this.rail.scrollTop = top + LANE - room;
+  }
+
+  // Marks lie above the playhead, which would hide those of the current frame.
+  drawLane(context, above, id, top, width) {
     const { model } = this;
     const count = model.last + 1;
     context.fillStyle = this.colours.lane;
@@ -139,8 +157,11 @@ export class Timeline {
       const left = Math.floor(frame * step);
       context.fillRect(left, top + LANE - 2 - tall, Math.max(1, Math.ceil((frame + 1) * step) - left), tall);
     }
-    for (const frame of suspects) this.drawFlag(context, (frame + 0.5) * step, top);
-    for (const drawn of model.state.annotations) if (drawn.object === id) this.drawDiamond(context, this.share(drawn.frame) * width, top + LANE / 2);
+    for (const frame of suspects) this.drawFlag(above, (frame + 0.5) * step, top);
+    for (const drawn of model.state.annotations) {
+      const x = Math.min(width - 6, Math.max(6, this.share(drawn.frame) * width)); // whole at the ends, too
+      if (drawn.object === id) this.drawDiamond(above, x, top + LANE / 2);
+    }
   }
 
   drawFlag(context, x, top) {
