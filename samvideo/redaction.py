@@ -81,10 +81,7 @@ def redact_run(
         raise ConfigError(f"the run in {folder} has no object: there is nothing to redact")
     unmasked = 0
     sound = video if redaction.keep_sound else None
-    with (
-        RunVideo(tracks, video, first, out=out) as source,
-        discarding(source.writer(out, audio_from=sound)) as writer,
-    ):
+    with RunVideo(tracks, video, first) as source, discarding(source.writer(out, audio_from=sound)) as writer:
         for frame, mask in hold_masks(_masked(tracks, source, redaction.objects or known), redaction.hold):
             writer.write(redact(frame.rgb, mask, redaction), frame.seconds)
             unmasked += not mask.any()

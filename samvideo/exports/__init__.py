@@ -56,7 +56,7 @@ def export_run(
         raise VideoError(f"{tracks.path} holds no frame: there is nothing to export")
     tracks.check_masks()
     title = "video" if strip_source else _title(tracks.info.name)
-    with nullcontext() if video is None else RunVideo(tracks, video, first, out=target) as source:
+    with nullcontext() if video is None else RunVideo(tracks, video, first) as source:
         _write(chosen, Job(tracks, target, title, dict(labels or {}), source))
     return target
 

@@ -29,16 +29,13 @@ class RunVideo(Closing):
         video: the source or a copy of it, whatever `open_video` takes.
         first: index in `video` of the first frame of the run; by default the run knows it. If it is given, `video`
             may also be a part of the source: only times relative to that frame are compared.
-        out: what will be written.
 
     Raises:
-        ConfigError: the run is renumbered (see `VideoInfo`), and `first` is not given; or `out` is `video`.
+        ConfigError: the run is renumbered (see `VideoInfo`), and `first` is not given.
         VideoError: the video cannot be read, or has another size or number of frames than the one tracked.
     """
 
-    def __init__(
-        self, run: TracksFile | TracksTable, video: str, first: int | None = None, *, out: Path | None = None
-    ) -> None:
+    def __init__(self, run: TracksFile | TracksTable, video: str, first: int | None = None) -> None:
         if first is None and run.info.renumbered:
             raise ConfigError(
                 f"the frames of {run.path} are counted from the first one tracked (--strip-source with --start): "
@@ -50,8 +47,6 @@ class RunVideo(Closing):
         self._source = open_video(video)
         self.info = self._source.info
         try:
-            if out is not None and "://" not in video and Path(video).exists() and _same(out, Path(video)):
-                raise ConfigError(f"{out} is the video itself: choose another path with -o")
             self._check()
         except SamVideoError:
             self.close()
@@ -114,10 +109,6 @@ def paired(run: TracksFile, video: RunVideo) -> Iterator[tuple[Frame, FrameRecor
     """
     for tracked in run:
         yield video.frame_of(tracked), tracked
-
-
-def _same(one: Path, other: Path) -> bool:
-    return one.exists() and one.samefile(other)
 
 
 @contextmanager

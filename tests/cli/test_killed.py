@@ -15,8 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from samvideo.cli.main import app
-from samvideo.io.locks import folder_lock
 from samvideo.evaluation.files import read_index_png
+from samvideo.io.locks import folder_lock
 from samvideo.io.tracks import TracksFile
 from samvideo.run_folder import RESUME
 from tests.clips import write_clip
@@ -92,6 +92,7 @@ def check_kept(out: Path) -> None:
         assert read_index_png(path).shape == (96, 128)
     for number, frame in enumerate(TracksFile(out / "tracks.jsonl")):
         assert frame.index == number
+    json.loads((out / "tracks.json").read_text())
     rows = (out / "tracks.csv").read_text().split("\n")
     assert all(row.count(",") == 11 for row in rows[:-1])
 

@@ -114,8 +114,8 @@ BOX = ("-p", "box=10,20,60,70")
         (["{clip}", "-p", "box=10,20,60,70#1", "-p", "box=20,20,60,70#1"], 2, "object 1 has 2 boxes"),
         (["{clip}", *BOX, "--model", "flwo"], 2, "did you mean 'flow'"),
         (["{clip}", *BOX, "--save", "gif"], 2, "cannot save 'gif'"),
-        (["{clip}", *BOX, "--end", "0"], 2, "nothing was tracked"),
-        (["{clip}", *BOX, "--start", "5", "--end", "0.1s"], 2, "nothing was tracked"),
+        (["{clip}", *BOX, "--end", "0"], 2, "the end must come after the start"),
+        (["{clip}", *BOX, "--start", "5", "--end", "0.1s"], 2, "the end must come after the start"),
         (["{clip}", *BOX, "-p", "box=10,20,60,70@3", "-p", "points=500,20@7"], 2, "outside the frame"),
         (["{clip}", *BOX, "--weights", "none.pt"], 4, "none.pt"),
         (["{clip}", *BOX, "--resume"], 2, "no run to resume"),
@@ -147,11 +147,21 @@ def test_bad_input(clips: Path, tmp_path: Path, arguments: list[str], code: int,
 
 
 def test_an_error_on_the_way_keeps_what_was_done(clips: Path) -> None:
-    done = call("track", clips / "clip.mp4", *BOX, "-p", "points=500,20@6", "--json")
+    done = call(
+        "track",
+        clips / "clip.mp4",
+        "-p",
+        "box=10,20,60,70#1",
+        "-p",
+        "box=8,20,60,70@6#1",
+        "-p",
+        f"box=9,20,60,70@{6 / 25}s#1",
+        "--json",
+    )
     assert done.exit_code == 2
     summary = json.loads(done.stdout)
     assert summary["status"] == "failed"
-    assert "outside the frame" in summary["error"]
+    assert "object 1 has 2 boxes" in summary["error"]
     assert summary["frames"] == 6
     with open_video("clip_tracked/overlay.mp4") as video:
         assert len(list(video)) == 6
