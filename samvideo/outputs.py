@@ -123,6 +123,8 @@ class GrowingFile(Closing):
 class RleTracks:
     """`tracks.jsonl`: per frame and object the COCO RLE, box (x, y, w, h), area, score and presence.
 
+    A thumbnail of each frame tells `RunVideo` whether another video is given.
+
     `tracks.json` holds the same as one document.
     """
 
@@ -134,7 +136,7 @@ class RleTracks:
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Append one frame to both."""
-        line = json_line(FrameRecord.from_result(result).to_json())
+        line = json_line(FrameRecord.from_result(result, frame.rgb).to_json())
         self._lines.append(line)
         self._document.append(f"{self._comma}\n{line[:-1]}")
         self._comma = ","

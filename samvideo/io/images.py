@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_RATE = Fraction(24)  # frames per second of image folders, as in DAVIS
 PNG = b"\x89PNG\r\n\x1a\n"
+ANIMATED = ("PNG", "GIF", "AVIF", "WEBP", "TIFF")  # Pillow's names of formats that may hold several pictures
 NEW_SUBFILE_TYPE = 254  # TIFF tag; bit 0 of its value marks a smaller copy of another page
 # In the name of a file that lies beside a picture and is none.
 MASK_WORDS = frozenset(
@@ -74,9 +75,9 @@ def _is_cut_png(coded: bytes) -> bool:
 
 
 def animation_of(path: Path) -> str | None:
-    """Return "PNG", "WEBP" or "TIFF" for a file that holds several pictures, whatever its suffix, else None."""
+    """Return the format in `ANIMATED` of a file that holds several pictures, whatever its suffix, else None."""
     try:
-        with warnings.catch_warnings(), Image.open(path, formats=("PNG", "WEBP", "TIFF")) as image:
+        with warnings.catch_warnings(), Image.open(path, formats=ANIMATED) as image:
             warnings.simplefilter("ignore")
             if image.format != "TIFF":
                 return image.format if getattr(image, "is_animated", False) else None

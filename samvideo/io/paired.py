@@ -9,6 +9,7 @@ from samvideo.errors import ConfigError, SamVideoError, VideoError
 from samvideo.io.base import Closing
 from samvideo.io.sink import VideoWriter
 from samvideo.io.source import open_video
+from samvideo.io.thumbnails import Recognition, from_text, thumbnail
 from samvideo.io.tracks import STRIPPED_NAME, FrameRecord, TracksFile
 from samvideo.io.tracks_table import TracksTable
 from samvideo.types import Frame
@@ -22,7 +23,8 @@ REMEDY = "give the video that was tracked, or with --from the number of the fram
 class RunVideo(Closing):
     """The video that was tracked, opened to get the frames of its run.
 
-    Frames are found by their index in the source, and must have the times that the run recorded.
+    Frames are found by their index in the source, and must have the times that the run recorded, and look like its
+    thumbnails.
 
     Args:
         run: the frames that are asked for, in the same order.
@@ -43,6 +45,7 @@ class RunVideo(Closing):
             )
         self._run, self._name, self._first = run, video, first
         self._begin: FrameRecord | None = None
+        self._recognition = Recognition()
         self._shift = 0.0  # from seconds in the run to those in the video
         self._source = open_video(video)
         self.info = self._source.info
@@ -75,7 +78,7 @@ class RunVideo(Closing):
             log.warning("the run is of %s, but %s is given: look at the result", run.name, self._name)
 
     def frame_of(self, tracked: FrameRecord) -> Frame:
-        """Return the next frame of the run. VideoError if the video has none with that index and time."""
+        """Return the next frame of the run. VideoError if the video has none with that index, time and look."""
         begin = self._begin = self._begin or tracked
         index = tracked.index if self._first is None else self._first + tracked.index - begin.index
         frame = next((decoded for decoded in self._frames if decoded.index >= index), None)
@@ -88,6 +91,9 @@ class RunVideo(Closing):
                 f"frame {index} of {self._name} is shown at {frame.seconds:.3f} s, in the run at "
                 f"{tracked.seconds + self._shift:.3f} s: {REMEDY}"
             )
+        look = tracked.thumbnail
+        if look is not None and not self._recognition.accepts(thumbnail(frame.rgb), from_text(look)):
+            raise VideoError(f"frame {index} of {self._name} is another picture than the one tracked: {REMEDY}")
         return frame
 
     def writer(self, out: Path, audio_from: str | None = None) -> VideoWriter:

@@ -68,6 +68,8 @@ def _open(source: Any, rate: Fraction | None, reader: str) -> VideoSource:
         return ArraySource(source, rate=rate)
     text = fspath(source)
     if isinstance(source, str):
+        if not text.strip():  # an unset variable of a shell; Path("") is the current folder
+            raise VideoError(f"the source is {text!r}: a path, address or camera index expected")
         if text == "-":
             # An object with `read` only, so that FFmpeg does not try to seek.
             return StreamSource(SimpleNamespace(read=sys.stdin.buffer.read), "stdin")
@@ -106,7 +108,8 @@ def _open_path(path: Path, rate: Fraction | None, reader: str) -> VideoSource:
         check_companions(images)
         return ImageSource(images, images[0].parent.resolve().name, rate)
     kind = animation_of(path) if path.is_file() else None
-    if kind != "PNG" and (kind or path.suffix.lower() in SUFFIXES):  # FFmpeg reads animated PNG only
+    # FFmpeg reads animated PNG, GIF and AVIF, but neither WebP nor pages of TIFF.
+    if kind in ("WEBP", "TIFF") or (kind is None and path.suffix.lower() in SUFFIXES):
         return ImageSource([path], path.stem, rate)
     if reader == "decord":
         return DecordSource(path)

@@ -286,8 +286,10 @@ class StreamSource(VideoSource):
     def _check_end(self) -> None:
         """Raise VideoError if the file ends earlier than its container states; all good frames were read before."""
         got, promised = self._next_index, self._stream.frames
+        if not self._repeats:  # what an edit list hides is not in the index, but counted
+            promised = min(promised, len(self._entries()) or promised)
         short = got < promised
-        if short:  # a table may count frames that are never shown or repeated; only missing packets are a loss
+        if short:  # a table may count frames that are never shown; only missing packets are a loss
             short = (self._packets_seen if self._live else self._table().packets) < promised
         if short and self._repeats:  # the file is whole if the packets reach as far as the header says
             short = self._table().end < promised

@@ -22,7 +22,8 @@ from samvideo.io.files import replacing, stream_json
 from samvideo.io.masks import encode_rle
 from samvideo.io.rle import MAX_PIXELS, decode_rle, runs_of_rles
 from samvideo.io.schema import parse_json, read_json
-from samvideo.types import MAX_OBJECT_ID, BoolArray, FrameResult, VideoInfo
+from samvideo.io.thumbnails import TEXT_LENGTH, thumbnail, to_text
+from samvideo.types import MAX_OBJECT_ID, BoolArray, FrameResult, UInt8Array, VideoInfo
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ ObjectId = Annotated[int, Field(ge=1, le=MAX_OBJECT_ID)]
 Place = Annotated[float, Field(ge=0, le=2**16)]
 Side = Annotated[int, Field(ge=1, le=2**16)]
 Area = Annotated[int, Field(ge=0, le=MAX_PIXELS)]
+Thumbnail = Annotated[str, Field(pattern=rf"^[A-Za-z0-9+/]{{{TEXT_LENGTH}}}$")]
 Rate = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}(/[1-9][0-9]{0,8})?$")]
 
 
@@ -87,27 +89,35 @@ class ObjectRecord:
 
 @dataclass(frozen=True, slots=True)
 class FrameRecord:
-    """One frame of a run: its index in the source, its time in seconds, its objects."""
+    """One frame of a run: its index in the source, its time in seconds, its objects, and how it looks.
+
+    `thumbnail` is text of `samvideo.io.thumbnails`; None: a file of before this was recorded.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     index: Index
     seconds: Number
     objects: tuple[ObjectRecord, ...]
+    thumbnail: Thumbnail | None = None
 
     def __post_init__(self) -> None:
         if len({entry.object_id for entry in self.objects}) < len(self.objects):
             raise ValueError("it should hold every object once")
 
     @classmethod
-    def from_result(cls, result: FrameResult) -> "FrameRecord":
-        """Encode the masks of a result; scores are rounded to 4 digits, times to microseconds."""
+    def from_result(cls, result: FrameResult, rgb: UInt8Array | None = None) -> "FrameRecord":
+        """Encode the masks of a result; scores are rounded to 4 digits, times to microseconds.
+
+        `rgb` is the frame (H, W, 3), for its thumbnail.
+        """
         objects = []
         for object_id, mask, score, present in result.rows():
             x1, y1, x2, y2 = mask_box(mask) or (0.0, 0.0, 0.0, 0.0)
             bbox = x1, y1, x2 - x1, y2 - y1
             entry = ObjectRecord(object_id, present, round(score, 4), int(mask.sum()), bbox, encode_rle(mask))
             objects.append(entry)
-        return cls(result.index, round(result.seconds, 6), tuple(objects))
+        look = None if rgb is None else to_text(thumbnail(rgb))
+        return cls(result.index, round(result.seconds, 6), tuple(objects), look)
 
     def result(self, size_wh: tuple[int, int]) -> FrameResult:
         """Decode the masks; VideoError if one cannot be decoded."""
@@ -136,7 +146,9 @@ class FrameRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of this frame."""
-        without = {"objects": {"__all__": {"centroid_xy"}}}
+        without: dict[str, Any] = {"objects": {"__all__": {"centroid_xy"}}}
+        if self.thumbnail is None:
+            without["thumbnail"] = True
         entry: dict[str, Any] = _FRAME.dump_python(self, by_alias=True, exclude=without)
         return entry
 

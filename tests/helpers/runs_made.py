@@ -1,5 +1,6 @@
 """Runs whose figures are known: drawn masks, written as `samvideo track` writes them."""
 
+import re
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -49,10 +50,12 @@ def write_run(
     picture: Callable[[int], np.ndarray] | None = None,
     info: VideoInfo = INFO,
 ) -> Path:
-    """The folder of a run with these results; grey pictures unless others are given."""
+    """The folder of a run with these results; grey pictures, without thumbnails, unless others are given."""
     grey = np.full((*SIZE[::-1], 3), 128, np.uint8)
     with Outputs(folder, kinds, info) as out:
         for result in made:
             rgb = picture(result.index) if picture else grey
             out.write(Frame(result.index, result.seconds, rgb), result)
+    for path in folder.glob("tracks.json*") if picture is None else ():
+        path.write_text(re.sub(r', "thumbnail": "[^"]+"', "", path.read_text()))
     return folder

@@ -64,6 +64,36 @@ KNOWN = replace(INFO, name="v", frame_count=COUNT)
 STRIPPED = VideoInfo("video", SIZE, INFO.rate, renumbered=True)
 
 
+SEEN = {
+    "another recording": lambda k: picture(k)[:, ::-1],
+    "begins earlier": lambda k: picture(max(0, k - 5)),
+    "begins later": lambda k: picture(k + 5),
+    "a frame was cut out": lambda k: picture(k + (k > 8)),
+    "backwards": lambda k: picture(COUNT - 1 - k),
+}
+
+
+@pytest.mark.parametrize("case", SEEN)
+def test_a_video_with_other_pictures_is_refused(tmp_path: Path, case: str) -> None:
+    """Although its size, times and number of frames are the same."""
+    made = results(COUNT, lambda k: disc(*place(k), radius=6))
+    run = write_run(tmp_path / "run", made, ("rle",), picture=picture, info=replace(KNOWN, frame_count=None))
+    other = write_clip(tmp_path / "v.mp4", [SEEN[case](k) for k in range(COUNT)], options=LOSSLESS)
+    with pytest.raises(VideoError, match="another picture than the one tracked"):
+        redact_run(run, str(other), tmp_path / "redacted.mp4", Redaction())
+    assert not list(tmp_path.glob("redacted*"))
+
+
+@pytest.mark.parametrize("options", [{"crf": "45"}, {"crf": "51", "preset": "ultrafast"}])
+def test_a_copy_of_low_quality_is_the_same_video(tmp_path: Path, options: dict[str, str]) -> None:
+    run = write_run(
+        tmp_path / "run", results(COUNT, lambda k: disc(*place(k), radius=6)), picture=picture, info=KNOWN
+    )
+    copy = write_clip(tmp_path / "v.mp4", [picture(k) for k in range(COUNT)], options=options)
+    redact_run(run, str(copy), tmp_path / "redacted.mp4", Redaction(mode="fill", margin=4, hold=0))
+    assert len(shown(tmp_path / "redacted.mp4")) == COUNT
+
+
 def shown(path: Path) -> list[int]:
     with open_video(path) as source:
         return [red(frame.rgb) for frame in source]

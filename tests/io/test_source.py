@@ -89,6 +89,27 @@ def test_animations_are_read_as_their_frames(name: str, tmp_path: Path) -> None:
     assert [frame.seconds for frame in frames] == pytest.approx([k / 25 for k in range(5)])
 
 
+@pytest.mark.parametrize("kind", ["gif", "avif"])
+def test_animations_named_as_pictures(kind: str, tmp_path: Path) -> None:
+    if kind == "avif" and not features.check("avif"):
+        pytest.skip("Pillow without AVIF")
+    folder = write_images(tmp_path / "pictures", ["0.png", "1.png"])
+    path = animate(folder / f"2.{kind}").rename(folder / "2.png")
+    assert len(list(open_video(path))) == 5
+    with pytest.raises(VideoError, match="several pictures"):
+        list(open_video(folder))
+
+
+@pytest.mark.parametrize("source", ["", " "])
+def test_an_empty_name_is_not_the_current_folder(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path, ["0.png", "1.png"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(VideoError, match="the source is"):
+        open_video(source)
+
+
 @pytest.mark.parametrize("name", ["a.webp", "a.tif", "a.TIFF"])
 @pytest.mark.parametrize("place", ["alone", "in a folder"])
 def test_pictures_of_several_are_never_read_as_one(name: str, place: str, tmp_path: Path) -> None:

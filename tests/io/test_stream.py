@@ -100,6 +100,19 @@ def test_negative_start_by_edit_list(tmp_path: Path) -> None:
     assert read(path)[0].seconds == 0
 
 
+def test_what_an_edit_list_hides_is_not_missing(tmp_path: Path) -> None:
+    # A trimmed file whose player begins behind the second keyframe: FFmpeg never reads what is before that.
+    path = write_clip(tmp_path / "edit.mp4", 24, options={**GOP, "bf": "0"})
+    data = bytearray(path.read_bytes())
+    place = data.index(b"elst") + 4
+    version, entries = data[place], int.from_bytes(data[place + 4 : place + 8], "big")
+    assert (version, entries) == (0, 1)
+    (scale,) = (int.from_bytes(data[at + 16 : at + 20], "big") for at in [data.index(b"mdhd")])
+    data[place + 12 : place + 16] = (scale * 18 // 25).to_bytes(4, "big")
+    path.write_bytes(data)
+    assert [number_of(frame.rgb) for frame in read(path)] == list(range(18, 24))
+
+
 @pytest.mark.parametrize(
     ("degrees", "mirror_x", "mirror_y"), [(a, x, y) for a in (0, 90, 180, 270) for x, y in ((0, 0), (1, 0), (0, 1))]
 )
