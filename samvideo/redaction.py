@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 MODES = ("blur", "pixelate", "fill")
 BLOCKS = 6  # along the longer side of a redacted object: too few to recognise a face or read a name
 GREY = 128
+MAX_HOLD = 1000  # frames: so many are kept in memory
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,10 @@ class Redaction:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise ConfigError(f"mode must be {', '.join(MODES)}, not {self.mode!r}")
-        if self.margin < 0 or self.hold < 0:
-            raise ConfigError(f"margin and hold must be at least 0, not {self.margin} and {self.hold}")
+        if self.margin < 0 or not 0 <= self.hold <= MAX_HOLD:
+            raise ConfigError(
+                f"margin and hold must be at least 0, hold at most {MAX_HOLD}, not {self.margin} and {self.hold}"
+            )
 
 
 @dataclass(frozen=True)
@@ -114,8 +117,10 @@ def hold_masks(frames: Iterator[tuple[Frame, BoolArray]], hold: int) -> Iterator
 def redact(rgb: UInt8Array, mask: BoolArray, redaction: Redaction) -> UInt8Array:
     """Return a copy of an image in which each connected part of the mask is unrecognisable."""
     image = rgb.copy()
-    side = 2 * redaction.margin + 1
-    wide = cv2.dilate(mask.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+    if not mask.any():
+        return image
+    # Unlike dilation with a disc, this takes the same time for any margin.
+    wide = (cv2.distanceTransform(1 - mask.astype(np.uint8), cv2.DIST_L2, 5) <= redaction.margin).astype(np.uint8)
     if redaction.mode == "fill":
         image[wide > 0] = GREY
         return image

@@ -465,7 +465,9 @@ def test_bad_input(run: Path, video: Path, tmp_path: Path) -> None:
 def test_a_run_in_which_nothing_was_found(tmp_path: Path, video: Path) -> None:
     empty = write_run(tmp_path / "run", results(COUNT, lambda k: nothing()))
     for name in FORMATS.all():
-        assert written(empty, tmp_path / name, name, video=str(video)).exists()
+        assert export_run(
+            empty, name, tmp_path / f"out.{name}{FORMATS.find(name).suffix}", video=str(video)
+        ).exists()
 
 
 def test_a_run_without_a_frame(tmp_path: Path) -> None:
@@ -486,3 +488,14 @@ def test_masks_that_are_not_what_the_file_says(run: Path, tmp_path: Path) -> Non
     (folder / "tracks.jsonl").write_text("\n".join(lines) + "\n")
     with pytest.raises(VideoError, match=r"frame 2, object 2: area is \d+, but the mask"):
         export_run(folder, "coco", tmp_path / "coco.json")
+
+
+@pytest.mark.parametrize(
+    ("label", "said"), [(["9=x"], "object 9"), (["1=a,2=b"], "one object"), (["1=a", "1=b"], "two")]
+)
+@pytest.mark.parametrize("verb", ["export", "analyze"])
+def test_labels_that_would_not_be_used(run: Path, tmp_path: Path, verb: str, label: list[str], said: str) -> None:
+    options = [part for text in label for part in ("--label", text)]
+    format = ["-f", "coco"] if verb == "export" else []
+    done = CliRunner().invoke(app, [verb, str(run), *format, "-o", str(tmp_path / "out"), *options])
+    assert (done.exit_code, said in done.stderr, (tmp_path / "out").exists()) == (2, True, False)

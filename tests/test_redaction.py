@@ -171,3 +171,16 @@ def test_a_mask_prompt_does_not_reveal_its_folder(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     settings = json.loads((tmp_path / "out" / "run.json").read_text())["settings"]
     assert settings["prompts"] == ["mask=first.png"]
+
+
+def test_a_margin_beyond_the_frame_covers_all_of_it() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (100, 200, 3)).astype(np.uint8)
+    masked = box(5, 5, 20, 20)
+    assert (redact(rgb, masked, Redaction(mode="fill", margin=10**9)) == 128).all()
+    assert np.array_equal(redact(rgb, nothing(), Redaction(mode="fill", margin=10**9)), rgb)
+
+
+def test_no_number_is_not_every_object(tmp_path: Path, video: Path) -> None:
+    run = write_run(tmp_path / "run", results(COUNT, place))
+    done = CliRunner().invoke(app, ["redact", str(run), "--video", str(video), "--objects", ","])
+    assert (done.exit_code, "--objects takes numbers" in done.stderr) == (2, True)

@@ -34,6 +34,7 @@ def write_analysis(
     """
     settings = settings or AnalysisSettings()
     with SavedRun(folder, video, first) as run:
+        run.check(settings)
         existed = out.exists()
         prepare_folder(out, overwrite)
         try:

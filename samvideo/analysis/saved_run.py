@@ -12,6 +12,7 @@ from samvideo.analysis.image_faults import ImageFaultDetector
 from samvideo.analysis.mask_geometry import MaskMeasurements, measure
 from samvideo.analysis.settings import AnalysisSettings
 from samvideo.analysis.tables import TableWriter
+from samvideo.errors import ConfigError
 from samvideo.io.base import Closing
 from samvideo.io.paired import RunVideo
 from samvideo.io.source import open_video
@@ -42,6 +43,7 @@ def analyse_run(
         first: index in `video` of the first frame of the run, if the run does not know it; see `RunVideo`.
     """
     with SavedRun(folder, video, first) as run:
+        run.check(settings)
         return run.analyse(settings, tables)
 
 
@@ -52,6 +54,13 @@ class SavedRun(Closing):
         self._tracks = open_run(folder)
         has_images = video is not None or (folder / "overlay.mp4").is_file()
         self._images = RunImages(self._tracks, video, first) if has_images else None
+
+    def check(self, settings: AnalysisSettings) -> None:
+        """Raise ConfigError if a setting names an object that the run does not have."""
+        if named := {*settings.labels, *settings.tissue}:
+            known = sorted({entry.object_id for frame in self._tracks for entry in frame.objects})
+            if unknown := sorted(named.difference(known)):
+                raise ConfigError(f"label or tissue is for object {unknown[0]}, but the run has only {known}")
 
     def analyse(self, settings: AnalysisSettings, tables: TableWriter | None) -> Findings:
         """Analyse all frames, once."""

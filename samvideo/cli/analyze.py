@@ -64,6 +64,10 @@ def parse_labels(texts: list[str]) -> dict[int, str]:
         number, _, name = text.partition("=")
         if not is_object_id(number.strip()) or not name.strip():
             raise ConfigError(f"a label is an object's number and its class, like 1=grasper, not {shown(text)}")
+        if any(is_object_id(part.partition("=")[0].strip()) and "=" in part for part in name.split(",")):
+            raise ConfigError(f"a label is one object's: --label 1=grasper --label 2=scissors, not {shown(text)}")
+        if int(number) in labels:
+            raise ConfigError(f"object {int(number)} has two labels: one expected")
         labels[int(number)] = name.strip()
     return labels
 

@@ -95,8 +95,8 @@ def comma_list(text: str | None) -> list[str]:
 
 
 def numbers(text: str | None, option: str) -> list[int]:
-    """Parse `1,2`; ConfigError for anything else than numbers from 1."""
-    if not all(is_object_id(part) for part in comma_list(text)):
+    """Parse `1,2`, or nothing at all; ConfigError for anything else than numbers from 1."""
+    if (text and not comma_list(text)) or not all(is_object_id(part) for part in comma_list(text)):
         raise ConfigError(f"{option} takes numbers from 1, separated by commas, not {shown(text)}")
     return [int(part) for part in comma_list(text)]
 

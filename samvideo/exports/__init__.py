@@ -39,8 +39,8 @@ def export_run(
         overwrite: replace an existing `out`; of a folder, the files of an earlier export.
 
     Raises:
-        ConfigError: there is no such format, a video or `first` is needed, `out` exists and `overwrite` is off, or
-            it is not a file of an earlier export, such as the source or a file of the run.
+        ConfigError: there is no such format or labelled object, a video or `first` is needed, `out` exists and
+            `overwrite` is off, or it is not a file of an earlier export, such as the source or a file of the run.
         VideoError: the run or the video cannot be read, or do not belong together.
         OutputError: it cannot be written.
     """
@@ -55,6 +55,8 @@ def export_run(
     if next(iter(tracks), None) is None:
         raise VideoError(f"{tracks.path} holds no frame: there is nothing to export")
     tracks.check_masks()
+    if labels and (unknown := sorted(labels.keys() - (known := tracks.object_ids()))):
+        raise ConfigError(f"a label is for object {unknown[0]}, but the run has only {list(known)}")
     title = "video" if strip_source else _title(tracks.info.name)
     with nullcontext() if video is None else RunVideo(tracks, video, first) as source:
         _write(chosen, Job(tracks, target, title, dict(labels or {}), source))

@@ -71,6 +71,8 @@ def _open(source: Any, rate: Fraction | None, reader: str) -> VideoSource:
         if not text.strip():  # an unset variable of a shell; Path("") is the current folder
             raise VideoError(f"the source is {text!r}: a path, address or camera index expected")
         if text == "-":
+            if sys.stdin is None:
+                raise VideoError("stdin is closed: pipe a video into it, or give the path of a file")
             # An object with `read` only, so that FFmpeg does not try to seek.
             return StreamSource(SimpleNamespace(read=sys.stdin.buffer.read), "stdin")
         if re.fullmatch(r"\d{1,3}", text) and not Path(text).exists():

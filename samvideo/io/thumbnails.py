@@ -11,7 +11,7 @@ from samvideo.types import UInt8Array
 SIDE = 8  # pixels: of a person or a text nothing is left
 SAMPLED = 256  # at most so many rows and columns of a frame are looked at
 NOISE = 3  # levels by which the thumbnail of a frame differs after compression
-OTHER = 25  # levels from which it is another picture
+OTHER = 32  # levels from which it is another picture
 SHIFTED_FRAMES = 3  # that look like an earlier one, after which the frames are taken for shifted
 REMEMBERED = 256  # frames
 TEXT_LENGTH = SIDE * SIDE * 4

@@ -448,3 +448,9 @@ def test_clip_seeks_and_does_not_decode_what_is_before(tmp_path: Path, monkeypat
     monkeypatch.setattr(ImageSource, "_read", counted)
     assert [frame.index for frame in clip(source, 7)] == [7, 8]
     assert reads == [7, 8, 9]
+
+
+def test_a_closed_stdin_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(VideoError, match="stdin is closed"):
+        open_video("-")
