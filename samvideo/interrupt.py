@@ -6,8 +6,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-# SIGHUP: the terminal was closed, or a connection was lost; Windows has none.
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+HANGUP = getattr(signal, "SIGHUP", None)  # the terminal was closed, or a connection was lost; Windows has none
 
 
 class Interrupt:
@@ -41,9 +40,10 @@ class Interrupt:
             raise KeyboardInterrupt
 
     def __enter__(self) -> "Interrupt":
-        for number in SIGNALS:
-            if signal.getsignal(number) is signal.SIG_IGN:  # as nohup does with SIGHUP
-                continue
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if HANGUP is not None and signal.getsignal(HANGUP) is not signal.SIG_IGN:  # nohup ignores it
+            numbers.append(HANGUP)
+        for number in numbers:
             self._handlers[number] = signal.signal(number, self._on_signal)
         return self
 

