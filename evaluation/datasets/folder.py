@@ -55,6 +55,8 @@ class Folder(base.MaskFolders):
                 f"{self.annotations / sequence.name / strange[0]}.png: name the masks of a video by frame number"
             )
         numbers = {index: int(frame) for index, frame in enumerate(sequence.frames)}
+        if len(set(numbers.values())) < len(numbers):
+            raise DatasetError(f"{self.annotations / sequence.name} has two masks of one frame number: remove one")
         width = len(sequence.frames[0])
         return replace(
             sequence,
