@@ -196,9 +196,20 @@ def test_pause_correct_on_the_spot_and_go_back(tmp_path: Path, browser: Any) -> 
         page.key("Enter")
         page.wait_saved()
         assert page.tab.evaluate("samvideo.model.rows.size") == 40
+        # A pass that is paused before its first result leaves the files there are.
+        page.tab.evaluate(
+            """async () => {
+              const send = (path, what) => fetch(path, {
+                method: "POST", headers: {"content-type": "application/json"}, body: JSON.stringify(what) });
+              await send("/api/edit", {do: "click", frame: 30, object: 1, xy: [160, 90], label: 0});
+              await send("/api/command", {kind: "track", direction: "both"});
+              await send("/api/command", {kind: "pause"}); }"""
+        )
+        wait_until(lambda: (now := page.state())["phase"] == "paused" and not now["saving"] and now["files"])
         page.tab.close()
         run.signal(signal.SIGINT)
         assert run.ended() == 130
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "interrupted"
     assert json.loads((tmp_path / "out" / "run.json").read_text())["settings"]["direction"] == "both"
     with (tmp_path / "out" / "tracks.csv").open() as file:
         rows = list(csv.DictReader(file))
