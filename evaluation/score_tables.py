@@ -91,9 +91,8 @@ def load_runs(paths: Sequence[Path]) -> list[ComparedRun]:
 
 def _label(results: Mapping[str, Any]) -> str:
     protocol = results["protocol"]["name"]
-    name = (
-        " ".join(results["model"]["name"].split()).lstrip("_") or "unnamed"
-    )  # Matplotlib leaves out labels that begin with _
+    name = " ".join(results["model"]["name"].split())
+    name = name.lstrip("_") or "unnamed"  # Matplotlib leaves out labels that begin with _
     return name + ("" if protocol in ("mask", "unknown") else f", {protocol}")
 
 
