@@ -71,8 +71,8 @@ def read_index_png(path: Path, rule: MaskRule = FROM_FILE) -> UInt8Array:
     Raises:
         DatasetError: the file is missing, unreadable, no mask, or has a number above 255.
     """
-    if not path.exists():
-        raise DatasetError(f"{path} is missing: restore it from the archive it came from")
+    if not path.is_file():
+        raise DatasetError(f"{path} is missing, or no file: restore it from the archive it came from")
     try:
         numbers = read_numbers(path, rule)
     except VideoError as error:

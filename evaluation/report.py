@@ -63,7 +63,7 @@ def _check_target(out: Path) -> None:
 
 def _section(runs: list[ComparedRun]) -> dict[str, Any]:
     """The values that the template shows for the runs on one split."""
-    title, known = " ".join(runs[0].split), published(*runs[0].split)
+    title, known = " ".join(" ".join(runs[0].split).split()), published(*runs[0].split)
     sequences = list(dict.fromkeys(name for run in runs for name in run.results["sequences"]))
     scores = {name: [run.sequence_score(name) for run in runs] for name in sequences}
     return {

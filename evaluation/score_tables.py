@@ -91,7 +91,8 @@ def load_runs(paths: Sequence[Path]) -> list[ComparedRun]:
 
 def _label(results: Mapping[str, Any]) -> str:
     protocol = results["protocol"]["name"]
-    name = str(results["model"]["name"]).lstrip("_") or "unnamed"  # Matplotlib leaves out labels that begin with _
+    name = " ".join(results["model"]["name"].split())
+    name = name.lstrip("_") or "unnamed"  # Matplotlib leaves out labels that begin with _
     return name + ("" if protocol in ("mask", "unknown") else f", {protocol}")
 
 
@@ -161,6 +162,8 @@ def _source(run: ComparedRun) -> str:
 
 
 def _latex_row(row: Sequence[str]) -> str:
-    special = str.maketrans({"&": "\\&", "%": "\\%", "_": "\\_", "#": "\\#", "–": "--"})
+    escaped = {character: f"\\{character}" for character in "&%_#${}"}
+    words = {"\\": "\\textbackslash{}", "^": "\\textasciicircum{}", "~": "\\textasciitilde{}", "–": "--"}
+    special = str.maketrans(escaped | words)
     cells = [cell.translate(special) for cell in row]
     return " & ".join(cells[:-1]) + f" \\\\ % {row[-1]}"

@@ -225,6 +225,8 @@ def files_digest(files: Sequence[Path]) -> str:
     count = max(1, SAMPLES // len(files))
     for path in files:
         digest.update(path.name.encode(errors="surrogateescape"))
+        if not path.is_file():  # reading a pipe would wait, and take what is in it
+            continue
         with suppress(OSError):
             size = path.stat().st_size
             digest.update(b"\n%d\n" % size)

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from samvideo.errors import DatasetError
 from samvideo.evaluation.files import MaskSet, list_names, read_index_png, without_void
 from samvideo.io import schema
+from samvideo.io.images import natural_key
 from samvideo.io.mask_pictures import FROM_FILE, MaskRule, void_of
 from samvideo.io.paths import inside
 
@@ -197,14 +198,14 @@ def visible(folder: Path) -> list[Path]:
 
 
 def list_files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """The files of a sequence by name, hidden ones left out.
+    """The files of a sequence by name, hidden ones left out, in the order of the numbers in the names.
 
     Raises:
         DatasetError: no such folder, nothing in it, other files, or two of one name.
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder} is missing: restore it from the data set's archive")
-    files = visible(folder)
+    files = sorted(visible(folder), key=lambda path: (natural_key(path), path.name))
     extra = [path for path in files if path.suffix.lower() not in suffixes or not path.is_file()]
     if extra:
         raise DatasetError(

@@ -15,6 +15,8 @@ ROOT/
 or, to score masks only:
 ROOT/<sequence>/00000.png ...
 """
+LAST_FRAME = 9_999_999
+"""Highest frame number that a mask of a video can have; names above are no frame numbers, but times or ids."""
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm")
 
 
@@ -55,15 +57,23 @@ class Folder(base.MaskFolders):
                 f"{self.annotations / sequence.name / strange[0]}.png: name the masks of a video by frame number"
             )
         numbers = {index: int(frame) for index, frame in enumerate(sequence.frames)}
+        folder, highest = self.annotations / sequence.name, max(numbers.values())
+        if highest > LAST_FRAME:
+            raise DatasetError(
+                f"{folder} has a mask of frame {highest}: name the masks of a video by frame number, at most "
+                f"{LAST_FRAME}"
+            )
+        if len(set(numbers.values())) < len(numbers):
+            raise DatasetError(f"{folder} has two masks of one frame number: remove one")
         width = len(sequence.frames[0])
         return replace(
             sequence,
             video=found[0],
-            frames=tuple(f"{k:0{width}d}" for k in range(max(numbers.values()) + 1)),
+            frames=tuple(f"{k:0{width}d}" for k in range(highest + 1)),
             masks={numbers[index]: path for index, path in sequence.masks.items()},
             first_seen={k: numbers[index] for k, index in sequence.first_seen.items()},
             scored={k: tuple(numbers[index] for index in indices) for k, indices in sequence.scored.items()},
-            saved=tuple(range(max(numbers.values()) + 1)),
+            saved=tuple(range(highest + 1)),
         )
 
     def _check_gaps(self, sequence: base.VideoSequence) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -64,7 +64,8 @@ def make_app(project: Project, open_pages: OpenPages, downloads: Downloads, toke
         Route("/api/command", pages.command, methods=["POST"]),
         Route("/api/leave", pages.leave, methods=["POST"]),
     ]
-    return Guard(Starlette(routes=routes, exception_handlers={SamVideoError: _refuse}), token, host)
+    handlers = {SamVideoError: _refuse, ClientDisconnect: _forget}
+    return Guard(Starlette(routes=routes, exception_handlers=handlers), token, host)
 
 
 def _static(path: Path) -> Handler:
@@ -80,6 +81,11 @@ async def _refuse(request: Request, error: Exception) -> Response:
     if isinstance(error, TooLarge):
         return JSONResponse(content, 413, {"connection": "close"})
     return JSONResponse(content, 400)
+
+
+async def _forget(request: Request, error: Exception) -> Response:
+    """Answer a request that was given up in its body; nobody receives it."""
+    return Response(status_code=400)
 
 
 async def _body(request: Request, limit: int) -> bytes:

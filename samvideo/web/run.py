@@ -236,6 +236,8 @@ class PageRun:
             self._pass = command, drawn, project.tracking.run(drawn, command.direction)
         self._settings = replace(self._settings, direction=command.direction)
         self._downloads.offer({})
+        if self._summary is not None:
+            self._saved = -1  # the files are written again, also if the pass is paused before its first result
         project.report(replace(project.status, phase=Phase.TRACKING, error="", files={}))
         phase, error = Phase.IDLE, ""
         count = None if command.direction == "both" else project.media.count

@@ -12,6 +12,7 @@ import logging
 import os
 import time
 import urllib.error
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,12 @@ def fetch(row: Checkpoint, *, progress: Progress | None = None, recheck: bool = 
     path = cached_path(row)
     if row.url is None and not path.exists():
         raise WeightsError(f"{row.name} cannot be downloaded: {row.note}")
+    if not recheck and _is_verified(row, path):
+        return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
+        read_only = path.exists() and not os.access(path.parent, os.W_OK)  # a shared cache
+        with nullcontext() if read_only else FileLock(f"{path}.lock"):
             if not _is_good(row, path, recheck):
                 part = path.with_name(path.name + ".part")
                 _download(row, part, progress)
@@ -69,11 +73,16 @@ def fetch(row: Checkpoint, *, progress: Progress | None = None, recheck: bool = 
     return path
 
 
+def _is_verified(row: Checkpoint, path: Path) -> bool:
+    """Whether the cached file is as it was when it was hashed last."""
+    return path.is_file() and _read_record(path).get("verified") == _fingerprint(row, path)
+
+
 def _is_good(row: Checkpoint, path: Path, recheck: bool) -> bool:
     """Whether the cached file is there and verified; a bad one is told, and replaced if it can be downloaded."""
     if not path.exists():
         return False
-    if not recheck and _read_record(path).get("verified") == _fingerprint(row, path):
+    if not recheck and _is_verified(row, path):  # by another process meanwhile
         return True
     try:
         verify(row)
@@ -90,7 +99,9 @@ def verify(row: Checkpoint) -> None:
     path = cached_path(row)
     if not path.exists():
         raise WeightsError(f"{row.name} is not in {path.parent}: get it with `samvideo weights get {row.name}`")
-    fingerprint = _age(row, path)
+    fingerprint = None
+    with suppress(OSError):  # the file of another user, or a read-only folder
+        fingerprint = _age(row, path)
     sha256 = _checked_sha256(row, path)
     recorded = _read_record(path).get("sha256", sha256)
     if recorded != sha256:
@@ -98,7 +109,9 @@ def verify(row: Checkpoint) -> None:
             f"{path} has changed since it was downloaded (its SHA-256 is not {recorded}): "
             f"get it again with `samvideo weights get {row.name}`"
         )
-    _write_record(row, path, sha256, fingerprint)
+    if fingerprint is not None:
+        with suppress(OSError):  # not recorded, it is hashed again next time
+            _write_record(row, path, sha256, fingerprint)
 
 
 def _download(row: Checkpoint, part: Path, progress: Progress | None) -> None:
@@ -119,7 +132,7 @@ def _download(row: Checkpoint, part: Path, progress: Progress | None) -> None:
         except urllib.error.HTTPError as error:
             if error.code == 416:  # the partial file is longer than the offered one
                 transfer.discard()
-            elif error.code < 500 and error.code != 429:
+            elif error.code < 500 and error.code not in (408, 425, 429):
                 raise WeightsError(
                     f"{row.url} answered {error.code} {error.reason}: the file may have moved; download it by hand "
                     f"from {row.origin} and pass it with --weights FILE"
@@ -177,7 +190,10 @@ def _checked_sha256(row: Checkpoint, path: Path) -> str:
                 f"Get it again with `samvideo weights get {row.name}`; if that fails too, the publisher changed it"
             )
     if row.sha256 is None and row.git_blob is None:
-        check_contents(path)
+        try:
+            check_contents(path)
+        except WeightsError as error:
+            raise WeightsError(f"{error}: get it again with `samvideo weights get {row.name}`") from error
     return sha256.hexdigest()
 
 

@@ -24,13 +24,13 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         WeightsError: no such file, another format, cut off, a pickle that holds more than tensors, or tensors that
             are no plain finite numbers.
     """
-    if path.suffix not in SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES:
         raise WeightsError(f"{path} is no checkpoint: a file ending in {', '.join(SUFFIXES)} expected")
     if not path.is_file():
         raise WeightsError(f"there is no file {path}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what torch says of old and of damaged files
-        state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+        state = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_pickle(path)
     for wrapper in WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
@@ -48,10 +48,9 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
 
 def _problem(tensor: torch.Tensor) -> str:
     """What makes a tensor unfit as a parameter; empty if nothing does."""
-    if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
-        kind = (
-            "quantised" if tensor.is_quantized else f"{tensor.layout}, {tensor.device.type}".replace("torch.", "")
-        )
+    unlike = "quantised" if tensor.is_quantized else "nested" if tensor.is_nested else ""
+    if unlike or tensor.layout != torch.strided or tensor.device.type != "cpu":
+        kind = unlike or f"{tensor.layout}, {tensor.device.type}".replace("torch.", "")
         return f"is no plain tensor ({kind})"
     if not tensor.is_floating_point() and (tensor.is_complex() or tensor.dim()):  # counters are integers
         return f"has {str(tensor.dtype).removeprefix('torch.')} numbers, floating-point numbers expected"
@@ -85,12 +84,17 @@ def _read_pickle(path: Path) -> object:
 
 
 def _check_archive(path: Path) -> None:
-    """Raise ValueError if a zip file unpacks into more than its own size, which torch never writes."""
+    """Raise ValueError if a zip file unpacks into more than its own size, which torch never writes, or is damaged.
+
+    torch does not compare checksums, so that it loads a damaged file without a word.
+    """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
-        if unpacked > path.stat().st_size:
-            raise ValueError(f"it unpacks into {unpacked:,} bytes")
+            if unpacked > path.stat().st_size:
+                raise ValueError(f"it unpacks into {unpacked:,} bytes")
+            if (broken := archive.testzip()) is not None:
+                raise ValueError(f"{broken} in it does not have its checksum")
 
 
 def _reason(error: Exception) -> str:

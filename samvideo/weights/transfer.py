@@ -78,7 +78,7 @@ class Transfer:
         if self.have and self.have == note.get("total"):
             return True
         self._progress(self.have, None)
-        with urllib.request.urlopen(self._request(note), timeout=TIMEOUT) as answer:
+        with self._open(note) as answer:
             encoding = answer.headers.get("Content-Encoding", "identity")
             if encoding.lower() != "identity":
                 raise WeightsError(f"{self.url} is sent in the encoding {encoding}: the plain file was asked for")
@@ -102,6 +102,16 @@ class Transfer:
         if total is not None and self.have != total:
             raise Broken("the connection was cut off")
         return total is not None
+
+    def _open(self, note: Mapping[str, Any]) -> http.client.HTTPResponse:
+        try:
+            answer: http.client.HTTPResponse = urllib.request.urlopen(self._request(note), timeout=TIMEOUT)
+        except (ValueError, http.client.InvalidURL) as error:
+            raise WeightsError(
+                f"{self.url} cannot be asked for: it, the address it leads to or that of the proxy is not valid "
+                f"({error}); download it by hand and pass it with --weights FILE"
+            ) from error
+        return answer
 
     def _request(self, note: Mapping[str, Any]) -> urllib.request.Request:
         headers = {"User-Agent": "samvideo", "Accept-Encoding": "identity"}

@@ -11,7 +11,7 @@ from PIL import Image
 
 from samvideo.errors import ConfigError, DatasetError
 from samvideo.evaluation.datasets import DATASETS, open_dataset
-from samvideo.evaluation.files import MaskSet
+from samvideo.evaluation.files import MaskSet, read_index_png
 from samvideo.evaluation.scoring import VideoScores
 
 SHARED = Path(os.environ.get("SAMVIDEO_SHARED", Path(__file__).parents[2].parent / "shared"))
@@ -262,3 +262,32 @@ def test_endovis_folders_of_classes(tmp_path: Path) -> None:
         dataset.sequence("seq_1")
     with pytest.raises(ConfigError, match="no split 'valid-organs'"):
         open_dataset("endovis", tmp_path, "valid-organs")
+
+
+def test_numbers_in_names_are_in_order_as_numbers(tmp_path: Path) -> None:
+    names = [f"frame_{k}" for k in range(8, 12)]
+    write_frames(tmp_path / "JPEGImages/s", names)
+    write_masks(tmp_path / "Annotations/s", names, {1: (2, 2)})
+    sequence = open_dataset("folder", tmp_path).sequence("s")
+    assert sequence.frames == tuple(names)
+    assert [path.stem for path in sequence.images] == names
+    assert sequence.scored == {1: (1, 2)}
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(["3", "003"], "two masks of one frame number"), (["0", "1700000000"], "a mask of frame 1700000000")],
+)
+def test_masks_of_a_video_with_strange_numbers(tmp_path: Path, names: list[str], message: str) -> None:
+    write_masks(tmp_path / "Annotations/v", names, {1: (2, 2)})
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos/v.mp4").touch()
+    with pytest.raises(DatasetError, match=message):
+        open_dataset("folder", tmp_path).sequence("v")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_pipe_is_no_mask(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "00000.png")
+    with pytest.raises(DatasetError, match=r"00000\.png is missing, or no file"):
+        read_index_png(tmp_path / "00000.png")

@@ -13,7 +13,7 @@ from samvideo.evaluation.evaluate import Evaluation, choose_sequences, evaluate
 from samvideo.evaluation.published import published
 from samvideo.evaluation.report import worst_frames, write_report
 from samvideo.evaluation.results import read_results, write_json
-from samvideo.evaluation.score_tables import load_runs
+from samvideo.evaluation.score_tables import ScoreTable, load_runs
 from samvideo.evaluation.video import Task
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -167,3 +167,9 @@ def test_the_speed_command_prints_a_table(capsys: pytest.CaptureFixture[str]) ->
     assert "times the speed of the published algorithm" in printed
     with pytest.raises(SystemExit):
         speed_main([str(FIXTURES / "gt")])
+
+
+def test_any_name_is_one_cell_of_a_table() -> None:
+    table = ScoreTable(["method", "J", "source"], [["a\\b $x$ {y} ^~_&", "50.0", "measured"]], [])
+    row = r"a\textbackslash{}b \$x\$ \{y\} \textasciicircum{}\textasciitilde{}\_\& & 50.0 \\ % measured"
+    assert row in table.latex("t").splitlines()

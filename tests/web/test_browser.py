@@ -196,9 +196,20 @@ def test_pause_correct_on_the_spot_and_go_back(tmp_path: Path, browser: Any) -> 
         page.key("Enter")
         page.wait_saved()
         assert page.tab.evaluate("samvideo.model.rows.size") == 40
+        # A pass that is paused before its first result leaves the files there are.
+        page.tab.evaluate(
+            """async () => {
+              const send = (path, what) => fetch(path, {
+                method: "POST", headers: {"content-type": "application/json"}, body: JSON.stringify(what) });
+              await send("/api/edit", {do: "click", frame: 30, object: 1, xy: [160, 90], label: 0});
+              await send("/api/command", {kind: "track", direction: "both"});
+              await send("/api/command", {kind: "pause"}); }"""
+        )
+        wait_until(lambda: (now := page.state())["phase"] == "paused" and not now["saving"] and now["files"])
         page.tab.close()
         run.signal(signal.SIGINT)
         assert run.ended() == 130
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "interrupted"
     assert json.loads((tmp_path / "out" / "run.json").read_text())["settings"]["direction"] == "both"
     with (tmp_path / "out" / "tracks.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -225,6 +236,21 @@ def test_closing_the_page_in_mid_track_keeps_what_there_is(tmp_path: Path, brows
     assert len(json.loads((tmp_path / "out" / "tracks.json").read_text())["frames"]) == summary["frames"]
 
 
+def check_separate(places: dict[str, Any]) -> None:
+    """Check that no two of the boxes overlap."""
+    names = sorted(places)
+    for k, name in enumerate(names):
+        for other in names[k + 1 :]:
+            a, b = places[name], places[other]
+            separate = (
+                a["x"] + a["width"] <= b["x"] + 0.5
+                or b["x"] + b["width"] <= a["x"] + 0.5
+                or a["y"] + a["height"] <= b["y"] + 0.5
+                or b["y"] + b["height"] <= a["y"] + 0.5
+            )
+            assert separate, f"{name} overlaps {other}"
+
+
 @pytest.mark.parametrize("size", [(1280, 720), (820, 1180), (1024, 768), (420, 800)])
 def test_nothing_is_cut_off(tmp_path: Path, browser: Any, size: tuple[int, int]) -> None:
     boxes = make_clip(tmp_path, frames=4)
@@ -244,17 +270,7 @@ def test_nothing_is_cut_off(tmp_path: Path, browser: Any, size: tuple[int, int])
             assert box["y"] >= 0, name
             assert box["x"] + box["width"] <= size[0] + 0.5, name
             assert box["y"] + box["height"] <= size[1] + 0.5, name
-        names = sorted(boxes_of)
-        for k, name in enumerate(names):
-            for other in names[k + 1 :]:
-                a, b = boxes_of[name], boxes_of[other]
-                separate = (
-                    a["x"] + a["width"] <= b["x"] + 0.5
-                    or b["x"] + b["width"] <= a["x"] + 0.5
-                    or a["y"] + a["height"] <= b["y"] + 0.5
-                    or b["y"] + b["height"] <= a["y"] + 0.5
-                )
-                assert separate, f"{name} overlaps {other}"
+        check_separate(boxes_of)
         assert (
             page.tab.evaluate(
                 "[...document.querySelectorAll('button, input')].filter((b) => b.offsetParent && "
@@ -262,6 +278,23 @@ def test_nothing_is_cut_off(tmp_path: Path, browser: Any, size: tuple[int, int])
             )
             == 0
         )
+        page.tab.close()
+
+
+def test_a_window_that_is_too_low_scrolls(tmp_path: Path, browser: Any) -> None:
+    make_clip(tmp_path, frames=4)
+    with command(tmp_path, "track", "demo.mp4", "--prompt", "box") as run:
+        page = Page(browser, run.address)
+        for width, height in ((844, 390), (1280, 400)):  # a phone on its side, a low window
+            page.tab.set_viewport_size({"width": width, "height": height})
+            page.tab.locator("#add").scroll_into_view_if_needed()
+            check_separate(
+                {name: page.tab.locator(name).bounding_box() for name in ("#stage", ".timeline", ".panel")}
+            )
+            page.tab.click("#add")
+            page.tab.locator("#track").scroll_into_view_if_needed()
+            box = page.tab.locator("#track").bounding_box()
+            assert 0 < box["y"] < box["y"] + box["height"] <= height
         page.tab.close()
 
 

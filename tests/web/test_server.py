@@ -429,3 +429,12 @@ def test_a_video_whose_name_is_not_text_has_a_page(tmp_path: Path) -> None:
         assert encode(project.state()).count(b"caf?") == 2
     answer = asyncio.run(_refuse(Request({"type": "http"}), PromptError("no caf\udce9")))
     assert json.loads(answer.body)["error"] == "no caf?"
+
+
+def test_a_request_given_up_in_its_body_is_no_news(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    head = f"POST /api/mask?frame=0 HTTP/1.1\r\nHost: {site.host}\r\nOrigin: http://{site.host}\r\n"
+    with site.connect() as closing:
+        closing.sendall(f"{head}Cookie: {site.cookie}\r\nContent-Length: 20\r\n\r\nhalf".encode())
+    for _ in range(3):  # its end is seen before that of later ones
+        assert site.get("/api/facts")[0] == 200
+    assert not caplog.records

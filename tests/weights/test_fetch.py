@@ -63,7 +63,10 @@ def server() -> Iterator[Server]:
             state.ranges.append(wanted)
             state.asked.append(dict(self.headers))
             if state.status != 200:
-                self.send_error(state.status)
+                self.send_response(state.status)
+                for name, value in {"Content-Length": "0", **state.headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
                 return
             same = self.headers.get("If-Range") in (None, state.headers.get("ETag"))
             first = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and state.resumable and same else 0
@@ -126,7 +129,7 @@ def test_a_bad_file_in_the_cache_is_told_and_fetched_again(
     path.write_text("<html>")
     path.with_name(path.name + ".json").unlink()  # as an earlier version might have left it
     assert fetch(row).read_bytes() == CONTENT
-    assert "is a web page instead of a checkpoint; it is downloaded again" in caplog.text
+    assert "is a web page instead of a checkpoint: get it again" in caplog.text
     assert len(server.ranges) == 3
 
 
@@ -385,3 +388,26 @@ def test_catalog() -> None:
         checkpoint("edgtam")
     with pytest.raises(WeightsError, match="by hand"):
         fetch(checkpoint("surgical-sam2-s"))
+
+
+def test_a_read_only_cache_is_read(row: Checkpoint, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = fetch(row)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(fetching, "FileLock", refuse)
+    monkeypatch.setattr(os, "utime", refuse)
+    assert fetch(row) == path
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(Path, "write_text", refuse)
+    path.with_name(path.name + ".json").unlink()  # another program left the file there
+    assert fetch(row, recheck=True) == path
+    assert len(server.ranges) == 1
+
+
+@pytest.mark.parametrize("place", ["http://[::1/x", f"http://{'a' * 70}.org/x", "http://localhost:port/x"])
+def test_a_redirect_that_is_no_address(server: Server, row: Checkpoint, place: str) -> None:
+    server.status, server.headers = 302, {"Location": place}
+    with pytest.raises(WeightsError, match=r"is not valid \(.+\); download it by hand"):
+        fetch(row)

@@ -17,7 +17,7 @@ STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.zeros(2)}
 
 def test_every_published_form_is_read(tmp_path: Path) -> None:
     torch.save({"model": STATE}, tmp_path / "wrapped.pt")
-    torch.save(STATE, tmp_path / "plain.pth")
+    torch.save(STATE, tmp_path / "PLAIN.PTH")
     save_file(STATE, tmp_path / "hub.safetensors")
     for path in tmp_path.iterdir():
         state = read_state(path)
@@ -109,6 +109,23 @@ def test_an_archive_that_unpacks_into_much_is_refused(tmp_path: Path) -> None:
             bomb.writestr(name, plain.read(name), zipfile.ZIP_DEFLATED)
     with pytest.raises(WeightsError, match="unpacks into"):
         read_state(tmp_path / "bomb.pt")
+
+
+def test_a_damaged_number_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "w.pt"
+    torch.save({"model": STATE | {"a.weight": torch.full((64, 64), 3.0)}}, path)
+    content = path.read_bytes()
+    at = content.index(np.full(8, 3.0, "<f4").tobytes()) + 2
+    path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    with pytest.raises(WeightsError, match=r"damaged or cut off \(.+ in it does not have its checksum\): fetch it"):
+        read_state(path)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_nested_tensors_are_refused(tmp_path: Path) -> None:
+    torch.save(STATE | {"a.bias": torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)])}, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=r"no plain tensor \(nested\)"):
+        read_state(tmp_path / "w.pt")
 
 
 def mutated(content: bytes, random: np.random.Generator) -> bytes:
