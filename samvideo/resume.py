@@ -85,7 +85,7 @@ class StepRecord(Closing):
         steps = int(head) if head.isdigit() else 0
         if not 0 < steps <= recorded:  # a power failure may have lost the end of a file
             return iter(()), 0, b""
-        return islice(TracksFile(self._steps), steps), steps, state
+        return islice(TracksFile(self._steps).unordered(), steps), steps, state
 
     def open(self) -> None:
         """Create the files; a record that exists is continued."""

@@ -375,13 +375,13 @@ def test_a_folder_of_other_files_is_not_replaced(run: Path, tmp_path: Path, name
     export_run(run, name, mine)
     shutil.move(mine / ".samvideo-export.json", tmp_path / "list.json")
     before = tree(mine)
-    with pytest.raises(ConfigError, match="that an export wrote"):
+    with pytest.raises(ConfigError, match="that no earlier export wrote"):
         export_run(run, name, mine, overwrite=True)
     assert tree(mine) == before
     names = json.loads((tmp_path / "list.json").read_text())
     for listed, message in (
         ([*names, "../list.json"], "relative path below"),
-        (names[1:], "was not written by an export"),
+        (names[1:], "was not written by an earlier export"),
     ):
         (mine / ".samvideo-export.json").write_text(json.dumps(listed))
         with pytest.raises(ConfigError, match=message):

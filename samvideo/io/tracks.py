@@ -179,9 +179,10 @@ class TracksFile:
         )
 
     def __iter__(self) -> Iterator[FrameRecord]:
-        return in_order(self._frames(), self.path)
+        return in_order(self.unordered(), self.path)
 
-    def _frames(self) -> Iterator[FrameRecord]:
+    def unordered(self) -> Iterator[FrameRecord]:
+        """Yield the frames in the order of the file; iterating refuses any but that of time."""
         if self._layout == "document":
             yield from self._document().frames
             return

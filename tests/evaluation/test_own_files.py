@@ -12,7 +12,7 @@ from evaluation_helpers import RepeatTracker, files, make_run, number, numbers, 
 from typer.testing import CliRunner
 
 from samvideo.cli.main import app
-from samvideo.errors import ConfigError, DatasetError, SamVideoError
+from samvideo.errors import ConfigError, DatasetError, OutputError, SamVideoError
 from samvideo.evaluation.datasets import open_dataset
 from samvideo.evaluation.datasets.base import LONGEST_NAME, VideoSequence
 from samvideo.evaluation.evaluate import evaluate, score
@@ -137,7 +137,7 @@ def test_the_folder_of_a_run_of_track_is_not_taken(davis: Path, tmp_path: Path) 
         evaluate(make_run("davis2016", davis, "val", tmp_path / "sub/.."))
     (tmp_path / "out").mkdir()
     (tmp_path / "out/run.json").write_text(json.dumps({"format": "samvideo-run-1"}))
-    with pytest.raises(ConfigError, match="holds another evaluation: its format is 'samvideo-run-1'"):
+    with pytest.raises(ConfigError, match="is not the record of an evaluation"):
         evaluate(make_run("davis2016", davis, "val", tmp_path / "out"))
     (tmp_path / "out/run.json").unlink()
     assert everything(tmp_path) == before
@@ -226,9 +226,9 @@ def test_paths_that_the_system_refuses(davis: Path, tmp_path: Path) -> None:
         ["report", long, "-o", str(tmp_path / "r.html")],
     ):
         done = CliRunner().invoke(app, command)
-        assert done.exit_code == ConfigError.exit_code, done.output
+        assert done.exit_code in (ConfigError.exit_code, OutputError.exit_code), done.output
         assert done.stderr.startswith("error: ")
-        assert done.stderr.endswith("File name too long\n")
+        assert done.stderr.removesuffix("; choose another folder with -o\n").rstrip().endswith("File name too long")
     assert not list(tmp_path.glob("[!d]*"))
 
 
