@@ -1,8 +1,9 @@
 """The file or folder that a command makes of a run: complete or not at all, and nothing else is replaced."""
 
 import json
+import logging
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,8 +13,11 @@ from samvideo.errors import ConfigError
 from samvideo.io.files import check_new, check_writable, making
 from samvideo.io.paths import inside
 from samvideo.io.schema import read_json
-from samvideo.run_folder import RESULT_NAMES
+from samvideo.run_folder import RESULT_NAMES, Listed
 
+log = logging.getLogger(__name__)
+
+_ENDED = {"running": "goes on, or was killed", "interrupted": "was interrupted", "failed": "failed"}
 _NAMES = TypeAdapter(list[str])
 
 
@@ -51,6 +55,9 @@ def check_target(
         kept.discard(run / "tracks.json")
     if any(path in (own, *own.parents) for path in kept) or run == own or own in run.parents:
         raise ConfigError(f"{target} belongs to the run that is read: choose another path with -o")
+    with suppress(ConfigError):  # a run without its record
+        if ended := _ENDED.get(Listed.of(run).status or ""):
+            log.warning("%s: the run %s, so that only the frames until then are read", run, ended)
     empty = target.is_dir() and not any(target.iterdir())
     check_new(target, overwrite or (folder is not None and empty), keep=[video] if video else [])
     check_writable(target if target.is_dir() else target.parent)
