@@ -183,6 +183,7 @@ def _check_writable(folder: Path) -> None:
     for path in (folder / MASKS, folder / RESUME):
         if os.path.lexists(path) and not path.is_dir():
             raise ConfigError(f"{path} is no folder: move it away, or choose another folder with -o")
+        check_writable(path)
 
 
 def _check_sources(folder: Path, sources: Sequence[Path], prompts: Sequence[Path]) -> None:

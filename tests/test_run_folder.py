@@ -54,6 +54,15 @@ def test_hidden_files_that_no_run_wrote_stay(tmp_path: Path) -> None:
         (tmp_path / name).unlink()
 
 
+def test_a_folder_of_masks_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path, 2)
+    before = content(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "masks")
+    with pytest.raises(OutputError, match="read-only, or not yours"):
+        run(tmp_path, 2)
+    assert content(tmp_path) == before
+
+
 @pytest.mark.parametrize("name", ["masks/00000.png", "tracks.json"])
 def test_a_prompt_that_would_be_replaced_is_refused(tmp_path: Path, name: str) -> None:
     out = tmp_path / "out"

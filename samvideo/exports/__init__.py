@@ -8,6 +8,7 @@ from pathlib import Path, PureWindowsPath
 from samvideo.errors import ConfigError, OutputError, VideoError
 from samvideo.exports.base import Format, Job
 from samvideo.io.files import making
+from samvideo.io.locks import folder_lock
 from samvideo.io.paired import RunVideo
 from samvideo.io.tracks import open_masks
 from samvideo.registry import Registry
@@ -58,7 +59,11 @@ def export_run(
         raise VideoError(f"{tracks.path} holds no frame: there is nothing to export")
     tracks.check_masks()
     title = "video" if strip_source else _title(tracks.info.name)
-    with nullcontext() if video is None else RunVideo(tracks, video, first) as source:
+    own = chosen.restores and target.resolve().parent == tracks.path.resolve().parent
+    with (
+        folder_lock(target.parent) if own else nullcontext(),  # a run that goes on writes it
+        nullcontext() if video is None else RunVideo(tracks, video, first) as source,
+    ):
         _write(chosen, Job(tracks, target, title, dict(labels or {}), source))
     return target
 

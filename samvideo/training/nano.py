@@ -71,7 +71,7 @@ def train(
     Intermediate results are in a folder next to the output, ending in `.work`; an interrupted training resumes from
     there, and replaces the file of an earlier one. The first recordings depend neither on the seed nor on the
     sequences left out, so that several trainings may share them in the folder `recordings`. Raises ConfigError if
-    the folder has the results of another recipe or `output` is another file, DatasetError if the data cannot be read.
+    the folder has the results of another recipe or `output` is another file, DatasetError for broken data.
     """
     work = output.with_suffix(".work")
     check_output(output)
