@@ -216,6 +216,20 @@ def test_other_weights_are_another_evaluation(davis: Path, tmp_path: Path, monke
     assert [evaluation.options for evaluation in seen] == [{}, {"weights": "a.pt"}]
 
 
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr("samvideo.evaluation.evaluate.score", lambda *_, **__: pytest.fail("scored"))
+    scored = ["score", "folder", str(FIXTURES / "gt"), str(FIXTURES / "pred")]
+    for command in (
+        [*scored, "-o", f"{tmp_path}/file/s.json"],
+        ["report", "none", "-o", f"{tmp_path}/file/r.html"],
+    ):
+        done = CliRunner().invoke(app, command)
+        assert (done.exit_code, "is not a folder; choose another folder" in done.stderr) == (5, True), done.stderr
+
+
 def test_paths_that_the_system_refuses(davis: Path, tmp_path: Path) -> None:
     long = "n" * 300
     for command in (
