@@ -144,8 +144,10 @@ def _claim(evaluation: Evaluation) -> None:
         write_json(path, wanted)
         return
     found = read_json(path, _RUN, "the record of an evaluation (choose another folder with -o)", ConfigError)
+    if found.get("format") != FORMAT:
+        raise ConfigError(f"{path} is not the record of an evaluation: choose another folder with -o")
     different = [key for key in wanted if found.get(key) != wanted[key]]
-    if different and found.get("format") == FORMAT and not any((out / "sequences").glob("[!.]*.json")):
+    if different and not any((out / "sequences").glob("[!.]*.json")):
         write_json(path, wanted)
     elif different:
         key = different[0]

@@ -8,7 +8,7 @@ from samvideo.errors import ConfigError
 from samvideo.evaluation.published import Published, published
 from samvideo.evaluation.score_tables import ComparedRun, ScoreTable, load_runs
 from samvideo.evaluation.thumbnails import Gallery
-from samvideo.io.files import write_atomically
+from samvideo.io.files import check_writable, write_atomically
 from samvideo.reporting.charts import Dot, Series, accuracy_against_speed, bars_by_row, scores_over_frames
 from samvideo.reporting.pages import jpeg_uri, render_page
 
@@ -59,6 +59,7 @@ def _check_target(out: Path) -> None:
             strange = [out]
     if strange:
         raise ConfigError(f"{strange[0]} exists and is no report: choose another path with -o")
+    check_writable(out.parent)
 
 
 def _section(runs: list[ComparedRun]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from samvideo.errors import ConfigError, DatasetError, OutputError
-from samvideo.io.files import replacing, write_atomically
+from samvideo.io.files import check_writable, replacing, write_atomically
 from samvideo.io.schema import read_json
 
 FORMAT = "samvideo-results-1"
@@ -235,6 +235,7 @@ def check_target(path: Path) -> None:
             ) from error
     elif table_path.exists():
         raise ConfigError(f"{table_path} exists, and would be replaced: choose another path with -o")
+    check_writable(path.parent)
 
 
 def environment() -> dict[str, Any]:

@@ -178,15 +178,23 @@ MAKERS: dict[str, Callable[[Path, VideoInfo, Path | str | None], Output]] = {
 
 
 def check_kinds(kinds: Collection[str]) -> None:
-    """Raise ConfigError for a kind of result that does not exist."""
+    """Raise ConfigError for a kind of result that does not exist, or if there is none."""
+    if not kinds:
+        raise ConfigError(f"nothing to save; expected some of {', '.join(MAKERS)}")
     if unknown := [kind for kind in kinds if kind not in MAKERS]:
         raise ConfigError(f"cannot save {unknown[0]!r}; expected some of {', '.join(MAKERS)}")
 
 
-def check_outputs(folder: Path, kinds: Collection[str], overwrite: bool, sources: Sequence[Path] = ()) -> None:
+def check_outputs(
+    folder: Path,
+    kinds: Collection[str],
+    overwrite: bool,
+    sources: Sequence[Path] = (),
+    prompts: Sequence[Path] = (),
+) -> None:
     """Raise ConfigError or OutputError if these results cannot be written to the folder; see `check_folder`."""
     check_kinds(kinds)
-    check_folder(folder, overwrite, sources)
+    check_folder(folder, overwrite, sources, prompts)
 
 
 def check_ids(prompts: Iterable[Prompt], kinds: Collection[str]) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -137,14 +138,30 @@ def _as_object(content: Any) -> Any:
 
 
 _FILE: TypeAdapter[_File] = TypeAdapter(Annotated[_File, BeforeValidator(_as_object)])
+_EXPECTED = "a list of {box | points (+ labels) | mask, object_id, frame | seconds}"
+
+
+def prompt_files(texts: Iterable[str]) -> list[Path]:
+    """Return the files that such prompts are read from: masks, and JSON files with their masks."""
+    files = []
+    for text in texts:
+        kind, _, rest = text.partition("=")
+        if text.lower().endswith(".json"):
+            path = Path(text)
+            entries = read_json(path, _FILE, _EXPECTED, PromptError).prompts
+            files += [path, *(path.parent / entry.mask for entry in entries if entry.mask is not None)]
+        elif kind == "mask" and rest:
+            while match := _MARK_OF_FILE.search(rest):
+                rest = rest[: match.start()]
+            files.append(Path(rest))
+    return files
 
 
 def load_prompts(path: Path, rule: MaskRule = FROM_FILE) -> list[Prompt]:
     """Read a JSON file of prompts, or raise PromptError; paths of masks are relative to it, `rule` is for them."""
-    expected = "a list of {box | points (+ labels) | mask, object_id, frame | seconds}"
-    entries = read_json(path, _FILE, expected, PromptError).prompts
+    entries = read_json(path, _FILE, _EXPECTED, PromptError).prompts
     if not entries:
-        raise PromptError(f"{path} holds no prompt: {expected} expected")
+        raise PromptError(f"{path} holds no prompt: {_EXPECTED} expected")
     return [prompt for number, entry in enumerate(entries) for prompt in _from_entry(entry, path, number, rule)]
 
 

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 
 from samvideo.errors import ConfigError
-from samvideo.io.files import check_new
 from samvideo.io.paired import RunVideo, discarding, paired
 from samvideo.io.tracks import TracksFile, open_masks
+from samvideo.targets import check_target
 from samvideo.types import BoolArray, Frame, UInt8Array
 
 log = logging.getLogger(__name__)
@@ -75,8 +75,8 @@ def redact_run(
         VideoError: run or video cannot be read, or do not belong together; no file is left then.
         OutputError: `out` cannot be written.
     """
-    check_new(out, overwrite, keep=[video])
     tracks = open_masks(folder)
+    check_target(out, tracks.path, overwrite, video=video)
     known = tracks.object_ids()
     if unknown := sorted(redaction.objects.difference(known)):
         raise ConfigError(f"the run has no object {unknown[0]}, only {list(known)}")

@@ -41,6 +41,7 @@ SAVE_SHARE = 0.05
 SAMPLES, SAMPLE_BYTES = 512, 4096  # of the content of a source or model, to tell whether it is the same
 
 _SETTINGS = TypeAdapter(dict[str, str])
+_EXPECTED = "the settings of a run (start anew with --overwrite)"
 
 
 class StepRecord(Closing):
@@ -69,7 +70,7 @@ class StepRecord(Closing):
             if Listed.of(self._folder).status == "complete":
                 raise ConfigError(f"the run in {self._folder} is complete: nothing is left to do")
             raise ConfigError(f"there is no run to resume in {self._folder}: start it without --resume")
-        saved = read_json(self._settings, _SETTINGS, "the settings of a run", ConfigError)
+        saved = read_json(self._settings, _SETTINGS, _EXPECTED, ConfigError)
         differing = [name for name in saved | self._same if saved.get(name) != self._same.get(name)]
         if differing:
             raise ConfigError(

@@ -18,6 +18,7 @@ from samvideo.io.base import Closing
 from samvideo.io.files import write_over
 from samvideo.io.tracks import STRIPPED_NAME
 from samvideo.outputs import Outputs, check_outputs
+from samvideo.prompt_syntax import prompt_files
 from samvideo.run_folder import (
     JOURNAL,
     RECORD,
@@ -219,7 +220,14 @@ class Run(Closing):
         failure: the first error, set by `finish`.
     """
 
-    def __init__(self, record: SourceRecord, folder: Path, settings: RunSettings, timer: StageTimer) -> None:
+    def __init__(
+        self,
+        record: SourceRecord,
+        folder: Path,
+        settings: RunSettings,
+        timer: StageTimer,
+        opening: Callable[[], None],
+    ) -> None:
         self.timer = timer
         self.failure: SamVideoError | None = None
         self._record, self._model, self._folder = record, settings.model, folder
@@ -227,6 +235,7 @@ class Run(Closing):
         self._statistics, self._frames = ObjectStatistics(), 0
         opened = {"status": "running", "source": record.info.name, "model": settings.model}
         self._write_record(opened, self._earlier, reserved=RESERVED)
+        opening()
         self.outputs = Outputs(folder, settings.save, record.info, audio_from=record.audio_from)
 
     @classmethod
@@ -246,15 +255,15 @@ class Run(Closing):
             info: of the source.
             timer: is continued.
             sources: the files of the source.
-            opening: called before the first file is written.
+            opening: called after `run.json` is written, and before the results are.
         """
         record, folder = SourceRecord(settings, info), settings.folder(info)
-        check_outputs(folder, settings.save, settings.overwrite or settings.resume, sources)
+        replacing = settings.overwrite or settings.resume
+        check_outputs(folder, settings.save, replacing, sources, prompt_files(settings.prompt_texts))
         if not settings.resume:
             prepare_folder(folder)
         try:
-            opening()
-            return cls(record, folder, settings, timer or StageTimer())
+            return cls(record, folder, settings, timer or StageTimer(), opening)
         except SamVideoError:
             if not settings.resume:
                 discard_folder(folder)

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from samvideo.errors import ConfigError, OutputError
-from samvideo.io.files import check_empty, unfinished
+from samvideo.io.files import check_empty, check_writable, unfinished
 from samvideo.io.images import SUFFIXES
 from samvideo.io.schema import read_json
 
@@ -120,43 +120,46 @@ class Listed:
     def holds(self, path: Path) -> bool:
         """Whether a file of the folder is one of them, or one of them half-written."""
         name = path.name
+        if name == JOURNAL or path.parent.name == RESUME:
+            return self.status is not None
         if path.parent.name == MASKS and _MASK_NAME.fullmatch(_finished(name)):
             return int(_finished(name).removesuffix(".png")) in self.frames
         return _finished(name) in self.names
 
 
 def _finished(name: str) -> str:
-    """The name of the file that is written under the name of `unfinished`."""
-    return name[1:].removesuffix(".part") if name.startswith(".") and name.endswith(".part") else name
+    """The name of the file that is written under the name of `unfinished`, or by `VideoWriter`."""
+    hidden = name.startswith(".") and name.endswith((".part", ".whole"))
+    return name[1:].rpartition(".")[0] if hidden else name
 
 
 def _results(folder: Path) -> Iterator[Path]:
     """Yield what has the name of a result file, whoever wrote it, finished or not."""
-    for name in (RECORD, *chain.from_iterable(FILES.values())):
-        for path in (folder / name, unfinished(folder / name)):
-            if os.path.lexists(path):
-                yield path
+    names = RECORD, JOURNAL, *chain.from_iterable(FILES.values()), *(f"{RESUME}/{name}" for name in RESUME_FILES)
+    for path in (folder / name for name in names):
+        yield from filter(os.path.lexists, (path, unfinished(path), path.with_name(f".{path.name}.whole")))
     masks = folder / MASKS
     if masks.is_dir():
         yield from (path for path in masks.iterdir() if _MASK_NAME.fullmatch(_finished(path.name)))
 
 
-def check_folder(folder: Path, overwrite: bool, sources: Sequence[Path] = ()) -> None:
+def check_folder(folder: Path, overwrite: bool, sources: Sequence[Path] = (), prompts: Sequence[Path] = ()) -> None:
     """Check that a run may write into a folder; nothing is changed.
 
     Args:
         folder: need not exist.
         overwrite: whether the files of an earlier run there may be replaced.
-        sources: the files that the run reads.
+        sources: the files of the video.
+        prompts: the files that prompts were read from.
 
     Raises:
         ConfigError: it holds files and `overwrite` is off, or files with the names of results that its `run.json`
-            does not list; or a source lies where results are written.
+            does not list; or one of the files that are read lies where results are written.
         OutputError: it cannot be written.
     """
     try:
         _check_writable(folder)
-        _check_sources(folder, sources)
+        _check_sources(folder, sources, prompts)
         if not overwrite and (folder / RESUME / RESUME_FILES[0]).is_file():
             raise ConfigError(
                 f"{folder} holds a run that did not end: go on with --resume, replace it with --overwrite, or "
@@ -175,25 +178,25 @@ def check_folder(folder: Path, overwrite: bool, sources: Sequence[Path] = ()) ->
 
 
 def _check_writable(folder: Path) -> None:
-    """Raise OSError if the folder cannot be made or written."""
-    place = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
-    if not place.is_dir():
-        raise NotADirectoryError(None, f"{place} is not a folder")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise PermissionError(None, f"{place} is read-only, or not yours")
-    if (folder / MASKS).exists() and not (folder / MASKS).is_dir():
-        raise ConfigError(f"{folder / MASKS} is a file: move it away, or choose another folder with -o")
+    """Raise OutputError if the folder cannot be made or written, ConfigError if files have the names of folders."""
+    check_writable(folder)
+    for path in (folder / MASKS, folder / RESUME):
+        if os.path.lexists(path) and not path.is_dir():
+            raise ConfigError(f"{path} is no folder: move it away, or choose another folder with -o")
+        check_writable(path)
 
 
-def _check_sources(folder: Path, sources: Iterable[Path]) -> None:
+def _check_sources(folder: Path, sources: Sequence[Path], prompts: Sequence[Path]) -> None:
     out, masks = folder.resolve(), (folder / MASKS).resolve()
     taken = {_identity(path) for path in _results(folder) if path.exists()}
-    for source in sources:
-        parents = source.resolve().parent, source.parent.resolve()
-        beside = out in parents and source.suffix.lower() in SUFFIXES
-        if masks in parents or beside or _identity(source) in taken:
+    for number, path in enumerate((*sources, *prompts)):
+        parents = path.resolve().parent, path.parent.resolve()
+        is_source = number < len(sources)
+        beside = is_source and out in parents and path.suffix.lower() in SUFFIXES
+        if masks in parents or beside or (path.exists() and _identity(path) in taken):
             raise ConfigError(
-                f"the source {source} lies where the results are written ({folder}): choose another folder with -o"
+                f"the {'source' if is_source else 'prompt'} {path} lies where the results are written ({folder}): "
+                "choose another folder with -o"
             )
 
 
@@ -213,10 +216,9 @@ def prepare_folder(folder: Path) -> None:
         earlier = [path for path in _results(folder) if path.name != RECORD and listed.holds(path)]
         for path in earlier:
             path.unlink()
-        if any(path.parent != folder for path in earlier):
+        if any(path.parent.name == MASKS for path in earlier):
             with suppress(OSError):  # the user has put something there
                 (folder / MASKS).rmdir()
-        (folder / JOURNAL).unlink(missing_ok=True)
         remove_resume(folder)
     except OSError as error:
         raise _cannot_write(folder, error) from error

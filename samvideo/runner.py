@@ -11,6 +11,7 @@ from samvideo.io.prefetch import prefetch
 from samvideo.io.source import VideoSource, clip, open_video
 from samvideo.object_prompts import group_prompts, number_prompts
 from samvideo.outputs import check_ids, check_outputs
+from samvideo.prompt_syntax import prompt_files
 from samvideo.resume import RecordedTracker, StepRecord, same_settings
 from samvideo.run import Progress, Run, RunSettings, StageTimer, Status, Summary
 from samvideo.trackers.base import Tracker
@@ -37,7 +38,8 @@ def run_tracking(
         _check_sizes(settings.prompts, video.info.size_wh)
         check_ids(settings.prompts, settings.save)
         folder = settings.folder(video.info)
-        check_outputs(folder, settings.save, settings.overwrite or settings.resume, video.files)
+        replacing, prompted = settings.overwrite or settings.resume, prompt_files(settings.prompt_texts)
+        check_outputs(folder, settings.save, replacing, video.files, prompted)
         record = _step_record(settings, video)
         with folder_lock(folder):
             run = _Tracking(settings, prompts, video, record, make_tracker)

@@ -25,6 +25,7 @@ from samvideo.errors import ConfigError, OutputError, VideoError
 from samvideo.evaluation.datasets import open_dataset
 from samvideo.exports import FORMATS, export_run
 from samvideo.exports.detections import to_supervision
+from samvideo.io.locks import folder_lock
 from samvideo.io.outlines import outlines, simplified
 from samvideo.io.sink import VideoWriter
 from samvideo.io.source import open_video
@@ -375,13 +376,13 @@ def test_a_folder_of_other_files_is_not_replaced(run: Path, tmp_path: Path, name
     export_run(run, name, mine)
     shutil.move(mine / ".samvideo-export.json", tmp_path / "list.json")
     before = tree(mine)
-    with pytest.raises(ConfigError, match="that an export wrote"):
+    with pytest.raises(ConfigError, match="that no earlier export wrote"):
         export_run(run, name, mine, overwrite=True)
     assert tree(mine) == before
     names = json.loads((tmp_path / "list.json").read_text())
     for listed, message in (
         ([*names, "../list.json"], "relative path below"),
-        (names[1:], "was not written by an export"),
+        (names[1:], "was not written by an earlier export"),
     ):
         (mine / ".samvideo-export.json").write_text(json.dumps(listed))
         with pytest.raises(ConfigError, match=message):
@@ -418,6 +419,15 @@ def test_no_export_replaces_what_it_reads(run: Path, video: Path, tmp_path: Path
     with pytest.raises(ConfigError, match="not a regular file"):
         export_run(folder, "coco", Path("/dev/null"), overwrite=overwrite)
     assert tree(tmp_path) == before
+
+
+def test_tracks_of_a_run_that_goes_on_are_not_replaced(run: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(run, tmp_path / "run")
+    before = tree(folder)
+    with folder_lock(folder), pytest.raises(ConfigError, match="another samvideo process"):
+        export_run(folder, "tracks", overwrite=True)
+    assert tree(folder) == before
+    export_run(folder, "tracks", overwrite=True)
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,8 @@ def test_only_requested_kinds_are_written(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["tracks.csv"]
     with pytest.raises(ConfigError, match="cannot save 'video'"):
         Outputs(tmp_path / "other", ["video"], INFO)
+    with pytest.raises(ConfigError, match="nothing to save"):
+        Outputs(tmp_path / "other", [], INFO)
     assert not (tmp_path / "other").exists()
 
 

@@ -12,7 +12,7 @@ from runs_made import SIZE, box, nothing, results, write_run
 from typer.testing import CliRunner
 
 from samvideo.cli.main import app
-from samvideo.errors import ConfigError
+from samvideo.errors import ConfigError, VideoError
 from samvideo.io.sink import VideoWriter
 from samvideo.io.source import open_video
 from samvideo.redaction import MODES, Redaction, hold_masks, redact, redact_run
@@ -88,6 +88,29 @@ def test_parts_are_redacted_separately_and_the_rest_is_untouched() -> None:
         assert (done[~mask] == rgb[~mask]).all()
         assert (done[mask] != rgb[mask]).any()
     assert (redact(rgb, nothing(), Redaction()) == rgb).all()
+
+
+def test_nothing_but_the_target_is_replaced(tmp_path: Path, video: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = write_run(tmp_path / "run", results(COUNT, place))
+    (run / "overlay.mp4").write_text("mine")
+    (run / "run.json").write_text(json.dumps({"status": "running", "files": {}, "mask_frames": []}))
+    (tmp_path / "folder.mp4").mkdir()
+    for name in ("run/overlay.mp4", "run/masks/x.mp4", "folder.mp4"):
+        with pytest.raises(ConfigError, match="choose another path"):
+            redact_run(run, str(video), tmp_path / name, Redaction(), overwrite=True)
+    assert (run / "overlay.mp4").read_text() == "mine"
+    out = tmp_path / "out.mp4"
+    out.symlink_to(tmp_path / "elsewhere.mp4")
+    redact_run(run, str(video), out, Redaction())
+    assert not (tmp_path / "elsewhere.mp4").exists()
+    assert "the run goes on, or was killed" in caplog.text
+    whole, before = (run / "tracks.jsonl").read_text(), out.read_bytes()
+    (run / "tracks.jsonl").write_text(
+        whole + whole.splitlines()[-1].replace(f'"frame": {COUNT - 1}', '"frame": 999')
+    )
+    with pytest.raises(VideoError):
+        redact_run(run, str(video), out, Redaction(), overwrite=True)
+    assert out.read_bytes() == before
 
 
 def test_the_command_and_bad_input(tmp_path: Path, video: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from runs_made import SIZE, disc, results
 
 from samvideo.errors import ConfigError, OutputError
+from samvideo.prompt_syntax import prompt_files
 from samvideo.run import Run, RunSettings
 from samvideo.run_folder import JOURNAL, FrameRanges, check_folder
 from samvideo.types import Frame, VideoInfo
@@ -37,11 +38,52 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def test_hidden_files_that_no_run_wrote_stay(tmp_path: Path) -> None:
+    for name in (".resume/state", ".resume/steps.jsonl", ".masks.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("0\n")
+        with pytest.raises(ConfigError, match="choose another folder with -o"):
+            run(tmp_path, 2)
+        assert content(tmp_path) == {name: b"0\n"}
+        (tmp_path / name).unlink()
+    (tmp_path / ".resume").rmdir()
+    for name in (".resume", "masks"):
+        (tmp_path / name).symlink_to("nowhere")
+        with pytest.raises(ConfigError, match="is no folder"):
+            run(tmp_path, 2)
+        (tmp_path / name).unlink()
+
+
+def test_a_folder_of_masks_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path, 2)
+    before = content(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "masks")
+    with pytest.raises(OutputError, match="read-only, or not yours"):
+        run(tmp_path, 2)
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["masks/00000.png", "tracks.json"])
+def test_a_prompt_that_would_be_replaced_is_refused(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "out"
+    run(out, 2)
+    prompts = tmp_path / "prompts.json"
+    prompts.write_text(json.dumps([{"mask": f"out/{name}", "frame": 0}]))
+    before = content(out)
+    for text in (f"mask={out / name}@0#1", str(prompts)):
+        with pytest.raises(ConfigError, match=r"the prompt .* lies where the results are written"):
+            check_folder(out, True, prompts=prompt_files([text]))
+    assert content(out) == before
+    (out / "first.png").write_text("mine")
+    check_folder(out, True, prompts=prompt_files([f"mask={out / 'first.png'}"]))
+
+
 @pytest.mark.parametrize("finish", [True, False])
 def test_all_files_of_a_run_are_replaced_and_no_others(tmp_path: Path, finish: bool) -> None:
     run(tmp_path, 5, finish=finish)
     assert (tmp_path / JOURNAL).exists() != finish
-    (tmp_path / "masks" / ".00004.png.part").write_text("half")
+    for left in ("masks/.00004.png.part", ".overlay.mp4.whole"):  # by a process that was killed
+        (tmp_path / left).write_text("half")
     own = {
         "notes.txt": b"mine",
         "masks/truth.png": b"mine",

@@ -7,8 +7,7 @@ from samvideo.analysis.html import write_html
 from samvideo.analysis.saved_run import SavedRun
 from samvideo.analysis.settings import AnalysisSettings
 from samvideo.analysis.tables import STREAMED, TableWriter, write_tables, writing
-from samvideo.errors import VideoError
-from samvideo.io.files import check_empty
+from samvideo.targets import check_target, complete
 
 FILES = (*STREAMED, "objects.csv", "intervals.csv", "events.csv", "heatmap.csv", "analysis.json", "report.html")
 
@@ -26,41 +25,23 @@ def write_analysis(
 
     Args:
         folder: of the run.
-        out: folder for the results; see `prepare_folder`.
+        out: folder for the results, written once the analysis is complete; see `check_target`.
         settings: defaults if None.
         video: the source, whose images are checked for faults.
         first: index in `video` of the first frame of the run, if the run does not know it.
         overwrite: replace an earlier analysis; other files are kept.
+
+    Raises ConfigError if `out` is not empty and `overwrite` is off, holds what no analysis wrote, or belongs to the
+    run; OutputError if it cannot be written.
     """
     settings = settings or AnalysisSettings()
     with SavedRun(folder, video, first) as run:
         run.check(settings)
-        existed = out.exists()
-        prepare_folder(out, overwrite)
-        try:
-            with TableWriter(out, settings.scale) as tables:
+        check_target(out, run.path, overwrite, video=video, folder="analysis")
+        with writing(out), complete(out, "analysis") as part:
+            part.mkdir()
+            with TableWriter(part, settings.scale) as tables:
                 findings = run.analyse(settings, tables)
-        except VideoError:
-            _remove_files(out)
-            if not existed:
-                out.rmdir()
-            raise
-    write_tables(out, findings, settings)
-    write_html(out / "report.html", findings, settings)
+            write_tables(part, findings, settings)
+            write_html(part / "report.html", findings, settings)
     return findings
-
-
-def prepare_folder(out: Path, overwrite: bool) -> None:
-    """Create the folder, and remove the files of an earlier analysis from it.
-
-    Raises ConfigError if it is not empty and `overwrite` is off, OutputError if it cannot be written.
-    """
-    with writing(out):
-        check_empty(out, overwrite, "report")
-        out.mkdir(parents=True, exist_ok=True)
-        _remove_files(out)
-
-
-def _remove_files(out: Path) -> None:
-    for name in FILES:
-        (out / name).unlink(missing_ok=True)

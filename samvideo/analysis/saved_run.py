@@ -52,6 +52,7 @@ class SavedRun(Closing):
 
     def __init__(self, folder: Path, video: Path | str | None = None, first: int | None = None) -> None:
         self._tracks = open_run(folder)
+        self.path = self._tracks.path
         has_images = video is not None or (folder / "overlay.mp4").is_file()
         self._images = RunImages(self._tracks, video, first) if has_images else None
 

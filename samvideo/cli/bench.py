@@ -69,13 +69,15 @@ def bench(
 def _check_files(targets: list[Path | None], accuracy: list[Path], overwrite: bool) -> None:
     """Raise the errors of files before the measurement."""
     from samvideo.evaluation.results import read_results
-    from samvideo.io.files import check_new
+    from samvideo.io.files import check_new, check_writable
 
     for path in accuracy:
         read_results(path)
-    for target in targets:
-        if target is not None:
-            check_new(target, overwrite)
+    for target in filter(None, targets):
+        check_new(target, overwrite, keep=accuracy)
+        if target.is_dir() or targets.count(target) > 1:
+            raise ConfigError(f"{target} is no path for a result: one file for each expected")
+        check_writable(target.parent)
 
 
 def _write_plot(path: Path, document: dict[str, Any], accuracy: list[Path]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from samvideo.cli.common import verb
+from samvideo.errors import ConfigError
 
 
 @verb
@@ -16,13 +17,20 @@ def demo_clip(
     width: int = typer.Option(854, min=16),
     height: int = typer.Option(480, min=16),
     truth: Path | None = typer.Option(None, help="Folder for the ground-truth masks, one palette PNG per frame."),
-    overwrite: bool = typer.Option(False, "--overwrite", help="Replace an existing file."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace existing files."),
 ) -> None:
     """Write a clip of three shapes that occlude each other, and a box prompt for each."""
-    from samvideo.io.files import check_new
+    from samvideo.io.files import check_empty, check_new, check_writable
 
-    check_new(out, overwrite)
+    if out.suffix.lower() != ".mp4":
+        raise ConfigError(f"{str(out)!r} is no name for the clip: a file ending in .mp4 expected, such as demo.mp4")
     prompts = out.with_suffix(".prompts.json")
+    for path in (out, prompts):
+        check_new(path, overwrite)
+    check_writable(out.parent)
+    if truth is not None:
+        check_writable(truth)
+        check_empty(truth, overwrite, "masks")
     write_demo(out, frames, (width, height), prompts, truth)
     typer.echo(f"{out}: {frames} frames, {width}x{height}\n{prompts}: a box for each of the three objects")
 

@@ -1,5 +1,6 @@
 """`samvideo`: all commands."""
 
+import signal
 import sys
 from typing import Any
 
@@ -22,6 +23,7 @@ from samvideo.cli.train import train
 from samvideo.cli.ui import ui
 from samvideo.cli.weights import weights
 from samvideo.errors import OutputError
+from samvideo.interrupt import SIGNALS
 
 EPILOG = (
     "Exit codes: 0 done, 2 usage or prompt, 3 source, 4 weights, 5 tracking or writing failed, 130 interrupted "
@@ -63,6 +65,9 @@ app.add_typer(train, name="train")
 
 def main() -> None:
     """The console script."""
+    for number in SIGNALS:
+        if signal.getsignal(number) == signal.SIG_DFL:  # SIGTERM and SIGHUP end every command as Ctrl-C does
+            signal.signal(number, signal.default_int_handler)
     out = replace_streams()
     code: Any = 0
     try:

@@ -46,7 +46,7 @@ def nano(
     from samvideo.evaluation.datasets.davis2016 import all_sequences
     from samvideo.torch_runtime import resolve_device
     from samvideo.training.folds import fold as left_out
-    from samvideo.training.nano import Recipe
+    from samvideo.training.nano import Recipe, check_output
     from samvideo.training.nano import train as run
 
     without = tuple(comma_list(leave_out))
@@ -56,7 +56,7 @@ def nano(
         torch.set_num_threads(threads)
     recipe = Recipe(seed, without, rounds, clips, length, steps, stills, prompt_steps, fine_steps, batch)
     began, journal = time.monotonic(), output.with_suffix(".log")
-    output.parent.mkdir(parents=True, exist_ok=True)
+    check_output(output)
 
     def log(message: str) -> None:
         line = f"{time.monotonic() - began:7.0f} s  {message}"

@@ -7,10 +7,12 @@ from pathlib import Path, PureWindowsPath
 
 from samvideo.errors import ConfigError, OutputError, VideoError
 from samvideo.exports.base import Format, Job
-from samvideo.exports.target import check_target, complete
+from samvideo.io.files import making
+from samvideo.io.locks import folder_lock
 from samvideo.io.paired import RunVideo
 from samvideo.io.tracks import open_masks
 from samvideo.registry import Registry
+from samvideo.targets import check_target, complete
 
 FORMATS = Registry("export format", "samvideo.exports", spec=Format)
 
@@ -51,14 +53,19 @@ def export_run(
         raise ConfigError(f"a label is printable text, not {unprintable[0][:60]!r}")
     tracks = open_masks(folder)
     target = out or tracks.path.parent / f"{name}{chosen.suffix}"
-    check_target(target, chosen, tracks.path, video, overwrite)
+    kind = None if chosen.suffix else "export"
+    check_target(target, tracks.path, overwrite, video=video, folder=kind, restores=chosen.restores)
     if next(iter(tracks), None) is None:
         raise VideoError(f"{tracks.path} holds no frame: there is nothing to export")
     tracks.check_masks()
     if labels and (unknown := sorted(labels.keys() - (known := tracks.object_ids()))):
         raise ConfigError(f"a label is for object {unknown[0]}, but the run has only {list(known)}")
     title = "video" if strip_source else _title(tracks.info.name)
-    with nullcontext() if video is None else RunVideo(tracks, video, first) as source:
+    own = chosen.restores and target.resolve().parent == tracks.path.resolve().parent
+    with (
+        folder_lock(target.parent) if own else nullcontext(),  # a run that goes on writes it
+        nullcontext() if video is None else RunVideo(tracks, video, first) as source,
+    ):
         _write(chosen, Job(tracks, target, title, dict(labels or {}), source))
     return target
 
@@ -66,8 +73,8 @@ def export_run(
 def _write(chosen: Format, job: Job) -> None:
     try:
         if chosen.suffix == ".mp4":  # one that broke off plays as far as it was written, and is kept
-            job.out.parent.mkdir(parents=True, exist_ok=True)
-            chosen.write(job)
+            with making(job.out.parent):
+                chosen.write(job)
         else:
             with complete(job.out) as part:
                 chosen.write(replace(job, out=part))

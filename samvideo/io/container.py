@@ -23,8 +23,13 @@ def is_address(source: object) -> bool:
 
 
 def url_of(source: Path | str) -> str:
-    """Return an address as it is, a path as file:PATH: FFmpeg takes what precedes a colon for a protocol."""
-    return str(source) if is_address(source) else f"file:{Path(source).expanduser()}"
+    """Return an address as it is, a path as file:PATH: FFmpeg takes what precedes a colon for a protocol.
+
+    As in `open_video`, `~` of a text is the home folder; a Path is taken as it is.
+    """
+    if is_address(source):
+        return str(source)
+    return f"file:{Path(source).expanduser() if isinstance(source, str) else source}"
 
 
 def open_container(source: Any) -> InputContainer:

@@ -4,7 +4,7 @@ import errno
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,31 @@ def check_new(path: Path, overwrite: bool, keep: Iterable[Path | str] = ()) -> N
         raise ConfigError(f"{path} is what is read: choose another path with -o")
     if path.exists() and not overwrite:
         raise ConfigError(f"{path} exists: choose another path with -o, or replace it with --overwrite")
+
+
+def check_writable(folder: Path) -> None:
+    """Raise OutputError if a folder, which need not exist, cannot be made or written."""
+    place = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    reason = None
+    if not place.is_dir():
+        reason = f"{place} is not a folder"
+    elif not os.access(place, os.W_OK | os.X_OK):
+        reason = f"{place} is read-only, or not yours"
+    if reason is not None:
+        raise OutputError(f"cannot write into {folder}: {reason}; choose another folder")
+
+
+@contextmanager
+def making(folder: Path) -> Iterator[None]:
+    """Make a folder and its parents; those that are still empty after the block are removed again."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        with suppress(OSError):
+            for path in missing:
+                path.rmdir()
 
 
 def check_empty(folder: Path, overwrite: bool, content: str = "results") -> None:

@@ -3,13 +3,13 @@
 import errno
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from samvideo.errors import ConfigError, OutputError
-from samvideo.io.files import LOCK
+from samvideo.io.files import LOCK, making
 
 log = logging.getLogger(__name__)
 
@@ -27,11 +27,11 @@ def folder_lock(folder: Path) -> Iterator[None]:
         ConfigError: another process, or another block of this one, holds the lock.
         OutputError: the folder cannot be created or written.
     """
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     lock = FileLock(folder / LOCK, thread_local=False)
-    try:
+    with ExitStack() as stack:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(making(folder))
+            stack.callback(_release, lock)
             lock.acquire(timeout=0)
         except Timeout:
             raise ConfigError(
@@ -39,14 +39,14 @@ def folder_lock(folder: Path) -> Iterator[None]:
             ) from None
         except (OSError, NotImplementedError) as error:
             if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
-                raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+                reason = error.strerror or error
+                raise OutputError(f"{folder} cannot be written: {reason}; choose another folder with -o") from error
             log.warning("the file system of %s has no locks: run one process at a time in this folder", folder)
         yield
-    finally:
-        if lock.is_locked:
-            with suppress(OSError):  # before the release, when nobody else can have locked it
-                (folder / LOCK).unlink()
-            lock.release()
-        with suppress(OSError):
-            for path in missing:
-                path.rmdir()
+
+
+def _release(lock: FileLock) -> None:
+    if lock.is_locked:
+        with suppress(OSError):  # before the release, when nobody else can have locked it
+            Path(lock.lock_file).unlink()
+        lock.release()

@@ -119,11 +119,10 @@ def paired(run: TracksFile, video: RunVideo) -> Iterator[tuple[Frame, FrameRecor
 
 @contextmanager
 def discarding(writer: VideoWriter) -> Iterator[VideoWriter]:
-    """Close the writer after the block; on VideoError remove its file, whose frames may have the wrong masks."""
-    try:
-        with writer:
+    """Close the writer after the block; on VideoError discard its file, whose frames may have the wrong masks."""
+    with writer:
+        try:
             yield writer
-    except VideoError:
-        if writer.frames:
-            writer.path.unlink(missing_ok=True)
-        raise
+        except VideoError:
+            writer.discard()
+            raise

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import heapq
 import logging
+import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain
@@ -85,14 +86,15 @@ class VideoWriter(Closing):
         self._last_pts = -1
         self._closed = False
         self._reformatter = VideoReformatter()
+        self._part = unfinished(self.path) if os.path.lexists(self.path) else self.path
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._part = unfinished(self.path) if self.path.exists() else self.path
             options = {"movflags": "frag_every_frame+empty_moov+default_base_moof", "flush_packets": "1"}
             self._container: OutputContainer = av.open(url_of(self._part), "w", format="mp4", options=options)
             self._stream = self._add_stream(Fraction(rate).limit_denominator(1001), crf, pixel_aspect)
             self._container.start_encoding()  # creates the file
         except AV_ERRORS as error:
+            self.discard()
             raise OutputError(f"{self.path} cannot be written: {reason_of(error, WHERE)}") from error
 
     def _add_stream(self, rate: Fraction, crf: int, pixel_aspect: Fraction) -> Any:
@@ -179,6 +181,14 @@ class VideoWriter(Closing):
         if failure is not None:
             kept = "what was written plays" if self._keep() else "nothing of it could be written"
             raise OutputError(f"{self.path} could not be finished, {kept}: {reason_of(failure)}") from failure
+
+    def discard(self) -> None:
+        """Close and remove what was written; a file that was there before stays as it was."""
+        self._closed = True
+        with contextlib.suppress(AttributeError, *AV_ERRORS):  # it may not have been opened
+            self._container.close()
+        with contextlib.suppress(OSError):
+            self._part.unlink()
 
     def _keep(self) -> bool:
         """Move the fragments to `path` and return True, or remove them if they contain no frame."""

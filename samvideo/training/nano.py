@@ -13,7 +13,7 @@ from torch import nn
 
 from samvideo.errors import ConfigError
 from samvideo.evaluation.datasets.davis2016 import all_sequences
-from samvideo.io.files import replacing
+from samvideo.io.files import check_writable, replacing
 from samvideo.nano.network import EVIDENCE, Fusion, Prompted
 from samvideo.nano.runtime import PROMPT_SIDE
 from samvideo.training import first_masks, fusion
@@ -23,6 +23,7 @@ from samvideo.training.first_masks import Still
 from samvideo.training.fitting import Log, TrainingStage
 from samvideo.training.recording import record_clips, record_stills
 
+RECIPE = "recipe.json"
 # Recordings of older versions may differ.
 _KEPT = {"planes": EVIDENCE, "stills": [field.name for field in fields(Still)]}
 
@@ -68,13 +69,14 @@ def train(
     """Train both networks on a DAVIS folder and write them to a safetensors file.
 
     Intermediate results are in a folder next to the output, ending in `.work`; an interrupted training resumes from
-    there. The first recordings depend neither on the seed nor on the sequences left out, so that several
-    trainings may share them in the folder `recordings`. Raises ConfigError if the folder has the results of another
-    recipe, DatasetError if the data cannot be read.
+    there, and replaces the file of an earlier one. The first recordings depend neither on the seed nor on the
+    sequences left out, so that several trainings may share them in the folder `recordings`. Raises ConfigError if
+    the folder has the results of another recipe or `output` is another file, DatasetError for broken data.
     """
     work = output.with_suffix(".work")
-    _claim(work / "recipe.json", asdict(recipe))
+    check_output(output)
     recordings, names = recordings or work, all_sequences(root).sequences()
+    _claim(work / RECIPE, asdict(recipe))
     _claim(recordings / "recordings.json", {"data": names, "length": recipe.length} | _KEPT)
     log(f"{len(names)} sequences, {len(set(names) & set(recipe.leave_out))} left out; {recipe}")
     torch.manual_seed(recipe.seed)
@@ -106,11 +108,23 @@ def train(
     log(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
 
 
+def check_output(output: Path) -> None:
+    """Raise ConfigError unless `output` is new or of an earlier training, OutputError if it cannot be written."""
+    if output.suffix != ".safetensors":
+        raise ConfigError(f"{str(output)!r} is no name for weights: a file ending in .safetensors expected")
+    work = output.with_suffix(".work")
+    for path in (output, output.with_suffix(".log"), work):
+        if path.exists() and not (work / RECIPE).is_file():
+            raise ConfigError(f"{path} exists, and is not of an earlier training: choose another path with -o")
+    check_writable(output.parent)
+
+
 def _write(output: Path, fused: Fusion, prompted: Prompted, recipe: Recipe) -> None:
     state = {f"fusion.{k}": v for k, v in fused.state_dict().items()}
     state |= {f"prompted.{k}": v for k, v in prompted.state_dict().items()}
     named = {"recipe": json.dumps(asdict(recipe)), "format": "samvideo-nano-6"}
-    save_file({k: v.cpu().contiguous() for k, v in state.items() if "num_batches" not in k}, output, named)
+    with replacing(output) as part:
+        save_file({k: v.cpu().contiguous() for k, v in state.items() if "num_batches" not in k}, part, named)
 
 
 def _claim(file: Path, settings: dict[str, object]) -> None:

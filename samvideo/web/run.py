@@ -12,6 +12,7 @@ from samvideo.io.locks import folder_lock
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import VideoSource, open_video
 from samvideo.outputs import check_outputs
+from samvideo.prompt_syntax import prompt_files
 from samvideo.run import Progress, Run, RunSettings, StageTimer, Summary
 from samvideo.segmenters.base import Segmenter
 from samvideo.trackers.base import Tracker
@@ -88,7 +89,8 @@ def run_with_page(
     # `Run.open` checks the same, but only after the user has annotated and waited.
     folder = settings.folder(info)
     with open_video(settings.source) as video:
-        check_outputs(folder, settings.save, settings.overwrite, video.files)
+        prompted = prompt_files(settings.prompt_texts)
+        check_outputs(folder, settings.save, settings.overwrite, video.files, prompted)
     with ExitStack() as stack:
         stack.enter_context(folder_lock(folder))
         listener = listen(page.host, page.port)

@@ -23,6 +23,7 @@ from samvideo.analysis.settings import AnalysisSettings
 from samvideo.cli.main import app
 from samvideo.errors import ConfigError, VideoError
 from samvideo.io.sink import VideoWriter
+from samvideo.targets import list_of
 from samvideo.types import VideoInfo
 from tests.clips import write_clip
 
@@ -53,8 +54,8 @@ def test_a_disc_that_moves_three_pixels_a_frame(tmp_path: Path) -> None:
     area = int(disc(50, 50).sum())
     assert (entry.mean_area, entry.min_area, entry.max_area) == (area, area, area)
 
-    assert {path.name for path in (tmp_path / "report").iterdir()} == set(FILES)
-    assert [path.name for path in (tmp_path / "report").glob("*.json")] == ["analysis.json"]
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {*FILES, list_of("analysis")}
+    assert [path.name for path in (tmp_path / "report").glob("[!.]*.json")] == ["analysis.json"]
     objects = json.loads((tmp_path / "report" / "analysis.json").read_text())["objects"]
     assert [(o["id"], o["path_length"], o["mean_speed"], o["time_in_view"]) for o in objects] == [(1, 147, 75, 2)]
     rows = [row for row in table(tmp_path / "report", "motion.csv") if row["point"] == "centroid"]
@@ -327,6 +328,30 @@ def test_two_hours_in_constant_memory(tmp_path: Path) -> None:
     assert (tmp_path / "report" / "report.html").stat().st_size < 300_000
 
 
+def test_an_analysis_replaces_only_what_an_analysis_wrote(tmp_path: Path) -> None:
+    run, out = write_run(tmp_path / "run", results(3, lambda k: disc(20, 50))), tmp_path / "report"
+    out.mkdir()
+    (out / "objects.csv").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(ConfigError, match="choose another"):
+            write_analysis(run, out, overwrite=overwrite)
+    assert [path.read_text() for path in out.iterdir()] == ["mine"]
+    (out / "objects.csv").unlink()
+    write_analysis(run, out)
+    (out / "notes.txt").write_text("mine")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    whole = (run / "tracks.jsonl").read_text()
+    (run / "tracks.jsonl").write_text(whole.replace('"counts": "', '"counts": "0'))
+    for place in (out, tmp_path / "a" / "b"):
+        with pytest.raises(VideoError):
+            write_analysis(run, place, overwrite=True)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report", "run"]
+    (run / "tracks.jsonl").write_text(whole)
+    write_analysis(run, out, overwrite=True)
+    assert (out / "notes.txt").read_text() == "mine"
+
+
 def test_bad_input(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", results(3, lambda k: disc(20, 50)))
     with pytest.raises(VideoError, match="does not exist"):
@@ -334,8 +359,8 @@ def test_bad_input(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(VideoError, match="--save rle"):
         write_analysis(tmp_path / "empty", tmp_path / "b")
-    with pytest.raises(ConfigError, match="--overwrite"):
-        write_analysis(run, run)
+    with pytest.raises(ConfigError, match="belongs to the run"):
+        write_analysis(run, run, overwrite=True)
     with pytest.raises(ConfigError, match="bridge must be"):
         AnalysisSettings(bridge=-1)
     with pytest.raises(ConfigError, match="mm_per_pixel must be"):

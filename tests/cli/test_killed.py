@@ -164,3 +164,15 @@ def test_a_limit_of_file_sizes_leaves_whole_files(clip: Path, tmp_path: Path) ->
     call(clip, tmp_path, *save, "--resume")
     assert len(json.loads((tmp_path / "tracks.json").read_text())["frames"]) == FRAMES
     assert not (tmp_path / RESUME).exists()
+
+
+def test_every_command_ends_at_sigterm_as_at_ctrl_c(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from samvideo.cli.main import main; main()", "demo-clip", "--frames", "99999"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "demo.prompts.json").exists():
+            time.sleep(0.05)
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=60)[1] == "interrupted\n"
+    assert process.returncode == 130
+    assert (tmp_path / "demo.mp4").stat().st_size > 0

@@ -244,6 +244,17 @@ def test_info(clips: Path) -> None:
     assert call("info", "none.mp4").exit_code == 3
 
 
+def test_demo_clip_replaces_no_prompts_and_masks(tmp_path: Path) -> None:
+    (tmp_path / "clip.prompts.json").write_text("mine")
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "truth" / "00000.png").write_text("mine")
+    for clip, message in (("clip.mp4", "--overwrite"), ("other.mp4", "is not empty"), ("demo", "ending in .mp4")):
+        done = call("demo-clip", tmp_path / clip, "--frames", 2, "--truth", tmp_path / "truth")
+        assert (done.exit_code, message in done.stderr) == (2, True)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["00000.png", "clip.prompts.json", "truth"]
+    assert (tmp_path / "truth" / "00000.png").read_text() == (tmp_path / "clip.prompts.json").read_text() == "mine"
+
+
 def test_demo_clip_does_not_overwrite(clips: Path) -> None:
     refused = call("demo-clip", clips / "clip.mp4")
     assert refused.exit_code == 2

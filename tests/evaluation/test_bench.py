@@ -155,8 +155,15 @@ def test_the_command(tmp_path: Path) -> None:
     assert "edgetam" in done.output
     assert json.loads((tmp_path / "b.json").read_text())["cases"][0]["model"] == "edgetam"
     (tmp_path / "mine.json").write_text("{}")
-    for refused in (["-o", "b.json"], ["--plot", "mine.json"], ["--accuracy", "mine.json"]):
-        again = CliRunner().invoke(app, [*arguments, refused[0], str(tmp_path / refused[1])])
-        assert again.exit_code in (2, 3), again.output
+    for option, name in (
+        ("-o", "b.json"),
+        ("--plot", "mine.json"),
+        ("--accuracy", "mine.json"),
+        ("-o", "mine.json/new.json"),
+        ("--overwrite", ""),
+    ):
+        place = ["-o"] if option == "--overwrite" else []
+        again = CliRunner().invoke(app, [*arguments, option, *place, str(tmp_path / name)])
+        assert again.exit_code in (2, 3, 5), again.output
         assert "p50" not in again.output
     assert (tmp_path / "mine.json").read_text() == "{}"

@@ -12,7 +12,7 @@ from evaluation_helpers import RepeatTracker, files, make_run, number, numbers, 
 from typer.testing import CliRunner
 
 from samvideo.cli.main import app
-from samvideo.errors import ConfigError, DatasetError, SamVideoError
+from samvideo.errors import ConfigError, DatasetError, OutputError, SamVideoError
 from samvideo.evaluation.datasets import open_dataset
 from samvideo.evaluation.datasets.base import LONGEST_NAME, VideoSequence
 from samvideo.evaluation.evaluate import evaluate, score
@@ -137,7 +137,7 @@ def test_the_folder_of_a_run_of_track_is_not_taken(davis: Path, tmp_path: Path) 
         evaluate(make_run("davis2016", davis, "val", tmp_path / "sub/.."))
     (tmp_path / "out").mkdir()
     (tmp_path / "out/run.json").write_text(json.dumps({"format": "samvideo-run-1"}))
-    with pytest.raises(ConfigError, match="holds another evaluation: its format is 'samvideo-run-1'"):
+    with pytest.raises(ConfigError, match="is not the record of an evaluation"):
         evaluate(make_run("davis2016", davis, "val", tmp_path / "out"))
     (tmp_path / "out/run.json").unlink()
     assert everything(tmp_path) == before
@@ -216,6 +216,20 @@ def test_other_weights_are_another_evaluation(davis: Path, tmp_path: Path, monke
     assert [evaluation.options for evaluation in seen] == [{}, {"weights": "a.pt"}]
 
 
+def test_a_place_that_cannot_be_written_is_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr("samvideo.evaluation.evaluate.score", lambda *_, **__: pytest.fail("scored"))
+    scored = ["score", "folder", str(FIXTURES / "gt"), str(FIXTURES / "pred")]
+    for command in (
+        [*scored, "-o", f"{tmp_path}/file/s.json"],
+        ["report", "none", "-o", f"{tmp_path}/file/r.html"],
+    ):
+        done = CliRunner().invoke(app, command)
+        assert (done.exit_code, "is not a folder; choose another folder" in done.stderr) == (5, True), done.stderr
+
+
 def test_paths_that_the_system_refuses(davis: Path, tmp_path: Path) -> None:
     long = "n" * 300
     for command in (
@@ -226,9 +240,9 @@ def test_paths_that_the_system_refuses(davis: Path, tmp_path: Path) -> None:
         ["report", long, "-o", str(tmp_path / "r.html")],
     ):
         done = CliRunner().invoke(app, command)
-        assert done.exit_code == ConfigError.exit_code, done.output
+        assert done.exit_code in (ConfigError.exit_code, OutputError.exit_code), done.output
         assert done.stderr.startswith("error: ")
-        assert done.stderr.endswith("File name too long\n")
+        assert done.stderr.removesuffix("; choose another folder with -o\n").rstrip().endswith("File name too long")
     assert not list(tmp_path.glob("[!d]*"))
 
 

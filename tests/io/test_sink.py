@@ -59,6 +59,17 @@ def left_over(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if path.name.startswith(".")]
 
 
+def test_a_folder_named_home_is_not_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "a.mp4").write_text("mine")
+    with VideoWriter(Path("~/a.mp4"), (16, 16), 25) as writer:
+        writer.write(np.zeros((16, 16, 3), np.uint8), 0)
+    assert (tmp_path / "~" / "a.mp4").stat().st_size > 100
+    assert (tmp_path / "home" / "a.mp4").read_text() == "mine"
+
+
 def test_is_what_it_says(tmp_path: Path) -> None:
     path = write(tmp_path / "new" / "out.mp4")
     with open_video(path) as source:

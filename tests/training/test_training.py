@@ -19,12 +19,13 @@ from typer.testing import CliRunner
 from samvideo.cli.main import app
 from samvideo.cli.train import SHIPPED_WITHOUT
 from samvideo.cli.train import nano as nano_command
-from samvideo.errors import ConfigError, DatasetError, VideoError
+from samvideo.errors import ConfigError, DatasetError, SamVideoError, VideoError
 from samvideo.nano.network import EVIDENCE, EXACT, HAND, KEY, LOGITS, Fusion, Prompted
 from samvideo.nano.runtime import BUNDLED, Networks
 from samvideo.training import clips, collecting, first_masks, fitting, recording
 from samvideo.training.folds import SIBLINGS, fold
 from samvideo.training.nano import Recipe
+from samvideo.training.nano import train as run_training
 from samvideo.types import BoolArray, Box, Mask
 from tests.scenes import BLUE, RED, Shape, scene
 
@@ -75,6 +76,22 @@ def train(davis: Path, output: Path, *more: str) -> str:
     done = CliRunner().invoke(app, ["train", "nano", "--data", str(davis), "-o", str(output), *SMALL, *more])
     assert done.exit_code == 0, done.output
     return done.stderr
+
+
+@pytest.mark.parametrize("name", ["nano.safetensors", "nano.log", "nano.work"])
+def test_training_replaces_only_its_own_files(davis: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / name).write_text("mine")
+    output = tmp_path / "new" / "nano.safetensors"
+    for data, place, message in (
+        (davis, output, "is not of an earlier training"),
+        (davis, tmp_path / "nano.log", "ending in .safetensors"),
+        (tmp_path, tmp_path / "other" / "nano.safetensors", "no sequences"),
+    ):
+        with pytest.raises(SamVideoError, match=message):
+            run_training(data, place, Recipe(), print)
+    assert [path.name for path in tmp_path.rglob("*") if davis not in (path, *path.parents)] == ["new", name]
+    assert (tmp_path / "new" / name).read_text() == "mine"
 
 
 @pytest.mark.usefixtures("recorded_here")
