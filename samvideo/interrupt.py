@@ -6,7 +6,8 @@ from types import FrameType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-HANGUP = getattr(signal, "SIGHUP", None)  # the terminal was closed, or a connection was lost; Windows has none
+# SIGHUP: the terminal was closed, or a connection was lost; Windows has none.
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Interrupt:
@@ -40,10 +41,10 @@ class Interrupt:
             raise KeyboardInterrupt
 
     def __enter__(self) -> "Interrupt":
-        numbers = [signal.SIGINT, signal.SIGTERM]
-        if HANGUP is not None and signal.getsignal(HANGUP) is not signal.SIG_IGN:  # nohup ignores it
-            numbers.append(HANGUP)
-        for number in numbers:
+        for number in SIGNALS:
+            # nohup ignores SIGHUP; shells ignore SIGINT for jobs in the background, which may be sent it on purpose
+            if number != signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN:
+                continue
             self._handlers[number] = signal.signal(number, self._on_signal)
         return self
 

@@ -1,6 +1,6 @@
 """Export formats of a run; each module of this folder offers some as `VARIANTS`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path, PureWindowsPath
@@ -49,8 +49,6 @@ def export_run(
     chosen = FORMATS.find(name)
     if chosen.needs_video and video is None:
         raise ConfigError(f"{name} contains frames of the source: give the tracked video with --video")
-    if unprintable := [label for label in (labels or {}).values() if not label.isprintable()]:
-        raise ConfigError(f"a label is printable text, not {unprintable[0][:60]!r}")
     tracks = open_masks(folder)
     target = out or tracks.path.parent / f"{name}{chosen.suffix}"
     kind = None if chosen.suffix else "export"
@@ -58,8 +56,7 @@ def export_run(
     if next(iter(tracks), None) is None:
         raise VideoError(f"{tracks.path} holds no frame: there is nothing to export")
     tracks.check_masks()
-    if labels and (unknown := sorted(labels.keys() - (known := tracks.object_ids()))):
-        raise ConfigError(f"a label is for object {unknown[0]}, but the run has only {list(known)}")
+    _check_labels(labels or {}, tracks.object_ids())
     title = "video" if strip_source else _title(tracks.info.name)
     own = chosen.restores and target.resolve().parent == tracks.path.resolve().parent
     with (
@@ -68,6 +65,13 @@ def export_run(
     ):
         _write(chosen, Job(tracks, target, title, dict(labels or {}), source))
     return target
+
+
+def _check_labels(labels: Mapping[int, str], object_ids: Sequence[int]) -> None:
+    if unprintable := [label for label in labels.values() if not label.isprintable()]:
+        raise ConfigError(f"a label is printable text, not {unprintable[0][:60]!r}")
+    if unknown := sorted(labels.keys() - object_ids):
+        raise ConfigError(f"a label is for object {unknown[0]}, but the run has only {list(object_ids)}")
 
 
 def _write(chosen: Format, job: Job) -> None:
