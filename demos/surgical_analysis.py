@@ -11,10 +11,10 @@ from samvideo import open_video
 from samvideo.analysis.analyser import Analyser
 from samvideo.analysis.html import write_html
 from samvideo.analysis.image_faults import ImageFaultDetector
-from samvideo.analysis.output import prepare_folder
 from samvideo.analysis.settings import AnalysisSettings
 from samvideo.analysis.tables import TableWriter, write_tables
 from samvideo.cli.analyze import parse_labels
+from samvideo.io.files import check_new
 from samvideo.prompt_syntax import parse_prompts
 from samvideo.trackers.factory import create_tracker
 from samvideo.trackers.schedule import PromptSchedule, propagate
@@ -22,7 +22,8 @@ from samvideo.trackers.schedule import PromptSchedule, propagate
 
 def analyse(video: str, prompts: list[str], model: str, settings: AnalysisSettings, out: Path) -> None:
     """Track one video and write its report."""
-    prepare_folder(out, overwrite=True)
+    check_new(out, overwrite=False)
+    out.mkdir(parents=True)
     with open_video(video) as source, TableWriter(out, settings.scale) as tables:
         analyser, detector = Analyser(source.info, settings, tables), ImageFaultDetector()
         for frame, result in propagate(source, create_tracker(model), PromptSchedule(parse_prompts(prompts))):
