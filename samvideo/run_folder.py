@@ -143,6 +143,12 @@ def _results(folder: Path) -> Iterator[Path]:
         yield from (path for path in masks.iterdir() if _MASK_NAME.fullmatch(_finished(path.name)))
 
 
+def holds_results(folder: Path) -> bool:
+    """Whether a folder holds more of a run than the `run.json` that it begins with."""
+    names = {path.name for path in _results(folder) if path.name == _finished(path.name)}
+    return bool(names - {RECORD}) or Listed.of(folder).status not in (None, "running")
+
+
 def check_folder(folder: Path, overwrite: bool, sources: Sequence[Path] = (), prompts: Sequence[Path] = ()) -> None:
     """Check that a run may write into a folder; nothing is changed.
 

@@ -1,7 +1,10 @@
 """Tracks a source into result files, with a stop at any frame and the time of every stage."""
 
+import logging
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
 
 from samvideo.errors import ConfigError, PromptError, SamVideoError
 from samvideo.interrupt import Interrupt
@@ -14,11 +17,14 @@ from samvideo.outputs import check_ids, check_outputs
 from samvideo.prompt_syntax import prompt_files
 from samvideo.resume import RecordedTracker, StepRecord, same_settings
 from samvideo.run import Progress, Run, RunSettings, StageTimer, Status, Summary
+from samvideo.run_folder import RECORD, holds_results
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.direction import track_all_directions
 from samvideo.trackers.loop import check_prompts, place_prompts
 from samvideo.trackers.schedule import PromptSchedule, propagate
 from samvideo.types import Frame, FrameResult, Prompt
+
+log = logging.getLogger(__name__)
 
 
 def run_tracking(
@@ -38,6 +44,7 @@ def run_tracking(
         _check_sizes(settings.prompts, video.info.size_wh)
         check_ids(settings.prompts, settings.save)
         folder = settings.folder(video.info)
+        settings = _started(settings, folder, video.files)
         replacing, prompted = settings.overwrite or settings.resume, prompt_files(settings.prompt_texts)
         check_outputs(folder, settings.save, replacing, video.files, prompted)
         record = _step_record(settings, video)
@@ -48,19 +55,34 @@ def run_tracking(
                 return run.finish(interrupt.requested)
 
 
+def _started(settings: RunSettings, folder: Path, files: Sequence[Path]) -> RunSettings:
+    """Return the settings of a new run where there is nothing to resume yet: a run may be killed at its very start.
+
+    Raises ConfigError for a source that cannot be read again.
+    """
+    if settings.resume and not _are_files(files):
+        raise ConfigError(
+            "a camera, a stream or a pipe cannot be read again: only runs on files can be resumed; leave --resume "
+            "out"
+        )
+    if not settings.resume or holds_results(folder):
+        return settings
+    log.warning("there is no run to resume in %s yet: it is started", folder)
+    return replace(settings, resume=False, overwrite=(folder / RECORD).is_file())
+
+
 def _step_record(settings: RunSettings, video: VideoSource) -> StepRecord | None:
     """Return the record of the run's steps, None if its source cannot be read again."""
-    if all(path.is_file() for path in video.files) and video.files:
-        record = StepRecord(settings.folder(video.info), video.info, same_settings(settings, video.files))
-        if settings.resume:
-            record.load()  # checked before the model is loaded
-        return record
+    if not _are_files(video.files):
+        return None
+    record = StepRecord(settings.folder(video.info), video.info, same_settings(settings, video.files))
     if settings.resume:
-        raise ConfigError(
-            f"{video.info.name} is a camera, a stream or a pipe, which cannot be read again: only runs on files "
-            "can be resumed; leave --resume out"
-        )
-    return None
+        record.load()  # checked before the model is loaded
+    return record
+
+
+def _are_files(paths: Sequence[Path]) -> bool:
+    return bool(paths) and all(path.is_file() for path in paths)
 
 
 class _Tracking(Closing):

@@ -186,12 +186,26 @@ def test_other_settings_are_refused(clip: Path, tmp_path: Path, changes: dict[st
 def test_nothing_to_resume(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "notes.txt").write_text("mine")
-    for folder in ("none", "own"):
-        with pytest.raises(ConfigError, match="there is no run to resume"):
-            track(settings(clip, tmp_path / folder, resume=True))
-    assert [path.name for path in tmp_path.iterdir()] == ["own"]
+    with pytest.raises(ConfigError, match="is not empty"):
+        track(settings(clip, tmp_path / "own", resume=True))
+    assert [path.name for path in (tmp_path / "own").iterdir()] == ["notes.txt"]
     with pytest.raises(ConfigError, match="give one of them"):
         track(settings(clip, tmp_path / "own", resume=True, overwrite=True))
+
+
+@pytest.mark.parametrize(
+    "begun", [[], [".samvideo.lock"], ["run.json"], ["run.json", ".resume/.settings.json.part"]]
+)
+def test_a_run_killed_at_its_very_start_is_started_again(clip: Path, tmp_path: Path, begun: list[str]) -> None:
+    assert track(settings(clip, tmp_path / "whole")) is None
+    for name in begun:
+        path = tmp_path / "out" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = (tmp_path / "whole" / "run.json").read_text() if name == "run.json" else ""
+        path.write_text(text.replace('"complete"', '"running"', 1))
+    assert track(settings(clip, tmp_path / "out", resume=True)) is None
+    (tmp_path / "out" / ".samvideo.lock").unlink(missing_ok=True)
+    same_run(tmp_path / "whole", tmp_path / "out")
 
 
 @pytest.mark.parametrize("failing", [outputs.CsvTable, outputs.RleTracks, outputs.MaskFolder])

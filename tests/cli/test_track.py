@@ -118,7 +118,6 @@ BOX = ("-p", "box=10,20,60,70")
         (["{clip}", *BOX, "--start", "5", "--end", "0.1s"], 2, "the end must come after the start"),
         (["{clip}", *BOX, "-p", "box=10,20,60,70@3", "-p", "points=500,20@7"], 2, "outside the frame"),
         (["{clip}", *BOX, "--weights", "none.pt"], 4, "none.pt"),
-        (["{clip}", *BOX, "--resume"], 2, "no run to resume"),
         (["{clip}", *BOX, "--resume", "--overwrite"], 2, "give one of them"),
         (["{clip}", "-p", "box", "--resume"], 2, "give coordinates"),
         (["{clip}", *BOX, "--start", "soon"], 2, "cannot read the moment"),
