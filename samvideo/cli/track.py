@@ -45,9 +45,7 @@ def track(
     overwrite: bool = typer.Option(
         False, "--overwrite", help="Replace the results of an earlier run in the folder."
     ),
-    resume: bool = typer.Option(
-        False, "--resume", help="Go on with a run that was interrupted or killed; start if none was."
-    ),
+    resume: bool = typer.Option(False, "--resume", help="Go on with a killed or interrupted run, or start."),
     strip_source: bool = typer.Option(False, "--strip-source", help="Omit source name, times and audio."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
     as_json: bool = typer.Option(False, "--json", help="Print one summary object on stdout."),
