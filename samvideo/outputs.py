@@ -4,9 +4,11 @@ Every file is complete and readable after each frame, so an interrupted, failed 
 """
 
 import json
+import os
+import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +16,7 @@ from samvideo.errors import ConfigError, OutputError
 from samvideo.geometry import mask_box, mask_centroid
 from samvideo.io.background import Background
 from samvideo.io.base import Closing
-from samvideo.io.files import is_full, replacing
+from samvideo.io.files import is_full, replacing, unfinished
 from samvideo.io.masks import MAX_ID, index_map, write_index_png
 from samvideo.io.sink import VideoWriter
 from samvideo.io.tracks import DOCUMENT_FORMAT, LINES_FORMAT, FrameRecord, header_of
@@ -120,6 +122,49 @@ class GrowingFile(Closing):
         self._file.close()
 
 
+class AlternatingFile(Closing):
+    """A text file with a head and a tail that is complete at every moment, also when the process is killed.
+
+    Of two copies the hidden one is brought up to date, and then takes the place of the other. Where files cannot
+    have two names there is one copy, which may be torn by a kill.
+
+    Args:
+        path, head, tail: see `GrowingFile`, which also says how a file that exists is continued.
+    """
+
+    def __init__(self, path: Path, head: str, tail: str) -> None:
+        self._path, self._hidden, self._kept = path, unfinished(path), path.with_name(f".{path.name}.whole")
+        self._remove_hidden()
+        self._copies = [GrowingFile(path, head, tail)]
+        self._missing = ""  # in the hidden copy
+        if os.name == "posix":  # elsewhere open files are not replaced
+            with suppress(OSError):
+                os.link(path, self._kept)
+                self._kept.unlink()
+                shutil.copyfile(path, self._hidden)
+                self._copies.append(GrowingFile(self._hidden, head, tail))
+
+    def append(self, text: str) -> None:
+        """Write `text` before the tail; OSError leaves the file as it was."""
+        self._copies[-1].append(self._missing + text)
+        if len(self._copies) > 1:
+            os.link(self._path, self._kept)
+            self._hidden.replace(self._path)
+            self._kept.replace(self._hidden)
+            self._copies.reverse()
+            self._missing = text
+
+    def close(self) -> None:
+        """Close the file."""
+        for copy in self._copies:
+            copy.close()
+        self._remove_hidden()
+
+    def _remove_hidden(self) -> None:
+        for path in (self._hidden, self._kept):
+            path.unlink(missing_ok=True)
+
+
 class RleTracks:
     """`tracks.jsonl`: per frame and object the COCO RLE, box (x, y, w, h), area, score and presence.
 
@@ -131,7 +176,7 @@ class RleTracks:
     def __init__(self, folder: Path, info: VideoInfo) -> None:
         self._lines = GrowingFile(folder / "tracks.jsonl", json_line(header_of(info, LINES_FORMAT)))
         head = json.dumps(header_of(info, DOCUMENT_FORMAT))[:-1] + ', "frames": ['
-        self._document = GrowingFile(folder / "tracks.json", head, "\n]}\n")
+        self._document = AlternatingFile(folder / "tracks.json", head, "\n]}\n")
         self._comma = ""
 
     def write(self, frame: Frame, result: FrameResult) -> None:

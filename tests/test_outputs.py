@@ -1,6 +1,7 @@
 import csv
 import errno
 import json
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +14,7 @@ from samvideo import outputs as writing
 from samvideo.errors import ConfigError, OutputError
 from samvideo.io.masks import decode_rle
 from samvideo.io.source import open_video
-from samvideo.outputs import GrowingFile, Outputs, RleTracks
+from samvideo.outputs import AlternatingFile, GrowingFile, Outputs, RleTracks
 from samvideo.types import Frame, FrameResult, VideoInfo
 
 INFO = VideoInfo("clip.mp4", (6, 4), Fraction(25))
@@ -151,3 +152,30 @@ def test_a_file_that_is_appended_to_again_is_continued(tmp_path: Path) -> None:
                     break
         if appended == "one\n":
             assert path.read_text().startswith("head\none\ntwo"), "a file never gets shorter before it differs"
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_the_document_is_whole_after_a_torn_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: bool
+) -> None:
+    def put_half(file: GrowingFile, start: int, data: bytes) -> None:
+        whole_put(file, start, data[: len(data) // 2])
+        raise KeyboardInterrupt  # as far as a process comes that is killed
+
+    def no_links(*paths: Path) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    if not linked:
+        monkeypatch.setattr(os, "link", no_links)
+    path, whole_put, text = tmp_path / "t.json", GrowingFile._put, "1"
+    for count in range(1, 6):
+        with AlternatingFile(path, '{"frames": [', "\n]}\n") as file:
+            for number in range(count):
+                file.append(text if number == 0 else f",{text}")
+            assert json.loads(path.read_text())["frames"] == [1] * count
+            monkeypatch.setattr(GrowingFile, "_put", put_half)
+            with pytest.raises(KeyboardInterrupt):
+                file.append(f",{text}")
+            monkeypatch.setattr(GrowingFile, "_put", whole_put)
+            assert not linked or json.loads(path.read_text())["frames"] == [1] * count
+    assert [found.name for found in tmp_path.iterdir()] == ["t.json"]
