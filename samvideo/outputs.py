@@ -118,7 +118,11 @@ class GrowingFile(Closing):
         self._file.truncate()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; one that is continued, and was torn, gets its tail again."""
+        if self._continued and self._tail:
+            start = self._file.tell()
+            if not self._file.read().endswith(self._tail):
+                self._put(start, self._tail)
         self._file.close()
 
 
