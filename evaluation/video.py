@@ -174,7 +174,7 @@ class VideoRun:
                 if scores.wants(frame.index):
                     scores.add(frame.index, masks, self._truth(frame.index))
             begin = time.perf_counter()
-        return scores, seconds - self._reading
+        return scores, max(0.0, seconds - self._reading)
 
     def _watched(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         """The same frames; notes their size, and the time to read them, which is not the tracker's."""

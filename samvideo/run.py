@@ -310,7 +310,7 @@ class Run(Closing):
 
     def _summary(self, status: Status, failure: SamVideoError | None, skipped: int) -> Summary:
         spent = self.timer.seconds
-        tracking = round(spent["step"] - spent["wait"], 3)
+        tracking = round(max(0.0, spent["step"] - spent["wait"]), 3)
         writing = {kind: round(seconds, 3) for kind, seconds in self.outputs.seconds.items()}
         return Summary(
             status=status,
