@@ -130,9 +130,9 @@ def read_prediction(
         return MaskSet(index=masks.mask(*masks.numbers) * np.uint8(*labels))
     if masks.numbers != {WHITE}:
         masks = without_void(masks, labels, rule)
-    if strange := masks.numbers - labels.keys():
+    if unknown := masks.numbers - labels.keys():
         raise DatasetError(
-            f"{path} has object {max(strange)}, but the objects are {', '.join(labels.values())}: pixel values "
+            f"{path} has object {max(unknown)}, but the objects are {', '.join(labels.values())}: pixel values "
             "must be object numbers, as in the ground truth"
         )
     return masks

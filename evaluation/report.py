@@ -51,14 +51,14 @@ def _check_target(out: Path) -> None:
     tables = [out.with_suffix(suffix) for suffix in (".md", ".tex")] if out.name else [out]
     if out in tables or out.is_dir():
         raise ConfigError(f"{out} is no path for a report: an HTML file expected; tables are written beside it")
-    strange = [path for path in tables if path.exists()]
+    unknown = [path for path in tables if path.exists()]
     if out.exists():
         try:
-            strange = [] if f"<title>{TITLE}</title>".encode() in out.read_bytes() else [out]
+            unknown = [] if f"<title>{TITLE}</title>".encode() in out.read_bytes() else [out]
         except OSError:
-            strange = [out]
-    if strange:
-        raise ConfigError(f"{strange[0]} exists and is no report: choose another path with -o")
+            unknown = [out]
+    if unknown:
+        raise ConfigError(f"{unknown[0]} exists and is no report: choose another path with -o")
     check_writable(out.parent)
 
 

@@ -232,23 +232,23 @@ def evaluate_video(task: Task, dataset: Dataset, tracker: Tracker, name: str) ->
 def _fresh(done: Path, entry: Path) -> Iterator[Path]:
     """Yield the folder in which a video's masks are made; the block renames it to `done` and writes `entry`.
 
-    The unfinished entry exists from before the first mask until the entry replaces it, so that what a killed run
-    left is told from what others have put there: only the former is removed.
+    The unfinished entry exists from before the first mask until the entry replaces it, so that the files
+    of a killed evaluation are distinguished from those of the user: only the former are removed.
     """
-    begun, part = unfinished(entry), unfinished(done)
-    if not begun.exists() and (strange := next((path for path in (part, done) if path.exists()), None)):
+    started, part = unfinished(entry), unfinished(done)
+    if not started.exists() and (unknown := next((path for path in (part, done) if path.exists()), None)):
         raise OutputError(
-            f"{strange} was not written by this evaluation: move it away, or choose another folder with -o"
+            f"{unknown} was not written by this evaluation: move it away, or choose another folder with -o"
         )
-    begun.parent.mkdir(parents=True, exist_ok=True)
-    begun.touch()
+    started.parent.mkdir(parents=True, exist_ok=True)
+    started.touch()
     try:
         _remove(part, done)
         part.mkdir(parents=True)
         yield part
     except BaseException:
         _remove(part, done)
-        begun.unlink(missing_ok=True)
+        started.unlink(missing_ok=True)
         raise
 
 

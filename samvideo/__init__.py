@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Read by OpenCV when it is imported: a damaged picture of a few bytes may claim gigabytes, and what is wrong with a
-# picture is told by messages of our own.
+# Read by OpenCV when it is imported: a damaged picture of a few bytes may claim gigabytes. Our own error messages
+# replace those of its decoders.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**27))
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 

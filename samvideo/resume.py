@@ -41,7 +41,7 @@ SAVE_SHARE = 0.05
 SAMPLES, SAMPLE_BYTES = 512, 4096  # of the content of a source or model, to tell whether it is the same
 
 _SETTINGS = TypeAdapter(dict[str, str])
-_EXPECTED = "the settings of a run (start anew with --overwrite)"
+_EXPECTED = "the settings of a run (start again with --overwrite)"
 
 
 class StepRecord(Closing):
@@ -75,7 +75,7 @@ class StepRecord(Closing):
         if differing:
             raise ConfigError(
                 f"the run in {self._folder} cannot be resumed: its {' and '.join(differing)} differed; give the "
-                "same arguments, or start anew with --overwrite"
+                "same arguments, or start again with --overwrite"
             )
         try:
             head, _, state = self._state.read_bytes().partition(b"\n")
@@ -190,7 +190,7 @@ class RecordedTracker:
         if step.index != frame.index:
             raise VideoError(
                 f"the source has frame {frame.index} where the run to resume had frame {step.index}: it has "
-                "changed; start anew with --overwrite"
+                "changed; start again with --overwrite"
             )
         return replace(step.result(frame.size_wh), seconds=frame.seconds)
 

@@ -42,7 +42,7 @@ Index = Annotated[int, Field(ge=0)]
 
 @dataclass(frozen=True)
 class FolderRecord:
-    """What `run.json` tells of the files beside it.
+    """What `run.json` states about the files beside it.
 
     Attributes:
         status: "running" also of a run that was killed.
@@ -134,7 +134,7 @@ def _finished(name: str) -> str:
 
 
 def _results(folder: Path) -> Iterator[Path]:
-    """Yield what has the name of a result file, whoever wrote it, finished or not."""
+    """Yield what has the name of a result file, of this run or of the user, finished or not."""
     names = RECORD, JOURNAL, *chain.from_iterable(FILES.values()), *(f"{RESUME}/{name}" for name in RESUME_FILES)
     for path in (folder / name for name in names):
         yield from filter(os.path.lexists, (path, unfinished(path), path.with_name(f".{path.name}.whole")))

@@ -90,7 +90,7 @@ def test_json_file(tmp_path: Path) -> None:
         ("{", "is not JSON"),
         ("[]", "holds no prompt"),
         ('{"prompts": 3}', "prompts is 3: .* valid array"),
-        ("3", "the whole is 3"),
+        ("3", "the document is 3"),
         ('[{"frame": 1}]', r"prompts.0: one of box, points .* expected"),
         ('[{"box": [1, 2, 3]}]', "four finite numbers"),
         ('[{"box": [1, 2, 3, 4], "id": 3}]', r"prompts.0.id is not known; a list of"),

@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 
 class Stream(io.FileIO):
-    """Standard output or error; what nobody can read (a closed pipe, a full disk) is dropped.
+    """Standard output or error; what cannot be written (a closed pipe, a full disk) is discarded.
 
     `failure` is the first error of writing, or None.
     """
@@ -15,7 +15,7 @@ class Stream(io.FileIO):
     failure: OSError | None = None
 
     def write(self, data: Any, /) -> int:
-        """Write bytes, or keep the error and drop them."""
+        """Write bytes, or keep the error and discard them."""
         try:
             return super().write(data)
         except OSError as error:

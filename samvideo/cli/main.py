@@ -76,7 +76,7 @@ def main() -> None:
         code = end.code
     sys.stdout.flush()
     if out and out.failure:
-        if not isinstance(out.failure, BrokenPipeError):  # whoever closed a pipe has read enough
+        if not isinstance(out.failure, BrokenPipeError):  # the reader closed the pipe on purpose
             typer.echo(f"error: standard output cannot be written: {out.failure.strerror}", err=True)
         code = code or OutputError.exit_code
     raise SystemExit(code)

@@ -62,7 +62,7 @@ class VideoSource(Closing):
         """
 
     def index_at(self, seconds: float) -> int | None:
-        """Return the frame shown at a time, the number of frames from the end on; None if only decoding tells.
+        """Return the frame shown at a time, the number of frames from the end on; None if that requires decoding.
 
         See `timeline.shown_at`. A file may be read once for it, without decoding.
         """

@@ -4,7 +4,7 @@
 - The values of a grey image are numbers where they fill areas. Black and white with soft or damaged edges is one
   object, cut off at half; so is everything with `MaskRule.threshold`.
 - The colours of any other image must be black and white, or those of the DAVIS palette.
-- Alpha is the mask where the colours tell nothing: one colour, or a photograph that was cut out.
+- Alpha is the mask where the colours have no information: one colour, or a photograph that was cut out.
 
 What may be read in two ways is refused.
 """
@@ -39,7 +39,7 @@ REMEDY = "save it black and white, or as a palette PNG whose indices are the obj
 
 @dataclass(frozen=True)
 class MaskRule:
-    """What the user says about masks; by default each file tells.
+    """What the user says about masks; by default it is inferred from each file.
 
     Attributes:
         threshold: every mask is one object, the pixels with at least this value.

@@ -45,7 +45,7 @@ def first_fault(problem: ValidationError) -> str:
     first = problem.errors(include_url=False)[0]
     if first["type"] == "json_invalid":
         return f" is not JSON ({first['ctx']['error']})"
-    field = ".".join(map(str, first["loc"])) or "the whole"
+    field = ".".join(map(str, first["loc"])) or "the document"
     if first["type"] == "missing":
         return f": {field} is missing"
     if first["type"] == "extra_forbidden":

@@ -166,7 +166,7 @@ def clip(
 def frame_range(source: VideoSource, start: float | None, end: float | None) -> tuple[int | None, int | None]:
     """Return the first frame that `clip` reads and the one that it stops before.
 
-    Each is None if it is not limited, or is a time of which only decoding tells the frame. Raises as `clip`.
+    Each is None if it is not limited, or is a time whose frame is only known after decoding. Raises as `clip`.
     """
     for name, value in (("start", start), ("end", end)):
         if value is not None and not (math.isfinite(value) and value >= 0):
@@ -190,7 +190,7 @@ def frame_range(source: VideoSource, start: float | None, end: float | None) -> 
 
 
 def _first_from(source: VideoSource, seconds: float) -> int | None:
-    """Return the first frame that begins at a time or later; None if only decoding tells."""
+    """Return the first frame that begins at a time or later; None if that requires decoding."""
     last = source.index_at(seconds - 2 * TIME_TOLERANCE)  # which begins at most one tolerance before that time
     return None if last is None else last + 1
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-BACK_SECONDS = 1.0  # a clock that goes back by more has begun anew
+BACK_SECONDS = 1.0  # a clock that goes back by more was restarted
 TIME_TOLERANCE = 0.0006
 """Seconds by which a time may lie before its frame: times are typed with three decimals, and stored rounded."""
 

@@ -84,7 +84,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
 
 
 async def _forget(request: Request, error: Exception) -> Response:
-    """Answer a request that was given up in its body; nobody receives it."""
+    """Answer a request whose client disconnected while it sent the body."""
     return Response(status_code=400)
 
 

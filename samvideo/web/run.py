@@ -28,7 +28,7 @@ from samvideo.web.state import Phase
 
 WAIT = 0.1  # seconds between two looks at signals and pages while nothing is to do
 LINGER = 1800  # seconds after Finish in which the files can still be downloaded
-SLOW = 0.5  # seconds after which a person is told what takes so long
+SLOW = 0.5  # seconds after which the terminal says what takes so long
 COORDINATES = "or give coordinates, for instance --prompt box=40,60,200,220"
 
 

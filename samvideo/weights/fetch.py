@@ -79,7 +79,7 @@ def _is_verified(row: Checkpoint, path: Path) -> bool:
 
 
 def _is_good(row: Checkpoint, path: Path, recheck: bool) -> bool:
-    """Whether the cached file is there and verified; a bad one is told, and replaced if it can be downloaded."""
+    """Whether the cached file is there and verified; a bad one is reported, and downloaded again."""
     if not path.exists():
         return False
     if not recheck and _is_verified(row, path):  # by another process meanwhile
@@ -152,12 +152,12 @@ def _download(row: Checkpoint, part: Path, progress: Progress | None) -> None:
 
 
 def _check_length_unknown(transfer: Transfer) -> None:
-    """Raise Broken unless a file whose length the server did not tell is whole."""
+    """Raise Broken unless a file whose length the server did not send is whole."""
     try:
         check_contents(transfer.part)
     except WeightsError as error:
         transfer.discard()
-        raise Broken(f"the server did not tell the length, and {error}") from error
+        raise Broken(f"the server did not send the length, and {error}") from error
 
 
 def _accept(row: Checkpoint, part: Path, path: Path) -> None:

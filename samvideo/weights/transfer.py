@@ -65,7 +65,7 @@ class Transfer:
         self._note.unlink(missing_ok=True)
 
     def attempt(self) -> bool:
-        """Make one request; return whether the server told the length, without which the file may be incomplete.
+        """Make one request; return whether the server sent the length, without which the file may be incomplete.
 
         Raises:
             Broken: cut off, stalled, or not the same file as before; what is present stays if it is of use.
@@ -123,7 +123,7 @@ class Transfer:
         return urllib.request.Request(self.url, headers=headers)
 
     def _total(self, headers: Any, note: Mapping[str, Any], resumed: bool) -> int | None:
-        """Length of the whole file, None if the server does not tell it; Broken if it gives another part of it."""
+        """Length of the whole file, None if the server does not send it; Broken if it gives another part of it."""
         if not resumed:
             length = headers.get("Content-Length", "")
             return int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None

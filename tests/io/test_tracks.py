@@ -234,7 +234,7 @@ def test_frames_out_of_order(run: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_a_document_that_an_editor_has_saved_anew(run: Path, encoding: str) -> None:
+def test_a_document_that_an_editor_has_saved_again(run: Path, encoding: str) -> None:
     path, before = run / "tracks.json", list(TracksFile(run / "tracks.json"))
     path.write_text(path.read_text(), encoding=encoding)
     assert list(TracksFile(path)) == before

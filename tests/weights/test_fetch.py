@@ -48,8 +48,8 @@ class Server:
     ranges: list[str | None] = field(default_factory=list)
     resumable: bool = True
     headers: dict[str, str] = field(default_factory=dict)  # of every answer, such as ETag
-    length: bool = True  # whether the length is told
-    shift: int = 0  # added to the start that Content-Range tells
+    length: bool = True  # whether the length is sent
+    shift: int = 0  # added to the start in Content-Range
     asked: list[dict[str, str]] = field(default_factory=list)  # the headers of the requests
 
 
@@ -280,7 +280,7 @@ def test_an_endless_answer_is_stopped(server: Server, row: Checkpoint) -> None:
 
 def test_half_a_file_without_length_is_not_taken_for_the_whole(server: Server, row: Checkpoint) -> None:
     server.length, server.cut_after = False, [500_000] * 8
-    refused(row, "did not tell the length, and .* is cut off")
+    refused(row, "did not send the length, and .* is cut off")
     assert fetch(row).read_bytes() == CONTENT
 
 
@@ -291,7 +291,7 @@ def test_another_part_than_asked_for_is_not_joined(server: Server, row: Checkpoi
 
 
 @pytest.mark.parametrize("conditional", [True, False])
-def test_a_file_that_changed_between_two_tries_starts_anew(
+def test_a_file_that_changed_between_two_tries_is_downloaded_again(
     conditional: bool, server: Server, row: Checkpoint
 ) -> None:
     server.cut_after, server.headers = [200_000] * 4, {"ETag": '"1"', "Last-Modified": "now"}
@@ -303,7 +303,7 @@ def test_a_file_that_changed_between_two_tries_starts_anew(
     assert fetch(row).read_bytes() == server.content
 
 
-def test_a_file_of_another_length_starts_anew(server: Server, row: Checkpoint) -> None:
+def test_a_file_of_another_length_is_downloaded_again(server: Server, row: Checkpoint) -> None:
     server.cut_after = [200_000] * 4
     with pytest.raises(WeightsError, match="They are kept"):
         fetch(row)
