@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 
@@ -117,3 +118,10 @@ def damage(path: Path, start: float, end: float, seed: int = 0) -> Path:
     broken = path.with_name("broken_" + path.name)
     broken.write_bytes(data.tobytes())
     return broken
+
+
+def write_images(folder: Path, names: list[str], size_wh: tuple[int, int] = (128, 96)) -> Path:
+    folder.mkdir(exist_ok=True)
+    for number, name in enumerate(names):
+        cv2.imwrite(str(folder / name), cv2.cvtColor(numbered(number, size_wh), cv2.COLOR_RGB2BGR))
+    return folder
