@@ -88,8 +88,10 @@ def main(folder: Path, chosen: list[str]) -> int:
             if chosen and not name.startswith(tuple(chosen)):
                 continue
             extra = {"V": str(Path(work) / "demo.mp4")} if name.startswith("sav_export") else {}
-            options = {"capture_output": True, "text": True, "timeout": 600, "errors": "replace"}
-            done = subprocess.run(command, env=variables | extra, **options)  # type: ignore[call-overload]
+            environ = variables | extra
+            done = subprocess.run(
+                command, env=environ, capture_output=True, text=True, timeout=600, errors="replace", check=False
+            )
             output = done.stdout + done.stderr
             right = re.search(must, output, re.M) and not (must_not and re.search(must_not, output, re.M))
             wrong += not right

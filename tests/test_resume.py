@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from runs_made import check_same_files
 
 from samvideo import outputs, resume
 from samvideo.errors import ConfigError, OutputError, SamVideoError, VideoError
@@ -98,11 +99,7 @@ def track(chosen: RunSettings, stop: Callable[[int], bool] = lambda step: False)
 
 def same_run(one: Path, other: Path) -> None:
     """Compare two folders, but for their names and the times that they took."""
-    names = sorted(str(path.relative_to(one)) for path in one.rglob("*"))
-    assert names == sorted(str(path.relative_to(other)) for path in other.rglob("*"))
-    for name in names:
-        if (one / name).is_file() and name != "run.json":
-            assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    check_same_files(one, other)
     records = [json.loads((folder / "run.json").read_text()) for folder in (one, other)]
     for record in records:
         for timing in ("fps", "seconds", "out"):

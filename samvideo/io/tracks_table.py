@@ -71,10 +71,11 @@ class _Row:
     def entry(self) -> ObjectRecord:
         """Return what the row says of its object."""
         x1, y1, x2, y2 = (side or 0.0 for side in (self.x1, self.y1, self.x2, self.y2))
-        found = self.centroid_x is not None and self.centroid_y is not None
-        centroid = (self.centroid_x, self.centroid_y) if found else None
+        centroid = None
+        if self.centroid_x is not None and self.centroid_y is not None:
+            centroid = self.centroid_x, self.centroid_y
         bbox = x1, y1, x2 - x1, y2 - y1
-        return ObjectRecord(self.object, self.present, self.score, self.area, bbox, {}, centroid)  # type: ignore[arg-type]
+        return ObjectRecord(self.object, self.present, self.score, self.area, bbox, {}, centroid)
 
 
 _RUN, _ROW = TypeAdapter(_Run), TypeAdapter(_Row)

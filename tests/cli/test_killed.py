@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from runs_made import check_same_files
 from typer.testing import CliRunner
 
 from samvideo.cli.main import app
@@ -77,14 +78,6 @@ def masks_of(out: Path) -> list[Path]:
     return sorted((out / "masks").glob("*.png"))
 
 
-def check_same(one: Path, other: Path) -> None:
-    names = sorted(str(path.relative_to(one)) for path in one.rglob("*"))
-    assert names == sorted(str(path.relative_to(other)) for path in other.rglob("*"))
-    for name in names:
-        if (one / name).is_file() and name != "run.json":
-            assert (one / name).read_bytes() == (other / name).read_bytes(), name
-
-
 def check_kept(out: Path) -> None:
     """Everything in the folder of a killed run is whole."""
     assert json.loads((out / "run.json").read_text())["status"] == "running"
@@ -118,7 +111,7 @@ def _reached(out: Path, target: float) -> bool:
 def test_a_killed_run_is_resumed(clip: Path, tmp_path: Path) -> None:
     reference = whole(clip, tmp_path / "whole")
     kill_until_done(clip, tmp_path / "out", kills=4, seed=0)
-    check_same(reference, tmp_path / "out")
+    check_same_files(reference, tmp_path / "out")
 
 
 @pytest.mark.long
@@ -126,7 +119,7 @@ def test_runs_killed_twenty_times_are_resumed(clip: Path, tmp_path: Path) -> Non
     reference = whole(clip, tmp_path / "whole")
     for seed in range(5):
         kill_until_done(clip, tmp_path / f"out{seed}", kills=4, seed=seed + 1)
-        check_same(reference, tmp_path / f"out{seed}")
+        check_same_files(reference, tmp_path / f"out{seed}")
 
 
 def test_a_killed_run_is_refused_or_replaced(clip: Path, tmp_path: Path) -> None:

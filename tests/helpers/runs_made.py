@@ -59,3 +59,12 @@ def write_run(
     for path in folder.glob("tracks.json*") if picture is None else ():
         path.write_text(re.sub(r', "thumbnail": "[^"]+"', "", path.read_text()))
     return folder
+
+
+def check_same_files(one: Path, other: Path) -> None:
+    """Assert that two folders of runs have the same files with the same content, `run.json` apart."""
+    names = sorted(str(path.relative_to(one)) for path in one.rglob("*"))
+    assert names == sorted(str(path.relative_to(other)) for path in other.rglob("*"))
+    for name in names:
+        if (one / name).is_file() and name != "run.json":
+            assert (one / name).read_bytes() == (other / name).read_bytes(), name
