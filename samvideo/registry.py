@@ -76,9 +76,8 @@ class Registry(Generic[T]):
 
     def _point(self, name: str) -> EntryPoint:
         points = self._points()
-        family = name.split("-")[0]
         for likely in (True, False):
-            chosen = [point for point in points if (point.name == family) == likely]
+            chosen = [point for point in points if name.startswith(point.name.replace("_", "-")) == likely]
             owners = [point for point in chosen if name in self._variants(point)]
             for other in owners[1:]:
                 self._warn_twice(name, owners[0], other)
@@ -133,5 +132,7 @@ def _warn(message: str) -> None:
 
 
 ENCODERS: Registry[Any] = Registry("encoder", "samvideo.encoders")
+HEADS: Registry[Any] = Registry("heads", "samvideo.heads")
+NETWORKS: Registry[Any] = Registry("network", "samvideo.networks")
 MEMORY_METHODS: Registry[Any] = Registry("memory method", "samvideo.memory")
 MEMORY_POLICIES: Registry[Any] = Registry("memory policy", "samvideo.memory")

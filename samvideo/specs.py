@@ -1,8 +1,34 @@
 """What tells one model from another, and the published models; no torch."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from samvideo.memory.base import MemoryPolicy
+
+
+@dataclass(frozen=True)
+class PictureRule:
+    """How pictures become inputs, prompts follow, and masks return; it decides whether numbers are the published ones.
+
+    Attributes:
+        fit: "stretch" to the input size, or "pad": the longer side is resized to it, the rest is zeros at the right
+            and the bottom.
+        resize: the filter. "bicubic" is PyTorch's on bytes with antialiasing, "bilinear" on fractions
+            without; "pil-bilinear" and "pil-bicubic" are Pillow's, whose filters widen when a picture shrinks.
+        rounding: of the shorter side under "pad".
+        prompt_side: side of the square frame in which prompts are encoded; None: the input itself.
+        masks: from low-resolution logits to the picture. "bilinear" and "bicubic": at once; "by-input": bilinear to
+            the prompts' frame, the padding cut off, bilinear to the picture; "crop": the padding cut off first.
+    """
+
+    fit: Literal["stretch", "pad"] = "stretch"
+    resize: Literal["bicubic", "bilinear", "pil-bilinear", "pil-bicubic"] = "bicubic"
+    rounding: Literal["nearest", "down"] = "nearest"
+    prompt_side: int | None = None
+    masks: Literal["bilinear", "bicubic", "by-input", "crop"] = "bilinear"
+
+
+SAM_PICTURE = PictureRule("pad", "pil-bilinear", prompt_side=1024, masks="by-input")
 
 
 @dataclass(frozen=True)
@@ -11,7 +37,7 @@ class ModelSpec:
 
     Attributes:
         name: what users call it; published checkpoints have the names of `SPECS`.
-        encoder: variant of an encoder, see `encoders()`.
+        encoder: variant of an encoder, see `encoders()`; of a network of its own, what that encodes with.
         memory: variant of a memory method, see `memory_methods()`; None for an image model.
         policy: variant of a memory policy, see `memory_policies()`, or a policy with options of its own.
         input_wh: size to which frames are resized, width and height in pixels.
@@ -19,6 +45,10 @@ class ModelSpec:
         occlusion_embedding: whether the memory of frames without the object gets a learned code (SAM 2.1).
         pointer_time_encoding: whether object pointers carry a code of their age (SAM 2.1).
         mean, std: of the encoder's training images, RGB in [0, 1].
+        heads: variant of prompt encoder and mask decoder, see `samvideo.heads`.
+        picture: how pictures become inputs.
+        network: variant of a network that takes the place of encoder and heads, see `samvideo.networks`.
+        prefixes: of encoder, prompt encoder and mask decoder in the published checkpoint of an image model.
     """
 
     name: str
@@ -31,6 +61,10 @@ class ModelSpec:
     pointer_time_encoding: bool = False
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    heads: str = "sam2"
+    picture: PictureRule = PictureRule()
+    network: str | None = None
+    prefixes: tuple[str, str, str] = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
 
 
 def _specs() -> dict[str, ModelSpec]:
@@ -52,5 +86,57 @@ def _specs() -> dict[str, ModelSpec]:
     return {spec.name: spec for spec in specs}
 
 
+def _image_specs() -> dict[str, ModelSpec]:
+    """The image models, in the order of the survey; their statistics are ImageNet's, as SAM writes them."""
+    sam = ModelSpec(
+        "sam-vit-b",
+        "sam-vit-b",
+        memory=None,
+        heads="sam",
+        picture=SAM_PICTURE,
+        mean=(123.675 / 255, 116.28 / 255, 103.53 / 255),
+        std=(58.395 / 255, 57.12 / 255, 57.375 / 255),
+    )
+    specs = [sam] + [replace(sam, name=f"sam-vit-{size}", encoder=f"sam-vit-{size}") for size in ("l", "h")]
+    specs += [
+        replace(sam, name="mobilesam", encoder="tinyvit-5m"),
+        replace(sam, name="tinysam", encoder="tinyvit-5m", heads="tinysam"),
+        replace(sam, name="mobilesamv2", encoder="tinyvit-5m"),
+        replace(sam, name="edgesam", encoder="repvit-m1-fused", heads="edgesam"),
+        replace(sam, name="edgesam-3x", encoder="repvit-m1-fused", heads="edgesam"),
+        replace(sam, name="repvit-sam", encoder="repvit-m2.3"),
+        replace(sam, name="slimsam-50", encoder="sam-vit-slim-50"),
+        replace(sam, name="slimsam-77", encoder="sam-vit-slim-77"),
+        replace(sam, name="sam-lightening", encoder="dilated-vit-t"),
+        replace(sam, name="esam", encoder="efficientformer-s2"),
+    ]
+    stretched = PictureRule("stretch", "bilinear", prompt_side=1024, masks="bicubic")
+    imagenet = replace(sam, heads="efficientsam", picture=stretched, mean=ModelSpec.mean, std=ModelSpec.std)
+    specs += [replace(imagenet, name=f"efficientsam-{size}", encoder=f"vit-{size}-global") for size in ("ti", "s")]
+    efficientvit = replace(sam, heads="efficientvit-sam")
+    specs += [
+        replace(efficientvit, name=f"efficientvit-sam-{s}", encoder=f"efficientvit-{s}-dense", input_wh=(512, 512))
+        for s in ("l0", "l1", "l2")
+    ]
+    specs += [
+        replace(efficientvit, name=f"efficientvit-sam-{s}", encoder=f"efficientvit-{s}") for s in ("xl0", "xl1")
+    ]
+    nano = PictureRule("pad", "pil-bicubic", "down", prompt_side=1024, masks="crop")
+    bare = ("", "prompt_encoder.", "mask_decoder.")
+    specs += [
+        replace(sam, name="nanosam", encoder="resnet-18", heads="nanosam", picture=nano, prefixes=bare),
+        replace(sam, name="rwkv-sam-small", encoder="rwkv-small", heads="rwkv-sam", prefixes=("", "pe.", bare[2])),
+    ]
+    whole = replace(imagenet, heads="")
+    specs += [
+        replace(whole, name="squeezesam", encoder="u-net", network="squeeze-sam", input_wh=(512, 512)),
+        replace(whole, name="rap-sam-r50", encoder="resnet-50", network="rap-sam", input_wh=(1333, 800)),
+        replace(whole, name="fastsam3d", encoder="vit-3d", network="fast-sam3d", input_wh=(128, 128)),
+    ]
+    return {spec.name: spec for spec in specs}
+
+
 SPECS = _specs()
-"""The published models by name."""
+"""The published video models by name."""
+IMAGE_SPECS = _image_specs()
+"""The published image models by name."""

@@ -1,6 +1,6 @@
 """What every image encoder is: `forward(image_bchw) -> (coarse, fine)`, declared by a few attributes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -17,21 +17,31 @@ class ImageEncoder(nn.Module):
     Attributes:
         step: input height and width must be multiples of this.
         fine: whether the stride-4 and stride-8 maps come along (the mask decoder then uses them).
+        fine_widths: their channels, finest first.
+        stride: of the coarse map; memory needs 16.
+        unused: entries of the published checkpoint that inference does not read, with their shapes.
     """
 
     step: ClassVar[int]
     fine: ClassVar[bool]
+    fine_widths: tuple[int, int] = (WIDTH, WIDTH)
+    stride: int = 16
+    unused: Mapping[str, tuple[int, ...]] = {}
 
     def forward(self, image_bchw: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Feature maps of width 256.
+        """Feature maps, the coarse one of width 256.
 
         Args:
             image_bchw: (B, 3, H, W), mean and deviation already taken out.
 
         Returns:
-            The stride-16 map (B, 256, H/16, W/16) and the finer maps, finest first: strides 4 and 8, or none.
+            The coarse map (B, 256, H / stride, W / stride) and the finer maps, finest first: strides 4 and 8, or none.
         """
         raise NotImplementedError
+
+    def published(self, own: str) -> str:
+        """Name in the published checkpoint, without the encoder's prefix, of an entry of this module's state dict."""
+        return own
 
     def fuse(self, fine: Sequence[nn.Conv2d] = ()) -> bool:
         """Fold what can be folded for inference (batch norms, branches); once, after weights are loaded.

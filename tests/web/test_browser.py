@@ -220,7 +220,8 @@ def test_pause_correct_on_the_spot_and_go_back(tmp_path: Path, browser: Any) -> 
 
 
 def test_closing_the_page_in_mid_track_keeps_what_there_is(tmp_path: Path, browser: Any) -> None:
-    boxes = make_clip(tmp_path, frames=250)
+    # more frames than a fast machine can track until it has noticed that the page is gone
+    boxes = make_clip(tmp_path, frames=1000)
     with command(tmp_path, "track", "demo.mp4", "--prompt", "box", "-o", "out") as run:
         page = Page(browser, run.address)
         page.drag(*boxes[0])
@@ -231,7 +232,7 @@ def test_closing_the_page_in_mid_track_keeps_what_there_is(tmp_path: Path, brows
         assert run.ended() == 130
     summary = json.loads((tmp_path / "out" / "run.json").read_text())
     assert summary["status"] == "interrupted"
-    assert 3 < summary["frames"] < 250
+    assert 3 < summary["frames"] < 1000
     assert len(list((tmp_path / "out" / "masks").iterdir())) == summary["frames"]
     assert len(json.loads((tmp_path / "out" / "tracks.json").read_text())["frames"]) == summary["frames"]
 

@@ -1,0 +1,1 @@
+"""Networks that are not an encoder with the heads of SAM; a file each."""
