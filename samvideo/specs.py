@@ -8,7 +8,7 @@ from samvideo.memory.base import MemoryPolicy
 
 @dataclass(frozen=True)
 class PictureRule:
-    """How pictures become inputs, prompts follow, and masks return; it decides whether numbers are the published ones.
+    """How pictures become inputs, and masks return; it decides whether numbers are the published ones.
 
     Attributes:
         fit: "stretch" to the input size, or "pad": the longer side is resized to it, the rest is zeros at the right

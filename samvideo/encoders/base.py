@@ -35,12 +35,13 @@ class ImageEncoder(nn.Module):
             image_bchw: (B, 3, H, W), mean and deviation already taken out.
 
         Returns:
-            The coarse map (B, 256, H / stride, W / stride) and the finer maps, finest first: strides 4 and 8, or none.
+            The coarse map (B, 256, H / stride, W / stride) and the finer maps, finest first: strides 4 and 8,
+            or none.
         """
         raise NotImplementedError
 
     def published(self, own: str) -> str:
-        """Name in the published checkpoint, without the encoder's prefix, of an entry of this module's state dict."""
+        """Name in the published checkpoint, without the encoder's prefix, of an entry of the state dict."""
         return own
 
     def fuse(self, fine: Sequence[nn.Conv2d] = ()) -> bool:
