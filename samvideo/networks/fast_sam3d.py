@@ -73,13 +73,17 @@ class _Attention(nn.Module):
         return out
 
     def _bias(self, q: Tensor) -> Tensor:
-        """(B, heads, N, N): products of the unscaled queries with the codes of the distances, summed over axes."""
+        """(B, heads, N, N): products of unscaled queries with the codes of distances, summed over the axes.
+
+        The published sums mix up the axes, and weights are trained with it: all three distances are taken to the
+        key's w, and those of h and w for the queries whose w is the key's d and h, whatever the own w of a query.
+        """
         at = torch.arange(self.grid, device=q.device)
         distance = at[:, None] - at[None] + self.grid - 1
         grid = rearrange(q, "b n (d h w) c -> b n d h w c", d=self.grid, h=self.grid)
-        along_d = torch.einsum("bndhwc,dkc->bndhwk", grid, self.rel_pos_d[distance])[..., :, None, None]
-        along_h = torch.einsum("bndhwc,hkc->bndhwk", grid, self.rel_pos_h[distance])[..., None, :, None]
-        along_w = torch.einsum("bndhwc,wkc->bndhwk", grid, self.rel_pos_w[distance])[..., None, None, :]
+        along_d = torch.einsum("bndhwc,dkc->bndhwk", grid, self.rel_pos_d[distance])[..., None, None, :]
+        along_h = torch.einsum("bndhwc,hkc->bndhwk", grid, self.rel_pos_h[distance])[..., None, :, None, :]
+        along_w = torch.einsum("bndhwc,wkc->bndhwk", grid, self.rel_pos_w[distance])[..., None, None, :, :]
         return (along_d + along_h + along_w).flatten(5).flatten(2, 4)
 
 
