@@ -56,6 +56,7 @@ LAYERS = {
     "samvideo.exports": 5.3,
     "samvideo.runner": 5.3,
     "samvideo.training": 5.3,
+    "samvideo.volume_run": 5.3,
     "samvideo.web": 5.3,
     "samvideo.cli": 6.0,
     "samvideo.__main__": 6.1,
@@ -78,6 +79,7 @@ HOMES = {
     "threadpoolctl": {"samvideo.cues.classifier"},
     "timm": {"samvideo.encoders.repvit"},
     "hiera": {"samvideo.encoders.hiera"},
+    "nibabel": {"samvideo.io.volumes"},
     "ray": {"samvideo.evaluation.shard"},
     "starlette": {"samvideo.web.app"},
     "uvicorn": {"samvideo.web.connections", "samvideo.web.server"},
@@ -106,7 +108,8 @@ TORCH_FREE = (
     "samvideo.trackers",
     "samvideo.web",
 )
-WITH_TORCH = ("samvideo.segmenters.image_model", "samvideo.segmenters.nano", "samvideo.trackers.nano")
+WITH_TORCH = ("samvideo.segmenters.image_model", "samvideo.segmenters.nano", "samvideo.segmenters.volume")
+WITH_TORCH += ("samvideo.trackers.nano",)
 
 
 def modules() -> Iterator[tuple[str, Path]]:

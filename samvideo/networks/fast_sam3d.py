@@ -1,6 +1,7 @@
 """FastSAM3D, clicks to masks in a volume (Shen et al. 2024; the frame: SAM-Med3D, Wang et al. 2023).
 
-Counterparts: arcadelab/FastSAM3D: segment_anything/modeling/image_encoder3D.py, prompt_encoder3D.py, mask_decoder3D.py.
+Counterparts: arcadelab/FastSAM3D: segment_anything/modeling: image_encoder3D.py, prompt_encoder3D.py and
+mask_decoder3D.py.
 Axes of volumes are (depth, height, width), `dhw`, whatever these are in the body.
 """
 
@@ -67,7 +68,9 @@ class _Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, D, H, W, C) to the same."""
         d, h, w = x.shape[1:4]
-        q, k, v = rearrange(self.qkv(x), "b d h w (three heads c) -> three b heads (d h w) c", three=3, heads=self.heads)
+        q, k, v = rearrange(
+            self.qkv(x), "b d h w (three heads c) -> three b heads (d h w) c", three=3, heads=self.heads
+        )
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=self._bias(q))
         out: Tensor = self.proj(rearrange(mixed, "b heads (d h w) c -> b d h w (heads c)", d=d, h=h, w=w))
         return out

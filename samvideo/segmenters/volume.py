@@ -75,8 +75,8 @@ class Cube:
         extent = (high - low) * volume.spacing
         if extent.max() > (side - 1) * spacing:
             raise PromptError(
-                f"the clicks of an object are up to {extent.max():.0f} mm apart: at most {(side - 1) * spacing:.0f} mm "
-                "expected; give those of different objects different ids (#1, #2)"
+                f"the clicks of an object are up to {extent.max():.0f} mm apart: at most "
+                f"{(side - 1) * spacing:.0f} mm expected; give those of different objects different ids (#1, #2)"
             )
         axes = np.argsort([axis for axis, _ in volume.orientation])
         return cls(tuple(axes.tolist()), np.floor((low + high) / 2) - step * (side // 2), step, side)
@@ -161,9 +161,7 @@ class VolumeSegmenter:
         self._network = network.eval().to(self._device)
         self._config = config or VolumeConfig()
 
-    def segment(
-        self, volume: Volume, clicks: NDArray[np.float64], labels: NDArray[np.int64]
-    ) -> VolumeMask:
+    def segment(self, volume: Volume, clicks: NDArray[np.float64], labels: NDArray[np.int64]) -> VolumeMask:
         """Segment one object.
 
         Args:
@@ -180,8 +178,8 @@ class VolumeSegmenter:
         inside = voxels[voxels > 0]
         if inside.size < 2 or inside.min() == inside.max():
             raise VideoError(
-                f"{volume.name}: around the clicks there are no two different intensities above 0, by which FastSAM3D "
-                "normalises: add an offset, such as 1024 for CT"
+                f"{volume.name}: around the clicks there are no two different intensities above 0, by which "
+                "FastSAM3D normalises: add an offset, such as 1024 for CT"
             )
         embedding = self.embed(voxels)
         *_, last = self.answers(embedding, cube.place(clicks), labels)
@@ -210,8 +208,8 @@ class VolumeSegmenter:
     def full(self, answer: ClickAnswer) -> FloatArray:
         """(128, 128, 128) logits of an answer."""
         side = self._network.config.side
-        logits: FloatArray = F.interpolate(answer.logits[None, :1], (side,) * 3, mode="trilinear")[0, 0].cpu().numpy()
-        return logits
+        logits = F.interpolate(answer.logits[None, :1], (side,) * 3, mode="trilinear")[0, 0]
+        return logits.cpu().numpy()
 
 
 def normalise(voxels: Tensor) -> Tensor:
