@@ -1,4 +1,4 @@
-"""The feature pyramid shared by the encoders with four stages."""
+"""Necks: from the channels of a trunk to the 256 of heads and memory."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samvideo.encoders.base import WIDTH
+from samvideo.nn.norm import LayerNorm2d
+
+
+class SamNeck(nn.Sequential):
+    """A 1x1 and a 3x3 convolution without biases, each followed by a LayerNorm over the channels.
+
+    The neck of SAM (Kirillov et al. 2023), which most image models share: (B, C, h, w) to (B, 256, h, w).
+    Counterpart: facebookresearch/segment-anything: modeling/image_encoder.py, ImageEncoderViT.neck.
+
+    Args:
+        channels: C, of the trunk.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels, WIDTH, 1, bias=False),
+            LayerNorm2d(WIDTH),
+            nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False),
+            LayerNorm2d(WIDTH),
+        )
 
 
 class _Lateral(nn.Module):
