@@ -48,9 +48,7 @@ def track(
     threshold: int | None = typer.Option(None, min=1, help=THRESHOLD_HELP),
     void: int | None = typer.Option(None, min=0, help=VOID_HELP),
     stride: int = typer.Option(1, min=1, help="Track every n-th frame only."),
-    overwrite: bool = typer.Option(
-        False, "--overwrite", help="Replace the results of an earlier run in the folder."
-    ),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace the results of an earlier run there."),
     resume: bool = typer.Option(False, "--resume", help="Go on with a killed or interrupted run, or start."),
     strip_source: bool = typer.Option(False, "--strip-source", help="Omit source name, times and audio."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),

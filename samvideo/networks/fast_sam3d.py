@@ -15,6 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from samvideo.heads.masks import TwoWayTransformer
+from samvideo.networks.base import Network
 from samvideo.nn.mlp import Mlp
 from samvideo.nn.norm import LayerNorm2d
 
@@ -207,7 +208,7 @@ class _MaskDecoder(nn.Module):
         return masks, self.iou_prediction_head(tokens[:, 0])
 
 
-class FastSam3d(nn.Module):
+class FastSam3d(Network):
     """Segments one object of a cube from clicks: a pure function, nothing is kept between calls.
 
     Args:
@@ -231,7 +232,7 @@ class FastSam3d(nn.Module):
         self.mask_decoder = _MaskDecoder(config)
 
     def published(self, own: str) -> str:
-        """Name in the published checkpoint of an entry of the state dict."""
+        """See `Network.published`."""
         return re.sub(r"\.mlp\.layers\.([01])\.", lambda match: f".mlp.lin{int(match[1]) + 1}.", own)
 
     def encode(self, volume: Tensor) -> Tensor:
