@@ -3,6 +3,7 @@
 import gzip
 import logging
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -129,7 +130,7 @@ class VolumeFile:
 
 def volume_name(path: Path) -> str:
     """Return the name of a NIfTI file without its suffix."""
-    return path.name.removesuffix(path.suffix).removesuffix(".nii") if path.suffix.lower() == ".gz" else path.stem
+    return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
 
 
 def _check_kind(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -166,7 +167,7 @@ class VolumeSource(Stills):
         self.files = [path]
         width, height, count = self._volume.shape
         rate = rate or DEFAULT_RATE
-        aspect = Fraction(self._volume.spacing[0] / self._volume.spacing[1]).limit_denominator(1000)
+        aspect = self._volume.spacing[0] / self._volume.spacing[1]
         self.info = VideoInfo(
             self._volume.name,
             (width, height),
@@ -174,7 +175,7 @@ class VolumeSource(Stills):
             count,
             float(count / rate),
             "nifti",
-            pixel_aspect=aspect or Fraction(1, 1000),
+            pixel_aspect=Fraction(aspect).limit_denominator(1000) if 0.01 < aspect < 100 else Fraction(1),
         )
 
     def _read(self) -> Frame | None:
