@@ -114,7 +114,7 @@ class _Pool(nn.Module):
 
 
 def shifted(x: Tensor) -> Tensor:
-    """(B, H, W, C): a quarter of the channels each from the left, right, upper and lower neighbour, zeros outside."""
+    """(B, H, W, C): a quarter of the channels each from the left, right, upper and lower neighbour, or zeros."""
     left, right, upper, lower = x.chunk(4, -1)
     return torch.cat(
         [
