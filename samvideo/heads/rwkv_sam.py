@@ -62,7 +62,7 @@ class RwkvSamDecoder(MaskDecoder):
 
     def _upscale(self, image: Tensor, fine: Sequence[Tensor]) -> Tensor:
         upscaled: Tensor = self.output_upscaling(image)
-        maps = [x.expand(len(upscaled), -1, -1, -1) for x in fine]
+        maps = [x.expand(len(upscaled), -1, -1, -1) for x in reversed(fine)]  # published order: coarse to fine
         out: Tensor = upscaled + self.mix_feat_proj(torch.cat([upscaled, *maps], 1))
         return out
 
