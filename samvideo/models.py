@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,15 +16,19 @@ from samvideo.encoders.base import ImageEncoder, check_multiple
 from samvideo.errors import ConfigError
 from samvideo.heads.masks import MaskDecoder, best_alternative, single_if_stable, upsample
 from samvideo.heads.pointers import PointerHead
-from samvideo.heads.prompt_encoder import PADDING, PromptEncoder
+from samvideo.heads.prompt_encoder import PromptEncoder
 from samvideo.memory.base import MemoryPolicy
 from samvideo.memory.method import MemoryMethod
 from samvideo.memory_context import memory_context
+from samvideo.pictures import to_input
 from samvideo.runtime import SelectedMemory
-from samvideo.specs import SPECS, ModelSpec
+from samvideo.specs import IMAGE_SPECS, SPECS, ModelSpec
 from samvideo.tensors import Features, MaskCandidates, MaskPrediction, MemoryTokens, PromptTensors
 from samvideo.types import UInt8Array
+from samvideo.weights import keys
 
+STRIDE = 16
+"""Of the map that memory is made of, and attends from."""
 ABSENT_LOGIT = -1024.0
 MEMORY_SCALE, MEMORY_BIAS = 20.0, -10.0
 """Masks go into memory as 20 m - 10, m in [0, 1]; given masks become logits likewise."""
@@ -43,8 +46,9 @@ class ImageModel(nn.Module):
         self.spec = spec
         self.encoder: ImageEncoder = registry.ENCODERS.build(spec.encoder)
         check_multiple(spec.input_wh, self.encoder.step, f"encoder {spec.encoder!r}")
-        self.prompts = PromptEncoder()
-        self.decoder = MaskDecoder(self.encoder.fine)
+        fine_widths = self.encoder.fine_widths if self.encoder.fine else None
+        heads: tuple[PromptEncoder, MaskDecoder] = registry.HEADS.build(spec.heads, fine_widths=fine_widths)
+        self.prompts, self.decoder = heads
         self.mixed = False
 
     @property
@@ -56,6 +60,17 @@ class ImageModel(nn.Module):
     def dtype(self) -> torch.dtype:
         """Number format of the parameters."""
         return self.prompts.no_mask_embed.weight.dtype
+
+    def published(self, own: str) -> str:
+        """Name in the published checkpoint of an entry of the state dict."""
+        part, name = own.split(".", 1)
+        parts = {"encoder": self.encoder, "prompts": self.prompts, "decoder": self.decoder}
+        return self.spec.prefixes[list(parts).index(part)] + parts[part].published(name)
+
+    @property
+    def unused(self) -> dict[str, tuple[int, ...]]:
+        """Entries of the published checkpoint that inference does not read, with their shapes."""
+        return {self.spec.prefixes[0] + name: shape for name, shape in self.encoder.unused.items()}
 
     def fuse(self) -> "ImageModel":
         """Fold layers for inference, in place, after loading weights: the published keys are gone then."""
@@ -97,17 +112,8 @@ class ImageModel(nn.Module):
         return values.to(self.device, non_blocking=True)
 
     def preprocess(self, rgb: UInt8Array) -> Tensor:
-        """Resize a uint8 (H, W, 3) frame to the input size, ignoring its aspect, and normalise it: (1, 3, H, W).
-
-        The filter is the published video loader's for image folders: antialiased bicubic on bytes.
-        """
-        image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None]
-        width, height = self.spec.input_wh
-        if image.shape[-2:] != (height, width):
-            image = F.interpolate(image, size=(height, width), mode="bicubic", antialias=True, align_corners=False)
-        image = self._upload(image).float() / 255
-        mean, std = (self._upload(torch.tensor(x)[:, None, None]) for x in (self.spec.mean, self.spec.std))
-        return ((image - mean) / std).to(self.dtype, memory_format=torch.channels_last)
+        """A uint8 (H, W, 3) picture as the model's input, (1, 3, H, W); see `samvideo.pictures.to_input`."""
+        return to_input(rgb, self.spec, self.device).to(self.dtype, memory_format=torch.channels_last)
 
     def encode(self, image_bchw: Tensor) -> Features:
         """Features of one normalised image (1, 3, H, W)."""
@@ -137,17 +143,14 @@ class ImageModel(nn.Module):
         Args:
             features: of the frame or image.
             embedding: (B, 256, h, w) from `embedding` or, with memory, from `VideoModel.attend_to_memory`.
-            points: clicks in pixels of the input; none when tracking.
+            points: clicks in pixels of `ModelSpec.prompt_wh`; none when tracking.
             mask_logits: (B, 1, 4 h, 4 w) earlier logits that the clicks correct.
         """
-        batch = embedding.shape[0]
-        if points is None:
-            zeros = torch.zeros(batch, 1, 2, device=embedding.device)
-            points = PromptTensors(zeros, torch.full((batch, 1), PADDING, device=zeros.device))
+        points = points or self.prompts.no_points(embedding.shape[0])
         candidates: MaskCandidates = self.decoder(
             embedding + self.prompts.dense(mask_logits, features.grid),
             self.prompts.grid_code(features.grid),
-            self.prompts.points(points, self.spec.input_wh),
+            self.prompts.points(points, self.spec.prompt_wh),
             features.fine,
         )
         return candidates
@@ -173,6 +176,11 @@ class VideoModel(ImageModel):
             spec.memory, layers=spec.layers, occlusion_embedding=spec.occlusion_embedding
         )
         check_multiple(spec.input_wh, self.memory.step, f"memory {spec.memory!r}")
+        if self.encoder.stride != STRIDE:
+            raise ConfigError(
+                f"encoder {spec.encoder!r} makes a map of stride {self.encoder.stride}: memory needs one of stride "
+                f"{STRIDE}"
+            )
         self.policy = resolve_policy(spec.policy)
         self.pointers = PointerHead(spec.pointer_time_encoding)
 
@@ -185,6 +193,15 @@ class VideoModel(ImageModel):
         """See `ImageModel.convert`."""
         super().convert(device, dtype)
         return self
+
+    def published(self, own: str) -> str:
+        """See `ImageModel.published`."""
+        return keys.published(own)
+
+    @property
+    def unused(self) -> dict[str, tuple[int, ...]]:
+        """See `ImageModel.unused`."""
+        return keys.UNUSED
 
     def _mixed_parts(self) -> Sequence[nn.Module]:
         return (self.encoder, self.memory)
@@ -307,13 +324,18 @@ def resolve_policy(policy: str | MemoryPolicy) -> MemoryPolicy:
 
 
 def find_spec(name: str) -> ModelSpec:
-    """The spec of a published model or, for the name of an encoder, of that encoder with plain memory.
+    """The spec of a published video model or, for the name of an encoder, of that encoder with plain memory.
 
     Raises:
         ConfigError: there is neither.
     """
     if name in SPECS:
         return SPECS[name]
+    if name in IMAGE_SPECS and name not in encoders():
+        raise ConfigError(
+            f"{name!r} is an image model: it has no memory to track with; take its encoder "
+            f"{IMAGE_SPECS[name].encoder!r} with a memory, or use it as the segmenter of first masks"
+        )
     if name not in encoders():
         raise ConfigError(f"no model or encoder is called {name!r}; there are: {', '.join([*SPECS, *encoders()])}")
     return ModelSpec(name, name)
@@ -353,7 +375,11 @@ def build_image(spec: ModelSpec | str) -> ImageModel:
     Raises:
         ConfigError: unknown names, or parts that do not suit the input size.
     """
-    return ImageModel(find_spec(spec) if isinstance(spec, str) else spec).eval()
+    if isinstance(spec, str):
+        spec = IMAGE_SPECS.get(spec) or find_spec(spec)
+    if spec.network is not None:
+        raise ConfigError(f"{spec.name!r} has a network of its own: see samvideo.networks")
+    return ImageModel(spec).eval()
 
 
 def count_parameters(model: nn.Module) -> int:

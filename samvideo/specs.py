@@ -28,6 +28,13 @@ class PictureRule:
     masks: Literal["bilinear", "bicubic", "by-input", "crop"] = "bilinear"
 
 
+Answer = Literal["stable", "single", "alternatives", "stability"]
+"""Which of SAM's four masks answer a prompt that is not a single click, on which the three alternatives always do.
+
+"single": the first; "stable": the first or, where that is unstable, the best alternative (SAM 2); "alternatives":
+these as well (TinySAM, which has no other); "stability": as "single", but all are rated by the stability of their
+logits instead of the predicted IoU, which was not trained (EdgeSAM).
+"""
 SAM_PICTURE = PictureRule("pad", "pil-bilinear", prompt_side=1024, masks="by-input")
 
 
@@ -46,6 +53,7 @@ class ModelSpec:
         pointer_time_encoding: whether object pointers carry a code of their age (SAM 2.1).
         mean, std: of the encoder's training images, RGB in [0, 1].
         heads: variant of prompt encoder and mask decoder, see `samvideo.heads`.
+        answer: which of the decoder's masks answers, see `Answer`.
         picture: how pictures become inputs.
         network: variant of a network that takes the place of encoder and heads, see `samvideo.networks`.
         prefixes: of encoder, prompt encoder and mask decoder in the published checkpoint of an image model.
@@ -62,9 +70,16 @@ class ModelSpec:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     heads: str = "sam2"
+    answer: "Answer" = "stable"
     picture: PictureRule = PictureRule()
     network: str | None = None
     prefixes: tuple[str, str, str] = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
+
+    @property
+    def prompt_wh(self) -> tuple[int, int]:
+        """Width and height of the frame in which prompts are encoded."""
+        side = self.picture.prompt_side
+        return self.input_wh if side is None else (side, side)
 
 
 def _specs() -> dict[str, ModelSpec]:
@@ -93,6 +108,7 @@ def _image_specs() -> dict[str, ModelSpec]:
         "sam-vit-b",
         memory=None,
         heads="sam",
+        answer="single",
         picture=SAM_PICTURE,
         mean=(123.675 / 255, 116.28 / 255, 103.53 / 255),
         std=(58.395 / 255, 57.12 / 255, 57.375 / 255),
@@ -100,10 +116,10 @@ def _image_specs() -> dict[str, ModelSpec]:
     specs = [sam] + [replace(sam, name=f"sam-vit-{size}", encoder=f"sam-vit-{size}") for size in ("l", "h")]
     specs += [
         replace(sam, name="mobilesam", encoder="tinyvit-5m"),
-        replace(sam, name="tinysam", encoder="tinyvit-5m", heads="tinysam"),
+        replace(sam, name="tinysam", encoder="tinyvit-5m", answer="alternatives"),
         replace(sam, name="mobilesamv2", encoder="tinyvit-5m"),
-        replace(sam, name="edgesam", encoder="repvit-m1-fused", heads="edgesam"),
-        replace(sam, name="edgesam-3x", encoder="repvit-m1-fused", heads="edgesam"),
+        replace(sam, name="edgesam", encoder="repvit-m1-fused", answer="stability"),
+        replace(sam, name="edgesam-3x", encoder="repvit-m1-fused", answer="stability"),
         replace(sam, name="repvit-sam", encoder="repvit-m2.3"),
         replace(sam, name="slimsam-50", encoder="sam-vit-slim-50"),
         replace(sam, name="slimsam-77", encoder="sam-vit-slim-77"),

@@ -1,17 +1,32 @@
 """Published weights into models: names, shapes, and which model a checkpoint belongs to."""
 
 from collections.abc import Mapping
+from functools import cache
 
 import torch
 from torch import Tensor
 
+from samvideo import registry
 from samvideo.errors import WeightsError
-from samvideo.models import VideoModel
-from samvideo.specs import SPECS, ModelSpec
+from samvideo.models import ImageModel, VideoModel
+from samvideo.networks.base import Network
+from samvideo.specs import IMAGE_SPECS, SPECS, ModelSpec
 from samvideo.weights import keys
 
+Loadable = ImageModel | Network
+Shapes = Mapping[str, tuple[int, ...]]
 
-def load_state(model: VideoModel, state: Mapping[str, Tensor]) -> None:
+
+def build_spec(spec: ModelSpec) -> Loadable:
+    """What a spec describes, with untrained weights, in evaluation mode: a video or image model, or a network."""
+    if spec.network is not None:
+        network: Network = registry.NETWORKS.build(spec.network)
+        network.name = spec.name
+        return network.eval()
+    return (ImageModel(spec) if spec.memory is None else VideoModel(spec)).eval()
+
+
+def load_state(model: Loadable, state: Mapping[str, Tensor]) -> None:
     """Load published weights into a model that is not fused yet; all of them or none.
 
     Args:
@@ -23,7 +38,7 @@ def load_state(model: VideoModel, state: Mapping[str, Tensor]) -> None:
     """
     names = published_shapes(model)
     state = _by_published_names(state)
-    missing = sorted(set(names) - set(state) - set(keys.UNUSED))
+    missing = sorted(set(names) - set(state) - set(model.unused))
     unexpected = sorted(set(state) - set(names))
     wrong = [
         f"{key} is {tuple(state[key].shape)} instead of {names[key]}"
@@ -37,11 +52,10 @@ def load_state(model: VideoModel, state: Mapping[str, Tensor]) -> None:
             if x
         ]
         raise WeightsError(
-            f"these weights are not those of {model.spec.name!r}: {'; '.join(problems)}. "
+            f"these weights are not those of {_name(model)!r}: {'; '.join(problems)}. "
             f"By keys and shapes they fit: {', '.join(recognise(state)) or 'no model known here'}"
         )
-    own = {ours: state[theirs] for theirs, ours in ((keys.published(k), k) for k in model.state_dict())}
-    model.load_state_dict(own)
+    model.load_state_dict({own: state[model.published(own)] for own in model.state_dict()})
 
 
 def recognise(state: Mapping[str, Tensor]) -> list[str]:
@@ -53,7 +67,17 @@ def recognise(state: Mapping[str, Tensor]) -> list[str]:
     """
     state = _by_published_names(state)
     shapes = {key: tuple(value.shape) for key, value in state.items()}
-    return [name for name, spec in SPECS.items() if spec_shapes(spec) == keys.UNUSED | shapes]
+    specs = {**SPECS, **IMAGE_SPECS}
+    return [name for name, spec in specs.items() if _fits(shapes, spec)]
+
+
+def _name(model: Loadable) -> str:
+    return model.spec.name if isinstance(model, ImageModel) else model.name
+
+
+def _fits(shapes: Shapes, spec: ModelSpec) -> bool:
+    wanted, unused = _entries(spec)
+    return wanted == {**unused, **shapes}
 
 
 def _by_published_names(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -65,13 +89,20 @@ def _by_published_names(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         raise WeightsError(f"these weights are not those of a model in Hugging Face's layout: {error}") from error
 
 
-def spec_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+def spec_shapes(spec: ModelSpec) -> Shapes:
     """Key and shape of every entry of the checkpoint of a spec, by the publishers' names; allocates nothing."""
+    return _entries(spec)[0]
+
+
+@cache
+def _entries(spec: ModelSpec) -> tuple[Shapes, Shapes]:
+    """`spec_shapes`, and those entries that may be missing."""
     with torch.device("meta"):
-        return published_shapes(VideoModel(spec))
+        model = build_spec(spec)
+    return published_shapes(model), model.unused
 
 
-def published_shapes(model: VideoModel) -> dict[str, tuple[int, ...]]:
+def published_shapes(model: Loadable) -> Shapes:
     """Key and shape of every entry of the checkpoint of a model, by the publishers' names."""
-    shapes = {keys.published(key): tuple(value.shape) for key, value in model.state_dict().items()}
-    return shapes | keys.UNUSED
+    own = {model.published(key): tuple(value.shape) for key, value in model.state_dict().items()}
+    return {**own, **model.unused}

@@ -34,6 +34,8 @@ LAYERS = {
     "samvideo.memory": 2.0,
     "samvideo.memory_context": 3.0,
     "samvideo.specs": 3.0,
+    "samvideo.networks": 3.0,
+    "samvideo.pictures": 3.05,
     "samvideo.cues": 3.0,
     "samvideo.models": 3.1,
     "samvideo.nano": 3.1,

@@ -133,15 +133,14 @@ class CueTracker(ABC):
     def _apply_prompts(self, current: _CurrentFrame, prompts: list[ObjectPrompt], upcoming: Frame | None) -> None:
         """Replace the masks of prompted objects; their pixels are taken from all others."""
         rgb, masks = current.view.full, current.masks
-        embedding = None
-        if any(prompt.mask is None for prompt in prompts):
-            embedding = self.segmenter.embed(rgb, None if upcoming is None else upcoming.rgb)
+        inferred: dict[int, BoolArray] = {}
+        if drawn := [prompt for prompt in prompts if prompt.mask is None]:
+            image = self.segmenter.embed(rgb, None if upcoming is None else upcoming.rgb)
+            inferred = {found.object_id: found.best for found in image.answer(drawn, previous=masks)}
         given: dict[int, BoolArray] = {}
         free = np.ones(rgb.shape[:2], bool)
         for prompt in prompts:
-            mask = prompt.mask
-            if mask is None:
-                mask = self.segmenter.segment(embedding, prompt, masks.get(prompt.object_id)).best
+            mask = inferred[prompt.object_id] if prompt.mask is None else prompt.mask
             given[prompt.object_id] = mask & free
             free &= ~mask
         for object_id in masks:

@@ -21,16 +21,16 @@ STABILITY_THRESHOLD = 0.98
 class TwoWayBlock(nn.Module):
     """Tokens attend to themselves and to the image, then the image to the tokens."""
 
-    def __init__(self, width: int, heads: int, hidden: int, first: bool) -> None:
+    def __init__(self, width: int, heads: int, hidden: int, first: bool, eps: float = 1e-5) -> None:
         super().__init__()
         self.first = first
         self.self_attn = Attention(width, heads)
-        self.norm1 = nn.LayerNorm(width)
+        self.norm1 = nn.LayerNorm(width, eps)
         self.cross_attn_token_to_image = Attention(width, heads, inner=width // 2)
-        self.norm2 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width, eps)
         self.mlp = Mlp(width, hidden, width)
-        self.norm3 = nn.LayerNorm(width)
-        self.norm4 = nn.LayerNorm(width)
+        self.norm3 = nn.LayerNorm(width, eps)
+        self.norm4 = nn.LayerNorm(width, eps)
         self.cross_attn_image_to_token = Attention(width, heads, inner=width // 2)
 
     def forward(
@@ -53,11 +53,11 @@ class TwoWayBlock(nn.Module):
 class TwoWayTransformer(nn.Module):
     """Two blocks and a last look of the tokens at the image."""
 
-    def __init__(self, width: int, heads: int = 8, hidden: int = 2048, depth: int = 2) -> None:
+    def __init__(self, width: int, heads: int = 8, hidden: int = 2048, depth: int = 2, eps: float = 1e-5) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(TwoWayBlock(width, heads, hidden, first=i == 0) for i in range(depth))
+        self.layers = nn.ModuleList(TwoWayBlock(width, heads, hidden, i == 0, eps) for i in range(depth))
         self.final_attn_token_to_image = Attention(width, heads, inner=width // 2)
-        self.norm_final_attn = nn.LayerNorm(width)
+        self.norm_final_attn = nn.LayerNorm(width, eps)
 
     def forward(self, image: Tensor, image_code: Tensor, token_code: Tensor) -> tuple[Tensor, Tensor]:
         """(B, N, C) image and its code, (B, T, C) tokens; returns tokens and image."""
@@ -69,19 +69,29 @@ class TwoWayTransformer(nn.Module):
 
 
 class MaskDecoder(nn.Module):
-    """Predicts one mask and three alternatives, their quality, and whether the object is there at all.
+    """Predicts one mask and three alternatives, their quality and, in SAM 2, whether the object is there at all.
 
     Args:
-        fine: whether stride-4 and stride-8 maps are used.
+        fine_widths: channels of the stride-4 and stride-8 maps, if these are used.
         width: channels of image and tokens.
+        object_score: whether there is a token and head for the object's presence; SAM 2's also bound the quality
+            by a sigmoid.
+        eps: of the transformer's norms.
     """
 
-    def __init__(self, fine: bool, width: int = 256) -> None:
+    def __init__(
+        self,
+        fine_widths: tuple[int, int] | None = None,
+        width: int = 256,
+        *,
+        object_score: bool = True,
+        eps: float = 1e-5,
+    ) -> None:
         super().__init__()
-        self.transformer = TwoWayTransformer(width)
+        self.object_score = object_score
+        self.transformer = TwoWayTransformer(width, eps=eps)
         self.iou_token = nn.Embedding(1, width)
         self.mask_tokens = nn.Embedding(4, width)
-        self.obj_score_token = nn.Embedding(1, width)
         self.output_upscaling = nn.Sequential(
             nn.ConvTranspose2d(width, width // 4, 2, stride=2),
             LayerNorm2d(width // 4),
@@ -89,12 +99,20 @@ class MaskDecoder(nn.Module):
             nn.ConvTranspose2d(width // 4, width // 8, 2, stride=2),
             nn.GELU(),
         )
-        if fine:
-            self.conv_s0: nn.Module = nn.Conv2d(width, width // 8, 1)
-            self.conv_s1: nn.Module = nn.Conv2d(width, width // 4, 1)
+        if fine_widths is not None:
+            self.conv_s0: nn.Module = nn.Conv2d(fine_widths[0], width // 8, 1)
+            self.conv_s1: nn.Module = nn.Conv2d(fine_widths[1], width // 4, 1)
         self.output_hypernetworks_mlps = nn.ModuleList(Mlp(width, width, width, width // 8) for _ in range(4))
         self.iou_prediction_head = Mlp(width, width, width, 4)
-        self.pred_obj_score_head = Mlp(width, width, width, 1)
+        if object_score:
+            self.obj_score_token = nn.Embedding(1, width)
+            self.pred_obj_score_head = Mlp(width, width, width, 1)
+
+    def published(self, own: str) -> str:
+        """Name in the published checkpoint, without prefix, of an entry of the state dict."""
+        if self.object_score:
+            return own
+        return own.replace(".mlp.layers.0.", ".mlp.lin1.").replace(".mlp.layers.1.", ".mlp.lin2.")
 
     def fine_convs(self) -> list[nn.Conv2d]:
         """What `project` does, finest first; nothing once it has been taken over by the encoder."""
@@ -122,18 +140,23 @@ class MaskDecoder(nn.Module):
             fine: what `project` returned.
         """
         batch, _, height, width = image.shape
-        own = torch.cat([self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight])
-        tokens = torch.cat([own.expand(batch, -1, -1), points], 1)
+        own = [self.iou_token.weight, self.mask_tokens.weight]
+        if self.object_score:
+            own.insert(0, self.obj_score_token.weight)
+        tokens = torch.cat([torch.cat(own).expand(batch, -1, -1), points], 1)
         tokens, flat = self.transformer(
             image.flatten(2).transpose(1, 2), image_code.flatten(2).transpose(1, 2), tokens
         )
         upscaled = self._upscale(flat.transpose(1, 2).reshape(batch, -1, height, width), fine)
-        outputs = tokens[:, 2:6]
+        first = len(own) - 2
+        outputs = tokens[:, first + 1 : first + 5]
         weights = torch.stack([mlp(outputs[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], 1)
         masks = torch.einsum("bmc,bchw->bmhw", weights, upscaled).float()
-        quality = self.iou_prediction_head(tokens[:, 1]).float().sigmoid()
+        quality = self.iou_prediction_head(tokens[:, first]).float()
+        if not self.object_score:
+            return MaskCandidates(masks, quality, outputs, quality.new_full((batch,), torch.inf))
         presence = self.pred_obj_score_head(tokens[:, 0]).float()[:, 0]
-        return MaskCandidates(masks, quality, outputs, presence)
+        return MaskCandidates(masks, quality.sigmoid(), outputs, presence)
 
     def _upscale(self, image: Tensor, fine: Sequence[Tensor]) -> Tensor:
         if not fine:
@@ -157,10 +180,10 @@ def single_if_stable(candidates: MaskCandidates) -> Tensor:
     return torch.where(stable, torch.zeros_like(best), best)
 
 
-def stability(logits: Tensor) -> Tensor:
-    """(B, H, W) logits to (B,): how little the mask's area changes when its threshold moves by +-0.05."""
-    inner = (logits > STABILITY_DELTA).flatten(1).sum(1).float()
-    outer = (logits > -STABILITY_DELTA).flatten(1).sum(1).float()
+def stability(logits: Tensor, delta: float = STABILITY_DELTA) -> Tensor:
+    """(B, H, W) logits to (B,): how little the mask's area changes when its threshold moves by +-`delta`."""
+    inner = (logits > delta).flatten(1).sum(1).float()
+    outer = (logits > -delta).flatten(1).sum(1).float()
     return torch.where(outer > 0, inner / outer.clamp(min=1), torch.ones_like(inner))
 
 

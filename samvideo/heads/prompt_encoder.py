@@ -3,7 +3,10 @@
 Counterpart: facebookresearch/sam2: sam2/modeling/sam/prompt_encoder.py.
 """
 
+from typing import Literal
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samvideo.nn.norm import LayerNorm2d
@@ -12,6 +15,9 @@ from samvideo.tensors import Grid, PromptTensors
 
 PADDING = -1
 """Label of a point that says nothing."""
+FIRST_CORNER = 2
+"""Label of a box's first corner."""
+Padding = Literal["always", "without box", "never"]
 
 
 class PromptEncoder(nn.Module):
@@ -19,10 +25,12 @@ class PromptEncoder(nn.Module):
 
     Args:
         width: channels of tokens and map.
+        padding: when a point that says nothing is added: "always" (SAM 2), "without box" (SAM), "never".
     """
 
-    def __init__(self, width: int = 256) -> None:
+    def __init__(self, width: int = 256, padding: Padding = "always") -> None:
         super().__init__()
+        self.padding = padding
         self.pe_layer = FourierPosition(width)
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, width) for _ in range(4))
         self.not_a_point_embed = nn.Embedding(1, width)
@@ -37,16 +45,30 @@ class PromptEncoder(nn.Module):
         )
         self.no_mask_embed = nn.Embedding(1, width)
 
+    def published(self, own: str) -> str:
+        """Name in the published checkpoint, without prefix, of an entry of the state dict."""
+        return own
+
     def points(self, prompts: PromptTensors, size_wh: tuple[int, int]) -> Tensor:
-        """(B, N + 1, width) tokens of N points in pixels of a `size_wh` input; the last one is padding."""
-        padding = torch.nn.functional.pad
-        xy = padding(prompts.xy + 0.5, (0, 0, 0, 1))
-        labels = padding(prompts.labels, (0, 1), value=PADDING)
+        """(B, N, width) tokens of the points, in pixels of a `size_wh` frame; N + 1 where padding is added.
+
+        Either all prompts of a batch have a box, as the first two points, or none.
+        """
+        xy, labels = prompts.xy + 0.5, prompts.labels
+        without_box = self.padding == "without box" and labels.numel() and (labels[0] != FIRST_CORNER).all()
+        if self.padding == "always" or without_box:
+            xy, labels = F.pad(xy, (0, 0, 0, 1)), F.pad(labels, (0, 1), value=PADDING)
         kinds = torch.cat([self.not_a_point_embed.weight, *self.point_embeddings.parameters()])
         code = self.pe_layer(xy / torch.tensor(size_wh, device=xy.device)).to(kinds.dtype)
         valid = (labels != PADDING)[..., None]
         tokens: Tensor = code * valid + kinds[labels + 1]
         return tokens
+
+    def no_points(self, batch: int) -> PromptTensors:
+        """Points that say nothing, for masks alone and for tracking: one of SAM 2's padding, or none at all."""
+        count, device = int(self.padding == "always"), self.no_mask_embed.weight.device
+        labels = torch.full((batch, count), PADDING, device=device)
+        return PromptTensors(torch.zeros(batch, count, 2, device=device), labels)
 
     def grid_code(self, grid: Grid) -> Tensor:
         """(1, width, H, W) position code of the decoder's image tokens, in the manner of the points."""

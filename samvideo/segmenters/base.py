@@ -1,10 +1,15 @@
-"""The interface of segmenters, which trackers use for first masks and corrections, and the page for previews."""
+"""The interface of segmenters: masks of objects on one image, from prompts.
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+Trackers use them for first masks and corrections, the page for previews, `samvideo segment` for images.
+"""
 
-from samvideo.object_prompts import ObjectPrompt
-from samvideo.types import BoolArray, FloatArray, UInt8Array
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from samvideo.object_prompts import ObjectPrompt, group_prompts
+from samvideo.types import BoolArray, FloatArray, Prompt, UInt8Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -12,18 +17,91 @@ class Segmentation:
     """Mask candidates of one object.
 
     Attributes:
+        object_id: the object.
         masks_nhw: bool (N, H, W) at the size of the image, N at least 1.
-        quality_n: float32 (N,) predicted IoU in [0, 1].
+        quality_n: float32 (N,) predicted IoU; not all models keep it in [0, 1].
+        logits_nhw: float32 (N, h, w) low-resolution logits, with which a later prompt on the object continues; None
+            where there are none.
+        chosen: index of the candidate that answers the prompt.
     """
 
+    object_id: int
     masks_nhw: BoolArray
     quality_n: FloatArray
+    logits_nhw: FloatArray | None = None
+    chosen: int = 0
 
     @property
     def best(self) -> BoolArray:
-        """The (H, W) mask with the highest predicted IoU."""
-        mask: BoolArray = self.masks_nhw[int(self.quality_n.argmax())]
+        """The (H, W) mask of the candidate that answers the prompt."""
+        mask: BoolArray = self.masks_nhw[self.chosen]
         return mask
+
+
+Previous = BoolArray | Segmentation
+"""What a prompt corrects: a bool (H, W) mask of the object, or an earlier answer, whose logits are used."""
+Chooser = Callable[[ObjectPrompt, Segmentation], int]
+"""Chooses the candidate that answers a prompt: its index."""
+
+
+def by_quality(prompt: ObjectPrompt, found: Segmentation) -> int:
+    """The candidate with the highest predicted IoU, as published."""
+    return int(found.quality_n.argmax())
+
+
+class EmbeddedImage(ABC):
+    """An image and what all prompts on it share, computed once; serves any number of prompts, from any thread.
+
+    Args:
+        size_wh: of the image, in pixels.
+        choose: chooses among the candidates of an object.
+    """
+
+    def __init__(self, size_wh: tuple[int, int], choose: Chooser = by_quality) -> None:
+        self.size_wh, self._choose = size_wh, choose
+
+    def segment(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        previous: Mapping[int, Previous] | None = None,
+        multimask: bool | None = None,
+    ) -> list[Segmentation]:
+        """Segment objects, in batches.
+
+        Args:
+            prompts: boxes and clicks in pixels of the image; those without `object_id` are an object each.
+            previous: by `object_id`, what the prompts correct.
+            multimask: whether to return the model's alternatives; None: where a prompt is ambiguous, as published.
+
+        Returns:
+            One segmentation per object, by ascending id.
+
+        Raises:
+            PromptError: a prompt is outside the image, contradicts another, or is of a kind that the model does not
+                take.
+        """
+        return self.answer(group_prompts(prompts, (), self.size_wh), previous=previous, multimask=multimask)
+
+    def answer(
+        self,
+        prompts: Sequence[ObjectPrompt],
+        *,
+        previous: Mapping[int, Previous] | None = None,
+        multimask: bool | None = None,
+    ) -> list[Segmentation]:
+        """As `segment`, for prompts that are checked and joined per object."""
+        if not prompts:
+            return []
+        found = self._candidates(prompts, previous or {}, multimask)
+        pairs = zip(prompts, found, strict=True)
+        return [replace(one, chosen=self._choose(prompt, one)) for prompt, one in pairs]
+
+    @abstractmethod
+    def _candidates(
+        self, prompts: Sequence[ObjectPrompt], previous: Mapping[int, Previous], multimask: bool | None
+    ) -> list[Segmentation]:
+        """The candidates of each object."""
 
 
 class Segmenter(Protocol):
@@ -34,8 +112,8 @@ class Segmenter(Protocol):
         """How many upcoming frames improve the masks: 0 or 1."""
         ...
 
-    def embed(self, rgb: UInt8Array, upcoming: UInt8Array | None = None) -> Any:
-        """What all prompts on an image share, computed once.
+    def embed(self, rgb: UInt8Array, upcoming: UInt8Array | None = None) -> EmbeddedImage:
+        """Compute what all prompts on an image share.
 
         Args:
             rgb: uint8 (H, W, 3).
@@ -43,12 +121,7 @@ class Segmenter(Protocol):
         """
         ...
 
-    def segment(self, embedding: Any, prompt: ObjectPrompt, previous: BoolArray | None = None) -> Segmentation:
-        """Segment one object.
 
-        Args:
-            embedding: what `embed` returned for the image.
-            prompt: a box, clicks or both, in pixels of the image.
-            previous: bool (H, W) mask of the object, which the prompt corrects; None for a new object.
-        """
-        ...
+def mask_of(previous: Previous | None) -> BoolArray | None:
+    """The mask of what a prompt corrects."""
+    return previous.best if isinstance(previous, Segmentation) else previous

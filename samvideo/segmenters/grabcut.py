@@ -1,11 +1,13 @@
 """The segmenter without weights: GrabCut, see `samvideo.cues.grabcut`."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from samvideo.cues.grabcut import box_to_mask, clicks_to_mask
 from samvideo.object_prompts import ObjectPrompt
-from samvideo.segmenters.base import Segmentation
-from samvideo.types import BoolArray, UInt8Array
+from samvideo.segmenters.base import EmbeddedImage, Previous, Segmentation, mask_of
+from samvideo.types import UInt8Array
 
 
 class GrabCutSegmenter:
@@ -13,17 +15,27 @@ class GrabCutSegmenter:
 
     lookahead = 0
 
-    def embed(self, rgb: UInt8Array, upcoming: UInt8Array | None = None) -> UInt8Array:
-        """See `Segmenter.embed`: the image itself."""
-        return rgb
+    def embed(self, rgb: UInt8Array, upcoming: UInt8Array | None = None) -> EmbeddedImage:
+        """See `Segmenter.embed`."""
+        return _Image(rgb)
 
-    def segment(
-        self, embedding: UInt8Array, prompt: ObjectPrompt, previous: BoolArray | None = None
-    ) -> Segmentation:
-        """See `Segmenter.segment`."""
+
+class _Image(EmbeddedImage):
+    def __init__(self, rgb: UInt8Array) -> None:
+        super().__init__((rgb.shape[1], rgb.shape[0]))
+        self._rgb = rgb
+
+    def _candidates(
+        self, prompts: Sequence[ObjectPrompt], previous: Mapping[int, Previous], multimask: bool | None
+    ) -> list[Segmentation]:
+        return [self._segment(prompt, previous.get(prompt.object_id)) for prompt in prompts]
+
+    def _segment(self, prompt: ObjectPrompt, previous: Previous | None) -> Segmentation:
         if prompt.box is not None:
-            mask = box_to_mask(embedding, prompt.box, prompt.xy, prompt.labels)
+            mask = box_to_mask(self._rgb, prompt.box, prompt.xy, prompt.labels)
         else:
-            before = np.zeros(embedding.shape[:2], bool) if previous is None else previous
-            mask = clicks_to_mask(embedding, prompt.xy, prompt.labels, before)
-        return Segmentation(mask[None], np.ones(1, np.float32))
+            before = mask_of(previous)
+            if before is None:
+                before = np.zeros(self._rgb.shape[:2], bool)
+            mask = clicks_to_mask(self._rgb, prompt.xy, prompt.labels, before)
+        return Segmentation(prompt.object_id, mask[None], np.ones(1, np.float32))

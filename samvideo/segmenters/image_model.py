@@ -1,63 +1,149 @@
 """Any image or video model of the SAM family as a segmenter. Needs torch."""
 
-from typing import NamedTuple
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from samvideo.heads.masks import single_if_stable, upsample
-from samvideo.models import MEMORY_BIAS, MEMORY_SCALE, ImageModel, is_ambiguous
-from samvideo.object_prompts import ObjectPrompt, input_points
-from samvideo.segmenters.base import Segmentation
-from samvideo.tensors import Features, PromptTensors
+from samvideo.errors import PromptError
+from samvideo.heads.masks import single_if_stable, stability
+from samvideo.models import MEMORY_BIAS, MEMORY_SCALE, ImageModel
+from samvideo.object_prompts import ObjectPrompt
+from samvideo.pictures import fitted_wh, prompt_scale, to_picture
+from samvideo.segmenters.base import Chooser, EmbeddedImage, Previous, Segmentation, by_quality, mask_of
+from samvideo.tensors import Features, MaskCandidates, PromptTensors
 from samvideo.torch_runtime import resize_mask, resolve_device
 from samvideo.types import BoolArray, UInt8Array
 
-
-class ImageEmbedding(NamedTuple):
-    """Features of an image and its size, width and height in pixels."""
-
-    features: Features
-    size_wh: tuple[int, int]
+BATCH = 64
+"""Objects that are decoded at once."""
+RATING_OFFSET = 1.0
+"""Change of the threshold by which the stability of masks is measured where it rates them (EdgeSAM)."""
 
 
 class ImageModelSegmenter:
     """Segments with a SAM; implements `samvideo.segmenters.base.Segmenter`.
 
-    An ambiguous prompt, a single click, gives three candidates, any other one.
+    An ambiguous prompt, a single click, gives three candidates, any other one (see `samvideo.specs.Answer`).
 
     Args:
         model: is moved, put in evaluation mode and fused, all in place.
         device, dtype: where and how to compute; see `samvideo.torch_runtime.resolve_device`.
+        choose: chooses among the candidates of an object.
     """
 
     lookahead = 0
 
     def __init__(
-        self, model: ImageModel, *, device: str | torch.device = "cpu", dtype: str | torch.dtype = "fp32"
+        self,
+        model: ImageModel,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: str | torch.dtype = "fp32",
+        choose: Chooser = by_quality,
     ) -> None:
         where = resolve_device(device, dtype)
         model.eval().fuse()
-        self._model = model.convert(*where)
+        self.model = model.convert(*where)
+        self._choose = choose
 
     @torch.inference_mode()
-    def embed(self, rgb: UInt8Array, upcoming: UInt8Array | None = None) -> ImageEmbedding:
+    def embed(self, rgb: UInt8Array, upcoming: UInt8Array | None = None) -> "ModelImage":
         """See `Segmenter.embed`."""
-        return ImageEmbedding(self._model.encode(self._model.preprocess(rgb)), (rgb.shape[1], rgb.shape[0]))
+        features = self.model.encode(self.model.preprocess(rgb))
+        return ModelImage(self.model, features, (rgb.shape[1], rgb.shape[0]), self._choose)
+
+
+class ModelImage(EmbeddedImage):
+    """An image encoded by a SAM."""
+
+    def __init__(self, model: ImageModel, features: Features, size_wh: tuple[int, int], choose: Chooser) -> None:
+        super().__init__(size_wh, choose)
+        self._model, self.features = model, features
+
+    def _candidates(
+        self, prompts: Sequence[ObjectPrompt], previous: Mapping[int, Previous], multimask: bool | None
+    ) -> list[Segmentation]:
+        """Prompts with equal numbers of points are decoded together."""
+        groups: dict[tuple[int, bool, bool], list[int]] = defaultdict(list)
+        for row, prompt in enumerate(prompts):
+            if prompt.mask is not None:
+                raise PromptError(
+                    f"object {prompt.object_id} has a mask, which needs no segmenter: box or points expected"
+                )
+            before = previous.get(prompt.object_id)
+            corrects = before is not None and bool(mask_of(before).any())  # type: ignore[union-attr]
+            groups[len(prompt.labels), prompt.box is not None, corrects].append(row)
+        found: dict[int, Segmentation] = {}
+        for (_, _, corrects), rows in groups.items():
+            for begin in range(0, len(rows), BATCH):
+                part = [prompts[row] for row in rows[begin : begin + BATCH]]
+                before = [previous[p.object_id] for p in part] if corrects else None
+                found.update(zip(rows[begin : begin + BATCH], self._decode(part, before, multimask), strict=True))
+        return [found[row] for row in range(len(prompts))]
 
     @torch.inference_mode()
-    def segment(
-        self, embedding: ImageEmbedding, prompt: ObjectPrompt, previous: BoolArray | None = None
-    ) -> Segmentation:
-        """See `Segmenter.segment`."""
-        model, (features, size_wh) = self._model, embedding
-        xy, labels = input_points(prompt, size_wh, model.spec.input_wh)
-        points = PromptTensors(*(torch.from_numpy(x)[None].to(model.device) for x in (xy, labels)))
-        logits = None
-        if previous is not None and previous.any():
-            width, height = features.grid[1] * 4, features.grid[0] * 4
-            logits = (resize_mask(previous, (width, height)) * MEMORY_SCALE + MEMORY_BIAS).to(model.device)
-        candidates = model.decode(features, model.embedding(features), points, logits)
-        chosen = torch.arange(1, 4) if is_ambiguous(points, logits) else single_if_stable(candidates).cpu()
-        masks = upsample(candidates.logits_bnhw[0, chosen, None], size_wh[::-1])[:, 0] > 0
-        return Segmentation(masks.cpu().numpy(), candidates.quality_bn[0, chosen].cpu().numpy().astype(np.float32))
+    def _decode(
+        self, prompts: Sequence[ObjectPrompt], previous: Sequence[Previous] | None, multimask: bool | None
+    ) -> list[Segmentation]:
+        model = self._model
+        points = self._points(prompts)
+        logits = None if previous is None else torch.stack([self._logits(p) for p in previous]).to(model.device)
+        embedding = model.embedding(self.features).expand(len(prompts), -1, -1, -1)
+        candidates = model.decode(self.features, embedding, points, logits)
+        ambiguous = previous is None and points.labels.shape[1] <= 1 if multimask is None else multimask
+        kept, quality = answers(candidates, model.spec.answer, ambiguous)
+        return [
+            Segmentation(prompt.object_id, self._masks(low), rating.cpu().numpy(), low.cpu().numpy())
+            for prompt, low, rating in zip(prompts, kept, quality, strict=True)
+        ]
+
+    def _points(self, prompts: Sequence[ObjectPrompt]) -> PromptTensors:
+        """Boxes, as two corners, and clicks of B objects in the frame of prompts."""
+        scale = np.array(prompt_scale(self.size_wh, self._model.spec))
+        xy, labels = [], []
+        for prompt in prompts:
+            corners = np.zeros((0, 2)) if prompt.box is None else np.asarray(prompt.box).reshape(2, 2)
+            xy.append(np.concatenate([corners, prompt.xy]) * scale)
+            labels.append(np.concatenate([[2, 3][: len(corners)], prompt.labels]))
+        device = self._model.device
+        tensors = torch.from_numpy(np.array(xy, np.float32)), torch.from_numpy(np.array(labels, np.int64))
+        return PromptTensors(*(tensor.to(device) for tensor in tensors))
+
+    def _logits(self, previous: Previous) -> Tensor:
+        """(1, 4 h, 4 w): what a prompt corrects, as the decoder's own logits."""
+        height, width = (4 * side for side in self.features.grid)
+        if isinstance(previous, Segmentation) and previous.logits_nhw is not None:
+            return torch.from_numpy(previous.logits_nhw[previous.chosen])[None]
+        mask = mask_of(previous)
+        assert mask is not None
+        spec = self._model.spec
+        side = max(width, height)
+        if spec.picture.fit == "stretch":
+            return resize_mask(mask, (width, height))[0] * MEMORY_SCALE + MEMORY_BIAS
+        fitted = fitted_wh(self.size_wh, side, spec.picture)
+        canvas = torch.zeros(1, height, width)
+        canvas[:, : fitted[1], : fitted[0]] = resize_mask(mask, fitted)[0]
+        return canvas * MEMORY_SCALE + MEMORY_BIAS
+
+    def _masks(self, low: Tensor) -> BoolArray:
+        """(N, h, w) logits to (N, H, W) masks at the size of the image."""
+        masks: BoolArray = (to_picture(low[None], self.size_wh, self._model.spec)[0] > 0).cpu().numpy()
+        return masks
+
+
+def answers(candidates: MaskCandidates, answer: str, ambiguous: bool) -> tuple[Tensor, Tensor]:
+    """The candidates that answer a prompt: (B, N, h, w) logits and (B, N) ratings, N 3 or 1; see `Answer`."""
+    quality = candidates.quality_bn
+    if answer == "stability":
+        shape = candidates.logits_bnhw.shape
+        quality = stability(candidates.logits_bnhw.flatten(0, 1), RATING_OFFSET).view(shape[:2])
+    if ambiguous or answer == "alternatives":
+        return candidates.logits_bnhw[:, 1:], quality[:, 1:]
+    chosen = torch.zeros(len(quality), dtype=torch.long, device=quality.device)
+    if answer == "stable":
+        chosen = single_if_stable(candidates)
+    rows = torch.arange(len(quality), device=quality.device)
+    return candidates.logits_bnhw[rows, chosen][:, None], quality[rows, chosen][:, None]

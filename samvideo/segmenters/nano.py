@@ -1,24 +1,17 @@
 """The segmenter of the bundled tracker: its prompted network, see `samvideo.nano.prompted`. Needs torch."""
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from samvideo.cues.motion import own_motion
 from samvideo.cues.view import View
 from samvideo.cues.warp import DenseFlow
-from samvideo.nano.prompted import mask_of
+from samvideo.nano import prompted
 from samvideo.nano.runtime import Networks
 from samvideo.object_prompts import ObjectPrompt
-from samvideo.segmenters.base import Segmentation
-from samvideo.types import BoolArray, FloatArray, UInt8Array
-
-
-class NanoEmbedding(NamedTuple):
-    """An image and, where the upcoming frame is known, its motion: (h, w, 3) of `own_motion`."""
-
-    rgb: UInt8Array
-    motion: FloatArray | None
+from samvideo.segmenters.base import EmbeddedImage, Previous, Segmentation, mask_of
+from samvideo.types import FloatArray, UInt8Array
 
 
 class NanoSegmenter:
@@ -39,18 +32,31 @@ class NanoSegmenter:
         """See `Segmenter.lookahead`."""
         return int(self._by_motion)
 
-    def embed(self, rgb: UInt8Array, upcoming: UInt8Array | None = None) -> NanoEmbedding:
+    def embed(self, rgb: UInt8Array, upcoming: UInt8Array | None = None) -> EmbeddedImage:
         """See `Segmenter.embed`."""
         if upcoming is None or not self._by_motion or upcoming.shape != rgb.shape:
-            return NanoEmbedding(rgb, None)
+            return _Image(self._networks, rgb, None)
         here, there = View(rgb, self._longest), View(upcoming, self._longest)
-        return NanoEmbedding(rgb, own_motion(self._flow, here, there))
+        return _Image(self._networks, rgb, own_motion(self._flow, here, there))
 
-    def segment(
-        self, embedding: NanoEmbedding, prompt: ObjectPrompt, previous: BoolArray | None = None
-    ) -> Segmentation:
-        """See `Segmenter.segment`."""
-        rgb, motion = embedding
-        before = np.zeros(rgb.shape[:2], bool) if previous is None else previous
-        mask = mask_of(self._networks, rgb, prompt.box, prompt.xy, prompt.labels, before, motion)
-        return Segmentation(mask[None], np.ones(1, np.float32))
+
+class _Image(EmbeddedImage):
+    """An image and, where the upcoming frame is known, its motion: (h, w, 3) of `own_motion`."""
+
+    def __init__(self, networks: Networks, rgb: UInt8Array, motion: FloatArray | None) -> None:
+        super().__init__((rgb.shape[1], rgb.shape[0]))
+        self._networks, self._rgb, self._motion = networks, rgb, motion
+
+    def _candidates(
+        self, prompts: Sequence[ObjectPrompt], previous: Mapping[int, Previous], multimask: bool | None
+    ) -> list[Segmentation]:
+        return [self._segment(prompt, previous.get(prompt.object_id)) for prompt in prompts]
+
+    def _segment(self, prompt: ObjectPrompt, previous: Previous | None) -> Segmentation:
+        before = mask_of(previous)
+        if before is None:
+            before = np.zeros(self._rgb.shape[:2], bool)
+        mask = prompted.mask_of(
+            self._networks, self._rgb, prompt.box, prompt.xy, prompt.labels, before, self._motion
+        )
+        return Segmentation(prompt.object_id, mask[None], np.ones(1, np.float32))

@@ -108,7 +108,8 @@ def preview_masks(
             mask = prompt.mask
             if mask is None:
                 before = None if previous is None else _resized(previous, size_wh)
-                mask = segmenter.segment(embedding, prompt, before).best
+                earlier = {} if before is None else {object_id: before}
+                mask = embedding.answer([prompt], previous=earlier)[0].best
             masks[object_id] = mask & free
             free &= ~mask
     stack = np.array(list(masks.values()), bool).reshape(len(masks), *rgb.shape[:2])

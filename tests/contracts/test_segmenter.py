@@ -7,12 +7,11 @@ import pytest
 from tiny_sam import tiny_model
 
 from samvideo.nano.runtime import load
-from samvideo.object_prompts import ObjectPrompt, group_prompts
-from samvideo.segmenters.base import Segmenter
+from samvideo.segmenters.base import EmbeddedImage, Segmentation, Segmenter
 from samvideo.segmenters.grabcut import GrabCutSegmenter
 from samvideo.segmenters.image_model import ImageModelSegmenter
 from samvideo.segmenters.nano import NanoSegmenter
-from samvideo.types import Box, Points, Prompt
+from samvideo.types import BoolArray, Box, Points, Prompt
 from tests.scenes import RED, SIZE, Shape, overlap, scene
 
 TRAINED: dict[str, Callable[[], Segmenter]] = {"grabcut": GrabCutSegmenter, "nano": lambda: NanoSegmenter(load())}
@@ -23,9 +22,9 @@ BOX = Box((40, 35, 80, 75), object_id=1)
 CLICKS = Points([(60, 55), (20, 100)], [1, 0], object_id=1)
 
 
-def prompt(*prompts: Prompt) -> ObjectPrompt:
-    (grouped,) = group_prompts(prompts, (), SIZE)
-    return grouped
+def segment(image: EmbeddedImage, *prompts: Prompt, previous: BoolArray | None = None) -> Segmentation:
+    (found,) = image.segment(prompts, previous={} if previous is None else {1: previous})
+    return found
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -33,12 +32,12 @@ def prompt(*prompts: Prompt) -> ObjectPrompt:
 def test_candidates_have_the_size_of_the_image(name: str, prompts: tuple[Prompt, ...]) -> None:
     segmenter = MAKERS[name]()
     embedding = segmenter.embed(FRAMES[0].rgb)
-    first = segmenter.segment(embedding, prompt(*prompts))
+    first = segment(embedding, *prompts)
     assert first.masks_nhw.shape == (len(first.quality_n), *SIZE[::-1])
     assert first.masks_nhw.dtype == bool
     assert first.best.shape == SIZE[::-1]
     assert ((first.quality_n >= 0) & (first.quality_n <= 1)).all()
-    again = segmenter.segment(embedding, prompt(*prompts))
+    again = segment(embedding, *prompts)
     assert np.array_equal(first.masks_nhw, again.masks_nhw), "an embedding serves any number of prompts"
 
 
@@ -48,7 +47,7 @@ def test_a_previous_mask_is_corrected(name: str) -> None:
     embedding = segmenter.embed(FRAMES[0].rgb)
     half = DISC.copy()
     half[:, :60] = False
-    fresh, corrected = (segmenter.segment(embedding, prompt(CLICKS), before).best for before in (None, half))
+    fresh, corrected = (segment(embedding, CLICKS, previous=before).best for before in (None, half))
     assert corrected.shape == fresh.shape
     if name in TRAINED:
         assert overlap(corrected, DISC) > overlap(half, DISC)
@@ -61,7 +60,7 @@ def test_the_upcoming_frame_matters_only_to_those_that_look_ahead(name: str) -> 
     segmenter = MAKERS[name]()
     assert segmenter.lookahead in (0, 1)
     alone, ahead = (segmenter.embed(FRAMES[0].rgb, upcoming) for upcoming in (None, FRAMES[1].rgb))
-    masks = [segmenter.segment(embedding, prompt(BOX)).best for embedding in (alone, ahead)]
+    masks = [segment(embedding, BOX).best for embedding in (alone, ahead)]
     assert segmenter.lookahead or np.array_equal(*masks)
 
 
@@ -69,13 +68,29 @@ def test_the_upcoming_frame_matters_only_to_those_that_look_ahead(name: str) -> 
 @pytest.mark.parametrize("prompts", [(BOX,), (CLICKS,)])
 def test_masks_of_trained_segmenters_fit(name: str, prompts: tuple[Prompt, ...]) -> None:
     segmenter = TRAINED[name]()
-    assert (
-        overlap(segmenter.segment(segmenter.embed(FRAMES[0].rgb, FRAMES[1].rgb), prompt(*prompts)).best, DISC) > 0.7
-    )
+    assert overlap(segment(segmenter.embed(FRAMES[0].rgb, FRAMES[1].rgb), *prompts).best, DISC) > 0.7
 
 
 def test_an_ambiguous_click_gives_three_candidates() -> None:
     segmenter = ImageModelSegmenter(tiny_model())
     embedding = segmenter.embed(FRAMES[0].rgb)
-    assert len(segmenter.segment(embedding, prompt(Points([(60, 55)], object_id=1))).masks_nhw) == 3
-    assert len(segmenter.segment(embedding, prompt(BOX)).masks_nhw) == 1
+    assert len(segment(embedding, Points([(60, 55)], object_id=1)).masks_nhw) == 3
+    assert len(segment(embedding, BOX).masks_nhw) == 1
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_many_prompts_in_one_call_are_answered_as_one_by_one(name: str) -> None:
+    prompts = [BOX, Points([(60, 55)], object_id=2), Points([(60, 55), (20, 100)], [1, 0], object_id=5)]
+    image = MAKERS[name]().embed(FRAMES[0].rgb)
+    together = image.segment(prompts)
+    assert [found.object_id for found in together] == [1, 2, 5]
+    for found, prompt in zip(together, prompts, strict=True):
+        alone = segment(image, prompt)
+        assert found.masks_nhw.shape == alone.masks_nhw.shape
+        assert (found.masks_nhw == alone.masks_nhw).mean() > 0.999
+
+
+def test_a_hook_chooses_among_the_candidates() -> None:
+    image = ImageModelSegmenter(tiny_model(), choose=lambda prompt, found: 2).embed(FRAMES[0].rgb)
+    found = segment(image, Points([(60, 55)], object_id=1))
+    assert np.array_equal(found.best, found.masks_nhw[2])

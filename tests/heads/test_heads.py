@@ -41,7 +41,7 @@ def test_stability() -> None:
 @torch.inference_mode()
 def test_unstable_single_masks_give_way_to_the_best_alternative() -> None:
     torch.manual_seed(0)
-    decoder = MaskDecoder(fine=False, width=32)
+    decoder = MaskDecoder(width=32)
     candidates = decoder(torch.randn(2, 32, 4, 4), torch.randn(1, 32, 4, 4), torch.randn(2, 3, 32), ())
     assert candidates.logits_bnhw.shape == (2, 4, 16, 16)
     best = 1 + candidates.quality_bn[:, 1:].argmax(1)
