@@ -111,17 +111,11 @@ class RapSamDecoder(nn.Module):
         stages: that both tasks share.
         width: of features and queries.
         class_width: of class embeddings.
-        temperature, log_scale: factors on the cosines of class embeddings, the first of the shared stages only.
+        log_scale, temperature: of class scores; see `RapSamConfig`.
     """
 
     def __init__(
-        self,
-        queries: int = 100,
-        stages: int = 3,
-        width: int = 256,
-        class_width: int = 768,
-        temperature: float = 0.1,
-        log_scale: float = 4.6052,
+        self, queries: int, stages: int, width: int, class_width: int, *, log_scale: float, temperature: float
     ) -> None:
         super().__init__()
         self.temperature, self.log_scale = temperature, log_scale

@@ -33,12 +33,12 @@ class DeformConv(nn.Module):
         height, width = x.shape[2:]
         y = torch.arange(height, device=x.device)[:, None]
         x0 = torch.arange(width, device=x.device)
-        out = x.new_zeros(len(x), len(self.weight), height, width)
+        out = x.new_zeros(len(x), len(self.weight), height, width, dtype=torch.float32)
         for tap in range(9):  # one at a time: all nine at once would take nine maps of memory
             at_y = y + (tap // 3 - 1) + offsets[:, 2 * tap].float()
             at_x = x0 + (tap % 3 - 1) + offsets[:, 2 * tap + 1].float()
-            grid = torch.stack([(2 * at_x + 1) / width - 1, (2 * at_y + 1) / height - 1], -1).to(x.dtype)
-            read = F.grid_sample(x, grid, padding_mode="zeros", align_corners=False)
+            grid = torch.stack([(2 * at_x + 1) / width - 1, (2 * at_y + 1) / height - 1], -1)
+            read = F.grid_sample(x.float(), grid, padding_mode="zeros", align_corners=False)
             out += F.conv2d(read * weights[:, tap, None], self.weight[:, :, tap // 3, tap % 3, None, None])
         return out
 
@@ -87,8 +87,8 @@ class RapSamNeck(nn.Module):
             if level:
                 x = self.lateral[level](maps[level]) + self.grow[level - 1](x)
             total = total + F.interpolate(join(x), size=size, mode="bilinear", align_corners=False)
-        x = self.output_conv(total)
-        sides = [torch.linspace(-1, 1, side, device=x.device, dtype=x.dtype) for side in size]
-        yy, xx = torch.meshgrid(*sides, indexing="ij")
-        out: Tensor = self.loc_conv(torch.cat([x, torch.stack([xx, yy]).expand(len(x), -1, -1, -1)], 1))
+        x = self.output_conv(total).float()
+        yy, xx = torch.meshgrid(*(torch.linspace(-1, 1, side, device=x.device) for side in size), indexing="ij")
+        with torch.autocast(x.device.type, enabled=False):  # half precision would round the coordinates
+            out: Tensor = self.loc_conv(torch.cat([x, torch.stack([xx, yy]).expand(len(x), -1, -1, -1)], 1))
         return out

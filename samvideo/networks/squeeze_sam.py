@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samvideo.heads.masks import TwoWayBlock, TwoWayTransformer
+from samvideo.networks.base import Network
 from samvideo.nn.mlp import Mlp
 from samvideo.tensors import PromptTensors
 
@@ -83,7 +84,24 @@ class _Up(nn.Module):
         return out
 
 
-class SqueezeSam(nn.Module):
+class _Block(TwoWayBlock):
+    """Keeps all residuals, and adds the code of the tokens to their residual stream (as EfficientSAM)."""
+
+    def forward(
+        self, tokens: Tensor, image: Tensor, token_code: Tensor, image_code: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See `TwoWayBlock.forward`."""
+        if not self.first:
+            tokens = tokens + token_code
+        tokens = self.norm1(tokens + self.self_attn(tokens, tokens, tokens))
+        coded_image = image + image_code
+        tokens = self.norm2(tokens + self.cross_attn_token_to_image(tokens + token_code, coded_image, image))
+        tokens = self.norm3(tokens + self.mlp(tokens))
+        image = self.norm4(image + self.cross_attn_image_to_token(coded_image, tokens + token_code, tokens))
+        return tokens, image
+
+
+class SqueezeSam(Network):
     """Encodes image and prompts together: every prompt is a pass through the whole network.
 
     Attributes:
@@ -99,6 +117,7 @@ class SqueezeSam(nn.Module):
         self.down = nn.ModuleList(_two_convs(a, b) for a, b in pairwise((first, *widths)))
         self.up = nn.ModuleList(_Up(a, b) for a, b in pairwise(reversed(widths)))
         self.transformer = TwoWayTransformer(bottom, config.heads, hidden=bottom)
+        self.transformer.layers = nn.ModuleList(_Block(bottom, config.heads, bottom, i == 0) for i in range(2))
         self.iou_token = nn.Embedding(1, bottom)
         self.mask_tokens = nn.Embedding(4, bottom)
         self.output_hypernetworks_mlps = nn.ModuleList(Mlp(bottom, bottom, bottom, first) for _ in range(4))
@@ -113,6 +132,14 @@ class SqueezeSam(nn.Module):
         Returns:
             Mask logits (B, 3, H / 2, W / 2) and predicted IoU (B, 3), which may leave [0, 1].
         """
+        with self.autocast():
+            tokens, x = self._encode(image_bchw)
+            kernels = torch.stack([mlp(tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps, 1)], 1)
+            masks = torch.einsum("bmc,bchw->bmhw", kernels[:, 1:], x).float()  # the first mask is not used
+            return masks, self.iou_prediction_head(tokens[:, 0])[:, 1:].float()
+
+    def _encode(self, image_bchw: Tensor) -> tuple[Tensor, Tensor]:
+        """Output tokens (B, 6, C), of IoU, four masks and nothing, and features (B, widths[0], H / 2, W / 2)."""
         x = self.stem(image_bchw)
         levels: list[Tensor] = []
         for level in self.down:
@@ -125,9 +152,7 @@ class SqueezeSam(nn.Module):
         x = flat.transpose(1, 2).reshape(x.shape)
         for level, skip in zip(self.up, reversed(levels[:-1]), strict=True):
             x = level(x, skip)
-        kernels = torch.stack([mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], 1)
-        masks = torch.einsum("bmc,bchw->bmhw", kernels[:, 1:], x).float()  # the first mask is not used
-        return masks, self.iou_prediction_head(tokens[:, 0])[:, 1:].float()
+        return tokens, x
 
     def published(self, own: str) -> str:
         """Name in the published checkpoint of an entry of the state dict."""
@@ -139,10 +164,10 @@ class SqueezeSam(nn.Module):
 def draw_prompts(prompts: PromptTensors, size_hw: tuple[int, int]) -> Tensor:
     """The prompts as maps: the box, filled, and a disc for each click on the object.
 
-    Without a box, its map is ones everywhere. Clicks that are not on the object have no effect.
+    Without a box, its map is ones everywhere. Clicks that are not on the object are not drawn.
 
     Args:
-        prompts: in pixels of the input; the corners of a box come first.
+        prompts: in pixels of the input; the corners of a box come first, without one a click on the object.
         size_hw: of the input.
 
     Returns:
@@ -158,7 +183,7 @@ def draw_prompts(prompts: PromptTensors, size_hw: tuple[int, int]) -> Tensor:
     if xy.shape[1] < 2:
         return torch.stack([torch.ones_like(disc), disc], 1).to(xy.dtype)
     inside = ((at >= clicks[:, 0]) & (at <= clicks[:, 1])).all(-1)
-    return torch.stack([inside | (labels[:, 0] != 2)[:, None, None], disc], 1).to(xy.dtype)
+    return torch.stack([inside | (labels[:, 0] == 1)[:, None, None], disc], 1).to(xy.dtype)
 
 
 def build(config: SqueezeSamConfig) -> SqueezeSam:
