@@ -78,7 +78,7 @@ HOMES = {
     "platformdirs": {"samvideo.weights.fetch"},
     "filelock": {"samvideo.io.locks", "samvideo.weights.fetch"},
     "threadpoolctl": {"samvideo.cues.classifier"},
-    "timm": {"samvideo.encoders.repvit"},
+    "timm": {f"samvideo.encoders.{name}" for name in ("repvit", "resnet")},
     "hiera": {"samvideo.encoders.hiera"},
     "ray": {"samvideo.evaluation.shard"},
     "starlette": {"samvideo.web.app"},

@@ -22,7 +22,7 @@ class ImageEncoder(nn.Module):
         unused: entries of the published checkpoint that inference does not read, with their shapes.
     """
 
-    step: ClassVar[int]
+    step: int
     fine: ClassVar[bool]
     fine_widths: tuple[int, int] = (WIDTH, WIDTH)
     stride: int = 16

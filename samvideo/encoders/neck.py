@@ -1,12 +1,32 @@
-"""The feature pyramid shared by the encoders with four stages."""
+"""Necks: from the channels of a trunk to the 256 of heads and memory."""
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samvideo.encoders.base import WIDTH
+from samvideo.nn.conv import joined
+from samvideo.nn.norm import LayerNorm2d
+
+
+class SamNeck(nn.Sequential):
+    """A 1x1 and a 3x3 convolution without biases, each followed by a LayerNorm over the channels.
+
+    The neck of SAM (Kirillov et al. 2023), which most image models share: (B, C, h, w) to (B, 256, h, w).
+    Counterpart: facebookresearch/segment-anything: modeling/image_encoder.py, ImageEncoderViT.neck.
+
+    Args:
+        channels: C, of the trunk.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels, WIDTH, 1, bias=False),
+            LayerNorm2d(WIDTH),
+            nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False),
+            LayerNorm2d(WIDTH),
+        )
 
 
 class _Lateral(nn.Module):
@@ -44,22 +64,9 @@ class PyramidNeck(nn.Module):
     def fold(self, fine: Sequence[nn.Conv2d]) -> bool:
         """Take in the 1x1 convolutions that come after the fine maps, finest first; True when there were any.
 
-        Nothing lies between, so B (A x + a) + b = (B A) x + (B a + b): at stride 4 the map of 256 channels, the
-        largest of all, is never made.
+        Nothing lies between: at stride 4 the map of 256 channels, the largest of all, is never made.
         """
         laterals = [module for module in reversed(self.convs) if isinstance(module, _Lateral)]
         for lateral, after in zip(laterals, fine, strict=False):
-            lateral.conv = _joined(lateral.conv, after)
+            lateral.conv = joined(lateral.conv, after)
         return bool(fine)
-
-
-@torch.no_grad()
-def _joined(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
-    """Two 1x1 convolutions as one, in double precision on the way."""
-    a, b = (conv.weight.flatten(1).double() for conv in (first, second))
-    assert first.bias is not None
-    assert second.bias is not None
-    joined = nn.Conv2d(first.in_channels, second.out_channels, 1, device=first.weight.device)
-    joined.weight.copy_((b @ a)[..., None, None])
-    joined.bias.copy_(b @ first.bias.double() + second.bias.double())  # type: ignore[union-attr]
-    return joined

@@ -1,34 +1,54 @@
-"""RepViT, the encoder of EdgeTAM (Wang et al. 2024; Zhou et al. 2025), on timm's trunk."""
+"""RepViT (Wang et al. 2024) on timm's blocks: the encoder of EdgeTAM, EdgeSAM and RepViT-SAM (Zhou et al. 2024, 2025)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import timm
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samvideo.encoders.base import ImageEncoder
-from samvideo.encoders.neck import PyramidNeck
+from samvideo.encoders.base import WIDTH, ImageEncoder
+from samvideo.encoders.neck import PyramidNeck, SamNeck
+from samvideo.nn.conv import fuse_children, joined
 
 KIND = "encoder"
 
 
 @dataclass(frozen=True)
 class RepVitConfig:
-    """Which of timm's RepViT models.
+    """Which of timm's RepViT models, and what follows it.
 
     Attributes:
         model: timm's name, e.g. "repvit_m1".
+        neck: "pyramid": a feature pyramid over four levels; "fused": the two coarsest are added, then SAM's neck;
+            "dense": SAM's neck on the last stage, which then has stride 16, too.
     """
 
     model: str
+    neck: Literal["pyramid", "fused", "dense"] = "pyramid"
 
 
 VARIANTS = {
     "repvit-m1": RepVitConfig("repvit_m1"),
     "repvit-m2": RepVitConfig("repvit_m2"),
     "repvit-m3": RepVitConfig("repvit_m3"),
+    "repvit-m1-fused": RepVitConfig("repvit_m1", "fused"),
+    "repvit-m2.3": RepVitConfig("repvit_m2_3", "dense"),
 }
+PUBLISHED = {
+    "features.0.conv1.": "features.0.0.",
+    "features.0.conv2.": "features.0.2.",
+    ".token_mixer.": ".token_mixer.0.",
+    ".se.": ".token_mixer.1.",
+    ".spatial_downsample.": ".token_mixer.0.",
+    ".channel_downsample.": ".token_mixer.2.",
+    ".ffn.": ".channel_mixer.",
+    ".channel_mixer.conv1.": ".channel_mixer.m.0.",
+    ".channel_mixer.conv2.": ".channel_mixer.m.2.",
+    "fuse_stage3.": "fuse_stage3.op_list.0.",
+}
+"""Parts of timm's names and what EdgeSAM and RepViT-SAM call them, replaced in this order."""
 
 
 class _Trunk(nn.Module):
@@ -46,7 +66,10 @@ class _Trunk(nn.Module):
 
 
 class RepVit(ImageEncoder):
-    """A mobile convolutional trunk whose branches fold into single convolutions for inference."""
+    """A mobile convolutional trunk whose branches fold into single convolutions for inference.
+
+    With a feature pyramid, as in EdgeTAM.
+    """
 
     step = 32
     fine = True
@@ -55,7 +78,6 @@ class RepVit(ImageEncoder):
         super().__init__()
         self.trunk = _Trunk(config.model)
         self.neck = PyramidNeck(self.trunk.channels)
-        self.fused = False
 
     def forward(self, image_bchw: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """See `ImageEncoder.forward`."""
@@ -64,21 +86,103 @@ class RepVit(ImageEncoder):
 
     def fuse(self, fine: Sequence[nn.Conv2d] = ()) -> bool:
         """Fold batch norms and branches into convolutions, too; the published keys are gone after this."""
-        if not self.fused:
-            _fuse_children(self.trunk.body)
-            self.fused = True
+        fuse_children(self.trunk)
         return self.neck.fold(fine)
 
 
-def _fuse_children(module: nn.Module) -> None:
-    for name, child in module.named_children():
-        fuse: Any = getattr(child, "fuse", None)
-        if fuse is not None:
-            child = fuse()
-            setattr(module, name, child)
-        _fuse_children(child)
+class _SamRepVit(ImageEncoder):
+    """Blocks in one list, as published: each stage but the first begins with the block that downsamples.
+
+    timm counts the last block before it (`pre_block`) to the next stage.
+    """
+
+    fine = False
+
+    def __init__(self, config: RepVitConfig) -> None:
+        super().__init__()
+        body: Any = timm.create_model(config.model, pretrained=False, num_classes=0)
+        self.widths: list[int] = [info["num_chs"] for info in body.feature_info]
+        self.features = nn.ModuleList([body.stem])
+        self.last = 0  # index of the block with which the last stage begins
+        for stage in body.stages:
+            down = stage.downsample
+            if not isinstance(down, nn.Identity):
+                self.features.append(down.pre_block)
+                down.pre_block = nn.Identity()
+                self.last = len(self.features)
+                self.features.append(down)
+            self.features.extend(stage.blocks)
+
+    def levels(self, image_bchw: Tensor) -> tuple[Tensor, Tensor]:
+        """The last map before the last stage, and that of the last stage."""
+        x = image_bchw
+        for block in self.features[: self.last]:
+            x = block(x)
+        before = x
+        for block in self.features[self.last :]:
+            x = block(x)
+        return before, x
+
+    def published(self, own: str) -> str:
+        """See `ImageEncoder.published`."""
+        for ours, theirs in PUBLISHED.items():
+            own = own.replace(ours, theirs)
+        return own
+
+    def fuse(self, fine: Sequence[nn.Conv2d] = ()) -> bool:
+        """Fold batch norms and branches into convolutions; the published keys are gone after this."""
+        fuse_children(self.features)
+        return False
 
 
-def build(config: RepVitConfig) -> RepVit:
+class DenseRepVit(_SamRepVit):
+    """With stride 16 in the last stage and SAM's neck, as in RepViT-SAM.
+
+    Counterpart: THU-MIG/RepViT: sam/repvit_sam/modeling/repvit.py.
+    """
+
+    step = 16
+
+    def __init__(self, config: RepVitConfig) -> None:
+        super().__init__(config)
+        down: Any = self.features[self.last]
+        down.spatial_downsample.c.stride = (1, 1)
+        self.neck = SamNeck(self.widths[-1])
+
+    def forward(self, image_bchw: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """See `ImageEncoder.forward`."""
+        return self.neck(self.levels(image_bchw)[1]), ()
+
+
+class FusedRepVit(_SamRepVit):
+    """The stride-32 map is enlarged and added to the stride-16 one, then SAM's neck, as in EdgeSAM.
+
+    Counterpart: chongzhou96/EdgeSAM: edge_sam/modeling/rep_vit.py.
+    """
+
+    step = 32
+
+    def __init__(self, config: RepVitConfig) -> None:
+        super().__init__(config)
+        self.fuse_stage2, self.fuse_stage3 = (nn.Conv2d(c, WIDTH, 1, bias=False) for c in self.widths[-2:])
+        self.neck = SamNeck(WIDTH)
+
+    def forward(self, image_bchw: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """See `ImageEncoder.forward`."""
+        coarse, top = self.levels(image_bchw)
+        top = F.interpolate(self.fuse_stage3(top), scale_factor=2.0, mode="bicubic", align_corners=False)
+        return self.neck(self.fuse_stage2(coarse) + top), ()
+
+    def fuse(self, fine: Sequence[nn.Conv2d] = ()) -> bool:
+        """Also fold the neck's first convolution into the two before it: all three are linear, as is enlarging."""
+        first = self.neck[0]
+        if isinstance(first, nn.Conv2d):
+            self.fuse_stage2, self.fuse_stage3 = joined(self.fuse_stage2, first), joined(self.fuse_stage3, first)
+            self.neck[0] = nn.Identity()
+        return super().fuse(fine)
+
+
+def build(config: RepVitConfig) -> ImageEncoder:
     """A RepViT with untrained weights; nothing is downloaded."""
-    return RepVit(config)
+    kinds = {"pyramid": RepVit, "fused": FusedRepVit, "dense": DenseRepVit}
+    return kinds[config.neck](config)

@@ -1,11 +1,16 @@
-"""Plain ViT, the encoder of EfficientTAM (Xiong et al. 2024; ViTDet: Li et al. 2022).
+"""Plain ViT, the encoder of EfficientTAM (Xiong et al. 2024; ViTDet: Li et al. 2022) and of EfficientSAM.
 
-Counterpart: yformer/EfficientTAM: efficient_track_anything/modeling/backbones/vitdet.py.
+EfficientSAM's (Xiong et al. 2023) attends over the whole picture in every block.
+
+Counterparts: yformer/EfficientTAM: efficient_track_anything/modeling/backbones/vitdet.py;
+yformer/EfficientSAM: efficient_sam/efficient_sam_encoder.py.
 """
 
 import math
+import re
 from dataclasses import dataclass
 from itertools import product
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +40,7 @@ class VitConfig:
         depth: number of blocks.
         window: side of the attention windows, in patches.
         global_blocks: blocks that attend over the whole picture.
+        names: whose names of weights are the published ones.
     """
 
     dim: int
@@ -42,9 +48,26 @@ class VitConfig:
     depth: int = 12
     window: int = 14
     global_blocks: tuple[int, ...] = (2, 5, 8, 11)
+    names: Literal["efficienttam", "efficientsam"] = "efficienttam"
 
 
-VARIANTS = {"vit-s": VitConfig(384, 6), "vit-ti": VitConfig(192, 3)}
+_EVERY = tuple(range(12))
+VARIANTS = {
+    "vit-s": VitConfig(384, 6),
+    "vit-ti": VitConfig(192, 3),
+    "vit-s-global": VitConfig(384, 6, global_blocks=_EVERY, names="efficientsam"),
+    "vit-ti-global": VitConfig(192, 3, global_blocks=_EVERY, names="efficientsam"),
+}
+EFFICIENT_SAM_NAMES = (
+    (r"^trunk\.", ""),
+    (r"\.mlp\.layers\.0\.", ".mlp.fc1."),
+    (r"\.mlp\.layers\.1\.", ".mlp.fc2."),
+    (r"^neck\.convs\.0\.conv_1x1\.", "neck.0."),
+    (r"^neck\.convs\.0\.norm_0\.", "neck.1."),
+    (r"^neck\.convs\.0\.conv_3x3\.", "neck.2."),
+    (r"^neck\.convs\.0\.norm_1\.", "neck.3."),
+)
+"""Patterns of own names and what EfficientSAM's checkpoint has in their place."""
 
 
 class _Attention(nn.Module):
@@ -156,7 +179,7 @@ class _Neck(nn.Module):
 
 
 class PlainVit(ImageEncoder):
-    """A column of equal blocks at stride 16, most of them with windowed attention; no finer maps."""
+    """A column of equal blocks at stride 16, with windowed or global attention; no finer maps."""
 
     step = PATCH
     fine = False
@@ -165,12 +188,20 @@ class PlainVit(ImageEncoder):
         super().__init__()
         if config.dim % config.heads:
             raise ConfigError(f"{config.heads} heads do not divide {config.dim} channels")
+        self.config = config
         self.trunk = _Trunk(config)
         self.neck = _Neck(config.dim)
 
     def forward(self, image_bchw: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """See `ImageEncoder.forward`."""
         return self.neck(self.trunk(image_bchw)), ()
+
+    def published(self, own: str) -> str:
+        """See `ImageEncoder.published`."""
+        if self.config.names == "efficientsam":
+            for pattern, theirs in EFFICIENT_SAM_NAMES:
+                own = re.sub(pattern, theirs, own)
+        return own
 
 
 def build(config: VitConfig) -> PlainVit:

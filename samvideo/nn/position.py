@@ -1,4 +1,4 @@
-"""Fixed position codes: sine on a grid, sine of a time, random Fourier features of points."""
+"""Position codes: sine on a grid, sine of a time, random Fourier features of points, biases of distances."""
 
 import math
 from functools import lru_cache
@@ -73,3 +73,21 @@ class FourierPosition(nn.Module):
         yy, xx = torch.meshgrid(y, x, indexing="ij")
         code: Tensor = self(torch.stack([xx, yy], -1))
         return code.permute(2, 0, 1)[None]
+
+
+def distance_bias(table_hyx: Tensor, grid: Grid, step: int = 1) -> Tensor:
+    """Biases of attention scores, learned for each head and distance between query and key (Graham et al. 2021).
+
+    Args:
+        table_hyx: (heads, rows, columns): the bias of so many rows and columns between; farther ones have the last.
+        grid: height and width of the keys.
+        step: queries are every so many keys along both sides.
+
+    Returns:
+        (heads, queries, keys).
+    """
+    rows, columns = (
+        (torch.arange(0, n, step)[:, None] - torch.arange(n)).abs().clamp(max=side - 1).to(table_hyx.device)
+        for n, side in zip(grid, table_hyx.shape[1:], strict=True)
+    )
+    return table_hyx[:, rows[:, None, :, None], columns[None, :, None, :]].flatten(3).flatten(1, 2)

@@ -140,7 +140,7 @@ def answers(candidates: MaskCandidates, answer: str, ambiguous: bool) -> tuple[T
     if answer == "stability":
         shape = candidates.logits_bnhw.shape
         quality = stability(candidates.logits_bnhw.flatten(0, 1), RATING_OFFSET).view(shape[:2])
-    if ambiguous or answer == "alternatives":
+    if (ambiguous or answer == "alternatives") and quality.shape[1] > 1:  # RWKV-SAM has one mask only
         return candidates.logits_bnhw[:, 1:], quality[:, 1:]
     chosen = torch.zeros(len(quality), dtype=torch.long, device=quality.device)
     if answer == "stable":

@@ -1,0 +1,91 @@
+"""ResNet-18, the encoder of NanoSAM (NVIDIA 2023; ResNet: He et al. 2016), on timm's trunk.
+
+Counterpart: NVIDIA-AI-IOT/nanosam: nanosam/models/timm_image_encoder.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from samvideo.encoders.base import WIDTH, ImageEncoder
+from samvideo.nn.fold import fold_norm
+
+KIND = "encoder"
+TABLE = 64
+"""Side of the table of absolute positions: 1024-pixel pictures at stride 16."""
+
+
+@dataclass(frozen=True)
+class ResNetConfig:
+    """Which of timm's ResNets.
+
+    Attributes:
+        model: timm's name, e.g. "resnet18".
+    """
+
+    model: str
+
+
+VARIANTS = {"resnet-18": ResNetConfig("resnet18")}
+
+
+class ResNet(ImageEncoder):
+    """A convolutional trunk whose last map (stride 32) is enlarged to stride 16; no finer maps."""
+
+    step = 32
+    fine = False
+
+    def __init__(self, config: ResNetConfig) -> None:
+        super().__init__()
+        self.backbone: Any = timm.create_model(config.model, pretrained=False, features_only=True, out_indices=(4,))
+        (channels,) = self.backbone.feature_info.channels()
+        self.up_1 = nn.Sequential(
+            *(part for i in range(3) for part in (_conv(WIDTH if i else channels), nn.GELU())),
+            nn.ConvTranspose2d(WIDTH, WIDTH, 3, stride=2, padding=1, output_padding=1),
+            nn.GELU(),
+        )
+        self.proj = nn.Sequential(_conv(WIDTH), nn.GELU(), nn.Conv2d(WIDTH, WIDTH, 1))
+        self.pos_embedding = nn.Parameter(torch.zeros(1, WIDTH, TABLE, TABLE))
+        self.fused = False
+
+    def forward(self, image_bchw: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """See `ImageEncoder.forward`; the table of positions is resized for pictures of other sizes."""
+        (coarse,) = self.backbone(image_bchw)
+        coarse = self.proj(self.up_1(coarse))
+        position = self.pos_embedding
+        if coarse.shape[-2:] != position.shape[-2:]:
+            position = F.interpolate(position, size=coarse.shape[-2:], mode="bicubic", align_corners=False)
+        return coarse + position, ()
+
+    def fuse(self, fine: Sequence[nn.Conv2d] = ()) -> bool:
+        """Fold batch norms into convolutions; the published keys are gone after this."""
+        if not self.fused:
+            _fuse_children(self.backbone)
+            self.fused = True
+        return False
+
+
+def _conv(channels: int) -> nn.Conv2d:
+    return nn.Conv2d(channels, WIDTH, 3, padding=1)
+
+
+def _fuse_children(module: nn.Module) -> None:
+    """A batch norm takes part in the convolution that was registered before it: timm keeps to the order of use."""
+    previous: nn.Module | None = None
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            assert isinstance(previous, nn.Conv2d)
+            fold_norm(previous, child)
+            setattr(module, name, nn.Identity())
+        _fuse_children(child)
+        previous = child
+
+
+def build(config: ResNetConfig) -> ResNet:
+    """A ResNet with untrained weights; nothing is downloaded."""
+    return ResNet(config)

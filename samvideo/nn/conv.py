@@ -1,0 +1,49 @@
+"""Convolutions with batch normalisation, and folding for inference."""
+
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+class ConvNorm(nn.Sequential):
+    """A convolution, by default without bias, and its batch norm; odd kernels keep the size at stride 1."""
+
+    c: nn.Conv2d
+    bn: nn.BatchNorm2d
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1, bias: bool = False
+    ) -> None:
+        conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=bias)
+        super().__init__(OrderedDict(c=conv, bn=nn.BatchNorm2d(outputs)))
+
+    def fuse(self) -> nn.Conv2d:
+        """Both as one convolution."""
+        return fuse_conv_bn_eval(self.c, self.bn)
+
+
+def fuse_children(module: nn.Module) -> None:
+    """Replace all modules below that have `fuse()`, ours and timm's, by what it returns."""
+    for name, child in module.named_children():
+        fuse: Any = getattr(child, "fuse", None)
+        if fuse is not None:
+            child = fuse()
+            setattr(module, name, child)
+        fuse_children(child)
+
+
+@torch.no_grad()
+def joined(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
+    """Two 1x1 convolutions as one, in double precision on the way: B (A x + a) + b = (B A) x + (B a + b)."""
+    a, b = (conv.weight.flatten(1).double() for conv in (first, second))
+    bias = b.new_zeros(len(b)) if first.bias is None else b @ first.bias.double()
+    bias = bias if second.bias is None else bias + second.bias.double()
+    has_bias = first.bias is not None or second.bias is not None
+    out = nn.Conv2d(first.in_channels, second.out_channels, 1, bias=has_bias, device=first.weight.device)
+    out.weight.copy_((b @ a)[..., None, None])
+    if out.bias is not None:
+        out.bias.copy_(bias)
+    return out
