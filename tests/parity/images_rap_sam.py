@@ -25,7 +25,9 @@ def run(network: RapSam, fixture: Arrays, prompts: dict[str, Any], seeded: Modul
     square = replace(wide, input_wh=(side, side))  # nothing is resized
     RapSamSegmenter(network)
     classes = torch.from_numpy(seeded.rap_sam_classes())
-    return _square(network, square, prompts["square"], classes, seeded) | _wide(network, wide, prompts["wide"], seeded)
+    return _square(network, square, prompts["square"], classes, seeded) | _wide(
+        network, wide, prompts["wide"], seeded
+    )
 
 
 def _square(network: RapSam, spec: ModelSpec, part: dict[str, Any], classes: Tensor, seeded: ModuleType) -> Arrays:

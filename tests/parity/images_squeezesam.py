@@ -49,7 +49,9 @@ def answer(
     corners = np.array(prompt.get("box", []), np.float32).reshape(-1, 2)
     xy = np.concatenate([corners, np.array(prompt.get("points", []), np.float32).reshape(-1, 2)])
     labels = [2, 3][: len(corners)] + prompt.get("labels", [])
-    at = torch.from_numpy(xy * np.float32(scale) * np.array(prompt_scale(image.size_wh, segmenter.spec), np.float32))
+    at = torch.from_numpy(
+        xy * np.float32(scale) * np.array(prompt_scale(image.size_wh, segmenter.spec), np.float32)
+    )
     inputs = image.inputs([PromptTensors(at[None], torch.tensor([labels]))])
     logits, quality = segmenter.network(inputs)
     return inputs[0], logits[0], quality[0]
