@@ -79,7 +79,7 @@ HOMES = {
     "platformdirs": {"samvideo.weights.fetch"},
     "filelock": {"samvideo.io.locks", "samvideo.weights.fetch"},
     "threadpoolctl": {"samvideo.cues.classifier"},
-    "timm": {f"samvideo.encoders.{name}" for name in ("repvit", "resnet")},
+    "timm": {"samvideo.networks.rap_sam", *(f"samvideo.encoders.{name}" for name in ("repvit", "resnet"))},
     "hiera": {"samvideo.encoders.hiera"},
     "nibabel": {"samvideo.io.volumes"},
     "ray": {"samvideo.evaluation.shard"},
@@ -110,8 +110,10 @@ TORCH_FREE = (
     "samvideo.trackers",
     "samvideo.web",
 )
-WITH_TORCH = ("samvideo.segmenters.image_model", "samvideo.segmenters.nano", "samvideo.segmenters.volume")
-WITH_TORCH += ("samvideo.trackers.nano",)
+WITH_TORCH = (
+    *(f"samvideo.segmenters.{name}" for name in ("image_model", "nano", "rap_sam", "squeeze_sam", "volume")),
+    "samvideo.trackers.nano",
+)
 
 
 def modules() -> Iterator[tuple[str, Path]]:
