@@ -27,8 +27,9 @@ PERCENTILES = (0.5, 99.5)  # of the intensities, which become black and white
 SAMPLES = 2_000_000  # intensities of which percentiles are taken
 MAX_SLICE = 2**27  # voxels of a slice; a damaged header may claim more
 MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
-GEOMETRY = ("pixdim", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y")
-GEOMETRY += ("qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units")
+# fields of the header that labels share with their volume
+GEOMETRY = [f"{name}_{axis}" for name in ("qoffset", "srow") for axis in "xyz"]
+GEOMETRY += ["quatern_b", "quatern_c", "quatern_d", "qform_code", "sform_code", "pixdim", "xyzt_units"]
 
 
 def is_volume(source: object) -> bool:
@@ -88,7 +89,8 @@ class VolumeFile:
                 raise VideoError(f"{path} is a {type(image).__name__}, not a NIfTI volume")
             self.header, self._voxels = image.header, image.dataobj
             _check_kind(path, image.shape, image.get_data_dtype())
-            self.shape = tuple(int(count) for count in image.shape[:3])
+            width, height, count = (int(side) for side in image.shape[:3])
+            self.shape = width, height, count
             self._check_length()
             self._read_geometry(nibabel, image.affine)
 
@@ -107,7 +109,8 @@ class VolumeFile:
                 "it, for instance with nibabel's set_sform"
             )
         unit = MILLIMETRES.get(self.header.get_xyzt_units()[0], 1.0)
-        self.spacing = tuple(float(size) * unit for size in sizes)
+        x, y, z = (float(size) * unit for size in sizes)
+        self.spacing = x, y, z
         self.orientation = tuple((int(axis), int(way)) for axis, way in nibabel.io_orientation(affine))
 
     def slice(self, index: int) -> FloatArray:
