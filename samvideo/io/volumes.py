@@ -76,13 +76,15 @@ class VolumeFile:
         header: of nibabel.
 
     Raises:
-        VideoError: not a NIfTI volume, of several volumes or colours, or damaged.
+        VideoError: no NIfTI volume, several of them, colours, or damaged.
         ConfigError: nibabel is missing.
     """
 
     def __init__(self, path: Path) -> None:
         nibabel = _nibabel()
         self.path, self.name = path, volume_name(path)
+        if not path.is_file():
+            raise VideoError(f"{path} does not exist, or is no file: a .nii or .nii.gz file expected")
         with _reading(path):
             image = nibabel.load(path, keep_file_open=True)
             if not isinstance(image, nibabel.Nifti1Pair):

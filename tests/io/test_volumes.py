@@ -169,6 +169,11 @@ def test_what_is_no_volume_is_refused(tmp_path: Path, content: bytes) -> None:
         open_video(tmp_path / "v.nii.gz")
 
 
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="does not exist"):
+        VolumeFile(tmp_path / "v.nii")
+
+
 def test_windows_are_checked(tmp_path: Path) -> None:
     path = volume(tmp_path / "v.nii")
     with pytest.raises(ConfigError, match="low and a higher"):
