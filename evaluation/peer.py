@@ -70,9 +70,9 @@ def peer_model(name: str) -> torch.nn.Module:
 
 def to_hub(published: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Published weights, cut and named as transformers wants them."""
-    state = {}
+    state, sam = {}, keys.is_hub_sam(wanted)
     for key in wanted:
-        source = keys.hub_to_published(key)
+        source = keys.hub_to_published(key, sam)
         if source == "sam_prompt_encoder.point_embed.weight":
             points = [published[f"sam_prompt_encoder.point_embeddings.{i}.weight"] for i in range(4)]
             state[key] = torch.cat(points)
