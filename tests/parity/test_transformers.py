@@ -151,5 +151,6 @@ def test_same_masks_of_an_image(config: SamVitConfig | None) -> None:
         inputs = {key: torch.tensor(value) for key, value in prompts.items()}
         output = theirs(image_embeddings=embeddings, multimask_output=True, **inputs)
         masks = output.pred_masks[0]
-        assert float((candidates.logits_bnhw[:, 1:] - masks).norm() / masks.norm()) < 1e-4
-        torch.testing.assert_close(candidates.quality_bn[:, 1:], output.iou_scores[0], atol=1e-4, rtol=1e-4)
+        error = float((candidates.logits_bnhw[:, 1:] - masks).norm() / masks.norm())
+        assert error < 1e-3, "their decoder's LayerNorms have eps 1e-6, the published ones 1e-5"
+        torch.testing.assert_close(candidates.quality_bn[:, 1:], output.iou_scores[0], atol=1e-3, rtol=1e-3)
