@@ -101,8 +101,8 @@ def read_classes(path: Path, width: int = RapSamConfig.class_width) -> Tensor:
     """Class embeddings from a file, with the background as the last class, as `RapSamDecoder.panoptic` takes them.
 
     Args:
-        path: a file of one tensor (classes, names, width), unit vectors: those of the names of each class. Published
-            beside the checkpoint, one file for each set of classes.
+        path: a file of one tensor (classes, names, width): unit vectors of the names of each class, as published
+            beside the checkpoint for each set of classes.
         width: of the network.
 
     Returns:

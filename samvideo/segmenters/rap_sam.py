@@ -133,7 +133,7 @@ class RapSamImage(EmbeddedImage):
 
 
 def fitted(size_wh: tuple[int, int], limits: tuple[int, int]) -> tuple[float, tuple[int, int]]:
-    """Factor and size with which an image fits `limits`, of its longer and its shorter side, whichever way it lies."""
+    """Factor and size with which an image fits into `limits`, as it lies or turned by a quarter."""
     scale = min(max(limits) / max(size_wh), min(limits) / min(size_wh))
     width, height = (max(1, int(side * scale + 0.5)) for side in size_wh)
     return scale, (width, height)
@@ -167,8 +167,8 @@ def query_boxes(prompt: ObjectPrompt, size_wh: tuple[int, int], limits: tuple[in
     if prompt.mask is not None or (prompt.labels != 1).any():
         kind = "a mask" if prompt.mask is not None else "a click that is not on the object"
         raise PromptError(
-            f"object {prompt.object_id} has {kind}: RAP-SAM expects boxes and clicks on the object only; remove it, "
-            "or take another model"
+            f"object {prompt.object_id} has {kind}: RAP-SAM expects boxes and clicks on the object only; remove "
+            "it, or take another model"
         )
     scale, inside = fitted(size_wh, limits)
     centres = np.floor(prompt.xy.astype(np.float64) * scale)
