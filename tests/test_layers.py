@@ -58,6 +58,7 @@ LAYERS = {
     "samvideo.exports": 5.3,
     "samvideo.runner": 5.3,
     "samvideo.training": 5.3,
+    "samvideo.volume_run": 5.3,
     "samvideo.web": 5.3,
     "samvideo.cli": 6.0,
     "samvideo.__main__": 6.1,
@@ -80,6 +81,7 @@ HOMES = {
     "threadpoolctl": {"samvideo.cues.classifier"},
     "timm": {"samvideo.networks.rap_sam", *(f"samvideo.encoders.{name}" for name in ("repvit", "resnet"))},
     "hiera": {"samvideo.encoders.hiera"},
+    "nibabel": {"samvideo.io.volumes"},
     "ray": {"samvideo.evaluation.shard"},
     "starlette": {"samvideo.web.app"},
     "uvicorn": {"samvideo.web.connections", "samvideo.web.server"},
@@ -109,7 +111,7 @@ TORCH_FREE = (
     "samvideo.web",
 )
 WITH_TORCH = (
-    *(f"samvideo.segmenters.{name}" for name in ("image_model", "nano", "rap_sam", "squeeze_sam")),
+    *(f"samvideo.segmenters.{name}" for name in ("image_model", "nano", "rap_sam", "squeeze_sam", "volume")),
     "samvideo.trackers.nano",
 )
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from samvideo.nn.fold import fold_norm
 
 
 class ConvNorm(nn.Sequential):
@@ -22,7 +23,7 @@ class ConvNorm(nn.Sequential):
 
     def fuse(self) -> nn.Conv2d:
         """Both as one convolution."""
-        return fuse_conv_bn_eval(self.c, self.bn)
+        return fold_norm(self.c, self.bn)
 
 
 def fuse_children(module: nn.Module) -> None:
