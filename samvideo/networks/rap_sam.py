@@ -71,10 +71,11 @@ class RapSam(Network):
 
     def __init__(self, config: RapSamConfig) -> None:
         super().__init__()
-        self.backbone: Any = timm.create_model(
+        backbone: Any = timm.create_model(
             config.backbone, pretrained=False, features_only=True, out_indices=(1, 2, 3, 4)
         )
-        self.neck = RapSamNeck(self.backbone.feature_info.channels()[::-1], width=config.width)
+        self.backbone = backbone
+        self.neck = RapSamNeck(backbone.feature_info.channels()[::-1], width=config.width)
         self.decoder = RapSamDecoder(
             config.queries,
             config.stages,
