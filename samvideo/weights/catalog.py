@@ -80,13 +80,13 @@ _HUB = "https://huggingface.co"
 _YFORMER = "https://github.com/yformer/EfficientSAM/raw"
 _SQUEEZE_SAM = f"{_YFORMER}/3477a435dea34ac50838d7e8cd37f97e12a7caa4/weights/squeeze_sam.pt"
 _MOBILE_SAM_V2_NOTE = (
-    "published as two files: the encoder (tiny_vit.pt, under \"model\") in the archive "
+    'published as two files: the encoder (tiny_vit.pt, under "model") in the archive '
     "https://drive.google.com/file/d/1dE-YAG-1mFCBmao2rHDp0n-PP4eH7SjE, and "
     "Prompt_guided_Mask_Decoder.pt in the folder MobileSAMv2/PromptGuidedDecoder of ChaoningZhang/MobileSAM; "
     "download both by hand and pass them with --weights ENCODER,DECODER"
 )
 _NANO_SAM_NOTE = (
-    "published as ONNX only, which lacks the names of its numbers: train the encoder with NVIDIA-AI-IOT/nanosam, and "
+    "published as ONNX only, which lacks the names of parameters: train the encoder with NVIDIA-AI-IOT/nanosam and "
     "pass its checkpoint with that of MobileSAM, whose decoder it uses: --weights ENCODER.pth,mobile_sam.pt"
 )
 _RAP_SAM_NOTE = (
@@ -103,9 +103,7 @@ _NEVER = "its weights were never published: train it and pass them with --weight
 def _sam() -> Iterator[Checkpoint]:
     for size, file, megabytes in (("b", "01ec64", 375), ("l", "0b3195", 1250), ("h", "4b8939", 2565)):
         url = f"{_SAM}_{size}_{file}.pth"
-        yield Checkpoint(
-            f"sam-vit-{size}", url, megabytes, APACHE, "facebookresearch/segment-anything", parts=_VIT
-        )
+        yield Checkpoint(f"sam-vit-{size}", url, megabytes, APACHE, "facebookresearch/segment-anything", parts=_VIT)
     for percent, megabytes in ((50, 112), (77, 39)):
         url = f"{_HUB}/Zigeng/SlimSAM-uniform-{percent}/resolve/main/model.safetensors"
         yield Checkpoint(f"slimsam-{percent}", url, megabytes, APACHE, "czg1225/SlimSAM", parts=_VIT)
@@ -189,7 +187,13 @@ def _local() -> Iterator[Checkpoint]:
         files=("encoder", "decoder"),
     )
     rows = (
-        ("sam-lightening", 73, "none stated", "Songyanfei/SAM-LIGHTENING", ("image_encoder.blocks.0.attn.multihead_attn.", *_HEADS)),
+        (
+            "sam-lightening",
+            73,
+            "none stated",
+            "Songyanfei/SAM-LIGHTENING",
+            ("image_encoder.blocks.0.attn.multihead_attn.", *_HEADS),
+        ),
         ("esam", 0, "none stated", "no code was published", ("image_encoder.", *_HEADS)),
         ("rwkv-sam-small", 97, S_LAB, "HarborYuan/ovsam", ("backbone.", "pe.", "mask_decoder.")),
     )

@@ -24,8 +24,8 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     """Return the tensors of a published file by the publisher's key names, on the CPU.
 
     Nothing in pickled files is executed (`weights_only=True`). The published `{"model": state_dict}` is unwrapped,
-    as are the other `WRAPPERS`, the `PARTS` and the prefix `module.` of `DataParallel`; a zip file with a checkpoint
-    in it is read as that.
+    as are the other `WRAPPERS`, the `PARTS` and the prefix `module.` of `DataParallel`, and a zip file with one
+    checkpoint in it.
 
     Raises:
         WeightsError: no such file, another format, cut off, a pickle that holds more than tensors, or tensors that
@@ -113,9 +113,9 @@ def _read_pickle(path: Path) -> object:
         raise
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{path} is refused: it holds more than tensors, such as a whole pickled network, or is damaged. Nothing "
-            "in it was run. Get the state dict from its publisher or, where you trust the file, load it with its own "
-            "code and save its state_dict(), or convert it to safetensors"
+            f"{path} is refused: it holds more than tensors, such as a whole pickled network, or is damaged. "
+            "Nothing in it was run. Get its state dict from its publisher or, where you trust the file, load it "
+            "with its own code and save its state_dict(), or convert it to safetensors"
         ) from error
     except Exception as error:  # of a damaged file: any kind
         raise WeightsError(f"{path} is damaged or cut off ({_reason(error)}): fetch it again") from error
@@ -129,13 +129,15 @@ def _check_checkpoint(archive: zipfile.ZipFile, path: Path) -> None:
     """Raise WeightsError for what torch cannot read without running it, or not at all."""
     names = [name.partition("/")[2] for name in archive.namelist()]
     if "constants.pkl" in names:
-        raise WeightsError(f"{path} is a TorchScript program, which is not run: get the checkpoint it was made from")
+        raise WeightsError(
+            f"{path} is a TorchScript program, which is not run: get the checkpoint it was made from"
+        )
     if "data.pkl" not in names:
         raise WeightsError(f"{path} holds no checkpoint: one file ending in {', '.join(SUFFIXES)} in it expected")
 
 
 def _check_archive(archive: zipfile.ZipFile, size: int | None) -> None:
-    """Raise ValueError if a checkpoint unpacks into more than its own size, which torch never writes, or is damaged.
+    """Raise ValueError if a checkpoint is damaged, or unpacks into more than its `size`, which torch never writes.
 
     torch does not compare checksums, so that it loads a damaged file without a word.
     """
