@@ -31,6 +31,34 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         WeightsError: no such file, another format, cut off, a pickle that holds more than tensors, or tensors that
             are no plain finite numbers.
     """
+    state = _unwrapped(_read(path))
+    if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise WeightsError(f"{path} holds no weights: a dictionary of tensors, or one under 'model', expected")
+    if not all(isinstance(key, str) for key in state):
+        raise WeightsError(f"{path} holds no weights: names of parameters as keys expected")
+    for key, tensor in state.items():
+        if problem := _problem(tensor):
+            raise WeightsError(f"{path} cannot be used: its {key[:80]!r} {problem}; get another copy of the file")
+    return _without_module(state)
+
+
+def read_tensor(path: Path) -> torch.Tensor:
+    """Return the only tensor of a file, which is read as safely as `read_state` reads.
+
+    Raises:
+        WeightsError: as `read_state`, or the file holds something else.
+    """
+    state = _read(path)
+    if isinstance(state, dict) and len(state) == 1:
+        (state,) = state.values()
+    if not isinstance(state, torch.Tensor):
+        raise WeightsError(f"{path} cannot be used: a file of one tensor expected")
+    if problem := _problem(state):
+        raise WeightsError(f"{path} cannot be used: its tensor {problem}; get another copy of the file")
+    return state
+
+
+def _read(path: Path) -> object:
     suffix = path.suffix.lower()
     if suffix in EXPORTED:
         raise WeightsError(
@@ -43,16 +71,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         raise WeightsError(f"there is no file {path}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what torch says of old and of damaged files
-        state = _read_safetensors(path) if suffix == ".safetensors" else _read_pickle(path)
-    state = _unwrapped(state)
-    if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise WeightsError(f"{path} holds no weights: a dictionary of tensors, or one under 'model', expected")
-    if not all(isinstance(key, str) for key in state):
-        raise WeightsError(f"{path} holds no weights: names of parameters as keys expected")
-    for key, tensor in state.items():
-        if problem := _problem(tensor):
-            raise WeightsError(f"{path} cannot be used: its {key[:80]!r} {problem}; get another copy of the file")
-    return _without_module(state)
+        return _read_safetensors(path) if suffix == ".safetensors" else _read_pickle(path)
 
 
 def _unwrapped(state: object) -> object:
