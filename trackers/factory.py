@@ -92,8 +92,8 @@ def choose(model: str = AUTO, *, weights: Path | str | None = None, device: str 
     """
     if model in IMAGE_SPECS:
         raise ConfigError(
-            f"{model} segments images and cannot track: name a model that tracks, such as {ON_CPU}, and take {model} "
-            f"for the first masks (--first-mask {model})"
+            f"{model} segments images and cannot track: name a model that tracks, such as {ON_CPU}, and take "
+            f"{model} for the first masks (--first-mask {model})"
         )
     if model != AUTO:
         return Choice(TRACKERS.find(model))

@@ -194,7 +194,7 @@ def _local() -> Iterator[Checkpoint]:
             "Songyanfei/SAM-LIGHTENING",
             ("image_encoder.blocks.0.attn.multihead_attn.", *_HEADS),
         ),
-        ("esam", 0, "none stated", "no code was published", ("image_encoder.", *_HEADS)),
+        ("esam", 69, "none stated", "no code was published", ("image_encoder.stem.", *_HEADS)),
         ("rwkv-sam-small", 97, S_LAB, "HarborYuan/ovsam", ("backbone.", "pe.", "mask_decoder.")),
     )
     for name, megabytes, licence, origin, parts in rows:
@@ -225,6 +225,54 @@ CATALOG: dict[str, Checkpoint] = {
         *_without_sam(),
     )
 }
+
+PARAMETERS = {
+    "sam2.1-tiny": 39.0,
+    "sam2.1-small": 46.1,
+    "sam2.1-base-plus": 80.8,
+    "sam2.1-large": 224.4,
+    "sam2-tiny": 38.9,
+    "sam2-small": 46.0,
+    "sam2-base-plus": 80.8,
+    "sam2-large": 224.4,
+    "efficienttam-s": 34.1,
+    "efficienttam-s-1": 34.1,
+    "efficienttam-s-2": 34.1,
+    "efficienttam-s-512": 34.1,
+    "efficienttam-ti": 17.9,
+    "efficienttam-ti-1": 17.9,
+    "efficienttam-ti-2": 17.9,
+    "efficienttam-ti-512": 17.9,
+    "edgetam": 13.9,
+    "surgical-sam2-s": 46.0,
+    "surgical-sam2-s-512": 46.0,
+    "sam-vit-b": 93.7,
+    "sam-vit-l": 312.3,
+    "sam-vit-h": 641.1,
+    "mobilesam": 9.8,
+    "tinysam": 9.8,
+    "mobilesamv2": 9.8,
+    "edgesam": 9.6,
+    "edgesam-3x": 9.6,
+    "repvit-sam": 27.2,
+    "slimsam-50": 28.0,
+    "slimsam-77": 9.7,
+    "sam-lightening": 18.2,
+    "esam": 17.1,
+    "efficientsam-ti": 10.2,
+    "efficientsam-s": 26.4,
+    "efficientvit-sam-l0": 34.8,
+    "efficientvit-sam-l1": 47.7,
+    "efficientvit-sam-l2": 61.3,
+    "efficientvit-sam-xl0": 117.0,
+    "efficientvit-sam-xl1": 203.3,
+    "nanosam": 19.9,
+    "rwkv-sam-small": 24.2,
+    "squeezesam": 10.2,
+    "rap-sam-r50": 47.3,
+    "fastsam3d": 53.2,
+}
+"""Millions of learned values of each model; counting them takes seconds."""
 
 
 def checkpoint(name: str) -> Checkpoint:

@@ -5,7 +5,7 @@ from functools import partial
 from samvideo.specs import SPECS
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.specs import ModelFacts, TrackerOptions, TrackerSpec
-from samvideo.weights.catalog import CATALOG, Checkpoint
+from samvideo.weights.catalog import CATALOG, PARAMETERS, Checkpoint
 from samvideo.weights.fetch import cached_path
 
 
@@ -27,7 +27,7 @@ def _facts(row: Checkpoint) -> ModelFacts:
         spec.encoder,
         spec.memory or "-",
         str(spec.policy),
-        f"{row.parameters:.1f} M",
+        f"{PARAMETERS[row.name]:.1f} M",
         "x".join(map(str, spec.input_wh)),
         row.licence,
         "yes" if cached_path(row).exists() else "no",

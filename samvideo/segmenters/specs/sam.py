@@ -7,7 +7,7 @@ from samvideo.errors import ConfigError
 from samvideo.segmenters.base import Segmenter
 from samvideo.segmenters.specs import SegmenterFacts, SegmenterOptions, SegmenterSpec
 from samvideo.specs import IMAGE_SPECS, SPECS
-from samvideo.weights.catalog import CATALOG, Checkpoint
+from samvideo.weights.catalog import CATALOG, PARAMETERS, Checkpoint
 from samvideo.weights.fetch import cached_path
 
 NETWORKS = {
@@ -48,7 +48,7 @@ def _facts(row: Checkpoint) -> SegmenterFacts:
     spec = (SPECS | IMAGE_SPECS)[row.name]
     return SegmenterFacts(
         spec.encoder,
-        f"{row.parameters:.1f} M",
+        f"{PARAMETERS[row.name]:.1f} M",
         "x".join(map(str, spec.input_wh)),
         row.licence,
         "yes" if cached_path(row).exists() else "no" if row.url else "local file only",
