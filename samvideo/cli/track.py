@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, end_run, parse_window, verb
-from samvideo.cli.models import MODEL_HELP, choose_model, ready_tracker
+from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP, choose_model, ready_tracker
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, TOOLS, run_page
 from samvideo.errors import ConfigError
 from samvideo.moments import MOMENT_HELP, parse_moment
@@ -34,7 +34,7 @@ def track(
     source: str = typer.Argument(help=SOURCE_HELP),
     prompt: list[str] = typer.Option([], "--prompt", "-p", help=PROMPT_HELP),
     model: str = typer.Option("auto", help=MODEL_HELP, autocompletion=completing("trackers")),
-    weights: Path | None = typer.Option(None, help="Read the model from this file (.pt, .pth, .safetensors)."),
+    weights: Path | None = typer.Option(None, help=WEIGHTS_HELP),
     memory: str | None = typer.Option(None, help="Another memory method, see `samvideo models`."),
     policy: str | None = typer.Option(None, help="Another memory policy, see `samvideo models`."),
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
@@ -59,6 +59,7 @@ def track(
 ) -> None:
     """Track the prompted objects and write an overlay video, masks and tables."""
     tools, texts = _split_prompts(prompt, resume)
+    name, weights = choose_model(model, weights, device, quiet=quiet)
     file = str(weights) if weights else None
     settings = _parse_settings(
         texts,
@@ -67,7 +68,7 @@ def track(
         (start, end),
         source=source,
         masks=(threshold, void),
-        model=choose_model(model, weights, device, quiet=quiet),
+        model=name,
         options={"weights": file, "memory": memory, "policy": policy, "device": device, "dtype": dtype},
         out=out,
         stride=stride,

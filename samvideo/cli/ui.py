@@ -12,7 +12,7 @@ import typer
 
 from samvideo.cli.common import comma_list, completing, end_run, verb
 from samvideo.cli.demo_clip import write_demo
-from samvideo.cli.models import MODEL_HELP, choose_model, ready_segmenter, ready_tracker
+from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP, choose_model, ready_segmenter, ready_tracker
 
 if TYPE_CHECKING:
     from samvideo.run import RunSettings
@@ -27,7 +27,7 @@ PORT_HELP = "Port of the page [8765, or any free one]."
 def ui(
     video: str | None = typer.Argument(None, help="Video file or folder of images; a demo clip when left out."),
     model: str = typer.Option("auto", help=MODEL_HELP, autocompletion=completing("trackers")),
-    weights: Path | None = typer.Option(None, help="Read the model from this file (.pt, .pth, .safetensors)."),
+    weights: Path | None = typer.Option(None, help=WEIGHTS_HELP),
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     out: Path | None = typer.Option(None, "-o", "--out", help="Folder for the results [NAME_tracked]."),
     save: str | None = typer.Option(
@@ -43,12 +43,13 @@ def ui(
     from samvideo.outputs import default_kinds
     from samvideo.run import RunSettings
 
+    name, weights = choose_model(model, weights, device, quiet=quiet)
     with tempfile.TemporaryDirectory(prefix="samvideo-") as folder:
         if video is None:
             video = str(write_demo(Path(folder) / "demo.mp4"))
         settings = RunSettings(
             source=video,
-            model=choose_model(model, weights, device, quiet=quiet),
+            model=name,
             options={"weights": str(weights) if weights else None, "device": device},
             out=out,
             save=tuple(default_kinds(video) if save is None else comma_list(save)),
