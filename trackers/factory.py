@@ -12,6 +12,7 @@ from samvideo.errors import ConfigError
 from samvideo.segmenters.base import Segmenter
 from samvideo.segmenters.grabcut import GrabCutSegmenter
 from samvideo.trackers.base import Tracker
+from samvideo.trackers.first_mask import FirstMaskTracker
 from samvideo.trackers.specs import TRACKERS, TrackerOptions, TrackerSpec
 from samvideo.trackers.specs.sam import RECOGNISED
 from samvideo.weights.catalog import checkpoint
@@ -40,6 +41,7 @@ def create_tracker(
     policy: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    first_mask: Segmenter | str | None = None,
     progress: Progress | None = None,
 ) -> Tracker:
     """Create a new tracker.
@@ -50,6 +52,8 @@ def create_tracker(
         memory, policy: other than the model's own.
         device: auto, cpu, cuda or mps.
         dtype: auto, fp32, bf16 or fp16.
+        first_mask: a segmenter, or its name or NAME=FILE, that turns boxes and clicks into masks in the tracker's
+            place; see `samvideo.trackers.first_mask`.
         progress: called during a download.
 
     Raises:
@@ -58,7 +62,27 @@ def create_tracker(
     """
     file = None if weights is None else Path(weights)
     options = TrackerOptions(file, memory, policy, device, dtype, progress)
-    return _find_spec(model, options).build(options)
+    tracker = _find_spec(model, options)
+    if first_mask is None:
+        return tracker.build(options)
+    if isinstance(first_mask, str):
+        first_mask = named_segmenter(first_mask, device=device, dtype=dtype, progress=progress)
+    return FirstMaskTracker(tracker.build(options), first_mask)
+
+
+def named_segmenter(
+    name: str,
+    *,
+    weights: Path | str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    progress: Progress | None = None,
+) -> Segmenter:
+    """Create a segmenter from its name, or NAME=FILE for the weights; errors as of `create_tracker`."""
+    name, _, file = name.partition("=")
+    chosen = file or weights
+    options = TrackerOptions(Path(chosen) if chosen else None, device=device, dtype=dtype, progress=progress)
+    return create_segmenter(name, options)
 
 
 def create_segmenter(model: str, options: TrackerOptions) -> Segmenter:
