@@ -255,6 +255,9 @@ def same_settings(settings: Any, files: Sequence[Path]) -> dict[str, str]:
     weights = settings.options.get("weights")
     if weights is not None:
         same["weights"] = files_digest([Path(weights)])
+    segmenter, _, file = (settings.options.get("first_mask") or "").partition("=")
+    if file:
+        same["first_mask"] = f"{segmenter}={files_digest([Path(file)])}"
     same |= {name: str(getattr(settings, name)) for name in ("model", "start", "end", "stride", "direction")}
     same |= {"--save": ",".join(sorted(set(settings.save))), "--strip-source": str(settings.strip_source)}
     same |= {"source": files_digest(files), "prompts": prompts_digest(settings.prompts)}

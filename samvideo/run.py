@@ -105,6 +105,11 @@ class Summary:
     objects: tuple[ObjectSummary, ...]  # by ascending id
     error: str | None = None  # message of the first error
 
+    @property
+    def amount(self) -> str:
+        """What was done, in words."""
+        return f"{self.frames} frames at {self.fps} frames per second"
+
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object; `error` only if there is one."""
         files = {kind: str(path) for kind, path in self.files.items()}
@@ -186,9 +191,8 @@ class SourceRecord:
         self.settings: dict[str, Any] = {key: getattr(settings, key) for key in ("save", "direction", "stride")}
         self.settings["renumbered"] = info.renumbered
         if not self._stripped:
-            options = {key: Path(value).name for key, value in settings.options.items() if value is not None}
-            prompts = [_without_folder(text) for text in settings.prompt_texts]
-            self.settings |= {"prompts": prompts, "options": options, "start": settings.start, "end": settings.end}
+            self.settings |= {"start": settings.start, "end": settings.end}
+            self.settings |= recorded(settings.prompt_texts, settings.options)
 
     def frame(self, frame: Frame, result: FrameResult) -> tuple[Frame, FrameResult]:
         """Return the frame and its result as they are recorded."""
@@ -303,7 +307,7 @@ class Run(Closing):
 
     def _write_record(self, entry: dict[str, Any], frames: FrameRanges, reserved: int = 0) -> None:
         entry |= files_entry(self._kinds, frames)
-        entry |= {"settings": self._record.settings, "environment": _environment()}
+        entry |= {"settings": self._record.settings, "environment": environment()}
         # Names of files may hold bytes that are no text, and JSON with those cannot be read again.
         entry = json.loads(json.dumps(entry, ensure_ascii=False).encode(errors="replace"))
         write_over(self._folder / RECORD, json.dumps(entry, indent=2) + " " * reserved + "\n")
@@ -327,12 +331,27 @@ class Run(Closing):
         )
 
 
+def recorded(prompt_texts: Iterable[str], options: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return prompts and options as `run.json` records them: names of files, but no folders of this machine."""
+    return {
+        "prompts": [_without_folder(text) for text in prompt_texts],
+        "options": {key: _option(key, value) for key, value in options.items() if value is not None},
+    }
+
+
+def _option(key: str, value: str) -> str:
+    """The value of an option without folders: `/a/b.pt` as `b.pt`, as a first mask `sam=/a/b.pt` as `sam=b.pt`."""
+    name, equals, file = value.partition("=") if key == "first_mask" else ("", "", value)
+    return f"{name}{equals}{Path(file).name}"
+
+
 def _without_folder(prompt: str) -> str:
     """`mask=/a/b.png@3` as `mask=b.png@3`, `/a/prompts.json` as `prompts.json`."""
     kind, equals, place = prompt.rpartition("=")
     return f"{kind}{equals}{Path(place).name}" if kind in ("", "mask") else prompt
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """The versions of what results depend on."""
     facts = {"python": platform.python_version(), "machine": platform.platform(), "opencv": cv2.__version__}
     return facts | {name: version(name) for name in ("samvideo", "numpy", "scipy", "av")}

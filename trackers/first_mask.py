@@ -15,8 +15,9 @@ STATE_KIND = "first-mask"
 class FirstMaskTracker:
     """Tracks the masks that a segmenter makes of boxes and clicks; see `samvideo.trackers.base.Tracker`.
 
-    Clicks on an object that is tracked already correct its mask on this frame: what the segmenter answered before on
-    the same frame, with its logits, or else what the tracker finds there. A box starts afresh. Masks are passed on.
+    Clicks on an object that is tracked already correct its mask on this frame: what the segmenter answered before
+    on the same frame, with its logits, or else what the tracker finds there. A box starts afresh. Masks are passed
+    on.
 
     Args:
         tracker: is given masks only; this object owns it.
@@ -67,8 +68,8 @@ class FirstMaskTracker:
     ) -> dict[int, Previous]:
         """What clicks correct, by object.
 
-        The tracker is shown the frame for that. If the prompts are refused afterwards, the frame that the caller gives
-        next has the same index, so that no time passes.
+        The tracker is shown the frame for that. If the prompts are refused afterwards, the caller gives the same
+        frame again, so that no time passes.
         """
         corrected = {prompt.object_id for prompt in drawn if prompt.box is None}.intersection(self._ids)
         previous: dict[int, Previous] = {i: answers[i] for i in corrected if i in answers}

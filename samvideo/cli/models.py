@@ -45,20 +45,38 @@ def choose_model(model: str, weights: Path | None, device: str, *, quiet: bool) 
     return name
 
 
-def ready_segmenter(model: str, options: Mapping[str, str | None]) -> "Segmenter":
-    """Create the segmenter of a tracker whose weights are there."""
+def ready_segmenter(model: str, options: Mapping[str, str | None], *, quiet: bool = False) -> "Segmenter":
+    """Create a segmenter; if its weights must be downloaded, show a progress bar."""
     from samvideo.trackers.factory import create_segmenter
     from samvideo.trackers.specs import TrackerOptions
 
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     if "weights" in given:
         given["weights"] = Path(given["weights"])
-    return create_segmenter(model, TrackerOptions(**given))
+    with download_progress(model, quiet=quiet) as progress:
+        return create_segmenter(model, TrackerOptions(**given, progress=progress.advance))
 
 
-def ready_tracker(model: str, *, quiet: bool, **options: str | None) -> "Tracker":
-    """Create a tracker; if its weights must be downloaded, show a progress bar."""
+def ready_tracker(model: str, *, quiet: bool, first_mask: str | None = None, **options: str | None) -> "Tracker":
+    """Create a tracker; if its weights or those of its segmenter must be downloaded, show a progress bar."""
     from samvideo.trackers.factory import create_tracker
 
+    segmenter = None
+    if first_mask is not None:
+        places: dict[str, Any] = {key: value for key, value in options.items() if key in ("device", "dtype")}
+        segmenter = named_segmenter(first_mask, quiet=quiet, **places)
     with download_progress(model, quiet=quiet) as progress:
-        return create_tracker(model, progress=progress.advance, **options)  # type: ignore[arg-type]
+        return create_tracker(
+            model,
+            first_mask=segmenter,
+            progress=progress.advance,
+            **options,  # type: ignore[arg-type]
+        )
+
+
+def named_segmenter(name: str, *, quiet: bool, **options: Any) -> "Segmenter":
+    """Create a segmenter by NAME or NAME=FILE; if its weights must be downloaded, show a progress bar."""
+    from samvideo.trackers import factory
+
+    with download_progress(name.partition("=")[0], quiet=quiet) as progress:
+        return factory.named_segmenter(name, progress=progress.advance, **options)

@@ -79,7 +79,7 @@ def run_with_page(
         settings: as for `run_tracking`; prompts are shown as annotations that can be changed.
         page: how it is served.
         make_tracker: called once, at the start.
-        make_segmenter: called at the first preview.
+        make_segmenter: called at the first preview, unless the tracker has a segmenter of its own.
         progress: called for every pass.
 
     Raises:
