@@ -19,7 +19,7 @@ from samvideo.io.source import find_stills
 from samvideo.object_prompts import group_prompts
 from samvideo.outputs import check_ids
 from samvideo.prompt_syntax import ImagePrompts, prompt_files
-from samvideo.run import Progress, StageTimer, Status, environment, recorded
+from samvideo.run_base import Progress, StageTimer, Status, environment, recorded
 from samvideo.run_folder import RECORD
 from samvideo.segment_folder import (
     JOURNAL,

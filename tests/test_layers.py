@@ -50,6 +50,7 @@ LAYERS = {
     "samvideo.run_folder": 5.0,
     "samvideo.targets": 5.05,
     "samvideo.outputs": 5.1,
+    "samvideo.run_base": 5.0,
     "samvideo.segment_folder": 5.05,
     "samvideo.segment_outputs": 5.15,
     "samvideo.segment_run": 5.25,

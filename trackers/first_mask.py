@@ -104,4 +104,6 @@ def _chosen_only(found: Segmentation) -> Segmentation:
     """The answer without its alternatives, which nothing needs again."""
     row = slice(found.chosen, found.chosen + 1)
     logits = None if found.logits_nhw is None else found.logits_nhw[row]
-    return replace(found, masks_nhw=found.masks_nhw[row], quality_n=found.quality_n[row], logits_nhw=logits, chosen=0)
+    return replace(
+        found, masks_nhw=found.masks_nhw[row], quality_n=found.quality_n[row], logits_nhw=logits, chosen=0
+    )

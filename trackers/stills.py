@@ -21,7 +21,9 @@ def segment_objects(
     return sorted(found, key=lambda segmentation: segmentation.object_id)
 
 
-def frame_result(found: Sequence[Segmentation], index: int, seconds: float, size_wh: tuple[int, int]) -> FrameResult:
+def frame_result(
+    found: Sequence[Segmentation], index: int, seconds: float, size_wh: tuple[int, int]
+) -> FrameResult:
     """The chosen masks of an image as the result of a frame; the score is the quality, within [0, 1]."""
     masks = np.array([one.best for one in found], bool).reshape(len(found), size_wh[1], size_wh[0])
     scores = np.array([np.clip(one.quality_n[one.chosen], 0, 1) for one in found], np.float32)

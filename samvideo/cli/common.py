@@ -15,8 +15,7 @@ from typer.core import TyperCommand
 from samvideo.errors import ConfigError, OutputError, SamVideoError, shown
 
 if TYPE_CHECKING:
-    from samvideo.run import Summary
-    from samvideo.segment_run import SegmentSummary
+    from samvideo.run_base import RunSummary
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -121,7 +120,7 @@ def is_object_id(text: str) -> bool:
 
 
 def end_run(
-    summary: "Summary | SegmentSummary | None", failure: SamVideoError | None, interrupted: bool, *, quiet: bool, as_json: bool
+    summary: "RunSummary | None", failure: SamVideoError | None, interrupted: bool, *, quiet: bool, as_json: bool
 ) -> None:
     """Print the summary: one JSON object on stdout, or some lines on stderr, or nothing if `quiet`.
 

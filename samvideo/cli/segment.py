@@ -10,8 +10,8 @@ from samvideo.cli.track import split_prompts
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, run_stills_page
 
 PROMPT_HELP = (
-    "box=X1,Y1,X2,Y2 | points=X,Y/-X,Y/... (a leading minus: not on the object) | mask=FILE.png, for every image; or "
-    'FILE.json, such as {"images": {"a.jpg": [{"box": [...]}]}}; each may end in #ID. Repeatable. box, points or '
+    "box=X1,Y1,X2,Y2 | points=X,Y/-X,Y/... (a leading minus: not on the object) | mask=FILE.png, for all images; "
+    'or FILE.json, such as {"images": {"a.jpg": [{"box": [...]}]}}; each may end in #ID. Repeatable. box, points or '
     "mask alone: annotate in the browser."
 )
 
@@ -29,7 +29,9 @@ def segment(
     multimask: bool = typer.Option(False, "--multimask", help="Also write every mask that the model proposes."),
     threshold: int | None = typer.Option(None, min=1, help=THRESHOLD_HELP),
     void: int | None = typer.Option(None, min=0, help=VOID_HELP),
-    overwrite: bool = typer.Option(False, "--overwrite", help="Replace earlier results of `segment` in the folder."),
+    overwrite: bool = typer.Option(
+        False, "--overwrite", help="Replace earlier results of `segment` in the folder."
+    ),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
     as_json: bool = typer.Option(False, "--json", help="Print one summary object on stdout."),
     browser: bool = typer.Option(True, "--browser/--no-browser", help=BROWSER_HELP),

@@ -60,11 +60,8 @@ def track(
     port: int | None = typer.Option(None, min=1, max=65535, help=PORT_HELP),
 ) -> None:
     """Track the prompted objects and write an overlay video, masks and tables."""
-    tools, texts = split_prompts(prompt, PROMPT_HELP)
-    if tools and resume:
-        raise ConfigError(f"--resume goes on with the same prompts: give coordinates, not {tools[0]!r} alone")
-    options = {"weights": str(weights) if weights else None, "memory": memory, "policy": policy}
-    options |= {"device": device, "dtype": dtype, "first_mask": first_mask}
+    tools, texts = split_prompts(prompt, PROMPT_HELP, resume)
+    file = str(weights) if weights else None
     settings = _parse_settings(
         texts,
         save,
@@ -73,7 +70,8 @@ def track(
         source=source,
         masks=(threshold, void),
         model=choose_model(model, weights, device, quiet=quiet),
-        options=options,
+        options={"weights": file, "memory": memory, "policy": policy, "first_mask": first_mask}
+        | {"device": device, "dtype": dtype},
         out=out,
         stride=stride,
         overwrite=overwrite,
@@ -130,7 +128,7 @@ def _run(settings: "RunSettings", quiet: bool, as_json: bool) -> None:
     end_run(summary, failure, summary is None or summary.status == "interrupted", quiet=quiet, as_json=as_json)
 
 
-def split_prompts(prompts: list[str], expected: str) -> tuple[list[str], list[str]]:
+def split_prompts(prompts: list[str], expected: str, resume: bool = False) -> tuple[list[str], list[str]]:
     """Split prompts into those without coordinates, which the page collects, and those with them."""
     if not prompts:
         raise ConfigError(
@@ -138,4 +136,6 @@ def split_prompts(prompts: list[str], expected: str) -> tuple[list[str], list[st
             f"--prompt box=40,60,200,220\n{expected}"
         )
     tools = [text for text in prompts if text in TOOLS]
+    if tools and resume:
+        raise ConfigError(f"--resume goes on with the same prompts: give coordinates, not {tools[0]!r} alone")
     return tools, [text for text in prompts if text not in TOOLS]

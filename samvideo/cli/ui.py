@@ -5,6 +5,7 @@ import sys
 import tempfile
 import threading
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from samvideo.cli.models import MODEL_HELP, choose_model, ready_segmenter, ready
 
 if TYPE_CHECKING:
     from samvideo.run import RunSettings
+    from samvideo.segment_run import SegmentSettings
+    from samvideo.trackers.base import Tracker
 
 TOOLS = ("box", "points", "mask")
 BROWSER_HELP = "Open the page in a browser if there is one; its address is printed in any case."
@@ -57,10 +60,34 @@ def ui(
         run_page(settings, "box", quiet, False, browser, host, port)
 
 
-def run_page(
-    settings: "RunSettings", tool: str, quiet: bool, as_json: bool, browser: bool, host: str, port: int | None
+def run_stills_page(
+    settings: "SegmentSettings", tool: str, quiet: bool, as_json: bool, browser: bool, host: str, port: int | None
 ) -> None:
-    """Serve the page until the user has finished; exits as `samvideo track` does."""
+    """As `run_page`, for images."""
+    from samvideo.web.stills import stills_settings
+
+    def make_tracker() -> "Tracker":
+        from samvideo.trackers.stills import StillsTracker
+
+        return StillsTracker(ready_segmenter(settings.model, settings.options, quiet=quiet))
+
+    run_page(stills_settings(settings), tool, quiet, as_json, browser, host, port, make_tracker)
+
+
+def run_page(
+    settings: "RunSettings",
+    tool: str,
+    quiet: bool,
+    as_json: bool,
+    browser: bool,
+    host: str,
+    port: int | None,
+    make_tracker: "Callable[[], Tracker] | None" = None,
+) -> None:
+    """Serve the page until the user has finished; exits as `samvideo track` does.
+
+    `make_tracker` makes another tracker than that of the settings.
+    """
     from samvideo.cli.progress import TrackProgress
     from samvideo.web.run import PageSettings, run_with_page
 
@@ -68,7 +95,7 @@ def run_page(
         end = run_with_page(
             settings,
             PageSettings(tool, host, port, lambda address: _announce(address, host, browser, Path(folder)), _say),
-            lambda: ready_tracker(settings.model, quiet=quiet, **settings.options),
+            make_tracker or (lambda: ready_tracker(settings.model, quiet=quiet, **settings.options)),
             lambda: ready_segmenter(settings.model, settings.options),
             lambda name, total: TrackProgress(name, total, quiet=quiet),
         )
