@@ -11,8 +11,8 @@ from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, run_stills_page
 
 PROMPT_HELP = (
     "box=X1,Y1,X2,Y2 | points=X,Y/-X,Y/... (a leading minus: not on the object) | mask=FILE.png, for all images; "
-    'or FILE.json, such as {"images": {"a.jpg": [{"box": [...]}]}}; each may end in #ID. Repeatable. box, points or '
-    "mask alone: annotate in the browser."
+    'or FILE.json, such as {"images": {"a.jpg": [{"box": [...]}]}}; each may end in #ID. Repeatable. box, points '
+    "or mask alone: annotate in the browser."
 )
 
 

@@ -61,7 +61,6 @@ def track(
 ) -> None:
     """Track the prompted objects and write an overlay video, masks and tables."""
     tools, texts = split_prompts(prompt, PROMPT_HELP, resume)
-    file = str(weights) if weights else None
     settings = _parse_settings(
         texts,
         save,
@@ -70,8 +69,7 @@ def track(
         source=source,
         masks=(threshold, void),
         model=choose_model(model, weights, device, quiet=quiet),
-        options={"weights": file, "memory": memory, "policy": policy, "first_mask": first_mask}
-        | {"device": device, "dtype": dtype},
+        options=_options(weights, memory=memory, policy=policy, device=device, dtype=dtype, first_mask=first_mask),
         out=out,
         stride=stride,
         overwrite=overwrite,
@@ -114,6 +112,10 @@ def _parse_settings(
         end=end,
         **others,
     )
+
+
+def _options(weights: Path | None, **others: str | None) -> dict[str, str | None]:
+    return {"weights": str(weights) if weights else None, **others}
 
 
 def _run(settings: "RunSettings", quiet: bool, as_json: bool) -> None:

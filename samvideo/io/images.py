@@ -140,7 +140,7 @@ def _companions(first: Path, second: Path) -> VideoError:
         pictures = min(first, second, key=lambda path: not path.suffix.lower().startswith(".jp"))
         pattern += f", such as '{pictures.with_name('*' + pictures.suffix)}'"
     return VideoError(
-        f"{first} and {second.name} look like a picture and a mask, which would both become frames: give "
+        f"{first} and {second.name} look like a picture and a mask, which would both be read: give "
         f"{pattern}, or move the masks away"
     )
 
