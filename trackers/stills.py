@@ -59,7 +59,8 @@ class StillsTracker:
 
     def __init__(self, segmenter: Segmenter) -> None:
         self.segmenter = StillSegmenter(segmenter)
-        self.reset()
+        self._index: int | None = None  # of the newest frame
+        self._answers: dict[int, Segmentation] = {}  # on it, by object
 
     def step(self, frame: Frame, prompts: Sequence[Prompt] = (), *, upcoming: Frame | None = None) -> FrameResult:
         """See `Tracker.step`."""
@@ -80,8 +81,7 @@ class StillsTracker:
 
     def reset(self) -> None:
         """See `Tracker.reset`."""
-        self._index: int | None = None
-        self._answers: dict[int, Segmentation] = {}
+        self._index, self._answers = None, {}
 
     def state(self) -> bytes:
         """Raise ConfigError: images are answered anew."""
