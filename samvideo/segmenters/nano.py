@@ -36,7 +36,8 @@ class NanoSegmenter:
         if upcoming is None or not self._by_motion or upcoming.shape != rgb.shape:
             return _Image(self._networks, rgb, None)
         here, there = View(rgb, self._longest), View(upcoming, self._longest)
-        return _Image(self._networks, rgb, own_motion(DenseFlow(smooth=True), here, there)  # OpenCV's is for one thread)
+        flow = DenseFlow(smooth=True)  # not shared: OpenCV's keeps buffers that serve one thread
+        return _Image(self._networks, rgb, own_motion(flow, here, there))
 
 
 class _Image(EmbeddedImage):
