@@ -167,6 +167,8 @@ class SourceRecord:
         if not self._stripped:
             self.settings |= {"start": settings.start, "end": settings.end}
             self.settings |= recorded(settings.prompt_texts, settings.options)
+            if settings.window is not None:
+                self.settings["window"] = list(settings.window)
 
     def frame(self, frame: Frame, result: FrameResult) -> tuple[Frame, FrameResult]:
         """Return the frame and its result as they are recorded."""
