@@ -70,6 +70,7 @@ LAYERS = {
 }
 # Imports that close a circle of folders, with the reason.
 CIRCLES = {
+    ("samvideo.segmenters.specs", "samvideo.segmenters"): "specs import their segmenters only to build them",
     ("samvideo.trackers.specs", "samvideo.trackers"): "specs import their trackers only to build them",
     ("samvideo.evaluation.datasets", "samvideo.evaluation"): "data sets and scoring share evaluation/files.py",
 }

@@ -27,6 +27,7 @@ VOID_HELP = "The number in masks that is no object [255 beside others]; 0: all a
 
 _REGISTRIES = {
     "trackers": ("samvideo.trackers.specs", "TRACKERS"),
+    "segmenters": ("samvideo.segmenters.specs", "SEGMENTERS"),
     "datasets": ("samvideo.evaluation.datasets", "DATASETS"),
     "formats": ("samvideo.exports", "FORMATS"),
 }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, end_run, parse_window, verb
-from samvideo.cli.models import MODEL_HELP, choose_model, ready_tracker
+from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP, choose_model, ready_tracker
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, TOOLS, run_page
 from samvideo.errors import ConfigError
 from samvideo.moments import MOMENT_HELP, parse_moment
@@ -35,7 +35,7 @@ def track(
     source: str = typer.Argument(help=SOURCE_HELP),
     prompt: list[str] = typer.Option([], "--prompt", "-p", help=PROMPT_HELP),
     model: str = typer.Option("auto", help=MODEL_HELP, autocompletion=completing("trackers")),
-    weights: Path | None = typer.Option(None, help="Read the model from this file (.pt, .pth, .safetensors)."),
+    weights: Path | None = typer.Option(None, help=WEIGHTS_HELP),
     memory: str | None = typer.Option(None, help="Another memory method, see `samvideo models`."),
     policy: str | None = typer.Option(None, help="Another memory policy, see `samvideo models`."),
     first_mask: str | None = typer.Option(None, metavar="NAME[=FILE]", help=FIRST_MASK_HELP),
@@ -61,6 +61,7 @@ def track(
 ) -> None:
     """Track the prompted objects and write an overlay video, masks and tables."""
     tools, texts = split_prompts(prompt, PROMPT_HELP, resume)
+    name, weights = choose_model(model, weights, device, quiet=quiet)
     settings = _parse_settings(
         texts,
         save,
@@ -68,7 +69,7 @@ def track(
         (start, end),
         source=source,
         masks=(threshold, void),
-        model=choose_model(model, weights, device, quiet=quiet),
+        model=name,
         options=_options(weights, memory=memory, policy=policy, device=device, dtype=dtype, first_mask=first_mask),
         out=out,
         stride=stride,

@@ -13,11 +13,10 @@ import typer
 
 from samvideo.cli.common import comma_list, completing, end_run, verb
 from samvideo.cli.demo_clip import write_demo
-from samvideo.cli.models import MODEL_HELP, choose_model, ready_segmenter, ready_tracker
+from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP, choose_model, ready_segmenter, ready_tracker
 
 if TYPE_CHECKING:
     from samvideo.run import RunSettings
-    from samvideo.segment_run import SegmentSettings
     from samvideo.trackers.base import Tracker
 
 TOOLS = ("box", "points", "mask")
@@ -30,7 +29,7 @@ PORT_HELP = "Port of the page [8765, or any free one]."
 def ui(
     video: str | None = typer.Argument(None, help="Video file or folder of images; a demo clip when left out."),
     model: str = typer.Option("auto", help=MODEL_HELP, autocompletion=completing("trackers")),
-    weights: Path | None = typer.Option(None, help="Read the model from this file (.pt, .pth, .safetensors)."),
+    weights: Path | None = typer.Option(None, help=WEIGHTS_HELP),
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     out: Path | None = typer.Option(None, "-o", "--out", help="Folder for the results [NAME_tracked]."),
     save: str | None = typer.Option(
@@ -46,32 +45,19 @@ def ui(
     from samvideo.outputs import default_kinds
     from samvideo.run import RunSettings
 
+    name, weights = choose_model(model, weights, device, quiet=quiet)
     with tempfile.TemporaryDirectory(prefix="samvideo-") as folder:
         if video is None:
             video = str(write_demo(Path(folder) / "demo.mp4"))
         settings = RunSettings(
             source=video,
-            model=choose_model(model, weights, device, quiet=quiet),
+            model=name,
             options={"weights": str(weights) if weights else None, "device": device},
             out=out,
             save=tuple(default_kinds(video) if save is None else comma_list(save)),
             overwrite=overwrite,
         )
         run_page(settings, "box", quiet, False, browser, host, port)
-
-
-def run_stills_page(
-    settings: "SegmentSettings", tool: str, quiet: bool, as_json: bool, browser: bool, host: str, port: int | None
-) -> None:
-    """As `run_page`, for images."""
-    from samvideo.web.stills import stills_settings
-
-    def make_tracker() -> "Tracker":
-        from samvideo.trackers.stills import StillsTracker
-
-        return StillsTracker(ready_segmenter(settings.model, settings.options, quiet=quiet))
-
-    run_page(stills_settings(settings), tool, quiet, as_json, browser, host, port, make_tracker)
 
 
 def run_page(

@@ -41,12 +41,12 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def three_candidates(monkeypatch: pytest.MonkeyPatch) -> Segmenter:
     """A small SAM with random weights in the place of any model."""
     segmenter = ImageModelSegmenter(tiny_model())
-    monkeypatch.setattr(segment_command, "ready_segmenter", lambda *_, **__: segmenter)
+    monkeypatch.setattr(segment_command, "image_segmenter", lambda *_, **__: segmenter)
     return segmenter
 
 
 def call(*arguments: object) -> Result:
-    model = [] if "--model" in arguments else ["--model", "flow"]
+    model = [] if "--model" in arguments else ["--model", "grabcut"]
     return CliRunner().invoke(app, ["segment", *map(str, arguments), *model])
 
 
@@ -131,7 +131,7 @@ def test_bad_prompts_by_name_are_refused(prompts: object, message: str) -> None:
         (["pics", "-p", f"{BOX}@3"], 2, "no frame or time"),
         (["pics", "-p", "box=400,20,500,70"], 2, "a.png: "),
         (["pics", "-p", BOX, "--save", "gif"], 2, "cannot save 'gif'"),
-        (["pics", "-p", BOX, "--model", "flwo"], 2, "did you mean 'flow'"),
+        (["pics", "-p", BOX, "--model", "grabcutt"], 2, "did you mean 'grabcut'"),
         (["pics", "-p", f"{BOX}#300"], 2, "1 to 255"),
         (["pics", "twin", "-p", BOX], 2, "would have the same name, a"),
         (["pics", "number", "-p", BOX, "--multimask"], 2, "the name of a candidate of"),
