@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 
 from samvideo.errors import ConfigError
 from samvideo.segmenters.base import Segmenter
-from samvideo.segmenters.factory import find_segmenter
+from samvideo.segmenters.factory import find_segmenter, load_segmenter
 from samvideo.segmenters.specs import SegmenterOptions
 from samvideo.specs import IMAGE_SPECS
 from samvideo.trackers.base import Tracker
+from samvideo.trackers.first_mask import FirstMaskTracker
 from samvideo.trackers.specs import TRACKERS, TrackerOptions, TrackerSpec
 from samvideo.trackers.specs.sam import RECOGNISED
 from samvideo.weights.catalog import checkpoint
@@ -43,6 +44,7 @@ def create_tracker(
     policy: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    first_mask: Segmenter | str | None = None,
     progress: Progress | None = None,
 ) -> Tracker:
     """Create a new tracker.
@@ -53,6 +55,8 @@ def create_tracker(
         memory, policy: other than the model's own.
         device: auto, cpu, cuda or mps.
         dtype: auto, fp32, bf16 or fp16.
+        first_mask: a segmenter, or its name or NAME=FILE (see `load_segmenter`), that turns boxes and clicks into
+            masks in the tracker's place; see `samvideo.trackers.first_mask`.
         progress: called during a download.
 
     Raises:
@@ -61,7 +65,11 @@ def create_tracker(
     """
     name, file = split_name(model, weights)
     options = TrackerOptions(file, memory, policy, device, dtype, progress)
-    return _find_spec(name, options).build(options)
+    tracker = _find_spec(name, options)
+    if isinstance(first_mask, str):
+        first_mask = load_segmenter(first_mask, device=device, dtype=dtype, progress=progress)
+    built = tracker.build(options)
+    return built if first_mask is None else FirstMaskTracker(built, first_mask)
 
 
 def create_segmenter(model: str, options: TrackerOptions) -> Segmenter:

@@ -68,9 +68,26 @@ def ready_segmenter(model: str, options: Mapping[str, str | None]) -> "Segmenter
     return create_segmenter(model, TrackerOptions(**given))
 
 
-def ready_tracker(model: str, *, quiet: bool, **options: str | None) -> "Tracker":
-    """Create a tracker; if its weights must be downloaded, show a progress bar."""
+def ready_tracker(model: str, *, quiet: bool, first_mask: str | None = None, **options: str | None) -> "Tracker":
+    """Create a tracker; if its weights or those of its segmenter must be downloaded, show a progress bar."""
     from samvideo.trackers.factory import create_tracker
 
+    segmenter = None
+    if first_mask is not None:
+        places: dict[str, Any] = {key: value for key, value in options.items() if key in ("device", "dtype")}
+        segmenter = image_segmenter(first_mask, quiet=quiet, **places)
     with download_progress(model, quiet=quiet) as progress:
-        return create_tracker(model, progress=progress.advance, **options)  # type: ignore[arg-type]
+        return create_tracker(
+            model,
+            first_mask=segmenter,
+            progress=progress.advance,
+            **options,  # type: ignore[arg-type]
+        )
+
+
+def image_segmenter(name: str, *, quiet: bool, **options: Any) -> "Segmenter":
+    """`load_segmenter`; if weights must be downloaded, show a progress bar."""
+    from samvideo.segmenters.factory import load_segmenter
+
+    with download_progress(name.partition("=")[0], quiet=quiet) as progress:
+        return load_segmenter(name, progress=progress.advance, **options)

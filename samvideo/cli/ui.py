@@ -5,6 +5,7 @@ import sys
 import tempfile
 import threading
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP, choose_model, ready_se
 
 if TYPE_CHECKING:
     from samvideo.run import RunSettings
+    from samvideo.trackers.base import Tracker
 
 TOOLS = ("box", "points", "mask")
 BROWSER_HELP = "Open the page in a browser if there is one; its address is printed in any case."
@@ -59,9 +61,19 @@ def ui(
 
 
 def run_page(
-    settings: "RunSettings", tool: str, quiet: bool, as_json: bool, browser: bool, host: str, port: int | None
+    settings: "RunSettings",
+    tool: str,
+    quiet: bool,
+    as_json: bool,
+    browser: bool,
+    host: str,
+    port: int | None,
+    make_tracker: "Callable[[], Tracker] | None" = None,
 ) -> None:
-    """Serve the page until the user has finished; exits as `samvideo track` does."""
+    """Serve the page until the user has finished; exits as `samvideo track` does.
+
+    `make_tracker` makes another tracker than that of the settings.
+    """
     from samvideo.cli.progress import TrackProgress
     from samvideo.web.run import PageSettings, run_with_page
 
@@ -69,7 +81,7 @@ def run_page(
         end = run_with_page(
             settings,
             PageSettings(tool, host, port, lambda address: _announce(address, host, browser, Path(folder)), _say),
-            lambda: ready_tracker(settings.model, quiet=quiet, **settings.options),
+            make_tracker or (lambda: ready_tracker(settings.model, quiet=quiet, **settings.options)),
             lambda: ready_segmenter(settings.model, settings.options),
             lambda name, total: TrackProgress(name, total, quiet=quiet),
         )
