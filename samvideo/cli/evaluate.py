@@ -7,11 +7,17 @@ from typing import Any
 import typer
 
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, Command, comma_list, completing, numbers, verb
+from samvideo.cli.evaluate_images import IMAGES, evaluate_on_images
 from samvideo.cli.models import MODEL_HELP
+from samvideo.errors import ConfigError
 
 RAY_HELP = "Use this Ray cluster (auto: a running one), or start one on this machine."
-DATASET_HELP = "One of {datasets}."
-PROTOCOLS = "mask, box, click1, click3, click5 on first appearance; online, offline: corrected where worst."
+DATASET_HELP = "images, or one of {datasets}."
+PROTOCOLS = (
+    "mask, box, click1, click3, click5 on first appearance; online, offline: corrected where worst [mask]. "
+    "Of images: box, click1 ... click20, or both [box,click5]."
+)
+LIMIT_HELP = "The first N sequences only; of images, N spread over all."
 
 
 class EvaluateCommand(Command):
@@ -30,19 +36,19 @@ class EvaluateCommand(Command):
 @verb
 def evaluate(
     dataset: str = typer.Argument(help=DATASET_HELP, autocompletion=completing("datasets")),
-    root: Path = typer.Argument(help="Its folder, with the published layout."),
-    split: str | None = typer.Option(None, help="Part of the data set [its validation split]."),
+    root: Path = typer.Argument(help="Its folder, with the published layout; of images, COCO's JSON too."),
+    split: str | None = typer.Option(None, help="Part of the data set [its validation split; of images, all]."),
     model: str = typer.Option("nano", help=MODEL_HELP, autocompletion=completing("trackers")),
     weights: Path | None = typer.Option(None, help="Read the model from this file."),
     out: Path = typer.Option(
         ..., "-o", "--out", help="Folder for masks and results; an unfinished evaluation is resumed."
     ),
-    protocol: str = typer.Option("mask", help=PROTOCOLS),
+    protocol: str | None = typer.Option(None, help=PROTOCOLS, show_default=False),
     objects: str | None = typer.Option(None, metavar="1,2", help="Track and score these objects only."),
     sequences: str | None = typer.Option(None, metavar="A,B", help="These sequences only."),
     threshold: int | None = typer.Option(None, min=1, help=THRESHOLD_HELP),
     void: int | None = typer.Option(None, min=0, help=VOID_HELP),
-    limit: int | None = typer.Option(None, min=1, help="The first N sequences only."),
+    limit: int | None = typer.Option(None, min=1, help=LIMIT_HELP),
     workers: int | None = typer.Option(None, min=1, help="Processes, or actors on the Ray cluster [1]."),
     ray: str | None = typer.Option(None, "--ray", metavar="[ADDRESS]", help=RAY_HELP),
     threads: int = typer.Option(1, min=1, help="Threads of each worker."),
@@ -60,15 +66,25 @@ def evaluate(
     from samvideo.io.mask_pictures import MaskRule
     from samvideo.trackers.factory import create_tracker
 
-    opened = Task(dataset, root, split or "", protocol, out).open()
-    chosen, reading = tuple(numbers(objects, "--objects")), MaskRule(threshold, void)
-    task = Task(dataset, root, opened.split, protocol, out, chosen, threads, reading)
-    names = choose_sequences(opened, comma_list(sequences), limit)
+    reading = MaskRule(threshold, void)
     pool: Pool = run_here
     if ray is not None:
         pool = RayPool(None if ray == "local" else ray, workers)
     elif workers is not None and workers > 1:
         pool = LocalPool(workers)
+    if dataset == IMAGES:
+        from samvideo.evaluation.image_evaluation import ImageTask
+
+        if objects or sequences:
+            raise ConfigError(f"--{'objects' if objects else 'sequences'} is for videos: leave it out for images")
+        image_task = ImageTask(root, split, protocol or "box,click5", out, threads, reading)
+        evaluate_on_images(image_task, model, weights, limit, pool, quiet=quiet)
+        return
+    protocol = protocol or "mask"
+    opened = Task(dataset, root, split or "", protocol, out).open()
+    chosen = tuple(numbers(objects, "--objects"))
+    task = Task(dataset, root, opened.split, protocol, out, chosen, threads, reading)
+    names = choose_sequences(opened, comma_list(sequences), limit)
     options = {"weights": str(weights)} if weights else {}
     evaluation = Evaluation(task, model, partial(create_tracker, model, weights=weights), names, options)
     with VideoProgress(f"{dataset} {opened.split}", quiet=quiet) as progress:
