@@ -54,12 +54,12 @@ class ImageModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
-        return self.prompts.no_mask_embed.weight.device
+        return self.decoder.iou_token.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Number format of the parameters."""
-        return self.prompts.no_mask_embed.weight.dtype
+        return self.decoder.iou_token.weight.dtype
 
     def published(self, own: str) -> str:
         """Name in the published checkpoint of an entry of the state dict."""

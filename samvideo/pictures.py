@@ -1,6 +1,5 @@
 """Pictures to inputs and masks back to pictures, as a model's `PictureRule` says."""
 
-
 import numpy as np
 import torch
 import torch.nn.functional as F

@@ -257,5 +257,6 @@ def same_settings(settings: Any, files: Sequence[Path]) -> dict[str, str]:
         same["weights"] = files_digest([Path(weights)])
     same |= {name: str(getattr(settings, name)) for name in ("model", "start", "end", "stride", "direction")}
     same |= {"--save": ",".join(sorted(set(settings.save))), "--strip-source": str(settings.strip_source)}
+    same["window"] = str(settings.window)
     same |= {"source": files_digest(files), "prompts": prompts_digest(settings.prompts)}
     return same | {"version of samvideo": version("samvideo")}

@@ -16,6 +16,7 @@ import cv2
 from samvideo.errors import SamVideoError
 from samvideo.io.base import Closing
 from samvideo.io.files import write_over
+from samvideo.io.source import VideoSource, open_video
 from samvideo.io.tracks import STRIPPED_NAME
 from samvideo.outputs import Outputs, check_outputs
 from samvideo.prompt_syntax import prompt_files
@@ -64,6 +65,11 @@ class RunSettings:
     overwrite: bool = False
     strip_source: bool = False
     resume: bool = False
+    window: tuple[float, float] | None = None
+
+    def open_source(self) -> VideoSource:
+        """Open the source; see `open_video`."""
+        return open_video(self.source, window=self.window)
 
     def folder(self, info: VideoInfo) -> Path:
         """Return the folder of the results for a source with this `info`."""
@@ -182,7 +188,7 @@ class SourceRecord:
                 renumbered=bool(settings.start),
             )
         self.info = info
-        self.audio_from = settings.source if self.info.has_audio else None
+        self.source = settings.source if self.info.has_audio or "labels" in settings.save else None
         self.settings: dict[str, Any] = {key: getattr(settings, key) for key in ("save", "direction", "stride")}
         self.settings["renumbered"] = info.renumbered
         if not self._stripped:
@@ -236,7 +242,7 @@ class Run(Closing):
         opened = {"status": "running", "source": record.info.name, "model": settings.model}
         self._write_record(opened, self._earlier, reserved=RESERVED)
         opening()
-        self.outputs = Outputs(folder, settings.save, record.info, audio_from=record.audio_from)
+        self.outputs = Outputs(folder, settings.save, record.info, source=record.source)
 
     @classmethod
     def open(

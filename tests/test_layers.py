@@ -58,6 +58,7 @@ LAYERS = {
     "samvideo.exports": 5.3,
     "samvideo.runner": 5.3,
     "samvideo.training": 5.3,
+    "samvideo.volume_run": 5.3,
     "samvideo.web": 5.3,
     "samvideo.cli": 6.0,
     "samvideo.__main__": 6.1,
@@ -78,8 +79,9 @@ HOMES = {
     "platformdirs": {"samvideo.weights.fetch"},
     "filelock": {"samvideo.io.locks", "samvideo.weights.fetch"},
     "threadpoolctl": {"samvideo.cues.classifier"},
-    "timm": {f"samvideo.encoders.{name}" for name in ("repvit", "resnet")},
+    "timm": {"samvideo.networks.rap_sam", *(f"samvideo.encoders.{name}" for name in ("repvit", "resnet"))},
     "hiera": {"samvideo.encoders.hiera"},
+    "nibabel": {"samvideo.io.volumes"},
     "ray": {"samvideo.evaluation.shard"},
     "starlette": {"samvideo.web.app"},
     "uvicorn": {"samvideo.web.connections", "samvideo.web.server"},
@@ -108,7 +110,10 @@ TORCH_FREE = (
     "samvideo.trackers",
     "samvideo.web",
 )
-WITH_TORCH = ("samvideo.segmenters.image_model", "samvideo.segmenters.nano", "samvideo.trackers.nano")
+WITH_TORCH = (
+    *(f"samvideo.segmenters.{name}" for name in ("image_model", "nano", "rap_sam", "squeeze_sam", "volume")),
+    "samvideo.trackers.nano",
+)
 
 
 def modules() -> Iterator[tuple[str, Path]]:

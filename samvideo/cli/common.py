@@ -101,6 +101,19 @@ def numbers(text: str | None, option: str) -> list[int]:
     return [int(part) for part in comma_list(text)]
 
 
+def parse_window(text: str | None) -> tuple[float, float] | None:
+    """Parse `-160,240`; ConfigError for anything else than two numbers."""
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(
+            f"--window takes a low and a high intensity, such as -160,240, not {shown(text)}"
+        ) from None
+    return low, high
+
+
 def is_object_id(text: str) -> bool:
     """Whether a text is the number of an object, from 1."""
     return text.isdecimal() and len(text) <= 10 and int(text) > 0

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, end_run, verb
+from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, end_run, parse_window, verb
 from samvideo.cli.models import MODEL_HELP, choose_model, ready_tracker
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, TOOLS, run_page
 from samvideo.errors import ConfigError
@@ -21,7 +21,12 @@ PROMPT_HELP = (
 )
 START_HELP = f"First frame: {MOMENT_HELP}, at which it is shown."
 END_HELP = "Stop before this frame, or before the first that begins at this time or later."
-SOURCE_HELP = "Video file, folder or glob of images, camera index (0), RTSP or HTTP address, or - for stdin."
+SOURCE_HELP = (
+    "Video file, folder or glob of images, NIfTI volume (.nii, .nii.gz), camera index (0), RTSP or HTTP address, "
+    "or - for stdin."
+)
+SAVE_HELP = "Results to write, of overlay, masks, rle, csv, and labels of a volume [all]."
+WINDOW_HELP = "Intensities of a volume that become black and white [the 0.5 and 99.5 percentiles]."
 
 
 @verb
@@ -36,15 +41,14 @@ def track(
     dtype: str = typer.Option("auto", help="auto, fp32, bf16 or fp16 (not on a CPU)."),
     direction: str = typer.Option("forward", help="Seen from the prompts: forward, backward or both."),
     out: Path | None = typer.Option(None, "-o", "--out", help="Folder for the results [NAME_tracked]."),
-    save: str = typer.Option("overlay,masks,rle,csv", help="Results to write: overlay, masks, rle, csv."),
+    save: str | None = typer.Option(None, help=SAVE_HELP),
+    window: str | None = typer.Option(None, metavar="LOW,HIGH", help=WINDOW_HELP),
     start: str | None = typer.Option(None, metavar="T", help=START_HELP),
     end: str | None = typer.Option(None, metavar="T", help=END_HELP),
     threshold: int | None = typer.Option(None, min=1, help=THRESHOLD_HELP),
     void: int | None = typer.Option(None, min=0, help=VOID_HELP),
     stride: int = typer.Option(1, min=1, help="Track every n-th frame only."),
-    overwrite: bool = typer.Option(
-        False, "--overwrite", help="Replace the results of an earlier run in the folder."
-    ),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace the results of an earlier run there."),
     resume: bool = typer.Option(False, "--resume", help="Go on with a killed or interrupted run, or start."),
     strip_source: bool = typer.Option(False, "--strip-source", help="Omit source name, times and audio."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
@@ -70,6 +74,7 @@ def track(
         overwrite=overwrite,
         strip_source=strip_source,
         resume=resume,
+        window=window,
     )
     if tools:
         run_page(settings, tools[0], quiet, as_json, browser, host, port)
@@ -79,14 +84,17 @@ def track(
 
 def _parse_settings(
     prompts: list[str],
-    save: str,
+    save: str | None,
     direction: str,
     moments: tuple[str | None, str | None],
     masks: tuple[int | None, int | None],
+    window: str | None,
+    source: str,
     **others: Any,
 ) -> "RunSettings":
     """Make the settings of a run; `others` are taken as they are."""
     from samvideo.io.mask_pictures import MaskRule
+    from samvideo.outputs import default_kinds
     from samvideo.prompt_syntax import parse_prompts
     from samvideo.run import RunSettings
     from samvideo.trackers.direction import check_direction
@@ -96,7 +104,9 @@ def _parse_settings(
         prompts=tuple(parse_prompts(prompts, MaskRule(*masks))),
         prompt_texts=tuple(prompts),
         direction=check_direction(direction),
-        save=tuple(comma_list(save)),
+        save=tuple(default_kinds(source) if save is None else comma_list(save)),
+        window=parse_window(window),
+        source=source,
         start=start,
         end=end,
         **others,

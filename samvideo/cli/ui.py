@@ -30,7 +30,9 @@ def ui(
     weights: Path | None = typer.Option(None, help="Read the model from this file (.pt, .pth, .safetensors)."),
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     out: Path | None = typer.Option(None, "-o", "--out", help="Folder for the results [NAME_tracked]."),
-    save: str = typer.Option("overlay,masks,rle,csv", help="What to write, of overlay, masks, rle, csv."),
+    save: str | None = typer.Option(
+        None, help="What to write, of overlay, masks, rle, csv, and labels of a volume [all]."
+    ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace the results in an existing folder."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
     browser: bool = typer.Option(True, "--browser/--no-browser", help=BROWSER_HELP),
@@ -38,6 +40,7 @@ def ui(
     port: int | None = typer.Option(None, min=1, max=65535, help=PORT_HELP),
 ) -> None:
     """Open the page to mark, track and correct objects in a video."""
+    from samvideo.outputs import default_kinds
     from samvideo.run import RunSettings
 
     with tempfile.TemporaryDirectory(prefix="samvideo-") as folder:
@@ -48,7 +51,7 @@ def ui(
             model=choose_model(model, weights, device, quiet=quiet),
             options={"weights": str(weights) if weights else None, "device": device},
             out=out,
-            save=tuple(comma_list(save)),
+            save=tuple(default_kinds(video) if save is None else comma_list(save)),
             overwrite=overwrite,
         )
         run_page(settings, "box", quiet, False, browser, host, port)

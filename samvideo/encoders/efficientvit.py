@@ -12,9 +12,10 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from samvideo.encoders.base import WIDTH, ImageEncoder
-from samvideo.nn.fold import fold_norm
+from samvideo.nn.conv import fuse_children
 from samvideo.nn.norm import LayerNorm2d
 
 KIND = "encoder"
@@ -99,9 +100,10 @@ class _Conv(nn.Module):
         x = self.norm(self.conv(x))
         return F.gelu(x, approximate="tanh") if self.activate else x
 
-    def fuse(self) -> None:
+    def fuse(self) -> "_Conv":
         if isinstance(self.norm, nn.BatchNorm2d):
-            self.conv, self.norm = fold_norm(self.conv, self.norm), nn.Identity()
+            self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()
+        return self
 
 
 def _layers(
@@ -241,13 +243,16 @@ class _Neck(nn.Module):
 
 
 class EfficientVit(ImageEncoder):
-    """Convolutional stages, then stages with linear attention; no finer maps."""
+    """Convolutional stages, then stages with linear attention; no finer maps.
 
+    Where a side is no multiple of the coarsest map's stride, that map is rounded up before it is resized.
+    """
+
+    step = 32
     fine = False
 
     def __init__(self, config: EfficientVitConfig) -> None:
         super().__init__()
-        self.step = 2 ** len(config.widths)
         self.stride = config.stride
         self.backbone = _Backbone(config)
         self.neck = _Neck(config)
@@ -260,9 +265,7 @@ class EfficientVit(ImageEncoder):
 
     def fuse(self, fine: Sequence[nn.Conv2d] = ()) -> bool:
         """Fold batch norms into convolutions; the published keys are gone after this."""
-        for layer in self.modules():
-            if isinstance(layer, _Conv):
-                layer.fuse()
+        fuse_children(self)
         return False
 
 

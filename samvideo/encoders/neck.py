@@ -41,6 +41,36 @@ class _Lateral(nn.Module):
         return out
 
 
+class SumNeck(nn.Module):
+    """1x1 convolutions to 256 channels, the coarser map enlarged and added to the other, then SAM's neck.
+
+    Counterpart: chongzhou96/EdgeSAM: edge_sam/modeling/rep_vit.py, fuse_stage2 and fuse_stage3.
+
+    Args:
+        near, far: channels of the maps at strides 16 and 32.
+    """
+
+    def __init__(self, near: int, far: int) -> None:
+        super().__init__()
+        self.near = nn.Conv2d(near, WIDTH, 1, bias=False)
+        self.far = nn.Conv2d(far, WIDTH, 1, bias=False)
+        self.after = SamNeck(WIDTH)
+
+    def forward(self, near: Tensor, far: Tensor) -> Tensor:
+        """Maps at strides 16 and 32 to (B, 256, h, w) at stride 16."""
+        enlarged = F.interpolate(self.far(far), scale_factor=2.0, mode="bicubic", align_corners=False)
+        out: Tensor = self.after(self.near(near) + enlarged)
+        return out
+
+    def fuse(self) -> "SumNeck":
+        """Fold SAM's first convolution into the two before it, in place: all are linear, as is enlarging."""
+        first = self.after[0]
+        if isinstance(first, nn.Conv2d):
+            self.near, self.far = joined(self.near, first), joined(self.far, first)
+            self.after[0] = nn.Identity()
+        return self
+
+
 class PyramidNeck(nn.Module):
     """1x1 convolutions to 256 channels; the stride-32 map is added to the stride-16 one and then dropped.
 

@@ -1,16 +1,15 @@
-"""RepViT (Wang et al. 2024) on timm's blocks: the encoder of EdgeTAM, EdgeSAM and RepViT-SAM (Zhou et al. 2024, 2025)."""
+"""RepViT (Wang et al. 2024) on timm's blocks, the encoder of EdgeTAM, EdgeSAM and RepViT-SAM."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import timm
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samvideo.encoders.base import WIDTH, ImageEncoder
-from samvideo.encoders.neck import PyramidNeck, SamNeck
-from samvideo.nn.conv import fuse_children, joined
+from samvideo.encoders.base import ImageEncoder
+from samvideo.encoders.neck import PyramidNeck, SamNeck, SumNeck
+from samvideo.nn.conv import fuse_children
 
 KIND = "encoder"
 
@@ -21,7 +20,7 @@ class RepVitConfig:
 
     Attributes:
         model: timm's name, e.g. "repvit_m1".
-        neck: "pyramid": a feature pyramid over four levels; "fused": the two coarsest are added, then SAM's neck;
+        neck: "pyramid": a feature pyramid over four levels; "fused": the two coarsest are added before SAM's neck;
             "dense": SAM's neck on the last stage, which then has stride 16, too.
     """
 
@@ -46,7 +45,9 @@ PUBLISHED = {
     ".ffn.": ".channel_mixer.",
     ".channel_mixer.conv1.": ".channel_mixer.m.0.",
     ".channel_mixer.conv2.": ".channel_mixer.m.2.",
-    "fuse_stage3.": "fuse_stage3.op_list.0.",
+    "neck.near.": "fuse_stage2.",
+    "neck.far.": "fuse_stage3.op_list.0.",
+    "neck.after.": "neck.",
 }
 """Parts of timm's names and what EdgeSAM and RepViT-SAM call them, replaced in this order."""
 
@@ -130,8 +131,8 @@ class _SamRepVit(ImageEncoder):
         return own
 
     def fuse(self, fine: Sequence[nn.Conv2d] = ()) -> bool:
-        """Fold batch norms and branches into convolutions; the published keys are gone after this."""
-        fuse_children(self.features)
+        """Fold batch norms, branches and what the neck can; the published keys are gone after this."""
+        fuse_children(self)
         return False
 
 
@@ -164,22 +165,11 @@ class FusedRepVit(_SamRepVit):
 
     def __init__(self, config: RepVitConfig) -> None:
         super().__init__(config)
-        self.fuse_stage2, self.fuse_stage3 = (nn.Conv2d(c, WIDTH, 1, bias=False) for c in self.widths[-2:])
-        self.neck = SamNeck(WIDTH)
+        self.neck = SumNeck(*self.widths[-2:])
 
     def forward(self, image_bchw: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """See `ImageEncoder.forward`."""
-        coarse, top = self.levels(image_bchw)
-        top = F.interpolate(self.fuse_stage3(top), scale_factor=2.0, mode="bicubic", align_corners=False)
-        return self.neck(self.fuse_stage2(coarse) + top), ()
-
-    def fuse(self, fine: Sequence[nn.Conv2d] = ()) -> bool:
-        """Also fold the neck's first convolution into the two before it: all three are linear, as is enlarging."""
-        first = self.neck[0]
-        if isinstance(first, nn.Conv2d):
-            self.fuse_stage2, self.fuse_stage3 = joined(self.fuse_stage2, first), joined(self.fuse_stage3, first)
-            self.neck[0] = nn.Identity()
-        return super().fuse(fine)
+        return self.neck(*self.levels(image_bchw)), ()
 
 
 def build(config: RepVitConfig) -> ImageEncoder:

@@ -11,9 +11,9 @@ import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from samvideo.encoders.base import WIDTH, ImageEncoder
-from samvideo.nn.fold import fold_norm
 
 KIND = "encoder"
 TABLE = 64
@@ -65,7 +65,7 @@ class ResNet(ImageEncoder):
     def fuse(self, fine: Sequence[nn.Conv2d] = ()) -> bool:
         """Fold batch norms into convolutions; the published keys are gone after this."""
         if not self.fused:
-            _fuse_children(self.backbone)
+            _fold_norms(self.backbone)
             self.fused = True
         return False
 
@@ -74,16 +74,15 @@ def _conv(channels: int) -> nn.Conv2d:
     return nn.Conv2d(channels, WIDTH, 3, padding=1)
 
 
-def _fuse_children(module: nn.Module) -> None:
-    """A batch norm takes part in the convolution that was registered before it: timm keeps to the order of use."""
-    previous: nn.Module | None = None
-    for name, child in module.named_children():
+def _fold_norms(module: nn.Module) -> None:
+    """Fold each batch norm into the convolution that was registered before it: timm keeps to the order of use."""
+    last = ""
+    for name, child in list(module.named_children()):
         if isinstance(child, nn.BatchNorm2d):
-            assert isinstance(previous, nn.Conv2d)
-            fold_norm(previous, child)
+            setattr(module, last, fuse_conv_bn_eval(module.get_submodule(last), child))
             setattr(module, name, nn.Identity())
-        _fuse_children(child)
-        previous = child
+        _fold_norms(child)
+        last = name
 
 
 def build(config: ResNetConfig) -> ResNet:

@@ -8,6 +8,7 @@ Counterpart: ChaoningZhang/MobileSAM: mobile_sam/modeling/tiny_vit_sam.py.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -90,7 +91,7 @@ class _Attention(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
-        self.attention_biases = nn.Parameter(self.qkv.weight.new_zeros(heads, window**2))
+        self.attention_biases = nn.Parameter(torch.zeros(heads, window**2))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to the same, attending in windows."""

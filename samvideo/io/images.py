@@ -113,7 +113,7 @@ def _companions(first: Path, second: Path) -> VideoError:
     )
 
 
-class _Stills(VideoSource):
+class Stills(VideoSource):
     """Frames at a constant rate; `_place` is the index of the next one."""
 
     _place = 0
@@ -134,7 +134,7 @@ class _Stills(VideoSource):
         return shown_at_rate(seconds, self.info.rate, self.info.frame_count)
 
 
-class ImageSource(_Stills):
+class ImageSource(Stills):
     """Images in the given order; frame k is `paths[k]`, shown at k / rate seconds.
 
     An unreadable image is skipped, counted and logged; its index is not used. The first readable one sets the
@@ -181,7 +181,7 @@ class ImageSource(_Stills):
         self._paths = []
 
 
-class ArraySource(_Stills):
+class ArraySource(Stills):
     """uint8 RGB arrays (H, W, 3) from a sequence, or from an iterator, which cannot seek."""
 
     def __init__(self, arrays: Iterable[Any], name: str = "arrays", rate: Fraction | None = None) -> None:

@@ -10,7 +10,7 @@ from samvideo.errors import ConfigError, SamVideoError, VideoError
 from samvideo.interrupt import Interrupt
 from samvideo.io.locks import folder_lock
 from samvideo.io.prefetch import prefetch
-from samvideo.io.source import VideoSource, open_video
+from samvideo.io.source import VideoSource
 from samvideo.outputs import check_outputs
 from samvideo.prompt_syntax import prompt_files
 from samvideo.run import Progress, Run, RunSettings, StageTimer, Summary
@@ -88,7 +88,7 @@ def run_with_page(
     info = _look_at(settings, page.say)
     # `Run.open` checks the same, but only after the user has annotated and waited.
     folder = settings.folder(info)
-    with open_video(settings.source) as video:
+    with settings.open_source() as video:
         prompted = prompt_files(settings.prompt_texts)
         check_outputs(folder, settings.save, settings.overwrite, video.files, prompted)
     with ExitStack() as stack:
@@ -98,7 +98,7 @@ def run_with_page(
         project = stack.enter_context(
             Project(
                 info,
-                lambda: open_video(settings.source),
+                lambda: settings.open_source(),
                 make_tracker(),
                 make_segmenter,
                 tool=page.tool,
@@ -106,7 +106,7 @@ def run_with_page(
                 model=settings.model,
             )
         )
-        with open_video(settings.source) as video:
+        with settings.open_source() as video:
             placed = place_prompts(settings.prompts, video)
         project.annotations.load((index, prompt) for index in sorted(placed) for prompt in placed[index])
         downloads = stack.enter_context(Downloads())
@@ -121,7 +121,7 @@ def _look_at(settings: RunSettings, say: Callable[[str], None]) -> VideoInfo:
     """What the page must know of the source. Raises SamVideoError for one that it cannot show."""
     if settings.start is not None or settings.end is not None or settings.stride != 1:
         raise ConfigError(f"the page shows the whole video: leave --start, --end and --stride out, {COORDINATES}")
-    with open_video(settings.source) as video:
+    with settings.open_source() as video:
         next(iter(video))  # at its start even a pipe claims that it can seek
         try:
             video.seek(0)
@@ -289,7 +289,7 @@ class PageRun:
         def stale() -> bool:
             return not final and (project.waiting() or self._interrupt.requested)
 
-        with open_video(self._settings.source) as video:
+        with self._settings.open_source() as video:
             drawn = project.annotations.current.by_frame()
             texts = [text for frame in drawn for i, new in drawn[frame].items() for text in new.texts(i, frame)]
             settings = replace(self._settings, prompt_texts=tuple(texts))

@@ -24,13 +24,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         WeightsError: no such file, another format, cut off, a pickle that holds more than tensors, or tensors that
             are no plain finite numbers.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise WeightsError(f"{path} is no checkpoint: a file ending in {', '.join(SUFFIXES)} expected")
-    if not path.is_file():
-        raise WeightsError(f"there is no file {path}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what torch says of old and of damaged files
-        state = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_pickle(path)
+    state = _read(path)
     for wrapper in WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
@@ -44,6 +38,32 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     if all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
     return state
+
+
+def read_tensor(path: Path) -> torch.Tensor:
+    """Return the only tensor of a file, which is read as safely as `read_state` reads.
+
+    Raises:
+        WeightsError: as `read_state`, or the file holds something else.
+    """
+    state = _read(path)
+    if isinstance(state, dict) and len(state) == 1:
+        (state,) = state.values()
+    if not isinstance(state, torch.Tensor):
+        raise WeightsError(f"{path} cannot be used: a file of one tensor expected")
+    if problem := _problem(state):
+        raise WeightsError(f"{path} cannot be used: its tensor {problem}; get another copy of the file")
+    return state
+
+
+def _read(path: Path) -> object:
+    if path.suffix.lower() not in SUFFIXES:
+        raise WeightsError(f"{path} is no checkpoint: a file ending in {', '.join(SUFFIXES)} expected")
+    if not path.is_file():
+        raise WeightsError(f"there is no file {path}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what torch says of old and of damaged files
+        return _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_pickle(path)
 
 
 def _problem(tensor: torch.Tensor) -> str:

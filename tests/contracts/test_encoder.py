@@ -12,7 +12,8 @@ from samvideo.models import build
 
 ENCODERS = models.encoders()
 SIZES = ((64, 64), (64, 96), (224, 64))
-LARGE = ("hiera-base-plus", "hiera-large")  # seconds each on a CPU, with the code of the smaller ones of the family
+# seconds each on a CPU, with the code of the smaller ones of the family
+LARGE = ("hiera-base-plus", "hiera-large", "efficientformer-s2", "efficientformer-l", "repvit-m3", "tinyvit-21m")
 
 
 def make(name: str) -> ImageEncoder:
@@ -33,8 +34,8 @@ def maps(encoder: ImageEncoder, image: torch.Tensor) -> list[torch.Tensor]:
     """All maps of an image, coarse first, with the strides and widths that every encoder promises."""
     height, width = image.shape[-2:]
     coarse, fine = encoder(image)
-    strides = (16, 4, 8) if encoder.fine else (16,)
-    assert [tuple(x.shape) for x in (coarse, *fine)] == [(1, WIDTH, height // s, width // s) for s in strides]
+    shapes = [(len(image), WIDTH, height // s, width // s) for s in (encoder.stride, 4, 8)]
+    assert [tuple(x.shape) for x in (coarse, *fine)] == shapes[: 3 if encoder.fine else 1]
     return [coarse, *fine]
 
 
@@ -45,8 +46,8 @@ def maps(encoder: ImageEncoder, image: torch.Tensor) -> list[torch.Tensor]:
 def test_maps(name: str) -> None:
     """Any multiple of the step works; an encoder keeps no state; fusing, also twice, keeps the values."""
     encoder = make(name)
-    for height, width in SIZES:
-        image = torch.randn(1, 3, height, width)
+    for batch, (height, width) in enumerate(SIZES, 1):
+        image = torch.randn(batch, 3, height, width)
         before = maps(encoder, image)
         assert torch.equal(maps(encoder, image)[0], before[0])
     encoder.fuse()
