@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -10,6 +10,10 @@ from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, Command, comma_list, 
 from samvideo.cli.evaluate_images import IMAGES, evaluate_on_images
 from samvideo.cli.models import MODEL_HELP
 from samvideo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from samvideo.evaluation.evaluate import Evaluation
+    from samvideo.evaluation.shard import Pool
 
 RAY_HELP = "Use this Ray cluster (auto: a running one), or start one on this machine."
 DATASET_HELP = "images, or one of {datasets}."
@@ -58,20 +62,13 @@ def evaluate(
     from samvideo.evaluation.threads import limit_unloaded
 
     limit_unloaded(threads)  # before anything that loads NumPy
-    from samvideo.cli.progress import VideoProgress
-    from samvideo.evaluation.evaluate import Evaluation, choose_sequences, exit_code_of
-    from samvideo.evaluation.evaluate import evaluate as run_evaluation
-    from samvideo.evaluation.shard import LocalPool, Pool, RayPool, run_here
+    from samvideo.evaluation.evaluate import Evaluation, choose_sequences
     from samvideo.evaluation.video import Task
     from samvideo.io.mask_pictures import MaskRule
     from samvideo.trackers.factory import create_tracker
 
     reading = MaskRule(threshold, void)
-    pool: Pool = run_here
-    if ray is not None:
-        pool = RayPool(None if ray == "local" else ray, workers)
-    elif workers is not None and workers > 1:
-        pool = LocalPool(workers)
+    pool = _pool(ray, workers)
     if dataset == IMAGES:
         from samvideo.evaluation.image_evaluation import ImageTask
 
@@ -87,12 +84,30 @@ def evaluate(
     names = choose_sequences(opened, comma_list(sequences), limit)
     options = {"weights": str(weights)} if weights else {}
     evaluation = Evaluation(task, model, partial(create_tracker, model, weights=weights), names, options)
-    with VideoProgress(f"{dataset} {opened.split}", quiet=quiet) as progress:
+    _run(evaluation, pool, f"{dataset} {opened.split}", quiet=quiet)
+
+
+def _run(evaluation: "Evaluation", pool: "Pool", title: str, *, quiet: bool) -> None:
+    """Evaluate, and print a summary; Exit with the code of the worst failure."""
+    from samvideo.cli.progress import VideoProgress
+    from samvideo.evaluation.evaluate import evaluate as run_evaluation
+    from samvideo.evaluation.evaluate import exit_code_of
+
+    with VideoProgress(title, quiet=quiet) as progress:
         results = run_evaluation(evaluation, pool, progress.advance)
     if not quiet:
-        typer.echo(score_summary(results, out / "results.json"))
+        typer.echo(score_summary(results, evaluation.task.out / "results.json"))
     if code := exit_code_of(results):
         raise typer.Exit(code)
+
+
+def _pool(ray: str | None, workers: int | None) -> "Pool":
+    """Where to run: in this process, in several, or on a Ray cluster."""
+    from samvideo.evaluation.shard import LocalPool, RayPool, run_here
+
+    if ray is not None:
+        return RayPool(None if ray == "local" else ray, workers)
+    return LocalPool(workers) if workers is not None and workers > 1 else run_here
 
 
 def score_summary(results: dict[str, Any], path: Path) -> str:
