@@ -163,7 +163,8 @@ def evaluate_images(
     record = {"format": FORMAT, "model": evaluation.model, "options": evaluation.options, **described}
     with claimed(task.out, task.root, record):
         failures = run_missing(task, evaluation.make, names, pool, progress)
-        entries = {name: read_image_entry(task.entry_path(name)) for name in names if name not in failures}
+        done = [name for name in names if name not in failures]
+        entries = {name: read_image_entry(task.entry_path(name), protocol.measures) for name in done}
         scored = {name: entry["result"] for name, entry in entries.items()}
         results = {
             "format": FORMAT,

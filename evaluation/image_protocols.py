@@ -82,8 +82,8 @@ class Answer:
 
 def iou(truth: BoolArray, mask: BoolArray) -> float:
     """Intersection over union of two masks, at least one of which is not empty."""
-    shared = np.count_nonzero(truth & mask)
-    return shared / (np.count_nonzero(truth) + np.count_nonzero(mask) - shared)
+    shared, either = int(np.count_nonzero(truth & mask)), int(np.count_nonzero(truth | mask))
+    return shared / either
 
 
 def prompt_all(

@@ -21,7 +21,7 @@ import csv
 import hashlib
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -66,6 +66,12 @@ class _Image(_Model):
     left_out: Count
     objects: dict[str, _Object]
 
+    def check(self, measures: Collection[str]) -> None:
+        """Raise ValueError unless every object has exactly these measures."""
+        for key, found in self.objects.items():
+            if found.iou.keys() != set(measures):
+                raise ValueError(f"object {key} has scores of {list(found.iou)}, not of {list(measures)}")
+
 
 class _Timing(_Model):
     embed_seconds: Amount
@@ -105,7 +111,7 @@ class _Dataset(_Model):
 class _Protocol(_Model):
     name: str
     description: str
-    measures: list[str]
+    measures: Annotated[list[str], Field(min_length=1)]
 
 
 class _Segmenter(_Model):
@@ -140,6 +146,15 @@ class _Results(_Model):
     versions: dict[str, str]
     machine: _Machine
 
+    @model_validator(mode="after")
+    def _complete(self) -> "_Results":
+        for image in self.images.values():
+            image.check(self.protocol.measures)
+        for part in (self.scores, *self.sets.values(), *self.sizes.values()):
+            if part.objects and part.measures.keys() != set(self.protocol.measures):
+                raise ValueError(f"scores of {self.protocol.measures} expected, not of {list(part.measures)}")
+        return self
+
 
 class _Kind(BaseModel):
     format: str
@@ -168,10 +183,23 @@ def _file(path: Path) -> Path:
     return path / "results.json" if path.is_dir() else path
 
 
-def read_image_entry(path: Path) -> dict[str, Any]:
-    """Read the file of a finished image: its `result`, `masks` as COCO RLE and `timing`; DatasetError if broken."""
+def read_image_entry(path: Path, measures: Collection[str] | None = None) -> dict[str, Any]:
+    """Read the file of a finished image: its `result`, `masks` as COCO RLE and `timing`.
+
+    Args:
+        measures: what each object must have scores of; None: anything.
+
+    Raises:
+        DatasetError: it is missing or broken.
+    """
     expected = "the scores of a finished image (delete the file and run again)"
-    return read_json(path, _ENTRY, expected, DatasetError).model_dump()
+    entry = read_json(path, _ENTRY, expected, DatasetError)
+    if measures is not None:
+        try:
+            entry.result.check(measures)
+        except ValueError as error:
+            raise DatasetError(f"{path}: {error}; {expected} expected") from error
+    return entry.model_dump()
 
 
 class _Row(NamedTuple):

@@ -106,9 +106,7 @@ def decode_polygons(polygons: Sequence[Any], size_wh: tuple[int, int]) -> BoolAr
             )
     if not polygons:
         raise ConfigError("at least one polygon expected, not an empty list")
-    coded = coco.merge(coco.frPyObjects(list(polygons), size_wh[1], size_wh[0]))
-    mask: BoolArray = coco.decode(coded).astype(bool)
-    return mask
+    return decode_rle(coco.merge(coco.frPyObjects(list(polygons), size_wh[1], size_wh[0])), size_wh)
 
 
 def _is_near(value: Any, side: int) -> bool:
