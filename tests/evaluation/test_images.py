@@ -104,7 +104,7 @@ def test_known_overlaps() -> None:
     found = prompt_all(image, masks, find_image_protocol("box,click4"))
     assert [found["x"][measure].iou for measure in found["x"]] == [1, 5 / 12, 10 / 12, 12 / 14, 11 / 12]
     assert found["x"]["click1"].oracle == 1
-    # all objects at once, with the answers before; an object without error gets no more clicks, and keeps its answer
+    # all objects at once, with the answers before; without error there are no more clicks, and the answer stays
     assert image.calls == [([0, 0], []), ([1, 1], []), ([2], [1]), ([3], [1]), ([4], [1])]
     assert [found["y"][measure].iou for measure in found["y"]] == [1, 1, 1, 1, 1]
 
