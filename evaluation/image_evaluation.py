@@ -114,10 +114,10 @@ class ImageTask:
 
 def _digest(rgb: UInt8Array, masks: Mapping[str, BoolArray]) -> str:
     """SHA-256 of a decoded picture and its masks."""
-    content = hashlib.sha256(np.ascontiguousarray(rgb))
+    content = hashlib.sha256(np.ascontiguousarray(rgb).data)
     for key in sorted(masks):
         content.update(key.encode())
-        content.update(np.packbits(masks[key]))
+        content.update(np.packbits(masks[key]).data)
     return content.hexdigest()
 
 
