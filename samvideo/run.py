@@ -195,6 +195,8 @@ class SourceRecord:
             options = {key: Path(value).name for key, value in settings.options.items() if value is not None}
             prompts = [_without_folder(text) for text in settings.prompt_texts]
             self.settings |= {"prompts": prompts, "options": options, "start": settings.start, "end": settings.end}
+            if settings.window is not None:
+                self.settings["window"] = list(settings.window)
 
     def frame(self, frame: Frame, result: FrameResult) -> tuple[Frame, FrameResult]:
         """Return the frame and its result as they are recorded."""

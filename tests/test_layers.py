@@ -79,7 +79,11 @@ HOMES = {
     "platformdirs": {"samvideo.weights.fetch"},
     "filelock": {"samvideo.io.locks", "samvideo.weights.fetch"},
     "threadpoolctl": {"samvideo.cues.classifier"},
-    "timm": {"samvideo.networks.rap_sam", *(f"samvideo.encoders.{name}" for name in ("repvit", "resnet"))},
+    "timm": {
+        "samvideo.evaluation.image_peers",
+        "samvideo.networks.rap_sam",
+        *(f"samvideo.encoders.{name}" for name in ("repvit", "resnet")),
+    },
     "hiera": {"samvideo.encoders.hiera"},
     "nibabel": {"samvideo.io.volumes"},
     "ray": {"samvideo.evaluation.shard"},

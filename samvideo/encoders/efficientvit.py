@@ -5,6 +5,7 @@ Counterpart: mit-han-lab/efficientvit: efficientvit/models/efficientvit/sam.py a
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -145,7 +146,9 @@ class _LinearAttention(nn.Module):
 
 def _attend(qkv: Tensor) -> Tensor:
     """(B, heads * 3 * 32, H, W) to float32 (B, heads * 32, H, W); sums over all pixels want float32."""
-    with torch.autocast(qkv.device.type, enabled=False):
+    device = qkv.device.type
+    exact = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+    with exact:
         q, k, v = qkv.float().flatten(2).unflatten(1, (-1, 3, HEAD)).unbind(2)
         q, k = q.relu(), k.relu()
         mixed = F.pad(v, (0, 0, 0, 1), value=1) @ k.transpose(-1, -2) @ q
