@@ -14,6 +14,7 @@ ENCODERS = models.encoders()
 SIZES = ((64, 64), (64, 96), (224, 64))
 # seconds each on a CPU, with the code of the smaller ones of the family
 LARGE = ("hiera-base-plus", "hiera-large", "efficientformer-s2", "efficientformer-l", "repvit-m3", "tinyvit-21m")
+LARGE += ("sam-vit-b", "sam-vit-l", "sam-vit-h")
 
 
 def make(name: str) -> ImageEncoder:
