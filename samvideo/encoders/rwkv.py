@@ -127,6 +127,11 @@ def shifted(x: Tensor) -> Tensor:
     )
 
 
+def _blend(near: Tensor, own: Tensor, share: Tensor) -> Tensor:
+    """Mean of both with the channels' share of `own`, which need not lie in [0, 1]."""
+    return near.lerp(own, share.to(own.dtype))  # under autocast, the first block's map has fewer bits
+
+
 class _SpatialMix(nn.Module):
     """What attention is in a transformer: gated averages over all pixels."""
 
@@ -144,9 +149,9 @@ class _SpatialMix(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         near = shifted(x)
-        k = self.key(near.lerp(x, self.spatial_mix_k))
-        v = self.value(near.lerp(x, self.spatial_mix_v))
-        gate = self.receptance(near.lerp(x, self.spatial_mix_r)).sigmoid()
+        k = self.key(_blend(near, x, self.spatial_mix_k))
+        v = self.value(_blend(near, x, self.spatial_mix_v))
+        gate = self.receptance(_blend(near, x, self.spatial_mix_r)).sigmoid()
         tokens = x.shape[1] * x.shape[2]
         mixed = two_sided_wkv(k, v, self.spatial_decay / tokens, self.spatial_first / tokens)
         out: Tensor = self.output(gate * mixed.to(gate.dtype))
@@ -166,8 +171,8 @@ class _ChannelMix(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         near = shifted(x)
-        hidden = self.key(near.lerp(x, self.spatial_mix_k)).relu().square()
-        gate = self.receptance(near.lerp(x, self.spatial_mix_r)).sigmoid()
+        hidden = self.key(_blend(near, x, self.spatial_mix_k)).relu().square()
+        gate = self.receptance(_blend(near, x, self.spatial_mix_r)).sigmoid()
         out: Tensor = gate * self.value(hidden)
         return out
 

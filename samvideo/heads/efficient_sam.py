@@ -76,9 +76,7 @@ class EfficientSamPrompts(PromptEncoder):
         missing = self.count - prompts.labels.shape[1]
         if missing < 0:
             log.warning(
-                "EfficientSAM reads %d points, a box being two of them: the last %d are left out",
-                self.count,
-                -missing,
+                "EfficientSAM reads %d points (a box is two): the last %d are left out", self.count, -missing
             )
         labels = F.pad(prompts.labels, (0, missing), value=PADDING)
         xy = F.pad(prompts.xy, (0, 0, 0, missing))

@@ -67,9 +67,9 @@ class RwkvSamDecoder(MaskDecoder):
         return out
 
 
-def _refine(first: nn.Module, outputs: int) -> nn.Sequential:
+def _refine(first: nn.Conv2d | nn.ConvTranspose2d, outputs: int) -> nn.Sequential:
     """A convolution, a norm over channels, GELU, a 3x3 convolution."""
-    middle = int(first.out_channels)  # type: ignore[arg-type]
+    middle = first.out_channels
     return nn.Sequential(first, LayerNorm2d(middle), nn.GELU(), nn.Conv2d(middle, outputs, 3, padding=1))
 
 

@@ -3,6 +3,7 @@
 import gzip
 import logging
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -26,8 +27,9 @@ PERCENTILES = (0.5, 99.5)  # of the intensities, which become black and white
 SAMPLES = 2_000_000  # intensities of which percentiles are taken
 MAX_SLICE = 2**27  # voxels of a slice; a damaged header may claim more
 MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
-GEOMETRY = ("pixdim", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y")
-GEOMETRY += ("qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units")
+# fields of the header that labels share with their volume
+GEOMETRY = [f"{name}_{axis}" for name in ("qoffset", "srow") for axis in "xyz"]
+GEOMETRY += ["quatern_b", "quatern_c", "quatern_d", "qform_code", "sform_code", "pixdim", "xyzt_units"]
 
 
 def is_volume(source: object) -> bool:
@@ -74,20 +76,23 @@ class VolumeFile:
         header: of nibabel.
 
     Raises:
-        VideoError: not a NIfTI volume, of several volumes or colours, or damaged.
+        VideoError: no NIfTI volume, several of them, colours, or damaged.
         ConfigError: nibabel is missing.
     """
 
     def __init__(self, path: Path) -> None:
         nibabel = _nibabel()
         self.path, self.name = path, volume_name(path)
+        if not path.is_file():
+            raise VideoError(f"{path} does not exist, or is no file: a .nii or .nii.gz file expected")
         with _reading(path):
             image = nibabel.load(path, keep_file_open=True)
             if not isinstance(image, nibabel.Nifti1Pair):
                 raise VideoError(f"{path} is a {type(image).__name__}, not a NIfTI volume")
             self.header, self._voxels = image.header, image.dataobj
             _check_kind(path, image.shape, image.get_data_dtype())
-            self.shape = tuple(int(count) for count in image.shape[:3])
+            width, height, count = (int(side) for side in image.shape[:3])
+            self.shape = width, height, count
             self._check_length()
             self._read_geometry(nibabel, image.affine)
 
@@ -106,7 +111,8 @@ class VolumeFile:
                 "it, for instance with nibabel's set_sform"
             )
         unit = MILLIMETRES.get(self.header.get_xyzt_units()[0], 1.0)
-        self.spacing = tuple(float(size) * unit for size in sizes)
+        x, y, z = (float(size) * unit for size in sizes)
+        self.spacing = x, y, z
         self.orientation = tuple((int(axis), int(way)) for axis, way in nibabel.io_orientation(affine))
 
     def slice(self, index: int) -> FloatArray:
@@ -129,7 +135,7 @@ class VolumeFile:
 
 def volume_name(path: Path) -> str:
     """Return the name of a NIfTI file without its suffix."""
-    return path.name.removesuffix(path.suffix).removesuffix(".nii") if path.suffix.lower() == ".gz" else path.stem
+    return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
 
 
 def _check_kind(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -166,7 +172,7 @@ class VolumeSource(Stills):
         self.files = [path]
         width, height, count = self._volume.shape
         rate = rate or DEFAULT_RATE
-        aspect = Fraction(self._volume.spacing[0] / self._volume.spacing[1]).limit_denominator(1000)
+        aspect = self._volume.spacing[0] / self._volume.spacing[1]
         self.info = VideoInfo(
             self._volume.name,
             (width, height),
@@ -174,7 +180,7 @@ class VolumeSource(Stills):
             count,
             float(count / rate),
             "nifti",
-            pixel_aspect=aspect or Fraction(1, 1000),
+            pixel_aspect=Fraction(aspect).limit_denominator(1000) if 0.01 < aspect < 100 else Fraction(1),
         )
 
     def _read(self) -> Frame | None:

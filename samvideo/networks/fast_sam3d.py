@@ -166,7 +166,7 @@ class _PromptEncoder(nn.Module):
 
     def points(self, clicks: Tensor, labels: Tensor) -> Tensor:
         """(B, N, 3) voxels and (B, N) labels, 1 or 0, to (B, N + 1, width) tokens; the last one is padding."""
-        kinds = torch.cat([embedding.weight for embedding in self.point_embeddings])
+        kinds = torch.cat(list(self.point_embeddings.parameters()))
         tokens = self.pe_layer((clicks + 0.5) / self.side) + kinds[labels]
         return torch.cat([tokens, self.not_a_point_embed.weight.expand(len(tokens), 1, -1)], 1)
 

@@ -71,10 +71,11 @@ class RapSam(Network):
 
     def __init__(self, config: RapSamConfig) -> None:
         super().__init__()
-        self.backbone: Any = timm.create_model(
+        backbone: Any = timm.create_model(
             config.backbone, pretrained=False, features_only=True, out_indices=(1, 2, 3, 4)
         )
-        self.neck = RapSamNeck(self.backbone.feature_info.channels()[::-1], width=config.width)
+        self.backbone = backbone
+        self.neck = RapSamNeck(backbone.feature_info.channels()[::-1], width=config.width)
         self.decoder = RapSamDecoder(
             config.queries,
             config.stages,
@@ -101,8 +102,8 @@ def read_classes(path: Path, width: int = RapSamConfig.class_width) -> Tensor:
     """Class embeddings from a file, with the background as the last class, as `RapSamDecoder.panoptic` takes them.
 
     Args:
-        path: a file of one tensor (classes, names, width), unit vectors: those of the names of each class. Published
-            beside the checkpoint, one file for each set of classes.
+        path: a file of one tensor (classes, names, width): unit vectors of the names of each class, as published
+            beside the checkpoint for each set of classes.
         width: of the network.
 
     Returns:

@@ -160,6 +160,7 @@ class RapSamDecoder(nn.Module):
         """
         results = self._shared(features, self.kernels.weight.expand(len(features), -1, -1), alone=False)
         for index, (stage, result) in enumerate(zip(self.mask_heads, results, strict=True)):
+            assert isinstance(stage, DecoderStage)
             scores = self._classify(stage.class_code(result.queries_bnc), classes) / self.temperature
             results[index] = result._replace(classes_bnk=scores)
         last = results[-1]

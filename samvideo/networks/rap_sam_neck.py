@@ -82,7 +82,8 @@ class RapSamNeck(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps of strides 32, 16, 8 and 4 to (B, width, H / 4, W / 4)."""
         size = maps[-1].shape[2:]
-        total, x = self.bias, self.lateral[0](maps[0])
+        x = self.lateral[0](maps[0])
+        total: Tensor = self.bias
         for level, join in enumerate(self.join):
             if level:
                 x = self.lateral[level](maps[level]) + self.grow[level - 1](x)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samvideo.heads.masks import TwoWayBlock, TwoWayTransformer
+from samvideo.heads.masks import TwoWayTransformer
 from samvideo.networks.base import Network
 from samvideo.nn.mlp import Mlp
 from samvideo.tensors import PromptTensors
@@ -84,23 +84,6 @@ class _Up(nn.Module):
         return out
 
 
-class _Block(TwoWayBlock):
-    """Keeps all residuals, and adds the code of the tokens to their residual stream (as EfficientSAM)."""
-
-    def forward(
-        self, tokens: Tensor, image: Tensor, token_code: Tensor, image_code: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """See `TwoWayBlock.forward`."""
-        if not self.first:
-            tokens = tokens + token_code
-        tokens = self.norm1(tokens + self.self_attn(tokens, tokens, tokens))
-        coded_image = image + image_code
-        tokens = self.norm2(tokens + self.cross_attn_token_to_image(tokens + token_code, coded_image, image))
-        tokens = self.norm3(tokens + self.mlp(tokens))
-        image = self.norm4(image + self.cross_attn_image_to_token(coded_image, tokens + token_code, tokens))
-        return tokens, image
-
-
 class SqueezeSam(Network):
     """Encodes image and prompts together: every prompt is a pass through the whole network.
 
@@ -116,8 +99,7 @@ class SqueezeSam(Network):
         self.stem = nn.Sequential(nn.Conv2d(5, first, 2, stride=2), nn.GroupNorm(1, first))
         self.down = nn.ModuleList(_two_convs(a, b) for a, b in pairwise((first, *widths)))
         self.up = nn.ModuleList(_Up(a, b) for a, b in pairwise(reversed(widths)))
-        self.transformer = TwoWayTransformer(bottom, config.heads, hidden=bottom)
-        self.transformer.layers = nn.ModuleList(_Block(bottom, config.heads, bottom, i == 0) for i in range(2))
+        self.transformer = TwoWayTransformer(bottom, config.heads, hidden=bottom, residual=True)
         self.iou_token = nn.Embedding(1, bottom)
         self.mask_tokens = nn.Embedding(4, bottom)
         self.output_hypernetworks_mlps = nn.ModuleList(Mlp(bottom, bottom, bottom, first) for _ in range(4))

@@ -41,9 +41,9 @@ def sine_time(times: Tensor, channels: int) -> Tensor:
 
 
 def sine_box(boxes: Tensor, channels: int) -> Tensor:
-    """(..., 4) fractions x, y, w, h to (..., 4 * channels): interleaved sine and cosine of y, x, w, h, in this order.
+    """(..., 4) fractions x, y, w, h to (..., 4 * channels): interleaved sine and cosine of y, x, w and h.
 
-    Liu et al. 2022, DAB-DETR.
+    The order is that of Liu et al. 2022, DAB-DETR.
     """
     angles = 2 * math.pi * boxes[..., [1, 0, 2, 3], None] / _periods(channels).to(boxes.device)
     return torch.stack([angles[..., 0::2].sin(), angles[..., 1::2].cos()], -1).flatten(-3)

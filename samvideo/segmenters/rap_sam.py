@@ -22,7 +22,7 @@ from samvideo.types import BoolArray, FloatArray, UInt8Array
 CLICK_RADIUS = 3
 """Half the side of the box that stands for a click, in pixels of the input, as published."""
 BATCH = 16
-"""Masks are resized for at most this many queries at a time, so that peak memory is bounded."""
+"""At most this many queries are decoded, and their masks resized, at a time: it bounds memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,13 +115,14 @@ class RapSamImage(EmbeddedImage):
     ) -> list[Segmentation]:
         boxes = [query_boxes(prompt, self.size_wh, self._limits) for prompt in prompts]
         queries = torch.from_numpy(np.concatenate(boxes)).to(self.features.device)
-        last = self._decoder.prompted(self.features, queries)[-1]
-        masks, quality = self._masks(last.logits_bnhw[0]), last.quality_bn[0].cpu().numpy()
-        ends = np.cumsum([len(part) for part in boxes])
-        return [
-            Segmentation(prompt.object_id, masks[end - len(part) : end], quality[end - len(part) : end])
-            for prompt, part, end in zip(prompts, boxes, ends, strict=True)
-        ]
+        masks, quality = [], []
+        for begin in range(0, len(queries), BATCH):
+            last = self._decoder.prompted(self.features, queries[begin : begin + BATCH])[-1]
+            masks.append(self._masks(last.logits_bnhw[0]))
+            quality.append(last.quality_bn[0].cpu().numpy())
+        ends = np.cumsum([len(part) for part in boxes])[:-1]
+        parts = zip(np.split(np.concatenate(masks), ends), np.split(np.concatenate(quality), ends), strict=True)
+        return [Segmentation(prompt.object_id, *part) for prompt, part in zip(prompts, parts, strict=True)]
 
     def _masks(self, low: Tensor) -> BoolArray:
         """(N, h, w) logits to (N, H, W) masks at the size of the image."""
@@ -133,7 +134,7 @@ class RapSamImage(EmbeddedImage):
 
 
 def fitted(size_wh: tuple[int, int], limits: tuple[int, int]) -> tuple[float, tuple[int, int]]:
-    """Factor and size with which an image fits `limits`, of its longer and its shorter side, whichever way it lies."""
+    """Factor and size with which an image fits into `limits`, as it lies or turned by a quarter."""
     scale = min(max(limits) / max(size_wh), min(limits) / min(size_wh))
     width, height = (max(1, int(side * scale + 0.5)) for side in size_wh)
     return scale, (width, height)
@@ -167,8 +168,8 @@ def query_boxes(prompt: ObjectPrompt, size_wh: tuple[int, int], limits: tuple[in
     if prompt.mask is not None or (prompt.labels != 1).any():
         kind = "a mask" if prompt.mask is not None else "a click that is not on the object"
         raise PromptError(
-            f"object {prompt.object_id} has {kind}: RAP-SAM expects boxes and clicks on the object only; remove it, "
-            "or take another model"
+            f"object {prompt.object_id} has {kind}: RAP-SAM expects boxes and clicks on the object only; remove "
+            "it, or take another model"
         )
     scale, inside = fitted(size_wh, limits)
     centres = np.floor(prompt.xy.astype(np.float64) * scale)

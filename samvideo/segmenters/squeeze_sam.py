@@ -81,7 +81,8 @@ class SqueezeSamImage(EmbeddedImage):
 
     def inputs(self, points: Sequence[PromptTensors]) -> Tensor:
         """(B, 5, H, W): the image with the maps of each object's points, (1, N) in pixels of the input."""
-        maps = torch.cat([draw_prompts(one, self._image.shape[2:]) for one in points])
+        height, width = self._image.shape[2:]
+        maps = torch.cat([draw_prompts(one, (height, width)) for one in points])
         joined = torch.cat([self._image.expand(len(points), -1, -1, -1), maps], 1)
         return joined.contiguous(memory_format=torch.channels_last)
 
