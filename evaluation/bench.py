@@ -1,4 +1,4 @@
-"""Measure a model of the SAM 2 family: time by stage, FLOPs, share of the peak, memory, a peer beside it.
+"""Measure a video model: time by stage, FLOPs, share of the peak, memory, a peer beside it.
 
 Frames of both models are timed alternately, in one process, so that other load on the machine affects both.
 """
@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
 from itertools import cycle, islice, pairwise
@@ -23,7 +23,9 @@ from torch import Tensor
 
 from samvideo.errors import ConfigError
 from samvideo.evaluation import meter
+from samvideo.evaluation.bench_images import measure_image
 from samvideo.evaluation.bench_inputs import Case, Clip, Plan, read_clip, ready_model
+from samvideo.evaluation.meter import Times, clocked
 from samvideo.evaluation.metrics import score_indices
 from samvideo.evaluation.peer import Peer
 from samvideo.evaluation.results import processor
@@ -31,7 +33,7 @@ from samvideo.io.masks import index_map
 from samvideo.models import count_parameters
 from samvideo.object_prompts import group_prompts, input_points
 from samvideo.outputs import Outputs
-from samvideo.specs import SPECS
+from samvideo.specs import IMAGE_SPECS, SPECS
 from samvideo.tensors import PromptTensors
 from samvideo.torch_runtime import DTYPES, TorchPrediction, TorchRuntime, resolve_device
 from samvideo.trackers.sam import SamTracker
@@ -41,22 +43,7 @@ WRITTEN = ("overlay", "masks", "rle", "csv")
 LONG = 96  # frames of an ordinary short clip
 KEPT_RESULTS = 30  # of which writing is timed
 PARTS = 10
-
-
-@dataclass
-class Times:
-    """Wall and processor seconds of each frame; the processor's do not depend on what else the machine does."""
-
-    wall: list[float] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
-
-    def summary(self) -> dict[str, Any]:
-        """The entry in the JSON."""
-        p50, p95 = np.quantile(self.wall, (0.5, 0.95)).tolist()
-        return {
-            "seconds": {"p50": p50, "p95": p95, "min": min(self.wall)},
-            "cpu_seconds": {"p50": median(self.cpu), "min": min(self.cpu)},
-        }
+PEERS = ("transformers", "timm")
 
 
 class TimedTracker:
@@ -90,9 +77,11 @@ class TimedTracker:
         on_cpu = self._model.device.type == "cpu"
         for index in range(first, first + count):
             with self.watch.frame() if on_cpu else nullcontext():
-                self.results.append(self._clocked(self.ours, partial(self.step, index)))
+                self.results.append(clocked(self.ours, self._model.device, partial(self.step, index)))
             if self._peer is not None:
-                self._compare(self._clocked(self._theirs, partial(self._peer_step, index, self._peer)))
+                self._compare(
+                    clocked(self._theirs, self._model.device, partial(self._peer_step, index, self._peer))
+                )
         if not on_cpu:
             for index in range(first, first + count):
                 with self.watch.frame():
@@ -107,14 +96,6 @@ class TimedTracker:
     def step(self, index: int) -> FrameResult:
         """Track one frame with our model."""
         return self._tracker.step(self._clip.frame(index), self._prompts if index < self._prompted else ())
-
-    def _clocked(self, times: Times, work: Callable[[], Any]) -> Any:
-        begin, cpu = time.perf_counter(), time.process_time()
-        result = work()
-        meter.synchronise(self._model.device)
-        times.wall.append(time.perf_counter() - begin)
-        times.cpu.append(time.process_time() - cpu)
-        return result
 
     def _peer_step(self, index: int, peer: Peer) -> Tensor:
         image = self._model.preprocess(self._clip.frames[index].rgb)
@@ -159,18 +140,21 @@ def bench(cases: Sequence[Case], plan: Plan, progress: Callable[[str], None] = l
         ConfigError: a model, device, dtype or peer that does not exist.
         VideoError: the source has too few frames.
     """
-    if plan.peer not in (None, "transformers"):
-        raise ConfigError(f"no peer is called {plan.peer!r}: transformers expected")
+    if plan.peer not in (None, *PEERS):
+        raise ConfigError(f"no peer is called {plan.peer!r}: {' or '.join(PEERS)} expected")
     for case in cases:
-        if case.model not in SPECS:
-            raise ConfigError(f"no model is called {case.model!r}; there are: {', '.join(SPECS)}")
+        if case.model not in {**SPECS, **IMAGE_SPECS}:
+            names = ", ".join([*SPECS, *IMAGE_SPECS])
+            raise ConfigError(f"no model is called {case.model!r}; there are: {names}")
+        if case.model in SPECS and plan.peer == "timm":
+            raise ConfigError(f"timm has trunks only: --peer transformers expected for {case.model!r}")
         resolve_device(case.device, case.dtype)
         if case.prompted > 1 and (plan.peer or plan.warmup < case.prompted):
             raise ConfigError(f"{case.prompted} prompted frames: no peer, and --warmup of at least as many")
     clip = read_clip(plan, max(case.objects for case in cases))
     results = []
     for case in cases:
-        results.append(measure(case, plan, clip))
+        results.append((measure if case.model in SPECS else measure_image)(case, plan, clip))
         progress(row(results[-1]))
     # file names only: a result that is shared does not reveal folders of this machine
     names = {key: Path(path).name for key in ("source", "weights") if (path := getattr(plan, key)) is not None}
@@ -281,13 +265,16 @@ def row(result: dict[str, Any]) -> str:
         f"{result['flops'] / 1e9:>8.0f}{result['peak_share']:>8.0%}{result['peak_memory'] / 2**20:>7.0f}"
     )
     text = "  ms: " + ", ".join(f"{name} {1000 * value:.0f}" for name, value in stages.items())
-    text += f"; read, score and write: {result['beside_share']:.1%} of the network"
+    if "beside_share" in result:
+        text += f"; read, score and write: {result['beside_share']:.1%} of the network"
     if peer is None:
         return f"{line}{'-':>7}\n{text}"
-    iou = peer["mask_iou"]
-    return (
-        f"{line}{peer['speedup']:>6.2f}x\n{text}\n"
+    beside = (
         f"  peer ({peer['dtype']}): p50 {1000 * peer['seconds']['p50']:.0f} ms, "
-        f"{peer['parameters'] / 1e6:.1f} M parameters; processor time {peer['cpu_speedup']:.2f}x; "
-        f"IoU of masks {iou['mean']:.4f}, at least {iou['min']:.4f}"
+        f"{peer['parameters'] / 1e6:.1f} M parameters; processor time {peer['cpu_speedup']:.2f}x"
     )
+    if error := peer.get("logit_error"):
+        beside += f"; relative error of logits {error['mean']:.1e}, at most {error['max']:.1e}"
+    if iou := peer.get("mask_iou"):
+        beside += f"; IoU of masks {iou['mean']:.4f}, at least {iou['min']:.4f}"
+    return f"{line}{peer['speedup']:>6.2f}x\n{text}\n{beside}"

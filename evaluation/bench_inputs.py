@@ -9,15 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from samvideo.checkpoints import load
 from samvideo.demo import demo_frames
-from samvideo.errors import VideoError
+from samvideo.errors import ConfigError, VideoError
 from samvideo.geometry import Box4, mask_box
 from samvideo.io.sink import VideoWriter
 from samvideo.io.source import open_video
-from samvideo.models import VideoModel, build
+from samvideo.models import ImageModel, VideoModel, build
+from samvideo.specs import IMAGE_SPECS
+from samvideo.state_dict import build_spec, load_state
 from samvideo.types import BoolArray, Box, Frame, VideoInfo
+from samvideo.weights.read import read_state
 
 FRAME_WH = (854, 480)
 KEPT = 90
@@ -55,7 +59,7 @@ class Plan:
         warmup: frames before those; 8 fill the memory of frames.
         source: a video; None for a synthetic clip of 854x480.
         weights: a file; None for random weights, which take the same time.
-        peer: "transformers" or None.
+        peer: "transformers", for image models also "timm", or None.
         peer_dtype: what the peer computes in, "fp32" as it does by default, or "same".
         static_shapes: pad memories to a fixed capacity, see `samvideo.torch_runtime.TorchRuntime`.
     """
@@ -134,13 +138,37 @@ def ready_model(case: Case, plan: Plan) -> VideoModel:
     if plan.weights is not None:
         return load(case.model, weights=plan.weights, input_size=case.input_size)
     model = build(case.model, input_size=case.input_size)
-    generator = torch.Generator().manual_seed(0)
+    _fill(model)
     with torch.no_grad():
-        for key, value in model.state_dict().items():
-            if value.is_floating_point():
-                value.copy_(_random(key, torch.randn(value.shape, generator=generator)))
         model.get_parameter("decoder.pred_obj_score_head.layers.2.bias").fill_(PRESENT)
     return model
+
+
+def ready_image_model(case: Case, plan: Plan) -> ImageModel:
+    """The same for an image model.
+
+    Raises:
+        ConfigError: a network that is not an encoder with SAM's heads.
+    """
+    spec = IMAGE_SPECS[case.model]
+    if case.input_size is not None:
+        spec = replace(spec, input_wh=(case.input_size, case.input_size))
+    model = build_spec(spec)
+    if not isinstance(model, ImageModel):
+        raise ConfigError(f"{case.model!r} does not encode pictures apart from prompts: it cannot be timed here")
+    if plan.weights is not None:
+        load_state(model, read_state(plan.weights))
+    else:
+        _fill(model)
+    return model
+
+
+@torch.no_grad()
+def _fill(model: nn.Module) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for key, value in model.state_dict().items():
+        if value.is_floating_point():
+            value.copy_(_random(key, torch.randn(value.shape, generator=generator)))
 
 
 def _random(key: str, noise: torch.Tensor) -> torch.Tensor:

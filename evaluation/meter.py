@@ -5,15 +5,18 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from samvideo.models import VideoModel
 
+T = TypeVar("T")
 STAGES = ("preprocess", "encode", "attend_to_memory", "decode", "choose", "use_mask_as_output", "encode_memory")
 """Methods of a `VideoModel` that are timed; all but the first are the network."""
 
@@ -22,6 +25,32 @@ def synchronise(device: torch.device) -> None:
     """Wait until the device has finished, so that a clock can be read."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+@dataclass
+class Times:
+    """Wall and processor seconds of each frame; the processor's do not depend on what else the machine does."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        """The entry in the JSON."""
+        p50, p95 = np.quantile(self.wall, (0.5, 0.95)).tolist()
+        return {
+            "seconds": {"p50": p50, "p95": p95, "min": min(self.wall)},
+            "cpu_seconds": {"p50": median(self.cpu), "min": min(self.cpu)},
+        }
+
+
+def clocked(times: Times, device: torch.device, work: Callable[[], T]) -> T:
+    """Do some work on a device and add the time that it took."""
+    begin, cpu = time.perf_counter(), time.process_time()
+    result = work()
+    synchronise(device)
+    times.wall.append(time.perf_counter() - begin)
+    times.cpu.append(time.process_time() - cpu)
+    return result
 
 
 class Stopwatch:

@@ -14,7 +14,7 @@ from torch import Tensor
 from samvideo.errors import ConfigError
 from samvideo.models import VideoModel, count_parameters
 from samvideo.registry import ENCODERS
-from samvideo.specs import SPECS
+from samvideo.specs import IMAGE_SPECS, SPECS
 from samvideo.tensors import PromptTensors
 from samvideo.weights import keys
 
@@ -44,8 +44,10 @@ def peer_model(name: str) -> torch.nn.Module:
         )
         model = transformers.EdgeTamVideoModel(config)
         return model.eval()
+    if name in IMAGE_SPECS and name.startswith(("sam-vit-", "slimsam-")):
+        return _sam_model(transformers, ENCODERS.find(IMAGE_SPECS[name].encoder))
     if name not in SPECS or not name.startswith(("sam2-", "sam2.1-")):
-        names = [known for known in SPECS if known.startswith("sam2.1-")]
+        names = [known for known in (*SPECS, *IMAGE_SPECS) if known.startswith(("sam2.1-", "sam-vit-", "slimsam-"))]
         raise ConfigError(f"transformers has no {name!r}, but edgetam and {', '.join(names)}")
     ours = ENCODERS.find(SPECS[name].encoder)
     widths, heads = ([size << stage for stage in range(4)] for size in (ours.dim, ours.heads))
@@ -68,11 +70,24 @@ def peer_model(name: str) -> torch.nn.Module:
     return model.eval()
 
 
+def _sam_model(transformers: Any, ours: Any) -> torch.nn.Module:
+    vision = transformers.SamVisionConfig(
+        hidden_size=ours.dim,
+        num_attention_heads=ours.heads,
+        num_hidden_layers=ours.depth,
+        global_attn_indexes=list(ours.global_blocks),
+        mlp_dim=ours.hidden,
+        window_size=ours.window,
+    )
+    model: torch.nn.Module = transformers.SamModel(transformers.SamConfig(vision_config=vision))
+    return model.eval()
+
+
 def to_hub(published: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Published weights, cut and named as transformers wants them."""
-    state = {}
+    state, sam = {}, keys.is_hub_sam(wanted)
     for key in wanted:
-        source = keys.hub_to_published(key)
+        source = keys.hub_to_published(key, sam)
         if source == "sam_prompt_encoder.point_embed.weight":
             points = [published[f"sam_prompt_encoder.point_embeddings.{i}.weight"] for i in range(4)]
             state[key] = torch.cat(points)

@@ -54,12 +54,12 @@ class ImageModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
-        return self.prompts.no_mask_embed.weight.device
+        return self.decoder.iou_token.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Number format of the parameters."""
-        return self.prompts.no_mask_embed.weight.dtype
+        return self.decoder.iou_token.weight.dtype
 
     def published(self, own: str) -> str:
         """Name in the published checkpoint of an entry of the state dict."""
@@ -385,9 +385,3 @@ def build_image(spec: ModelSpec | str) -> ImageModel:
 def count_parameters(model: nn.Module) -> int:
     """Number of learned values."""
     return sum(p.numel() for p in model.parameters())
-
-
-def count_spec_parameters(spec: ModelSpec) -> int:
-    """Number of learned values of a spec; allocates nothing."""
-    with torch.device("meta"):
-        return count_parameters(VideoModel(spec))

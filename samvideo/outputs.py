@@ -1,6 +1,7 @@
-"""The result files of a run: overlay video, mask images, RLE tracks and a table.
+"""The result files of a run: overlay video, mask images, RLE tracks, a table, and the labels of a volume.
 
-Every file is complete and readable after each frame, so an interrupted, failed or killed run loses nothing.
+Every file is complete and readable after each frame, so an interrupted, failed or killed run loses nothing; but
+`labels.nii.gz` is written when the run ends, and made again by one that is resumed.
 """
 
 import json
@@ -20,6 +21,7 @@ from samvideo.io.files import is_full, replacing, unfinished
 from samvideo.io.masks import MAX_ID, index_map, write_index_png
 from samvideo.io.sink import VideoWriter
 from samvideo.io.tracks import DOCUMENT_FORMAT, LINES_FORMAT, FrameRecord, header_of
+from samvideo.io.volumes import LABELS, LabelVolume, is_volume
 from samvideo.object_prompts import number_prompts
 from samvideo.render import overlay
 from samvideo.run_folder import FILES, JOURNAL, MASKS, FrameRanges, check_folder
@@ -218,12 +220,33 @@ class CsvTable(GrowingFile):
         self.append("".join(rows))
 
 
+class Labels:
+    """`labels.nii.gz`: the ids of objects at the voxels of the volume whose slices are tracked."""
+
+    def __init__(self, folder: Path, volume: Path | str | None) -> None:
+        self._labels = LabelVolume(folder / LABELS, Path(str(volume)).expanduser())
+
+    def write(self, frame: Frame, result: FrameResult) -> None:
+        """Write one slice."""
+        self._labels.write(frame.index, index_map(result.masks, result.object_ids))
+
+    def close(self) -> None:
+        """Write the file."""
+        self._labels.close()
+
+
 MAKERS: dict[str, Callable[[Path, VideoInfo, Path | str | None], Output]] = {
-    "overlay": OverlayVideo,
-    "masks": lambda folder, info, audio: MaskFolder(folder),
-    "rle": lambda folder, info, audio: RleTracks(folder, info),
-    "csv": lambda folder, info, audio: CsvTable(folder),
+    "overlay": lambda folder, info, source: OverlayVideo(folder, info, source if info.has_audio else None),
+    "masks": lambda folder, info, source: MaskFolder(folder),
+    "rle": lambda folder, info, source: RleTracks(folder, info),
+    "csv": lambda folder, info, source: CsvTable(folder),
+    "labels": lambda folder, info, source: Labels(folder, source),
 }
+
+
+def default_kinds(source: object) -> list[str]:
+    """Return all kinds of results that a source has: labels are for volumes."""
+    return [kind for kind in MAKERS if kind != "labels" or is_volume(source)]
 
 
 def check_kinds(kinds: Collection[str]) -> None:
@@ -243,6 +266,8 @@ def check_outputs(
 ) -> None:
     """Raise ConfigError or OutputError if these results cannot be written to the folder; see `check_folder`."""
     check_kinds(kinds)
+    if "labels" in kinds and not any(map(is_volume, sources)):
+        raise ConfigError("labels are for NIfTI volumes (.nii, .nii.gz): leave them out of --save")
     check_folder(folder, overwrite, sources, prompts)
 
 
@@ -264,7 +289,7 @@ class Outputs(Closing):
             `samvideo.run_folder.prepare_folder`.
         kinds: some of `MAKERS`.
         info: of the source.
-        audio_from: the file whose audio is copied into the overlay.
+        source: the file whose audio is copied into the overlay, and from whose voxels labels get their places.
 
     Attributes:
         files, seconds: path of the result and time spent writing, by kind.
@@ -275,7 +300,7 @@ class Outputs(Closing):
     """
 
     def __init__(
-        self, folder: Path, kinds: Collection[str], info: VideoInfo, *, audio_from: Path | str | None = None
+        self, folder: Path, kinds: Collection[str], info: VideoInfo, *, source: Path | str | None = None
     ) -> None:
         check_kinds(kinds)
         kinds = dict.fromkeys(kinds)
@@ -288,7 +313,7 @@ class Outputs(Closing):
             folder.mkdir(parents=True, exist_ok=True)
             with ExitStack() as stack:
                 for kind in kinds:
-                    output = MAKERS[kind](folder, info, audio_from)
+                    output = MAKERS[kind](folder, info, source)
                     self._masks = output if isinstance(output, MaskFolder) else self._masks
                     self._start(kind, output, stack)
                 self._stack = stack.pop_all()

@@ -31,12 +31,13 @@ FILES: Mapping[str, tuple[str, ...]] = {
     "masks": (),  # masks/00000.png and so on
     "rle": ("tracks.json", "tracks.jsonl"),
     "csv": ("tracks.csv",),
+    "labels": ("labels.nii.gz",),
 }
 RESULT_NAMES = (RECORD, MASKS, JOURNAL, RESUME, *chain.from_iterable(FILES.values()))
 _MASK_NAME = re.compile(r"(\d{5}|[1-9]\d{5,17})\.png", re.ASCII)
 
 Status = Literal["running", "complete", "interrupted", "failed"]
-Name = Literal["overlay.mp4", "tracks.json", "tracks.jsonl", "tracks.csv", "masks"]
+Name = Literal["overlay.mp4", "tracks.json", "tracks.jsonl", "tracks.csv", "labels.nii.gz", "masks"]
 Index = Annotated[int, Field(ge=0)]
 
 

@@ -11,12 +11,13 @@ from samvideo.interrupt import Interrupt
 from samvideo.io.base import Closing
 from samvideo.io.locks import folder_lock
 from samvideo.io.prefetch import prefetch
-from samvideo.io.source import VideoSource, clip, open_video
+from samvideo.io.source import VideoSource, clip
 from samvideo.object_prompts import group_prompts, number_prompts
 from samvideo.outputs import check_ids, check_outputs
 from samvideo.prompt_syntax import prompt_files
 from samvideo.resume import RecordedTracker, StepRecord, same_settings
-from samvideo.run import Progress, Run, RunSettings, StageTimer, Status, Summary
+from samvideo.run import Run, RunSettings, Summary
+from samvideo.run_base import Progress, StageTimer, Status
 from samvideo.run_folder import RECORD, holds_results
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.direction import track_all_directions
@@ -38,7 +39,7 @@ def run_tracking(
     Returns the summary, or None if a signal came before the first result, and the error that ended the run early,
     if one did. A SamVideoError is raised only before the first result, when nothing was written.
     """
-    with open_video(settings.source) as video:
+    with settings.open_source() as video:
         _check_options(settings)
         prompts = _check_prompts(settings, video)
         _check_sizes(settings.prompts, video.info.size_wh)
@@ -194,6 +195,11 @@ def _check_sizes(prompts: Sequence[Prompt], size_wh: tuple[int, int]) -> None:
 def _check_options(settings: RunSettings) -> None:
     if settings.resume and settings.overwrite:
         raise ConfigError("--resume keeps what a run has written, --overwrite removes it: give one of them")
+    if "labels" in settings.save and settings.strip_source and settings.start:
+        raise ConfigError(
+            "--strip-source with --start numbers the slices anew, but labels lie where these were: leave one of "
+            "them out, or labels out of --save"
+        )
     ranged = settings.start is not None or settings.end is not None or settings.stride != 1
     if settings.direction != "forward" and ranged:
         raise ConfigError(

@@ -143,7 +143,7 @@ def _image_specs() -> dict[str, ModelSpec]:
         replace(sam, name="nanosam", encoder="resnet-18", heads="nanosam", picture=nano, prefixes=bare),
         replace(sam, name="rwkv-sam-small", encoder="rwkv-small", heads="rwkv-sam", prefixes=("", "pe.", bare[2])),
     ]
-    whole = replace(imagenet, heads="")
+    whole = replace(imagenet, heads="", picture=replace(stretched, prompt_side=None))
     specs += [
         replace(whole, name="squeezesam", encoder="u-net", network="squeeze-sam", input_wh=(512, 512)),
         replace(whole, name="rap-sam-r50", encoder="resnet-50", network="rap-sam", input_wh=(1333, 800)),

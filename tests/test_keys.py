@@ -45,6 +45,20 @@ def test_hub_names(hub: str, theirs: str) -> None:
     assert hub_to_published(hub) == theirs
 
 
+@pytest.mark.parametrize(
+    ("hub", "theirs"),
+    [
+        ("vision_encoder.layers.3.layer_norm2.bias", "image_encoder.blocks.3.norm2.bias"),
+        ("vision_encoder.neck.layer_norm2.weight", "image_encoder.neck.3.weight"),
+        ("prompt_encoder.point_embed.2.weight", "prompt_encoder.point_embeddings.2.weight"),
+        ("prompt_encoder.mask_embed.conv3.bias", "prompt_encoder.mask_downscaling.6.bias"),
+        ("mask_decoder.transformer.layers.0.mlp.lin1.bias", "mask_decoder.transformer.layers.0.mlp.lin1.bias"),
+    ],
+)
+def test_hub_names_of_sam(hub: str, theirs: str) -> None:
+    assert hub_to_published(hub, sam=True) == theirs
+
+
 def test_what_the_hub_cuts_otherwise_is_put_together() -> None:
     rows = torch.arange(8.0).view(4, 2)
     layer = "spatial_perceiver.layers.0.cross_attention"

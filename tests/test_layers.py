@@ -50,6 +50,10 @@ LAYERS = {
     "samvideo.run_folder": 5.0,
     "samvideo.targets": 5.05,
     "samvideo.outputs": 5.1,
+    "samvideo.run_base": 5.0,
+    "samvideo.segment_folder": 5.05,
+    "samvideo.segment_outputs": 5.15,
+    "samvideo.segment_run": 5.25,
     "samvideo.resume": 5.15,
     "samvideo.evaluation": 5.2,
     "samvideo.run": 5.2,
@@ -58,6 +62,7 @@ LAYERS = {
     "samvideo.exports": 5.3,
     "samvideo.runner": 5.3,
     "samvideo.training": 5.3,
+    "samvideo.volume_run": 5.3,
     "samvideo.web": 5.3,
     "samvideo.cli": 6.0,
     "samvideo.__main__": 6.1,
@@ -65,6 +70,7 @@ LAYERS = {
 }
 # Imports that close a circle of folders, with the reason.
 CIRCLES = {
+    ("samvideo.segmenters.specs", "samvideo.segmenters"): "specs import their segmenters only to build them",
     ("samvideo.trackers.specs", "samvideo.trackers"): "specs import their trackers only to build them",
     ("samvideo.evaluation.datasets", "samvideo.evaluation"): "data sets and scoring share evaluation/files.py",
 }
@@ -78,8 +84,13 @@ HOMES = {
     "platformdirs": {"samvideo.weights.fetch"},
     "filelock": {"samvideo.io.locks", "samvideo.weights.fetch"},
     "threadpoolctl": {"samvideo.cues.classifier"},
-    "timm": {f"samvideo.encoders.{name}" for name in ("repvit", "resnet")},
+    "timm": {
+        "samvideo.evaluation.image_peers",
+        "samvideo.networks.rap_sam",
+        *(f"samvideo.encoders.{name}" for name in ("repvit", "resnet")),
+    },
     "hiera": {"samvideo.encoders.hiera"},
+    "nibabel": {"samvideo.io.volumes"},
     "ray": {"samvideo.evaluation.shard"},
     "starlette": {"samvideo.web.app"},
     "uvicorn": {"samvideo.web.connections", "samvideo.web.server"},
@@ -108,7 +119,10 @@ TORCH_FREE = (
     "samvideo.trackers",
     "samvideo.web",
 )
-WITH_TORCH = ("samvideo.segmenters.image_model", "samvideo.segmenters.nano", "samvideo.trackers.nano")
+WITH_TORCH = (
+    *(f"samvideo.segmenters.{name}" for name in ("image_model", "nano", "rap_sam", "squeeze_sam", "volume")),
+    "samvideo.trackers.nano",
+)
 
 
 def modules() -> Iterator[tuple[str, Path]]:

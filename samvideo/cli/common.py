@@ -15,7 +15,7 @@ from typer.core import TyperCommand
 from samvideo.errors import ConfigError, OutputError, SamVideoError, shown
 
 if TYPE_CHECKING:
-    from samvideo.run import Summary
+    from samvideo.run_base import RunSummary
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,6 +27,7 @@ VOID_HELP = "The number in masks that is no object [255 beside others]; 0: all a
 
 _REGISTRIES = {
     "trackers": ("samvideo.trackers.specs", "TRACKERS"),
+    "segmenters": ("samvideo.segmenters.specs", "SEGMENTERS"),
     "datasets": ("samvideo.evaluation.datasets", "DATASETS"),
     "formats": ("samvideo.exports", "FORMATS"),
 }
@@ -101,13 +102,26 @@ def numbers(text: str | None, option: str) -> list[int]:
     return [int(part) for part in comma_list(text)]
 
 
+def parse_window(text: str | None) -> tuple[float, float] | None:
+    """Parse `-160,240`; ConfigError for anything else than two numbers."""
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(
+            f"--window takes a low and a high intensity, such as -160,240, not {shown(text)}"
+        ) from None
+    return low, high
+
+
 def is_object_id(text: str) -> bool:
     """Whether a text is the number of an object, from 1."""
     return text.isdecimal() and len(text) <= 10 and int(text) > 0
 
 
 def end_run(
-    summary: "Summary | None", failure: SamVideoError | None, interrupted: bool, *, quiet: bool, as_json: bool
+    summary: "RunSummary | None", failure: SamVideoError | None, interrupted: bool, *, quiet: bool, as_json: bool
 ) -> None:
     """Print the summary: one JSON object on stdout, or some lines on stderr, or nothing if `quiet`.
 
@@ -115,11 +129,11 @@ def end_run(
     """
     if summary is None:
         if not quiet:
-            typer.echo("nothing was tracked or written", err=True)
+            typer.echo("nothing was written", err=True)
     elif as_json:
         typer.echo(json.dumps(summary.to_json()))
     elif not quiet:
-        typer.echo(f"{summary.status}: {summary.frames} frames at {summary.fps} frames per second", err=True)
+        typer.echo(f"{summary.status}: {summary.amount}", err=True)
         for kind, path in summary.files.items():
             typer.echo(f"  {kind:8} {path}", err=True)
     if failure is not None:

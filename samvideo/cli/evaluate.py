@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, Command, comma_list, completing, numbers, verb
-from samvideo.cli.models import MODEL_HELP
+from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP
 
 RAY_HELP = "Use this Ray cluster (auto: a running one), or start one on this machine."
 DATASET_HELP = "One of {datasets}."
@@ -33,7 +33,7 @@ def evaluate(
     root: Path = typer.Argument(help="Its folder, with the published layout."),
     split: str | None = typer.Option(None, help="Part of the data set [its validation split]."),
     model: str = typer.Option("nano", help=MODEL_HELP, autocompletion=completing("trackers")),
-    weights: Path | None = typer.Option(None, help="Read the model from this file."),
+    weights: Path | None = typer.Option(None, help=WEIGHTS_HELP),
     out: Path = typer.Option(
         ..., "-o", "--out", help="Folder for masks and results; an unfinished evaluation is resumed."
     ),
@@ -59,7 +59,9 @@ def evaluate(
     from samvideo.evaluation.video import Task
     from samvideo.io.mask_pictures import MaskRule
     from samvideo.trackers.factory import create_tracker
+    from samvideo.weights.naming import split_name
 
+    model, weights = split_name(model, weights)
     opened = Task(dataset, root, split or "", protocol, out).open()
     chosen, reading = tuple(numbers(objects, "--objects")), MaskRule(threshold, void)
     task = Task(dataset, root, opened.split, protocol, out, chosen, threads, reading)

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, end_run, verb
-from samvideo.cli.models import MODEL_HELP, choose_model, ready_tracker
+from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, end_run, parse_window, verb
+from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP, choose_model, ready_tracker
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, TOOLS, run_page
 from samvideo.errors import ConfigError
 from samvideo.moments import MOMENT_HELP, parse_moment
@@ -19,9 +19,15 @@ PROMPT_HELP = (
     "each may end in @FRAME, @12.5s or @1:02.5, and #ID. Repeatable. box, points or mask alone: annotate in the "
     "browser."
 )
+FIRST_MASK_HELP = "Segmenter that turns boxes and clicks into masks [the model's own]; FILE: its weights."
 START_HELP = f"First frame: {MOMENT_HELP}, at which it is shown."
 END_HELP = "Stop before this frame, or before the first that begins at this time or later."
-SOURCE_HELP = "Video file, folder or glob of images, camera index (0), RTSP or HTTP address, or - for stdin."
+SOURCE_HELP = (
+    "Video file, folder or glob of images, NIfTI volume (.nii, .nii.gz), camera index (0), RTSP or HTTP address, "
+    "or - for stdin."
+)
+SAVE_HELP = "Results to write, of overlay, masks, rle, csv, and labels of a volume [all]."
+WINDOW_HELP = "Intensities of a volume that become black and white [the 0.5 and 99.5 percentiles]."
 
 
 @verb
@@ -29,22 +35,22 @@ def track(
     source: str = typer.Argument(help=SOURCE_HELP),
     prompt: list[str] = typer.Option([], "--prompt", "-p", help=PROMPT_HELP),
     model: str = typer.Option("auto", help=MODEL_HELP, autocompletion=completing("trackers")),
-    weights: Path | None = typer.Option(None, help="Read the model from this file (.pt, .pth, .safetensors)."),
+    weights: Path | None = typer.Option(None, help=WEIGHTS_HELP),
     memory: str | None = typer.Option(None, help="Another memory method, see `samvideo models`."),
     policy: str | None = typer.Option(None, help="Another memory policy, see `samvideo models`."),
+    first_mask: str | None = typer.Option(None, metavar="NAME[=FILE]", help=FIRST_MASK_HELP),
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     dtype: str = typer.Option("auto", help="auto, fp32, bf16 or fp16 (not on a CPU)."),
     direction: str = typer.Option("forward", help="Seen from the prompts: forward, backward or both."),
     out: Path | None = typer.Option(None, "-o", "--out", help="Folder for the results [NAME_tracked]."),
-    save: str = typer.Option("overlay,masks,rle,csv", help="Results to write: overlay, masks, rle, csv."),
+    save: str | None = typer.Option(None, help=SAVE_HELP),
+    window: str | None = typer.Option(None, metavar="LOW,HIGH", help=WINDOW_HELP),
     start: str | None = typer.Option(None, metavar="T", help=START_HELP),
     end: str | None = typer.Option(None, metavar="T", help=END_HELP),
     threshold: int | None = typer.Option(None, min=1, help=THRESHOLD_HELP),
     void: int | None = typer.Option(None, min=0, help=VOID_HELP),
     stride: int = typer.Option(1, min=1, help="Track every n-th frame only."),
-    overwrite: bool = typer.Option(
-        False, "--overwrite", help="Replace the results of an earlier run in the folder."
-    ),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace the results of an earlier run there."),
     resume: bool = typer.Option(False, "--resume", help="Go on with a killed or interrupted run, or start."),
     strip_source: bool = typer.Option(False, "--strip-source", help="Omit source name, times and audio."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
@@ -54,8 +60,8 @@ def track(
     port: int | None = typer.Option(None, min=1, max=65535, help=PORT_HELP),
 ) -> None:
     """Track the prompted objects and write an overlay video, masks and tables."""
-    tools, texts = _split_prompts(prompt, resume)
-    file = str(weights) if weights else None
+    tools, texts = split_prompts(prompt, PROMPT_HELP, resume)
+    name, weights = choose_model(model, weights, device, quiet=quiet)
     settings = _parse_settings(
         texts,
         save,
@@ -63,13 +69,14 @@ def track(
         (start, end),
         source=source,
         masks=(threshold, void),
-        model=choose_model(model, weights, device, quiet=quiet),
-        options={"weights": file, "memory": memory, "policy": policy, "device": device, "dtype": dtype},
+        model=name,
+        options=_options(weights, memory=memory, policy=policy, device=device, dtype=dtype, first_mask=first_mask),
         out=out,
         stride=stride,
         overwrite=overwrite,
         strip_source=strip_source,
         resume=resume,
+        window=window,
     )
     if tools:
         run_page(settings, tools[0], quiet, as_json, browser, host, port)
@@ -79,14 +86,17 @@ def track(
 
 def _parse_settings(
     prompts: list[str],
-    save: str,
+    save: str | None,
     direction: str,
     moments: tuple[str | None, str | None],
     masks: tuple[int | None, int | None],
+    window: str | None,
+    source: str,
     **others: Any,
 ) -> "RunSettings":
     """Make the settings of a run; `others` are taken as they are."""
     from samvideo.io.mask_pictures import MaskRule
+    from samvideo.outputs import default_kinds
     from samvideo.prompt_syntax import parse_prompts
     from samvideo.run import RunSettings
     from samvideo.trackers.direction import check_direction
@@ -96,11 +106,17 @@ def _parse_settings(
         prompts=tuple(parse_prompts(prompts, MaskRule(*masks))),
         prompt_texts=tuple(prompts),
         direction=check_direction(direction),
-        save=tuple(comma_list(save)),
+        save=tuple(default_kinds(source) if save is None else comma_list(save)),
+        window=parse_window(window),
+        source=source,
         start=start,
         end=end,
         **others,
     )
+
+
+def _options(weights: Path | None, **others: str | None) -> dict[str, str | None]:
+    return {"weights": str(weights) if weights else None, **others}
 
 
 def _run(settings: "RunSettings", quiet: bool, as_json: bool) -> None:
@@ -115,12 +131,12 @@ def _run(settings: "RunSettings", quiet: bool, as_json: bool) -> None:
     end_run(summary, failure, summary is None or summary.status == "interrupted", quiet=quiet, as_json=as_json)
 
 
-def _split_prompts(prompts: list[str], resume: bool) -> tuple[list[str], list[str]]:
+def split_prompts(prompts: list[str], expected: str, resume: bool = False) -> tuple[list[str], list[str]]:
     """Split prompts into those without coordinates, which the page collects, and those with them."""
     if not prompts:
         raise ConfigError(
-            "nothing to track: give --prompt box to draw it in the browser, or for instance "
-            f"--prompt box=40,60,200,220\n{PROMPT_HELP}"
+            "there is no prompt: give --prompt box to draw it in the browser, or for instance "
+            f"--prompt box=40,60,200,220\n{expected}"
         )
     tools = [text for text in prompts if text in TOOLS]
     if tools and resume:

@@ -5,6 +5,7 @@ import sys
 import tempfile
 import threading
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,11 @@ import typer
 
 from samvideo.cli.common import comma_list, completing, end_run, verb
 from samvideo.cli.demo_clip import write_demo
-from samvideo.cli.models import MODEL_HELP, choose_model, ready_segmenter, ready_tracker
+from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP, choose_model, ready_segmenter, ready_tracker
 
 if TYPE_CHECKING:
     from samvideo.run import RunSettings
+    from samvideo.trackers.base import Tracker
 
 TOOLS = ("box", "points", "mask")
 BROWSER_HELP = "Open the page in a browser if there is one; its address is printed in any case."
@@ -27,10 +29,12 @@ PORT_HELP = "Port of the page [8765, or any free one]."
 def ui(
     video: str | None = typer.Argument(None, help="Video file or folder of images; a demo clip when left out."),
     model: str = typer.Option("auto", help=MODEL_HELP, autocompletion=completing("trackers")),
-    weights: Path | None = typer.Option(None, help="Read the model from this file (.pt, .pth, .safetensors)."),
+    weights: Path | None = typer.Option(None, help=WEIGHTS_HELP),
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     out: Path | None = typer.Option(None, "-o", "--out", help="Folder for the results [NAME_tracked]."),
-    save: str = typer.Option("overlay,masks,rle,csv", help="What to write, of overlay, masks, rle, csv."),
+    save: str | None = typer.Option(
+        None, help="What to write, of overlay, masks, rle, csv, and labels of a volume [all]."
+    ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace the results in an existing folder."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
     browser: bool = typer.Option(True, "--browser/--no-browser", help=BROWSER_HELP),
@@ -38,26 +42,38 @@ def ui(
     port: int | None = typer.Option(None, min=1, max=65535, help=PORT_HELP),
 ) -> None:
     """Open the page to mark, track and correct objects in a video."""
+    from samvideo.outputs import default_kinds
     from samvideo.run import RunSettings
 
+    name, weights = choose_model(model, weights, device, quiet=quiet)
     with tempfile.TemporaryDirectory(prefix="samvideo-") as folder:
         if video is None:
             video = str(write_demo(Path(folder) / "demo.mp4"))
         settings = RunSettings(
             source=video,
-            model=choose_model(model, weights, device, quiet=quiet),
+            model=name,
             options={"weights": str(weights) if weights else None, "device": device},
             out=out,
-            save=tuple(comma_list(save)),
+            save=tuple(default_kinds(video) if save is None else comma_list(save)),
             overwrite=overwrite,
         )
         run_page(settings, "box", quiet, False, browser, host, port)
 
 
 def run_page(
-    settings: "RunSettings", tool: str, quiet: bool, as_json: bool, browser: bool, host: str, port: int | None
+    settings: "RunSettings",
+    tool: str,
+    quiet: bool,
+    as_json: bool,
+    browser: bool,
+    host: str,
+    port: int | None,
+    make_tracker: "Callable[[], Tracker] | None" = None,
 ) -> None:
-    """Serve the page until the user has finished; exits as `samvideo track` does."""
+    """Serve the page until the user has finished; exits as `samvideo track` does.
+
+    `make_tracker` makes another tracker than that of the settings.
+    """
     from samvideo.cli.progress import TrackProgress
     from samvideo.web.run import PageSettings, run_with_page
 
@@ -65,7 +81,7 @@ def run_page(
         end = run_with_page(
             settings,
             PageSettings(tool, host, port, lambda address: _announce(address, host, browser, Path(folder)), _say),
-            lambda: ready_tracker(settings.model, quiet=quiet, **settings.options),
+            make_tracker or (lambda: ready_tracker(settings.model, quiet=quiet, **settings.options)),
             lambda: ready_segmenter(settings.model, settings.options),
             lambda name, total: TrackProgress(name, total, quiet=quiet),
         )

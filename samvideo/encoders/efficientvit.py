@@ -5,16 +5,19 @@ Counterpart: mit-han-lab/efficientvit: efficientvit/models/efficientvit/sam.py a
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from samvideo.encoders.base import WIDTH, ImageEncoder
-from samvideo.nn.fold import fold_norm
+from samvideo.nn.conv import fuse_children
 from samvideo.nn.norm import LayerNorm2d
 
 KIND = "encoder"
@@ -99,9 +102,10 @@ class _Conv(nn.Module):
         x = self.norm(self.conv(x))
         return F.gelu(x, approximate="tanh") if self.activate else x
 
-    def fuse(self) -> None:
+    def fuse(self) -> "_Conv":
         if isinstance(self.norm, nn.BatchNorm2d):
-            self.conv, self.norm = fold_norm(self.conv, self.norm), nn.Identity()
+            self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()
+        return self
 
 
 def _layers(
@@ -110,6 +114,7 @@ def _layers(
     """The convolutions of a block, under their published names."""
     middle = inner * expansion
     first = partial(_Conv, bias=light, norm=not light, activate=True)
+    names: tuple[str, ...]
     if kind == "res":
         names = ("conv1", "conv2")
         parts = [first(inner, middle, 3, stride=stride), _Conv(middle, outer, 3)]
@@ -143,12 +148,14 @@ class _LinearAttention(nn.Module):
 
 def _attend(qkv: Tensor) -> Tensor:
     """(B, heads * 3 * 32, H, W) to float32 (B, heads * 32, H, W); sums over all pixels want float32."""
-    with torch.autocast(qkv.device.type, enabled=False):
-        q, k, v = qkv.float().flatten(2).unflatten(1, (-1, 3, HEAD)).unbind(2)
+    device = qkv.device.type
+    exact = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+    with exact:
+        q, k, v = rearrange(qkv.float(), "b (heads three c) y x -> three b heads c (y x)", three=3, c=HEAD)
         q, k = q.relu(), k.relu()
         mixed = F.pad(v, (0, 0, 0, 1), value=1) @ k.transpose(-1, -2) @ q
         out = mixed[..., :-1, :] / (mixed[..., -1:, :] + SUM_EPS)
-        return out.flatten(1, 2).unflatten(-1, qkv.shape[-2:])
+        return rearrange(out, "b heads c (y x) -> b (heads c) y x", y=qkv.shape[-2])
 
 
 class _Block(nn.Module):
@@ -241,13 +248,16 @@ class _Neck(nn.Module):
 
 
 class EfficientVit(ImageEncoder):
-    """Convolutional stages, then stages with linear attention; no finer maps."""
+    """Convolutional stages, then stages with linear attention; no finer maps.
 
+    Where a side is no multiple of the coarsest map's stride, that map is rounded up before it is resized.
+    """
+
+    step = 32
     fine = False
 
     def __init__(self, config: EfficientVitConfig) -> None:
         super().__init__()
-        self.step = 2 ** len(config.widths)
         self.stride = config.stride
         self.backbone = _Backbone(config)
         self.neck = _Neck(config)
@@ -260,9 +270,7 @@ class EfficientVit(ImageEncoder):
 
     def fuse(self, fine: Sequence[nn.Conv2d] = ()) -> bool:
         """Fold batch norms into convolutions; the published keys are gone after this."""
-        for layer in self.modules():
-            if isinstance(layer, _Conv):
-                layer.fuse()
+        fuse_children(self)
         return False
 
 

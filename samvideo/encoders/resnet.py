@@ -11,9 +11,9 @@ import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from samvideo.encoders.base import WIDTH, ImageEncoder
-from samvideo.nn.fold import fold_norm
 
 KIND = "encoder"
 TABLE = 64
@@ -42,8 +42,9 @@ class ResNet(ImageEncoder):
 
     def __init__(self, config: ResNetConfig) -> None:
         super().__init__()
-        self.backbone: Any = timm.create_model(config.model, pretrained=False, features_only=True, out_indices=(4,))
-        (channels,) = self.backbone.feature_info.channels()
+        backbone: Any = timm.create_model(config.model, pretrained=False, features_only=True, out_indices=(4,))
+        self.backbone = backbone
+        (channels,) = backbone.feature_info.channels()
         self.up_1 = nn.Sequential(
             *(part for i in range(3) for part in (_conv(WIDTH if i else channels), nn.GELU())),
             nn.ConvTranspose2d(WIDTH, WIDTH, 3, stride=2, padding=1, output_padding=1),
@@ -57,7 +58,7 @@ class ResNet(ImageEncoder):
         """See `ImageEncoder.forward`; the table of positions is resized for pictures of other sizes."""
         (coarse,) = self.backbone(image_bchw)
         coarse = self.proj(self.up_1(coarse))
-        position = self.pos_embedding
+        position: Tensor = self.pos_embedding
         if coarse.shape[-2:] != position.shape[-2:]:
             position = F.interpolate(position, size=coarse.shape[-2:], mode="bicubic", align_corners=False)
         return coarse + position, ()
@@ -65,7 +66,7 @@ class ResNet(ImageEncoder):
     def fuse(self, fine: Sequence[nn.Conv2d] = ()) -> bool:
         """Fold batch norms into convolutions; the published keys are gone after this."""
         if not self.fused:
-            _fuse_children(self.backbone)
+            _fold_norms(self.backbone)
             self.fused = True
         return False
 
@@ -74,16 +75,17 @@ def _conv(channels: int) -> nn.Conv2d:
     return nn.Conv2d(channels, WIDTH, 3, padding=1)
 
 
-def _fuse_children(module: nn.Module) -> None:
-    """A batch norm takes part in the convolution that was registered before it: timm keeps to the order of use."""
-    previous: nn.Module | None = None
-    for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            assert isinstance(previous, nn.Conv2d)
-            fold_norm(previous, child)
+def _fold_norms(module: nn.Module) -> None:
+    """Fold each batch norm into the convolution that was registered before it: timm keeps to the order of use."""
+    conv: tuple[str, nn.Conv2d] | None = None
+    for name, child in list(module.named_children()):
+        if isinstance(child, nn.Conv2d):
+            conv = name, child
+        elif isinstance(child, nn.BatchNorm2d) and conv is not None:
+            setattr(module, conv[0], fuse_conv_bn_eval(conv[1], child))
             setattr(module, name, nn.Identity())
-        _fuse_children(child)
-        previous = child
+        else:
+            _fold_norms(child)
 
 
 def build(config: ResNetConfig) -> ResNet:

@@ -19,11 +19,24 @@ STABILITY_THRESHOLD = 0.98
 
 
 class TwoWayBlock(nn.Module):
-    """Tokens attend to themselves and to the image, then the image to the tokens."""
+    """Tokens attend to themselves and to the image, then the image to the tokens.
 
-    def __init__(self, width: int, heads: int, hidden: int, first: bool, eps: float = 1e-5) -> None:
+    Args:
+        width: channels of tokens and image.
+        heads: of all attention.
+        hidden: channels inside of the MLP.
+        first: whether no block comes before.
+        eps: of the norms.
+        residual: EfficientSAM's rules: a residual in the first block, too; in the others, the position code of the
+            tokens is added for good, and values have it as well.
+    """
+
+    def __init__(
+        self, width: int, heads: int, hidden: int, first: bool, eps: float = 1e-5, residual: bool = False
+    ) -> None:
         super().__init__()
         self.first = first
+        self.residual = residual
         self.self_attn = Attention(width, heads)
         self.norm1 = nn.LayerNorm(width, eps)
         self.cross_attn_token_to_image = Attention(width, heads, inner=width // 2)
@@ -37,7 +50,10 @@ class TwoWayBlock(nn.Module):
         self, tokens: Tensor, image: Tensor, token_code: Tensor, image_code: Tensor
     ) -> tuple[Tensor, Tensor]:
         """(B, T, C) tokens and (B, N, C) image, each with its position code."""
-        if self.first:  # the first block's tokens are nothing but code
+        if self.residual:
+            tokens = tokens if self.first else tokens + token_code
+            tokens = tokens + self.self_attn(tokens, tokens, tokens)
+        elif self.first:  # the first block's tokens are nothing but code
             tokens = self.self_attn(tokens, tokens, tokens)
         else:
             coded = tokens + token_code
@@ -53,9 +69,17 @@ class TwoWayBlock(nn.Module):
 class TwoWayTransformer(nn.Module):
     """Two blocks and a last look of the tokens at the image."""
 
-    def __init__(self, width: int, heads: int = 8, hidden: int = 2048, depth: int = 2, eps: float = 1e-5) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int = 8,
+        hidden: int = 2048,
+        depth: int = 2,
+        eps: float = 1e-5,
+        residual: bool = False,
+    ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(TwoWayBlock(width, heads, hidden, i == 0, eps) for i in range(depth))
+        self.layers = nn.ModuleList(TwoWayBlock(width, heads, hidden, i == 0, eps, residual) for i in range(depth))
         self.final_attn_token_to_image = Attention(width, heads, inner=width // 2)
         self.norm_final_attn = nn.LayerNorm(width, eps)
 
@@ -77,6 +101,7 @@ class MaskDecoder(nn.Module):
         object_score: whether there is a token and head for the object's presence; SAM 2's also bound the quality
             by a sigmoid.
         eps: of the transformer's norms.
+        residual: rule of the transformer's blocks, see `TwoWayBlock`.
     """
 
     def __init__(
@@ -86,10 +111,11 @@ class MaskDecoder(nn.Module):
         *,
         object_score: bool = True,
         eps: float = 1e-5,
+        residual: bool = False,
     ) -> None:
         super().__init__()
         self.object_score = object_score
-        self.transformer = TwoWayTransformer(width, eps=eps)
+        self.transformer = TwoWayTransformer(width, eps=eps, residual=residual)
         self.iou_token = nn.Embedding(1, width)
         self.mask_tokens = nn.Embedding(4, width)
         self.output_upscaling = nn.Sequential(
@@ -131,7 +157,7 @@ class MaskDecoder(nn.Module):
         return self.conv_s0(quarter), self.conv_s1(eighth)
 
     def forward(self, image: Tensor, image_code: Tensor, points: Tensor, fine: Sequence[Tensor]) -> MaskCandidates:
-        """Propose four masks for each of B objects.
+        """Propose four masks for each of B objects, or one where there is one hypernetwork.
 
         Args:
             image: (B, C, H, W) conditioned features plus dense prompt.
@@ -140,7 +166,8 @@ class MaskDecoder(nn.Module):
             fine: what `project` returned.
         """
         batch, _, height, width = image.shape
-        own = [self.iou_token.weight, self.mask_tokens.weight]
+        count = len(self.output_hypernetworks_mlps)
+        own = [self.iou_token.weight, self.mask_tokens.weight[:count]]
         if self.object_score:
             own.insert(0, self.obj_score_token.weight)
         tokens = torch.cat([torch.cat(own).expand(batch, -1, -1), points], 1)
@@ -149,10 +176,10 @@ class MaskDecoder(nn.Module):
         )
         upscaled = self._upscale(flat.transpose(1, 2).reshape(batch, -1, height, width), fine)
         first = len(own) - 2
-        outputs = tokens[:, first + 1 : first + 5]
+        outputs = tokens[:, first + 1 : first + 1 + count]
         weights = torch.stack([mlp(outputs[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], 1)
         masks = torch.einsum("bmc,bchw->bmhw", weights, upscaled).float()
-        quality = self.iou_prediction_head(tokens[:, first]).float()
+        quality = self.iou_prediction_head(tokens[:, first]).float()[:, :count]
         if not self.object_score:
             return MaskCandidates(masks, quality, outputs, quality.new_full((batch,), torch.inf))
         presence = self.pred_obj_score_head(tokens[:, 0]).float()[:, 0]

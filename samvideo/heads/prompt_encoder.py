@@ -26,14 +26,20 @@ class PromptEncoder(nn.Module):
     Args:
         width: channels of tokens and map.
         padding: when a point that says nothing is added: "always" (SAM 2), "without box" (SAM), "never".
+        labels: how many labels have a learned embedding.
+        masks: whether masks are prompts, too.
     """
 
-    def __init__(self, width: int = 256, padding: Padding = "always") -> None:
+    def __init__(
+        self, width: int = 256, padding: Padding = "always", *, labels: int = 4, masks: bool = True
+    ) -> None:
         super().__init__()
         self.padding = padding
         self.pe_layer = FourierPosition(width)
-        self.point_embeddings = nn.ModuleList(nn.Embedding(1, width) for _ in range(4))
+        self.point_embeddings = nn.ModuleList(nn.Embedding(1, width) for _ in range(labels))
         self.not_a_point_embed = nn.Embedding(1, width)
+        if not masks:
+            return
         self.mask_downscaling = nn.Sequential(
             nn.Conv2d(1, 4, 2, stride=2),
             LayerNorm2d(4),
@@ -66,13 +72,13 @@ class PromptEncoder(nn.Module):
 
     def no_points(self, batch: int) -> PromptTensors:
         """Points that say nothing, for masks alone and for tracking: one of SAM 2's padding, or none at all."""
-        count, device = int(self.padding == "always"), self.no_mask_embed.weight.device
+        count, device = int(self.padding == "always"), self.not_a_point_embed.weight.device
         labels = torch.full((batch, count), PADDING, device=device)
         return PromptTensors(torch.zeros(batch, count, 2, device=device), labels)
 
     def grid_code(self, grid: Grid) -> Tensor:
         """(1, width, H, W) position code of the decoder's image tokens, in the manner of the points."""
-        return self.pe_layer.of_grid(grid).to(self.no_mask_embed.weight.dtype)
+        return self.pe_layer.of_grid(grid).to(self.not_a_point_embed.weight.dtype)
 
     def dense(self, mask_logits: Tensor | None, grid: Grid) -> Tensor:
         """Map for (B, 1, 4 H, 4 W) mask logits on an H x W grid; without a mask the learned (1, width, H, W)."""

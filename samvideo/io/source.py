@@ -22,18 +22,27 @@ from samvideo.io.images import SUFFIXES, ArraySource, ImageSource, animation_of,
 from samvideo.io.random_access import DecordSource
 from samvideo.io.stream import StreamSource
 from samvideo.io.timeline import TIME_TOLERANCE
+from samvideo.io.volumes import VolumeSource, is_volume
 from samvideo.types import Frame
 
 
-def open_video(source: Any, *, rate: Fraction | float | None = None, reader: str = "stream") -> VideoSource:
+def open_video(
+    source: Any,
+    *,
+    rate: Fraction | float | None = None,
+    reader: str = "stream",
+    window: tuple[float, float] | None = None,
+) -> VideoSource:
     """Open anything that has frames.
 
     Args:
         source: a video file; a folder of images (natural order, other files ignored); a glob of images; a camera
             index (0, or "0" where no file or folder has that name); an address (rtsp://, http://, ...); "-" for a
-            video on stdin; uint8 RGB arrays (H, W, 3) in a sequence or iterator; or an open VideoSource.
-        rate: frames per second of images and arrays [24]. A video has its own times.
+            video on stdin; a NIfTI volume, whose slices become frames (extra `samvideo[medical]`); uint8 RGB
+            arrays (H, W, 3) in a sequence or iterator; or an open VideoSource.
+        rate: frames per second of images, volumes and arrays [24]. A video has its own times.
         reader: "stream" (PyAV), or "decord" for a file (extra `samvideo[decord]`); both seek exactly.
+        window: the intensities of a volume that become black and white [the 0.5 and 99.5 percentiles].
 
     Raises:
         VideoError: the source does not exist, is not a video, or has no frame.
@@ -44,18 +53,23 @@ def open_video(source: Any, *, rate: Fraction | float | None = None, reader: str
     if rate is not None and not rate > 0:
         raise ConfigError(f"rate is frames per second, above 0, not {rate}")
     exact_rate = None if rate is None else Fraction(rate).limit_denominator(1001)
-    opened = _open(source, exact_rate, reader)
-    stills = opened.info.codec in ("images", "arrays")
+    if window is not None and not (math.isfinite(window[0]) and math.isfinite(window[1]) and window[0] < window[1]):
+        raise ConfigError(f"window is a low and a higher intensity, not {window}")
+    opened = _open(source, exact_rate, reader, window)
+    stills = opened.info.codec in ("images", "arrays", "nifti")
     if (rate is not None and (not stills or opened is source)) or (reader == "decord" and stills):
         opened.close()
         raise ConfigError(
             f"{opened.info.name} ({opened.info.codec}): rate is for images and arrays, reader='decord' for video "
             "files; leave it out"
         )
+    if window is not None and (opened.info.codec != "nifti" or opened is source):
+        opened.close()
+        raise ConfigError(f"{opened.info.name} ({opened.info.codec}): a window is for volumes; leave it out")
     return opened
 
 
-def _open(source: Any, rate: Fraction | None, reader: str) -> VideoSource:
+def _open(source: Any, rate: Fraction | None, reader: str, window: tuple[float, float] | None) -> VideoSource:
     if isinstance(source, VideoSource):
         return source
     if isinstance(source, int):
@@ -80,7 +94,7 @@ def _open(source: Any, rate: Fraction | None, reader: str) -> VideoSource:
         if is_address(text):
             return StreamSource(text, _name_of(text))
     try:
-        return _open_path(Path(text).expanduser(), rate, reader)
+        return _open_path(Path(text).expanduser(), rate, reader, window)
     except (OSError, RuntimeError, ValueError) as error:
         raise VideoError(f"{text} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
@@ -92,23 +106,36 @@ def _name_of(address: str) -> str:
         raise VideoError(f"{address} is no address: {error}") from error
 
 
-def _open_path(path: Path, rate: Fraction | None, reader: str) -> VideoSource:
+def find_stills(path: Path) -> tuple[list[Path], str]:
+    """Return the images of a folder or glob, or the file itself, and a name for them.
+
+    Raises:
+        VideoError: there are none, or masks are among them.
+    """
+    if path.exists() and not path.is_dir():
+        return [path], path.stem
     if path.is_dir():
-        images = find_images(path.iterdir())
+        images, name = find_images(path.iterdir()), path.resolve().name
         if not images:
             raise VideoError(
                 f"folder {path} holds no images: files ending in {', '.join(sorted(SUFFIXES))} expected"
             )
-        check_companions(images)
-        return ImageSource(images, path.resolve().name, rate)
-    if not path.exists():
+    else:
         if not has_magic(str(path)):
             raise VideoError(f"{path} does not exist: check the spelling and the folder you are in")
         images = find_images(Path(found) for found in glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
         if not images:
             raise VideoError(f"no image matches {path}: quote the pattern so that the shell does not expand it")
-        check_companions(images)
-        return ImageSource(images, images[0].parent.resolve().name, rate)
+        name = images[0].parent.resolve().name
+    check_companions(images)
+    return images, name
+
+
+def _open_path(path: Path, rate: Fraction | None, reader: str, window: tuple[float, float] | None) -> VideoSource:
+    if path.is_dir() or not path.exists():
+        return ImageSource(*find_stills(path), rate)
+    if is_volume(path) and path.is_file():
+        return VolumeSource(path, rate, window)
     kind = animation_of(path) if path.is_file() else None
     # FFmpeg reads animated PNG, GIF and AVIF, but neither WebP nor pages of TIFF.
     if kind in ("WEBP", "TIFF") or (kind is None and path.suffix.lower() in SUFFIXES):

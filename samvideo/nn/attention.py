@@ -1,5 +1,7 @@
 """Attention: the product of softmaxed scores and values, and multi-head attention with separate projections."""
 
+from itertools import product
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,6 +11,11 @@ SCORE_BYTES = 24 * 2**20
 MANY_KEYS = 512
 SOME_KEYS = 96
 """From here to `MANY_KEYS`, batched bfloat16 products beat the CPU's fused kernel; below, they do not."""
+
+MASK_BYTES = 32 * 2**20
+"""On a CPU, masks are made for so many heads and queries at a time as fit in here."""
+LANES = 32
+"""Fused kernels are fast for multiples of this width."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -63,6 +70,51 @@ def _in_blocks(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
             torch.softmax(s, -1, out=w)
             torch.mm(w, v[b, h], out=out[b, h, begin : begin + rows])
     return out
+
+
+def attend_grid(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """softmax(q k' / sqrt(D) + bias) v, where the key at (y, x) of a grid has the bias rows[y] + columns[x].
+
+    The bias, which differs by query, is never there for all heads at once.
+
+    Args:
+        q: (B, heads, N, D).
+        k, v: (B, heads, H W, D) and (B, heads, H W, C).
+        rows, columns: (B, heads, N, H) and (B, heads, N, W).
+
+    Returns:
+        (B, heads, N, C).
+    """
+    if q.device.type == "cpu" and q.dtype == torch.float32 and not torch.is_grad_enabled():
+        return _masked_in_parts(q, k, v, rows, columns)
+    # products with one-hot codes of row and column: fused kernels need no mask then
+    h, w = (torch.eye(bias.shape[-1], dtype=k.dtype, device=k.device) for bias in (rows, columns))
+    codes = torch.cat([h.repeat_interleave(len(w), 0), w.repeat(len(h), 1)], 1).expand(*k.shape[:2], -1, -1)
+    q = torch.cat([q * q.shape[-1] ** -0.5, rows, columns], -1)
+    k = torch.cat([k, codes], -1)
+    spare = -q.shape[-1] % LANES
+    padded = F.pad(v, (0, q.shape[-1] + spare - v.shape[-1]))
+    mixed = F.scaled_dot_product_attention(F.pad(q, (0, spare)), F.pad(k, (0, spare)), padded, scale=1.0)
+    return mixed[..., : v.shape[-1]]
+
+
+def _masked_in_parts(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Adds a mask, some heads and queries at a time: where products are slow, fewer of them."""
+    shape = q.shape[:3]
+    q, k, v, rows, columns = (x.flatten(0, 1) for x in (q, k, v, rows, columns))
+    many, tokens, keys = len(q), q.shape[1], k.shape[1]
+    queries = max(1, min(tokens, MASK_BYTES // (4 * keys)))
+    heads = max(1, min(many, MASK_BYTES // (4 * keys * queries)))
+    buffer = q.new_empty(heads, queries, rows.shape[-1], columns.shape[-1])
+    out = v.new_empty(many, tokens, v.shape[-1])
+    for i, j in product(range(0, many, heads), range(0, tokens, queries)):
+        h, n = slice(i, i + heads), slice(j, j + queries)
+        part = q[None, h, n]
+        mask = buffer[: part.shape[1], : part.shape[2]]
+        torch.add(rows[h, n, :, None], columns[h, n, None], out=mask)
+        mixed = F.scaled_dot_product_attention(part, k[None, h], v[None, h], attn_mask=mask.flatten(2)[None])
+        out[h, n] = mixed[0]
+    return out.view(*shape, -1)
 
 
 class Attention(nn.Module):

@@ -5,8 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
-
-from samvideo.nn.fold import fold_norm
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class ConvNorm(nn.Sequential):
@@ -23,7 +22,7 @@ class ConvNorm(nn.Sequential):
 
     def fuse(self) -> nn.Conv2d:
         """Both as one convolution."""
-        return fold_norm(self.c, self.bn)
+        return fuse_conv_bn_eval(self.c, self.bn)
 
 
 def fuse_children(module: nn.Module) -> None:

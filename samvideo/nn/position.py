@@ -40,6 +40,15 @@ def sine_time(times: Tensor, channels: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], -1)
 
 
+def sine_box(boxes: Tensor, channels: int) -> Tensor:
+    """(..., 4) fractions x, y, w, h to (..., 4 * channels): interleaved sine and cosine of y, x, w and h.
+
+    The order is that of Liu et al. 2022, DAB-DETR.
+    """
+    angles = 2 * math.pi * boxes[..., [1, 0, 2, 3], None] / _periods(channels).to(boxes.device)
+    return torch.stack([angles[..., 0::2].sin(), angles[..., 1::2].cos()], -1).flatten(-3)
+
+
 class FourierPosition(nn.Module):
     """Random Fourier features of points in [0, 1]^2 (Tancik et al. 2020); the frequencies come with the weights."""
 

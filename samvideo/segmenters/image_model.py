@@ -73,15 +73,15 @@ class ModelImage(EmbeddedImage):
                 raise PromptError(
                     f"object {prompt.object_id} has a mask, which needs no segmenter: box or points expected"
                 )
-            before = previous.get(prompt.object_id)
-            corrects = before is not None and bool(mask_of(before).any())  # type: ignore[union-attr]
+            before = mask_of(previous.get(prompt.object_id))
+            corrects = before is not None and bool(before.any())
             groups[len(prompt.labels), prompt.box is not None, corrects].append(row)
         found: dict[int, Segmentation] = {}
         for (_, _, corrects), rows in groups.items():
             for begin in range(0, len(rows), BATCH):
                 part = [prompts[row] for row in rows[begin : begin + BATCH]]
-                before = [previous[p.object_id] for p in part] if corrects else None
-                found.update(zip(rows[begin : begin + BATCH], self._decode(part, before, multimask), strict=True))
+                earlier = [previous[p.object_id] for p in part] if corrects else None
+                found.update(zip(rows[begin : begin + BATCH], self._decode(part, earlier, multimask), strict=True))
         return [found[row] for row in range(len(prompts))]
 
     @torch.inference_mode()

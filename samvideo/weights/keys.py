@@ -45,6 +45,13 @@ _HUB_RULES = (
     (r"^vision_encoder\.backbone\.timm_model\.", "image_encoder.trunk.body."),
     (r"^vision_encoder\.backbone\.", "image_encoder.trunk."),
     (r"^vision_encoder\.neck\.convs\.(\d+)\.", r"image_encoder.neck.convs.\1.conv."),
+    (r"^vision_encoder\.layers\.", "image_encoder.blocks."),
+    (r"^vision_encoder\.neck\.conv1\.", "image_encoder.neck.0."),
+    (r"^vision_encoder\.neck\.layer_norm1\.", "image_encoder.neck.1."),
+    (r"^vision_encoder\.neck\.conv2\.", "image_encoder.neck.2."),
+    (r"^vision_encoder\.neck\.layer_norm2\.", "image_encoder.neck.3."),
+    (r"^vision_encoder\.", "image_encoder."),
+    (r"^prompt_encoder\.point_embed\.(\d)\.", r"prompt_encoder.point_embeddings.\1."),
     (r"\.patch_embed\.projection\.", ".patch_embed.proj."),
     (r"^shared_image_embedding\.positional_embedding$", "prompt_encoder.shared_embedding.positional_embedding"),
     (
@@ -99,14 +106,20 @@ _SUM = re.compile(r"3\*(\d)\+(-?\d)")
 _POINTS = "sam_prompt_encoder.point_embed.weight"
 
 
-def hub_to_published(key: str) -> str:
-    """Return the publisher's name of an entry of Sam2VideoModel or EdgeTamVideoModel in Hugging Face transformers.
+def hub_to_published(key: str, sam: bool = False) -> str:
+    """Return the publisher's name of an entry of a model in Hugging Face transformers.
 
     `point_embed` holds four embeddings, and the Perceiver's `k_proj` and `v_proj` are halves of `to_kv`: `from_hub`
     converts these.
+
+    Args:
+        key: of the state dict of SamModel, Sam2VideoModel or EdgeTamVideoModel.
+        sam: whether it is of SamModel, for SAM and SlimSAM: the names of the heads are the same in all of them.
     """
     for pattern, into in _COMPILED:
         key = pattern.sub(into, key)
+    if sam:
+        key = key.removeprefix("sam_")
     return _SUM.sub(lambda found: str(3 * int(found[1]) + int(found[2])), key)
 
 
@@ -115,11 +128,17 @@ def is_hub(state: Mapping[str, object]) -> bool:
     return any(key.startswith("vision_encoder.") for key in state)
 
 
+def is_hub_sam(state: Mapping[str, object]) -> bool:
+    """Whether it has those of SamModel, whose vision encoder has no backbone within."""
+    return "vision_encoder.pos_embed" in state
+
+
 def from_hub(state: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
     """Return the state dict under the publishers' names."""
     import torch
 
-    renamed = {hub_to_published(key): value for key, value in state.items()}
+    sam = is_hub_sam(state)
+    renamed = {hub_to_published(key, sam): value for key, value in state.items()}
     if _POINTS in renamed:
         for i, row in enumerate(renamed.pop(_POINTS)):
             renamed[f"sam_prompt_encoder.point_embeddings.{i}.weight"] = row[None]

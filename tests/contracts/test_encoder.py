@@ -13,7 +13,10 @@ from samvideo.models import build
 ENCODERS = models.encoders()
 SIZES = ((64, 64), (64, 96), (224, 64))
 # seconds each on a CPU, with the code of the smaller ones of the family
-LARGE = ("hiera-base-plus", "hiera-large", "efficientformer-s2", "efficientformer-l", "repvit-m3", "tinyvit-21m")
+LARGE = (
+    *("hiera-base-plus", "hiera-large", "efficientformer-s2", "efficientformer-l", "repvit-m3", "tinyvit-21m"),
+    *(name for name in ENCODERS if name.startswith("efficientvit-") and name != "efficientvit-l0"),
+)
 
 
 def make(name: str) -> ImageEncoder:
@@ -34,7 +37,8 @@ def maps(encoder: ImageEncoder, image: torch.Tensor) -> list[torch.Tensor]:
     """All maps of an image, coarse first, with the strides and widths that every encoder promises."""
     height, width = image.shape[-2:]
     coarse, fine = encoder(image)
-    shapes = [(len(image), WIDTH, height // s, width // s) for s in (encoder.stride, 4, 8)]
+    widths, strides = (WIDTH, *encoder.fine_widths), (encoder.stride, 4, 8)
+    shapes = [(len(image), c, height // s, width // s) for c, s in zip(widths, strides, strict=True)]
     assert [tuple(x.shape) for x in (coarse, *fine)] == shapes[: 3 if encoder.fine else 1]
     return [coarse, *fine]
 

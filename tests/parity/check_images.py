@@ -150,10 +150,10 @@ def seeded_weights(model: str, folder: Path) -> dict[str, torch.Tensor]:
 
 @cache
 def seeded_model(model: str, folder: Path) -> Loadable:
-    """A model with the deterministic weights, fused; every key of the manifest, and no other, must fit."""
+    """A model with the deterministic weights, not fused; every key of the manifest, and no other, must fit."""
     built = build_spec(IMAGE_SPECS[model])
     load_state(built, seeded_weights(model, folder))
-    return built.fuse() if isinstance(built, ImageModel) else built
+    return built
 
 
 @torch.inference_mode()

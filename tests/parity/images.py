@@ -159,7 +159,7 @@ def group2(
         steps = {"stage1": (16, 16, 16), "stage2": (16, 8, 8), "middle": (48, 4, 4)}
         for key in stages:
             a, b, c = steps[key]
-            found[key] = maps[key][0, ::a, ::b, ::c].numpy()
+            found[key] = getattr(maps, key)[0, ::a, ::b, ::c].numpy()
     if "wide/input" in fixture:
         frame, size, crop = wide["picture"]
         picture = Picture(model, seeded.picture(frame, size, crop))

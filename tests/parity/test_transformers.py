@@ -8,11 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from image.seeded_image import seeded_image_array
 from seeded import seeded_array, seeded_frame
 
+from samvideo.encoders.sam_vit import SamVitConfig
+from samvideo.encoders.sam_vit import build as build_encoder
 from samvideo.memory.fifo import FifoPolicy
-from samvideo.models import build
+from samvideo.models import ImageModel, build
+from samvideo.registry import ENCODERS
+from samvideo.specs import IMAGE_SPECS
 from samvideo.state_dict import load_state, recognise
+from samvideo.tensors import PromptTensors
 from samvideo.torch_runtime import TorchRuntime
 from samvideo.trackers.sam import SamTracker
 from samvideo.types import Box, Frame
@@ -95,3 +101,56 @@ def test_same_masks(name: str, make) -> None:  # type: ignore[no-untyped-def]
             error = np.linalg.norm(theirs_low - ours_low) / np.linalg.norm(theirs_low)
             assert (a & b).sum() >= 0.99 * (a | b).sum()
             assert error < 1e-2, "as far apart as bfloat16 memory may make it"
+
+
+def of_sam(config: SamVitConfig) -> torch.nn.Module:
+    vision = transformers.SamVisionConfig(
+        hidden_size=config.dim,
+        num_attention_heads=config.heads,
+        num_hidden_layers=config.depth,
+        global_attn_indexes=list(config.global_blocks),
+        mlp_dim=config.hidden,
+    )
+    return transformers.SamModel(transformers.SamConfig(vision_config=vision)).eval()
+
+
+PROMPTS = (
+    ([(300.0, 420.0)], [1], {"input_points": [[[[300.0, 420.0]]]], "input_labels": [[[1]]]}),
+    ([BOX[:2], BOX[2:]], [2, 3], {"input_boxes": [[list(BOX)]]}),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "config",
+    [SamVitConfig(48, 4, 3, (1,), 80), pytest.param(None, marks=pytest.mark.long)],
+    ids=["small", "sam-vit-b"],
+)
+@torch.inference_mode()
+def test_same_masks_of_an_image(config: SamVitConfig | None) -> None:
+    name = "sam-vit-b"
+    ours = ImageModel(IMAGE_SPECS[name]).eval()
+    if config is not None:
+        ours.encoder = build_encoder(config)
+    theirs = of_sam(config or ENCODERS.find(name))
+    state = {}
+    for key, value in theirs.state_dict().items():
+        source = keys.hub_to_published(key, sam=True)
+        state[key] = torch.from_numpy(seeded_image_array(source, tuple(value.shape)))
+    theirs.load_state_dict(state)
+    load_state(ours, state)
+    assert recognise(state) == ([] if config else [name])
+
+    image = ours.preprocess(seeded_frame(0, 1024))
+    features = ours.encode(image)
+    embeddings = theirs.get_image_embeddings(image)
+    assert float((features.coarse - embeddings).norm() / embeddings.norm()) < 1e-5
+    for xy, labels, prompts in PROMPTS:
+        points = PromptTensors(torch.tensor([xy]), torch.tensor([labels]))
+        candidates = ours.decode(features, ours.embedding(features), points)
+        inputs = {key: torch.tensor(value) for key, value in prompts.items()}
+        output = theirs(image_embeddings=embeddings, multimask_output=True, **inputs)
+        masks = output.pred_masks[0]
+        error = float((candidates.logits_bnhw[:, 1:] - masks).norm() / masks.norm())
+        assert error < 1e-3, "their decoder's LayerNorms have eps 1e-6, the published ones 1e-5"
+        torch.testing.assert_close(candidates.quality_bn[:, 1:], output.iou_scores[0], atol=1e-3, rtol=1e-3)

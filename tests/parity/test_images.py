@@ -1,0 +1,77 @@
+"""The published image models' own outputs, reproduced; see README.md here for what the fixtures are."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from check_images import HERE, OWN, run, seeded_weights
+
+from samvideo.specs import IMAGE_SPECS
+from samvideo.state_dict import spec_shapes
+
+# Minutes on one core, and gigabytes of weights.
+LARGE = ("sam-vit-", "efficientsam-s", "efficientvit-sam-xl0", "slimsam-50", "repvit-sam")
+FIXTURES = sorted(OWN.glob("*--*.npz"))
+MANIFESTS = sorted(path.name.removesuffix(".manifest.json") for path in OWN.glob("*.manifest.json"))
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """Two threads, or one where other tests run beside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_keys_and_shapes_are_the_published_ones(name: str) -> None:
+    entries = json.loads((OWN / f"{name}.manifest.json").read_text())
+    if name == "mobilesamv2":
+        parts = zip(("image_encoder.", "prompt_encoder.", "mask_decoder."), entries.values(), strict=True)
+        entries = {prefix + key: value for prefix, part in parts for key, value in part.items()}
+    assert spec_shapes(IMAGE_SPECS[name]) == {key: tuple(shape) for key, (shape, _) in entries.items()}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(p, id=p.stem, marks=[pytest.mark.long] if p.stem.startswith(LARGE) else [])
+        for p in FIXTURES
+    ],
+)
+def test_outputs_are_the_published_ones(path: Path) -> None:
+    report = run(path)
+    assert not report.faults, "\n".join(report.faults[:10])
+
+
+def test_another_weight_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison can fail: one layer's weights are scaled by a hundredth of a percent."""
+    import check_images
+
+    def changed(model: str, folder: Path) -> dict[str, torch.Tensor]:
+        state = seeded_weights(model, folder)
+        state["image_encoder.neck.0.weight"] = state["image_encoder.neck.0.weight"].clone()
+        state["image_encoder.neck.0.weight"][0] *= 1.01
+        return state
+
+    monkeypatch.setattr(check_images, "seeded_weights", changed)
+    check_images.seeded_model.cache_clear()
+    report = run(OWN / "mobilesam--prompts.npz")
+    check_images.seeded_model.cache_clear()
+    assert any("encoder" in fault for fault in report.faults)
+
+
+def test_a_folder_without_manifests_is_checked_and_kinds_not_built_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "nanosam--prompts.npz").symlink_to(OWN / "nanosam--prompts.npz")
+    (tmp_path / "mobilesam--everything.json").write_text("{}")
+    command = [sys.executable, HERE / "check_images.py", tmp_path]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "ok   nanosam--prompts" in found.stdout
+    assert "not supported mobilesam--everything" in found.stdout
