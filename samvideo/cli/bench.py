@@ -42,13 +42,13 @@ def bench(
         raise ConfigError(f"--peer-dtype is fp32, bf16, fp16 or same, not {peer_dtype!r}")
     counts, prompted_frames = numbers(objects, "--objects"), numbers(prompted, "--prompted")
     sides: list[int | None] = [*numbers(sizes, "--sizes")] or [None]
+    names, weights = _names_and_weights(models or ["edgetam"], weights)
 
     from samvideo.evaluation.bench import HEADER
     from samvideo.evaluation.bench import bench as run_bench
     from samvideo.evaluation.bench_inputs import Case, Plan
     from samvideo.io.files import write_atomically
 
-    names, weights = _names_and_weights(models or ["edgetam"], weights)
     _check_files([out, plot], accuracy, overwrite)
     if threads is not None:
         limit_loaded(threads)
