@@ -25,7 +25,7 @@ def bench(
     warmup: int = typer.Option(8, min=1, help="Frames before the timed ones; 8 fill the memory."),
     source: str | None = typer.Option(None, help="A video [a synthetic clip of 854x480]."),
     weights: Path | None = typer.Option(None, help="A checkpoint [random weights, which are as fast]."),
-    peer: str | None = typer.Option(None, help="transformers or, for encoders of images, timm: also time theirs."),
+    peer: str | None = typer.Option(None, help="Time beside it: transformers, for encoders of images also timm."),
     peer_dtype: str = typer.Option("fp32", help="Dtype of the peer: fp32 (its default), bf16, fp16 or same."),
     static_shapes: bool = typer.Option(False, "--static-shapes", help="Pad memories to a fixed capacity."),
     threads: int | None = typer.Option(None, min=1, help="CPU threads [PyTorch's default]."),
@@ -42,7 +42,6 @@ def bench(
         raise ConfigError(f"--peer-dtype is fp32, bf16, fp16 or same, not {peer_dtype!r}")
     counts, prompted_frames = numbers(objects, "--objects"), numbers(prompted, "--prompted")
     sides: list[int | None] = [*numbers(sizes, "--sizes")] or [None]
-
     from samvideo.evaluation.bench import HEADER
     from samvideo.evaluation.bench import bench as run_bench
     from samvideo.evaluation.bench_inputs import Case, Plan
@@ -52,8 +51,8 @@ def bench(
     _check_files([out, plot], accuracy, overwrite)
     if threads is not None:
         limit_loaded(threads)
-    places, types = comma_list(devices), comma_list(dtypes)
-    cases = [Case(*c) for c in product(names, sides, places, types, counts, prompted_frames)]
+    axes = (names, sides, comma_list(devices), comma_list(dtypes), counts, prompted_frames)
+    cases = [Case(*c) for c in product(*axes)]
     plan = Plan(frames, warmup, source, weights, peer, peer_dtype, static_shapes)
     if not as_json:
         typer.echo(HEADER)
