@@ -2,8 +2,8 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from samvideo.evaluation.files import read_prediction
 from samvideo.evaluation.protocols import find_protocol
 from samvideo.evaluation.results import FORMAT, environment, read_entry, write_archive, write_json, write_results
 from samvideo.evaluation.scoring import VideoScores, summarise
-from samvideo.evaluation.shard import Failure, Maker, Pool, run_here
+from samvideo.evaluation.shard import Failure, Maker, Pool, Work, run_here
 from samvideo.evaluation.video import Task, check_scored, choose
 from samvideo.io.files import LOCK, unfinished
 from samvideo.io.locks import folder_lock
@@ -27,6 +27,8 @@ from samvideo.io.schema import read_json
 log = logging.getLogger(__name__)
 
 RUN = "run.json"
+ENTRIES = ("sequences", "images")
+"""Folders of a run with one file for each finished video or image."""
 _RUN = TypeAdapter(dict[str, Any])
 
 Progress = Callable[[str, int, int], None]
@@ -83,30 +85,58 @@ def evaluate(
     task = evaluation.task
     dataset = task.open()
     find_protocol(task.protocol)
-    root, out = task.root.resolve(), task.out.resolve()
-    if out.is_relative_to(root) or root.is_relative_to(out):
-        raise ConfigError(f"{out} and the data set {root} lie in one another: choose another folder with -o")
-    with folder_lock(task.out):
-        _claim(evaluation)
+    described = asdict(task)
+    del described["out"]
+    record = {"format": FORMAT, "model": evaluation.model, "options": evaluation.options, **described}
+    with claimed(task.out, task.root, record):
+        return _evaluate(evaluation, dataset, pool, progress)
+
+
+@contextmanager
+def claimed(out: Path, root: Path, record: Mapping[str, Any]) -> Iterator[None]:
+    """Lock the folder of a run and record what is evaluated there; free it again if nothing was written.
+
+    Args:
+        out: the folder.
+        root: of the data set, which must not lie in it, nor it in the data set.
+        record: content of `run.json`, which must agree with what is there.
+
+    Raises:
+        ConfigError, OutputError: see `evaluate`.
+    """
+    if out.resolve().is_relative_to(root.resolve()) or root.resolve().is_relative_to(out.resolve()):
+        raise ConfigError(
+            f"{out.resolve()} and the data set {root.resolve()} lie in one another: choose another folder with -o"
+        )
+    with folder_lock(out):
+        _claim(out, record)
         try:
-            return _evaluate(evaluation, dataset, pool, progress)
+            yield
         except BaseException:
-            _give_back(task.out)
+            _give_back(out)
             raise
 
 
-def _evaluate(evaluation: Evaluation, dataset: Dataset, pool: Pool, progress: Progress) -> dict[str, Any]:
-    task, names = evaluation.task, evaluation.names
+def run_missing(
+    task: Work, make: Maker, names: Sequence[str], pool: Pool, progress: Progress
+) -> dict[str, Failure]:
+    """Run what is not finished yet; gives the failures by name."""
     finished = [name for name in names if task.entry_path(name).exists()]
     for count, name in enumerate(finished, 1):
         progress(name, count, len(names))
     missing = [name for name in names if name not in set(finished)]
     failures: dict[str, Failure] = {}
-    for count, (name, failure) in enumerate(pool(task, evaluation.make, missing), len(finished) + 1):
+    for count, (name, failure) in enumerate(pool(task, make, missing), len(finished) + 1):
         if failure is not None:
             log.warning("%s failed: %s", name, failure.message)
             failures[name] = failure
         progress(name, count, len(names))
+    return failures
+
+
+def _evaluate(evaluation: Evaluation, dataset: Dataset, pool: Pool, progress: Progress) -> dict[str, Any]:
+    task, names = evaluation.task, evaluation.names
+    failures = run_missing(task, evaluation.make, names, pool, progress)
     by_class = dataset.rule.by_class
     entries = {name: read_entry(task.entry_path(name), by_class) for name in names if name not in failures}
     protocol = find_protocol(task.protocol)
@@ -127,27 +157,23 @@ def _evaluate(evaluation: Evaluation, dataset: Dataset, pool: Pool, progress: Pr
     return results
 
 
-def _claim(evaluation: Evaluation) -> None:
+def _claim(out: Path, record: Mapping[str, Any]) -> None:
     """Record in the folder what is evaluated there, or check that the record agrees.
 
-    An evaluation that has not finished a sequence makes way for another.
+    An evaluation that has finished nothing makes way for another.
     """
-    out = evaluation.task.out
     path = out / RUN
-    task = asdict(evaluation.task)
-    del task["out"]
-    described = {"format": FORMAT, "model": evaluation.model, "options": evaluation.options, **task}
-    wanted = json.loads(json.dumps(described, default=str))
+    wanted = json.loads(json.dumps(record, default=str))
     if not path.exists():
         if any(file.name not in (LOCK, unfinished(path).name) for file in out.iterdir()):
             raise ConfigError(f"{out} is neither empty nor a run of samvideo evaluate: choose another folder")
         write_json(path, wanted)
         return
     found = read_json(path, _RUN, "the record of an evaluation (choose another folder with -o)", ConfigError)
-    if found.get("format") != FORMAT:
+    if found.get("format") not in (FORMAT, wanted["format"]):
         raise ConfigError(f"{path} is not the record of an evaluation: choose another folder with -o")
     different = [key for key in wanted if found.get(key) != wanted[key]]
-    if different and not any((out / "sequences").glob("[!.]*.json")):
+    if different and not any((out / folder).rglob("[!.]*.json") for folder in ENTRIES):
         write_json(path, wanted)
     elif different:
         key = different[0]
@@ -160,7 +186,7 @@ def _claim(evaluation: Evaluation) -> None:
 def _give_back(out: Path) -> None:
     """Remove the record of an evaluation that has left nothing else, so that the folder is free again."""
     with suppress(OSError):
-        for folder in (out / "predictions", out / "sequences"):
+        for folder in (out / "predictions", *(out / folder for folder in ENTRIES)):
             if folder.is_dir():
                 folder.rmdir()
         if {file.name for file in out.iterdir()} <= {LOCK, RUN}:

@@ -1,4 +1,5 @@
-"""Published scores, for comparison; none of them was measured with this package. They are in published.csv.
+"""Published scores, for comparison; none of them was measured with this package. They are in published.csv
+and published_images.csv.
 
 EdgeTAM's SAM 2 rows ("full mix") are of weights trained on more data than the released ones.
 """
@@ -44,3 +45,10 @@ def published(dataset: str, split: str) -> list[Published]:
                     method, percent = row["method"] + label, float(row[column])
                     rows.append(Published(method, percent, fps, row["hardware"], row["source"]))
     return sorted(rows, key=lambda row: -row.percent)
+
+
+def published_images() -> tuple[list[str], list[list[str]]]:
+    """The published scores of image models in percent: columns and rows, the method first and the source last."""
+    with Path(__file__).with_name("published_images.csv").open(newline="", encoding="utf-8") as file:
+        (source, *columns), *rows = csv.reader(file)
+    return [*columns, source], [[*(cell or "–" for cell in row[1:]), row[0]] for row in rows]

@@ -1,12 +1,15 @@
 """`samvideo report`: compare runs on one self-contained page, and in Markdown and LaTeX tables."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from samvideo.errors import ConfigError
+from samvideo.evaluation.image_report import image_sections, published_table
+from samvideo.evaluation.image_results import is_image_results
 from samvideo.evaluation.published import Published, published
-from samvideo.evaluation.score_tables import ComparedRun, ScoreTable, load_runs
+from samvideo.evaluation.score_tables import ComparedRun, ScoreTable, TitledTable, load_runs
 from samvideo.evaluation.thumbnails import Gallery
 from samvideo.io.files import check_writable, write_atomically
 from samvideo.reporting.charts import Dot, Series, accuracy_against_speed, bars_by_row, scores_over_frames
@@ -32,14 +35,24 @@ def write_report(paths: Sequence[Path], out: Path) -> list[Path]:
         OutputError: a file cannot be written.
     """
     _check_target(out)
+    of_images = [path for path in paths if is_image_results(path)]
+    of_videos = [path for path in paths if path not in of_images]
     splits: dict[tuple[str, str], list[ComparedRun]] = {}
-    for run in load_runs(paths):
+    for run in load_runs(of_videos) if of_videos or not of_images else ():
         splits.setdefault(run.split, []).append(run)
-    sections = [_section(runs) for runs in splits.values()]
+    sections, images = [_section(runs) for runs in splits.values()], image_sections(of_images)
+    known = published_table()
+    tables = [TitledTable(section["title"], section["table"]) for section in sections]
+    for each in images:
+        tables += [replace(one, title=f"{each['title']}, {one.title}") for one in each["tables"]]
+    tables += [known] * bool(images)
+    page = render_page(
+        "evaluation.html", title=TITLE, sections=sections, image_sections=images, published_images=known
+    )
     files = {
-        out: render_page("evaluation.html", title=TITLE, sections=sections),
-        out.with_suffix(".md"): "\n".join(section["table"].markdown(section["title"]) for section in sections),
-        out.with_suffix(".tex"): "\n".join(section["table"].latex(section["title"]) for section in sections),
+        out: page,
+        out.with_suffix(".md"): "\n".join(table.markdown() for table in tables),
+        out.with_suffix(".tex"): "\n".join(table.latex() for table in tables),
     }
     for path, text in files.items():
         write_atomically(path, text)

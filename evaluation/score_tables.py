@@ -1,6 +1,6 @@
 """Runs that are compared, and their scores beside published ones: as cells, as Markdown and as LaTeX."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,12 @@ class ComparedRun:
         return sum(scored) / len(scored) if scored else None
 
 
-def load_runs(paths: Sequence[Path]) -> list[ComparedRun]:
+def load_runs(paths: Sequence[Path], read: Callable[[Path], dict[str, Any]] = read_results) -> list[ComparedRun]:
     """Read results; runs whose labels would be equal get the names of their folders too.
+
+    Args:
+        paths: of the results, or their folders.
+        read: reads them.
 
     Raises:
         DatasetError: one is not a `results.json`.
@@ -78,7 +82,7 @@ def load_runs(paths: Sequence[Path]) -> list[ComparedRun]:
     """
     if not paths:
         raise ConfigError("a report needs at least one results.json, or the folder of a run")
-    results = [read_results(path) for path in paths]
+    results = [read(path) for path in paths]
     keys = [(_label(tree), tree["dataset"]["name"]) for tree in results]
     runs = []
     for number, (path, key, tree) in enumerate(zip(paths, keys, results, strict=True)):
@@ -90,10 +94,10 @@ def load_runs(paths: Sequence[Path]) -> list[ComparedRun]:
 
 
 def _label(results: Mapping[str, Any]) -> str:
-    protocol = results["protocol"]["name"]
+    protocol = "" if "measures" in results["protocol"] else results["protocol"]["name"]  # they are columns
     name = " ".join(results["model"]["name"].split())
     name = name.lstrip("_") or "unnamed"  # Matplotlib leaves out labels that begin with _
-    return name + ("" if protocol in ("mask", "unknown") else f", {protocol}")
+    return name + ("" if protocol in ("", "mask", "unknown") else f", {protocol}")
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,23 @@ class ScoreTable:
             rows = (_latex_row([f"{row[0]} (published)", *row[1:]]) for row in self.published)
             lines += ["\\midrule", *rows]
         return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
+
+
+@dataclass(frozen=True)
+class TitledTable:
+    """A table with its heading, and a note below."""
+
+    title: str
+    table: ScoreTable
+    note: str = ""
+
+    def markdown(self) -> str:
+        """The table as Markdown, under its heading."""
+        return self.table.markdown(self.title) + (f"\n{self.note}\n" if self.note else "")
+
+    def latex(self) -> str:
+        """The table as LaTeX; the note becomes a comment."""
+        return (f"% {self.note}\n" if self.note else "") + self.table.latex(self.title)
 
 
 def _percent(fraction: float | None) -> str:

@@ -18,15 +18,13 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import cv2
 
 from samvideo.errors import ConfigError, SamVideoError
 from samvideo.evaluation.threads import limit_children, limit_loaded
-from samvideo.evaluation.video import Task, evaluate_video
-from samvideo.trackers.base import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +33,29 @@ ATTEMPTS = 3
 RAY_PATIENCE = 12.0
 """Seconds until a Ray cluster must have accepted a connection, and answered it."""
 
-Maker = Callable[[], Tracker]
+Maker = Callable[[], Any]
+"""Creates the tracker or the segmenter."""
+
+
+class Work(Protocol):
+    """What is to be run on every video or image; small and picklable, so that it can travel to other processes."""
+
+    @property
+    def threads(self) -> int:
+        """Threads of each worker."""
+        ...
+
+    def open(self) -> Any:
+        """The data set."""
+        ...
+
+    def entry_path(self, name: str) -> Path:
+        """Where the scores of a finished video or image are."""
+        ...
+
+    def run(self, dataset: Any, made: Any, name: str) -> None:
+        """Run what a `Maker` made on one video or image; SamVideoError if that fails."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -54,20 +74,20 @@ class Failure:
 
 
 Outcome = tuple[str, Failure | None]
-Pool = Callable[[Task, Maker, Sequence[str]], Iterator[Outcome]]
+Pool = Callable[[Work, Maker, Sequence[str]], Iterator[Outcome]]
 
 
 class Worker:
     """Evaluates any number of videos with one tracker."""
 
-    def __init__(self, task: Task, make: Maker) -> None:
-        self._task, self._dataset, self._tracker = task, task.open(), make()
+    def __init__(self, task: Work, make: Maker) -> None:
+        self._task, self._dataset, self._made = task, task.open(), make()
         limit_loaded(task.threads)
 
     def run(self, name: str) -> Failure | None:
         """Evaluate one video; errors are returned, not raised."""
         try:
-            evaluate_video(self._task, self._dataset, self._tracker, name)
+            self._task.run(self._dataset, self._made, name)
         except SamVideoError as error:
             return Failure.of(error)
         except Exception as error:
@@ -76,7 +96,7 @@ class Worker:
         return None
 
 
-def run_here(task: Task, make: Maker, names: Sequence[str]) -> Iterator[Outcome]:
+def run_here(task: Work, make: Maker, names: Sequence[str]) -> Iterator[Outcome]:
     """Evaluate the videos one after the other in this process; a `Pool`."""
     if not names:
         return
@@ -98,7 +118,7 @@ def visible_gpus() -> list[str]:
     return [str(index) for index, _ in enumerate(listed.iterdir())] if listed.is_dir() else []
 
 
-def _serve(channel: Connection, task: Task, make: Maker, card: str | None) -> None:
+def _serve(channel: Connection, task: Work, make: Maker, card: str | None) -> None:
     if card is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = card
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -127,7 +147,7 @@ class _Process:
     name: str
 
     @classmethod
-    def start(cls, task: Task, make: Maker, card: str | None, name: str) -> "_Process":
+    def start(cls, task: Work, make: Maker, card: str | None, name: str) -> "_Process":
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe()
         process = context.Process(target=_serve, args=(there, task, make, card), daemon=True)
@@ -151,7 +171,7 @@ class LocalPool:
             raise ConfigError(f"at least one worker is needed, not {workers}")
         self._workers = workers
 
-    def __call__(self, task: Task, make: Maker, names: Sequence[str]) -> Iterator[Outcome]:
+    def __call__(self, task: Work, make: Maker, names: Sequence[str]) -> Iterator[Outcome]:
         """Evaluate the videos; outcomes are yielded as they finish.
 
         Raises:
@@ -226,7 +246,7 @@ class RayPool:
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
         self.address, self.workers = address, workers
 
-    def __call__(self, task: Task, make: Maker, names: Sequence[str]) -> Iterator[Outcome]:
+    def __call__(self, task: Work, make: Maker, names: Sequence[str]) -> Iterator[Outcome]:
         """Evaluate the videos; outcomes are yielded as they finish.
 
         Raises:
@@ -253,7 +273,7 @@ class RayPool:
             if started:
                 ray.shutdown()
 
-    def _run(self, ray: Any, task: Task, make: Maker, names: Sequence[str]) -> Iterator[Outcome]:
+    def _run(self, ray: Any, task: Work, make: Maker, names: Sequence[str]) -> Iterator[Outcome]:
         resources = ray.cluster_resources()
         cards = int(resources.get("GPU", 0))
         count = min(self.workers or cards or int(resources.get("CPU", 1)), len(names))

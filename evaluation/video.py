@@ -60,6 +60,10 @@ class Task:
         """Where the scores of a finished video are; a video is finished when this file is there."""
         return self.out / "sequences" / f"{name}.json"
 
+    def run(self, dataset: Dataset, tracker: Tracker, name: str) -> None:
+        """See `evaluate_video`."""
+        evaluate_video(self, dataset, tracker, name)
+
 
 def choose(sequence: VideoSequence, objects: tuple[int, ...]) -> VideoSequence:
     """The sequence with some of its objects only.

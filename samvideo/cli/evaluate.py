@@ -2,16 +2,26 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, Command, comma_list, completing, numbers, verb
+from samvideo.cli.evaluate_images import IMAGES, evaluate_on_images
 from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP
+from samvideo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from samvideo.evaluation.evaluate import Evaluation
+    from samvideo.evaluation.shard import Pool
 
 RAY_HELP = "Use this Ray cluster (auto: a running one), or start one on this machine."
-DATASET_HELP = "One of {datasets}."
-PROTOCOLS = "mask, box, click1, click3, click5 on first appearance; online, offline: corrected where worst."
+DATASET_HELP = "images, or one of {datasets}."
+PROTOCOLS = (
+    "mask, box, click1, click3, click5 on first appearance; online, offline: corrected where worst [mask]. "
+    "Of images: box, click1 ... click20, or both [box,click5]."
+)
+LIMIT_HELP = "The first N sequences only; of images, N spread over all."
 
 
 class EvaluateCommand(Command):
@@ -30,19 +40,19 @@ class EvaluateCommand(Command):
 @verb
 def evaluate(
     dataset: str = typer.Argument(help=DATASET_HELP, autocompletion=completing("datasets")),
-    root: Path = typer.Argument(help="Its folder, with the published layout."),
-    split: str | None = typer.Option(None, help="Part of the data set [its validation split]."),
+    root: Path = typer.Argument(help="Its folder, with the published layout; of images, COCO's JSON too."),
+    split: str | None = typer.Option(None, help="Part of the data set [its validation split; of images, all]."),
     model: str = typer.Option("nano", help=MODEL_HELP, autocompletion=completing("trackers")),
     weights: Path | None = typer.Option(None, help=WEIGHTS_HELP),
     out: Path = typer.Option(
         ..., "-o", "--out", help="Folder for masks and results; an unfinished evaluation is resumed."
     ),
-    protocol: str = typer.Option("mask", help=PROTOCOLS),
+    protocol: str | None = typer.Option(None, help=PROTOCOLS, show_default=False),
     objects: str | None = typer.Option(None, metavar="1,2", help="Track and score these objects only."),
     sequences: str | None = typer.Option(None, metavar="A,B", help="These sequences only."),
     threshold: int | None = typer.Option(None, min=1, help=THRESHOLD_HELP),
     void: int | None = typer.Option(None, min=0, help=VOID_HELP),
-    limit: int | None = typer.Option(None, min=1, help="The first N sequences only."),
+    limit: int | None = typer.Option(None, min=1, help=LIMIT_HELP),
     workers: int | None = typer.Option(None, min=1, help="Processes, or actors on the Ray cluster [1]."),
     ray: str | None = typer.Option(None, "--ray", metavar="[ADDRESS]", help=RAY_HELP),
     threads: int = typer.Option(1, min=1, help="Threads of each worker."),
@@ -52,33 +62,54 @@ def evaluate(
     from samvideo.evaluation.threads import limit_unloaded
 
     limit_unloaded(threads)  # before anything that loads NumPy
-    from samvideo.cli.progress import VideoProgress
-    from samvideo.evaluation.evaluate import Evaluation, choose_sequences, exit_code_of
-    from samvideo.evaluation.evaluate import evaluate as run_evaluation
-    from samvideo.evaluation.shard import LocalPool, Pool, RayPool, run_here
+    from samvideo.evaluation.evaluate import Evaluation, choose_sequences
     from samvideo.evaluation.video import Task
     from samvideo.io.mask_pictures import MaskRule
     from samvideo.trackers.factory import create_tracker
     from samvideo.weights.naming import split_name
 
     model, weights = split_name(model, weights)
+    reading = MaskRule(threshold, void)
+    pool = _pool(ray, workers)
+    if dataset == IMAGES:
+        from samvideo.evaluation.image_evaluation import ImageTask
+
+        if objects or sequences:
+            raise ConfigError(f"--{'objects' if objects else 'sequences'} is for videos: leave it out for images")
+        image_task = ImageTask(root, split, protocol or "box,click5", out, threads, reading)
+        evaluate_on_images(image_task, model, weights, limit, pool, quiet=quiet)
+        return
+    protocol = protocol or "mask"
     opened = Task(dataset, root, split or "", protocol, out).open()
-    chosen, reading = tuple(numbers(objects, "--objects")), MaskRule(threshold, void)
+    chosen = tuple(numbers(objects, "--objects"))
     task = Task(dataset, root, opened.split, protocol, out, chosen, threads, reading)
     names = choose_sequences(opened, comma_list(sequences), limit)
-    pool: Pool = run_here
-    if ray is not None:
-        pool = RayPool(None if ray == "local" else ray, workers)
-    elif workers is not None and workers > 1:
-        pool = LocalPool(workers)
     options = {"weights": str(weights)} if weights else {}
     evaluation = Evaluation(task, model, partial(create_tracker, model, weights=weights), names, options)
-    with VideoProgress(f"{dataset} {opened.split}", quiet=quiet) as progress:
+    _run(evaluation, pool, f"{dataset} {opened.split}", quiet=quiet)
+
+
+def _run(evaluation: "Evaluation", pool: "Pool", title: str, *, quiet: bool) -> None:
+    """Evaluate, and print a summary; Exit with the code of the worst failure."""
+    from samvideo.cli.progress import VideoProgress
+    from samvideo.evaluation.evaluate import evaluate as run_evaluation
+    from samvideo.evaluation.evaluate import exit_code_of
+
+    with VideoProgress(title, quiet=quiet) as progress:
         results = run_evaluation(evaluation, pool, progress.advance)
     if not quiet:
-        typer.echo(score_summary(results, out / "results.json"))
+        typer.echo(score_summary(results, evaluation.task.out / "results.json"))
     if code := exit_code_of(results):
         raise typer.Exit(code)
+
+
+def _pool(ray: str | None, workers: int | None) -> "Pool":
+    """Where to run: in this process, in several, or on a Ray cluster."""
+    from samvideo.evaluation.shard import LocalPool, RayPool, run_here
+
+    if ray is not None:
+        return RayPool(None if ray == "local" else ray, workers)
+    return LocalPool(workers) if workers is not None and workers > 1 else run_here
 
 
 def score_summary(results: dict[str, Any], path: Path) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
 
-from samvideo.errors import ConfigError, OutputError, VideoError
+from samvideo.errors import ConfigError, OutputError, VideoError, shown
 from samvideo.io.mask_pictures import FORMATS, FROM_FILE, WHITE, MaskRule, davis_palette, read_numbers, void_of
 from samvideo.io.rle import decode_rle as decode_rle
 from samvideo.types import BoolArray
@@ -89,3 +89,26 @@ def encode_rle(mask_hw: BoolArray) -> dict[str, Any]:
         raise ConfigError(f"one (H, W) mask expected, not shape {mask_hw.shape}")
     coded = coco.encode(np.asfortranarray(mask_hw, dtype=np.uint8))
     return {"size": [int(side) for side in coded["size"]], "counts": coded["counts"].decode("ascii")}
+
+
+def decode_polygons(polygons: Sequence[Any], size_wh: tuple[int, int]) -> BoolArray:
+    """Fill polygons of COCO, each a flat list x1, y1, x2, y2, ..., to one bool (H, W) mask, as pycocotools does.
+
+    Raises:
+        ConfigError: there is none, or one has less than three corners, or corners far outside the image.
+    """
+    for polygon in polygons:
+        corners = polygon if isinstance(polygon, list) else []
+        if len(corners) < 6 or len(corners) % 2 or not all(_is_near(c, max(size_wh)) for c in corners):
+            raise ConfigError(
+                f"a polygon of at least three corners x, y in or near the {size_wh[0]}x{size_wh[1]} image "
+                f"expected, not {shown(polygon)}"
+            )
+    if not polygons:
+        raise ConfigError("at least one polygon expected, not an empty list")
+    return decode_rle(coco.merge(coco.frPyObjects(list(polygons), size_wh[1], size_wh[0])), size_wh)
+
+
+def _is_near(value: Any, side: int) -> bool:
+    """Whether a coordinate is a number at most one side outside of the image; the time to fill grows with it."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -side <= value <= 2 * side

@@ -1,0 +1,195 @@
+"""Evaluate a segmenter on a data set of images: IoU from boxes, clicks and corrective clicks."""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samvideo.errors import ConfigError, DatasetError
+from samvideo.evaluation.coco_images import CocoImages, annotation_file
+from samvideo.evaluation.evaluate import Progress, claimed, run_missing
+from samvideo.evaluation.image_protocols import find_image_protocol, prompt_all
+from samvideo.evaluation.image_results import (
+    FORMAT,
+    fingerprint,
+    read_image_entry,
+    summarise_images,
+    write_image_results,
+)
+from samvideo.evaluation.image_sets import TREE, ImageSet, open_mask_images
+from samvideo.evaluation.results import environment, write_json
+from samvideo.evaluation.shard import Pool, run_here
+from samvideo.io.images import read_rgb
+from samvideo.io.mask_pictures import FROM_FILE, MaskRule
+from samvideo.io.masks import encode_rle
+from samvideo.segmenters.base import Segmenter
+from samvideo.types import BoolArray, UInt8Array
+
+FOLDER = "images"
+"""Folder of a run with one file for each finished image."""
+
+
+def open_images(root: Path, split: str | None = None, reading: MaskRule = FROM_FILE) -> ImageSet:
+    """Open a data set of images: COCO's layout or JSON, folders of images with masks, or a video data set.
+
+    Raises:
+        ConfigError: there is no such split.
+        DatasetError: there is no such data set, or it is broken.
+    """
+    if not root.exists():
+        raise DatasetError(f"{root} does not exist; expected:\n{TREE.rstrip()}")
+    found = annotation_file(root, split)
+    return CocoImages(*found) if found else open_mask_images(root, split, reading)
+
+
+@dataclass(frozen=True)
+class ImageTask:
+    """What is to be run on every image; see `samvideo.evaluation.shard.Work`.
+
+    Attributes:
+        root, split, reading: as for `open_images`.
+        protocol: its name.
+        out: folder of the run.
+        threads: of each worker; results of some libraries depend on it, so it belongs to the run.
+    """
+
+    root: Path
+    split: str | None
+    protocol: str
+    out: Path
+    threads: int = 1
+    reading: MaskRule = FROM_FILE
+
+    def open(self) -> ImageSet:
+        """The data set."""
+        return open_images(self.root, self.split, self.reading)
+
+    def entry_path(self, name: str) -> Path:
+        """Where the scores of a finished image are; it is finished when this file is there."""
+        return self.out / FOLDER / f"{name}.json"
+
+    def run(self, images: ImageSet, segmenter: Segmenter, name: str) -> None:
+        """Segment one image, and write its scores and masks.
+
+        Raises:
+            SamVideoError: the image or its annotation is broken, or nothing can be written.
+        """
+        picture, protocol = images.pictures[name], find_image_protocol(self.protocol)
+        rgb = read_rgb(picture.path)
+        truth = images.masks(name, (rgb.shape[1], rgb.shape[0]))
+        begin = time.perf_counter()
+        embedded = segmenter.embed(rgb) if truth else None
+        middle = time.perf_counter()
+        answers = prompt_all(embedded, truth, protocol) if embedded else {}
+        end = time.perf_counter()
+        objects = {
+            key: {
+                "area": int(np.count_nonzero(truth[key])),
+                "iou": {measure: answer.iou for measure, answer in found.items()},
+                "oracle": {measure: answer.oracle for measure, answer in found.items()},
+            }
+            for key, found in answers.items()
+        }
+        result = {
+            "set": picture.group,
+            "width": rgb.shape[1],
+            "height": rgb.shape[0],
+            "sha256": _digest(rgb, truth),
+            "left_out": images.left_out(name),
+            "objects": objects,
+        }
+        kept = [measure for measure in ("box", f"click{protocol.clicks}") if measure in protocol.measures]
+        masks = {key: {k: encode_rle(found[k].mask) for k in kept} for key, found in answers.items()}
+        timing = {
+            "embed_seconds": round(middle - begin, 6),
+            "prompt_seconds": round(end - middle, 6),
+            "prompts": len(objects) * len(protocol.measures),
+        }
+        write_json(self.entry_path(name), {"result": result, "masks": masks, "timing": timing})
+
+
+def _digest(rgb: UInt8Array, masks: Mapping[str, BoolArray]) -> str:
+    """SHA-256 of a decoded picture and its masks."""
+    content = hashlib.sha256(np.ascontiguousarray(rgb).data)
+    for key in sorted(masks):
+        content.update(key.encode())
+        content.update(np.packbits(masks[key]).data)
+    return content.hexdigest()
+
+
+@dataclass(frozen=True)
+class ImageEvaluation:
+    """A segmenter to be evaluated on images.
+
+    Attributes:
+        task: data set, protocol, folder.
+        model: name of the segmenter, for the record.
+        make: creates the segmenter; called once in each worker.
+        names: the images, in order.
+        options: of the segmenter, for the record.
+        licence: of its weights, for the record.
+    """
+
+    task: ImageTask
+    model: str
+    make: Callable[[], Segmenter]
+    names: Sequence[str]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    licence: str = "-"
+
+
+def evaluate_images(
+    evaluation: ImageEvaluation, pool: Pool = run_here, progress: Progress = lambda name, done, total: None
+) -> dict[str, Any]:
+    """Evaluate the images that are not finished yet, and write the results of all.
+
+    Raises:
+        ConfigError: no such protocol, or no image; the folder belongs to another evaluation, lies in the data set
+            or holds it, or another process writes into it.
+        DatasetError: the data set or the scores of a finished image cannot be read.
+        OutputError: the folder cannot be written.
+    """
+    task, names = evaluation.task, evaluation.names
+    protocol = find_image_protocol(task.protocol)
+    images = task.open()
+    if not names:
+        raise ConfigError(f"{task.root} has no image to run")
+    described = asdict(task)
+    del described["out"]
+    record = {"format": FORMAT, "model": evaluation.model, "options": evaluation.options, **described}
+    with claimed(task.out, task.root, record):
+        failures = run_missing(task, evaluation.make, names, pool, progress)
+        done = [name for name in names if name not in failures]
+        entries = {name: read_image_entry(task.entry_path(name), protocol.measures) for name in done}
+        scored = {name: entry["result"] for name, entry in entries.items()}
+        results = {
+            "format": FORMAT,
+            "dataset": {
+                "name": images.name,
+                "split": images.split,
+                "description": images.description,
+                "fingerprint": fingerprint(scored),
+            },
+            "protocol": {
+                "name": protocol.name,
+                "description": protocol.describe(),
+                "measures": list(protocol.measures),
+            },
+            "model": {"name": evaluation.model, "options": dict(evaluation.options), "licence": evaluation.licence},
+            **summarise_images(scored),
+            "images": scored,
+            "failed": {name: asdict(failure) for name, failure in failures.items()},
+            "timing": _total([entry["timing"] for entry in entries.values()]),
+            **environment(),
+        }
+        write_image_results(task.out, results)
+    return results
+
+
+def _total(timing: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    total = {key: sum(part[key] for part in timing) for key in ("embed_seconds", "prompt_seconds", "prompts")}
+    return {"images": len(timing)} | {key: round(value, 6) for key, value in total.items()}

@@ -1,0 +1,287 @@
+"""`results.json` of an evaluation on images, and its table: their content, and how they are read and written.
+
+::
+
+    format      "samvideo-image-results-1"
+    dataset     name, split, description, fingerprint (SHA-256 of the pictures and masks that were scored)
+    protocol    name, description, measures: "box", "click1", ... in order
+    model       name, options, licence (of the weights)
+    scores      images, objects, measures -> iou, error (standard error), oracle (the best candidate): fractions,
+                means over objects
+    sets, sizes the same by set, and by size of the object (`SIZES`)
+    left_out    objects that do not count (crowds)
+    images      name -> set, width, height, sha256, left_out, objects -> id -> area in pixels, iou and oracle by
+                measure
+    failed      name -> message, exit_code
+    timing      images, embed_seconds, prompt_seconds (of all prompts), prompts
+    versions, machine
+"""
+
+import csv
+import hashlib
+import io
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+from samvideo.errors import DatasetError
+from samvideo.evaluation.results import write_json
+from samvideo.io.files import write_atomically
+from samvideo.io.schema import read_json
+
+FORMAT = "samvideo-image-results-1"
+SIZES = {"small": 32**2, "medium": 96**2, "large": math.inf}
+"""Upper bounds of an object's area in pixels, as in COCO."""
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Amount = Annotated[float, Field(ge=0, le=1e9)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+
+class _Object(_Model):
+    area: Annotated[int, Field(ge=1)]
+    iou: dict[str, Fraction]
+    oracle: dict[str, Fraction]
+
+    @model_validator(mode="after")
+    def _complete(self) -> "_Object":
+        if self.iou.keys() != self.oracle.keys():
+            raise ValueError("iou and oracle must have the same measures")
+        return self
+
+
+class _Image(_Model):
+    set: str
+    width: Count
+    height: Count
+    sha256: str
+    left_out: Count
+    objects: dict[str, _Object]
+
+    def check(self, measures: Collection[str]) -> None:
+        """Raise ValueError unless every object has exactly these measures."""
+        for key, found in self.objects.items():
+            if found.iou.keys() != set(measures):
+                raise ValueError(f"object {key} has scores of {list(found.iou)}, not of {list(measures)}")
+
+
+class _Timing(_Model):
+    embed_seconds: Amount
+    prompt_seconds: Amount
+    prompts: Count
+
+
+class _TotalTiming(_Timing):
+    images: Count
+
+
+class _Entry(_Model):
+    result: _Image
+    masks: dict[str, dict[str, dict[str, Any]]]
+    timing: _Timing
+
+
+class _Measure(_Model):
+    iou: Fraction
+    error: Amount | None
+    oracle: Fraction
+
+
+class _Part(_Model):
+    images: Count
+    objects: Count
+    measures: dict[str, _Measure]
+
+
+class _Dataset(_Model):
+    name: str
+    split: str
+    description: str
+    fingerprint: str
+
+
+class _Protocol(_Model):
+    name: str
+    description: str
+    measures: Annotated[list[str], Field(min_length=1)]
+
+
+class _Segmenter(_Model):
+    name: str
+    options: dict[str, Any]
+    licence: str
+
+
+class _Failure(_Model):
+    message: str
+    exit_code: int
+
+
+class _Machine(_Model):
+    system: str
+    processor: str
+    cores: int | None
+
+
+class _Results(_Model):
+    format: Literal["samvideo-image-results-1"]
+    dataset: _Dataset
+    protocol: _Protocol
+    model: _Segmenter
+    scores: _Part
+    sets: dict[str, _Part]
+    sizes: dict[str, _Part]
+    left_out: Count
+    images: dict[str, _Image]
+    failed: dict[str, _Failure]
+    timing: _TotalTiming
+    versions: dict[str, str]
+    machine: _Machine
+
+    @model_validator(mode="after")
+    def _complete(self) -> "_Results":
+        for image in self.images.values():
+            image.check(self.protocol.measures)
+        for part in (self.scores, *self.sets.values(), *self.sizes.values()):
+            if part.objects and part.measures.keys() != set(self.protocol.measures):
+                raise ValueError(f"scores of {self.protocol.measures} expected, not of {list(part.measures)}")
+        return self
+
+
+class _Kind(BaseModel):
+    format: str
+
+
+_RESULTS, _ENTRY, _KIND = TypeAdapter(_Results), TypeAdapter(_Entry), TypeAdapter(_Kind)
+
+
+def is_image_results(path: Path) -> bool:
+    """Whether a file, or `results.json` in a folder, is that of an evaluation on images.
+
+    Raises:
+        DatasetError: it is missing, or no results file.
+    """
+    expected = "a results.json of samvideo evaluate or score"
+    return read_json(_file(path), _KIND, expected, DatasetError).format == FORMAT
+
+
+def read_image_results(path: Path) -> dict[str, Any]:
+    """Read a `results.json`, or the one in a folder; DatasetError if it is broken."""
+    expected = "a results.json of samvideo evaluate images"
+    return read_json(_file(path), _RESULTS, expected, DatasetError).model_dump()
+
+
+def _file(path: Path) -> Path:
+    return path / "results.json" if path.is_dir() else path
+
+
+def read_image_entry(path: Path, measures: Collection[str] | None = None) -> dict[str, Any]:
+    """Read the file of a finished image: its `result`, `masks` as COCO RLE and `timing`.
+
+    Args:
+        measures: what each object must have scores of; None: anything.
+
+    Raises:
+        DatasetError: it is missing or broken.
+    """
+    expected = "the scores of a finished image (delete the file and run again)"
+    entry = read_json(path, _ENTRY, expected, DatasetError)
+    if measures is not None:
+        try:
+            entry.result.check(measures)
+        except ValueError as error:
+            raise DatasetError(f"{path}: {error}; {expected} expected") from error
+    return entry.model_dump()
+
+
+class _Row(NamedTuple):
+    """One object: its picture, its set, and its entry in the results."""
+
+    image: str
+    group: str
+    key: str
+    entry: Mapping[str, Any]
+
+
+def size_of(area: int) -> str:
+    """The name of the size of an object of this area."""
+    return next(name for name, limit in SIZES.items() if area < limit)
+
+
+def _rows(images: Mapping[str, Any]) -> list[_Row]:
+    return [
+        _Row(name, image["set"], key, entry)
+        for name, image in images.items()
+        for key, entry in image["objects"].items()
+    ]
+
+
+def summarise_images(images: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts `scores`, `sets`, `sizes`, `left_out` of the results."""
+    rows = _rows(images)
+    return {
+        "scores": _part(rows),
+        "sets": _parts(rows, lambda row: row.group, dict.fromkeys(row.group for row in rows)),
+        "sizes": _parts(rows, lambda row: size_of(row.entry["area"]), SIZES),
+        "left_out": sum(image["left_out"] for image in images.values()),
+    }
+
+
+def _parts(rows: list[_Row], key: Callable[[_Row], str], names: Iterable[str]) -> dict[str, Any]:
+    return {name: _part([row for row in rows if key(row) == name]) for name in names}
+
+
+def _part(rows: list[_Row]) -> dict[str, Any]:
+    """Means over objects. The standard error takes the objects of one image as dependent (clusters)."""
+    _, cluster = np.unique([row.image for row in rows], return_inverse=True)
+    measures = {}
+    for measure in rows[0].entry["iou"] if rows else ():
+        scores = np.array([row.entry["iou"][measure] for row in rows])
+        oracle = float(np.mean([row.entry["oracle"][measure] for row in rows]))
+        measures[measure] = {
+            "iou": float(scores.mean()),
+            "error": _standard_error(scores, cluster),
+            "oracle": oracle,
+        }
+    return {"images": len(set(cluster.tolist())), "objects": len(rows), "measures": measures}
+
+
+def _standard_error(scores: np.ndarray[Any, Any], cluster: np.ndarray[Any, Any]) -> float | None:
+    """Of the mean of scores in clusters; None where there is one cluster only."""
+    sums = np.bincount(cluster, scores - scores.mean())
+    count = len(sums)
+    return float(np.sqrt((sums**2).sum() * count / (count - 1)) / len(scores)) if count > 1 else None
+
+
+def fingerprint(images: Mapping[str, Any]) -> str:
+    """SHA-256 of the names and contents of all pictures and masks, whatever their order."""
+    lines = sorted(f"{name} {image['sha256']}\n" for name, image in images.items())
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def image_table(results: Mapping[str, Any]) -> str:
+    """Return CSV with a row for each object."""
+    measures = results["protocol"]["measures"]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    best = [f"{measure} best candidate" for measure in measures]
+    writer.writerow(("image", "set", "object", "area", "size", *measures, *best))
+    for row in _rows(results["images"]):
+        scores = [row.entry[kind][measure] for kind in ("iou", "oracle") for measure in measures]
+        area = row.entry["area"]
+        writer.writerow((row.image, row.group, row.key, area, size_of(area), *scores))
+    return text.getvalue()
+
+
+def write_image_results(folder: Path, results: Mapping[str, Any]) -> None:
+    """Write `results.json`, and `results.csv` with a row for each object."""
+    write_json(folder / "results.json", results)
+    write_atomically(folder / "results.csv", image_table(results))
