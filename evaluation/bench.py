@@ -144,8 +144,8 @@ def bench(cases: Sequence[Case], plan: Plan, progress: Callable[[str], None] = l
         raise ConfigError(f"no peer is called {plan.peer!r}: {' or '.join(PEERS)} expected")
     for case in cases:
         if case.model not in {**SPECS, **IMAGE_SPECS}:
-            names = ", ".join([*SPECS, *IMAGE_SPECS])
-            raise ConfigError(f"no model is called {case.model!r}; there are: {names}")
+            known = ", ".join([*SPECS, *IMAGE_SPECS])
+            raise ConfigError(f"no model is called {case.model!r}; there are: {known}")
         if case.model in SPECS and plan.peer == "timm":
             raise ConfigError(f"timm has trunks only: --peer transformers expected for {case.model!r}")
         resolve_device(case.device, case.dtype)
