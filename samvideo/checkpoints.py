@@ -1,5 +1,7 @@
 """Loads models by their published name or from a file."""
 
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -7,12 +9,19 @@ from torch import Tensor
 from samvideo.errors import ConfigError, WeightsError
 from samvideo.memory.base import MemoryPolicy
 from samvideo.models import VideoModel, build
-from samvideo.specs import SPECS
-from samvideo.state_dict import load_state, recognise
-from samvideo.weights.catalog import checkpoint
+from samvideo.specs import IMAGE_SPECS, SPECS
+from samvideo.state_dict import Loadable, build_spec, load_state, recognise, spec_shapes
+from samvideo.weights.catalog import CATALOG, checkpoint
 from samvideo.weights.fetch import fetch
+from samvideo.weights.naming import is_random, split_name, weight_files
 from samvideo.weights.read import read_state
 from samvideo.weights.transfer import Progress
+from samvideo.weights.untrained import random_weights
+
+log = logging.getLogger(__name__)
+
+ENCODER = "image_encoder."
+"""Prefix of the encoder in the checkpoints of most models."""
 
 
 def load(
@@ -31,46 +40,126 @@ def load(
         load("edgetam")                            # downloaded at first use, then from the cache
         load("sam2.1-tiny", policy="pruning")      # another memory policy with the same weights
         load(weights="efficienttam_s.pt")          # a file of your own, recognised by its keys and shapes
+        load("efficienttam-s-512=efficienttam_s.pt")
 
     Args:
-        name: a published model, see `samvideo models`; may be left out if `weights` is given.
+        name: a published model, see `samvideo models`, or NAME=FILE; may be left out if `weights` is given.
         weights: a published file (.pt, .pth or .safetensors, also in the layout of Hugging Face) instead of the
             cache. Models that differ only in how they are used have the same keys: the plainest is taken, so name
-            the model to get another one.
+            the model to get another one. "random" stands for untrained weights from a fixed seed.
         memory, policy, input_size: other than the published ones; the weights must fit.
         progress: called during a download with the number of bytes present and expected.
 
     Raises:
-        ConfigError: unknown name, memory or policy.
+        ConfigError: unknown name, memory or policy, or an image model.
         WeightsError: the weights are not available, or are another model's.
     """
-    if weights is not None:
-        file = Path(weights)
-    elif name is not None:
-        file = fetch(checkpoint(name), progress=progress)
-    else:
-        raise ConfigError("nothing to load: give the name of a published model, or weights=FILE")
-    if name is not None and name not in SPECS:
+    given, _ = (None, None) if name is None else split_name(name, weights)
+    if given in IMAGE_SPECS:
+        build(given)  # says that it has no memory
+    model = load_any(name, weights=weights, memory=memory, policy=policy, input_size=input_size, progress=progress)
+    if not isinstance(model, VideoModel):
+        raise ConfigError(f"{weights} holds an image model, which has no memory to track with: see load_segmenter")
+    return model
+
+
+def load_any(
+    name: str | None = None,
+    *,
+    weights: Path | str | None = None,
+    memory: str | None = None,
+    policy: str | MemoryPolicy | None = None,
+    input_size: int | tuple[int, int] | None = None,
+    progress: Progress | None = None,
+) -> Loadable:
+    """As `load`, but also for image models and networks of their own, which have no memory, policy and input size.
+
+    Args:
+        name: of any model.
+        weights: as of `load`; where the publisher gives several files, these separated by commas, or their folder.
+        memory, policy, input_size: of a video model.
+        progress: as of `load`.
+    """
+    if name is not None:
+        name, weights = split_name(name, weights)
         checkpoint(name)  # suggests similar names
-    state = _read_again(file, name if weights is None else None, progress)
-    if name is None:
-        fitting = recognise(state)
-        if not fitting:
-            raise WeightsError(
-                f"{weights} fits no known model by its keys and shapes: name the model with --model to see which "
-                "entries are missing or unexpected"
-            )
-        name = fitting[0]
-    model = build(name, memory=memory, policy=policy, input_size=input_size)
+    if is_random(weights):
+        if name is None:
+            raise ConfigError("random weights are those of any model: name one")
+        with random_weights(name):
+            return _untrained(name, memory, policy, input_size)
+    name, state = _named_state(name, weights, progress)
+    model = _untrained(name, memory, policy, input_size)
     load_state(model, state)
     return model
 
 
-def _read_again(file: Path, cached: str | None, progress: Progress | None) -> dict[str, Tensor]:
-    """Read a file; if it is that of a model in the cache and damaged, download it again."""
+def _untrained(
+    name: str, memory: str | None, policy: str | MemoryPolicy | None, input_size: int | tuple[int, int] | None
+) -> Loadable:
+    if name in IMAGE_SPECS:
+        return build_spec(IMAGE_SPECS[name])
+    return build(name, memory=memory, policy=policy, input_size=input_size)
+
+
+def _named_state(
+    name: str | None, weights: Path | str | None, progress: Progress | None
+) -> tuple[str, Mapping[str, Tensor]]:
+    """The name of a model, which its weights tell if it is not given, and these by the publisher's names."""
+    if weights is None:
+        if name is None:
+            raise ConfigError("nothing to load: give the name of a published model, or weights=FILE")
+        return name, _read_cached(name, progress)
+    files = weight_files(weights)
+    states = [read_state(file) for file in files]
+    if name is not None:
+        return name, _joined(name, files, states)
+    if len(files) > 1:
+        raise ConfigError(f"{weights} means {len(files)} files, parts of a model: name it to join them")
+    fitting = recognise(states[0])
+    if not fitting:
+        raise WeightsError(
+            f"{weights} fits no known model by its keys and shapes: name the model with --model to see which "
+            "entries are missing or unexpected"
+        )
+    if len(fitting) > 1:
+        log.warning("%s fits %s, and is taken for the first: name another one", weights, ", ".join(fitting))
+    return fitting[0], states[0]
+
+
+def _read_cached(name: str, progress: Progress | None) -> dict[str, Tensor]:
+    """Read a model of the cache; if its file is damaged, download it again."""
+    row = checkpoint(name)
+    file = fetch(row, progress=progress)
     try:
         return read_state(file)
     except WeightsError:
-        if cached is None:
-            raise
-        return read_state(fetch(checkpoint(cached), progress=progress, recheck=True))
+        return read_state(fetch(row, progress=progress, recheck=True))
+
+
+def _joined(name: str, files: Sequence[Path], states: Sequence[Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+    """The weights of a model from its file, or from the several files that its publisher gives.
+
+    A later file adds what the model still lacks: a decoder may come with the encoder of another model.
+    """
+    row = CATALOG[name]
+    if len(files) == 1 and not row.files:
+        return states[0]
+    spec = {**SPECS, **IMAGE_SPECS}[name]
+    wanted = spec_shapes(spec)
+    foreign = () if any(key.startswith(ENCODER) for key in wanted) else (ENCODER,)
+    joined: dict[str, Tensor] = {}
+    for file, state in zip(files, states, strict=True):
+        prefix = max(("", *spec.prefixes), key=lambda prefix: sum(prefix + key in wanted for key in state))
+        named = {prefix + key: value for key, value in state.items() if not (prefix + key).startswith(foreign)}
+        added = {key: value for key, value in named.items() if key not in joined}
+        if not added:
+            raise WeightsError(f"{file} has nothing that {name} lacks beside the other files: leave it out")
+        joined |= added
+    missing = [part for part in row.parts if not any(key.startswith(part) for key in joined)]
+    if missing and row.files:
+        raise WeightsError(
+            f"{', '.join(map(str, files))} lacks {missing[0]}* of {name}, whose parts ({', '.join(row.files)}) are "
+            "published in a file each: give them all, separated by commas, or the folder that holds them"
+        )
+    return joined

@@ -385,9 +385,3 @@ def build_image(spec: ModelSpec | str) -> ImageModel:
 def count_parameters(model: nn.Module) -> int:
     """Number of learned values."""
     return sum(p.numel() for p in model.parameters())
-
-
-def count_spec_parameters(spec: ModelSpec) -> int:
-    """Number of learned values of a spec; allocates nothing."""
-    with torch.device("meta"):
-        return count_parameters(VideoModel(spec))

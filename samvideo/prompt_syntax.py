@@ -2,7 +2,9 @@
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -133,12 +135,38 @@ class _File(BaseModel):
     prompts: list[_Entry]
 
 
+class _ImagesFile(BaseModel):
+    """For every image, and for those of a name."""
+
+    prompts: list[_Entry] = []
+    images: dict[str, list[_Entry]] = {}
+
+
+@dataclass(frozen=True)
+class ImagePrompts:
+    """Prompts of images.
+
+    Attributes:
+        every: for all of them.
+        named: beside these, by name of a file.
+    """
+
+    every: tuple[Prompt, ...] = ()
+    named: Mapping[str, tuple[Prompt, ...]] = field(default_factory=dict)
+
+    def of(self, name: str) -> tuple[Prompt, ...]:
+        """The prompts of one image."""
+        return (*self.every, *self.named.get(name, ()))
+
+
 def _as_object(content: Any) -> Any:
     return {"prompts": content} if isinstance(content, list) else content
 
 
 _FILE: TypeAdapter[_File] = TypeAdapter(Annotated[_File, BeforeValidator(_as_object)])
+_IMAGES_FILE: TypeAdapter[_ImagesFile] = TypeAdapter(Annotated[_ImagesFile, BeforeValidator(_as_object)])
 _EXPECTED = "a list of {box | points (+ labels) | mask, object_id, frame | seconds}"
+_EXPECTED_OF_IMAGES = 'a list of {box | points (+ labels) | mask, object_id}, or {"images": {NAME: such a list}},'
 
 
 def prompt_files(texts: Iterable[str]) -> list[Path]:
@@ -148,7 +176,8 @@ def prompt_files(texts: Iterable[str]) -> list[Path]:
         kind, _, rest = text.partition("=")
         if text.lower().endswith(".json"):
             path = Path(text)
-            entries = read_json(path, _FILE, _EXPECTED, PromptError).prompts
+            content = read_json(path, _IMAGES_FILE, _EXPECTED, PromptError)
+            entries = [*content.prompts, *chain.from_iterable(content.images.values())]
             files += [path, *(path.parent / entry.mask for entry in entries if entry.mask is not None)]
         elif kind == "mask" and rest:
             while match := _MARK_OF_FILE.search(rest):
@@ -162,10 +191,44 @@ def load_prompts(path: Path, rule: MaskRule = FROM_FILE) -> list[Prompt]:
     entries = read_json(path, _FILE, _EXPECTED, PromptError).prompts
     if not entries:
         raise PromptError(f"{path} holds no prompt: {_EXPECTED} expected")
-    return [prompt for number, entry in enumerate(entries) for prompt in _from_entry(entry, path, number, rule)]
+    return _from_entries(entries, path, "prompts", rule)
 
 
-def _from_entry(entry: _Entry, path: Path, number: int, rule: MaskRule) -> list[Prompt]:
+def parse_image_prompts(texts: Iterable[str], rule: MaskRule = FROM_FILE) -> ImagePrompts:
+    """Parse prompts of images, written in `GRAMMAR` but without frames and times; PromptError for any other.
+
+    A JSON file may hold `{"images": {NAME: list of prompts}}`, for files of these names.
+    """
+    every: list[Prompt] = []
+    named: dict[str, tuple[Prompt, ...]] = {}
+    for text in texts:
+        if not text.lower().endswith(".json"):
+            every += _untimed(_parse(text, rule), text)
+            continue
+        path = Path(text)
+        content = read_json(path, _IMAGES_FILE, _EXPECTED_OF_IMAGES, PromptError)
+        if not content.prompts and not any(content.images.values()):
+            raise PromptError(f"{path} holds no prompt: {_EXPECTED_OF_IMAGES} expected")
+        every += _untimed(_from_entries(content.prompts, path, "prompts", rule), f"{path}: prompts")
+        for name, entries in content.images.items():
+            place = f"images.{name}"
+            own = _untimed(_from_entries(entries, path, place, rule), f"{path}: {place}")
+            named[name] = (*named.get(name, ()), *own)
+    return ImagePrompts(tuple(every), named)
+
+
+def _untimed(prompts: list[Prompt], described: str) -> list[Prompt]:
+    """The prompts; PromptError if one has a frame or time."""
+    if any(prompt.frame is not None or prompt.seconds is not None for prompt in prompts):
+        raise PromptError(f"{described}: images have no frame or time; leave it out, or use `samvideo track`")
+    return prompts
+
+
+def _from_entries(entries: Iterable[_Entry], path: Path, place: str, rule: MaskRule) -> list[Prompt]:
+    return [p for number, entry in enumerate(entries) for p in _from_entry(entry, path, f"{place}.{number}", rule)]
+
+
+def _from_entry(entry: _Entry, path: Path, place: str, rule: MaskRule) -> list[Prompt]:
     given = [kind for kind in ("box", "points", "mask") if getattr(entry, kind) is not None]
     common = {"object_id": entry.object_id, "frame": entry.frame, "seconds": entry.seconds}
     try:
@@ -177,4 +240,4 @@ def _from_entry(entry: _Entry, path: Path, number: int, rule: MaskRule) -> list[
             return [Box(entry.box, **common)]
         return [_warned_of_shares(Points(entry.points, entry.labels, **common))]
     except PromptError as error:
-        raise PromptError(f"{path}: prompts.{number}: {error}") from error
+        raise PromptError(f"{path}: {place}: {error}") from error

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from samvideo.errors import ConfigError, OutputError, VideoError
+from samvideo.errors import ConfigError, OutputError, VideoError, WeightsError
 from samvideo.io.background import Background
 from samvideo.io.base import Closing
 from samvideo.io.files import write_atomically
@@ -31,6 +31,7 @@ from samvideo.outputs import GrowingFile, json_line
 from samvideo.run_folder import RESUME, RESUME_FILES, Listed
 from samvideo.trackers.base import Tracker
 from samvideo.types import Frame, FrameResult, Prompt, VideoInfo
+from samvideo.weights.naming import weight_files
 
 log = logging.getLogger(__name__)
 
@@ -238,6 +239,13 @@ def files_digest(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
+def _weights_digest(weights: str) -> str:
+    """Return a digest of the files that `weights` mean; of what means none, such as "random", the text."""
+    with suppress(WeightsError):
+        return files_digest(weight_files(weights))
+    return weights
+
+
 def prompts_digest(prompts: Iterable[Prompt]) -> str:
     """Return a digest of all that prompts hold."""
     digest = hashlib.sha256()
@@ -254,7 +262,10 @@ def same_settings(settings: Any, files: Sequence[Path]) -> dict[str, str]:
     same = {name: str(value) for name, value in settings.options.items()}
     weights = settings.options.get("weights")
     if weights is not None:
-        same["weights"] = files_digest([Path(weights)])
+        same["weights"] = _weights_digest(weights)
+    segmenter, _, file = (settings.options.get("first_mask") or "").partition("=")
+    if file:
+        same["first_mask"] = f"{segmenter}={_weights_digest(file)}"
     same |= {name: str(getattr(settings, name)) for name in ("model", "start", "end", "stride", "direction")}
     same |= {"--save": ",".join(sorted(set(settings.save))), "--strip-source": str(settings.strip_source)}
     same["window"] = str(settings.window)

@@ -1,17 +1,11 @@
 """One tracking run: its settings, its result files, its statistics, and `run.json`."""
 
 import json
-import platform
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
-
-import cv2
+from typing import Any
 
 from samvideo.errors import SamVideoError
 from samvideo.io.base import Closing
@@ -20,6 +14,7 @@ from samvideo.io.source import VideoSource, open_video
 from samvideo.io.tracks import STRIPPED_NAME
 from samvideo.outputs import Outputs, check_outputs
 from samvideo.prompt_syntax import prompt_files
+from samvideo.run_base import OpenRun, StageTimer, Status, environment, recorded
 from samvideo.run_folder import (
     JOURNAL,
     RECORD,
@@ -34,17 +29,8 @@ from samvideo.trackers.direction import Direction
 from samvideo.trackers.loop import Moment
 from samvideo.types import Frame, FrameResult, Prompt, VideoInfo
 
-T = TypeVar("T")
-Status = Literal["complete", "interrupted", "failed"]
 RESERVED = 3072
 """Bytes by which `run.json` is longer while the run goes on, so that its end can be recorded on a full disk."""
-
-
-class Progress(AbstractContextManager["Progress"], Protocol):
-    """Shows how far a run is."""
-
-    def advance(self, result: FrameResult) -> None:
-        """Count one frame."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +60,15 @@ class RunSettings:
     def folder(self, info: VideoInfo) -> Path:
         """Return the folder of the results for a source with this `info`."""
         return self.out or Path(f"{STRIPPED_NAME if self.strip_source else info.name}_tracked")
+
+    def check_results(self, info: VideoInfo, sources: Sequence[Path]) -> None:
+        """Raise as `check_outputs` if the results of the source, read from these files, cannot be written."""
+        replacing = self.overwrite or self.resume
+        check_outputs(self.folder(info), self.save, replacing, sources, prompt_files(self.prompt_texts))
+
+    def open_run(self, info: VideoInfo, timer: StageTimer, sources: Sequence[Path]) -> OpenRun:
+        """Open the result files; see `Run.open`."""
+        return Run.open(self, info, timer, sources)
 
 
 @dataclass(frozen=True)
@@ -111,6 +106,11 @@ class Summary:
     objects: tuple[ObjectSummary, ...]  # by ascending id
     error: str | None = None  # message of the first error
 
+    @property
+    def amount(self) -> str:
+        """What was done, in words."""
+        return f"{self.frames} frames at {self.fps} frames per second"
+
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object; `error` only if there is one."""
         files = {kind: str(path) for kind, path in self.files.items()}
@@ -141,33 +141,6 @@ class ObjectStatistics:
         )
 
 
-class StageTimer:
-    """Sums the seconds spent in each stage."""
-
-    def __init__(self) -> None:
-        self.seconds: defaultdict[str, float] = defaultdict(float)
-
-    @contextmanager
-    def measure(self, stage: str) -> Iterator[None]:
-        """Count the time of the block for the stage."""
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] += time.perf_counter() - begin
-
-    def each(self, stage: str, items: Iterable[T]) -> Iterator[T]:
-        """Yield the items; the time that getting each one takes counts for the stage."""
-        iterator = iter(items)
-        while True:
-            with self.measure(stage):
-                try:
-                    item = next(iterator)
-                except StopIteration:
-                    return
-            yield item
-
-
 class SourceRecord:
     """What the results of a run record about its source and settings: names, but no folders of this machine.
 
@@ -192,9 +165,8 @@ class SourceRecord:
         self.settings: dict[str, Any] = {key: getattr(settings, key) for key in ("save", "direction", "stride")}
         self.settings["renumbered"] = info.renumbered
         if not self._stripped:
-            options = {key: Path(value).name for key, value in settings.options.items() if value is not None}
-            prompts = [_without_folder(text) for text in settings.prompt_texts]
-            self.settings |= {"prompts": prompts, "options": options, "start": settings.start, "end": settings.end}
+            self.settings |= {"start": settings.start, "end": settings.end}
+            self.settings |= recorded(settings.prompt_texts, settings.options)
             if settings.window is not None:
                 self.settings["window"] = list(settings.window)
 
@@ -266,8 +238,7 @@ class Run(Closing):
             opening: called after `run.json` is written, and before the results are.
         """
         record, folder = SourceRecord(settings, info), settings.folder(info)
-        replacing = settings.overwrite or settings.resume
-        check_outputs(folder, settings.save, replacing, sources, prompt_files(settings.prompt_texts))
+        settings.check_results(info, sources)
         if not settings.resume:
             prepare_folder(folder)
         try:
@@ -276,6 +247,16 @@ class Run(Closing):
             if not settings.resume:
                 discard_folder(folder)
             raise
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """Path of each result, by kind."""
+        return self.outputs.files
+
+    @property
+    def folder(self) -> Path:
+        """Where they are."""
+        return self.outputs.folder
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Add one frame; see `Outputs.write`."""
@@ -311,7 +292,7 @@ class Run(Closing):
 
     def _write_record(self, entry: dict[str, Any], frames: FrameRanges, reserved: int = 0) -> None:
         entry |= files_entry(self._kinds, frames)
-        entry |= {"settings": self._record.settings, "environment": _environment()}
+        entry |= {"settings": self._record.settings, "environment": environment()}
         # Names of files may hold bytes that are no text, and JSON with those cannot be read again.
         entry = json.loads(json.dumps(entry, ensure_ascii=False).encode(errors="replace"))
         write_over(self._folder / RECORD, json.dumps(entry, indent=2) + " " * reserved + "\n")
@@ -333,14 +314,3 @@ class Run(Closing):
             objects=self._statistics.summaries(),
             error=None if failure is None else self._record.error(failure),
         )
-
-
-def _without_folder(prompt: str) -> str:
-    """`mask=/a/b.png@3` as `mask=b.png@3`, `/a/prompts.json` as `prompts.json`."""
-    kind, equals, place = prompt.rpartition("=")
-    return f"{kind}{equals}{Path(place).name}" if kind in ("", "mask") else prompt
-
-
-def _environment() -> dict[str, str]:
-    facts = {"python": platform.python_version(), "machine": platform.platform(), "opencv": cv2.__version__}
-    return facts | {name: version(name) for name in ("samvideo", "numpy", "scipy", "av")}

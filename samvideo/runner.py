@@ -16,7 +16,8 @@ from samvideo.object_prompts import group_prompts, number_prompts
 from samvideo.outputs import check_ids, check_outputs
 from samvideo.prompt_syntax import prompt_files
 from samvideo.resume import RecordedTracker, StepRecord, same_settings
-from samvideo.run import Progress, Run, RunSettings, StageTimer, Status, Summary
+from samvideo.run import Run, RunSettings, Summary
+from samvideo.run_base import Progress, StageTimer, Status
 from samvideo.run_folder import RECORD, holds_results
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.direction import track_all_directions

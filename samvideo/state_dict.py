@@ -12,6 +12,7 @@ from samvideo.models import ImageModel, VideoModel
 from samvideo.networks.base import Network
 from samvideo.specs import IMAGE_SPECS, SPECS, ModelSpec
 from samvideo.weights import keys
+from samvideo.weights.catalog import CATALOG
 
 Loadable = ImageModel | Network
 Shapes = Mapping[str, tuple[int, ...]]
@@ -62,17 +63,22 @@ def recognise(state: Mapping[str, Tensor]) -> list[str]:
     """Names of the published models whose checkpoints have these keys and shapes.
 
     Weights do not determine how they are used: models that differ only in input size, pooling or policy share
-    their shapes (efficienttam-s, -s-1, -s-2 and -s-512; sam2-small and both surgical-sam2). The plainest comes
-    first; where there are several, the user says which, or gets the first.
+    their shapes (efficienttam-s, -s-1, -s-2 and -s-512; sam2-small and both surgical-sam2; mobilesam, tinysam and
+    mobilesamv2). The plainest comes first; where there are several, the user says which, or gets the first.
     """
     state = _by_published_names(state)
     shapes = {key: tuple(value.shape) for key, value in state.items()}
     specs = {**SPECS, **IMAGE_SPECS}
-    return [name for name, spec in specs.items() if _fits(shapes, spec)]
+    return [name for name, spec in specs.items() if _has_parts(shapes, name) and _fits(shapes, spec)]
 
 
 def _name(model: Loadable) -> str:
     return model.spec.name if isinstance(model, ImageModel) else model.name
+
+
+def _has_parts(shapes: Shapes, name: str) -> bool:
+    """Whether a checkpoint may be that of a model: building all of them, to compare shapes, takes seconds."""
+    return all(any(key.startswith(part) for key in shapes) for part in CATALOG[name].parts)
 
 
 def _fits(shapes: Shapes, spec: ModelSpec) -> bool:

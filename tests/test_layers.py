@@ -50,6 +50,10 @@ LAYERS = {
     "samvideo.run_folder": 5.0,
     "samvideo.targets": 5.05,
     "samvideo.outputs": 5.1,
+    "samvideo.run_base": 5.0,
+    "samvideo.segment_folder": 5.05,
+    "samvideo.segment_outputs": 5.15,
+    "samvideo.segment_run": 5.25,
     "samvideo.resume": 5.15,
     "samvideo.evaluation": 5.2,
     "samvideo.run": 5.2,
@@ -66,6 +70,7 @@ LAYERS = {
 }
 # Imports that close a circle of folders, with the reason.
 CIRCLES = {
+    ("samvideo.segmenters.specs", "samvideo.segmenters"): "specs import their segmenters only to build them",
     ("samvideo.trackers.specs", "samvideo.trackers"): "specs import their trackers only to build them",
     ("samvideo.evaluation.datasets", "samvideo.evaluation"): "data sets and scoring share evaluation/files.py",
 }

@@ -160,6 +160,7 @@ def test_a_tracker_without_state_starts_again(clip: Path, tmp_path: Path, monkey
         ({"direction": "both"}, "direction"),
         ({"model": "nano"}, "model"),
         ({"options": {"policy": "samurai"}}, "policy"),
+        ({"options": {"first_mask": "nano"}}, "first_mask"),
         ({"save": ("csv",)}, "--save"),
         ({"strip_source": True}, "--strip-source"),
         ({"source": "longer"}, "source"),

@@ -14,7 +14,8 @@ from runs_made import SIZE, disc, nothing, results
 from samvideo.errors import ConfigError, OutputError, VideoError
 from samvideo.io.tracks import open_masks
 from samvideo.outputs import RleTracks
-from samvideo.run import Run, RunSettings, StageTimer
+from samvideo.run import Run, RunSettings
+from samvideo.run_base import StageTimer
 from samvideo.types import BoolArray, Box, Frame, VideoInfo
 
 INFO = VideoInfo("case17", SIZE, Fraction(25), frame_count=9, has_audio=True)

@@ -15,7 +15,6 @@ FIXED = {
     "memory/pooled.py": {"CELL": "published weights are trained with it"},
     "trackers/direction.py": {"CHUNK": "bounds memory, changes no result"},
     "trackers/factory.py": {"PATIENCE": "wait for a server, changes no result"},
-    "trackers/specs/sam.py": {"1000000.0": "unit of parameter counts"},
     "trackers/sam.py": {"BATCH": "bounds memory, changes no result", "CLEAR_RADIUS": "as published"},
     "trackers/loop.py": {"MARGIN": "decides whether a file's table is read, changes no result"},
 }

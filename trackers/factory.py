@@ -4,18 +4,22 @@ import platform
 import shutil
 import socket
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from samvideo.errors import ConfigError
 from samvideo.segmenters.base import Segmenter
-from samvideo.segmenters.grabcut import GrabCutSegmenter
+from samvideo.segmenters.factory import find_segmenter, load_segmenter
+from samvideo.segmenters.specs import SegmenterOptions
+from samvideo.specs import IMAGE_SPECS
 from samvideo.trackers.base import Tracker
+from samvideo.trackers.first_mask import FirstMaskTracker
 from samvideo.trackers.specs import TRACKERS, TrackerOptions, TrackerSpec
 from samvideo.trackers.specs.sam import RECOGNISED
 from samvideo.weights.catalog import checkpoint
 from samvideo.weights.fetch import cached_path
+from samvideo.weights.naming import split_name
 from samvideo.weights.transfer import Progress
 
 AUTO = "auto"
@@ -40,31 +44,40 @@ def create_tracker(
     policy: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    first_mask: Segmenter | str | None = None,
     progress: Progress | None = None,
 ) -> Tracker:
     """Create a new tracker.
 
     Args:
-        model: a name that `samvideo models` lists, or "auto", see `choose`.
-        weights: a file to read the model from, see `samvideo.checkpoints.load`.
+        model: a name that `samvideo models` lists, NAME=FILE, or "auto", see `choose`.
+        weights: a file to read the model from, or "random", see `samvideo.checkpoints.load`.
         memory, policy: other than the model's own.
         device: auto, cpu, cuda or mps.
         dtype: auto, fp32, bf16 or fp16.
+        first_mask: a segmenter, or its name or NAME=FILE (see `load_segmenter`), that turns boxes and clicks into
+            masks in the tracker's place; see `samvideo.trackers.first_mask`.
         progress: called during a download.
 
     Raises:
         ConfigError: no model, memory, policy, device or dtype of that name, or an option that the model lacks.
         WeightsError: the weights are not available; no other model is used instead.
     """
-    file = None if weights is None else Path(weights)
+    name, file = split_name(model, weights)
     options = TrackerOptions(file, memory, policy, device, dtype, progress)
-    return _find_spec(model, options).build(options)
+    tracker = _find_spec(name, options)
+    if isinstance(first_mask, str):
+        first_mask = load_segmenter(first_mask, device=device, dtype=dtype, progress=progress)
+    built = tracker.build(options)
+    return built if first_mask is None else FirstMaskTracker(built, first_mask)
 
 
 def create_segmenter(model: str, options: TrackerOptions) -> Segmenter:
     """Create the segmenter with which a tracker infers first masks; errors as of `create_tracker`."""
-    build = _find_spec(model, options).build_segmenter
-    return GrabCutSegmenter() if build is None else build(options)
+    name, file = split_name(model, options.weights)
+    spec = _find_spec(name, replace(options, weights=file))
+    given = SegmenterOptions(file, options.memory, options.device, options.dtype, progress=options.progress)
+    return find_segmenter(spec.segmenter, file).build(given)
 
 
 def _find_spec(model: str, options: TrackerOptions) -> TrackerSpec:
@@ -85,6 +98,11 @@ def choose(model: str = AUTO, *, weights: Path | str | None = None, device: str 
     Raises:
         ConfigError: there is no model of that name.
     """
+    if model in IMAGE_SPECS:
+        raise ConfigError(
+            f"{model} segments images and cannot track: name a model that tracks, such as {ON_CPU}, and take "
+            f"{model} for the first masks (--first-mask {model})"
+        )
     if model != AUTO:
         return Choice(TRACKERS.find(model))
     if weights is not None:

@@ -10,7 +10,7 @@ import typer
 from samvideo.cli.common import comma_list, completing, numbers, verb
 from samvideo.errors import ConfigError
 
-MODELS_HELP = "Names from `samvideo models` [edgetam]."
+MODELS_HELP = "Names from `samvideo models`, or NAME=FILE [edgetam]."
 
 
 @verb
@@ -48,11 +48,12 @@ def bench(
     from samvideo.evaluation.bench_inputs import Case, Plan
     from samvideo.io.files import write_atomically
 
+    names, weights = _names_and_weights(models or ["edgetam"], weights)
     _check_files([out, plot], accuracy, overwrite)
     if threads is not None:
         limit_loaded(threads)
     places, types = comma_list(devices), comma_list(dtypes)
-    cases = [Case(*c) for c in product(models or ["edgetam"], sides, places, types, counts, prompted_frames)]
+    cases = [Case(*c) for c in product(names, sides, places, types, counts, prompted_frames)]
     plan = Plan(frames, warmup, source, weights, peer, peer_dtype, static_shapes)
     if not as_json:
         typer.echo(HEADER)
@@ -64,6 +65,16 @@ def bench(
         _write_plot(plot, document, accuracy)
     if as_json:
         typer.echo(text, nl=False)
+
+
+def _names_and_weights(models: list[str], weights: Path | None) -> tuple[list[str], Path | None]:
+    """Split what was given as NAME=FILE; all models are read from one file, or have random weights."""
+    from samvideo.weights.naming import split_name
+
+    named = [split_name(model, weights) for model in models]
+    if len({file for _, file in named}) > 1:
+        raise ConfigError("bench reads one checkpoint for all models: run it once for each NAME=FILE")
+    return [name for name, _ in named], named[0][1]
 
 
 def _check_files(targets: list[Path | None], accuracy: list[Path], overwrite: bool) -> None:

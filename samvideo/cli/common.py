@@ -15,7 +15,7 @@ from typer.core import TyperCommand
 from samvideo.errors import ConfigError, OutputError, SamVideoError, shown
 
 if TYPE_CHECKING:
-    from samvideo.run import Summary
+    from samvideo.run_base import RunSummary
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,6 +27,7 @@ VOID_HELP = "The number in masks that is no object [255 beside others]; 0: all a
 
 _REGISTRIES = {
     "trackers": ("samvideo.trackers.specs", "TRACKERS"),
+    "segmenters": ("samvideo.segmenters.specs", "SEGMENTERS"),
     "datasets": ("samvideo.evaluation.datasets", "DATASETS"),
     "formats": ("samvideo.exports", "FORMATS"),
 }
@@ -120,7 +121,7 @@ def is_object_id(text: str) -> bool:
 
 
 def end_run(
-    summary: "Summary | None", failure: SamVideoError | None, interrupted: bool, *, quiet: bool, as_json: bool
+    summary: "RunSummary | None", failure: SamVideoError | None, interrupted: bool, *, quiet: bool, as_json: bool
 ) -> None:
     """Print the summary: one JSON object on stdout, or some lines on stderr, or nothing if `quiet`.
 
@@ -128,11 +129,11 @@ def end_run(
     """
     if summary is None:
         if not quiet:
-            typer.echo("nothing was tracked or written", err=True)
+            typer.echo("nothing was written", err=True)
     elif as_json:
         typer.echo(json.dumps(summary.to_json()))
     elif not quiet:
-        typer.echo(f"{summary.status}: {summary.frames} frames at {summary.fps} frames per second", err=True)
+        typer.echo(f"{summary.status}: {summary.amount}", err=True)
         for kind, path in summary.files.items():
             typer.echo(f"  {kind:8} {path}", err=True)
     if failure is not None:

@@ -8,7 +8,7 @@ import typer
 
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, Command, comma_list, completing, numbers, verb
 from samvideo.cli.evaluate_images import IMAGES, evaluate_on_images
-from samvideo.cli.models import MODEL_HELP
+from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP
 from samvideo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def evaluate(
     root: Path = typer.Argument(help="Its folder, with the published layout; of images, COCO's JSON too."),
     split: str | None = typer.Option(None, help="Part of the data set [its validation split; of images, all]."),
     model: str = typer.Option("nano", help=MODEL_HELP, autocompletion=completing("trackers")),
-    weights: Path | None = typer.Option(None, help="Read the model from this file."),
+    weights: Path | None = typer.Option(None, help=WEIGHTS_HELP),
     out: Path = typer.Option(
         ..., "-o", "--out", help="Folder for masks and results; an unfinished evaluation is resumed."
     ),
@@ -66,7 +66,9 @@ def evaluate(
     from samvideo.evaluation.video import Task
     from samvideo.io.mask_pictures import MaskRule
     from samvideo.trackers.factory import create_tracker
+    from samvideo.weights.naming import split_name
 
+    model, weights = split_name(model, weights)
     reading = MaskRule(threshold, void)
     pool = _pool(ray, workers)
     if dataset == IMAGES:

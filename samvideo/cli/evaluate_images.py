@@ -9,27 +9,9 @@ import typer
 if TYPE_CHECKING:
     from samvideo.evaluation.image_evaluation import ImageTask
     from samvideo.evaluation.shard import Pool
-    from samvideo.segmenters.base import Segmenter
 
 IMAGES = "images"
 """The name of the data set."""
-
-
-def load_segmenter(model: str, weights: Path | None) -> "Segmenter":
-    """The segmenter of a name, or of `NAME=FILE`."""
-    from samvideo.trackers.factory import create_segmenter
-    from samvideo.trackers.specs import TrackerOptions
-
-    name, _, file = model.partition("=")
-    return create_segmenter("flow" if name == "grabcut" else name, TrackerOptions(Path(file) if file else weights))
-
-
-def licence_of(model: str) -> str:
-    """The licence of the weights of a model; a dash where it has none."""
-    from samvideo.trackers.specs import TRACKERS
-
-    name = model.partition("=")[0]
-    return "-" if name == "grabcut" else TRACKERS.find(name).facts().licence
 
 
 def evaluate_on_images(
@@ -40,11 +22,13 @@ def evaluate_on_images(
     from samvideo.evaluation.evaluate import exit_code_of
     from samvideo.evaluation.image_evaluation import ImageEvaluation, evaluate_images
     from samvideo.evaluation.image_sets import choose_pictures
+    from samvideo.segmenters.factory import find_segmenter, load_segmenter
 
+    licence = find_segmenter(model, weights).facts().licence
     names = choose_pictures(task.open(), limit)
     options = {"weights": str(weights)} if weights else {}
-    make = partial(load_segmenter, model, weights)
-    evaluation = ImageEvaluation(task, model, make, names, options, licence_of(model))
+    make = partial(load_segmenter, model, weights=weights)
+    evaluation = ImageEvaluation(task, model, make, names, options, licence)
     with VideoProgress(f"images {task.root.name}", quiet=quiet) as progress:
         results = evaluate_images(evaluation, pool, progress.advance)
     if not quiet:

@@ -18,6 +18,7 @@ from samvideo.cli.models import models
 from samvideo.cli.redact import redact
 from samvideo.cli.report import report
 from samvideo.cli.score import score
+from samvideo.cli.segment import segment
 from samvideo.cli.track import track
 from samvideo.cli.train import train
 from samvideo.cli.ui import ui
@@ -56,7 +57,7 @@ def _root(
     pass
 
 
-for verb in (track, ui, analyze, export, redact, info, models, demo_clip, score, report, bench):
+for verb in (track, segment, ui, analyze, export, redact, info, models, demo_clip, score, report, bench):
     app.command(epilog=EPILOG, cls=Command)(verb)
 app.command(epilog=EPILOG, cls=EvaluateCommand)(evaluate)
 app.add_typer(weights, name="weights")

@@ -1,6 +1,6 @@
 """`samvideo models`, and how the commands choose and load a model."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,35 +14,47 @@ if TYPE_CHECKING:
     from samvideo.segmenters.base import Segmenter
     from samvideo.trackers.base import Tracker
 
-MODEL_HELP = "auto, {trackers} (no download), or one of `samvideo models`."
+MODEL_HELP = "auto, {trackers} (no download), one of `samvideo models`, or NAME=FILE."
+WEIGHTS_HELP = "Read the model from this file (.pt, .pth, .safetensors); random: untrained weights."
 
 
 @verb
 def models() -> None:
     """List the models, with licence and whether their weights are cached, and the parts they can be made of."""
     from samvideo.registry import ENCODERS, MEMORY_METHODS, MEMORY_POLICIES
+    from samvideo.segmenters.specs import SEGMENTERS, SegmenterFacts
     from samvideo.trackers.specs import TRACKERS, ModelFacts
 
-    rows = [("name", *(field.name for field in fields(ModelFacts)))]
-    rows += [(name, *astuple(spec.facts())) for name, spec in TRACKERS.all().items()]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for cells in rows:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-        typer.echo(line.rstrip())
+    trackers = TRACKERS.all()
+    _echo_table(ModelFacts, ((name, spec.facts()) for name, spec in trackers.items()))
+    typer.echo("\nof images, and of the first masks of a video (the others segment images as well):")
+    segmenters = SEGMENTERS.all().items()
+    _echo_table(SegmenterFacts, ((name, spec.facts()) for name, spec in segmenters if name not in trackers))
     typer.echo()
     for title, parts in (("encoders", ENCODERS), ("memory", MEMORY_METHODS), ("policies", MEMORY_POLICIES)):
         typer.echo(f"{title + ':':9} {', '.join(parts.all())}")
 
 
-def choose_model(model: str, weights: Path | None, device: str, *, quiet: bool) -> str:
-    """The name of the model to use; one line on stderr says what `auto` means here."""
-    from samvideo.trackers.factory import choose
+def _echo_table(kind: type, facts: Iterable[tuple[str, Any]]) -> None:
+    """Print a row for each model, under the names of the fields of its facts."""
+    rows = [("name", *(field.name for field in fields(kind))), *((name, *astuple(row)) for name, row in facts)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for cells in rows:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        typer.echo(line.rstrip())
 
+
+def choose_model(model: str, weights: Path | None, device: str, *, quiet: bool) -> tuple[str, Path | None]:
+    """Name and weights of the model to use; one line on stderr says what `auto` means here."""
+    from samvideo.trackers.factory import choose
+    from samvideo.weights.naming import split_name
+
+    model, weights = split_name(model, weights)
     choice = choose(model, weights=weights, device=device)
     name = choice.tracker.name
     if choice.reason and not quiet:
         typer.echo(f"model {name}: {choice.reason}; choose another with --model NAME (`samvideo models`)", err=True)
-    return name
+    return name, weights
 
 
 def ready_segmenter(model: str, options: Mapping[str, str | None]) -> "Segmenter":
@@ -56,9 +68,26 @@ def ready_segmenter(model: str, options: Mapping[str, str | None]) -> "Segmenter
     return create_segmenter(model, TrackerOptions(**given))
 
 
-def ready_tracker(model: str, *, quiet: bool, **options: str | None) -> "Tracker":
-    """Create a tracker; if its weights must be downloaded, show a progress bar."""
+def ready_tracker(model: str, *, quiet: bool, first_mask: str | None = None, **options: str | None) -> "Tracker":
+    """Create a tracker; if its weights or those of its segmenter must be downloaded, show a progress bar."""
     from samvideo.trackers.factory import create_tracker
 
+    segmenter = None
+    if first_mask is not None:
+        places: dict[str, Any] = {key: value for key, value in options.items() if key in ("device", "dtype")}
+        segmenter = image_segmenter(first_mask, quiet=quiet, **places)
     with download_progress(model, quiet=quiet) as progress:
-        return create_tracker(model, progress=progress.advance, **options)  # type: ignore[arg-type]
+        return create_tracker(
+            model,
+            first_mask=segmenter,
+            progress=progress.advance,
+            **options,  # type: ignore[arg-type]
+        )
+
+
+def image_segmenter(name: str, *, quiet: bool, **options: Any) -> "Segmenter":
+    """`load_segmenter`; if weights must be downloaded, show a progress bar."""
+    from samvideo.segmenters.factory import load_segmenter
+
+    with download_progress(name.partition("=")[0], quiet=quiet) as progress:
+        return load_segmenter(name, progress=progress.advance, **options)

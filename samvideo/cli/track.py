@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, end_run, parse_window, verb
-from samvideo.cli.models import MODEL_HELP, choose_model, ready_tracker
+from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP, choose_model, ready_tracker
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, TOOLS, run_page
 from samvideo.errors import ConfigError
 from samvideo.moments import MOMENT_HELP, parse_moment
@@ -19,6 +19,7 @@ PROMPT_HELP = (
     "each may end in @FRAME, @12.5s or @1:02.5, and #ID. Repeatable. box, points or mask alone: annotate in the "
     "browser."
 )
+FIRST_MASK_HELP = "Segmenter that turns boxes and clicks into masks [the model's own]; FILE: its weights."
 START_HELP = f"First frame: {MOMENT_HELP}, at which it is shown."
 END_HELP = "Stop before this frame, or before the first that begins at this time or later."
 SOURCE_HELP = (
@@ -34,9 +35,10 @@ def track(
     source: str = typer.Argument(help=SOURCE_HELP),
     prompt: list[str] = typer.Option([], "--prompt", "-p", help=PROMPT_HELP),
     model: str = typer.Option("auto", help=MODEL_HELP, autocompletion=completing("trackers")),
-    weights: Path | None = typer.Option(None, help="Read the model from this file (.pt, .pth, .safetensors)."),
+    weights: Path | None = typer.Option(None, help=WEIGHTS_HELP),
     memory: str | None = typer.Option(None, help="Another memory method, see `samvideo models`."),
     policy: str | None = typer.Option(None, help="Another memory policy, see `samvideo models`."),
+    first_mask: str | None = typer.Option(None, metavar="NAME[=FILE]", help=FIRST_MASK_HELP),
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     dtype: str = typer.Option("auto", help="auto, fp32, bf16 or fp16 (not on a CPU)."),
     direction: str = typer.Option("forward", help="Seen from the prompts: forward, backward or both."),
@@ -58,8 +60,8 @@ def track(
     port: int | None = typer.Option(None, min=1, max=65535, help=PORT_HELP),
 ) -> None:
     """Track the prompted objects and write an overlay video, masks and tables."""
-    tools, texts = _split_prompts(prompt, resume)
-    file = str(weights) if weights else None
+    tools, texts = split_prompts(prompt, PROMPT_HELP, resume)
+    name, weights = choose_model(model, weights, device, quiet=quiet)
     settings = _parse_settings(
         texts,
         save,
@@ -67,8 +69,8 @@ def track(
         (start, end),
         source=source,
         masks=(threshold, void),
-        model=choose_model(model, weights, device, quiet=quiet),
-        options={"weights": file, "memory": memory, "policy": policy, "device": device, "dtype": dtype},
+        model=name,
+        options=_options(weights, memory=memory, policy=policy, device=device, dtype=dtype, first_mask=first_mask),
         out=out,
         stride=stride,
         overwrite=overwrite,
@@ -113,6 +115,10 @@ def _parse_settings(
     )
 
 
+def _options(weights: Path | None, **others: str | None) -> dict[str, str | None]:
+    return {"weights": str(weights) if weights else None, **others}
+
+
 def _run(settings: "RunSettings", quiet: bool, as_json: bool) -> None:
     from samvideo.cli.progress import TrackProgress
     from samvideo.runner import run_tracking
@@ -125,12 +131,12 @@ def _run(settings: "RunSettings", quiet: bool, as_json: bool) -> None:
     end_run(summary, failure, summary is None or summary.status == "interrupted", quiet=quiet, as_json=as_json)
 
 
-def _split_prompts(prompts: list[str], resume: bool) -> tuple[list[str], list[str]]:
+def split_prompts(prompts: list[str], expected: str, resume: bool = False) -> tuple[list[str], list[str]]:
     """Split prompts into those without coordinates, which the page collects, and those with them."""
     if not prompts:
         raise ConfigError(
-            "nothing to track: give --prompt box to draw it in the browser, or for instance "
-            f"--prompt box=40,60,200,220\n{PROMPT_HELP}"
+            "there is no prompt: give --prompt box to draw it in the browser, or for instance "
+            f"--prompt box=40,60,200,220\n{expected}"
         )
     tools = [text for text in prompts if text in TOOLS]
     if tools and resume:

@@ -5,6 +5,7 @@ import sys
 import tempfile
 import threading
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,11 @@ import typer
 
 from samvideo.cli.common import comma_list, completing, end_run, verb
 from samvideo.cli.demo_clip import write_demo
-from samvideo.cli.models import MODEL_HELP, choose_model, ready_segmenter, ready_tracker
+from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP, choose_model, ready_segmenter, ready_tracker
 
 if TYPE_CHECKING:
     from samvideo.run import RunSettings
+    from samvideo.trackers.base import Tracker
 
 TOOLS = ("box", "points", "mask")
 BROWSER_HELP = "Open the page in a browser if there is one; its address is printed in any case."
@@ -27,7 +29,7 @@ PORT_HELP = "Port of the page [8765, or any free one]."
 def ui(
     video: str | None = typer.Argument(None, help="Video file or folder of images; a demo clip when left out."),
     model: str = typer.Option("auto", help=MODEL_HELP, autocompletion=completing("trackers")),
-    weights: Path | None = typer.Option(None, help="Read the model from this file (.pt, .pth, .safetensors)."),
+    weights: Path | None = typer.Option(None, help=WEIGHTS_HELP),
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     out: Path | None = typer.Option(None, "-o", "--out", help="Folder for the results [NAME_tracked]."),
     save: str | None = typer.Option(
@@ -43,12 +45,13 @@ def ui(
     from samvideo.outputs import default_kinds
     from samvideo.run import RunSettings
 
+    name, weights = choose_model(model, weights, device, quiet=quiet)
     with tempfile.TemporaryDirectory(prefix="samvideo-") as folder:
         if video is None:
             video = str(write_demo(Path(folder) / "demo.mp4"))
         settings = RunSettings(
             source=video,
-            model=choose_model(model, weights, device, quiet=quiet),
+            model=name,
             options={"weights": str(weights) if weights else None, "device": device},
             out=out,
             save=tuple(default_kinds(video) if save is None else comma_list(save)),
@@ -58,9 +61,19 @@ def ui(
 
 
 def run_page(
-    settings: "RunSettings", tool: str, quiet: bool, as_json: bool, browser: bool, host: str, port: int | None
+    settings: "RunSettings",
+    tool: str,
+    quiet: bool,
+    as_json: bool,
+    browser: bool,
+    host: str,
+    port: int | None,
+    make_tracker: "Callable[[], Tracker] | None" = None,
 ) -> None:
-    """Serve the page until the user has finished; exits as `samvideo track` does."""
+    """Serve the page until the user has finished; exits as `samvideo track` does.
+
+    `make_tracker` makes another tracker than that of the settings.
+    """
     from samvideo.cli.progress import TrackProgress
     from samvideo.web.run import PageSettings, run_with_page
 
@@ -68,7 +81,7 @@ def run_page(
         end = run_with_page(
             settings,
             PageSettings(tool, host, port, lambda address: _announce(address, host, browser, Path(folder)), _say),
-            lambda: ready_tracker(settings.model, quiet=quiet, **settings.options),
+            make_tracker or (lambda: ready_tracker(settings.model, quiet=quiet, **settings.options)),
             lambda: ready_segmenter(settings.model, settings.options),
             lambda name, total: TrackProgress(name, total, quiet=quiet),
         )

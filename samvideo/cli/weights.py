@@ -23,7 +23,7 @@ def list_weights() -> None:
 
     for row in CATALOG.values():
         state = "cached" if cached_path(row).exists() else "" if row.url else "local file only"
-        typer.echo(f"{row.name:20} {row.megabytes:4} MB  {row.licence:12} {row.origin:28} {state}".rstrip())
+        typer.echo(f"{row.name:20} {row.megabytes:4} MB  {row.licence:25} {row.origin:32} {state}".rstrip())
 
 
 @weights.command("get")

@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -113,6 +114,7 @@ def _layers(
     """The convolutions of a block, under their published names."""
     middle = inner * expansion
     first = partial(_Conv, bias=light, norm=not light, activate=True)
+    names: tuple[str, ...]
     if kind == "res":
         names = ("conv1", "conv2")
         parts = [first(inner, middle, 3, stride=stride), _Conv(middle, outer, 3)]
@@ -149,11 +151,11 @@ def _attend(qkv: Tensor) -> Tensor:
     device = qkv.device.type
     exact = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
     with exact:
-        q, k, v = qkv.float().flatten(2).unflatten(1, (-1, 3, HEAD)).unbind(2)
+        q, k, v = rearrange(qkv.float(), "b (heads three c) y x -> three b heads c (y x)", three=3, c=HEAD)
         q, k = q.relu(), k.relu()
         mixed = F.pad(v, (0, 0, 0, 1), value=1) @ k.transpose(-1, -2) @ q
         out = mixed[..., :-1, :] / (mixed[..., -1:, :] + SUM_EPS)
-        return out.flatten(1, 2).unflatten(-1, qkv.shape[-2:])
+        return rearrange(out, "b heads c (y x) -> b (heads c) y x", y=qkv.shape[-2])
 
 
 class _Block(nn.Module):

@@ -42,8 +42,9 @@ class ResNet(ImageEncoder):
 
     def __init__(self, config: ResNetConfig) -> None:
         super().__init__()
-        self.backbone: Any = timm.create_model(config.model, pretrained=False, features_only=True, out_indices=(4,))
-        (channels,) = self.backbone.feature_info.channels()
+        backbone: Any = timm.create_model(config.model, pretrained=False, features_only=True, out_indices=(4,))
+        self.backbone = backbone
+        (channels,) = backbone.feature_info.channels()
         self.up_1 = nn.Sequential(
             *(part for i in range(3) for part in (_conv(WIDTH if i else channels), nn.GELU())),
             nn.ConvTranspose2d(WIDTH, WIDTH, 3, stride=2, padding=1, output_padding=1),
@@ -57,7 +58,7 @@ class ResNet(ImageEncoder):
         """See `ImageEncoder.forward`; the table of positions is resized for pictures of other sizes."""
         (coarse,) = self.backbone(image_bchw)
         coarse = self.proj(self.up_1(coarse))
-        position = self.pos_embedding
+        position: Tensor = self.pos_embedding
         if coarse.shape[-2:] != position.shape[-2:]:
             position = F.interpolate(position, size=coarse.shape[-2:], mode="bicubic", align_corners=False)
         return coarse + position, ()
@@ -76,13 +77,15 @@ def _conv(channels: int) -> nn.Conv2d:
 
 def _fold_norms(module: nn.Module) -> None:
     """Fold each batch norm into the convolution that was registered before it: timm keeps to the order of use."""
-    last = ""
+    conv: tuple[str, nn.Conv2d] | None = None
     for name, child in list(module.named_children()):
-        if isinstance(child, nn.BatchNorm2d):
-            setattr(module, last, fuse_conv_bn_eval(module.get_submodule(last), child))
+        if isinstance(child, nn.Conv2d):
+            conv = name, child
+        elif isinstance(child, nn.BatchNorm2d) and conv is not None:
+            setattr(module, conv[0], fuse_conv_bn_eval(conv[1], child))
             setattr(module, name, nn.Identity())
-        _fold_norms(child)
-        last = name
+        else:
+            _fold_norms(child)
 
 
 def build(config: ResNetConfig) -> ResNet:

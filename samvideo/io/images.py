@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 DEFAULT_RATE = Fraction(24)  # frames per second of image folders, as in DAVIS
 PNG = b"\x89PNG\r\n\x1a\n"
 ANIMATED = ("PNG", "GIF", "AVIF", "WEBP", "TIFF")  # Pillow's names of formats that may hold several pictures
+ORIENTATION = 0x0112  # EXIF tag
 NEW_SUBFILE_TYPE = 254  # TIFF tag; bit 0 of its value marks a smaller copy of another page
 # In the name of a file that lies beside a picture and is none.
 MASK_WORDS = frozenset(
@@ -44,6 +45,37 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
     """Return the images among `paths` by suffix, without hidden files, in natural order."""
     found = (p for p in paths if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file())
     return sorted(found, key=lambda path: (str(path.parent), natural_key(path), path.name))
+
+
+def read_still(path: Path) -> UInt8Array:
+    """`check_single`, then `read_rgb`."""
+    check_single(path)
+    return read_rgb(path)
+
+
+def check_single(path: Path) -> None:
+    """Raise VideoError for an animation, or a file of several pages."""
+    if kind := animation_of(path):
+        raise VideoError(
+            f"{path} is a {kind} of several pictures: save each as a file of a folder, for instance with "
+            f"`magick {path.name} folder/%05d.png`"
+        )
+
+
+def size_stated(path: Path) -> tuple[int, int] | None:
+    """Width and height in the header of an image; None if it cannot be read, or the image may have to be turned."""
+    try:
+        with warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter("ignore")
+            return None if image.getexif().get(ORIENTATION, 1) != 1 else image.size
+    except Exception:  # damaged, or of a kind that another reader knows
+        return None
+
+
+def warn_of_depth(path: Path, name: str) -> None:
+    """Log that an image has more than 8 bits, and that they are cut."""
+    if _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH).dtype != np.uint8:
+        log.warning("%s: pictures of more than 8 bits are cut to 8: scale them first if they look dark", name)
 
 
 def read_rgb(path: Path) -> UInt8Array:
@@ -108,7 +140,7 @@ def _companions(first: Path, second: Path) -> VideoError:
         pictures = min(first, second, key=lambda path: not path.suffix.lower().startswith(".jp"))
         pattern += f", such as '{pictures.with_name('*' + pictures.suffix)}'"
     return VideoError(
-        f"{first} and {second.name} look like a picture and a mask, which would both become frames: give "
+        f"{first} and {second.name} look like a picture and a mask, which would both be read: give "
         f"{pattern}, or move the masks away"
     )
 
@@ -149,19 +181,14 @@ class ImageSource(Stills):
         first = self._read()
         if first is None:
             raise VideoError(f"none of the {count} images of {name} can be read: they are damaged")
-        if _decode(self._paths[first.index], cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH).dtype != np.uint8:
-            log.warning("%s: pictures of more than 8 bits are cut to 8: scale them first if they look dark", name)
+        warn_of_depth(self._paths[first.index], name)
         self._place, self.skipped = 0, 0
         self.info = replace(self.info, size_wh=first.size_wh)
 
     def _read(self) -> Frame | None:
         while self._place < len(self._paths):
             index, path = self._place, self._paths[self._place]
-            if kind := animation_of(path):
-                raise VideoError(
-                    f"{path} is a {kind} of several pictures: save each as a file of a folder, for instance with "
-                    f"`magick {path.name} folder/%05d.png`"
-                )
+            check_single(path)
             self._place += 1
             try:
                 rgb = read_rgb(path)

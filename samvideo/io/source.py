@@ -106,23 +106,34 @@ def _name_of(address: str) -> str:
         raise VideoError(f"{address} is no address: {error}") from error
 
 
-def _open_path(path: Path, rate: Fraction | None, reader: str, window: tuple[float, float] | None) -> VideoSource:
+def find_stills(path: Path) -> tuple[list[Path], str]:
+    """Return the images of a folder or glob, or the file itself, and a name for them.
+
+    Raises:
+        VideoError: there are none, or masks are among them.
+    """
+    if path.exists() and not path.is_dir():
+        return [path], path.stem
     if path.is_dir():
-        images = find_images(path.iterdir())
+        images, name = find_images(path.iterdir()), path.resolve().name
         if not images:
             raise VideoError(
                 f"folder {path} holds no images: files ending in {', '.join(sorted(SUFFIXES))} expected"
             )
-        check_companions(images)
-        return ImageSource(images, path.resolve().name, rate)
-    if not path.exists():
+    else:
         if not has_magic(str(path)):
             raise VideoError(f"{path} does not exist: check the spelling and the folder you are in")
         images = find_images(Path(found) for found in glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
         if not images:
             raise VideoError(f"no image matches {path}: quote the pattern so that the shell does not expand it")
-        check_companions(images)
-        return ImageSource(images, images[0].parent.resolve().name, rate)
+        name = images[0].parent.resolve().name
+    check_companions(images)
+    return images, name
+
+
+def _open_path(path: Path, rate: Fraction | None, reader: str, window: tuple[float, float] | None) -> VideoSource:
+    if path.is_dir() or not path.exists():
+        return ImageSource(*find_stills(path), rate)
     if is_volume(path) and path.is_file():
         return VolumeSource(path, rate, window)
     kind = animation_of(path) if path.is_file() else None

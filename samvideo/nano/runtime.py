@@ -13,7 +13,9 @@ from torch import Tensor
 from samvideo.errors import WeightsError
 from samvideo.nano.network import VALID, Fusion, Prompted, fuse
 from samvideo.types import FloatArray
+from samvideo.weights.naming import is_random
 from samvideo.weights.read import read_state
+from samvideo.weights.untrained import random_weights
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,11 +70,14 @@ class Networks:
 
 
 def load(path: Path | None = None) -> Networks:
-    """Load the networks of a file, by default the bundled ones.
+    """Load the networks of a file, by default the bundled ones; "random" makes untrained ones.
 
     Raises:
         WeightsError: the file is missing, damaged or not of these networks.
     """
+    if is_random(path):
+        with random_weights("nano"):
+            return Networks(Fusion(), Prompted())
     return _bundled() if path is None else _read(path)
 
 

@@ -25,7 +25,6 @@ class NanoSegmenter:
 
     def __init__(self, networks: Networks, longest: int = 428, by_motion: bool = True) -> None:
         self._networks, self._longest, self._by_motion = networks, longest, by_motion
-        self._flow = DenseFlow(smooth=True)
 
     @property
     def lookahead(self) -> int:
@@ -37,7 +36,8 @@ class NanoSegmenter:
         if upcoming is None or not self._by_motion or upcoming.shape != rgb.shape:
             return _Image(self._networks, rgb, None)
         here, there = View(rgb, self._longest), View(upcoming, self._longest)
-        return _Image(self._networks, rgb, own_motion(self._flow, here, there))
+        flow = DenseFlow(smooth=True)  # not shared: OpenCV's keeps buffers that serve one thread
+        return _Image(self._networks, rgb, own_motion(flow, here, there))
 
 
 class _Image(EmbeddedImage):

@@ -5,6 +5,7 @@ Threads: the tracking thread offers, those of the pool read; the lock lets one o
 
 import threading
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,7 +22,7 @@ class Downloads(Closing):
         self._zips: dict[str, Path] = {}
         self._folder = TemporaryDirectory(prefix="samvideo-")
 
-    def offer(self, files: dict[str, Path]) -> None:
+    def offer(self, files: Mapping[str, Path]) -> None:
         """Offer these files; those offered before are withdrawn."""
         with self._lock:
             self._files, self._zips = dict(files), {}
@@ -39,7 +40,7 @@ class Downloads(Closing):
     def _pack(self, folder: Path) -> Path:
         path = Path(self._folder.name) / f"{folder.name}.zip"
         with zipfile.ZipFile(path, "w") as archive:  # masks are compressed already
-            for image in sorted(folder.glob("*.png")):
+            for image in sorted(path for path in folder.iterdir() if path.suffix in (".png", ".jpg")):
                 archive.write(image, f"{folder.name}/{image.name}")
         return path
 

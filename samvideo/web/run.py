@@ -11,12 +11,13 @@ from samvideo.interrupt import Interrupt
 from samvideo.io.locks import folder_lock
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import VideoSource
-from samvideo.outputs import check_outputs
-from samvideo.prompt_syntax import prompt_files
-from samvideo.run import Progress, Run, RunSettings, StageTimer, Summary
+from samvideo.run import RunSettings
+from samvideo.run_base import OpenRun, Progress, RunSummary, StageTimer
 from samvideo.segmenters.base import Segmenter
 from samvideo.trackers.base import Tracker
+from samvideo.trackers.first_mask import FirstMaskTracker
 from samvideo.trackers.loop import place_prompts
+from samvideo.trackers.stills import StillsTracker
 from samvideo.types import FrameResult, VideoInfo
 from samvideo.web.annotations import Annotations, changed_annotations
 from samvideo.web.downloads import Downloads
@@ -61,7 +62,7 @@ class PageEnd:
         cut_short: it was ended by a signal, or by closing the page while tracking; not by pressing Finish.
     """
 
-    summary: Summary | None
+    summary: RunSummary | None
     failure: SamVideoError | None
     cut_short: bool
 
@@ -79,7 +80,7 @@ def run_with_page(
         settings: as for `run_tracking`; prompts are shown as annotations that can be changed.
         page: how it is served.
         make_tracker: called once, at the start.
-        make_segmenter: called at the first preview.
+        make_segmenter: called at the first preview, unless the tracker has a segmenter of its own.
         progress: called for every pass.
 
     Raises:
@@ -87,20 +88,21 @@ def run_with_page(
     """
     info = _look_at(settings, page.say)
     # `Run.open` checks the same, but only after the user has annotated and waited.
-    folder = settings.folder(info)
     with settings.open_source() as video:
-        prompted = prompt_files(settings.prompt_texts)
-        check_outputs(folder, settings.save, settings.overwrite, video.files, prompted)
+        settings.check_results(info, video.files)
+    folder = settings.folder(info)
     with ExitStack() as stack:
         stack.enter_context(folder_lock(folder))
         listener = listen(page.host, page.port)
         stack.callback(listener.close)
+        tracker = make_tracker()
+        own = tracker.segmenter if isinstance(tracker, FirstMaskTracker | StillsTracker) else None
         project = stack.enter_context(
             Project(
                 info,
                 lambda: settings.open_source(),
-                make_tracker(),
-                make_segmenter,
+                tracker,
+                make_segmenter if own is None else lambda: own,
                 tool=page.tool,
                 direction=settings.direction,
                 model=settings.model,
@@ -169,7 +171,7 @@ class PageRun:
         self._interrupt = Interrupt()
         self._pass: tuple[Track, Annotations, Generator[FrameResult, None, None]] | None = None
         self._saved = 0  # the results' revision that the files have
-        self._summary: Summary | None = None
+        self._summary: RunSummary | None = None
         self._failure: SamVideoError | None = None
         self._told_closed = False
 
@@ -294,7 +296,7 @@ class PageRun:
             texts = [text for frame in drawn for i, new in drawn[frame].items() for text in new.texts(i, frame)]
             settings = replace(self._settings, prompt_texts=tuple(texts))
             try:
-                run = Run.open(settings, project.media.info, self._timer, video.files)
+                run = settings.open_run(project.media.info, self._timer, video.files)
                 self._settings = replace(self._settings, overwrite=True)  # the folder is this run's own now
                 failure = self._write(video, run, stale)
             except SamVideoError as error:
@@ -308,12 +310,12 @@ class PageRun:
             self._summary = run.finish("complete" if complete else "interrupted", failure, skipped=video.skipped)
             self._failure = run.failure
         self._saved = project.results.revision
-        self._downloads.offer(run.outputs.files)
-        files = {kind: path.name for kind, path in run.outputs.files.items()}
-        status = replace(project.status, saving=False, files=files, folder=str(run.outputs.folder.absolute()))
+        self._downloads.offer(run.files)
+        files = {kind: path.name for kind, path in run.files.items()}
+        status = replace(project.status, saving=False, files=files, folder=str(run.folder.absolute()))
         project.report(replace(status, error=str(failure or "")))
 
-    def _write(self, video: VideoSource, run: Run, stale: Callable[[], bool]) -> SamVideoError | None:
+    def _write(self, video: VideoSource, run: OpenRun, stale: Callable[[], bool]) -> SamVideoError | None:
         """Write every frame up to the last one with results, or all frames after a whole pass."""
         project = self._project
         known, ids = project.results.frames(), set(project.annotations.current.names)

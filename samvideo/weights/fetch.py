@@ -117,6 +117,8 @@ def verify(row: Checkpoint) -> None:
 def _download(row: Checkpoint, part: Path, progress: Progress | None) -> None:
     """Bring `part` to its full length, continuing where an earlier attempt stopped."""
     assert row.url is not None
+    if row.restriction:
+        log.warning("%s", row.restriction)
     transfer = Transfer(row.url, part, row.largest_bytes, progress)
     reason = ""
     for attempt in range(ATTEMPTS):
@@ -124,7 +126,7 @@ def _download(row: Checkpoint, part: Path, progress: Progress | None) -> None:
             time.sleep(0.2 * 2**attempt)
         try:
             if not transfer.attempt():
-                _check_length_unknown(transfer)
+                _check_length_unknown(row, transfer)
             transfer.finish()
             return
         except Broken as error:
@@ -151,10 +153,10 @@ def _download(row: Checkpoint, part: Path, progress: Progress | None) -> None:
     )
 
 
-def _check_length_unknown(transfer: Transfer) -> None:
+def _check_length_unknown(row: Checkpoint, transfer: Transfer) -> None:
     """Raise Broken unless a file whose length the server did not send is whole."""
     try:
-        check_contents(transfer.part)
+        check_contents(transfer.part, row.parts)
     except WeightsError as error:
         transfer.discard()
         raise Broken(f"the server did not send the length, and {error}") from error
@@ -191,7 +193,7 @@ def _checked_sha256(row: Checkpoint, path: Path) -> str:
             )
     if row.sha256 is None and row.git_blob is None:
         try:
-            check_contents(path)
+            check_contents(path, row.parts)
         except WeightsError as error:
             raise WeightsError(f"{error}: get it again with `samvideo weights get {row.name}`") from error
     return sha256.hexdigest()

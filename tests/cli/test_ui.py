@@ -67,7 +67,7 @@ def test_the_address_is_one_plain_line_and_ctrl_c_ends_it(tmp_path: Path) -> Non
         assert request(run.base, "/")[0] == 403
         run.signal(signal.SIGINT)
         assert run.ended() == 130
-        assert run.said[-1] == "nothing was tracked or written"
+        assert run.said[-1] == "nothing was written"
     assert not (tmp_path / "clip_tracked").exists()
 
 

@@ -5,10 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import psutil
 import pytest
-from tiny_sam import tiny_tracker
+from tiny_sam import tiny_model, tiny_tracker
 
 from samvideo.errors import ConfigError, PromptError, VideoError
+from samvideo.segmenters.grabcut import GrabCutSegmenter
+from samvideo.segmenters.image_model import ImageModelSegmenter
 from samvideo.trackers.base import Tracker
+from samvideo.trackers.first_mask import FirstMaskTracker
 from samvideo.trackers.flow import FlowTracker
 from samvideo.trackers.nano import NanoTracker
 from samvideo.types import Box, Frame, FrameResult, Mask, Points
@@ -21,6 +24,8 @@ MAKERS: dict[str, MakeTracker] = TRAINED | {
     "sam": tiny_tracker,
     "sam-static": lambda: tiny_tracker("perceiver", static_shapes=True),
     "sam-samurai": lambda: tiny_tracker(policy="samurai"),
+    "sam-after-sam": lambda: FirstMaskTracker(tiny_tracker(), ImageModelSegmenter(tiny_model())),
+    "flow-after-grabcut": lambda: FirstMaskTracker(FlowTracker(), GrabCutSegmenter()),
 }
 
 

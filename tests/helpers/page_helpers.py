@@ -56,7 +56,8 @@ class Command:
     """`samvideo track ... --no-browser` under way; `address` is what it printed."""
 
     def __init__(self, folder: Path, *arguments: object) -> None:
-        line = [sys.executable, "-m", "samvideo", *map(str, arguments), "--no-browser", "--model", "flow"]
+        model = "grabcut" if arguments[0] == "segment" else "flow"
+        line = [sys.executable, "-m", "samvideo", *map(str, arguments), "--no-browser", "--model", model]
         self._process = subprocess.Popen(
             line, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
         )

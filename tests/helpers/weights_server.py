@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from samvideo.weights.contents import PARTS
+from samvideo.weights.contents import SAM2_PARTS
 
 
-def checkpoint_file(parts: tuple[str, ...] = PARTS) -> bytes:
+def checkpoint_file(parts: tuple[str, ...] = SAM2_PARTS) -> bytes:
     """A file of 1 MiB with parameters in these parts."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:

@@ -15,7 +15,7 @@ from samvideo.errors import ConfigError, WeightsError
 from samvideo.weights import fetch as fetching
 from samvideo.weights import transfer
 from samvideo.weights.catalog import CATALOG, Checkpoint, checkpoint
-from samvideo.weights.contents import PARTS
+from samvideo.weights.contents import SAM2_PARTS
 from samvideo.weights.fetch import cached_path, fetch, verify
 
 
@@ -185,7 +185,7 @@ def damaged() -> bytes:
         (b"", "the answer was empty"),
         (CONTENT[:-100], "is cut off or damaged"),
         (damaged(), "model/data/0 is damaged"),
-        (checkpoint_file(PARTS[1:]), r"no checkpoint of a SAM 2 model: it has no parameter image_encoder\."),
+        (checkpoint_file(SAM2_PARTS[1:]), r"no checkpoint of this model: it has no parameter image_encoder\."),
         (CONTENT * 3, "3,1.* bytes: at most 2,500,000 expected"),
     ],
 )
@@ -226,7 +226,7 @@ def test_a_file_that_changed_between_two_tries_is_downloaded_again(
     with pytest.raises(WeightsError, match="They are kept"):
         fetch(row)
     assert server.asked[1]["If-Range"] == '"1"'
-    server.content = checkpoint_file((*PARTS, "more."))
+    server.content = checkpoint_file((*SAM2_PARTS, "more."))
     server.headers["ETag"] = '"2"' if conditional else 'W/"2"'
     assert fetch(row).read_bytes() == server.content
 
@@ -235,7 +235,7 @@ def test_a_file_of_another_length_is_downloaded_again(server: Server, row: Check
     server.cut_after = [200_000] * 4
     with pytest.raises(WeightsError, match="They are kept"):
         fetch(row)
-    server.content = checkpoint_file((*PARTS, "more."))
+    server.content = checkpoint_file((*SAM2_PARTS, "more."))
     assert fetch(row).read_bytes() == server.content
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samvideo.registry import Registry
-from samvideo.segmenters.base import Segmenter
 from samvideo.trackers.base import Tracker
 from samvideo.weights.transfer import Progress
 
@@ -15,7 +14,7 @@ class TrackerOptions:
     """What a user may choose beside the name of a tracker; None leaves the choice to the tracker.
 
     Attributes:
-        weights: a file to read the model from.
+        weights: a file to read the model from, or "random".
         memory, policy: names of another memory method and policy than the model's own.
         device: auto, cpu, cuda or mps.
         dtype: auto, fp32, bf16 or fp16.
@@ -55,7 +54,7 @@ class TrackerSpec:
         devices: types of devices that it can use.
         options: which of `weights`, `memory` and `policy` it takes.
         facts: makes its row of `samvideo models`.
-        build_segmenter: makes the segmenter that previews its first masks; GrabCut if there is none.
+        segmenter: name of the segmenter that previews its first masks, with the same options.
     """
 
     name: str
@@ -65,7 +64,7 @@ class TrackerSpec:
     devices: tuple[str, ...] = ("cpu",)
     options: frozenset[str] = frozenset()
     facts: Callable[[], ModelFacts] = ModelFacts
-    build_segmenter: Callable[[TrackerOptions], Segmenter] | None = None
+    segmenter: str = "grabcut"
 
 
 TRACKERS = Registry("model", "samvideo.trackers.specs", "samvideo.trackers", TrackerSpec)

@@ -1,6 +1,5 @@
 """`nano`: the bundled tracker, which fuses the cues of `flow` by two small networks."""
 
-from samvideo.segmenters.base import Segmenter
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.specs import ModelFacts, TrackerOptions, TrackerSpec
 
@@ -11,13 +10,6 @@ def _build(options: TrackerOptions) -> Tracker:
     return NanoTracker(options.weights)
 
 
-def _build_segmenter(options: TrackerOptions) -> Segmenter:
-    from samvideo.nano.runtime import load
-    from samvideo.segmenters.nano import NanoSegmenter
-
-    return NanoSegmenter(load(options.weights))
-
-
 VARIANTS = {
     "nano": TrackerSpec(
         "nano",
@@ -25,6 +17,6 @@ VARIANTS = {
         "two small networks on the CPU, with bundled weights",
         options=frozenset({"weights"}),
         facts=lambda: ModelFacts("evidence", "crops", parameters="0.7 M", licence="Apache-2.0"),
-        build_segmenter=_build_segmenter,
+        segmenter="nano",
     )
 }

@@ -1,0 +1,47 @@
+"""`samvideo segment` of a volume."""
+
+import json
+from pathlib import Path
+
+import typer
+
+from samvideo.cli.weights import download_progress
+from samvideo.errors import ConfigError
+
+MODEL = "fastsam3d"
+
+
+def segment_in_volume(
+    path: Path,
+    prompts: list[str],
+    model: str,
+    weights: Path | None,
+    device: str,
+    out: Path | None,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Segment a volume from clicks; see `segment_volume`."""
+    from samvideo.checkpoints import load_any
+    from samvideo.segmenters.volume import VolumeSegmenter
+    from samvideo.volume_run import segment_volume
+    from samvideo.weights.naming import split_name
+
+    name, file = split_name(model, weights)
+    if name not in ("auto", MODEL):
+        raise ConfigError(
+            f"volumes are segmented by {MODEL}, not by {name}; `samvideo track {path.name}` tracks objects through "
+            "the slices with any tracker"
+        )
+
+    def make() -> VolumeSegmenter:
+        with download_progress(MODEL, quiet=quiet) as progress:
+            network = load_any(MODEL, weights=file, progress=progress.advance)
+        return VolumeSegmenter(network, device=device)
+
+    summary = segment_volume(path, prompts, make, out, overwrite=overwrite)
+    if as_json:
+        typer.echo(json.dumps(summary.to_json()))
+    elif not quiet:
+        typer.echo(f"{len(summary.objects)} objects  {summary.file}", err=True)

@@ -1,0 +1,119 @@
+"""What the runs over videos and over images share: their interface, the time of their stages, what they record."""
+
+import platform
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+import cv2
+
+from samvideo.errors import SamVideoError
+from samvideo.types import Frame, FrameResult
+
+T = TypeVar("T")
+Status = Literal["complete", "interrupted", "failed"]
+
+
+class Progress(AbstractContextManager["Progress"], Protocol):
+    """Shows how far a run is."""
+
+    def advance(self, result: FrameResult) -> None:
+        """Count one frame."""
+
+
+class RunSummary(Protocol):
+    """The outcome of a command that writes results."""
+
+    @property
+    def status(self) -> Status:
+        """How it ended."""
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """Path of each result, by kind."""
+
+    @property
+    def amount(self) -> str:
+        """What was done, in words."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object."""
+
+
+class OpenRun(AbstractContextManager["OpenRun"], Protocol):
+    """The result files while they are written, as `Run`."""
+
+    @property
+    def failure(self) -> SamVideoError | None:
+        """The first error, after `finish`."""
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """Path of each result, by kind."""
+
+    @property
+    def folder(self) -> Path:
+        """Where they are."""
+
+    def write(self, frame: Frame, result: FrameResult) -> None:
+        """Add one frame."""
+
+    def finish(self, status: Status, failure: SamVideoError | None = None, *, skipped: int = 0) -> RunSummary:
+        """Finalise the files; see `Run.finish`."""
+
+
+class StageTimer:
+    """Sums the seconds spent in each stage."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        """Count the time of the block for the stage."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - begin
+
+    def each(self, stage: str, items: Iterable[T]) -> Iterator[T]:
+        """Yield the items; the time that getting each one takes counts for the stage."""
+        iterator = iter(items)
+        while True:
+            with self.measure(stage):
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item
+
+
+def recorded(prompt_texts: Iterable[str], options: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return prompts and options as `run.json` records them: names of files, but no folders of this machine."""
+    return {
+        "prompts": [_without_folder(text) for text in prompt_texts],
+        "options": {key: _option(key, value) for key, value in options.items() if value is not None},
+    }
+
+
+def _option(key: str, value: str) -> str:
+    """The value of an option without folders: `/a/b.pt` as `b.pt`, as a first mask `sam=/a/b.pt` as `sam=b.pt`."""
+    name, equals, file = value.partition("=") if key == "first_mask" else ("", "", value)
+    return f"{name}{equals}{Path(file).name}"
+
+
+def _without_folder(prompt: str) -> str:
+    """`mask=/a/b.png@3` as `mask=b.png@3`, `/a/prompts.json` as `prompts.json`."""
+    kind, equals, place = prompt.rpartition("=")
+    return f"{kind}{equals}{Path(place).name}" if kind in ("", "mask") else prompt
+
+
+def environment() -> dict[str, str]:
+    """The versions of what results depend on."""
+    facts = {"python": platform.python_version(), "machine": platform.platform(), "opencv": cv2.__version__}
+    return facts | {name: version(name) for name in ("samvideo", "numpy", "scipy", "av")}

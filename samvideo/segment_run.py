@@ -1,0 +1,338 @@
+"""`samvideo segment`: segments the prompted objects of images, one image at a time."""
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from samvideo.errors import ConfigError, PromptError, SamVideoError, VideoError
+from samvideo.interrupt import Interrupt
+from samvideo.io.base import Closing
+from samvideo.io.files import write_over
+from samvideo.io.images import read_still, size_stated, warn_of_depth
+from samvideo.io.locks import folder_lock
+from samvideo.io.prefetch import prefetch
+from samvideo.io.source import find_stills
+from samvideo.object_prompts import group_prompts
+from samvideo.outputs import check_ids
+from samvideo.prompt_syntax import ImagePrompts, prompt_files
+from samvideo.run_base import Progress, StageTimer, Status, environment, recorded
+from samvideo.run_folder import RECORD
+from samvideo.segment_folder import (
+    JOURNAL,
+    KINDS,
+    by_kind,
+    check_segment_folder,
+    check_stems,
+    discard_segment_folder,
+    prepare_segment_folder,
+)
+from samvideo.segment_outputs import SegmentedImage, SegmentOutputs
+from samvideo.segmenters.base import Segmentation, Segmenter
+from samvideo.trackers.stills import frame_result, segment_objects
+from samvideo.types import Prompt, UInt8Array
+
+log = logging.getLogger(__name__)
+
+AHEAD = 2  # images read in advance: each may have hundreds of megabytes
+
+
+@dataclass(frozen=True)
+class SegmentSettings:
+    """The arguments of one `samvideo segment`."""
+
+    sources: tuple[str, ...]
+    model: str
+    options: Mapping[str, str | None]
+    out: Path | None
+    save: tuple[str, ...]
+    prompts: ImagePrompts
+    prompt_texts: tuple[str, ...] = ()
+    multimask: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Images:
+    """What `samvideo segment` works on.
+
+    Attributes:
+        paths: the images, each once, in order.
+        name: a short name of all.
+    """
+
+    paths: tuple[Path, ...]
+    name: str
+
+    def folder(self, settings: SegmentSettings) -> Path:
+        """Return the folder of the results."""
+        return settings.out or Path(f"{self.name}_segmented")
+
+
+@dataclass(frozen=True)
+class SegmentSummary:
+    """The outcome of `samvideo segment`."""
+
+    status: Status
+    source: str
+    model: str
+    images: int  # images whose results were written
+    skipped: int  # images that cannot be read
+    objects: int  # masks
+    empty: int  # objects that were not found
+    seconds: Mapping[str, Any]  # total, read, segment, write by kind
+    out: Path
+    files: Mapping[str, Path]  # by kind
+    error: str | None = None
+
+    @property
+    def amount(self) -> str:
+        """What was done, in words."""
+        return f"{self.images} images, {self.objects} objects"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object; `error` only if there is one."""
+        files = {kind: str(path) for kind, path in self.files.items()}
+        entry = asdict(self) | {"out": str(self.out), "files": files}
+        if self.error is None:
+            del entry["error"]
+        return entry
+
+
+def find_images(sources: Sequence[str]) -> Images:
+    """Find the images of files, folders and globs.
+
+    Raises:
+        VideoError: a source does not exist, or holds no image.
+    """
+    found: dict[Path, Path] = {}
+    name = ""
+    for source in sources:
+        try:
+            paths, own = find_stills(Path(source).expanduser())
+        except (OSError, RuntimeError, ValueError) as error:
+            raise VideoError(f"{source} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        name = own if len(sources) == 1 else paths[0].parent.resolve().name
+        for path in paths:
+            found.setdefault(path.resolve(), path)
+    return Images(tuple(found.values()), name or "images")
+
+
+class SegmentRun(Closing):
+    """The results of one `samvideo segment`: `open`, then `write` every image, then `finish`.
+
+    Attributes:
+        outputs: the files.
+        failure: the first error, set by `finish`.
+    """
+
+    def __init__(self, settings: SegmentSettings, images: Images, timer: StageTimer) -> None:
+        self.failure: SamVideoError | None = None
+        self.timer, self._settings, self._name = timer, settings, images.name
+        self._folder = images.folder(settings)
+        self._images = self._objects = self._empty = 0
+        self._write_record({"status": "running", "source": images.name, "model": settings.model}, [])
+        self.outputs = SegmentOutputs(self._folder, settings.save, settings.multimask)
+
+    @classmethod
+    def open(cls, settings: SegmentSettings, images: Images, timer: StageTimer) -> "SegmentRun":
+        """Open the result files. Raises as `check_results`; nothing has changed then."""
+        check_results(settings, images)
+        prepare_segment_folder(images.folder(settings))
+        try:
+            return cls(settings, images, timer)
+        except SamVideoError:
+            discard_segment_folder(images.folder(settings))
+            raise
+
+    def write(self, image: SegmentedImage) -> None:
+        """Add one image; see `SegmentOutputs.write`."""
+        self.outputs.write(image)
+        self._images += 1
+        self._objects += len(image.found)
+        self._empty += sum(not one.best.any() for one in image.found)
+
+    def close(self) -> None:
+        """See `SegmentOutputs.close`."""
+        self.outputs.close()
+
+    def finish(self, status: Status, failure: SamVideoError | None = None, *, skipped: int = 0) -> SegmentSummary:
+        """Finalise the result files, write `run.json` and return the summary; as `samvideo.run.Run.finish`."""
+        try:
+            self.close()
+        except SamVideoError as error:
+            failure = failure or error
+        summary = self._summary("failed" if failure else status, failure, skipped)
+        try:
+            self._write_record(summary.to_json(), self.outputs.names)
+            (self._folder / JOURNAL).unlink(missing_ok=True)
+        except SamVideoError as error:
+            failure = failure or error
+        self.failure = failure
+        return summary
+
+    def _write_record(self, entry: dict[str, Any], names: Iterable[str]) -> None:
+        settings = self._settings
+        entry |= {"command": "segment", "files": by_kind(names)}
+        entry["settings"] = {"save": settings.save, "multimask": settings.multimask}
+        entry["settings"] |= recorded(settings.prompt_texts, settings.options)
+        entry["environment"] = environment()
+        text = json.dumps(entry, ensure_ascii=False, indent=2).encode(errors="replace").decode()
+        write_over(self._folder / RECORD, text + "\n")
+
+    def _summary(self, status: Status, failure: SamVideoError | None, skipped: int) -> SegmentSummary:
+        spent = self.timer.seconds
+        seconds: dict[str, Any] = {name: round(spent[name], 3) for name in ("total", "read", "segment")}
+        seconds["write"] = {kind: round(value, 3) for kind, value in self.outputs.seconds.items()}
+        return SegmentSummary(
+            status=status,
+            source=self._name,
+            model=self._settings.model,
+            images=self._images,
+            skipped=skipped,
+            objects=self._objects,
+            empty=self._empty,
+            seconds=seconds,
+            out=self.outputs.folder,
+            files=self.outputs.files,
+            error=None if failure is None else str(failure),
+        )
+
+
+def check_results(settings: SegmentSettings, images: Images) -> None:
+    """Raise ConfigError or OutputError if the results cannot be written; nothing is changed."""
+    if not settings.save:
+        raise ConfigError(f"nothing to save; expected some of {', '.join(KINDS)}")
+    if unknown := [kind for kind in settings.save if kind not in KINDS]:
+        raise ConfigError(f"cannot save {unknown[0]!r}; expected some of {', '.join(KINDS)}")
+    check_stems(images.paths, settings.multimask)
+    prompts = prompt_files(settings.prompt_texts)
+    check_segment_folder(images.folder(settings), settings.save, settings.overwrite, images.paths, prompts)
+
+
+def run_segmentation(
+    settings: SegmentSettings,
+    make_segmenter: Callable[[], Segmenter],
+    progress: Callable[[str, int | None], Progress],
+) -> tuple[SegmentSummary | None, SamVideoError | None]:
+    """Segment all images until the end, an error or a signal; the result files are finalised in every case.
+
+    An image that cannot be read is logged, counted and left out.
+
+    `make_segmenter` is called once sources and prompts have been checked, since it may take long; `progress` gets a
+    name and the number of images.
+
+    Returns the summary, or None if a signal came before the first result, and the error that ended the work early,
+    if one did. A SamVideoError is raised only before the first result, when nothing was written.
+    """
+    images = find_images(settings.sources)
+    prompted = prompts_by_image(settings.prompts, images.paths)
+    for prompts in prompted.values():
+        check_ids(prompts, settings.save)
+    check_results(settings, images)
+    _check_sizes(prompted)
+    with folder_lock(images.folder(settings)):
+        work = _Segmenting(settings, images, make_segmenter())
+        with progress(images.name, len(prompted)) as bar, Interrupt() as interrupt:
+            work.segment(prompted, bar, interrupt)
+            return work.finish(interrupt.requested)
+
+
+def prompts_by_image(prompts: ImagePrompts, paths: Sequence[Path]) -> dict[Path, tuple[Prompt, ...]]:
+    """Return the prompts of every image that has some; images without, and names without image, are logged.
+
+    Raises:
+        PromptError: no image has any.
+    """
+    prompted = {path: own for path in paths if (own := prompts.of(path.name))}
+    unknown = sorted(prompts.named.keys() - {path.name for path in paths})
+    if unknown:
+        log.warning("no image is named %s: its prompts are not used", _listing(unknown))
+    if not prompted:
+        raise PromptError(f"no image has a prompt: give --prompt, or a JSON file that names {paths[0].name}")
+    if bare := [path.name for path in paths if path not in prompted]:
+        log.warning("%s: no prompt, left out", _listing(bare))
+    return prompted
+
+
+def _listing(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _check_sizes(prompted: Mapping[Path, Sequence[Prompt]]) -> None:
+    """Raise PromptError for prompts that do not fit their image, as far as its header tells, or each other."""
+    for path, prompts in prompted.items():
+        if (size_wh := size_stated(path)) is not None:
+            _grouped(path, prompts, size_wh)
+
+
+def _grouped(path: Path, prompts: Sequence[Prompt], size_wh: tuple[int, int]) -> list[Any]:
+    try:
+        return group_prompts(prompts, (), size_wh)
+    except PromptError as error:
+        raise PromptError(f"{path}: {error}") from error
+
+
+class _Segmenting:
+    """Opens the result files with the first result, so that a refused command leaves nothing behind."""
+
+    def __init__(self, settings: SegmentSettings, images: Images, segmenter: Segmenter) -> None:
+        self._settings, self._images, self._segmenter = settings, images, segmenter
+        self._timer, self._skipped = StageTimer(), 0
+        self._run: SegmentRun | None = None
+        self._failure: SamVideoError | None = None
+        self._unread: VideoError | None = None
+
+    def segment(self, prompted: Mapping[Path, Sequence[Prompt]], bar: Progress, interrupt: Interrupt) -> None:
+        """Segment and write until the end, an error or a signal."""
+        try:
+            with self._timer.measure("total"), closing(prefetch(self._read(prompted), AHEAD)) as pictures:
+                for path, rgb in interrupt.awaited(pictures):
+                    bar.advance(self._segment(path, rgb, prompted[path]))
+                    if interrupt.requested:
+                        break
+        except SamVideoError as error:
+            self._failure = error
+        except KeyboardInterrupt:
+            interrupt.requested = True
+
+    def _read(self, paths: Iterable[Path]) -> Iterator[tuple[Path, UInt8Array]]:
+        for path in paths:
+            try:
+                with self._timer.measure("read"):
+                    rgb = read_still(path)
+            except VideoError as error:
+                log.warning("%s; left out", error)
+                self._skipped += 1
+                self._unread = error
+                continue
+            yield path, rgb
+
+    def _segment(self, path: Path, rgb: UInt8Array, prompts: Sequence[Prompt]) -> Any:
+        image = SegmentedImage(path.name, rgb, self._answer(path, rgb, prompts))
+        if self._run is None:
+            warn_of_depth(path, path.name)
+            self._run = SegmentRun.open(self._settings, self._images, self._timer)
+        self._run.write(image)
+        return frame_result(image.found, 0, 0.0, image.size_wh)
+
+    def _answer(self, path: Path, rgb: UInt8Array, prompts: Sequence[Prompt]) -> list[Segmentation]:
+        with self._timer.measure("segment"):
+            grouped = _grouped(path, prompts, (rgb.shape[1], rgb.shape[0]))
+            multimask = True if self._settings.multimask else None
+            return segment_objects(self._segmenter.embed(rgb), grouped, multimask=multimask)
+
+    def finish(self, interrupted: bool) -> tuple[SegmentSummary | None, SamVideoError | None]:
+        """Record how the work ended; see `run_segmentation`."""
+        if self._run is None:
+            if self._failure is None and self._unread is not None and not interrupted:
+                self._failure = VideoError(f"no image can be read: {self._unread}")
+            if self._failure is not None:
+                raise self._failure
+            return None, None
+        status: Status = "interrupted" if interrupted else "complete"
+        summary = self._run.finish(status, self._failure, skipped=self._skipped)
+        return summary, self._run.failure

@@ -1,0 +1,55 @@
+"""What users write for a model and its weights: `NAME`, `NAME=FILE`, and which files that means."""
+
+from pathlib import Path
+
+from samvideo.errors import ConfigError, WeightsError, shown
+from samvideo.weights.contents import SUFFIXES
+
+RANDOM = "random"
+"""In the place of a file: weights from a generator with a fixed seed."""
+
+
+def split_name(model: str, weights: Path | str | None = None) -> tuple[str, Path | None]:
+    """Split `NAME=FILE` into name and weights; without `=FILE`, `weights` are returned as they are.
+
+    Args:
+        model: what was given for a model.
+        weights: what was given for its weights elsewhere: a file, files separated by commas, a folder, or "random".
+
+    Raises:
+        ConfigError: weights are given twice, or the name or the file is missing.
+    """
+    name, equals, file = model.partition("=")
+    if not equals:
+        return name, None if weights is None else Path(weights)
+    if weights is not None:
+        raise ConfigError(
+            f"the weights of {shown(name)} are given twice, {shown(file)} and {shown(str(weights))}: leave one out"
+        )
+    if not name or not file:
+        raise ConfigError(f"{shown(model)} lacks its {'file' if name else 'name'}: NAME=FILE expected")
+    return name, Path(file)
+
+
+def is_random(weights: Path | str | None) -> bool:
+    """Whether weights are to come from a generator."""
+    return str(weights) == RANDOM
+
+
+def weight_files(weights: Path | str) -> list[Path]:
+    """The files that `weights` mean: one, several separated by commas, or all checkpoints of a folder.
+
+    Raises:
+        WeightsError: a file does not exist, or the folder has no checkpoint.
+    """
+    path = Path(weights)
+    if path.is_dir():
+        found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        if not found:
+            raise WeightsError(f"folder {path} has no checkpoint: files ending in {', '.join(SUFFIXES)} expected")
+        return found
+    files = [path] if path.is_file() else [Path(part.strip()) for part in str(weights).split(",") if part.strip()]
+    for file in files:
+        if not file.is_file():
+            raise WeightsError(f"there is no file {file}")
+    return files
