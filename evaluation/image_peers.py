@@ -10,24 +10,26 @@ from samvideo.evaluation.peer import peer_model, to_hub
 from samvideo.models import ImageModel, count_parameters
 from samvideo.tensors import PromptTensors
 
-_CLASSIFIER = {"features_only": True}
-_VIT = {"num_classes": 0, "class_token": False, "global_pool": ""}
+_MAPS: dict[str, Any] = {"features_only": True}
+_SIZED: dict[str, Any] = {"img_size": None}  # these are built for one size
+_VIT: dict[str, Any] = _SIZED | {"num_classes": 0, "class_token": False, "global_pool": ""}
+_SAM: dict[str, Any] = _SIZED | {"num_classes": 0}
 TRUNKS: dict[str, tuple[str, dict[str, Any]]] = {
-    "efficientformer-l": ("efficientformerv2_l", _CLASSIFIER),
-    "efficientformer-s0": ("efficientformerv2_s0", _CLASSIFIER),
-    "efficientformer-s1": ("efficientformerv2_s1", _CLASSIFIER),
-    "efficientformer-s2": ("efficientformerv2_s2", _CLASSIFIER),
-    "efficientvit-l1": ("efficientvit_l1", _CLASSIFIER),
-    "efficientvit-l1-dense": ("efficientvit_l1", _CLASSIFIER),
-    "efficientvit-l2": ("efficientvit_l2", _CLASSIFIER),
-    "efficientvit-l2-dense": ("efficientvit_l2", _CLASSIFIER),
-    "repvit-m1-fused": ("repvit_m1", _CLASSIFIER),
-    "repvit-m2.3": ("repvit_m2_3", _CLASSIFIER),
-    "resnet-18": ("resnet18", _CLASSIFIER),
-    "sam-vit-b": ("samvit_base_patch16", {"num_classes": 0}),
-    "sam-vit-h": ("samvit_huge_patch16", {"num_classes": 0}),
-    "sam-vit-l": ("samvit_large_patch16", {"num_classes": 0}),
-    "tinyvit-5m": ("tiny_vit_5m_224", _CLASSIFIER),
+    "efficientformer-l": ("efficientformerv2_l", _MAPS | _SIZED),
+    "efficientformer-s0": ("efficientformerv2_s0", _MAPS | _SIZED),
+    "efficientformer-s1": ("efficientformerv2_s1", _MAPS | _SIZED),
+    "efficientformer-s2": ("efficientformerv2_s2", _MAPS | _SIZED),
+    "efficientvit-l1": ("efficientvit_l1", _MAPS),
+    "efficientvit-l1-dense": ("efficientvit_l1", _MAPS),
+    "efficientvit-l2": ("efficientvit_l2", _MAPS),
+    "efficientvit-l2-dense": ("efficientvit_l2", _MAPS),
+    "repvit-m1-fused": ("repvit_m1", _MAPS),
+    "repvit-m2.3": ("repvit_m2_3", _MAPS),
+    "resnet-18": ("resnet18", _MAPS),
+    "sam-vit-b": ("samvit_base_patch16", _SAM),
+    "sam-vit-h": ("samvit_huge_patch16", _SAM),
+    "sam-vit-l": ("samvit_large_patch16", _SAM),
+    "tinyvit-5m": ("tiny_vit_5m_224", _MAPS),
     "vit-s-global": ("vit_small_patch16_224", _VIT),
     "vit-ti-global": ("vit_tiny_patch16_224", _VIT),
 }
@@ -56,9 +58,14 @@ class SamPeer:
     Args:
         ours: not fused yet.
         device, dtype: where and how to compute.
+
+    Raises:
+        ConfigError: transformers is not installed, or has no such model or size.
     """
 
     def __init__(self, ours: ImageModel, device: torch.device, dtype: torch.dtype) -> None:
+        if ours.spec.input_wh != (1024, 1024):
+            raise ConfigError(f"transformers computes at 1024x1024 only, not at {ours.spec.input_wh}")
         model: Any = peer_model(ours.spec.name)
         published = {ours.published(key): value for key, value in ours.state_dict().items()}
         model.load_state_dict(to_hub(published, model.state_dict()))
@@ -102,7 +109,7 @@ class TimmPeer:
                 f"{', '.join(TRUNKS)}"
             )
         name, options = TRUNKS[ours.spec.encoder]
-        if "vit_" in name and "features_only" not in options:
+        if "img_size" in options:
             options = options | {"img_size": ours.spec.input_wh[::-1]}
         model: Any = timm.create_model(name, pretrained=False, **options)
         self.parameters = count_parameters(model)

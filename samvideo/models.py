@@ -3,7 +3,7 @@
 Building never touches network or disk.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
@@ -64,11 +64,15 @@ class ImageModel(nn.Module):
     def published(self, own: str) -> str:
         """Name in the published checkpoint of an entry of the state dict."""
         part, name = own.split(".", 1)
-        parts = {"encoder": self.encoder, "prompts": self.prompts, "decoder": self.decoder}
-        return self.spec.prefixes[list(parts).index(part)] + parts[part].published(name)
+        encoder, prompts, decoder = self.spec.prefixes
+        if part == "encoder":
+            return encoder + self.encoder.published(name)
+        return (
+            prompts + self.prompts.published(name) if part == "prompts" else decoder + self.decoder.published(name)
+        )
 
     @property
-    def unused(self) -> dict[str, tuple[int, ...]]:
+    def unused(self) -> Mapping[str, tuple[int, ...]]:
         """Entries of the published checkpoint that inference does not read, with their shapes."""
         return {self.spec.prefixes[0] + name: shape for name, shape in self.encoder.unused.items()}
 
@@ -199,7 +203,7 @@ class VideoModel(ImageModel):
         return keys.published(own)
 
     @property
-    def unused(self) -> dict[str, tuple[int, ...]]:
+    def unused(self) -> Mapping[str, tuple[int, ...]]:
         """See `ImageModel.unused`."""
         return keys.UNUSED
 

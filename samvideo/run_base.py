@@ -104,7 +104,7 @@ def recorded(prompt_texts: Iterable[str], options: Mapping[str, str | None]) -> 
 def _option(key: str, value: str) -> str:
     """The value of an option without folders: `/a/b.pt` as `b.pt`, as a first mask `sam=/a/b.pt` as `sam=b.pt`."""
     name, equals, file = value.partition("=") if key == "first_mask" else ("", "", value)
-    return f"{name}{equals}{Path(file).name}"
+    return f"{name}{equals}{','.join(Path(part).name for part in file.split(','))}"
 
 
 def _without_folder(prompt: str) -> str:

@@ -25,7 +25,7 @@ def bench(
     warmup: int = typer.Option(8, min=1, help="Frames before the timed ones; 8 fill the memory."),
     source: str | None = typer.Option(None, help="A video [a synthetic clip of 854x480]."),
     weights: Path | None = typer.Option(None, help="A checkpoint [random weights, which are as fast]."),
-    peer: str | None = typer.Option(None, help="transformers: also time the model of Hugging Face."),
+    peer: str | None = typer.Option(None, help="transformers or, for encoders of images, timm: also time theirs."),
     peer_dtype: str = typer.Option("fp32", help="Dtype of the peer: fp32 (its default), bf16, fp16 or same."),
     static_shapes: bool = typer.Option(False, "--static-shapes", help="Pad memories to a fixed capacity."),
     threads: int | None = typer.Option(None, min=1, help="CPU threads [PyTorch's default]."),

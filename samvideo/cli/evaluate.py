@@ -1,6 +1,5 @@
 """`samvideo evaluate`: run a model on a benchmark."""
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,8 @@ from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP
 from samvideo.errors import ConfigError
 
 if TYPE_CHECKING:
+    from samvideo.evaluation.evaluate import Evaluation
     from samvideo.evaluation.shard import Pool
-    from samvideo.evaluation.video import Task
 
 RAY_HELP = "Use this Ray cluster (auto: a running one), or start one on this machine."
 DATASET_HELP = "images, or one of {datasets}."
@@ -63,9 +62,10 @@ def evaluate(
     from samvideo.evaluation.threads import limit_unloaded
 
     limit_unloaded(threads)  # before anything that loads NumPy
-    from samvideo.evaluation.evaluate import choose_sequences
+    from samvideo.evaluation.evaluate import Evaluation, choose_sequences
     from samvideo.evaluation.video import Task
     from samvideo.io.mask_pictures import MaskRule
+    from samvideo.trackers.factory import create_tracker
     from samvideo.weights.naming import split_name
 
     model, weights = split_name(model, weights)
@@ -84,25 +84,21 @@ def evaluate(
     chosen = tuple(numbers(objects, "--objects"))
     task = Task(dataset, root, opened.split, protocol, out, chosen, threads, reading)
     names = choose_sequences(opened, comma_list(sequences), limit)
-    _on_videos(task, model, weights, names, pool, quiet=quiet)
+    options = {"weights": str(weights)} if weights else {}
+    evaluation = Evaluation(task, model, partial(create_tracker, model, weights=weights), names, options)
+    _run(evaluation, pool, f"{dataset} {opened.split}", quiet=quiet)
 
 
-def _on_videos(
-    task: "Task", model: str, weights: Path | None, names: Sequence[str], pool: "Pool", *, quiet: bool
-) -> None:
+def _run(evaluation: "Evaluation", pool: "Pool", title: str, *, quiet: bool) -> None:
     """Evaluate, and print a summary; Exit with the code of the worst failure."""
     from samvideo.cli.progress import VideoProgress
-    from samvideo.evaluation.evaluate import Evaluation, exit_code_of
     from samvideo.evaluation.evaluate import evaluate as run_evaluation
-    from samvideo.trackers.factory import create_tracker
+    from samvideo.evaluation.evaluate import exit_code_of
 
-    options = {"weights": str(weights)} if weights else {}
-    make = partial(create_tracker, model, weights=weights)
-    evaluation = Evaluation(task, model, make, tuple(names), options)
-    with VideoProgress(f"{task.dataset} {task.split}", quiet=quiet) as progress:
+    with VideoProgress(title, quiet=quiet) as progress:
         results = run_evaluation(evaluation, pool, progress.advance)
     if not quiet:
-        typer.echo(score_summary(results, task.out / "results.json"))
+        typer.echo(score_summary(results, evaluation.task.out / "results.json"))
     if code := exit_code_of(results):
         raise typer.Exit(code)
 

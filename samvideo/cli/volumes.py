@@ -24,6 +24,7 @@ def segment_in_volume(
 ) -> None:
     """Segment a volume from clicks; see `segment_volume`."""
     from samvideo.checkpoints import load_any
+    from samvideo.networks.fast_sam3d import FastSam3d
     from samvideo.segmenters.volume import VolumeSegmenter
     from samvideo.volume_run import segment_volume
     from samvideo.weights.naming import split_name
@@ -38,6 +39,7 @@ def segment_in_volume(
     def make() -> VolumeSegmenter:
         with download_progress(MODEL, quiet=quiet) as progress:
             network = load_any(MODEL, weights=file, progress=progress.advance)
+        assert isinstance(network, FastSam3d)
         return VolumeSegmenter(network, device=device)
 
     summary = segment_volume(path, prompts, make, out, overwrite=overwrite)

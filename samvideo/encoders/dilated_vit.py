@@ -49,10 +49,9 @@ class DilatedAttention(nn.Module):
 
     def _mix(self, tokens: Tensor) -> Tensor:
         """(B, places, windows, C) to the same."""
-        qkv = rearrange(
-            self.qkv(tokens), "b n w (three heads d) -> three (b n) heads w d", three=3, heads=self.heads
-        )
-        mixed = F.scaled_dot_product_attention(*qkv, scale=self.scale)
+        pattern = "b n w (three heads d) -> three (b n) heads w d"
+        q, k, v = rearrange(self.qkv(tokens), pattern, three=3, heads=self.heads)
+        mixed = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
         return rearrange(mixed, "(b n) heads w d -> b n w (heads d)", b=len(tokens))
 
 

@@ -98,6 +98,14 @@ class _Mixer(nn.Module):
         return rearrange(mixed, "b h (y x) d -> b (h d) y x", y=local.shape[2]) + local
 
 
+def _across_heads(scores: Tensor, conv: nn.Conv2d) -> Tensor:
+    """A 1x1 convolution as one matrix product: maps of scores are never copied to channels-last."""
+    assert conv.bias is not None
+    batch, heads = scores.shape[:2]
+    weight = conv.weight.flatten(1).expand(batch, -1, -1)
+    return torch.baddbmm(conv.bias[:, None], weight, scores.view(batch, heads, -1)).view_as(scores)
+
+
 class _Attention(_Mixer):
     """With a convolution across the heads before and after the softmax; at stride 16 on a map of half the size."""
 
@@ -112,7 +120,8 @@ class _Attention(_Mixer):
         size = x.shape[2:]
         if self.stride_conv is not None:
             x = self.stride_conv(x)
-        weights = self.talking_head2(self.talking_head1(self.scores(self.q(x), x)).softmax(-1))
+        scores = _across_heads(self.scores(self.q(x), x), self.talking_head1)
+        weights = _across_heads(scores.softmax(-1), self.talking_head2)
         x = self.mixed(weights, x)
         if self.stride_conv is not None:
             x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)

@@ -102,7 +102,7 @@ class RelativeAttention(WindowAttention):
         whole = (window, window) if window else grid
         if whole != grid:
             k, v = (_placed(a, grid, b, window) for a, b in zip((k, v), self.fillers(k), strict=True))
-        at = q.unflatten(2, grid)
+        at = q.reshape(*q.shape[:2], *grid, q.shape[-1])
         rows = torch.einsum("b h y x d, y k d -> b h y x k", at, _codes(self.rel_pos_h, grid[0], whole[0]).to(q))
         columns = torch.einsum("b h y x d, x k d -> b h y x k", at, _codes(self.rel_pos_w, grid[1], whole[1]).to(q))
         return attend_grid(q, k, v, rows.flatten(2, 3), columns.flatten(2, 3))
@@ -117,7 +117,7 @@ def _spans(length: int, window: int) -> list[slice]:
 def _placed(tokens: Tensor, grid: Grid, filler: Tensor, window: int) -> Tensor:
     """(B, heads, y x, D) at the top left of a window of fillers: (B, heads, window ** 2, D)."""
     filled = filler[..., None, :].repeat(len(tokens), 1, window, window, 1)
-    filled[:, :, : grid[0], : grid[1]] = tokens.unflatten(2, grid)
+    filled[:, :, : grid[0], : grid[1]] = tokens.reshape(*tokens.shape[:2], *grid, -1)
     return filled.flatten(2, 3)
 
 

@@ -15,6 +15,7 @@ SIZES = ((64, 64), (64, 96), (224, 64))
 # seconds each on a CPU, with the code of the smaller ones of the family
 LARGE = (
     *("hiera-base-plus", "hiera-large", "efficientformer-s2", "efficientformer-l", "repvit-m3", "tinyvit-21m"),
+    *("sam-vit-b", "sam-vit-l", "sam-vit-h"),
     *(name for name in ENCODERS if name.startswith("efficientvit-") and name != "efficientvit-l0"),
 )
 

@@ -60,6 +60,13 @@ def relative_layer(side: int) -> RelativeAttention:
     return layer
 
 
+@pytest.fixture(params=[0, 512])
+def many_keys(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small grids, taken for large ones or not."""
+    monkeypatch.setattr(attention, "MANY_KEYS", request.param)
+
+
+@pytest.mark.usefixtures("many_keys")
 @pytest.mark.parametrize("size", [(4, 4), (6, 9), (3, 2)])
 @pytest.mark.parametrize("training", [False, True])
 def test_relative_positions(size: tuple[int, int], training: bool) -> None:
@@ -69,6 +76,7 @@ def test_relative_positions(size: tuple[int, int], training: bool) -> None:
         torch.testing.assert_close(layer(x, 4), relative(layer, x, 4), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.usefixtures("many_keys")
 @torch.inference_mode()
 def test_masks_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = relative_layer(5)
@@ -79,6 +87,7 @@ def test_masks_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.testing.assert_close(layer(x, 0), expected, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.usefixtures("many_keys")
 @torch.inference_mode()
 def test_half_precision() -> None:
     layer = relative_layer(4)
