@@ -23,9 +23,7 @@ def evaluate_on_images(
     from samvideo.evaluation.image_evaluation import ImageEvaluation, evaluate_images
     from samvideo.evaluation.image_sets import choose_pictures
     from samvideo.segmenters.factory import find_segmenter, load_segmenter
-    from samvideo.weights.naming import split_name
 
-    model, weights = split_name(model, weights)
     spec = find_segmenter(model, weights)
     names = choose_pictures(task.open(), limit)
     options = {"weights": str(weights)} if weights else {}
