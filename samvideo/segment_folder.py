@@ -123,7 +123,7 @@ def check_segment_folder(
             )
     check_empty(folder, overwrite)
     own = listed(folder)
-    for name in _names(kinds, images):
+    for name in (*_names(kinds, images), *_candidates(folder, images)):
         if name not in own and os.path.lexists(folder / name):
             raise ConfigError(
                 f"{folder / name} would be replaced, but is not among the files of an earlier `samvideo segment` "
@@ -134,6 +134,15 @@ def check_segment_folder(
 def _names(kinds: Collection[str], images: Sequence[Path]) -> Iterator[str]:
     yield from (FILES[kind] for kind in kinds if kind in FILES)
     yield from (image_file(kind, path.stem) for kind in kinds if kind in FOLDERS for path in images)
+
+
+def _candidates(folder: Path, images: Sequence[Path]) -> Iterator[str]:
+    """Yield the files that have the name of a mask candidate of an image."""
+    stems = {path.stem for path in images}
+    for path in (folder / "masks").glob("*_*.png"):
+        base, _, number = path.stem.rpartition("_")
+        if number.isdecimal() and base in stems:
+            yield f"masks/{path.name}"
 
 
 def prepare_segment_folder(folder: Path) -> None:

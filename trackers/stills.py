@@ -27,7 +27,7 @@ def frame_result(
     """The chosen masks of an image as the result of a frame; the score is the quality, within [0, 1]."""
     masks = np.array([one.best for one in found], bool).reshape(len(found), size_wh[1], size_wh[0])
     scores = np.array([np.clip(one.quality_n[one.chosen], 0, 1) for one in found], np.float32)
-    present = masks.reshape(len(found), -1).any(axis=1)
+    present = np.array([one.best.any() for one in found], bool)
     return FrameResult(index, seconds, tuple(one.object_id for one in found), masks, scores, present)
 
 

@@ -42,18 +42,17 @@ def bench(
         raise ConfigError(f"--peer-dtype is fp32, bf16, fp16 or same, not {peer_dtype!r}")
     counts, prompted_frames = numbers(objects, "--objects"), numbers(prompted, "--prompted")
     sides: list[int | None] = [*numbers(sizes, "--sizes")] or [None]
-
+    names, weights = _names_and_weights(models or ["edgetam"], weights)
     from samvideo.evaluation.bench import HEADER
     from samvideo.evaluation.bench import bench as run_bench
     from samvideo.evaluation.bench_inputs import Case, Plan
     from samvideo.io.files import write_atomically
 
-    names, weights = _names_and_weights(models or ["edgetam"], weights)
     _check_files([out, plot], accuracy, overwrite)
     if threads is not None:
         limit_loaded(threads)
-    places, types = comma_list(devices), comma_list(dtypes)
-    cases = [Case(*c) for c in product(names, sides, places, types, counts, prompted_frames)]
+    places = product(names, sides, comma_list(devices), comma_list(dtypes), counts, prompted_frames)
+    cases = [Case(*place) for place in places]
     plan = Plan(frames, warmup, source, weights, peer, peer_dtype, static_shapes)
     if not as_json:
         typer.echo(HEADER)

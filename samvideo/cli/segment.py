@@ -54,7 +54,9 @@ def segment(
     if any(is_volume(Path(image)) for image in images):
         if len(images) > 1 or tools or multimask or save != ALL:
             raise ConfigError("a volume is given alone, with coordinates, and without --save and --multimask")
-        segment_in_volume(Path(images[0]), texts, model, weights, device, out, overwrite, quiet, as_json)
+        segment_in_volume(
+            Path(images[0]).expanduser(), texts, model, weights, device, out, overwrite, quiet, as_json
+        )
         return
     name, file = _choose(model, weights, quiet)
     settings = SegmentSettings(

@@ -78,10 +78,9 @@ def track(
         resume=resume,
         window=window,
     )
-    if tools:
-        run_page(settings, tools[0], quiet, as_json, browser, host, port)
-    else:
-        _run(settings, quiet, as_json)
+    if not tools:
+        return _run(settings, quiet, as_json)
+    run_page(settings, tools[0], quiet, as_json, browser, host, port)
 
 
 def _parse_settings(

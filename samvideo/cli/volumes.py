@@ -39,7 +39,7 @@ def segment_in_volume(
     def make() -> VolumeSegmenter:
         with download_progress(MODEL, quiet=quiet) as progress:
             network = load_any(MODEL, weights=file, progress=progress.advance)
-        assert isinstance(network, FastSam3d)
+        assert isinstance(network, FastSam3d)  # which MODEL names
         return VolumeSegmenter(network, device=device)
 
     summary = segment_volume(path, prompts, make, out, overwrite=overwrite)

@@ -22,7 +22,7 @@ PREFIXES = {
     "obj_ptr_tpos_proj.": "pointers.obj_ptr_tpos_proj.",
     "no_obj_ptr": "pointers.no_obj_ptr",
 }
-UNUSED = {"no_mem_pos_enc": (1, 1, 256)}
+UNUSED: dict[str, tuple[int, ...]] = {"no_mem_pos_enc": (1, 1, 256)}
 """Keys of every checkpoint that no published model reads at inference, with their shapes."""
 
 

@@ -140,11 +140,20 @@ def test_bad_prompts_by_name_are_refused(prompts: object, message: str) -> None:
         (["pics", "-p", BOX, "-o", "tracked", "--overwrite"], 2, "the record of `samvideo segment`"),
         (["out/masks", "-p", BOX, "-o", "out"], 2, "lies where the results are written"),
         (["pics", "-p", "box", "--multimask"], 2, "one mask per object"),
+        (["pics", "-p", BOX, "-o", "candidate", "--overwrite"], 2, "a_2.png would be replaced"),
+        (["scan.nii.gz", "-p", "points=9,9@1", "--model", "nano"], 2, "segmented by fastsam3d, not by nano"),
+        (["scan.nii.gz", "pics", "-p", "points=9,9@1"], 2, "a volume is given alone"),
         (["pics", "large", "-p", "box"], 2, "images of one size: pics/a.png is 160x120, large/big.png is 200x150"),
     ],
 )
 def test_what_is_refused_leaves_nothing(pictures: Path, arguments: list[str], code: int, message: str) -> None:
-    for place, size in (("twin/a", SIZE), ("number/a_1", SIZE), ("out/masks/x", SIZE), ("large/big", (200, 150))):
+    for place, size in (
+        ("twin/a", SIZE),
+        ("number/a_1", SIZE),
+        ("out/masks/x", SIZE),
+        ("candidate/masks/a_2", SIZE),
+        ("large/big", (200, 150)),
+    ):
         path = Path(f"{place}.png")
         path.parent.mkdir(parents=True)
         Image.new("RGB", size).save(path)
