@@ -23,14 +23,12 @@ def evaluate_on_images(
     from samvideo.evaluation.image_evaluation import ImageEvaluation, evaluate_images
     from samvideo.evaluation.image_sets import choose_pictures
     from samvideo.segmenters.factory import find_segmenter, load_segmenter
-    from samvideo.weights.naming import split_name
 
-    model, weights = split_name(model, weights)
-    licence = find_segmenter(model, weights).facts().licence
+    spec = find_segmenter(model, weights)
     names = choose_pictures(task.open(), limit)
     options = {"weights": str(weights)} if weights else {}
     make = partial(load_segmenter, model, weights=weights)
-    evaluation = ImageEvaluation(task, model, make, names, options, licence)
+    evaluation = ImageEvaluation(task, spec.name, make, names, options, spec.facts().licence)
     with VideoProgress(f"images {task.root.name}", quiet=quiet) as progress:
         results = evaluate_images(evaluation, pool, progress.advance)
     if not quiet:
