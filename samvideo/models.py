@@ -52,6 +52,11 @@ class ImageModel(nn.Module):
         self.mixed = False
 
     @property
+    def name(self) -> str:
+        """The spec's."""
+        return self.spec.name
+
+    @property
     def device(self) -> torch.device:
         """Where the parameters are."""
         return self.decoder.iou_token.weight.device
@@ -64,12 +69,9 @@ class ImageModel(nn.Module):
     def published(self, own: str) -> str:
         """Name in the published checkpoint of an entry of the state dict."""
         part, name = own.split(".", 1)
-        encoder, prompts, decoder = self.spec.prefixes
-        if part == "encoder":
-            return encoder + self.encoder.published(name)
-        return (
-            prompts + self.prompts.published(name) if part == "prompts" else decoder + self.decoder.published(name)
-        )
+        prefix = dict(zip(("encoder", "prompts", "decoder"), self.spec.prefixes, strict=True))[part]
+        published: str = getattr(self, part).published(name)
+        return prefix + published
 
     @property
     def unused(self) -> Mapping[str, tuple[int, ...]]:
