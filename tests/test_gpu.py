@@ -7,16 +7,19 @@ import numpy as np
 import pytest
 import torch
 from check import run, seeded_model
+from check_images import OWN, seeded_weights
 from seeded import seeded_frame
 from tiny_sam import clip, tiny_model
 from typer.testing import CliRunner
 
 from samvideo.cli.main import app
-from samvideo.models import build
-from samvideo.state_dict import published_shapes
+from samvideo.models import ImageModel, build
+from samvideo.segmenters.image_model import ImageModelSegmenter
+from samvideo.specs import IMAGE_SPECS
+from samvideo.state_dict import build_spec, load_state, published_shapes
 from samvideo.torch_runtime import TorchRuntime
 from samvideo.trackers.sam import SamTracker
-from samvideo.types import Box, Frame
+from samvideo.types import Box, Frame, Points
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 FIXTURES = Path(__file__).parent / "parity" / "fixtures"
@@ -91,3 +94,36 @@ def test_a_device_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.
     )
     assert done.exit_code == 2
     assert "not available" in done.stderr
+
+
+IMAGE_MODELS = (
+    "sam-vit-b",
+    "slimsam-77",
+    "sam-lightening",
+    "mobilesam",
+    "edgesam",
+    "repvit-sam",
+    "efficientsam-ti",
+    "efficientvit-sam-l0",
+    "nanosam",
+    "rwkv-sam-small",
+)
+
+
+@pytest.mark.parametrize("name", IMAGE_MODELS)
+def test_image_models_give_the_logits_of_the_cpu(name: str) -> None:
+    rgb = np.ascontiguousarray(seeded_frame(3, 768)[:427, :640])
+    prompts = [Box((144, 85, 400, 335)), Points([(276, 210)]), Points([(276, 210), (375, 177)], [1, 0])]
+    weights, found = seeded_weights(name, OWN), {}
+    for device, dtype in (("cpu", "fp32"), ("cuda", "fp32"), ("cuda", "bf16")):
+        model = build_spec(IMAGE_SPECS[name])
+        assert isinstance(model, ImageModel)
+        load_state(model, weights)
+        image = ImageModelSegmenter(model, device=device, dtype=dtype).embed(rgb)
+        found[device, dtype] = [one.logits_nhw for one in image.segment(prompts)]
+    for place, limit in ((("cuda", "fp32"), 5e-3), (("cuda", "bf16"), 0.1)):
+        for exact, other in zip(found["cpu", "fp32"], found[place], strict=True):
+            assert exact is not None
+            assert other is not None
+            error = float(np.linalg.norm(other - exact) / np.linalg.norm(exact))
+            assert error <= limit, f"{place}: {error:.1e}"
