@@ -16,6 +16,7 @@ NETWORKS = {
 }
 """Segmenters of networks that are not an encoder with the heads of SAM."""
 VOLUMES = "fastsam3d"
+"""The model of volumes."""
 
 
 def _build(name: str | None, options: SegmenterOptions) -> Segmenter:
