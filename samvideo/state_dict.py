@@ -8,7 +8,8 @@ from torch import Tensor
 
 from samvideo import registry
 from samvideo.errors import WeightsError
-from samvideo.models import ImageModel, VideoModel
+from samvideo.image_model import ImageModel
+from samvideo.models import VideoModel
 from samvideo.networks.base import Network
 from samvideo.specs import IMAGE_SPECS, SPECS, ModelSpec
 from samvideo.weights import keys

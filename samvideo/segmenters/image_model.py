@@ -9,7 +9,8 @@ from torch import Tensor
 
 from samvideo.errors import PromptError
 from samvideo.heads.masks import single_if_stable, stability
-from samvideo.models import MEMORY_BIAS, MEMORY_SCALE, ImageModel
+from samvideo.image_model import ImageModel
+from samvideo.models import MEMORY_BIAS, MEMORY_SCALE
 from samvideo.object_prompts import ObjectPrompt
 from samvideo.pictures import fitted_wh, prompt_scale, to_picture
 from samvideo.segmenters.base import Chooser, EmbeddedImage, Previous, Segmentation, by_quality, mask_of

@@ -21,7 +21,7 @@ VOLUMES = "fastsam3d"
 
 def _build(name: str | None, options: SegmenterOptions) -> Segmenter:
     from samvideo.checkpoints import load_any
-    from samvideo.models import ImageModel
+    from samvideo.image_model import ImageModel
     from samvideo.segmenters.image_model import ImageModelSegmenter
     from samvideo.torch_runtime import resolve_device
 
