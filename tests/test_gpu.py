@@ -13,7 +13,8 @@ from tiny_sam import clip, tiny_model
 from typer.testing import CliRunner
 
 from samvideo.cli.main import app
-from samvideo.models import ImageModel, build
+from samvideo.image_model import ImageModel
+from samvideo.models import build
 from samvideo.segmenters.image_model import ImageModelSegmenter, ModelImage
 from samvideo.specs import IMAGE_SPECS
 from samvideo.state_dict import build_spec, load_state, published_shapes

@@ -3,7 +3,6 @@
 Counterpart: yformer/EfficientSAM at commit 3477a43: squeeze_sam/.
 """
 
-import re
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,6 +14,7 @@ from samvideo.heads.masks import TwoWayTransformer
 from samvideo.networks.base import Network
 from samvideo.nn.mlp import Mlp
 from samvideo.tensors import PromptTensors
+from samvideo.weights.keys import renamed
 
 KIND = "network"
 CLICK_RADIUS = 5
@@ -137,10 +137,8 @@ class SqueezeSam(Network):
         return tokens, x
 
     def published(self, own: str) -> str:
-        """Name in the published checkpoint of an entry of the state dict."""
-        for pattern, replacement in PUBLISHED_NAMES:
-            own = re.sub(pattern, replacement, own)
-        return own
+        """See `Network.published`."""
+        return renamed(own, PUBLISHED_NAMES)
 
 
 def draw_prompts(prompts: PromptTensors, size_hw: tuple[int, int]) -> Tensor:

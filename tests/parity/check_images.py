@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 import images  # noqa: E402
 
-from samvideo.models import ImageModel  # noqa: E402
+from samvideo.image_model import ImageModel  # noqa: E402
 from samvideo.specs import IMAGE_SPECS  # noqa: E402
 from samvideo.state_dict import Loadable, build_spec, load_state  # noqa: E402
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from samvideo.heads.masks import stability
-from samvideo.models import ImageModel
+from samvideo.image_model import ImageModel
 from samvideo.pictures import fitted_wh, prompt_scale, resized, to_input, to_picture
 from samvideo.tensors import Features, MaskCandidates, PromptTensors
 
