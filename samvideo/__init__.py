@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from samvideo.errors import SamVideoError as SamVideoError
     from samvideo.exports.detections import to_supervision as to_supervision
     from samvideo.io.source import open_video as open_video
+    from samvideo.models import build as build
     from samvideo.segmenters.factory import load_segmenter as load_segmenter
     from samvideo.trackers.loop import track as track
     from samvideo.types import Box as Box
@@ -34,6 +35,7 @@ _HOME = {
     "Points": "samvideo.types",
     "SamVideoError": "samvideo.errors",
     "VideoInfo": "samvideo.types",
+    "build": "samvideo.models",
     "load": "samvideo.checkpoints",
     "load_segmenter": "samvideo.segmenters.factory",
     "open_video": "samvideo.io.source",

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from samvideo.errors import ConfigError, WeightsError
 from samvideo.memory.base import MemoryPolicy
-from samvideo.models import VideoModel, build
+from samvideo.models import VideoModel, build, encoders
 from samvideo.specs import IMAGE_SPECS, SPECS
 from samvideo.state_dict import Loadable, build_spec, load_state, recognise, spec_shapes
 from samvideo.weights.catalog import CATALOG, checkpoint
@@ -85,6 +85,11 @@ def load_any(
     """
     if name is not None:
         name, weights = split_name(name, weights)
+        if name not in CATALOG and name in encoders():
+            raise ConfigError(
+                f"{name!r} is an encoder, and no video model with it is published: "
+                f"samvideo.build({name!r}, memory=...) makes an untrained one"
+            )
         checkpoint(name)  # suggests similar names
     if is_random(weights):
         if name is None:
@@ -101,6 +106,9 @@ def _untrained(
     name: str, memory: str | None, policy: str | MemoryPolicy | None, input_size: int | tuple[int, int] | None
 ) -> Loadable:
     if name in IMAGE_SPECS:
+        for option, value in (("memory", memory), ("policy", policy), ("input_size", input_size)):
+            if value is not None:
+                raise ConfigError(f"{name} is an image model, which has no {option}: leave it out")
         return build_spec(IMAGE_SPECS[name])
     return build(name, memory=memory, policy=policy, input_size=input_size)
 

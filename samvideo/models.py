@@ -207,9 +207,10 @@ def find_spec(name: str) -> ModelSpec:
     if name in SPECS:
         return SPECS[name]
     if name in IMAGE_SPECS and name not in encoders():
+        encoder = IMAGE_SPECS[name].encoder.removesuffix("-dense")  # whose maps have the stride of memory
+        instead = f"take its encoder {encoder!r} with a memory, or use it" if encoder in encoders() else "use it"
         raise ConfigError(
-            f"{name!r} is an image model: it has no memory to track with; take its encoder "
-            f"{IMAGE_SPECS[name].encoder!r} with a memory, or use it as the segmenter of first masks"
+            f"{name!r} is an image model: it has no memory to track with; {instead} as the segmenter of first masks"
         )
     if name not in encoders():
         raise ConfigError(f"no model or encoder is called {name!r}; there are: {', '.join([*SPECS, *encoders()])}")

@@ -40,7 +40,7 @@ def load_state(model: Loadable, state: Mapping[str, Tensor]) -> None:
     """
     names = published_shapes(model)
     state = _by_published_names(state)
-    missing = sorted(set(names) - set(state) - set(model.unused))
+    missing = sorted(set(names) - set(state) - set(_optional(model, names)))
     unexpected = sorted(set(state) - set(names))
     wrong = [
         f"{key} is {tuple(state[key].shape)} instead of {names[key]}"
@@ -57,7 +57,9 @@ def load_state(model: Loadable, state: Mapping[str, Tensor]) -> None:
             f"these weights are not those of {model.name!r}: {'; '.join(problems)}. "
             f"By keys and shapes they fit: {', '.join(recognise(state)) or 'no model known here'}"
         )
-    model.load_state_dict({own: state[model.published(own)] for own in model.state_dict()})
+    model.load_state_dict(
+        {own: state.get(model.published(own), value) for own, value in model.state_dict().items()}
+    )
 
 
 def recognise(state: Mapping[str, Tensor]) -> list[str]:
@@ -79,8 +81,8 @@ def _has_parts(shapes: Shapes, name: str) -> bool:
 
 
 def _fits(shapes: Shapes, spec: ModelSpec) -> bool:
-    wanted, unused = _entries(spec)
-    return wanted == {**unused, **shapes}
+    wanted, optional = _entries(spec)
+    return wanted == {**optional, **shapes}
 
 
 def _by_published_names(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -102,7 +104,13 @@ def _entries(spec: ModelSpec) -> tuple[Shapes, Shapes]:
     """`spec_shapes`, and those entries that may be missing."""
     with torch.device("meta"):
         model = build_spec(spec)
-    return published_shapes(model), model.unused
+    shapes = published_shapes(model)
+    return shapes, _optional(model, shapes)
+
+
+def _optional(model: Loadable, shapes: Shapes) -> Shapes:
+    """Entries that a checkpoint may lack: what inference does not read, such as the counters of batch norms."""
+    return {**model.unused, **{key: shape for key, shape in shapes.items() if key.endswith(".num_batches_tracked")}}
 
 
 def published_shapes(model: Loadable) -> Shapes:

@@ -144,10 +144,11 @@ class SqueezeSam(Network):
 def draw_prompts(prompts: PromptTensors, size_hw: tuple[int, int]) -> Tensor:
     """The prompts as maps: the box, filled, and a disc for each click on the object.
 
-    Without a box, its map is ones everywhere. Clicks that are not on the object are not drawn.
+    Where a click on the object comes first, there is no box, and its map is ones everywhere. Clicks that are not on
+    the object are not drawn, but as published, one that comes first is taken for the corner of a box.
 
     Args:
-        prompts: in pixels of the input; the corners of a box come first, without one a click on the object.
+        prompts: in pixels of the input; the corners of a box come first.
         size_hw: of the input.
 
     Returns:
@@ -160,9 +161,8 @@ def draw_prompts(prompts: PromptTensors, size_hw: tuple[int, int]) -> Tensor:
     clicks = xy[:, :, None, None]
     near = ((at - clicks) ** 2).sum(-1) <= CLICK_RADIUS**2
     disc = (near & (labels == 1)[..., None, None]).any(1)
-    if xy.shape[1] < 2:
-        return torch.stack([torch.ones_like(disc), disc], 1).to(xy.dtype)
-    inside = ((at >= clicks[:, 0]) & (at <= clicks[:, 1])).all(-1)
+    low, high = xy[:, :2].aminmax(dim=1)
+    inside = ((at >= low[:, None, None]) & (at <= high[:, None, None])).all(-1)
     return torch.stack([inside | (labels[:, 0] == 1)[:, None, None], disc], 1).to(xy.dtype)
 
 

@@ -14,7 +14,7 @@ SAM2_PARTS = ("image_encoder.", "memory_attention.", "memory_encoder.", "sam_pro
 """Every published checkpoint of the SAM 2 family has parameters in all of these."""
 HUB_PARTS = ("vision_encoder.", "prompt_encoder.", "mask_decoder.")
 """Likewise in the layout of Hugging Face transformers."""
-PICKLED = (".pt", ".pth")
+PICKLED = (".pt", ".pth", ".ckpt", ".bin")
 SUFFIXES = (*PICKLED, ".safetensors")
 EXPANSION = 4
 """How many times its own size a zip file may unpack into: weights hardly shrink."""
@@ -23,7 +23,7 @@ EXPANSION = 4
 def kind_of(head: bytes) -> str:
     """What a file is that begins like this, if it is no checkpoint; empty if it may be one."""
     start = head.lstrip()[:64].lower()
-    if head.startswith((b"PK\x03\x04", b"\x80")) or _is_safetensors(head):
+    if head.startswith((b"PK\x03\x04", b"\x80")) or is_safetensors(head):
         return ""
     if not head:
         return "an empty file"
@@ -73,14 +73,14 @@ def inner_checkpoint(archive: zipfile.ZipFile) -> zipfile.ZipInfo | None:
     return found[0]
 
 
-def _is_safetensors(head: bytes) -> bool:
+def is_safetensors(head: bytes) -> bool:
     """Whether a file begins with the length of a JSON header, and that header."""
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < HEAD
 
 
 def _names(path: Path, head: bytes) -> set[str]:
     """All texts in the part of a checkpoint that names its parameters."""
-    if _is_safetensors(head):
+    if is_safetensors(head):
         return _safetensors_names(path, head)
     if not head.startswith(b"PK"):
         return _strings(head)

@@ -1,5 +1,6 @@
 """What users write for a model and its weights: `NAME`, `NAME=FILE`, and which files that means."""
 
+import os
 from pathlib import Path
 
 from samvideo.errors import ConfigError, WeightsError, shown
@@ -21,14 +22,14 @@ def split_name(model: str, weights: Path | str | None = None) -> tuple[str, Path
     """
     name, equals, file = model.partition("=")
     if not equals:
-        return name, None if weights is None else Path(weights)
+        return name, None if weights is None else _path(weights)
     if weights is not None:
         raise ConfigError(
             f"the weights of {shown(name)} are given twice, {shown(file)} and {shown(str(weights))}: leave one out"
         )
     if not name or not file:
         raise ConfigError(f"{shown(model)} lacks its {'file' if name else 'name'}: NAME=FILE expected")
-    return name, Path(file)
+    return name, _path(file)
 
 
 def is_random(weights: Path | str | None) -> bool:
@@ -42,14 +43,20 @@ def weight_files(weights: Path | str) -> list[Path]:
     Raises:
         WeightsError: a file does not exist, or the folder has no checkpoint.
     """
-    path = Path(weights)
+    path = _path(weights)
     if path.is_dir():
         found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
         if not found:
             raise WeightsError(f"folder {path} has no checkpoint: files ending in {', '.join(SUFFIXES)} expected")
-        return found
-    files = [path] if path.is_file() else [Path(part.strip()) for part in str(weights).split(",") if part.strip()]
-    for file in files:
+        # beside model.safetensors, Hugging Face keeps the same weights as pytorch_model.bin
+        return [file for file in found if file.suffix.lower() != ".bin"] or found
+    files = [path] if path.is_file() else [_path(part.strip()) for part in str(weights).split(",") if part.strip()]
+    for file in files or [path]:
         if not file.is_file():
             raise WeightsError(f"there is no file {file}")
     return files
+
+
+def _path(text: Path | str) -> Path:
+    """A path, in which a leading ~ is the home folder: shells leave it as it is in NAME=~/FILE."""
+    return Path(os.path.expanduser(text))

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import torch
 
 from samvideo.errors import WeightsError
-from samvideo.weights.contents import SUFFIXES, inner_checkpoint
+from samvideo.weights.contents import SUFFIXES, inner_checkpoint, is_safetensors, kind_of
 
 EXPORTED = (".onnx", ".engine", ".mlmodel", ".mlpackage", ".tflite", ".torchscript")
 WRAPPERS = ("model", "state_dict", "model_state_dict")
@@ -69,9 +69,16 @@ def _read(path: Path) -> object:
         raise WeightsError(f"{path} is no checkpoint: a file ending in {', '.join(SUFFIXES)} expected")
     if not path.is_file():
         raise WeightsError(f"there is no file {path}")
+    try:
+        with path.open("rb") as file:
+            head = file.read(256)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
+    if kind := kind_of(head):
+        raise WeightsError(f"{path} is {kind} instead of a checkpoint: get the file itself again")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what torch says of old and of damaged files
-        return _read_safetensors(path) if suffix == ".safetensors" else _read_pickle(path)
+        return _read_safetensors(path) if is_safetensors(head) else _read_pickle(path)
 
 
 def _unwrapped(state: object) -> object:

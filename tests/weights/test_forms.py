@@ -154,9 +154,49 @@ def test_files_and_folders(tmp_path: Path) -> None:
     assert weight_files("a.pth, b.pt") == [Path("a.pth"), Path("b.pt")]
     assert weight_files("c,d.pt") == [Path("c,d.pt")]
     (tmp_path / "empty").mkdir()
-    for weights, message in (("a.pth,none.pt", "no file none.pt"), ("empty", "folder empty has no checkpoint")):
+    for weights, message in (
+        ("a.pth,none.pt", "no file none.pt"),
+        (",", "no file ,"),
+        ("empty", "folder empty has no checkpoint"),
+    ):
         with pytest.raises(WeightsError, match=message):
             weight_files(weights)
+
+
+def test_a_folder_of_hugging_face_has_its_weights_twice(tmp_path: Path) -> None:
+    (tmp_path / "pytorch_model.bin").touch()
+    assert [file.name for file in weight_files(tmp_path)] == ["pytorch_model.bin"]
+    (tmp_path / "model.safetensors").touch()
+    assert [file.name for file in weight_files(tmp_path)] == ["model.safetensors"]
+
+
+def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("a.pt", "b.pt"):
+        (tmp_path / name).touch()
+    assert split_name("sam-vit-b=~/a.pt") == ("sam-vit-b", tmp_path / "a.pt")
+    assert split_name("sam-vit-b", "~/a.pt") == ("sam-vit-b", tmp_path / "a.pt")
+    assert weight_files("~/a.pt,~/b.pt") == [tmp_path / "a.pt", tmp_path / "b.pt"]
+
+
+def test_counters_of_batch_norms_may_be_missing() -> None:
+    """Weights are often stored without them, and inference does not read them."""
+    state = {key: value for key, value in zeros("nanosam").items() if not key.endswith("num_batches_tracked")}
+    assert recognise(state) == ["nanosam"]
+    torch.save(state, "nanosam.pt")
+    model = load_any(weights="nanosam.pt")
+    assert isinstance(model, ImageModel)
+    assert not any(parameter.any() for parameter in model.parameters())
+    del state["backbone.bn1.running_mean"]
+    with pytest.raises(WeightsError, match=r"1 missing \(backbone.bn1.running_mean\)"):
+        torch.save(state, "nanosam.pt")
+        load_any("nanosam=nanosam.pt")
+
+
+def test_image_models_take_no_options_of_video_models() -> None:
+    for options in ({"memory": "plain"}, {"policy": "fifo"}, {"input_size": 512}):
+        with pytest.raises(ConfigError, match=f"has no {next(iter(options))}"):
+            load_any("nanosam", weights="random", **options)  # type: ignore[arg-type]
 
 
 def test_models_in_several_files(tmp_path: Path) -> None:
@@ -227,8 +267,14 @@ def test_segmenters_that_cannot_be_had(name: str, weights: str | None, message: 
 
 
 def test_an_image_model_does_not_track(caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(ConfigError, match="image model"):
-        samvideo.load("mobilesam")
+    for name, message in (
+        ("mobilesam", "take its encoder 'tinyvit-5m'"),
+        ("efficientvit-sam-l0", "take its encoder 'efficientvit-l0' with"),
+        ("squeezesam", "track with; use it as"),
+        ("tinyvit-5m", r"no video model with it is published: samvideo\.build\('tinyvit-5m', memory"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            samvideo.load(name)
     done = CliRunner().invoke(app, ["track", "x.mp4", "-p", "box=1,1,9,9", "--model", "mobilesam=random"])
     assert done.exit_code == 2
     assert "--first-mask mobilesam" in done.stderr

@@ -19,9 +19,22 @@ def test_every_published_form_is_read(tmp_path: Path) -> None:
     torch.save({"model": STATE}, tmp_path / "wrapped.pt")
     torch.save(STATE, tmp_path / "PLAIN.PTH")
     save_file(STATE, tmp_path / "hub.safetensors")
+    torch.save(STATE, tmp_path / "pytorch_model.bin")
+    torch.save({"state_dict": STATE}, tmp_path / "lightning.ckpt")
+    save_file(STATE, tmp_path / "renamed.pt")
     for path in tmp_path.iterdir():
         state = read_state(path)
         assert {key: value.tolist() for key, value in state.items()} == {k: v.tolist() for k, v in STATE.items()}
+
+
+def test_what_was_saved_instead_of_a_file_is_named(tmp_path: Path) -> None:
+    for content, kind in (
+        ("<!DOCTYPE html><html>", "a web page"),
+        ("version https://git-lfs", "a Git LFS pointer"),
+    ):
+        (tmp_path / "w.pt").write_text(content)
+        with pytest.raises(WeightsError, match=f"w.pt is {kind} instead of a checkpoint"):
+            read_state(tmp_path / "w.pt")
 
 
 class Hostile:
