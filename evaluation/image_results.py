@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import BaseModel, Field, TypeAdapter, model_validator
 
 from samvideo.errors import DatasetError
-from samvideo.evaluation.results import write_json
+from samvideo.evaluation.results import Amount, Count, FailureEntry, Machine, StrictModel, results_file, write_json
 from samvideo.io.files import write_atomically
 from samvideo.io.schema import read_json
 
@@ -38,15 +38,9 @@ SIZES = {"small": 32**2, "medium": 96**2, "large": math.inf}
 """Upper bounds of an object's area in pixels, as in COCO."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Amount = Annotated[float, Field(ge=0, le=1e9)]
-Count = Annotated[int, Field(ge=0)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
-
-
-class _Object(_Model):
+class _Object(StrictModel):
     area: Annotated[int, Field(ge=1)]
     iou: dict[str, Fraction]
     oracle: dict[str, Fraction]
@@ -58,7 +52,7 @@ class _Object(_Model):
         return self
 
 
-class _Image(_Model):
+class _Image(StrictModel):
     set: str
     width: Count
     height: Count
@@ -73,7 +67,7 @@ class _Image(_Model):
                 raise ValueError(f"object {key} has scores of {list(found.iou)}, not of {list(measures)}")
 
 
-class _Timing(_Model):
+class _Timing(StrictModel):
     embed_seconds: Amount
     prompt_seconds: Amount
     prompts: Count
@@ -83,55 +77,44 @@ class _TotalTiming(_Timing):
     images: Count
 
 
-class _Entry(_Model):
+class _Entry(StrictModel):
     result: _Image
     masks: dict[str, dict[str, dict[str, Any]]]
     timing: _Timing
 
 
-class _Measure(_Model):
+class _Measure(StrictModel):
     iou: Fraction
     error: Amount | None
     oracle: Fraction
 
 
-class _Part(_Model):
+class _Part(StrictModel):
     images: Count
     objects: Count
     measures: dict[str, _Measure]
 
 
-class _Dataset(_Model):
+class _Dataset(StrictModel):
     name: str
     split: str
     description: str
     fingerprint: str
 
 
-class _Protocol(_Model):
+class _Protocol(StrictModel):
     name: str
     description: str
     measures: Annotated[list[str], Field(min_length=1)]
 
 
-class _Segmenter(_Model):
+class _Segmenter(StrictModel):
     name: str
     options: dict[str, Any]
     licence: str
 
 
-class _Failure(_Model):
-    message: str
-    exit_code: int
-
-
-class _Machine(_Model):
-    system: str
-    processor: str
-    cores: int | None
-
-
-class _Results(_Model):
+class _Results(StrictModel):
     format: Literal["samvideo-image-results-1"]
     dataset: _Dataset
     protocol: _Protocol
@@ -141,10 +124,10 @@ class _Results(_Model):
     sizes: dict[str, _Part]
     left_out: Count
     images: dict[str, _Image]
-    failed: dict[str, _Failure]
+    failed: dict[str, FailureEntry]
     timing: _TotalTiming
     versions: dict[str, str]
-    machine: _Machine
+    machine: Machine
 
     @model_validator(mode="after")
     def _complete(self) -> "_Results":
@@ -170,17 +153,13 @@ def is_image_results(path: Path) -> bool:
         DatasetError: it is missing, or no results file.
     """
     expected = "a results.json of samvideo evaluate or score"
-    return read_json(_file(path), _KIND, expected, DatasetError).format == FORMAT
+    return read_json(results_file(path), _KIND, expected, DatasetError).format == FORMAT
 
 
 def read_image_results(path: Path) -> dict[str, Any]:
     """Read a `results.json`, or the one in a folder; DatasetError if it is broken."""
     expected = "a results.json of samvideo evaluate images"
-    return read_json(_file(path), _RESULTS, expected, DatasetError).model_dump()
-
-
-def _file(path: Path) -> Path:
-    return path / "results.json" if path.is_dir() else path
+    return read_json(results_file(path), _RESULTS, expected, DatasetError).model_dump()
 
 
 def read_image_entry(path: Path, measures: Collection[str] | None = None) -> dict[str, Any]:

@@ -42,11 +42,13 @@ Amount = Annotated[float, Field(ge=0, le=1e9)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class _Model(BaseModel):
+class StrictModel(BaseModel):
+    """A part of a results file: no type is converted, and fields that are not known are kept."""
+
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
 
-class _Means(_Model):
+class _Means(StrictModel):
     J_mean: Fraction | None
     J_recall: Fraction | None
     J_decay: Fraction | None
@@ -78,7 +80,7 @@ class _Classes(BaseModel):
     classes: dict[str, Annotated[list[Fraction], Field(min_length=1)]]
 
 
-class _Sequence(_Model):
+class _Sequence(StrictModel):
     frames: Count
     objects: dict[str, _Object]
 
@@ -87,7 +89,7 @@ class _ClassedSequence(_Sequence):
     classes: _Classes
 
 
-class _Timing(_Model):
+class _Timing(StrictModel):
     frames: Count
     track_seconds: Amount
     seconds: Amount
@@ -97,7 +99,7 @@ class _TotalTiming(_Timing):
     fps: Amount | None
 
 
-class _Entry(_Model):
+class _Entry(StrictModel):
     result: _Sequence
     timing: _Timing
 
@@ -106,7 +108,7 @@ class _ClassedEntry(_Entry):
     result: _ClassedSequence
 
 
-class _Dataset(_Model):
+class _Dataset(StrictModel):
     name: str
     split: str
     rule: str
@@ -114,12 +116,12 @@ class _Dataset(_Model):
     objects: list[int] | None
 
 
-class _Protocol(_Model):
+class _Protocol(StrictModel):
     name: str
     description: str
 
 
-class _Tracker(_Model):
+class _Tracker(StrictModel):
     name: str
     options: dict[str, Any]
 
@@ -130,28 +132,32 @@ class _Scores(_Means):
     objects: Count
 
 
-class _Failure(_Model):
+class FailureEntry(StrictModel):
+    """What went wrong with a video or image."""
+
     message: str
     exit_code: int
 
 
-class _Machine(_Model):
+class Machine(StrictModel):
+    """What `environment` says of the machine."""
+
     system: str
     processor: str
     cores: int | None
 
 
-class _Results(_Model):
+class _Results(StrictModel):
     format: Literal["samvideo-results-1"]
     dataset: _Dataset
     protocol: _Protocol
     model: _Tracker
     scores: _Scores
     sequences: dict[str, _Sequence]
-    failed: dict[str, _Failure]
+    failed: dict[str, FailureEntry]
     timing: _TotalTiming | None
     versions: dict[str, str]
-    machine: _Machine
+    machine: Machine
 
     @model_validator(mode="after")
     def _ranked(self) -> "_Results":
@@ -170,15 +176,21 @@ def write_json(path: Path, tree: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps(tree, indent=1, allow_nan=False) + "\n")
 
 
+def results_file(path: Path) -> Path:
+    """Return the path of the `results.json` in a folder, or the path itself."""
+    return path / "results.json" if path.is_dir() else path
+
+
 def read_results(path: Path) -> dict[str, Any]:
     """Read a `results.json`, or the one in a folder.
 
     Raises:
         DatasetError: it is missing or not a results file of this package.
     """
-    path = path / "results.json" if path.is_dir() else path
     expected = "a results.json of samvideo evaluate or score"
-    return read_json(path, _RESULTS, expected, DatasetError).model_dump(by_alias=True, exclude_unset=True)
+    return read_json(results_file(path), _RESULTS, expected, DatasetError).model_dump(
+        by_alias=True, exclude_unset=True
+    )
 
 
 def read_entry(path: Path, by_class: bool) -> dict[str, Any]:
