@@ -177,7 +177,7 @@ def run(path: Path) -> Report:
             found = images.group2(built, fixture, part, seeded)
     report = Report(limits_of(model))
     report.faults += [f"{key} was not computed" for key in sorted(set(fixture) - set(found))]
-    for key in fixture.keys() & found.keys():
+    for key in sorted(fixture.keys() & found.keys()):
         report.take(key, fixture[key], np.asarray(found[key]), images.is_whole(key, fixture))
     return report
 
