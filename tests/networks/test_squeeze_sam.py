@@ -45,6 +45,16 @@ def test_without_a_box_its_map_is_ones_and_only_clicks_on_the_object_are_drawn()
     assert drawn([(32.0, 32.0), (10.0, 10.0)], [1, 1])[1].sum() == 2 * 81
 
 
+def test_the_box_lies_between_the_first_two_points_unless_a_click_on_the_object_comes_first() -> None:
+    turned, clicks = drawn([(12.0, 25.0), (10.0, 20.0)], [0, 1])
+    assert turned.sum() == 3 * 6
+    assert turned[20:26, 10:13].all()
+    assert clicks.sum() == 81
+    single, clicks = drawn([(12.0, 25.0)], [0])
+    assert single.sum() == single[25, 12] == 1
+    assert not clicks.any()
+
+
 @cache
 def image() -> SqueezeSamImage:
     torch.manual_seed(0)
