@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from samvideo.checkpoints import load
+from samvideo.checkpoints import load, read_files
 from samvideo.demo import demo_frames
 from samvideo.errors import ConfigError, VideoError
 from samvideo.geometry import Box4, mask_box
@@ -21,7 +21,6 @@ from samvideo.models import ImageModel, VideoModel, build
 from samvideo.specs import IMAGE_SPECS
 from samvideo.state_dict import build_spec, load_state
 from samvideo.types import BoolArray, Box, Frame, VideoInfo
-from samvideo.weights.read import read_state
 
 FRAME_WH = (854, 480)
 KEPT = 90
@@ -157,7 +156,7 @@ def ready_image_model(case: Case, plan: Plan) -> ImageModel:
     if not isinstance(model, ImageModel):
         raise ConfigError(f"{case.model!r} does not encode pictures apart from prompts: it cannot be timed here")
     if plan.weights is not None:
-        load_state(model, read_state(plan.weights))
+        load_state(model, read_files(case.model, plan.weights))
     else:
         _fill(model)
     return model

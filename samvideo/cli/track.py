@@ -36,8 +36,8 @@ def track(
     prompt: list[str] = typer.Option([], "--prompt", "-p", help=PROMPT_HELP),
     model: str = typer.Option("auto", help=MODEL_HELP, autocompletion=completing("trackers")),
     weights: Path | None = typer.Option(None, help=WEIGHTS_HELP),
-    memory: str | None = typer.Option(None, help="Another memory method, see `samvideo models`."),
-    policy: str | None = typer.Option(None, help="Another memory policy, see `samvideo models`."),
+    memory: str | None = typer.Option(None, help="Another memory method, see `samvideo models --parts`."),
+    policy: str | None = typer.Option(None, help="Another memory policy, see `samvideo models --parts`."),
     first_mask: str | None = typer.Option(None, metavar="NAME[=FILE]", help=FIRST_MASK_HELP),
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     dtype: str = typer.Option("auto", help="auto, fp32, bf16 or fp16 (not on a CPU)."),
@@ -78,9 +78,10 @@ def track(
         resume=resume,
         window=window,
     )
-    if not tools:
-        return _run(settings, quiet, as_json)
-    run_page(settings, tools[0], quiet, as_json, browser, host, port)
+    if tools:
+        run_page(settings, tools[0], quiet, as_json, browser, host, port)
+    else:
+        _run(settings, quiet, as_json)
 
 
 def _parse_settings(

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -95,7 +96,7 @@ class SqueezeSamImage(EmbeddedImage):
                 f"object {prompt.object_id} has {kind}: SqueezeSAM expects a box, a click on the object, or both"
             )
         if not on.all():
-            log.warning("SqueezeSAM cannot see clicks that are not on the object: they have no effect")
+            _warn_of_unseen_clicks()
         corners = np.zeros((0, 2)) if prompt.box is None else np.asarray(prompt.box).reshape(2, 2)
         xy = np.concatenate([corners, prompt.xy[on]]) * prompt_scale(self.size_wh, self._spec)
         labels = np.concatenate([[2, 3][: len(corners)], prompt.labels[on]])
@@ -104,3 +105,8 @@ class SqueezeSamImage(EmbeddedImage):
             torch.from_numpy(xy.astype(np.float32))[None].to(device),
             torch.from_numpy(labels.astype(np.int64))[None].to(device),
         )
+
+
+@cache  # once in a process
+def _warn_of_unseen_clicks() -> None:
+    log.warning("SqueezeSAM cannot see clicks that are not on the object: they have no effect")
