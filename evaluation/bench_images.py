@@ -16,7 +16,8 @@ from samvideo.evaluation import meter
 from samvideo.evaluation.bench_inputs import Case, Clip, Plan, ready_image_model
 from samvideo.evaluation.image_peers import ImagePeer, image_peer
 from samvideo.evaluation.meter import Times, clocked
-from samvideo.models import ImageModel, count_parameters
+from samvideo.image_model import ImageModel
+from samvideo.models import count_parameters
 from samvideo.pictures import prompt_scale
 from samvideo.tensors import Features, PromptTensors
 from samvideo.torch_runtime import DTYPES, resolve_device

@@ -15,9 +15,10 @@ from samvideo.checkpoints import load, read_files
 from samvideo.demo import demo_frames
 from samvideo.errors import ConfigError, VideoError
 from samvideo.geometry import Box4, mask_box
+from samvideo.image_model import ImageModel
 from samvideo.io.sink import VideoWriter
 from samvideo.io.source import open_video
-from samvideo.models import ImageModel, VideoModel, build
+from samvideo.models import VideoModel, build
 from samvideo.specs import IMAGE_SPECS
 from samvideo.state_dict import build_spec, load_state
 from samvideo.types import BoolArray, Box, Frame, VideoInfo

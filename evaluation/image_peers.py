@@ -7,7 +7,8 @@ from torch import Tensor
 
 from samvideo.errors import ConfigError
 from samvideo.evaluation.peer import peer_model, to_hub
-from samvideo.models import ImageModel, count_parameters
+from samvideo.image_model import ImageModel
+from samvideo.models import count_parameters
 from samvideo.tensors import PromptTensors
 
 _MAPS: dict[str, Any] = {"features_only": True}

@@ -22,6 +22,10 @@ log = logging.getLogger(__name__)
 
 ENCODER = "image_encoder."
 """Prefix of the encoder in the checkpoints of most models."""
+NO_MEMORY = (
+    "an image model, which has no memory to track with: use load_segmenter, or build(ENCODER, memory=...) for its "
+    "encoder with a memory"
+)
 
 
 def load(
@@ -54,12 +58,11 @@ def load(
         ConfigError: unknown name, memory or policy, or an image model.
         WeightsError: the weights are not available, or are another model's.
     """
-    given, _ = (None, None) if name is None else split_name(name, weights)
-    if given in IMAGE_SPECS:
-        build(given)  # says that it has no memory
+    if name is not None and split_name(name, weights)[0] in IMAGE_SPECS:
+        raise ConfigError(f"{name} is {NO_MEMORY}")
     model = load_any(name, weights=weights, memory=memory, policy=policy, input_size=input_size, progress=progress)
     if not isinstance(model, VideoModel):
-        raise ConfigError(f"{weights} holds an image model, which has no memory to track with: see load_segmenter")
+        raise ConfigError(f"{weights} holds {NO_MEMORY}")
     return model
 
 

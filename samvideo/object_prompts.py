@@ -28,6 +28,12 @@ class ObjectPrompt:
     box: Box4 | None = None
     mask: BoolArray | None = None
 
+    @property
+    def points(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """The box as two corners, labelled 2 and 3, and the clicks: (N, 2) in pixels of the frame, (N,) labels."""
+        corners = np.asarray(self.box or (), np.float64).reshape(-1, 2)
+        return np.concatenate([corners, self.xy]), np.concatenate([[2, 3][: len(corners)], self.labels]).astype(int)
+
 
 def number_prompts(prompts: Iterable[Prompt], taken: Iterable[int] = ()) -> list[Prompt]:
     """Give every prompt without an id the next free one, in order."""
@@ -81,12 +87,9 @@ def _join(object_id: int, prompts: list[Prompt], size_wh: tuple[int, int]) -> Ob
 def input_points(
     prompt: ObjectPrompt, frame_wh: tuple[int, int], input_wh: tuple[int, int]
 ) -> tuple[FloatArray, NDArray[np.int64]]:
-    """Box (as two corners) and clicks of an object: (N, 2) in pixels of the input, and (N,) labels."""
-    xy, labels = prompt.xy, prompt.labels
-    if prompt.box is not None:
-        xy = np.concatenate([np.asarray(prompt.box, np.float32).reshape(2, 2), xy])
-        labels = np.concatenate([np.array([2, 3]), labels])
-    return scale_points(xy, frame_wh, input_wh), labels
+    """`ObjectPrompt.points` in pixels of the input, float32."""
+    xy, labels = prompt.points
+    return scale_points(xy.astype(np.float32), frame_wh, input_wh), labels
 
 
 def size_changed(frame: Frame, expected_wh: tuple[int, int]) -> VideoError:

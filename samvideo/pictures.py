@@ -59,12 +59,16 @@ def resized(rgb: UInt8Array, spec: ModelSpec) -> Tensor:
 
 def to_input(rgb: UInt8Array, spec: ModelSpec, device: torch.device) -> Tensor:
     """A uint8 (H, W, 3) picture as a model's (1, 3, H, W) float32 input: normalised, then padded with zeros."""
-    image = resized(rgb, spec).to(device, non_blocking=True)
-    if image.dtype == torch.uint8:
-        image = image.float() / 255
-    mean, std = (torch.tensor(x)[:, None, None].to(device, non_blocking=True) for x in (spec.mean, spec.std))
+    image = normalised(resized(rgb, spec).to(device, non_blocking=True), spec)
     width, height = spec.input_wh
-    return F.pad((image - mean) / std, (0, width - image.shape[3], 0, height - image.shape[2]))
+    return F.pad(image, (0, width - image.shape[3], 0, height - image.shape[2]))
+
+
+def normalised(image_bchw: Tensor, spec: ModelSpec) -> Tensor:
+    """Bytes, or floats in [0, 1], as float32 with the encoder's mean and deviation taken out."""
+    image = image_bchw.float() / 255 if image_bchw.dtype == torch.uint8 else image_bchw
+    mean, std = (torch.tensor(x)[:, None, None].to(image.device, non_blocking=True) for x in (spec.mean, spec.std))
+    return (image - mean) / std
 
 
 def to_picture(logits_bnhw: Tensor, size_wh: tuple[int, int], spec: ModelSpec) -> Tensor:

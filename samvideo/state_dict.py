@@ -8,7 +8,8 @@ from torch import Tensor
 
 from samvideo import registry
 from samvideo.errors import WeightsError
-from samvideo.models import ImageModel, VideoModel
+from samvideo.image_model import ImageModel
+from samvideo.models import VideoModel
 from samvideo.networks.base import Network
 from samvideo.specs import IMAGE_SPECS, SPECS, ModelSpec
 from samvideo.weights import keys
@@ -53,7 +54,7 @@ def load_state(model: Loadable, state: Mapping[str, Tensor]) -> None:
             if x
         ]
         raise WeightsError(
-            f"these weights are not those of {_name(model)!r}: {'; '.join(problems)}. "
+            f"these weights are not those of {model.name!r}: {'; '.join(problems)}. "
             f"By keys and shapes they fit: {', '.join(recognise(state)) or 'no model known here'}"
         )
     model.load_state_dict(
@@ -72,10 +73,6 @@ def recognise(state: Mapping[str, Tensor]) -> list[str]:
     shapes = {key: tuple(value.shape) for key, value in state.items()}
     specs = {**SPECS, **IMAGE_SPECS}
     return [name for name, spec in specs.items() if _has_parts(shapes, name) and _fits(shapes, spec)]
-
-
-def _name(model: Loadable) -> str:
-    return model.spec.name if isinstance(model, ImageModel) else model.name
 
 
 def _has_parts(shapes: Shapes, name: str) -> bool:

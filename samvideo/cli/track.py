@@ -61,7 +61,6 @@ def track(
 ) -> None:
     """Track the prompted objects and write an overlay video, masks and tables."""
     tools, texts = split_prompts(prompt, PROMPT_HELP, resume)
-    name, weights = choose_model(model, weights, device, quiet=quiet)
     settings = _parse_settings(
         texts,
         save,
@@ -69,8 +68,8 @@ def track(
         (start, end),
         source=source,
         masks=(threshold, void),
-        model=name,
-        options=_options(weights, memory=memory, policy=policy, device=device, dtype=dtype, first_mask=first_mask),
+        model=choose_model(model, weights, device, quiet=quiet),
+        options={"memory": memory, "policy": policy, "device": device, "dtype": dtype, "first_mask": first_mask},
         out=out,
         stride=stride,
         overwrite=overwrite,
@@ -92,6 +91,8 @@ def _parse_settings(
     masks: tuple[int | None, int | None],
     window: str | None,
     source: str,
+    model: tuple[str, Path | None],
+    options: dict[str, str | None],
     **others: Any,
 ) -> "RunSettings":
     """Make the settings of a run; `others` are taken as they are."""
@@ -101,8 +102,11 @@ def _parse_settings(
     from samvideo.run import RunSettings
     from samvideo.trackers.direction import check_direction
 
+    name, weights = model
     start, end = (parse_moment(moment) for moment in moments)
     return RunSettings(
+        model=name,
+        options={"weights": str(weights) if weights else None, **options},
         prompts=tuple(parse_prompts(prompts, MaskRule(*masks))),
         prompt_texts=tuple(prompts),
         direction=check_direction(direction),
@@ -113,10 +117,6 @@ def _parse_settings(
         end=end,
         **others,
     )
-
-
-def _options(weights: Path | None, **others: str | None) -> dict[str, str | None]:
-    return {"weights": str(weights) if weights else None, **others}
 
 
 def _run(settings: "RunSettings", quiet: bool, as_json: bool) -> None:

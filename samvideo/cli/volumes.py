@@ -8,8 +8,6 @@ import typer
 from samvideo.cli.weights import download_progress
 from samvideo.errors import ConfigError
 
-MODEL = "fastsam3d"
-
 
 def segment_in_volume(
     path: Path,
@@ -25,21 +23,22 @@ def segment_in_volume(
     """Segment a volume from clicks; see `segment_volume`."""
     from samvideo.checkpoints import load_any
     from samvideo.networks.fast_sam3d import FastSam3d
+    from samvideo.segmenters.specs.sam import VOLUMES
     from samvideo.segmenters.volume import VolumeSegmenter
     from samvideo.volume_run import segment_volume
     from samvideo.weights.naming import split_name
 
     name, file = split_name(model, weights)
-    if name not in ("auto", MODEL):
+    if name not in ("auto", VOLUMES):
         raise ConfigError(
-            f"volumes are segmented by {MODEL}, not by {name}; `samvideo track {path.name}` tracks objects through "
-            "the slices with any tracker"
+            f"volumes are segmented by {VOLUMES}, not by {name}; `samvideo track {path.name}` tracks objects "
+            "through the slices with any tracker"
         )
 
     def make() -> VolumeSegmenter:
-        with download_progress(MODEL, quiet=quiet) as progress:
-            network = load_any(MODEL, weights=file, progress=progress.advance)
-        assert isinstance(network, FastSam3d)  # which MODEL names
+        with download_progress(VOLUMES, quiet=quiet) as progress:
+            network = load_any(VOLUMES, weights=file, progress=progress.advance)
+        assert isinstance(network, FastSam3d)  # which VOLUMES names
         return VolumeSegmenter(network, device=device)
 
     summary = segment_volume(path, prompts, make, out, overwrite=overwrite)

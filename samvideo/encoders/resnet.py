@@ -52,7 +52,6 @@ class ResNet(ImageEncoder):
         )
         self.proj = nn.Sequential(_conv(WIDTH), nn.GELU(), nn.Conv2d(WIDTH, WIDTH, 1))
         self.pos_embedding = nn.Parameter(torch.zeros(1, WIDTH, TABLE, TABLE))
-        self.fused = False
 
     def forward(self, image_bchw: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """See `ImageEncoder.forward`; the table of positions is resized for pictures of other sizes."""
@@ -65,9 +64,7 @@ class ResNet(ImageEncoder):
 
     def fuse(self, fine: Sequence[nn.Conv2d] = ()) -> bool:
         """Fold batch norms into convolutions; the published keys are gone after this."""
-        if not self.fused:
-            _fold_norms(self.backbone)
-            self.fused = True
+        _fold_norms(self.backbone)
         return False
 
 

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samvideo.encoders.base import WIDTH, ImageEncoder
+from samvideo.encoders.base import ImageEncoder
+from samvideo.encoders.neck import SamNeck
 from samvideo.errors import ConfigError
 from samvideo.nn.norm import LayerNorm2d
 from samvideo.nn.wkv import two_sided_wkv
@@ -223,14 +224,11 @@ class _Backbone(nn.Module):
 
 
 class _Neck(nn.Module):
+    """SAM's neck; a module of its own because the published keys have the extra level."""
+
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.out_proj = nn.Sequential(
-            nn.Conv2d(dim, WIDTH, 1, bias=False),
-            LayerNorm2d(WIDTH),
-            nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False),
-            LayerNorm2d(WIDTH),
-        )
+        self.out_proj = SamNeck(dim)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.out_proj(x)

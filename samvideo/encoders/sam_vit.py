@@ -13,6 +13,7 @@ from samvideo.encoders.base import ImageEncoder
 from samvideo.encoders.neck import SamNeck
 from samvideo.nn.patch import PatchEmbed
 from samvideo.nn.windows import Block, RelativeAttention
+from samvideo.weights.keys import SAM_MLP, renamed
 
 KIND = "encoder"
 PATCH = 16
@@ -84,7 +85,7 @@ class SamVit(ImageEncoder):
 
     def published(self, own: str) -> str:
         """See `ImageEncoder.published`."""
-        return own.replace(".mlp.layers.0.", ".mlp.lin1.").replace(".mlp.layers.1.", ".mlp.lin2.")
+        return renamed(own, SAM_MLP)
 
 
 def _resized(table: Tensor, size: torch.Size) -> Tensor:

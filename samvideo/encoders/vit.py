@@ -6,7 +6,6 @@ Counterparts: yformer/EfficientTAM: efficient_track_anything/modeling/backbones/
 yformer/EfficientSAM: efficient_sam/efficient_sam_encoder.py.
 """
 
-import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +19,7 @@ from samvideo.errors import ConfigError
 from samvideo.nn.norm import LayerNorm2d
 from samvideo.nn.patch import PatchEmbed
 from samvideo.nn.windows import Block, WindowAttention
+from samvideo.weights.keys import renamed
 
 KIND = "encoder"
 PATCH = 16
@@ -135,10 +135,7 @@ class PlainVit(ImageEncoder):
 
     def published(self, own: str) -> str:
         """See `ImageEncoder.published`."""
-        if self.config.names == "efficientsam":
-            for pattern, theirs in EFFICIENT_SAM_NAMES:
-                own = re.sub(pattern, theirs, own)
-        return own
+        return renamed(own, EFFICIENT_SAM_NAMES) if self.config.names == "efficientsam" else own
 
 
 def build(config: VitConfig) -> PlainVit:

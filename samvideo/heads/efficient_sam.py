@@ -4,7 +4,6 @@ Counterpart: yformer/EfficientSAM: efficient_sam/efficient_sam_decoder.py and tw
 """
 
 import logging
-import re
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +14,7 @@ from samvideo.heads.masks import MaskDecoder
 from samvideo.heads.prompt_encoder import PADDING, PromptEncoder
 from samvideo.nn.mlp import Mlp
 from samvideo.tensors import Grid, PromptTensors
+from samvideo.weights.keys import renamed
 
 log = logging.getLogger(__name__)
 KIND = "heads"
@@ -104,9 +104,7 @@ class EfficientSamDecoder(MaskDecoder):
 
     def published(self, own: str) -> str:
         """See `MaskDecoder.published`."""
-        for pattern, theirs in DECODER_NAMES:
-            own = re.sub(pattern, theirs, own)
-        return own
+        return renamed(own, DECODER_NAMES)
 
 
 def build(config: EfficientSamHeadsConfig) -> tuple[PromptEncoder, MaskDecoder]:

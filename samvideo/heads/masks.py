@@ -13,6 +13,7 @@ from samvideo.nn.attention import Attention
 from samvideo.nn.mlp import Mlp
 from samvideo.nn.norm import LayerNorm2d
 from samvideo.tensors import MaskCandidates
+from samvideo.weights.keys import SAM_MLP, renamed
 
 STABILITY_DELTA = 0.05
 STABILITY_THRESHOLD = 0.98
@@ -138,7 +139,7 @@ class MaskDecoder(nn.Module):
         """Name in the published checkpoint, without prefix, of an entry of the state dict."""
         if self.object_score:
             return own
-        return own.replace(".mlp.layers.0.", ".mlp.lin1.").replace(".mlp.layers.1.", ".mlp.lin2.")
+        return renamed(own, SAM_MLP)
 
     def fine_convs(self) -> list[nn.Conv2d]:
         """What `project` does, finest first; nothing once it has been taken over by the encoder."""

@@ -6,7 +6,6 @@ Axes of volumes are (depth, height, width), `dhw`, whatever these are in the bod
 """
 
 import math
-import re
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +17,7 @@ from samvideo.heads.masks import TwoWayTransformer
 from samvideo.networks.base import Network
 from samvideo.nn.mlp import Mlp
 from samvideo.nn.norm import LayerNorm2d
+from samvideo.weights.keys import SAM_MLP, renamed
 
 KIND = "network"
 
@@ -233,7 +233,7 @@ class FastSam3d(Network):
 
     def published(self, own: str) -> str:
         """See `Network.published`."""
-        return re.sub(r"\.mlp\.layers\.([01])\.", lambda match: f".mlp.lin{int(match[1]) + 1}.", own)
+        return renamed(own, SAM_MLP)
 
     def encode(self, volume: Tensor) -> Tensor:
         """(1, 1, 128, 128, 128) normalised intensities to the embedding (1, 384, 8, 8, 8)."""

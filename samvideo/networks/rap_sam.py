@@ -3,7 +3,6 @@
 Counterpart: xushilin1/RAP-SAM: seg/models/detectors/rapsam.py.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from samvideo.errors import WeightsError
 from samvideo.networks.base import Network
 from samvideo.networks.rap_sam_decoder import RapSamDecoder
 from samvideo.networks.rap_sam_neck import RapSamNeck
+from samvideo.weights.keys import renamed
 from samvideo.weights.read import read_tensor
 
 KIND = "network"
@@ -92,10 +92,8 @@ class RapSam(Network):
         return features
 
     def published(self, own: str) -> str:
-        """Name in the published checkpoint of an entry of the state dict."""
-        for pattern, replacement in PUBLISHED_NAMES:
-            own = re.sub(pattern, replacement, own)
-        return own
+        """See `Network.published`."""
+        return renamed(own, PUBLISHED_NAMES)
 
 
 def read_classes(path: Path, width: int = RapSamConfig.class_width) -> Tensor:

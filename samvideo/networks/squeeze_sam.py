@@ -3,7 +3,6 @@
 Counterpart: yformer/EfficientSAM at commit 3477a43: squeeze_sam/.
 """
 
-import re
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,6 +14,7 @@ from samvideo.heads.masks import TwoWayTransformer
 from samvideo.networks.base import Network
 from samvideo.nn.mlp import Mlp
 from samvideo.tensors import PromptTensors
+from samvideo.weights.keys import renamed
 
 KIND = "network"
 CLICK_RADIUS = 5
@@ -137,19 +137,18 @@ class SqueezeSam(Network):
         return tokens, x
 
     def published(self, own: str) -> str:
-        """Name in the published checkpoint of an entry of the state dict."""
-        for pattern, replacement in PUBLISHED_NAMES:
-            own = re.sub(pattern, replacement, own)
-        return own
+        """See `Network.published`."""
+        return renamed(own, PUBLISHED_NAMES)
 
 
 def draw_prompts(prompts: PromptTensors, size_hw: tuple[int, int]) -> Tensor:
     """The prompts as maps: the box, filled, and a disc for each click on the object.
 
-    Without a box, its map is ones everywhere. Clicks that are not on the object are not drawn.
+    Where a click on the object comes first, there is no box, and its map is ones everywhere. Clicks that are not on
+    the object are not drawn, but as published, one that comes first is taken for the corner of a box.
 
     Args:
-        prompts: in pixels of the input; the corners of a box come first, without one a click on the object.
+        prompts: in pixels of the input; the corners of a box come first.
         size_hw: of the input.
 
     Returns:
@@ -162,9 +161,8 @@ def draw_prompts(prompts: PromptTensors, size_hw: tuple[int, int]) -> Tensor:
     clicks = xy[:, :, None, None]
     near = ((at - clicks) ** 2).sum(-1) <= CLICK_RADIUS**2
     disc = (near & (labels == 1)[..., None, None]).any(1)
-    if xy.shape[1] < 2:
-        return torch.stack([torch.ones_like(disc), disc], 1).to(xy.dtype)
-    inside = ((at >= clicks[:, 0]) & (at <= clicks[:, 1])).all(-1)
+    low, high = xy[:, :2].aminmax(dim=1)
+    inside = ((at >= low[:, None, None]) & (at <= high[:, None, None])).all(-1)
     return torch.stack([inside | (labels[:, 0] == 1)[:, None, None], disc], 1).to(xy.dtype)
 
 

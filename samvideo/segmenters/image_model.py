@@ -9,7 +9,8 @@ from torch import Tensor
 
 from samvideo.errors import PromptError
 from samvideo.heads.masks import single_if_stable, stability
-from samvideo.models import MEMORY_BIAS, MEMORY_SCALE, ImageModel
+from samvideo.image_model import ImageModel
+from samvideo.models import MEMORY_BIAS, MEMORY_SCALE
 from samvideo.object_prompts import ObjectPrompt
 from samvideo.pictures import fitted_wh, prompt_scale, to_picture
 from samvideo.segmenters.base import Chooser, EmbeddedImage, Previous, Segmentation, by_quality, mask_of
@@ -102,15 +103,9 @@ class ModelImage(EmbeddedImage):
 
     def _points(self, prompts: Sequence[ObjectPrompt]) -> PromptTensors:
         """Boxes, as two corners, and clicks of B objects in the frame of prompts."""
-        scale = np.array(prompt_scale(self.size_wh, self._model.spec))
-        xy, labels = [], []
-        for prompt in prompts:
-            corners = np.zeros((0, 2)) if prompt.box is None else np.asarray(prompt.box).reshape(2, 2)
-            xy.append(np.concatenate([corners, prompt.xy]) * scale)
-            labels.append(np.concatenate([[2, 3][: len(corners)], prompt.labels]))
-        device = self._model.device
-        tensors = torch.from_numpy(np.array(xy, np.float32)), torch.from_numpy(np.array(labels, np.int64))
-        return PromptTensors(*(tensor.to(device) for tensor in tensors))
+        xy, labels = (np.array(rows) for rows in zip(*(prompt.points for prompt in prompts), strict=True))
+        xy = (xy * prompt_scale(self.size_wh, self._model.spec)).astype(np.float32)
+        return PromptTensors(*(torch.from_numpy(values).to(self._model.device) for values in (xy, labels)))
 
     def _logits(self, previous: Previous) -> Tensor:
         """(1, 4 h, 4 w): what a prompt corrects, as the decoder's own logits."""

@@ -14,6 +14,7 @@ from samvideo.errors import ConfigError, PromptError
 from samvideo.heads.masks import upsample
 from samvideo.networks.rap_sam import RapSam
 from samvideo.object_prompts import ObjectPrompt
+from samvideo.pictures import normalised
 from samvideo.segmenters.base import Chooser, EmbeddedImage, Previous, Segmentation, by_quality
 from samvideo.specs import IMAGE_SPECS, ModelSpec
 from samvideo.torch_runtime import resolve_device
@@ -145,11 +146,9 @@ def to_input(rgb: UInt8Array, spec: ModelSpec, device: torch.device, step: int) 
     _, (width, height) = fitted((rgb.shape[1], rgb.shape[0]), spec.input_wh)
     if rgb.shape[:2] != (height, width):
         rgb = np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
-    image = torch.from_numpy(np.array(rgb)).to(device).permute(2, 0, 1)[None].float() / 255
-    mean, std = (torch.tensor(x, device=device)[:, None, None] for x in (spec.mean, spec.std))
-    return F.pad((image - mean) / std, (0, -width % step, 0, -height % step)).contiguous(
-        memory_format=torch.channels_last
-    )
+    image = normalised(torch.from_numpy(np.array(rgb)).permute(2, 0, 1)[None].to(device), spec)
+    padded = F.pad(image, (0, -width % step, 0, -height % step))
+    return padded.contiguous(memory_format=torch.channels_last)
 
 
 def to_picture(logits_bnhw: Tensor, size_wh: tuple[int, int], limits: tuple[int, int]) -> Tensor:

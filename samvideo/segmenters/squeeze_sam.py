@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -97,14 +98,9 @@ class SqueezeSamImage(EmbeddedImage):
             )
         if not on.all():
             _warn_of_unseen_clicks()
-        corners = np.zeros((0, 2)) if prompt.box is None else np.asarray(prompt.box).reshape(2, 2)
-        xy = np.concatenate([corners, prompt.xy[on]]) * prompt_scale(self.size_wh, self._spec)
-        labels = np.concatenate([[2, 3][: len(corners)], prompt.labels[on]])
-        device = self._image.device
-        return PromptTensors(
-            torch.from_numpy(xy.astype(np.float32))[None].to(device),
-            torch.from_numpy(labels.astype(np.int64))[None].to(device),
-        )
+        xy, labels = replace(prompt, xy=prompt.xy[on], labels=prompt.labels[on]).points
+        xy = (xy * prompt_scale(self.size_wh, self._spec)).astype(np.float32)
+        return PromptTensors(*(torch.from_numpy(values)[None].to(self._image.device) for values in (xy, labels)))
 
 
 @cache  # once in a process

@@ -1,7 +1,7 @@
 """Names of parameters: the publishers' (facebookresearch/sam2 and its relatives), Hugging Face's, and ours."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,6 +24,17 @@ PREFIXES = {
 }
 UNUSED: dict[str, tuple[int, ...]] = {"no_mem_pos_enc": (1, 1, 256)}
 """Keys of every checkpoint that no published model reads at inference, with their shapes."""
+
+
+SAM_MLP = ((r"\.mlp\.layers\.0\.", ".mlp.lin1."), (r"\.mlp\.layers\.1\.", ".mlp.lin2."))
+"""Our names of the layers of an MLP, as patterns, and those of SAM's code; see `renamed`."""
+
+
+def renamed(name: str, rules: Iterable[tuple[str, str]]) -> str:
+    """Return a name in which each pattern is replaced, one after the other."""
+    for pattern, into in rules:
+        name = re.sub(pattern, into, name)
+    return name
 
 
 def published(own: str) -> str:
@@ -101,7 +112,6 @@ _HUB_RULES = (
     (r"(_mlps\.\d|_head|^obj_ptr_proj)\.proj_in\.", r"\1.layers.0."),
     (r"(_mlps\.\d|_head|^obj_ptr_proj)\.proj_out\.", r"\1.layers.2."),
 )
-_COMPILED = tuple((re.compile(pattern), into) for pattern, into in _HUB_RULES)
 _SUM = re.compile(r"3\*(\d)\+(-?\d)")
 _POINTS = "sam_prompt_encoder.point_embed.weight"
 
@@ -116,8 +126,7 @@ def hub_to_published(key: str, sam: bool = False) -> str:
         key: of the state dict of SamModel, Sam2VideoModel or EdgeTamVideoModel.
         sam: whether it is of SamModel, for SAM and SlimSAM: the names of the heads are the same in all of them.
     """
-    for pattern, into in _COMPILED:
-        key = pattern.sub(into, key)
+    key = renamed(key, _HUB_RULES)
     if sam:
         key = key.removeprefix("sam_")
     return _SUM.sub(lambda found: str(3 * int(found[1]) + int(found[2])), key)

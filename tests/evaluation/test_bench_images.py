@@ -10,7 +10,7 @@ from samvideo.errors import ConfigError
 from samvideo.evaluation import bench_images
 from samvideo.evaluation.bench import HEADER, bench, row
 from samvideo.evaluation.bench_inputs import Case, Plan
-from samvideo.models import ImageModel
+from samvideo.image_model import ImageModel
 from samvideo.tensors import Features, PromptTensors
 
 CASE = Case("slimsam-77", 64, "cpu", "fp32", objects=2)

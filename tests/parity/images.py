@@ -1,6 +1,6 @@
 """Image models on the fixtures' pictures and prompts: the values that the published predictors put out."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -9,21 +9,47 @@ import torch
 from torch import Tensor
 
 from samvideo.heads.masks import stability
-from samvideo.models import ImageModel
-from samvideo.pictures import fitted_wh, prompt_scale, resized, to_input, to_picture
+from samvideo.image_model import ImageModel
+from samvideo.pictures import prompt_scale, resized, to_input, to_picture
 from samvideo.tensors import Features, MaskCandidates, PromptTensors
 
+QUANTITIES = ("low_res", "logits", "area", "stability", "iou")
 MODES = {"single": slice(0, 1), "multi": slice(1, 4), "all": slice(0, 4)}
-STRIDES = (4, 8, 16, 32, 5, 9, 17, 1)
+STRIDES = (4, 8, 16, 32, 5, 9, 17, 48)
+"""Strides of the published samples; where several give the same shape, the first counts."""
 
 
 def sampled(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Every n-th row and column, n such that the last two axes have the sizes of the fixture's entry."""
-    for stride in STRIDES:
-        part = values[..., ::stride, ::stride]
-        if part.shape == shape:
-            return part
-    raise ValueError(f"no sampling of {values.shape} has the shape {shape}")
+    """Every n-th entry along each axis, n such that the result has the shape of the fixture's entry.
+
+    Where there is no such n, `values` as they are: their shape is then reported.
+    """
+    if len(shape) != values.ndim:
+        return values
+    strides = [_stride(size, wanted) for size, wanted in zip(values.shape, shape, strict=True)]
+    if None in strides:
+        return values
+    return values[tuple(slice(None, None, stride) for stride in strides)]
+
+
+def _stride(size: int, wanted: int) -> int | None:
+    """Stride that leaves `wanted` of `size` entries."""
+    if wanted in (size, 0):
+        return 1 if wanted else None
+    fitting = (n for n in (*STRIDES, *range(1, size + 1)) if -(-size // n) == wanted)
+    return next(fitting, None)
+
+
+def prompt_points(prompt: Mapping[str, Any], scale: tuple[float, float]) -> PromptTensors | None:
+    """Box and clicks of a prompt, (1, N) in the frame of the encoding; clicks without labels are on the object."""
+    corners = np.reshape(prompt.get("box", []), (-1, 2))
+    clicks = np.reshape(prompt.get("points", []), (-1, 2))
+    xy = np.concatenate([corners, clicks]).astype(np.float64)
+    if not len(xy):
+        return None
+    labels = [*[2, 3][: len(corners)], *prompt.get("labels", [1] * len(clicks))]
+    scaled = torch.from_numpy((xy * scale).astype(np.float32))
+    return PromptTensors(scaled[None], torch.tensor(labels, dtype=torch.int64)[None])
 
 
 class Picture:
@@ -41,12 +67,7 @@ class Picture:
 
     def candidates(self, prompt: Mapping[str, Any], logits: np.ndarray | None) -> MaskCandidates:
         """What the decoder says to a prompt of the fixtures, and (1, h, w) logits of an earlier mask."""
-        points = None
-        xy = np.asarray([*np.reshape(prompt.get("box", []), (-1, 2)), *prompt.get("points", [])], np.float64)
-        if len(xy):
-            labels = np.array([*([2, 3] if "box" in prompt else []), *prompt.get("labels", [])], np.int64)
-            scaled = (xy * prompt_scale(self.size_wh, self.model.spec)).astype(np.float32)
-            points = PromptTensors(torch.from_numpy(scaled)[None], torch.from_numpy(labels)[None])
+        points = prompt_points(prompt, prompt_scale(self.size_wh, self.model.spec))
         mask = None if logits is None else torch.from_numpy(logits)[None]
         return self.model.decode(self.features, self.model.embedding(self.features), points, mask)
 
@@ -84,17 +105,26 @@ def answers(
         candidates = picture.candidates(prompt, earlier(prompt))
         for key in wanted:
             *modes, quantity = key.removeprefix(f"{place}{name}/").split("/")
-            low, quality = values(candidates, modes[0] if modes else "single")
-            whole = picture.whole(low) if place and not place.startswith("square") else low
+            mode = "/".join(modes) or "single"
+            if mode not in MODES or quantity not in QUANTITIES:
+                continue
+            low, quality = values(candidates, mode)
+            masks = picture.whole(low) if is_whole(key, fixture) else low
             if quantity in ("low_res", "logits"):
-                found = sampled(whole.numpy(), fixture[key].shape)
+                found = sampled(masks.numpy(), fixture[key].shape)
             elif quantity == "area":
-                found = (whole > 0).flatten(1).sum(1).numpy()
+                found = (masks > 0).flatten(1).sum(1).numpy()
             elif quantity == "stability":
                 found = stability(low, 1.0).numpy()
             else:
                 found = quality.numpy()
             yield key, found
+
+
+def is_whole(key: str, fixture: Collection[str]) -> bool:
+    """Whether an entry is of masks at the size of the picture, not of low-resolution ones."""
+    parent, _, quantity = key.rpartition("/")
+    return quantity == "logits" or "full" in quantity or (quantity == "area" and f"{parent}/logits" in fixture)
 
 
 def group1(
@@ -110,14 +140,12 @@ def group1(
         rgb = np.ascontiguousarray(seeded.seeded_frame(frame, size)[y : y + height, x : x + width])
         picture = Picture(model, rgb)
         if f"{place}encoder" in fixture:
-            found[f"{place}encoder"] = picture.features.coarse[0, ::4, ::4, ::4].numpy()
+            found[f"{place}encoder"] = sampled(picture.features.coarse[0].numpy(), fixture[f"{place}encoder"].shape)
         if f"{place}input" in fixture:
             placed = resized(rgb, model.spec)[0].permute(1, 2, 0).numpy()
-            found[f"{place}input"] = sampled(placed.transpose(2, 0, 1), _channels_first(fixture[f"{place}input"]))
-            found[f"{place}input"] = found[f"{place}input"].transpose(1, 2, 0)
+            found[f"{place}input"] = sampled(placed, fixture[f"{place}input"].shape)
             found[f"{place}input_size"] = np.array(placed.shape[:2])
             found[f"{place}input_sum"] = placed.sum((0, 1), dtype=np.int64)
-            assert fitted_wh(picture.size_wh, model.spec.input_wh[0], model.spec.picture) == placed.shape[1::-1]
         mode = "multi" if model.spec.answer == "alternatives" else "single"
 
         def earlier(
@@ -132,39 +160,37 @@ def group1(
     return found
 
 
-def _channels_first(values: np.ndarray) -> tuple[int, ...]:
-    return values.transpose(2, 0, 1).shape
-
-
 def group2(
     model: ImageModel, fixture: Mapping[str, np.ndarray], pictures: Mapping[str, Any], seeded: ModuleType
 ) -> dict[str, np.ndarray]:
-    """All entries of a `--prompts` fixture of group 2; `pictures` is "prompts" of `group2.prompts.json`."""
+    """All entries of a `--prompts` fixture of group 2; `pictures` is "prompts" of `group2.prompts.json`.
+
+    A picture is a whole frame at the model's own size, with prompts for one of 256 pixels, or part of a frame.
+    """
     found: dict[str, np.ndarray] = {}
 
     def earlier(prompt: Mapping[str, Any]) -> np.ndarray | None:
         logits: np.ndarray | None = seeded.disc_logits(*prompt["disc"]) if "disc" in prompt else None
         return logits
 
-    square, wide = pictures["square"], pictures["wide"]
     side = max(model.spec.input_wh)
-    place = "square/" if "square/encoder" in fixture else ""  # RWKV-SAM has no other picture
-    picture = Picture(model, seeded.picture(square["frame"], side))
-    found[f"{place}encoder"] = picture.features.coarse[0, ::8, ::8, ::4].numpy()
-    scale = side / 256
-    prompts = {name: _scaled(prompt, scale) for name, prompt in square["prompts"].items()}
-    found.update(answers(picture, place, prompts, fixture, earlier))
-    if stages := [key for key in fixture if key in ("stage1", "stage2", "middle")]:
-        maps = model.encoder.stages(model.preprocess(picture.rgb))  # type: ignore[operator]
-        steps = {"stage1": (16, 16, 16), "stage2": (16, 8, 8), "middle": (48, 4, 4)}
-        for key in stages:
-            a, b, c = steps[key]
-            found[key] = getattr(maps, key)[0, ::a, ::b, ::c].numpy()
-    if "wide/input" in fixture:
-        frame, size, crop = wide["picture"]
-        picture = Picture(model, seeded.picture(frame, size, crop))
-        found["wide/input"] = to_input(picture.rgb, model.spec, torch.device("cpu"))[0, :, 3::23, 3::23].numpy()
-        found.update(answers(picture, "wide/", wide["prompts"], fixture, earlier))
+    for name, entry in pictures.items():
+        place = "" if name == "square" and "encoder" in fixture else f"{name}/"  # RWKV-SAM has no other picture
+        if not any(key.startswith(place) for key in fixture):
+            continue
+        whole = "frame" in entry
+        picture = Picture(model, seeded.picture(*([entry["frame"], side] if whole else entry["picture"])))
+        if (key := f"{place}encoder") in fixture:
+            found[key] = sampled(picture.features.coarse[0].numpy(), fixture[key].shape)
+        if (key := f"{place}input") in fixture:
+            found[key] = to_input(picture.rgb, model.spec, torch.device("cpu"))[0, :, 3::23, 3::23].numpy()
+        prompts = {
+            key: _scaled(prompt, side / 256) if whole else prompt for key, prompt in entry["prompts"].items()
+        }
+        found.update(answers(picture, place, prompts, fixture, earlier))
+        if stages := [key for key in fixture if key in ("stage1", "stage2", "middle")]:
+            maps = model.encoder.stages(model.preprocess(picture.rgb))  # type: ignore[operator]
+            found.update((key, sampled(getattr(maps, key)[0].numpy(), fixture[key].shape)) for key in stages)
     return found
 
 

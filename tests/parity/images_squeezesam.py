@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from images import prompt_points, sampled
 
 from samvideo.networks.squeeze_sam import SqueezeSam
 from samvideo.pictures import prompt_scale, to_picture
 from samvideo.segmenters.squeeze_sam import SqueezeSamSegmenter
-from samvideo.tensors import PromptTensors
 
 Arrays = dict[str, np.ndarray]
 SIDE = 512
@@ -20,24 +20,23 @@ SIDE = 512
 def run(network: SqueezeSam, fixture: Arrays, prompts: dict[str, Any], seeded: ModuleType) -> Arrays:
     """Compute every entry of `squeezesam--prompts.npz`."""
     segmenter = SqueezeSamSegmenter(network)
-    square, wide = prompts["square"], prompts["wide"]
     out: Arrays = {}
-    rgb = seeded.picture(square["frame"], SIDE)
-    for name, prompt in square["prompts"].items():
-        if f"square/{name}/iou" in fixture:
-            inputs, low, quality = answer(segmenter, rgb, prompt, SIDE / 256)
-            out[f"square/{name}/low_res"] = low[:, ::5, ::5].numpy()
-            out[f"square/{name}/area"] = (low > 0).sum((1, 2)).numpy()
-            out[f"square/{name}/iou"] = quality.numpy()
-            out[f"square/{name}/prompt_area"] = inputs[3:].sum((1, 2)).long().numpy()
-    rgb = seeded.picture(*wide["picture"])
-    for name, prompt in wide["prompts"].items():
-        inputs, low, quality = answer(segmenter, rgb, prompt, 1)
-        logits = to_picture(low[None], rgb.shape[1::-1], segmenter.spec)[0]
-        out.setdefault("wide/input", inputs[:, 3::23, 3::23].numpy())
-        out[f"wide/{name}/logits"] = logits[:, ::17, ::17].numpy()
-        out[f"wide/{name}/area"] = (logits > 0).sum((1, 2)).numpy()
-        out[f"wide/{name}/iou"] = quality.numpy()
+    for place, entry in prompts.items():
+        whole = "frame" in entry
+        rgb = seeded.picture(*([entry["frame"], SIDE] if whole else entry["picture"]))
+        for name, prompt in entry["prompts"].items():
+            key = f"{place}/{name}"
+            if f"{key}/iou" not in fixture:
+                continue
+            inputs, low, quality = answer(segmenter, rgb, prompt, SIDE / 256 if whole else 1)
+            masks = low if whole else to_picture(low[None], rgb.shape[1::-1], segmenter.spec)[0]
+            out.setdefault(f"{place}/input", inputs[:, 3::23, 3::23].numpy())
+            out[f"{key}/area"] = (masks > 0).sum((1, 2)).numpy()
+            out[f"{key}/iou"] = quality.numpy()
+            out[f"{key}/prompt_area"] = inputs[3:].sum((1, 2)).long().numpy()
+            logits = f"{key}/low_res" if whole else f"{key}/logits"
+            if logits in fixture:
+                out[logits] = sampled(masks.numpy(), fixture[logits].shape)
     return out
 
 
@@ -46,12 +45,9 @@ def answer(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Input, low-resolution logits and predicted IoU of a prompt, whose coordinates times `scale` are pixels."""
     image = segmenter.embed(rgb)
-    corners = np.array(prompt.get("box", []), np.float32).reshape(-1, 2)
-    xy = np.concatenate([corners, np.array(prompt.get("points", []), np.float32).reshape(-1, 2)])
-    labels = [2, 3][: len(corners)] + prompt.get("labels", [])
-    at = torch.from_numpy(
-        xy * np.float32(scale) * np.array(prompt_scale(image.size_wh, segmenter.spec), np.float32)
-    )
-    inputs = image.inputs([PromptTensors(at[None], torch.tensor([labels]))])
+    across, down = prompt_scale(image.size_wh, segmenter.spec)
+    points = prompt_points(prompt, (across * scale, down * scale))
+    assert points is not None
+    inputs = image.inputs([points])
     logits, quality = segmenter.network(inputs)
     return inputs[0], logits[0], quality[0]

@@ -40,10 +40,7 @@ def test_keys_and_shapes_are_the_published_ones(name: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [
-        pytest.param(p, id=p.stem, marks=[pytest.mark.long] if p.stem.startswith(LARGE) else [])
-        for p in FIXTURES
-    ],
+    [pytest.param(p, id=p.stem, marks=[pytest.mark.long] if p.stem.startswith(LARGE) else []) for p in FIXTURES],
 )
 def test_outputs_are_the_published_ones(path: Path) -> None:
     report = run(path)

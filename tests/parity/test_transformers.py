@@ -13,8 +13,9 @@ from seeded import seeded_array, seeded_frame
 
 from samvideo.encoders.sam_vit import SamVitConfig
 from samvideo.encoders.sam_vit import build as build_encoder
+from samvideo.image_model import ImageModel
 from samvideo.memory.fifo import FifoPolicy
-from samvideo.models import ImageModel, build
+from samvideo.models import build
 from samvideo.registry import ENCODERS
 from samvideo.specs import IMAGE_SPECS
 from samvideo.state_dict import load_state, recognise

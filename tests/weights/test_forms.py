@@ -14,7 +14,8 @@ import samvideo
 from samvideo.checkpoints import load_any
 from samvideo.cli.main import app
 from samvideo.errors import ConfigError, SamVideoError, WeightsError
-from samvideo.models import ImageModel, count_parameters
+from samvideo.image_model import ImageModel
+from samvideo.models import count_parameters
 from samvideo.segmenters.image_model import ImageModelSegmenter
 from samvideo.specs import IMAGE_SPECS, SPECS
 from samvideo.state_dict import build_spec, recognise, spec_shapes

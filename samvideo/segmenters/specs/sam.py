@@ -16,11 +16,12 @@ NETWORKS = {
 }
 """Segmenters of networks that are not an encoder with the heads of SAM."""
 VOLUMES = "fastsam3d"
+"""The model of volumes."""
 
 
 def _build(name: str | None, options: SegmenterOptions) -> Segmenter:
     from samvideo.checkpoints import load_any
-    from samvideo.models import ImageModel
+    from samvideo.image_model import ImageModel
     from samvideo.segmenters.image_model import ImageModelSegmenter
     from samvideo.torch_runtime import resolve_device
 
