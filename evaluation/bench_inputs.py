@@ -13,7 +13,7 @@ from torch import nn
 
 from samvideo.checkpoints import load, read_files
 from samvideo.demo import demo_frames
-from samvideo.errors import ConfigError, VideoError
+from samvideo.errors import VideoError
 from samvideo.geometry import Box4, mask_box
 from samvideo.image_model import ImageModel
 from samvideo.io.sink import VideoWriter
@@ -145,17 +145,12 @@ def ready_model(case: Case, plan: Plan) -> VideoModel:
 
 
 def ready_image_model(case: Case, plan: Plan) -> ImageModel:
-    """The same for an image model.
-
-    Raises:
-        ConfigError: a network that is not an encoder with SAM's heads.
-    """
+    """The same for an image model with an encoder."""
     spec = IMAGE_SPECS[case.model]
     if case.input_size is not None:
         spec = replace(spec, input_wh=(case.input_size, case.input_size))
     model = build_spec(spec)
-    if not isinstance(model, ImageModel):
-        raise ConfigError(f"{case.model!r} does not encode pictures apart from prompts: it cannot be timed here")
+    assert isinstance(model, ImageModel)  # which was checked before the first case
     if plan.weights is not None:
         load_state(model, read_files(case.model, plan.weights))
     else:

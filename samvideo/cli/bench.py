@@ -60,10 +60,10 @@ def bench(
     text = json.dumps(document, indent=2) + "\n"
     if out is not None:
         write_atomically(out, text)
-    if plot is not None:
-        _write_plot(plot, document, accuracy)
     if as_json:
         typer.echo(text, nl=False)
+    if plot is not None:  # last: there may be nothing to draw
+        _write_plot(plot, document, accuracy)
 
 
 def _names_and_weights(models: list[str], weights: Path | None) -> tuple[list[str], Path | None]:
