@@ -17,7 +17,7 @@ from samvideo.segmenters.base import Chooser, EmbeddedImage, Previous, Segmentat
 from samvideo.specs import IMAGE_SPECS, ModelSpec
 from samvideo.tensors import PromptTensors
 from samvideo.torch_runtime import resolve_device
-from samvideo.types import UInt8Array
+from samvideo.types import UInt8Array, image_wh
 
 log = logging.getLogger(__name__)
 BATCH = 4
@@ -54,8 +54,9 @@ class SqueezeSamSegmenter:
     @torch.inference_mode()
     def embed(self, rgb: UInt8Array, upcoming: UInt8Array | None = None) -> "SqueezeSamImage":
         """See `Segmenter.embed`: there is nothing to compute but the resized image."""
+        size_wh = image_wh(rgb)
         image = to_input(rgb, self.spec, self.network.device)
-        return SqueezeSamImage(self, image, (rgb.shape[1], rgb.shape[0]), self._choose)
+        return SqueezeSamImage(self, image, size_wh, self._choose)
 
 
 class SqueezeSamImage(EmbeddedImage):
@@ -91,10 +92,10 @@ class SqueezeSamImage(EmbeddedImage):
     def _points(self, prompt: ObjectPrompt) -> PromptTensors:
         """What SqueezeSAM sees of an object's prompts: (1, N) points in pixels of the input."""
         on = prompt.labels == 1
-        if prompt.mask is not None or (prompt.box is None and not on.any()):
-            kind = "a mask" if prompt.mask is not None else "no box and no click on it"
+        if prompt.box is None and not on.any():
             raise PromptError(
-                f"object {prompt.object_id} has {kind}: SqueezeSAM expects a box, a click on the object, or both"
+                f"object {prompt.object_id} has no box and no click on it: SqueezeSAM expects a box, a click on "
+                "the object, or both"
             )
         if not on.all():
             _warn_of_unseen_clicks()
