@@ -23,7 +23,7 @@ def clip_box(xyxy: Box4, size_wh: tuple[int, int]) -> Box4:
     if clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
         raise PromptError(
             f"box {xyxy} is outside the frame: x from 0 to {width} and y from 0 to {height} expected, "
-            "in pixels of the video as displayed (`samvideo info` prints its size)"
+            "in pixels of the video or image as displayed (`samvideo info` prints its size)"
         )
     return clipped
 
@@ -35,7 +35,7 @@ def check_points(xy: FloatArray, size_wh: tuple[int, int]) -> None:
         x, y = xy[outside][0]
         raise PromptError(
             f"point ({x:g}, {y:g}) is outside the frame: x from 0 to {size_wh[0]} and y from 0 to "
-            f"{size_wh[1]} expected, in pixels of the video as displayed"
+            f"{size_wh[1]} expected, in pixels of the video or image as displayed"
         )
 
 
@@ -44,7 +44,7 @@ def check_mask_size(mask: BoolArray, size_wh: tuple[int, int]) -> None:
     if mask.shape != size_wh[::-1]:
         raise PromptError(
             f"the mask is {mask.shape[1]}x{mask.shape[0]}, the frame {size_wh[0]}x{size_wh[1]}: "
-            "give the mask at the size of the video as displayed (resize it with nearest neighbour)"
+            "give the mask at the size of the video or image as displayed (resize it with nearest neighbour)"
         )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from samvideo.errors import PromptError, VideoError
+from samvideo.errors import PromptError, VideoError, shown
 from samvideo.geometry import Box4, check_mask_size, check_points, clip_box, scale_points
 from samvideo.types import BoolArray, Box, FloatArray, Frame, Mask, Points, Prompt
 
@@ -36,8 +36,10 @@ class ObjectPrompt:
 
 
 def number_prompts(prompts: Iterable[Prompt], taken: Iterable[int] = ()) -> list[Prompt]:
-    """Give every prompt without an id the next free one, in order."""
-    prompts = list(prompts)
+    """Give every prompt without an id the next free one, in order; PromptError for what is no list of prompts."""
+    prompts = [prompts] if isinstance(prompts, Prompt) else list(prompts)
+    if wrong := [prompt for prompt in prompts if not isinstance(prompt, Prompt)]:
+        raise PromptError(f"a prompt is a Box, Points or Mask, not {shown(wrong[0])}")
     used = set(taken) | {p.object_id for p in prompts if p.object_id is not None}
     numbered = []
     for prompt in prompts:

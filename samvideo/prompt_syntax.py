@@ -78,7 +78,7 @@ def _mark(mark: str, text: str) -> tuple[str, int | float]:
 def _warned_of_shares(prompt: Box | Points) -> Box | Points:
     """Warn of a click that may be given as shares of the frame; several such clicks are refused."""
     if isinstance(prompt, Points) and prompt.xy.max() <= 1 and (prompt.xy % 1 != 0).any():
-        log.warning("the click %s is on the top-left pixel: coordinates are pixels", prompt.xy[0].tolist())
+        log.warning("the click (%g, %g) is on the top-left pixel: coordinates are pixels", *prompt.xy[0])
     return prompt
 
 

@@ -76,7 +76,11 @@ def check_stems(images: Sequence[Path], multimask: bool) -> None:
     """Raise ConfigError if the results of two images would have the same name, or one that cannot be written."""
     by_stem: dict[str, Path] = {}
     for path in images:
-        inside(path.parent, path.stem, f"the name of the image {path.name!r}", ConfigError)
+        if not path.stem.isprintable() or "\\" in path.stem:
+            raise ConfigError(
+                f"results cannot be named after the image {path.name!r}: rename it, without backslashes and "
+                "control characters"
+            )
         other = by_stem.setdefault(os.path.normcase(path.stem), path)
         if other != path:
             raise ConfigError(

@@ -10,6 +10,7 @@ from typing import Any
 from samvideo.errors import ConfigError, PromptError, SamVideoError, VideoError
 from samvideo.interrupt import Interrupt
 from samvideo.io.base import Closing
+from samvideo.io.container import is_address
 from samvideo.io.images import read_still, size_stated, warn_of_depth
 from samvideo.io.locks import folder_lock
 from samvideo.io.prefetch import prefetch
@@ -35,6 +36,7 @@ from samvideo.types import Frame, FrameResult, Prompt, UInt8Array
 
 log = logging.getLogger(__name__)
 
+MOVIES = frozenset((".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".ts"))
 AHEAD = 2  # images read in advance: each may have hundreds of megabytes
 
 
@@ -105,6 +107,7 @@ def find_images(sources: Sequence[str]) -> Images:
     found: dict[Path, Path] = {}
     name = ""
     for source in sources:
+        _check_source(source)
         try:
             paths, own = find_stills(Path(source).expanduser())
         except (OSError, RuntimeError, ValueError) as error:
@@ -113,6 +116,16 @@ def find_images(sources: Sequence[str]) -> Images:
         for path in paths:
             found.setdefault(path.resolve(), path)
     return Images(tuple(found.values()), name or "images")
+
+
+def _check_source(source: str) -> None:
+    """Raise VideoError for what is no path of images."""
+    if not source.strip():  # an unset variable of a shell; Path("") is the current folder
+        raise VideoError(f"an image is {source!r}: the path of an image or folder expected")
+    if is_address(source) or source == "-":
+        raise VideoError(f"{source}: images are read from files only; save it as one, and give its path")
+    if Path(source).suffix.lower() in MOVIES:
+        raise VideoError(f"{source} is a video: `samvideo track` takes it; `segment` takes images")
 
 
 class SegmentRun(Closing):

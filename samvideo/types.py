@@ -24,6 +24,23 @@ MAX_OBJECT_ID = 2**31 - 1  # ids are stored as int32
 MAX_COORDINATE = 1e9  # pixels
 
 
+def image_wh(rgb: Any) -> tuple[int, int]:
+    """Return width and height of an image; ConfigError unless it is uint8 (H, W, 3) of at least one pixel."""
+    if not isinstance(rgb, np.ndarray):
+        raise ConfigError(
+            f"a frame or image must be a uint8 NumPy array (H, W, 3), red first, not a {type(rgb).__name__}; "
+            "convert it first (np.asarray for an image of Pillow, samvideo.open_video for files)"
+        )
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
+        raise ConfigError(
+            f"a frame or image must be uint8 of shape (H, W, 3), not {rgb.dtype} {rgb.shape}; "
+            "convert it first (cv2.cvtColor for grey or BGR images)"
+        )
+    if min(rgb.shape[:2]) < 1:
+        raise ConfigError(f"a frame or image must have at least one pixel, not shape {rgb.shape}")
+    return rgb.shape[1], rgb.shape[0]
+
+
 @dataclass(frozen=True, eq=False)
 class Frame:
     """One decoded frame of a video.
@@ -39,13 +56,7 @@ class Frame:
     rgb: UInt8Array
 
     def __post_init__(self) -> None:
-        if self.rgb.dtype != np.uint8 or self.rgb.ndim != 3 or self.rgb.shape[2] != 3:
-            raise ConfigError(
-                f"a frame must be uint8 of shape (H, W, 3), not {self.rgb.dtype} {self.rgb.shape}; "
-                "convert it first (cv2.cvtColor for grey or BGR images)"
-            )
-        if min(self.rgb.shape[:2]) < 1:
-            raise ConfigError(f"a frame must have at least one pixel, not shape {self.rgb.shape}")
+        image_wh(self.rgb)
 
     @property
     def size_wh(self) -> tuple[int, int]:

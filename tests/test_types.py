@@ -11,7 +11,7 @@ from samvideo.types import Box, Frame, FrameResult, Mask, Points, Prompt
     "rgb", [np.zeros((2, 2), np.uint8), np.zeros((2, 2, 3), np.float32), np.zeros((0, 2, 3), np.uint8)]
 )
 def test_a_frame_is_checked(rgb: np.ndarray) -> None:
-    with pytest.raises(ConfigError, match="frame must"):
+    with pytest.raises(ConfigError, match="frame or image must"):
         Frame(0, 0.0, rgb)
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from samvideo.errors import ConfigError
 from samvideo.segmenters.base import Segmenter
-from samvideo.segmenters.factory import find_segmenter, load_segmenter
+from samvideo.segmenters.factory import check_device, find_segmenter, load_segmenter
 from samvideo.segmenters.specs import SegmenterOptions
 from samvideo.specs import IMAGE_SPECS
 from samvideo.trackers.base import Tracker
@@ -66,6 +66,7 @@ def create_tracker(
     name, file = split_name(model, weights)
     options = TrackerOptions(file, memory, policy, device, dtype, progress)
     tracker = _find_spec(name, options)
+    check_device(tracker.name, tracker.devices, device)
     if isinstance(first_mask, str):
         first_mask = load_segmenter(first_mask, device=device, dtype=dtype, progress=progress)
     built = tracker.build(options)

@@ -94,7 +94,10 @@ def _decode(path: Path, flags: int) -> NDArray[Any]:
     except (OSError, cv2.error) as error:
         raise VideoError(f"image {path} cannot be read: {error}") from error
     if image is None:
-        raise VideoError(f"{path} cannot be read as an image: it is damaged, or of another type than its suffix")
+        raise VideoError(
+            f"{path} cannot be read as an image: it is damaged, or of a type that is not known (JPEG, PNG, WebP, "
+            "BMP and TIFF of whole numbers are)"
+        )
     return image
 
 

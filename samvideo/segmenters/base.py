@@ -8,6 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
+
+from samvideo.errors import ConfigError, PromptError, shown
+from samvideo.geometry import check_mask_size
 from samvideo.object_prompts import ObjectPrompt, group_prompts
 from samvideo.types import BoolArray, FloatArray, Prompt, UInt8Array
 
@@ -71,7 +75,7 @@ class EmbeddedImage(ABC):
 
         Args:
             prompts: boxes and clicks in pixels of the image; those without `object_id` are an object each.
-            previous: by `object_id`, what the prompts correct.
+            previous: by `object_id`, what the prompts correct; answers of another model count by their mask.
             multimask: whether to return the model's alternatives; None: where a prompt is ambiguous, as published.
 
         Returns:
@@ -79,9 +83,15 @@ class EmbeddedImage(ABC):
 
         Raises:
             PromptError: a prompt is outside the image, contradicts another, or is of a kind that the model does not
-                take.
+                take; or something previous is of another size, or of an object without prompt.
+            ConfigError: `choose` returned no index of a candidate.
         """
-        return self.answer(group_prompts(prompts, (), self.size_wh), previous=previous, multimask=multimask)
+        grouped = group_prompts(prompts, (), self.size_wh)
+        if unprompted := (previous or {}).keys() - {prompt.object_id for prompt in grouped}:
+            raise PromptError(
+                f"there is something previous of object {min(unprompted)}, but no prompt that corrects it"
+            )
+        return self.answer(grouped, previous=previous, multimask=multimask)
 
     def answer(
         self,
@@ -90,12 +100,31 @@ class EmbeddedImage(ABC):
         previous: Mapping[int, Previous] | None = None,
         multimask: bool | None = None,
     ) -> list[Segmentation]:
-        """As `segment`, for prompts that are checked and joined per object."""
+        """As `segment`, for prompts that are checked and joined per object; `previous` may be of others too."""
         if not prompts:
             return []
-        found = self._candidates(prompts, previous or {}, multimask)
+        for prompt in prompts:
+            if prompt.mask is not None:
+                raise PromptError(
+                    f"object {prompt.object_id} has a mask, which needs no segmenter: box or points expected"
+                )
+        earlier = {i: self._checked(before) for i, before in (previous or {}).items()}
+        found = self._candidates(prompts, earlier, multimask)
         pairs = zip(prompts, found, strict=True)
-        return [replace(one, chosen=self._choose(prompt, one)) for prompt, one in pairs]
+        return [replace(one, chosen=_index(self._choose(prompt, one), one)) for prompt, one in pairs]
+
+    def _checked(self, previous: Previous) -> Previous:
+        """What a prompt corrects, as a mask of the size of the image, non-zero inside, or an answer with such."""
+        if isinstance(previous, Segmentation):
+            check_mask_size(previous.best, self.size_wh)
+            return previous
+        mask = np.asarray(previous)
+        if mask.ndim != 2:
+            raise PromptError(
+                f"what a prompt corrects is one (H, W) mask or a Segmentation, not shape {mask.shape}"
+            )
+        check_mask_size(mask, self.size_wh)
+        return mask.astype(bool)
 
     @abstractmethod
     def _candidates(
@@ -120,6 +149,13 @@ class Segmenter(Protocol):
             upcoming: the next frame of the same size, if known; ignored where `lookahead` is 0.
         """
         ...
+
+
+def _index(chosen: int, found: Segmentation) -> int:
+    count = len(found.masks_nhw)
+    if not isinstance(chosen, (int, np.integer)) or not 0 <= chosen < count:
+        raise ConfigError(f"choose returned {shown(chosen)}: the index of a candidate, 0 to {count - 1}, expected")
+    return int(chosen)
 
 
 def mask_of(previous: Previous | None) -> BoolArray | None:

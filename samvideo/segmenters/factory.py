@@ -1,5 +1,7 @@
 """From the name of a model to a segmenter."""
 
+import logging
+from collections.abc import Collection
 from pathlib import Path
 
 from samvideo.errors import ConfigError
@@ -11,6 +13,9 @@ from samvideo.weights.transfer import Progress
 
 AUTO = "auto"
 BUNDLED = "nano"
+DEVICES = (AUTO, "cpu", "cuda", "mps")
+
+log = logging.getLogger(__name__)
 
 
 def load_segmenter(
@@ -47,7 +52,17 @@ def load_segmenter(
     """
     name, file = split_name(name, weights)
     spec = find_segmenter(name, file)
+    check_device(spec.name, spec.devices, device)
     return spec.build(SegmenterOptions(file, None, device, dtype, choose, progress))
+
+
+def check_device(name: str, devices: Collection[str], device: str) -> None:
+    """Raise ConfigError for an unknown device; log that a known one has no effect on a model of `devices`."""
+    kind = device.partition(":")[0]
+    if kind not in DEVICES:
+        raise ConfigError(f"no device is called {device!r}: {', '.join(DEVICES)} expected")
+    if kind not in (AUTO, *devices):
+        log.warning("%s computes on the CPU: the device %s has no effect on it", name, device)
 
 
 def find_segmenter(name: str = AUTO, weights: Path | None = None) -> SegmenterSpec:

@@ -7,7 +7,7 @@ import numpy as np
 from samvideo.cues.grabcut import box_to_mask, clicks_to_mask
 from samvideo.object_prompts import ObjectPrompt
 from samvideo.segmenters.base import EmbeddedImage, Previous, Segmentation, mask_of
-from samvideo.types import UInt8Array
+from samvideo.types import UInt8Array, image_wh
 
 
 class GrabCutSegmenter:
@@ -22,7 +22,7 @@ class GrabCutSegmenter:
 
 class _Image(EmbeddedImage):
     def __init__(self, rgb: UInt8Array) -> None:
-        super().__init__((rgb.shape[1], rgb.shape[0]))
+        super().__init__(image_wh(rgb))
         self._rgb = rgb
 
     def _candidates(

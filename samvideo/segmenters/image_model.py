@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samvideo.errors import PromptError
 from samvideo.heads.masks import single_if_stable, stability
 from samvideo.image_model import ImageModel
 from samvideo.models import MEMORY_BIAS, MEMORY_SCALE
@@ -16,7 +15,7 @@ from samvideo.pictures import fitted_wh, prompt_scale, to_picture
 from samvideo.segmenters.base import Chooser, EmbeddedImage, Previous, Segmentation, by_quality, mask_of
 from samvideo.tensors import Features, MaskCandidates, PromptTensors
 from samvideo.torch_runtime import resize_mask, resolve_device
-from samvideo.types import BoolArray, UInt8Array
+from samvideo.types import BoolArray, UInt8Array, image_wh
 
 BATCH = 64
 """Objects that are decoded at once."""
@@ -53,8 +52,9 @@ class ImageModelSegmenter:
     @torch.inference_mode()
     def embed(self, rgb: UInt8Array, upcoming: UInt8Array | None = None) -> "ModelImage":
         """See `Segmenter.embed`."""
+        size_wh = image_wh(rgb)
         features = self.model.encode(self.model.preprocess(rgb))
-        return ModelImage(self.model, features, (rgb.shape[1], rgb.shape[0]), self._choose)
+        return ModelImage(self.model, features, size_wh, self._choose)
 
 
 class ModelImage(EmbeddedImage):
@@ -70,10 +70,6 @@ class ModelImage(EmbeddedImage):
         """Prompts with equal numbers of points are decoded together."""
         groups: dict[tuple[int, bool, bool], list[int]] = defaultdict(list)
         for row, prompt in enumerate(prompts):
-            if prompt.mask is not None:
-                raise PromptError(
-                    f"object {prompt.object_id} has a mask, which needs no segmenter: box or points expected"
-                )
             before = mask_of(previous.get(prompt.object_id))
             corrects = before is not None and bool(before.any())
             groups[len(prompt.labels), prompt.box is not None, corrects].append(row)
@@ -110,8 +106,9 @@ class ModelImage(EmbeddedImage):
     def _logits(self, previous: Previous) -> Tensor:
         """(1, 4 h, 4 w): what a prompt corrects, as the decoder's own logits."""
         height, width = (4 * side for side in self.features.grid)
-        if isinstance(previous, Segmentation) and previous.logits_nhw is not None:
-            return torch.from_numpy(previous.logits_nhw[previous.chosen])[None]
+        logits = previous.logits_nhw if isinstance(previous, Segmentation) else None
+        if isinstance(previous, Segmentation) and logits is not None and logits.shape[1:] == (height, width):
+            return torch.from_numpy(logits[previous.chosen])[None]
         mask = mask_of(previous)
         assert mask is not None
         spec = self._model.spec

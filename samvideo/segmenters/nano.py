@@ -11,7 +11,7 @@ from samvideo.nano import prompted
 from samvideo.nano.runtime import Networks
 from samvideo.object_prompts import ObjectPrompt
 from samvideo.segmenters.base import EmbeddedImage, Previous, Segmentation, mask_of
-from samvideo.types import FloatArray, UInt8Array
+from samvideo.types import FloatArray, UInt8Array, image_wh
 
 
 class NanoSegmenter:
@@ -44,7 +44,7 @@ class _Image(EmbeddedImage):
     """An image and, where the upcoming frame is known, its motion: (h, w, 3) of `own_motion`."""
 
     def __init__(self, networks: Networks, rgb: UInt8Array, motion: FloatArray | None) -> None:
-        super().__init__((rgb.shape[1], rgb.shape[0]))
+        super().__init__(image_wh(rgb))
         self._networks, self._rgb, self._motion = networks, rgb, motion
 
     def _candidates(

@@ -18,7 +18,7 @@ from samvideo.pictures import normalised
 from samvideo.segmenters.base import Chooser, EmbeddedImage, Previous, Segmentation, by_quality
 from samvideo.specs import IMAGE_SPECS, ModelSpec
 from samvideo.torch_runtime import resolve_device
-from samvideo.types import BoolArray, FloatArray, UInt8Array
+from samvideo.types import BoolArray, FloatArray, UInt8Array, image_wh
 
 CLICK_RADIUS = 3
 """Half the side of the box that stands for a click, in pixels of the input, as published."""
@@ -76,8 +76,9 @@ class RapSamSegmenter:
     @torch.inference_mode()
     def embed(self, rgb: UInt8Array, upcoming: UInt8Array | None = None) -> "RapSamImage":
         """See `Segmenter.embed`."""
+        size_wh = image_wh(rgb)
         image = to_input(rgb, self.spec, self.network.device, self.network.step)
-        return RapSamImage(self, self.network(image), (rgb.shape[1], rgb.shape[0]), self._choose)
+        return RapSamImage(self, self.network(image), size_wh, self._choose)
 
 
 class RapSamImage(EmbeddedImage):
@@ -162,13 +163,12 @@ def query_boxes(prompt: ObjectPrompt, size_wh: tuple[int, int], limits: tuple[in
     """The boxes that stand for an object's clicks and box: (N, 4) centre, width and height as fractions.
 
     Raises:
-        PromptError: a click that is not on the object, or a mask.
+        PromptError: a click that is not on the object.
     """
-    if prompt.mask is not None or (prompt.labels != 1).any():
-        kind = "a mask" if prompt.mask is not None else "a click that is not on the object"
+    if (prompt.labels != 1).any():
         raise PromptError(
-            f"object {prompt.object_id} has {kind}: RAP-SAM expects boxes and clicks on the object only; remove "
-            "it, or take another model"
+            f"object {prompt.object_id} has a click that is not on the object: RAP-SAM expects boxes and clicks on "
+            "the object only; remove it, or take another model"
         )
     scale, inside = fitted(size_wh, limits)
     centres = np.floor(prompt.xy.astype(np.float64) * scale)

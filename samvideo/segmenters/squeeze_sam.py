@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from samvideo.segmenters.base import Chooser, EmbeddedImage, Previous, Segmentat
 from samvideo.specs import IMAGE_SPECS, ModelSpec
 from samvideo.tensors import PromptTensors
 from samvideo.torch_runtime import resolve_device
-from samvideo.types import UInt8Array
+from samvideo.types import UInt8Array, image_wh
 
 log = logging.getLogger(__name__)
 BATCH = 4
@@ -53,8 +54,9 @@ class SqueezeSamSegmenter:
     @torch.inference_mode()
     def embed(self, rgb: UInt8Array, upcoming: UInt8Array | None = None) -> "SqueezeSamImage":
         """See `Segmenter.embed`: there is nothing to compute but the resized image."""
+        size_wh = image_wh(rgb)
         image = to_input(rgb, self.spec, self.network.device)
-        return SqueezeSamImage(self, image, (rgb.shape[1], rgb.shape[0]), self._choose)
+        return SqueezeSamImage(self, image, size_wh, self._choose)
 
 
 class SqueezeSamImage(EmbeddedImage):
@@ -90,13 +92,18 @@ class SqueezeSamImage(EmbeddedImage):
     def _points(self, prompt: ObjectPrompt) -> PromptTensors:
         """What SqueezeSAM sees of an object's prompts: (1, N) points in pixels of the input."""
         on = prompt.labels == 1
-        if prompt.mask is not None or (prompt.box is None and not on.any()):
-            kind = "a mask" if prompt.mask is not None else "no box and no click on it"
+        if prompt.box is None and not on.any():
             raise PromptError(
-                f"object {prompt.object_id} has {kind}: SqueezeSAM expects a box, a click on the object, or both"
+                f"object {prompt.object_id} has no box and no click on it: SqueezeSAM expects a box, a click on "
+                "the object, or both"
             )
         if not on.all():
-            log.warning("SqueezeSAM cannot see clicks that are not on the object: they have no effect")
+            _warn_of_unseen_clicks()
         xy, labels = replace(prompt, xy=prompt.xy[on], labels=prompt.labels[on]).points
         xy = (xy * prompt_scale(self.size_wh, self._spec)).astype(np.float32)
         return PromptTensors(*(torch.from_numpy(values)[None].to(self._image.device) for values in (xy, labels)))
+
+
+@cache  # once in a process
+def _warn_of_unseen_clicks() -> None:
+    log.warning("SqueezeSAM cannot see clicks that are not on the object: they have no effect")

@@ -137,13 +137,14 @@ def _download(row: Checkpoint, part: Path, progress: Progress | None) -> None:
             elif error.code < 500 and error.code not in (408, 425, 429):
                 raise WeightsError(
                     f"{row.url} answered {error.code} {error.reason}: the file may have moved; download it by hand "
-                    f"from {row.origin} and pass it with --weights FILE"
+                    f"from {row.origin} and pass it with --weights FILE, or as {row.name}=FILE"
                 ) from error
             reason = f"the server answered {error.code} {error.reason}"
         except urllib.error.URLError as error:
             raise WeightsError(
                 f"{row.name} ({row.megabytes} MB) cannot be downloaded, no connection to {row.url} "
-                f"({error.reason}): go online, or copy the file from elsewhere and pass it with --weights FILE"
+                f"({error.reason}): go online, or copy the file from elsewhere and pass it with --weights FILE, "
+                f"or as {row.name}=FILE"
             ) from error
         except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
             reason = f"the connection broke ({error or type(error).__name__})"

@@ -143,6 +143,7 @@ def test_bad_prompts_by_name_are_refused(prompts: object, message: str) -> None:
         (["pics", "-p", BOX, "-o", "candidate", "--overwrite"], 2, "a_2.png would be replaced"),
         (["scan.nii.gz", "-p", "points=9,9@1", "--model", "nano"], 2, "segmented by fastsam3d, not by nano"),
         (["scan.nii.gz", "pics", "-p", "points=9,9@1"], 2, "a volume is given alone"),
+        (["scan.nii.gz", "-p", "points=9,9@1", "--dtype", "bf16"], 2, "in fp32"),
         (["pics", "large", "-p", "box"], 2, "images of one size: pics/a.png is 160x120, large/big.png is 200x150"),
     ],
 )
@@ -275,3 +276,31 @@ def test_the_page_answers_each_image_and_writes_the_same_files(tmp_path: Path) -
     assert {name: Path("out", name).read_bytes() for name in names("out") if name != "run.json"} == plain
     record = json.loads(Path("out/run.json").read_text())
     assert record["settings"]["prompts"][1] == "b.jpg: box=40,35,80,75#1"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("", "the path of an image or folder expected"),
+        ("-", "from files only"),
+        ("https://example.com/a.jpg", "https://example.com/a.jpg: images are read from files only"),
+        ("clip.mp4", "`samvideo track` takes it"),
+    ],
+)
+def test_what_is_no_path_of_images_is_refused(source: str, expected: str) -> None:
+    done = call(source, "-p", BOX)
+    assert (done.exit_code, expected in " ".join(done.output.split())) == (3, True), done.output
+
+
+def test_an_image_may_be_named_by_a_time(pictures: Path) -> None:
+    (pictures / "a.png").rename("T:1.png")
+    assert call("T:1.png", "-p", BOX, "-o", "out").exit_code == 0
+    assert "masks/T:1.png" in names("out")
+    assert call("T:1.png", "-p", BOX, "-o", "out", "--overwrite").exit_code == 0
+
+
+def test_a_device_without_effect_is_said_and_an_unknown_one_refused(caplog: pytest.LogCaptureFixture) -> None:
+    assert call("pics/a.png", "-p", BOX, "--device", "cuda").exit_code == 0
+    assert "grabcut computes on the CPU: the device cuda has no effect" in caplog.text
+    refused = call("pics/a.png", "-p", BOX, "--device", "tpu", "-o", "other")
+    assert (refused.exit_code, "no device is called 'tpu'" in refused.output) == (2, True)

@@ -1,17 +1,19 @@
 """What every segmenter promises (samvideo.segmenters.base.Segmenter)."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from tiny_sam import tiny_model
 
+from samvideo.errors import ConfigError, PromptError
 from samvideo.nano.runtime import load
 from samvideo.segmenters.base import EmbeddedImage, Segmentation, Segmenter
 from samvideo.segmenters.grabcut import GrabCutSegmenter
 from samvideo.segmenters.image_model import ImageModelSegmenter
 from samvideo.segmenters.nano import NanoSegmenter
-from samvideo.types import BoolArray, Box, Points, Prompt
+from samvideo.types import BoolArray, Box, Mask, Points, Prompt
 from tests.scenes import RED, SIZE, Shape, overlap, scene
 
 TRAINED: dict[str, Callable[[], Segmenter]] = {"grabcut": GrabCutSegmenter, "nano": lambda: NanoSegmenter(load())}
@@ -94,3 +96,48 @@ def test_a_hook_chooses_among_the_candidates() -> None:
     image = ImageModelSegmenter(tiny_model(), choose=lambda prompt, found: 2).embed(FRAMES[0].rgb)
     found = segment(image, Points([(60, 55)], object_id=1))
     assert np.array_equal(found.best, found.masks_nhw[2])
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize(
+    "rgb", [None, FRAMES[0].rgb[..., 0], FRAMES[0].rgb / 255, np.dstack([FRAMES[0].rgb] * 2), FRAMES[0].rgb[:0]]
+)
+def test_what_is_no_image_is_refused(name: str, rgb: Any) -> None:
+    with pytest.raises(ConfigError, match="frame or image must"):
+        MAKERS[name]().embed(rgb)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_what_cannot_be_corrected_or_segmented_is_refused(name: str) -> None:
+    image = MAKERS[name]().embed(FRAMES[0].rgb)
+    small = MAKERS[name]().embed(FRAMES[0].rgb[:50, :60]).segment([Box((10, 10, 40, 40))])[0]
+    for previous in (DISC[:50, :60], small):
+        with pytest.raises(PromptError, match="the mask is 60x50"):
+            image.segment([CLICKS], previous={1: previous})
+    with pytest.raises(PromptError, match="object 7, but no prompt"):
+        image.segment([CLICKS], previous={1: DISC, 7: DISC})
+    with pytest.raises(PromptError, match="needs no segmenter"):
+        image.segment([Mask(DISC)])
+    with pytest.raises(PromptError, match=r"a Box, Points or Mask, not \(40, 35"):
+        image.segment([(40, 35, 80, 75)])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_previous_mask_may_have_any_numbers(name: str) -> None:
+    image = MAKERS[name]().embed(FRAMES[0].rgb)
+    truth, numbers = (image.segment([CLICKS], previous={1: mask})[0].best for mask in (DISC, DISC * np.uint8(255)))
+    assert np.array_equal(truth, numbers)
+
+
+@pytest.mark.parametrize("chosen", [-1, 3, 1.5, None])
+def test_a_hook_that_returns_no_candidate_is_refused(chosen: Any) -> None:
+    image = ImageModelSegmenter(tiny_model(), choose=lambda prompt, found: chosen).embed(FRAMES[0].rgb)
+    with pytest.raises(ConfigError, match="0 to 2, expected"):
+        image.segment([Points([(60, 55)])])
+
+
+def test_answers_of_another_model_count_by_their_mask() -> None:
+    image = ImageModelSegmenter(tiny_model()).embed(FRAMES[0].rgb)
+    other = Segmentation(1, DISC[None], np.ones(1, np.float32), np.zeros((1, 7, 9), np.float32))
+    expected, found = (image.segment([CLICKS], previous={1: previous})[0] for previous in (DISC, other))
+    assert np.array_equal(expected.masks_nhw, found.masks_nhw)

@@ -51,6 +51,7 @@ class SegmenterSpec:
         description: one line.
         needs_weights: whether weights must be downloaded, or given as a file.
         takes_weights: whether weights can be given.
+        devices: types of devices that it can use.
         facts: makes its row of `samvideo models`.
     """
 
@@ -59,6 +60,7 @@ class SegmenterSpec:
     description: str
     needs_weights: bool = False
     takes_weights: bool = False
+    devices: tuple[str, ...] = ("cpu",)
     facts: Callable[[], SegmenterFacts] = SegmenterFacts
 
 

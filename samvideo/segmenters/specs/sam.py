@@ -16,6 +16,7 @@ NETWORKS = {
 }
 """Segmenters of networks that are not an encoder with the heads of SAM."""
 VOLUMES = "fastsam3d"
+DEVICES = ("cpu", "cuda", "mps")
 """The model of volumes."""
 
 
@@ -63,6 +64,7 @@ VARIANTS = {
         f"published by {CATALOG[name].origin}",
         needs_weights=True,
         takes_weights=True,
+        devices=DEVICES,
         facts=partial(_facts, CATALOG[name]),
     )
     for name in (*IMAGE_SPECS, *SPECS)
@@ -73,4 +75,5 @@ RECOGNISED = SegmenterSpec(
     "whichever model a weights file fits by its keys and shapes",
     needs_weights=True,
     takes_weights=True,
+    devices=DEVICES,
 )
