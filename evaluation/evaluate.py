@@ -23,6 +23,7 @@ from samvideo.io.files import LOCK, unfinished
 from samvideo.io.locks import folder_lock
 from samvideo.io.mask_pictures import FROM_FILE, MaskRule
 from samvideo.io.schema import read_json
+from samvideo.resume import weights_digest
 
 log = logging.getLogger(__name__)
 
@@ -108,8 +109,10 @@ def claimed(out: Path, root: Path, record: Mapping[str, Any]) -> Iterator[None]:
         raise ConfigError(
             f"{out.resolve()} and the data set {root.resolve()} lie in one another: choose another folder with -o"
         )
+    weights = record["options"].get("weights")
+    content = {} if weights is None else {"digest of the weights": weights_digest(weights)}
     with folder_lock(out):
-        _claim(out, record)
+        _claim(out, {**record, **content})
         try:
             yield
         except BaseException:
@@ -173,7 +176,7 @@ def _claim(out: Path, record: Mapping[str, Any]) -> None:
     if found.get("format") not in (FORMAT, wanted["format"]):
         raise ConfigError(f"{path} is not the record of an evaluation: choose another folder with -o")
     different = [key for key in wanted if found.get(key) != wanted[key]]
-    if different and not any((out / folder).rglob("[!.]*.json") for folder in ENTRIES):
+    if different and not any(True for folder in ENTRIES for _ in (out / folder).rglob("[!.]*.json")):
         write_json(path, wanted)
     elif different:
         key = different[0]

@@ -239,7 +239,7 @@ def files_digest(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _weights_digest(weights: str) -> str:
+def weights_digest(weights: str) -> str:
     """Return a digest of the files that `weights` mean; of what means none, such as "random", the text."""
     with suppress(WeightsError):
         return files_digest(weight_files(weights))
@@ -262,10 +262,10 @@ def same_settings(settings: Any, files: Sequence[Path]) -> dict[str, str]:
     same = {name: str(value) for name, value in settings.options.items()}
     weights = settings.options.get("weights")
     if weights is not None:
-        same["weights"] = _weights_digest(weights)
+        same["weights"] = weights_digest(weights)
     segmenter, _, file = (settings.options.get("first_mask") or "").partition("=")
     if file:
-        same["first_mask"] = f"{segmenter}={_weights_digest(file)}"
+        same["first_mask"] = f"{segmenter}={weights_digest(file)}"
     same |= {name: str(getattr(settings, name)) for name in ("model", "start", "end", "stride", "direction")}
     same |= {"--save": ",".join(sorted(set(settings.save))), "--strip-source": str(settings.strip_source)}
     same["window"] = str(settings.window)

@@ -15,7 +15,8 @@ from samvideo.cli.main import app
 from samvideo.errors import ConfigError, DatasetError, OutputError, SamVideoError
 from samvideo.evaluation.datasets import open_dataset
 from samvideo.evaluation.datasets.base import LONGEST_NAME, VideoSequence
-from samvideo.evaluation.evaluate import evaluate, score
+from samvideo.evaluation.evaluate import claimed, evaluate, score
+from samvideo.evaluation.results import FORMAT
 from samvideo.io.locks import folder_lock
 from samvideo.types import Frame
 
@@ -214,6 +215,20 @@ def test_other_weights_are_another_evaluation(davis: Path, tmp_path: Path, monke
     for weights in ([], ["--weights", "a.pt"]):
         CliRunner().invoke(app, ["evaluate", "davis2016", str(davis), "-o", str(tmp_path / "out"), *weights])
     assert [evaluation.options for evaluation in seen] == [{}, {"weights": "a.pt"}]
+
+
+def test_other_weights_in_the_same_file_are_another_evaluation(davis: Path, tmp_path: Path) -> None:
+    weights, out = tmp_path / "w.pt", tmp_path / "out"
+    record = {"format": FORMAT, "model": "nano", "options": {"weights": str(weights)}}
+    weights.write_bytes(b"one")
+    with claimed(out, davis, record):
+        (out / "sequences").mkdir()
+        (out / "sequences" / "a.json").write_text("{}")
+    with claimed(out, davis, record):
+        pass
+    weights.write_bytes(b"two")
+    with pytest.raises(ConfigError, match="its digest of the weights is"), claimed(out, davis, record):
+        pass
 
 
 def test_a_place_that_cannot_be_written_is_told_before_the_work(

@@ -268,13 +268,18 @@ def test_segmenters_that_cannot_be_had(name: str, weights: str | None, message: 
 
 def test_an_image_model_does_not_track(caplog: pytest.LogCaptureFixture) -> None:
     for name, message in (
-        ("mobilesam", "take its encoder 'tinyvit-5m'"),
-        ("efficientvit-sam-l0", "take its encoder 'efficientvit-l0' with"),
-        ("squeezesam", "track with; use it as"),
+        ("mobilesam", "image model.*use load_segmenter"),
         ("tinyvit-5m", r"no video model with it is published: samvideo\.build\('tinyvit-5m', memory"),
     ):
         with pytest.raises(ConfigError, match=message):
             samvideo.load(name)
+    for name, message in (
+        ("mobilesam", "take its encoder 'tinyvit-5m'"),
+        ("efficientvit-sam-l0", "take its encoder 'efficientvit-l0' with"),
+        ("squeezesam", "track with; use it as"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            samvideo.build(name)
     done = CliRunner().invoke(app, ["track", "x.mp4", "-p", "box=1,1,9,9", "--model", "mobilesam=random"])
     assert done.exit_code == 2
     assert "--first-mask mobilesam" in done.stderr
