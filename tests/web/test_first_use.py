@@ -281,6 +281,7 @@ def test_the_page_of_images_speaks_of_images(tmp_path: Path, browser: Any) -> No
         page = Page(browser, run.address)
         assert page.tab.text_content("#meta") == "160×90 · 2 images · grabcut"
         assert page.tab.text_content("#track") == "Segment"
+        assert any("press Segment, then Finish" in line for line in run.said)
         assert not page.tab.is_visible("#direction")
         page.drag(36, 16, 104, 64)
         page.outlines(0, 1, "preview")
