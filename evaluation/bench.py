@@ -23,7 +23,7 @@ from torch import Tensor
 
 from samvideo.errors import ConfigError
 from samvideo.evaluation import meter
-from samvideo.evaluation.bench_images import measure_image
+from samvideo.evaluation.bench_images import check_image_case, measure_image
 from samvideo.evaluation.bench_inputs import Case, Clip, Plan, read_clip, ready_model
 from samvideo.evaluation.meter import Times, clocked
 from samvideo.evaluation.metrics import score_indices
@@ -148,6 +148,8 @@ def bench(cases: Sequence[Case], plan: Plan, progress: Callable[[str], None] = l
             raise ConfigError(f"no model is called {case.model!r}; there are: {known}")
         if case.model in SPECS and plan.peer == "timm":
             raise ConfigError(f"timm has trunks only: --peer transformers expected for {case.model!r}")
+        if case.model in IMAGE_SPECS:
+            check_image_case(case)
         resolve_device(case.device, case.dtype)
         if case.prompted > 1 and (plan.peer or plan.warmup < case.prompted):
             raise ConfigError(f"{case.prompted} prompted frames: no peer, and --warmup of at least as many")

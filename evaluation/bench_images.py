@@ -19,6 +19,7 @@ from samvideo.evaluation.meter import Times, clocked
 from samvideo.image_model import ImageModel
 from samvideo.models import count_parameters
 from samvideo.pictures import prompt_scale
+from samvideo.specs import IMAGE_SPECS
 from samvideo.tensors import Features, PromptTensors
 from samvideo.torch_runtime import DTYPES, resolve_device
 
@@ -28,14 +29,20 @@ SHARES = (0.05, 0.95)
 """Of the foreground, in masks that are compared by IoU: in others, single pixels decide it."""
 
 
+def check_image_case(case: Case) -> None:
+    """Raise ConfigError for a model without an encoder of its own, and for a case with `prompted` frames."""
+    if IMAGE_SPECS[case.model].network is not None:
+        raise ConfigError(f"{case.model!r} does not encode pictures apart from prompts: it cannot be timed here")
+    if case.prompted > 1:
+        raise ConfigError(f"{case.model!r} is an image model: --prompted is of no use")
+
+
 def measure_image(case: Case, plan: Plan, clip: Clip) -> dict[str, Any]:
     """One case: a row of the table, an entry of the JSON; times in seconds per picture, memory in bytes.
 
     Raises:
-        ConfigError: a model without an encoder of its own, a case with `prompted` frames, or no such peer.
+        ConfigError: no such peer, or one that lacks the model.
     """
-    if case.prompted > 1:
-        raise ConfigError(f"{case.model!r} is an image model: --prompted is of no use")
     device, dtype = resolve_device(case.device, case.dtype)
     model = ready_image_model(case, plan).requires_grad_(False)  # the counter of FLOPs fails on gradients
     peer_dtype = dtype if plan.peer_dtype == "same" else DTYPES[plan.peer_dtype]

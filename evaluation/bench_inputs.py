@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from samvideo.checkpoints import load
+from samvideo.checkpoints import load, read_files
 from samvideo.demo import demo_frames
-from samvideo.errors import ConfigError, VideoError
+from samvideo.errors import VideoError
 from samvideo.geometry import Box4, mask_box
 from samvideo.image_model import ImageModel
 from samvideo.io.sink import VideoWriter
@@ -22,7 +22,6 @@ from samvideo.models import VideoModel, build
 from samvideo.specs import IMAGE_SPECS
 from samvideo.state_dict import build_spec, load_state
 from samvideo.types import BoolArray, Box, Frame, VideoInfo
-from samvideo.weights.read import read_state
 
 FRAME_WH = (854, 480)
 KEPT = 90
@@ -146,19 +145,14 @@ def ready_model(case: Case, plan: Plan) -> VideoModel:
 
 
 def ready_image_model(case: Case, plan: Plan) -> ImageModel:
-    """The same for an image model.
-
-    Raises:
-        ConfigError: a network that is not an encoder with SAM's heads.
-    """
+    """The same for an image model with an encoder."""
     spec = IMAGE_SPECS[case.model]
     if case.input_size is not None:
         spec = replace(spec, input_wh=(case.input_size, case.input_size))
     model = build_spec(spec)
-    if not isinstance(model, ImageModel):
-        raise ConfigError(f"{case.model!r} does not encode pictures apart from prompts: it cannot be timed here")
+    assert isinstance(model, ImageModel)  # which was checked before the first case
     if plan.weights is not None:
-        load_state(model, read_state(plan.weights))
+        load_state(model, read_files(case.model, plan.weights))
     else:
         _fill(model)
     return model

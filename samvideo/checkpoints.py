@@ -1,7 +1,7 @@
 """Loads models by their published name or from a file."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -121,13 +121,13 @@ def _named_state(
         if name is None:
             raise ConfigError("nothing to load: give the name of a published model, or weights=FILE")
         return name, _read_cached(name, progress)
-    files = weight_files(weights)
-    states = [read_state(file) for file in files]
     if name is not None:
-        return name, _joined(name, files, states)
+        return name, read_files(name, weights)
+    files = weight_files(weights)
     if len(files) > 1:
         raise ConfigError(f"{weights} means {len(files)} files, parts of a model: name it to join them")
-    fitting = recognise(states[0])
+    state = read_state(files[0])
+    fitting = recognise(state)
     if not fitting:
         raise WeightsError(
             f"{weights} fits no known model by its keys and shapes: name the model with --model to see which "
@@ -135,7 +135,7 @@ def _named_state(
         )
     if len(fitting) > 1:
         log.warning("%s fits %s, and is taken for the first: name another one", weights, ", ".join(fitting))
-    return fitting[0], states[0]
+    return fitting[0], state
 
 
 def _read_cached(name: str, progress: Progress | None) -> dict[str, Tensor]:
@@ -148,11 +148,16 @@ def _read_cached(name: str, progress: Progress | None) -> dict[str, Tensor]:
         return read_state(fetch(row, progress=progress, recheck=True))
 
 
-def _joined(name: str, files: Sequence[Path], states: Sequence[Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
-    """The weights of a model from its file, or from the several files that its publisher gives.
+def read_files(name: str, weights: Path | str) -> Mapping[str, Tensor]:
+    """The weights of a model, by the publisher's names, from its file or the several that the publisher gives.
 
     A later file adds what the model still lacks: a decoder may come with the encoder of another model.
+
+    Raises:
+        WeightsError: a file is missing or broken, or adds nothing.
     """
+    files = weight_files(weights)
+    states = [read_state(file) for file in files]
     row = CATALOG[name]
     if len(files) == 1 and not row.files:
         return states[0]

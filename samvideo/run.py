@@ -1,20 +1,18 @@
 """One tracking run: its settings, its result files, its statistics, and `run.json`."""
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from samvideo.errors import SamVideoError
 from samvideo.io.base import Closing
-from samvideo.io.files import write_over
 from samvideo.io.source import VideoSource, open_video
 from samvideo.io.tracks import STRIPPED_NAME
 from samvideo.outputs import Outputs, check_outputs
 from samvideo.prompt_syntax import prompt_files
-from samvideo.run_base import OpenRun, StageTimer, Status, environment, recorded
+from samvideo.run_base import OpenRun, StageTimer, Status, recorded, summary_entry, write_record
 from samvideo.run_folder import (
     JOURNAL,
     RECORD,
@@ -112,12 +110,8 @@ class Summary:
         return f"{self.frames} frames at {self.fps} frames per second"
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON object; `error` only if there is one."""
-        files = {kind: str(path) for kind, path in self.files.items()}
-        entry = asdict(self) | {"out": str(self.out), "files": files}
-        if self.error is None:
-            del entry["error"]
-        return entry
+        """See `summary_entry`."""
+        return summary_entry(self)
 
 
 class ObjectStatistics:
@@ -292,10 +286,7 @@ class Run(Closing):
 
     def _write_record(self, entry: dict[str, Any], frames: FrameRanges, reserved: int = 0) -> None:
         entry |= files_entry(self._kinds, frames)
-        entry |= {"settings": self._record.settings, "environment": environment()}
-        # Names of files may hold bytes that are no text, and JSON with those cannot be read again.
-        entry = json.loads(json.dumps(entry, ensure_ascii=False).encode(errors="replace"))
-        write_over(self._folder / RECORD, json.dumps(entry, indent=2) + " " * reserved + "\n")
+        write_record(self._folder / RECORD, entry | {"settings": self._record.settings}, reserved)
 
     def _summary(self, status: Status, failure: SamVideoError | None, skipped: int) -> Summary:
         spent = self.timer.seconds

@@ -1,10 +1,12 @@
 """What the runs over videos and over images share: their interface, the time of their stages, what they record."""
 
+import json
 import platform
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
@@ -12,6 +14,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import cv2
 
 from samvideo.errors import SamVideoError
+from samvideo.io.files import write_over
 from samvideo.types import Frame, FrameResult
 
 T = TypeVar("T")
@@ -101,6 +104,27 @@ def recorded(prompt_texts: Iterable[str], options: Mapping[str, str | None]) -> 
     }
 
 
+def write_record(path: Path, entry: Mapping[str, Any], reserved: int = 0) -> None:
+    """Write `run.json`, with the versions of what results depend on; longer by `reserved` bytes.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    content = {**entry, "environment": _environment()}
+    # Names of files may hold bytes that are no text, and JSON with those cannot be read again.
+    content = json.loads(json.dumps(content, ensure_ascii=False).encode(errors="replace"))
+    write_over(path, json.dumps(content, indent=2) + " " * reserved + "\n")
+
+
+def summary_entry(summary: Any) -> dict[str, Any]:
+    """Return the JSON object of a `RunSummary`, a dataclass; `error` only if there is one."""
+    entry = asdict(summary) | {"out": str(summary.out)}
+    entry["files"] = {kind: str(path) for kind, path in summary.files.items()}
+    if summary.error is None:
+        del entry["error"]
+    return entry
+
+
 def _option(key: str, value: str) -> str:
     """The value of an option without folders: `/a/b.pt` as `b.pt`, as a first mask `sam=/a/b.pt` as `sam=b.pt`."""
     name, equals, file = value.partition("=") if key == "first_mask" else ("", "", value)
@@ -113,7 +137,6 @@ def _without_folder(prompt: str) -> str:
     return f"{kind}{equals}{Path(place).name}" if kind in ("", "mask") else prompt
 
 
-def environment() -> dict[str, str]:
-    """The versions of what results depend on."""
+def _environment() -> dict[str, str]:
     facts = {"python": platform.python_version(), "machine": platform.platform(), "opencv": cv2.__version__}
     return facts | {name: version(name) for name in ("samvideo", "numpy", "scipy", "av")}

@@ -1,10 +1,9 @@
 """`samvideo segment`: segments the prompted objects of images, one image at a time."""
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from samvideo.errors import ConfigError, PromptError, SamVideoError, VideoError
 from samvideo.interrupt import Interrupt
 from samvideo.io.base import Closing
 from samvideo.io.container import is_address
-from samvideo.io.files import write_over
 from samvideo.io.images import read_still, size_stated, warn_of_depth
 from samvideo.io.locks import folder_lock
 from samvideo.io.prefetch import prefetch
@@ -20,7 +18,7 @@ from samvideo.io.source import find_stills
 from samvideo.object_prompts import group_prompts
 from samvideo.outputs import check_ids
 from samvideo.prompt_syntax import ImagePrompts, prompt_files
-from samvideo.run_base import Progress, StageTimer, Status, environment, recorded
+from samvideo.run_base import Progress, StageTimer, Status, recorded, summary_entry, write_record
 from samvideo.run_folder import RECORD
 from samvideo.segment_folder import (
     JOURNAL,
@@ -34,7 +32,7 @@ from samvideo.segment_folder import (
 from samvideo.segment_outputs import SegmentedImage, SegmentOutputs
 from samvideo.segmenters.base import Segmentation, Segmenter
 from samvideo.trackers.stills import frame_result, segment_objects
-from samvideo.types import Prompt, UInt8Array
+from samvideo.types import Frame, FrameResult, Prompt, UInt8Array
 
 log = logging.getLogger(__name__)
 
@@ -96,12 +94,8 @@ class SegmentSummary:
         return f"{self.images} images, {self.objects} objects"
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON object; `error` only if there is one."""
-        files = {kind: str(path) for kind, path in self.files.items()}
-        entry = asdict(self) | {"out": str(self.out), "files": files}
-        if self.error is None:
-            del entry["error"]
-        return entry
+        """See `summary_entry`."""
+        return summary_entry(self)
 
 
 def find_images(sources: Sequence[str]) -> Images:
@@ -135,7 +129,9 @@ def _check_source(source: str) -> None:
 
 
 class SegmentRun(Closing):
-    """The results of one `samvideo segment`: `open`, then `write` every image, then `finish`.
+    """The results of one `samvideo segment`: `open`, then `add` every image, then `finish`.
+
+    On the page, where the images are frames, `write` adds them, as of `samvideo.run_base.OpenRun`.
 
     Attributes:
         outputs: the files.
@@ -144,11 +140,10 @@ class SegmentRun(Closing):
 
     def __init__(self, settings: SegmentSettings, images: Images, timer: StageTimer) -> None:
         self.failure: SamVideoError | None = None
-        self.timer, self._settings, self._name = timer, settings, images.name
-        self._folder = images.folder(settings)
+        self.timer, self._settings, self._source = timer, settings, images
         self._images = self._objects = self._empty = 0
         self._write_record({"status": "running", "source": images.name, "model": settings.model}, [])
-        self.outputs = SegmentOutputs(self._folder, settings.save, settings.multimask)
+        self.outputs = SegmentOutputs(self.folder, settings.save, settings.multimask)
 
     @classmethod
     def open(cls, settings: SegmentSettings, images: Images, timer: StageTimer) -> "SegmentRun":
@@ -161,7 +156,26 @@ class SegmentRun(Closing):
             discard_segment_folder(images.folder(settings))
             raise
 
-    def write(self, image: SegmentedImage) -> None:
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """Path of each result, by kind."""
+        return self.outputs.files
+
+    @property
+    def folder(self) -> Path:
+        """Where they are."""
+        return self._source.folder(self._settings)
+
+    def write(self, frame: Frame, result: FrameResult) -> None:
+        """Add the image that is a frame of the page, if it has objects."""
+        found = [
+            Segmentation(object_id, mask[None], result.scores[row : row + 1])
+            for row, (object_id, mask, _, _) in enumerate(result.rows())
+        ]
+        if found:
+            self.add(SegmentedImage(self._source.paths[frame.index].name, frame.rgb, found))
+
+    def add(self, image: SegmentedImage) -> None:
         """Add one image; see `SegmentOutputs.write`."""
         self.outputs.write(image)
         self._images += 1
@@ -181,7 +195,7 @@ class SegmentRun(Closing):
         summary = self._summary("failed" if failure else status, failure, skipped)
         try:
             self._write_record(summary.to_json(), self.outputs.names)
-            (self._folder / JOURNAL).unlink(missing_ok=True)
+            (self.folder / JOURNAL).unlink(missing_ok=True)
         except SamVideoError as error:
             failure = failure or error
         self.failure = failure
@@ -192,9 +206,7 @@ class SegmentRun(Closing):
         entry |= {"command": "segment", "files": by_kind(names)}
         entry["settings"] = {"save": settings.save, "multimask": settings.multimask}
         entry["settings"] |= recorded(settings.prompt_texts, settings.options)
-        entry["environment"] = environment()
-        text = json.dumps(entry, ensure_ascii=False, indent=2).encode(errors="replace").decode()
-        write_over(self._folder / RECORD, text + "\n")
+        write_record(self.folder / RECORD, entry)
 
     def _summary(self, status: Status, failure: SamVideoError | None, skipped: int) -> SegmentSummary:
         spent = self.timer.seconds
@@ -202,15 +214,15 @@ class SegmentRun(Closing):
         seconds["write"] = {kind: round(value, 3) for kind, value in self.outputs.seconds.items()}
         return SegmentSummary(
             status=status,
-            source=self._name,
+            source=self._source.name,
             model=self._settings.model,
             images=self._images,
             skipped=skipped,
             objects=self._objects,
             empty=self._empty,
             seconds=seconds,
-            out=self.outputs.folder,
-            files=self.outputs.files,
+            out=self.folder,
+            files=self.files,
             error=None if failure is None else str(failure),
         )
 
@@ -329,7 +341,7 @@ class _Segmenting:
         if self._run is None:
             warn_of_depth(path, path.name)
             self._run = SegmentRun.open(self._settings, self._images, self._timer)
-        self._run.write(image)
+        self._run.add(image)
         return frame_result(image.found, 0, 0.0, image.size_wh)
 
     def _answer(self, path: Path, rgb: UInt8Array, prompts: Sequence[Prompt]) -> list[Segmentation]:

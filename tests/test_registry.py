@@ -91,7 +91,7 @@ def site(tmp_path: Path) -> Path:
 
 
 def test_a_plugin_is_listed(site: Path) -> None:
-    models = command(site, "models")
+    models = command(site, "models") + command(site, "models", "--parts")
     for name in ("tinytracker", "tinyenc-a", "tinypolicy"):
         assert name in models
     assert "nano, tinytracker (no download)" in " ".join(command(site, "track", "--help").split())

@@ -60,20 +60,21 @@ def bench(
     text = json.dumps(document, indent=2) + "\n"
     if out is not None:
         write_atomically(out, text)
-    if plot is not None:
-        _write_plot(plot, document, accuracy)
     if as_json:
         typer.echo(text, nl=False)
+    if plot is not None:  # last: there may be nothing to draw
+        _write_plot(plot, document, accuracy)
 
 
 def _names_and_weights(models: list[str], weights: Path | None) -> tuple[list[str], Path | None]:
     """Split what was given as NAME=FILE; all models are read from one file, or have random weights."""
-    from samvideo.weights.naming import split_name
+    from samvideo.weights.naming import is_random, split_name
 
     named = [split_name(model, weights) for model in models]
     if len({file for _, file in named}) > 1:
         raise ConfigError("bench reads one checkpoint for all models: run it once for each NAME=FILE")
-    return [name for name, _ in named], named[0][1]
+    file = named[0][1]
+    return [name for name, _ in named], None if is_random(file) else file
 
 
 def _check_files(targets: list[Path | None], accuracy: list[Path], overwrite: bool) -> None:

@@ -19,9 +19,13 @@ WEIGHTS_HELP = "Read the model from this file (.pt, .pth, .safetensors); random:
 
 
 @verb
-def models() -> None:
-    """List the models, with licence and whether their weights are cached, and the parts they can be made of."""
-    from samvideo.registry import ENCODERS, MEMORY_METHODS, MEMORY_POLICIES
+def models(
+    parts: bool = typer.Option(False, "--parts", help="List the parts that models are made of instead."),
+) -> None:
+    """List the models, with licence and whether their weights are cached."""
+    if parts:
+        _echo_parts()
+        return
     from samvideo.segmenters.specs import SEGMENTERS, SegmenterFacts
     from samvideo.trackers.specs import TRACKERS, ModelFacts
 
@@ -30,7 +34,13 @@ def models() -> None:
     typer.echo("\nof images, and of the first masks of a video (the others segment images as well):")
     segmenters = SEGMENTERS.all().items()
     _echo_table(SegmenterFacts, ((name, spec.facts()) for name, spec in segmenters if name not in trackers))
-    typer.echo()
+    typer.echo("\nencoders, memory methods and policies to combine: samvideo models --parts")
+
+
+def _echo_parts() -> None:
+    """Print the names of what `samvideo.build` combines. Imports torch, which takes seconds."""
+    from samvideo.registry import ENCODERS, MEMORY_METHODS, MEMORY_POLICIES
+
     for title, parts in (("encoders", ENCODERS), ("memory", MEMORY_METHODS), ("policies", MEMORY_POLICIES)):
         typer.echo(f"{title + ':':9} {', '.join(parts.all())}")
 

@@ -52,8 +52,10 @@ def segment(
 
     tools, texts = split_prompts(prompt, PROMPT_HELP)
     if any(is_volume(Path(image)) for image in images):
-        if len(images) > 1 or tools or multimask or save != ALL:
-            raise ConfigError("a volume is given alone, with coordinates, and without --save and --multimask")
+        if len(images) > 1 or tools or multimask or save != ALL or dtype not in ("auto", "fp32"):
+            raise ConfigError(
+                "a volume is given alone, with coordinates, in fp32, and without --save and --multimask"
+            )
         segment_in_volume(
             Path(images[0]).expanduser(), texts, model, weights, device, out, overwrite, quiet, as_json
         )

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -97,7 +98,12 @@ class SqueezeSamImage(EmbeddedImage):
                 "the object, or both"
             )
         if not on.all():
-            log.warning("SqueezeSAM cannot see clicks that are not on the object: they have no effect")
+            _warn_of_unseen_clicks()
         xy, labels = replace(prompt, xy=prompt.xy[on], labels=prompt.labels[on]).points
         xy = (xy * prompt_scale(self.size_wh, self._spec)).astype(np.float32)
         return PromptTensors(*(torch.from_numpy(values)[None].to(self._image.device) for values in (xy, labels)))
+
+
+@cache  # once in a process
+def _warn_of_unseen_clicks() -> None:
+    log.warning("SqueezeSAM cannot see clicks that are not on the object: they have no effect")

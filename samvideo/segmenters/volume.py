@@ -177,9 +177,11 @@ class VolumeSegmenter:
         voxels = cube.cut(volume)
         inside = voxels[voxels > 0]
         if inside.size < 2 or inside.min() == inside.max():
+            sizes = " x ".join(f"{size:.3g}" for size in volume.spacing)
             raise VideoError(
                 f"{volume.name}: around the clicks there are no two different intensities above 0, by which "
-                "FastSAM3D normalises: add an offset, such as 1024 for CT"
+                "FastSAM3D normalises: add an offset, such as 1024 for CT, or correct the size of the voxels, "
+                f"which is {sizes} mm by the file"
             )
         embedding = self.embed(voxels)
         *_, last = self.answers(embedding, cube.place(clicks), labels)

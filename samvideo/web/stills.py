@@ -1,20 +1,18 @@
 """The page for images: each is a frame whose prompts are answered alone, and the files are those of `segment`."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from samvideo.errors import ConfigError, SamVideoError
-from samvideo.io.base import Closing, VideoSource
+from samvideo.io.base import VideoSource
 from samvideo.io.images import ImageSource, read_still, size_stated
 from samvideo.object_prompts import number_prompts
 from samvideo.run import RunSettings
-from samvideo.run_base import StageTimer, Status
-from samvideo.segment_outputs import SegmentedImage
-from samvideo.segment_run import Images, SegmentRun, SegmentSettings, SegmentSummary, check_results, find_images
-from samvideo.segmenters.base import Segmentation
-from samvideo.types import Frame, FrameResult, VideoInfo
+from samvideo.run_base import StageTimer
+from samvideo.segment_run import Images, SegmentRun, SegmentSettings, check_results, find_images
+from samvideo.types import VideoInfo
 
 _FRAME = re.compile(r"@(\d+)")
 
@@ -38,55 +36,16 @@ class StillsSettings(RunSettings):
         """See `samvideo.segment_run.check_results`."""
         check_results(replace(self.segment, overwrite=self.overwrite), self.images)
 
-    def open_run(self, info: VideoInfo, timer: StageTimer, sources: Sequence[Path]) -> "StillsRun":
+    def open_run(self, info: VideoInfo, timer: StageTimer, sources: Sequence[Path]) -> SegmentRun:
         """Open the result files."""
         texts = tuple(self._named(text) for text in self.prompt_texts)
         settings = replace(self.segment, overwrite=self.overwrite, prompt_texts=texts)
-        return StillsRun(SegmentRun.open(settings, self.images, timer), self.images)
+        return SegmentRun.open(settings, self.images, timer)
 
     def _named(self, text: str) -> str:
         """`box=1,2,30,40@3#1` as `cat.jpg: box=1,2,30,40#1`."""
         mark = _FRAME.search(text)
         return text if mark is None else f"{self.images.paths[int(mark[1])].name}: {_FRAME.sub('', text)}"
-
-
-class StillsRun(Closing):
-    """The results of `samvideo segment` from the frames of the page, as `samvideo.run.OpenRun`."""
-
-    def __init__(self, run: SegmentRun, images: Images) -> None:
-        self._run, self._images = run, images
-
-    @property
-    def failure(self) -> SamVideoError | None:
-        """See `SegmentRun`."""
-        return self._run.failure
-
-    @property
-    def files(self) -> Mapping[str, Path]:
-        """Path of each result, by kind."""
-        return self._run.outputs.files
-
-    @property
-    def folder(self) -> Path:
-        """Where they are."""
-        return self._run.outputs.folder
-
-    def write(self, frame: Frame, result: FrameResult) -> None:
-        """Add an image if it has objects."""
-        found = [
-            Segmentation(object_id, mask[None], result.scores[row : row + 1])
-            for row, (object_id, mask, _, _) in enumerate(result.rows())
-        ]
-        if found:
-            self._run.write(SegmentedImage(self._images.paths[frame.index].name, frame.rgb, found))
-
-    def close(self) -> None:
-        """See `SegmentRun.close`."""
-        self._run.close()
-
-    def finish(self, status: Status, failure: SamVideoError | None = None, *, skipped: int = 0) -> SegmentSummary:
-        """See `SegmentRun.finish`."""
-        return self._run.finish(status, failure, skipped=skipped)
 
 
 def stills_settings(settings: SegmentSettings) -> StillsSettings:

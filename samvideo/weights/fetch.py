@@ -143,8 +143,8 @@ def _download(row: Checkpoint, part: Path, progress: Progress | None) -> None:
         except urllib.error.URLError as error:
             raise WeightsError(
                 f"{row.name} ({row.megabytes} MB) cannot be downloaded, no connection to {row.url} "
-                f"({error.reason}): go online, or copy the file from elsewhere and pass it with "
-                f"--weights FILE, or as {row.name}=FILE"
+                f"({error.reason}): go online, or copy the file from elsewhere and pass it with --weights FILE, "
+                f"or as {row.name}=FILE"
             ) from error
         except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
             reason = f"the connection broke ({error or type(error).__name__})"

@@ -1,6 +1,6 @@
 """What users write for a model and its weights: `NAME`, `NAME=FILE`, and which files that means."""
 
-import os
+from contextlib import suppress
 from pathlib import Path
 
 from samvideo.errors import ConfigError, WeightsError, shown
@@ -59,4 +59,7 @@ def weight_files(weights: Path | str) -> list[Path]:
 
 def _path(text: Path | str) -> Path:
     """A path, in which a leading ~ is the home folder: shells leave it as it is in NAME=~/FILE."""
-    return Path(os.path.expanduser(text))
+    path = Path(text)
+    with suppress(RuntimeError):  # ~NAME of nobody
+        path = path.expanduser()
+    return path

@@ -15,7 +15,7 @@ from samvideo.cli.models import ready_tracker
 from samvideo.errors import ConfigError, WeightsError
 from samvideo.io.masks import read_mask_objects
 from samvideo.models import build
-from samvideo.specs import SPECS
+from samvideo.specs import IMAGE_SPECS, SPECS
 from samvideo.state_dict import published_shapes
 from samvideo.trackers import factory
 from samvideo.trackers.factory import choose, create_tracker
@@ -58,13 +58,16 @@ def clip() -> str:
 def test_models_lists_all() -> None:
     code, out, _ = call("models")
     assert code == 0
-    table, _, parts = out.partition("\n\n")
+    table, segmenters, _ = out.split("\n\n")
     assert {line.split()[0] for line in table.splitlines()[1:]} == {"nano", "flow", *SPECS}
-    assert "memory:   perceiver, plain, pooled, pooled-2" in parts
+    assert {line.split()[0] for line in segmenters.splitlines()[2:]} == {"grabcut", *IMAGE_SPECS}
     (edgetam,) = (line for line in out.splitlines() if line.startswith("edgetam"))
     assert "repvit-m1" in edgetam
     assert "13.9 M" in edgetam
     assert edgetam.endswith("no")
+    code, out, _ = call("models", "--parts")
+    assert code == 0
+    assert "memory:   perceiver, plain, pooled, pooled-2" in out
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,7 @@ def test_bad_prompts_by_name_are_refused(prompts: object, message: str) -> None:
         (["pics", "-p", BOX, "-o", "candidate", "--overwrite"], 2, "a_2.png would be replaced"),
         (["scan.nii.gz", "-p", "points=9,9@1", "--model", "nano"], 2, "segmented by fastsam3d, not by nano"),
         (["scan.nii.gz", "pics", "-p", "points=9,9@1"], 2, "a volume is given alone"),
+        (["scan.nii.gz", "-p", "points=9,9@1", "--dtype", "bf16"], 2, "in fp32"),
         (["pics", "large", "-p", "box"], 2, "images of one size: pics/a.png is 160x120, large/big.png is 200x150"),
     ],
 )

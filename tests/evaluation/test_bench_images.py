@@ -2,15 +2,20 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+import torch
 from torch import Tensor
 
+from samvideo.cli.bench import _names_and_weights
 from samvideo.errors import ConfigError
 from samvideo.evaluation import bench_images
 from samvideo.evaluation.bench import HEADER, bench, row
-from samvideo.evaluation.bench_inputs import Case, Plan
+from samvideo.evaluation.bench_inputs import Case, Plan, ready_image_model
 from samvideo.image_model import ImageModel
+from samvideo.specs import IMAGE_SPECS
+from samvideo.state_dict import spec_shapes
 from samvideo.tensors import Features, PromptTensors
 
 CASE = Case("slimsam-77", 64, "cpu", "fp32", objects=2)
@@ -62,3 +67,19 @@ def test_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_refused(case: Case, plan: Plan, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         bench([case], plan)
+
+
+def test_cases_are_checked_before_the_first_is_timed() -> None:
+    with pytest.raises(ConfigError, match="'squeezesam' does not encode"):
+        bench([CASE, Case("squeezesam")], Plan(), progress=lambda text: pytest.fail("timed"))
+
+
+def test_weights_of_image_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file, files separated by commas, and "random", as for every command."""
+    monkeypatch.chdir(tmp_path)
+    state = {key: torch.full(shape, 0.5) for key, shape in spec_shapes(IMAGE_SPECS["nanosam"]).items()}
+    torch.save({key: value for key, value in state.items() if "decoder" in key}, "decoder.pt")
+    torch.save({key: value for key, value in state.items() if "decoder" not in key}, "rest.pt")
+    model = ready_image_model(Case("nanosam"), Plan(weights=Path("rest.pt,decoder.pt")))
+    assert all((parameter == 0.5).all() for parameter in model.parameters())
+    assert _names_and_weights(["nanosam=random"], None) == (["nanosam"], None)

@@ -177,19 +177,24 @@ def run(path: Path) -> Report:
             found = images.group2(built, fixture, part, seeded)
     report = Report(limits_of(model))
     report.faults += [f"{key} was not computed" for key in sorted(set(fixture) - set(found))]
-    for key in fixture.keys() & found.keys():
+    for key in sorted(fixture.keys() & found.keys()):
         report.take(key, fixture[key], np.asarray(found[key]), images.is_whole(key, fixture))
     return report
+
+
+def names(path: Path) -> tuple[str, str, str]:
+    """What a fixture may be called: by its file, without the ending, and by its model."""
+    return path.name, path.stem, path.stem.split("--", 1)[0]
 
 
 def main() -> int:
     """Check a folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--only", default="*", help="names of fixtures, e.g. 'mobilesam*'")
+    parser.add_argument("--only", default="*", help="fixtures or models, e.g. 'mobilesam*'")
     arguments = parser.parse_args()
     fixtures = [p for p in sorted(arguments.folder.glob("*--*")) if p.suffix in (".npz", ".json")]
-    chosen = [p for p in fixtures if fnmatch.fnmatch(p.stem, arguments.only)]
+    chosen = [p for p in fixtures if any(fnmatch.fnmatch(name, arguments.only) for name in names(p))]
     if not chosen:
         print(f"no fixture {arguments.only} in {arguments.folder}", file=sys.stderr)
         return 2

@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from check_images import HERE, OWN, run, seeded_weights
+from images import sampled
 
 from samvideo.specs import IMAGE_SPECS
 from samvideo.state_dict import spec_shapes
@@ -72,3 +74,24 @@ def test_a_folder_without_manifests_is_checked_and_kinds_not_built_are_listed(tm
     assert found.returncode == 0, found.stdout + found.stderr
     assert "ok   nanosam--prompts" in found.stdout
     assert "not supported mobilesam--everything" in found.stdout
+
+
+def test_what_cannot_be_computed_fails_with_a_sentence(tmp_path: Path) -> None:
+    with np.load(OWN / "fastsam3d--clicks.npz") as file:
+        np.savez(tmp_path / "fastsam3d--clicks.npz", **{"click9/iou": np.zeros(1), "input": file["input"][1:]})
+    (tmp_path / "nanosam--prompts.npz").write_bytes(b"no archive")
+    command = [sys.executable, HERE / "check_images.py", tmp_path]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert "click9/iou was not computed" in found.stdout
+    assert "input: (13, 14, 14) expected, not (14, 14, 14)" in found.stdout
+    assert "FAIL nanosam--prompts: cannot be computed" in found.stdout
+    assert "Traceback" not in found.stdout + found.stderr
+
+
+@pytest.mark.parametrize("stride", [4, 5, 7, 9, 17, 23, 32])
+def test_strides_are_those_of_the_shapes(stride: int) -> None:
+    whole = np.arange(3 * 640 * 427).reshape(3, 640, 427)
+    part = whole[:, ::stride, ::stride]
+    assert np.array_equal(sampled(whole, part.shape), part)
+    assert sampled(whole, (4, 2, 2)) is whole

@@ -179,7 +179,7 @@ def test_clicks_far_from_each_other_are_refused(tmp_path: Path) -> None:
 
 def test_volumes_without_positive_intensities_are_refused(tmp_path: Path) -> None:
     volume = saved(tmp_path / "v.nii", np.full(SHAPE, -50, np.int16))
-    with pytest.raises(VideoError, match="add an offset"):
+    with pytest.raises(VideoError, match=r"add an offset.*size of the voxels, which is .* mm"):
         segment_volume(volume.path, ["points=1,1@0"], lambda: VolumeSegmenter(Balls()), tmp_path / "out")
 
 
