@@ -130,13 +130,18 @@ class SegmentOutputs(Closing):
                 self._write_mask(image, candidate)
 
     def _write_mask(self, image: SegmentedImage, candidate: int | None) -> None:
-        """Write the candidate of that number of every object that has it, or the chosen ones."""
+        """Write the candidate of that number of every object that has it, or the chosen ones.
+
+        Where masks overlap, the higher quality wins; if all are alike, as of models that do not rate, the smaller
+        mask, so that a large one never hides all of it.
+        """
         shown = [one for one in image.found if candidate is None or candidate < len(one.masks_nhw)]
         rows = [one.chosen if candidate is None else candidate for one in shown]
-        masks = np.array([one.masks_nhw[row] for one, row in zip(shown, rows, strict=True)])
-        qualities = [float(one.quality_n[row]) for one, row in zip(shown, rows, strict=True)]
+        pairs = sorted(zip(shown, rows, strict=True), key=lambda pair: -int(pair[0].masks_nhw[pair[1]].sum()))
+        masks = np.array([one.masks_nhw[row] for one, row in pairs])
+        qualities = [float(one.quality_n[row]) for one, row in pairs]
         with replacing(self._note(image_file("masks", image.stem, candidate))) as part:
-            write_index_png(part, index_map(masks, [one.object_id for one in shown], qualities))
+            write_index_png(part, index_map(masks, [one.object_id for one, _ in pairs], qualities))
 
     def _write_overlay(self, image: SegmentedImage) -> None:
         drawn = overlay(image.rgb, frame_result(image.found, 0, 0.0, image.size_wh))

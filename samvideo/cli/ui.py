@@ -72,15 +72,18 @@ def run_page(
 ) -> None:
     """Serve the page until the user has finished; exits as `samvideo track` does.
 
-    `make_tracker` makes another tracker than that of the settings.
+    `make_tracker` makes the tracker of images, in the place of that of the settings.
     """
     from samvideo.cli.progress import TrackProgress
     from samvideo.web.run import PageSettings, run_with_page
 
+    button = "Track" if make_tracker is None else "Segment"
     with tempfile.TemporaryDirectory(prefix="samvideo-") as folder:
         end = run_with_page(
             settings,
-            PageSettings(tool, host, port, lambda address: _announce(address, host, browser, Path(folder)), _say),
+            PageSettings(
+                tool, host, port, lambda address: _announce(address, host, browser, Path(folder), button), _say
+            ),
             make_tracker or (lambda: ready_tracker(settings.model, quiet=quiet, **settings.options)),
             lambda: ready_segmenter(settings.model, settings.options),
             lambda name, total: TrackProgress(name, total, quiet=quiet),
@@ -92,12 +95,12 @@ def _say(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def _announce(address: str, host: str, browser: bool, folder: Path) -> None:
+def _announce(address: str, host: str, browser: bool, folder: Path, button: str) -> None:
     from samvideo.web.guard import is_local
 
     opened = browser and _open(address, folder)
     where = "opened in the browser" if opened else "open this address in a browser"
-    _say(f"Mark the objects on the page ({where}), press Track, then Finish; Ctrl-C ends it here:")
+    _say(f"Mark the objects on the page ({where}), press {button}, then Finish; Ctrl-C ends it here:")
     _say(address)
     if not is_local(host):
         _say(

@@ -16,6 +16,7 @@ from samvideo.render import object_colour
 from samvideo.segmenters.base import Segmenter
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.direction import Direction
+from samvideo.trackers.stills import StillsTracker
 from samvideo.types import BoolArray, VideoInfo
 from samvideo.web.annotations import AnnotationStore, check_frame
 from samvideo.web.frames import Media
@@ -64,8 +65,9 @@ class Project:
         self.tracking = InteractiveTracking(tracker, open_source, self.results, self.media.count)
         self._preview = Preview(make_segmenter, self.media, self.results)
         aspect, rate = float(info.pixel_aspect), float(info.rate)
+        stills = isinstance(tracker, StillsTracker)
         self.facts = Facts(
-            as_text(info.name), *info.size_wh, aspect, self.media.count, rate, tool, direction, model
+            as_text(info.name), *info.size_wh, aspect, self.media.count, rate, tool, direction, model, stills
         )
         self._commands: SimpleQueue[Command] = SimpleQueue()
         self.status = Status()

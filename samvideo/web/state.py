@@ -106,6 +106,7 @@ class Facts:
         tool: "box", "points" or "mask".
         direction: of tracking.
         model: its name.
+        stills: whether the frames are images, each segmented alone.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Facts:
     tool: str
     direction: Direction
     model: str
+    stills: bool
 
 
 @dataclass(frozen=True)

@@ -304,3 +304,14 @@ def test_a_device_without_effect_is_said_and_an_unknown_one_refused(caplog: pyte
     assert "grabcut computes on the CPU: the device cuda has no effect" in caplog.text
     refused = call("pics/a.png", "-p", BOX, "--device", "tpu", "-o", "other")
     assert (refused.exit_code, "no device is called 'tpu'" in refused.output) == (2, True)
+
+
+def test_a_mask_within_another_is_seen_in_the_mask_image() -> None:
+    inner, outer = np.zeros((2, *SIZE[::-1]), np.uint8)
+    inner[50:60, 50:60] = outer[40:80, 40:80] = 255
+    Image.fromarray(inner).save("inner.png")
+    Image.fromarray(outer).save("outer.png")
+    assert call("pics/a.png", "-p", "mask=inner.png#1", "-p", "mask=outer.png#2", "-o", "out").exit_code == 0
+    found = read_mask_objects("out/masks/a.png")
+    assert np.array_equal(found[1], inner > 0)
+    assert found[2].sum() == 40 * 40 - 10 * 10

@@ -268,3 +268,27 @@ def test_a_slow_reload_is_no_goodbye(monkeypatch: pytest.MonkeyPatch) -> None:
         now[0] += 100
     now[0] += pages.AFTER_GOODBYE + 1
     assert not count.gone(silent=True)
+
+
+def test_the_page_of_images_speaks_of_images(tmp_path: Path, browser: Any) -> None:
+    pictures = tmp_path / "pics"
+    pictures.mkdir()
+    for name, shade in (("a.png", 60), ("b.png", 90)):
+        rgb = np.full((90, 160, 3), shade, np.uint8)
+        rgb[20:60, 40:100] = (220, 40, 40)
+        Image.fromarray(rgb).save(pictures / name)
+    with command(tmp_path, "segment", "pics", "--prompt", "box", "-o", "out") as run:
+        page = Page(browser, run.address)
+        assert page.tab.text_content("#meta") == "160×90 · 2 images · grabcut"
+        assert page.tab.text_content("#track") == "Segment"
+        assert any("press Segment, then Finish" in line for line in run.said)
+        assert not page.tab.is_visible("#direction")
+        page.drag(36, 16, 104, 64)
+        page.outlines(0, 1, "preview")
+        page.tab.click("#track")
+        page.wait_saved()
+        names = page.tab.locator("#downloads a").all_text_contents()
+        assert names == ["Overlays (zip)", "Masks (zip)", "Masks JSON", "Table CSV"]
+        page.finish()
+        assert run.ended() == 0
+        assert page.complaints == []

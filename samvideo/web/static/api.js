@@ -1,6 +1,7 @@
 // Requests to the server that served this page; the cookie authenticates them.
 
 const FILES = { overlay: "Video", masks: "Masks (zip)", rle: "Tracks JSON", csv: "Table CSV" };
+const FILES_OF_IMAGES = { ...FILES, overlay: "Overlays (zip)", rle: "Masks JSON" };
 
 async function checked(response) {
   if (response.ok) return response;
@@ -43,9 +44,10 @@ export async function masks(frame) {
 }
 
 // Links to the files that were written.
-export function downloads(files) {
+export function downloads(files, stills) {
+  const names = stills ? FILES_OF_IMAGES : FILES;
   return Object.keys(files).map((kind) => {
-    const link = Object.assign(document.createElement("a"), { href: `/api/files/${kind}`, textContent: FILES[kind] ?? kind });
+    const link = Object.assign(document.createElement("a"), { href: `/api/files/${kind}`, textContent: names[kind] ?? kind });
     link.setAttribute("download", "");
     return link;
   });

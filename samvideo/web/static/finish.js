@@ -46,7 +46,7 @@ export class Finish {
     const { folder, files, error } = this.model.state;
     const written = Object.keys(files).length > 0;
     byId("done-text").textContent = error || (written ? `The files are in the folder ${folder}.` : "Nothing was tracked, nothing was written.");
-    byId("done-downloads").replaceChildren(...api.downloads(files));
+    byId("done-downloads").replaceChildren(...api.downloads(files, this.model.facts.stills));
     byId("done-more").textContent = written ? "They can be downloaded here until this page is closed, or the command is ended." : "";
     for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
     byId("done").showModal();

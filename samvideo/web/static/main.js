@@ -167,10 +167,13 @@ function listen() {
 
 async function start() {
   model.facts = await api.facts();
-  const { name, width, height, rate, model: tracker, tool, direction } = model.facts;
+  const { name, width, height, rate, model: tracker, tool, direction, stills } = model.facts;
   document.title = `${name} · samvideo`;
   byId("title").textContent = name;
-  byId("meta").textContent = `${width}×${height} · ${model.last + 1} frames · ${rate.toFixed(2).replace(/\.?0+$/, "")} per second · ${tracker}`;
+  const amount = stills ? "images" : `frames · ${rate.toFixed(2).replace(/\.?0+$/, "")} per second`;
+  byId("meta").textContent = `${width}×${height} · ${model.last + 1} ${amount} · ${tracker}`;
+  byId("direction").hidden = stills;
+  if (stills) byId("track-title").textContent = "Segment";
   const wanted = Number(location.hash.slice(1));
   model.frame = Number.isInteger(wanted) && wanted >= 0 && wanted <= model.last ? wanted : 0;
   model.on("view", showTool);

@@ -130,9 +130,10 @@ export class Panel {
     const { state } = model;
     const tracked = model.rows.size > 0;
     const paused = state.phase === "paused";
-    this.track.textContent = model.busy ? "Pause" : paused || (tracked && state.changed.length) ? "Continue" : tracked ? "Track again" : "Track";
+    const verb = model.facts?.stills ? "Segment" : "Track";
+    this.track.textContent = model.busy ? "Pause" : paused || (tracked && state.changed.length) ? "Continue" : tracked ? `${verb} again` : verb;
     this.track.disabled = !model.busy && (!state.annotations.length || state.phase === "done");
-    this.track.classList.toggle("strong", this.track.textContent !== "Track again");
+    this.track.classList.toggle("strong", this.track.textContent !== `${verb} again`);
     this.finish.disabled = !tracked;
     for (const input of document.querySelectorAll("[name=direction]")) {
       input.checked = input.value === model.direction;
@@ -188,6 +189,6 @@ export class Panel {
     this.old.hidden = !this.model.state.changed.length;
     if (shape === this.fileShape) return;
     this.fileShape = shape;
-    this.downloads.replaceChildren(...api.downloads(files));
+    this.downloads.replaceChildren(...api.downloads(files, this.model.facts?.stills));
   }
 }
