@@ -275,6 +275,10 @@ def row(result: dict[str, Any]) -> str:
         f"  peer ({peer['dtype']}): p50 {1000 * peer['seconds']['p50']:.0f} ms, "
         f"{peer['parameters'] / 1e6:.1f} M parameters; processor time {peer['cpu_speedup']:.2f}x"
     )
+    if trunk := peer.get("trunk"):
+        beside += (
+            f"; our trunk without its neck: p50 {1000 * trunk['seconds']['p50']:.0f} ms, {trunk['speedup']:.2f}x"
+        )
     if error := peer.get("logit_error"):
         beside += f"; relative error of logits {error['mean']:.1e}, at most {error['max']:.1e}"
     if iou := peer.get("mask_iou"):

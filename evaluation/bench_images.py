@@ -14,8 +14,8 @@ from torch import Tensor
 from samvideo.errors import ConfigError
 from samvideo.evaluation import meter
 from samvideo.evaluation.bench_inputs import Case, Clip, Plan, ready_image_model
-from samvideo.evaluation.image_peers import ImagePeer, image_peer
-from samvideo.evaluation.meter import Times, clocked
+from samvideo.evaluation.image_peers import ImagePeer, TimmPeer, image_peer
+from samvideo.evaluation.meter import Clock, Times, clocked
 from samvideo.image_model import ImageModel
 from samvideo.models import count_parameters
 from samvideo.pictures import prompt_scale
@@ -97,11 +97,14 @@ class TimedEncoder:
         corners = [np.asarray(p.xyxy, np.float32).reshape(2, 2) * scale for p in clip.prompts[: case.objects]]
         xy = torch.from_numpy(np.array(corners)).to(model.device)
         self._boxes = PromptTensors(xy, torch.tensor([[2, 3]], device=model.device).expand(len(xy), -1))
+        self._trunk_clock: Clock | None = None
+        if isinstance(peer, TimmPeer):  # which has no neck: the time until ours begins is its like
+            model.encoder.neck.register_forward_pre_hook(self._end_trunk)
         self.reset()
 
     def reset(self) -> None:
         """Forget all times."""
-        self.ours, self._theirs = Times(), Times()
+        self.ours, self._theirs, self._trunk = Times(), Times(), Times()
         self.stages = {"preprocess": Times(), "encode": self.ours, "decode": Times()}
         self._errors: list[float] = []
         self._ious: list[float] = []
@@ -113,7 +116,9 @@ class TimedEncoder:
         for index in range(count):
             rgb = self._clip.frames[index % len(self._clip.frames)].rgb
             image = clocked(self.stages["preprocess"], device, partial(model.preprocess, rgb))
+            self._trunk_clock = Clock(device)
             features = clocked(self.ours, device, partial(model.encode, image))
+            self._trunk_clock = None
             logits = clocked(self.stages["decode"], device, partial(self._decode, features))
             if self._peer is not None:
                 theirs = clocked(self._theirs, device, partial(self._peer.encode, image))
@@ -123,6 +128,10 @@ class TimedEncoder:
     def encode_again(self) -> Features:
         """Encode the first picture, untimed."""
         return self._model.encode(self._model.preprocess(self._clip.frames[0].rgb))
+
+    def _end_trunk(self, *_: Any) -> None:
+        if self._trunk_clock is not None:
+            self._trunk_clock.stop(self._trunk)
 
     def _decode(self, features: Features) -> Tensor:
         embedding = self._model.embedding(features).expand(len(self._boxes.xy), -1, -1, -1)
@@ -146,6 +155,11 @@ class TimedEncoder:
             "speedup": median(ratios),
             "cpu_speedup": median(self._theirs.cpu) / median(self.ours.cpu),
         }
+        if self._trunk.wall:
+            entry["trunk"] = {
+                **self._trunk.summary(),
+                "speedup": median(b / a for a, b in zip(self._trunk.wall, self._theirs.wall, strict=True)),
+            }
         if self._errors:
             entry["logit_error"] = {"mean": float(np.mean(self._errors)), "max": max(self._errors)}
         if self._ious:

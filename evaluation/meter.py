@@ -43,13 +43,24 @@ class Times:
         }
 
 
+class Clock:
+    """Runs from now on, until the work on a device that is under way then is done."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._begin, self._cpu = device, time.perf_counter(), time.process_time()
+
+    def stop(self, times: Times) -> None:
+        """Add the time that has passed."""
+        synchronise(self._device)
+        times.wall.append(time.perf_counter() - self._begin)
+        times.cpu.append(time.process_time() - self._cpu)
+
+
 def clocked(times: Times, device: torch.device, work: Callable[[], T]) -> T:
     """Do some work on a device and add the time that it took."""
-    begin, cpu = time.perf_counter(), time.process_time()
+    clock = Clock(device)
     result = work()
-    synchronise(device)
-    times.wall.append(time.perf_counter() - begin)
-    times.cpu.append(time.process_time() - cpu)
+    clock.stop(times)
     return result
 
 

@@ -3,6 +3,7 @@
 Counterpart: NVIDIA-AI-IOT/nanosam: nanosam/models/timm_image_encoder.py.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,22 +46,27 @@ class ResNet(ImageEncoder):
         backbone: Any = timm.create_model(config.model, pretrained=False, features_only=True, out_indices=(4,))
         self.backbone = backbone
         (channels,) = backbone.feature_info.channels()
-        self.up_1 = nn.Sequential(
+        enlarge = nn.Sequential(
             *(part for i in range(3) for part in (_conv(WIDTH if i else channels), nn.GELU())),
             nn.ConvTranspose2d(WIDTH, WIDTH, 3, stride=2, padding=1, output_padding=1),
             nn.GELU(),
         )
-        self.proj = nn.Sequential(_conv(WIDTH), nn.GELU(), nn.Conv2d(WIDTH, WIDTH, 1))
+        project = nn.Sequential(_conv(WIDTH), nn.GELU(), nn.Conv2d(WIDTH, WIDTH, 1))
+        self.neck = nn.Sequential(OrderedDict(up_1=enlarge, proj=project))
         self.pos_embedding = nn.Parameter(torch.zeros(1, WIDTH, TABLE, TABLE))
 
     def forward(self, image_bchw: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """See `ImageEncoder.forward`; the table of positions is resized for pictures of other sizes."""
         (coarse,) = self.backbone(image_bchw)
-        coarse = self.proj(self.up_1(coarse))
+        coarse = self.neck(coarse)
         position: Tensor = self.pos_embedding
         if coarse.shape[-2:] != position.shape[-2:]:
             position = F.interpolate(position, size=coarse.shape[-2:], mode="bicubic", align_corners=False)
         return coarse + position, ()
+
+    def published(self, own: str) -> str:
+        """See `ImageEncoder.published`."""
+        return own.removeprefix("neck.")
 
     def fuse(self, fine: Sequence[nn.Conv2d] = ()) -> bool:
         """Fold batch norms into convolutions; the published keys are gone after this."""
