@@ -99,7 +99,7 @@ class TimedEncoder:
         self._boxes = PromptTensors(xy, torch.tensor([[2, 3]], device=model.device).expand(len(xy), -1))
         self._trunk_clock: Clock | None = None
         if isinstance(peer, TimmPeer):  # which has no neck: the time until ours begins is its like
-            model.encoder.neck.register_forward_pre_hook(self._end_trunk)
+            model.encoder.get_submodule("neck").register_forward_pre_hook(self._end_trunk)
         self.reset()
 
     def reset(self) -> None:

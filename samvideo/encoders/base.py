@@ -12,14 +12,13 @@ WIDTH = 256
 
 
 class ImageEncoder(nn.Module):
-    """A pure function from a normalised picture to feature maps.
+    """A pure function from a normalised picture to feature maps: a trunk and, as `neck`, what these go through next.
 
     Attributes:
         step: input height and width must be multiples of this.
         fine: whether the stride-4 and stride-8 maps come along (the mask decoder then uses them).
         fine_widths: their channels, finest first.
         stride: of the coarse map; memory needs 16.
-        neck: what the trunk's maps go through next.
         unused: entries of the published checkpoint that inference does not read, with their shapes.
     """
 
@@ -27,7 +26,6 @@ class ImageEncoder(nn.Module):
     fine: ClassVar[bool]
     fine_widths: tuple[int, int] = (WIDTH, WIDTH)
     stride: int = 16
-    neck: nn.Module
     unused: Mapping[str, tuple[int, ...]] = {}
 
     def forward(self, image_bchw: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
