@@ -12,7 +12,7 @@ WIDTH = 256
 
 
 class ImageEncoder(nn.Module):
-    """A pure function from a normalised picture to feature maps: a trunk and, as `neck`, what these go through next.
+    """A pure function from a normalised picture to feature maps: a trunk and, as `neck`, what follows it.
 
     Attributes:
         step: input height and width must be multiples of this.
