@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from samvideo.cli.main import app
-from samvideo.weights.catalog import checkpoint
+from samvideo.weights.catalog import CATALOG, checkpoint
 from samvideo.weights.fetch import cached_path
 
 
@@ -26,7 +26,7 @@ def test_list_names_licence_and_state(home: Path) -> None:
     code, out, _ = call("list")
     lines = {line.split()[0]: line for line in out.splitlines()}
     assert code == 0
-    assert len(lines) == 19
+    assert set(lines) == set(CATALOG)
     assert "Apache-2.0" in lines["edgetam"]
     assert lines["edgetam"].endswith("cached")
     assert lines["surgical-sam2-s"].endswith("local file only")

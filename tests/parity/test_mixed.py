@@ -17,7 +17,7 @@ def test_masks_in_bfloat16() -> None:
     """The worst of all fixtures, frames 0 and 1: a mask of 110 sampled pixels."""
     ious = run(FIXTURES / "efficienttam-ti-512--box.npz", 1, torch.bfloat16).ious
     assert ious, "masks of a tenth to nine tenths of the frame"
-    assert min(ious.values()) >= 0.92
+    assert min(ious.values()) >= 0.91
 
 
 @pytest.mark.slow

@@ -11,7 +11,8 @@ from samvideo.reporting.pages import jpeg_uri, render_page
 
 
 def test_values_are_escaped() -> None:
-    page = render_page("evaluation.html", title="</title><script>{{ 1 + 1 }}", sections=[])
+    title = "</title><script>{{ 1 + 1 }}"
+    page = render_page("evaluation.html", title=title, sections=[], image_sections=[], published_images=None)
     assert "<title>&lt;/title&gt;&lt;script&gt;{{ 1 + 1 }}</title>" in page
     assert "default-src 'none'" in page
 

@@ -78,7 +78,7 @@ def test_news_replace_rows_and_name_their_suspicion() -> None:
 def test_scripts_use_only_what_the_schema_defines() -> None:
     assert found(r'do: (?:\w+ \? )?"(\w+)"') | {"redo"} == tags("Edit")
     assert found(r'kind: "(\w+)"', SCRIPTS["model.js"] + SCRIPTS["finish.js"]) == tags("Command")
-    phases = found(r'phase(?:: | [!=]== )"(\w+)"') | found(r"(\w+): \"[A-Z]", re.findall("names = .*", ALL)[0])
+    phases = found(r'phase(?:: | [!=]== )"(\w+)"') | found(r"(\w+): \"[A-Z]", re.findall("names = {.*", ALL)[0])
     assert phases | {"failed"} == {phase.value for phase in Phase}
     assert found(r"\bstate\.(\w+)") <= fields("PageState")
     assert found(r"\bfacts\.(\w+)") <= fields("Facts")
