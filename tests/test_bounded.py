@@ -28,7 +28,10 @@ def back_and_forth(count: int) -> Iterator[np.ndarray]:
 def test_a_whole_run_needs_no_more_memory_at_its_end_than_at_frame_200(tmp_path: Path, last: int) -> None:
     process = psutil.Process()
     resident = {}
-    with open_video(back_and_forth(last + 1)) as video, Outputs(tmp_path, default_kinds("a video"), video.info) as out:
+    with (
+        open_video(back_and_forth(last + 1)) as video,
+        Outputs(tmp_path, default_kinds("a video"), video.info) as out,
+    ):
         for frame, result in propagate(prefetch(iter(video)), create_tracker("flow"), PromptSchedule([BOX])):
             out.write(frame, result)
             if frame.index in (200, last):
