@@ -1,5 +1,7 @@
 """Attention: the product of softmaxed scores and values, and multi-head attention with separate projections."""
 
+from collections.abc import Callable
+from functools import cache
 from itertools import product
 
 import torch
@@ -10,7 +12,8 @@ SCORE_BYTES = 24 * 2**20
 """On a CPU, scores are made for so many queries at a time as fit in here: they stay in the last-level cache."""
 MANY_KEYS = 512
 """Below, blocks of queries and codes of places are not worth their cost."""
-
+SOME_KEYS = 96
+"""From here to `MANY_KEYS`, batched bfloat16 products beat a fused kernel that is slow in it."""
 MASK_BYTES = 32 * 2**20
 """On a CPU, masks are made for so many heads and queries at a time as fit in here."""
 LANES = 32
@@ -20,8 +23,8 @@ LANES = 32
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """softmax(q k' / sqrt(D) + bias) v.
 
-    Values may be narrower than queries and keys: fused kernels know but one width, so that float32 on a CPU, where
-    the wasted products cost most, takes plain matrix products, block by block of queries.
+    Values may be narrower than queries and keys. On a CPU, the fused kernel knows but one width, and without AMX it
+    computes bfloat16 no faster than float32: there, this is done as plain products, block by block of queries.
 
     Args:
         q: (B, heads, N, D); B may be 1 where the keys have more.
@@ -33,13 +36,31 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
     """
     batch, _, keys, width = k.shape
     narrow = width - v.shape[-1]
-    on_cpu = q.device.type == "cpu" and not torch.is_grad_enabled()
-    if narrow and keys >= MANY_KEYS and on_cpu and q.dtype == torch.float32:
-        return _in_blocks(q.expand(batch, -1, -1, -1), k, v, bias)
+    if q.device.type == "cpu" and not torch.is_grad_enabled():
+        slow = q.dtype == torch.bfloat16 and not has_amx()
+        if keys >= MANY_KEYS and (slow or (narrow and q.dtype == torch.float32)):
+            return _in_blocks(q.expand(batch, -1, -1, -1), k, v, bias)
+        if keys >= SOME_KEYS and slow:
+            return _batched(q.expand(batch, -1, -1, -1), k, v, bias)
     padded = F.pad(v, (0, narrow)) if narrow else v
     mask = None if bias is None else bias.expand(-1, -1, q.shape[2], -1)
     mixed = F.scaled_dot_product_attention(q.expand(batch, -1, -1, -1), k, padded, attn_mask=mask)
     return mixed[..., : v.shape[-1]]
+
+
+@cache
+def has_amx() -> bool:
+    """Whether the CPU multiplies tiles of bfloat16, as PyTorch's fused kernel then does."""
+    supported: Callable[[], bool] = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return supported()
+
+
+def _batched(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    q, k, v, shape = q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), q.shape[:3]
+    scores = torch.bmm(q * q.shape[-1] ** -0.5, k.transpose(1, 2))
+    if bias is not None:
+        scores += bias[:, 0].repeat_interleave(len(scores) // len(bias), 0)
+    return torch.bmm(torch.softmax(scores, -1, out=scores), v).view(*shape, -1)
 
 
 def _in_blocks(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:

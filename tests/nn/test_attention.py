@@ -10,11 +10,15 @@ from samvideo.nn.attention import attend
 
 @pytest.mark.parametrize(("dtype", "within"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
 @pytest.mark.parametrize("biased", [False, True])
-def test_in_blocks(dtype: torch.dtype, within: float, biased: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several blocks, the last one smaller; objects share the queries; values are narrower."""
-    monkeypatch.setattr(attention, "SCORE_BYTES", 7 * 600 * 4)
-    q, k, v = torch.randn(1, 2, 30, 16), torch.randn(3, 2, 600, 16), torch.randn(3, 2, 600, 4)
-    bias = torch.randn(1, 1, 1, 600) if biased else None
+@pytest.mark.parametrize(("amx", "keys"), [(True, 600), (False, 600), (False, 100)])
+def test_attend(
+    dtype: torch.dtype, within: float, biased: bool, amx: bool, keys: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several blocks, the last one smaller; objects share the queries; values are narrower; any kind of CPU."""
+    monkeypatch.setattr(attention, "SCORE_BYTES", 7 * keys * 4)
+    monkeypatch.setattr(attention, "has_amx", lambda: amx)
+    q, k, v = torch.randn(1, 2, 30, 16), torch.randn(3, 2, keys, 16), torch.randn(3, 2, keys, 4)
+    bias = torch.randn(1, 1, 1, keys) if biased else None
     expected = F.scaled_dot_product_attention(
         q.expand(3, -1, -1, -1), k, v, attn_mask=None if bias is None else bias.expand(-1, -1, 30, -1)
     )
