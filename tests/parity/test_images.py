@@ -17,6 +17,8 @@ from samvideo.state_dict import spec_shapes
 
 # Minutes on one core, and gigabytes of weights.
 LARGE = ("sam-vit-", "efficientsam-s", "efficientvit-sam-xl0", "slimsam-50", "repvit-sam")
+# What takes longest of the others, and whose parts others cover as well.
+LARGE += ("rwkv-sam-small", "rap-sam-r50", "efficientvit-sam-l1", "edgesam--pictures", "tinysam--pictures")
 FIXTURES = sorted(OWN.glob("*--*.npz"))
 MANIFESTS = sorted(path.name.removesuffix(".manifest.json") for path in OWN.glob("*.manifest.json"))
 
