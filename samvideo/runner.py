@@ -197,8 +197,8 @@ def _check_options(settings: RunSettings) -> None:
         raise ConfigError("--resume keeps what a run has written, --overwrite removes it: give one of them")
     if "labels" in settings.save and settings.strip_source and settings.start:
         raise ConfigError(
-            "--strip-source with --start numbers the slices anew, but labels lie where these were: leave one of "
-            "them out, or labels out of --save"
+            "--strip-source with --start numbers the slices from 0, but labels keep their places in the volume: "
+            "leave one of them out, or labels out of --save"
         )
     ranged = settings.start is not None or settings.end is not None or settings.stride != 1
     if settings.direction != "forward" and ranged:

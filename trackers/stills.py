@@ -85,7 +85,7 @@ class StillsTracker:
         self._index, self._answers = None, {}
 
     def state(self) -> bytes:
-        """Raise ConfigError: images are answered anew."""
+        """Raise ConfigError: there is no state to restore, since images do not depend on each other."""
         raise ConfigError("the answers on single images have no state to save")
 
     def restore(self, state: bytes) -> None:
