@@ -28,9 +28,14 @@ class MethodConfig:
 
     layers: int = 4
     occlusion_embedding: bool = False
+    fine_widths: tuple[int, int] | None = None
 
 
-class MemoryMethod(nn.Module):
+class MemoryModule(nn.Module):
+    pass
+
+
+class MemoryMethod(MemoryModule):
     """Encodes frames into tokens and conditions features on them; the plain method, others override a part.
 
     Attributes:
