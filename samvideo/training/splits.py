@@ -43,7 +43,8 @@ TRAIN = _names(
 OTHER_LICENCE = _names("dog-agility drift-turn motocross-bumps")
 DAVIS_2016_VAL = _names(
     "blackswan bmx-trees breakdance camel car-roundabout car-shadow cows dance-twirl dog drift-chicane "
-    "drift-straight goat horsejump-high kite-surf libby motocross-jump paragliding-launch parkour scooter-black soapbox"
+    "drift-straight goat horsejump-high kite-surf libby motocross-jump paragliding-launch parkour scooter-black "
+    "soapbox"
 )
 DAVIS_2017_VAL = DAVIS_2016_VAL | _names(
     "bike-packing dogs-jump gold-fish india judo lab-coat loading mbike-trick pigs shooting"
