@@ -17,6 +17,7 @@ from samvideo.types import FloatArray
 
 MIN_SHARE = 3e-4  # of the first frame that an object in a slot fills, 31 pixels at a side of 320
 WINDOW = (1.2, 2.0)  # side of a window, in longer sides of its object's box
+SQUEEZED = 1.6  # a window that does not fit its picture is squeezed at most by this
 Effect = Callable[[Tensor, FloatArray], Tensor]
 
 
@@ -68,7 +69,7 @@ class ClipSampler:
         """Generate crops around single objects, as prompts of boxes see them.
 
         A window is a square of `WINDOW` times the longer side of the object's box, its centre off by up to a tenth;
-        it lies in the picture as far as it can. Returns frames (n, 3, S, S) in 0..1 and masks (n, S, S), 0 or 1.
+        it lies in the picture as far as it can, squeezed by at most `SQUEEZED`. Returns frames (n, 3, S, S) in 0..1 and masks (n, S, S), 0 or 1.
         """
         return self._pictures(count, side, self._window)
 
@@ -95,7 +96,8 @@ class ClipSampler:
     def _window(self, composer: Composer, target: Target) -> Placement:
         rng, (x1, y1, x2, y2) = composer.choose.rng, target.box
         longest = float(max(x2 - x1, y2 - y1))
-        across = longest * rng.uniform(*WINDOW)
+        across = np.minimum(longest * rng.uniform(*WINDOW), target.shot.size_wh)
+        across = np.maximum(across, across.max() / SQUEEZED)
         squeeze = np.exp(rng.normal(0, 0.05, 2))
         centre = composer.side * (0.5 + rng.uniform(-0.1, 0.1, 2))
         return composer.placed(target, centre, composer.side / across * squeeze)

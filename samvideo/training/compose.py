@@ -48,9 +48,9 @@ class ClipConfig:
     still: float = 0.65
     apart: float = 0.25
     second: float = 0.6
-    rival: float = 0.35
+    rival: float = 0.45
     twin: float = 0.25
-    labelled: float = 0.5
+    labelled: float = 0.65
     occluder: float = 0.25
     leaves: float = 0.15
     elsewhere: float = 0.08

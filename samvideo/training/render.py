@@ -1,8 +1,10 @@
 """Draw clips from layers: pictures and cut-out objects, each moved and bent in its own way, in batches."""
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -54,7 +56,7 @@ class Layer:
         place: where it is drawn.
         slots: ids of the shot and the object slot (from 0) that each becomes; other ids become background.
         cutout: the only object that is drawn, over the layers below; None: the whole picture, over all.
-        shown: bool (T,), frames that it is drawn on.
+        shown: bool (T,), frames that a whole picture is drawn on; None for all.
         bend: displacements (T, 2, g, g) in output pixels of a coarse grid over the output, or None.
         gain: of red, green and blue.
     """
@@ -73,84 +75,99 @@ def draw(clips: Sequence[Sequence[Layer]], side: int, objects: int, device: torc
     """Draw the layers of B clips, the lowest first, which must be a whole picture.
 
     Returns frames (B, T, 3, S, S) in 0..1 and masks (B, O, T, S, S), float32. An object is hidden where a later
-    layer covers it. Outside of a picture it is mirrored, without its objects.
+    layer covers it. Outside of a picture its edge is repeated, without objects.
     """
     length = len(clips[0][0].frames)
     frames = torch.zeros(len(clips), length, 3, side, side, device=device)
-    masks = torch.zeros(len(clips), objects, length, side, side, device=device)
+    masks = torch.zeros(len(clips), length, objects, side, side, device=device)
     for depth in range(max(map(len, clips))):
-        for still in (True, False):
-            rows = [
-                r for r, clip in enumerate(clips) if len(clip) > depth and (len(clip[depth].shot) == 1) == still
-            ]
-            if rows:
-                _over(frames, masks, rows, [clips[row][depth] for row in rows])
-    return frames, masks
+        alike = defaultdict(list)
+        for row, clip in enumerate(clips):
+            if depth < len(clip):
+                layer = clip[depth]
+                alike[layer.cutout is None, len(layer.shot) == 1].append((row, layer))
+        for (whole, _), members in alike.items():
+            rows, layers = zip(*members, strict=True)
+            (_draw_pictures if whole else _draw_cutouts)(frames, masks, rows, layers)
+    return frames, masks.transpose(1, 2)
 
 
-def _over(frames: Tensor, masks: Tensor, rows: list[int], layers: list[Layer]) -> None:
-    """Draw one layer of each of the clips `rows`, in place."""
-    side, length, device = frames.shape[-1], frames.shape[1], frames.device
-    objects = masks.shape[1]
-    rgb, alpha, drawn = _sample(layers, side, objects, device)
-    shown = [np.ones(length, bool) if layer.shown is None else layer.shown for layer in layers]
-    alpha = alpha * _to(np.stack(shown), device)[:, :, None, None]
+def _draw_pictures(frames: Tensor, masks: Tensor, rows: Sequence[int], layers: Sequence[Layer]) -> None:
+    """Replace the frames and masks of some clips by whole pictures."""
+    numbers = [{slot: number for number, slot in layer.slots.items()} for layer in layers]
+    wanted = [[found.get(slot, 0) for slot in range(masks.shape[2])] for found in numbers]
+    drawn = _sample(layers, wanted, frames.shape[-1])
+    shown = [(n, t) for n, layer in enumerate(layers) for t in _shown(layer)]
+    chosen, times = torch.tensor(shown, device=frames.device).T
+    place = torch.tensor(rows, device=frames.device)[chosen], times
+    frames[place] = drawn[chosen, times, :3]
+    masks[place] = (drawn[chosen, times, 3:] > 0.5).float()
+
+
+def _shown(layer: Layer) -> list[int]:
+    return list(range(len(layer.frames))) if layer.shown is None else np.flatnonzero(layer.shown).tolist()
+
+
+def _draw_cutouts(frames: Tensor, masks: Tensor, rows: Sequence[int], layers: Sequence[Layer]) -> None:
+    """Draw one object over each of some clips."""
+    device = frames.device
+    drawn = _sample(layers, [[layer.cutout or 0] for layer in layers], frames.shape[-1])
+    rgb, alpha = drawn.split([3, 1], 2)
     index = torch.tensor(rows, device=device)
-    frames[index] = torch.lerp(frames[index], rgb, alpha[:, :, None])
-    covered = (alpha > 0.5)[:, None]
-    masks[index] = torch.where(covered, drawn.float(), masks[index])
+    frames[index] = torch.lerp(frames[index], rgb, alpha)
+    slots = np.zeros((len(layers), 1, masks.shape[2], 1, 1), np.float32)
+    for n, layer in enumerate(layers):
+        for slot in layer.slots.values():
+            slots[n, 0, slot] = 1
+    masks[index] = torch.where(alpha > 0.5, _to(slots, device), masks[index])
 
 
-def _sample(layers: list[Layer], side: int, objects: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Return rgb (n, T, 3, S, S), alpha (n, T, S, S) and bool masks (n, O, T, S, S) of n layers."""
-    length, count = len(layers[0].frames), len(layers)
-    parts, origins = zip(*(_read(layer, side, objects) for layer in layers), strict=True)
+def _sample(layers: Sequence[Layer], wanted: Sequence[Sequence[int]], side: int) -> Tensor:
+    """Return colours and masks (n, T, 3 + K, S, S) of layers that are all of stills or all of clips.
+
+    Args:
+        layers: n of them.
+        wanted: K ids of each, 0 for none.
+        side: S.
+    """
+    count, length, device = len(layers), len(layers[0].frames), layers[0].shot.pixels.device
+    maps = [layer.place.to_source() for layer in layers]
+    parts, origins = zip(*map(_read, layers, maps, wanted, repeat(side)), strict=True)
     canvas = _pad(parts)
-    x, y = _source_places(layers, side, device)
-    width, height = _to([layer.shot.size_wh for layer in layers], device).T[:, :, None, None, None]
-    inside = (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
-    left, top, step = _to(origins, device).T[:, :, None, None, None]
-    wide, high = _to([(part.shape[3], part.shape[2]) for part in parts], device).T[:, :, None, None, None]
-    x = ((_mirrored(x, width) - left + 0.5) / step - 0.5).clamp_(min=0).minimum(wide - 1)
-    y = ((_mirrored(y, height) - top + 0.5) / step - 0.5).clamp_(min=0).minimum(high - 1)
-    size = canvas.shape[-2:]
-    grid = torch.stack([(2 * x + 1) / size[1] - 1, (2 * y + 1) / size[0] - 1], -1)  # (n, T, S, S, 2)
+    size_wh = np.array(canvas.shape[:2:-1])
+    for place, (left, top, step) in zip(maps, origins, strict=True):
+        # From pixels of the shot to those of its part, with a ring of one pixel, and to the range of grid_sample.
+        place[..., 2] += 0.5 - np.array([left, top])
+        place *= (2 / step / size_wh)[:, None]
+        place[..., 2] += 2 / size_wh - 1
+    grid = _grid(layers, _to(np.stack(maps), device), side)
+    last = _to([(2 * part.shape[3] - 1, 2 * part.shape[2] - 1) / size_wh - 1 for part in parts], device)
+    grid = torch.minimum(grid.clamp_(min=_to(1 / size_wh - 1, device)), last[:, None, None, None])
     if canvas.shape[1] == 1:
-        drawn = F.grid_sample(canvas[:, 0], grid.flatten(1, 2), padding_mode="border", align_corners=False)
-        drawn = drawn.unflatten(2, (length, side)).transpose(1, 2)
-    else:
-        drawn = F.grid_sample(canvas.flatten(0, 1), grid.flatten(0, 1), padding_mode="border", align_corners=False)
-        drawn = drawn.unflatten(0, (count, length))
-    rgb, alpha, chosen = drawn.split([3, 1, objects], 2)
-    whole = _to([layer.cutout is None for layer in layers], device)[:, None, None, None]
-    alpha = torch.maximum(alpha[:, :, 0] * inside, whole)
-    return rgb, alpha, ((chosen > 0.5) & inside[:, :, None]).transpose(1, 2)
+        drawn = F.grid_sample(canvas[:, 0], grid.flatten(1, 2), align_corners=False)
+        return drawn.unflatten(2, (length, side)).transpose(1, 2)
+    drawn = F.grid_sample(canvas.flatten(0, 1), grid.flatten(0, 1), align_corners=False)
+    return drawn.unflatten(0, (count, length))
 
 
-def _read(layer: Layer, side: int, objects: int) -> tuple[Tensor, tuple[int, int, int]]:
+def _read(layer: Layer, maps: FloatArray, wanted: Sequence[int], side: int) -> tuple[Tensor, tuple[int, int, int]]:
     """Read the part of a shot that is drawn, at the size that is nearest to that in the output.
 
-    Returns (F, 3 + 1 + O, h, w): colours, the cutout's mask, and the masks of the slots; and where the part begins:
-    x, y, and how many pixels of the shot one of its pixels has along a side.
+    Returns (F, 3 + K, h, w), colours and masks, with a ring of one pixel without objects around it; and where the
+    part begins without it: x, y, and how many pixels of the shot one of its pixels has along a side.
     """
-    shot, still = layer.shot, len(layer.shot) == 1
-    maps = layer.place.to_source()
     smallest = float(np.sqrt(np.abs(np.linalg.det(maps[..., :2])).min()))
     step = 2 ** min(MAX_LEVEL, max(0, round(math.log2(smallest))))
     x1, y1, x2, y2 = _region(layer, maps, side, step)
-    pixels = shot.pixels[:, :, y1:y2, x1:x2] if still else shot.pixels[list(layer.frames), :, y1:y2, x1:x2]
-    ids = pixels[:, 3]
-    wanted = [layer.cutout or 0] + [0] * objects
-    for number, slot in layer.slots.items():
-        wanted[1 + slot] = number
-    masks = torch.stack(
-        [ids == number if number else torch.zeros_like(ids, dtype=torch.bool) for number in wanted], 1
-    )
-    gain = torch.tensor(layer.gain, device=ids.device)[:, None, None] / 255
-    part = torch.cat([(pixels[:, :3] * gain).clamp_(max=1), masks.float()], 1)
+    pixels = layer.shot.pixels[..., y1:y2, x1:x2]
+    if len(pixels) > 1:
+        pixels = pixels[list(layer.frames)]
+    rgb, ids = pixels[:, :3].float(), pixels[:, 3:]
+    rgb = rgb.mul_(torch.tensor(layer.gain, device=rgb.device)[:, None, None] / 255).clamp_(max=1)
+    masks = torch.cat([ids == number if number else torch.zeros_like(ids) for number in wanted], 1).float()
     if step > 1:
-        part = F.avg_pool2d(part, step, ceil_mode=True)
-    return part, (x1, y1, step)
+        rgb, masks = (F.avg_pool2d(part, step, ceil_mode=True) for part in (rgb, masks))
+    return torch.cat([F.pad(rgb, (1, 1, 1, 1), "replicate"), F.pad(masks, (1, 1, 1, 1))], 1), (x1, y1, step)
 
 
 def _region(layer: Layer, maps: FloatArray, side: int, step: int) -> tuple[int, int, int, int]:
@@ -182,26 +199,19 @@ def _pad(parts: Sequence[Tensor]) -> Tensor:
     return canvas
 
 
-def _source_places(layers: list[Layer], side: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return x and y (n, T, S, S) in the shot of each pixel of the output."""
-    line = torch.arange(side, device=device, dtype=torch.float32)
-    x, y = line[None, :], line[:, None]
-    bends = [layer.bend for layer in layers]
-    first = next((bend for bend in bends if bend is not None), None)
-    if first is not None:
-        coarse = _to(np.stack([np.zeros_like(first) if bend is None else bend for bend in bends]), device)
-        fine = F.interpolate(coarse.flatten(0, 1), size=(side, side), mode="bicubic", align_corners=True)
-        bent = fine.unflatten(0, coarse.shape[:2])
-        x, y = x + bent[:, :, 0], y + bent[:, :, 1]
-    maps = _to(np.stack([layer.place.to_source() for layer in layers]), device)
-    a, b, c, d, e, f = maps.flatten(2).movedim(2, 0)[..., None, None]
-    return a * x + b * y + c, d * x + e * y + f
-
-
-def _mirrored(place: Tensor, size: Tensor) -> Tensor:
-    """Fold coordinates outside of 0 to size - 1 back into it."""
-    last = (size - 1).clamp(min=1)
-    return last - ((place % (2 * last)) - last).abs()
+def _grid(layers: Sequence[Layer], maps: Tensor, side: int) -> Tensor:
+    """Apply affine maps (n, T, 2, 3), after bending, to the pixels of the output: (n, T, S, S, 2)."""
+    line = torch.arange(side, device=maps.device, dtype=torch.float32)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    places = torch.stack([x, y], -1)
+    if first := [layer.bend for layer in layers if layer.bend is not None][:1]:
+        bends = [np.zeros_like(first[0]) if layer.bend is None else layer.bend for layer in layers]
+        coarse = _to(np.stack(bends), maps.device).flatten(0, 1)
+        fine = F.interpolate(coarse, size=(side, side), mode="bicubic", align_corners=True)
+        places = places + fine.movedim(1, -1)
+    places = places.reshape(-1, side**2, 2).expand(maps.shape[0] * maps.shape[1], -1, -1)
+    moved = torch.baddbmm(maps[..., 2].flatten(0, 1)[:, None], places, maps[..., :2].flatten(0, 1).mT)
+    return moved.view(*maps.shape[:2], side, side, 2)
 
 
 def _to(values: Any, device: torch.device) -> Tensor:
