@@ -104,11 +104,11 @@ class ImageModel(nn.Module):
         """Features of one normalised image (1, 3, H, W)."""
         with self._autocast():
             coarse, fine = self.encoder(image_bchw)
-            fine = self.decoder.project(fine)
-            self_attended = self._self_attend(coarse)
-        return Features(coarse.to(self.dtype), tuple(x.to(self.dtype) for x in fine), self_attended)
+            features = Features(coarse, self.decoder.project(fine))
+            self_attended = self._self_attend(features)
+        return Features(coarse.to(self.dtype), tuple(x.to(self.dtype) for x in features.fine), self_attended)
 
-    def _self_attend(self, coarse: Tensor) -> Tensor | None:
+    def _self_attend(self, features: Features) -> Tensor | None:
         """What else is computed once a frame for all objects."""
         return None
 

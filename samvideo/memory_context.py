@@ -8,7 +8,7 @@ from torch import Tensor
 
 from samvideo.errors import ConfigError
 from samvideo.heads.pointers import PointerHead
-from samvideo.memory.method import MemoryMethod
+from samvideo.memory.method import MemoryModule
 from samvideo.runtime import MemoryFrame, MemoryPointer, SelectedMemory
 from samvideo.tensors import MemoryContext, MemoryTokens
 
@@ -17,7 +17,7 @@ Slots = Sequence[Sequence[Slot]]
 
 
 def memory_context(
-    method: MemoryMethod,
+    method: MemoryModule,
     head: PointerHead,
     memories: Sequence[SelectedMemory],
     span: int,
@@ -48,8 +48,9 @@ def memory_context(
     no_pointer = head.no_obj_ptr.new_zeros(0, head.width)
     joined = [torch.cat([p.pointer for p in row]) if row else no_pointer for row in pointers]
     padded = capacity is not None
+    tokens = torch.stack([_padded(x, num_frames) for x in features])
     return MemoryContext(
-        features=torch.stack([_padded(x, num_frames) for x in features]).to(like.dtype),
+        features=tokens if tokens.dtype == torch.float32 else tokens.to(like.dtype),
         position=sample.position[:, None] + codes[:, :, None],
         num_unrotated=sample.num_unrotated,
         grid=sample.grid,

@@ -17,7 +17,7 @@ from samvideo.heads.masks import best_alternative, single_if_stable, upsample
 from samvideo.heads.pointers import PointerHead
 from samvideo.image_model import ImageModel
 from samvideo.memory.base import MemoryPolicy
-from samvideo.memory.method import MemoryMethod
+from samvideo.memory.method import MemoryModule
 from samvideo.memory_context import memory_context
 from samvideo.runtime import SelectedMemory
 from samvideo.specs import IMAGE_SPECS, SPECS, ModelSpec
@@ -47,7 +47,7 @@ class VideoModel(ImageModel):
         super().__init__(spec)
         if spec.memory is None:
             raise ConfigError(f"{spec.name!r} is an image model: it has no memory to track with")
-        self.memory: MemoryMethod = registry.MEMORY_METHODS.build(
+        self.memory: MemoryModule = registry.MEMORY_METHODS.build(
             spec.memory, layers=spec.layers, occlusion_embedding=spec.occlusion_embedding
         )
         check_multiple(spec.input_wh, self.memory.step, f"memory {spec.memory!r}")
@@ -81,8 +81,8 @@ class VideoModel(ImageModel):
     def _mixed_parts(self) -> Sequence[nn.Module]:
         return (self.encoder, self.memory)
 
-    def _self_attend(self, coarse: Tensor) -> Tensor | None:
-        return self.memory.self_attend(coarse)
+    def _self_attend(self, features: Features) -> Tensor | None:
+        return self.memory.self_attend(features)
 
     def embedding(self, features: Features) -> Tensor:
         """(1, 256, h, w): the features with the learned stand-in for memory."""
@@ -163,7 +163,7 @@ class VideoModel(ImageModel):
         logits = upsample(prediction.logits, (height, width))
         masks = torch.where(binarise[:, None, None, None], (logits > 0).float(), logits.sigmoid())
         with self._autocast():
-            return self.memory.encode(features.coarse, masks * MEMORY_SCALE + MEMORY_BIAS, prediction.presence > 0)
+            return self.memory.encode(features, masks * MEMORY_SCALE + MEMORY_BIAS, prediction.presence > 0)
 
 
 def default_choice(candidates: MaskCandidates, ambiguous: bool) -> tuple[Tensor, Tensor]:

@@ -186,7 +186,7 @@ def test_occlusion_embedding() -> None:
     model = tiny_model(occlusion_embedding=True)
     features = model.encode(model.preprocess(picture(0)))
     masks = torch.full((2, 1, 64, 64), -10.0)
-    tokens = model.memory.encode(features.coarse, masks, torch.tensor([True, False])).features.float()
+    tokens = model.memory.encode(features, masks, torch.tensor([True, False])).features.float()
     assert model.memory.absent is not None
     assert torch.allclose(tokens[1] - tokens[0], model.memory.absent[0].expand(16, -1), atol=0.05)
 
