@@ -11,6 +11,7 @@ from samvideo.encoders.base import ImageEncoder, check_multiple
 from samvideo.errors import ConfigError
 from samvideo.heads.masks import MaskDecoder
 from samvideo.heads.prompt_encoder import PromptEncoder
+from samvideo.nn.position import FourierPosition
 from samvideo.pictures import to_input
 from samvideo.specs import ModelSpec
 from samvideo.tensors import Features, MaskCandidates, PromptTensors
@@ -42,12 +43,12 @@ class ImageModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
-        return self.decoder.iou_token.weight.device
+        return next(self.decoder.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
         """Number format of the parameters."""
-        return self.decoder.iou_token.weight.dtype
+        return next(self.decoder.parameters()).dtype
 
     def published(self, own: str) -> str:
         """Name in the published checkpoint of an entry of the state dict."""
@@ -81,7 +82,9 @@ class ImageModel(nn.Module):
             raise ConfigError("float16 is not usable on a CPU (about 1000 times slower): choose fp32 or bf16")
         self.mixed = device.type == "cpu" and dtype == torch.bfloat16
         self.to(device, torch.float32 if self.mixed else dtype).to(memory_format=torch.channels_last)
-        self.prompts.pe_layer.float()
+        for layer in self.prompts.modules():
+            if isinstance(layer, FourierPosition):
+                layer.float()
         if self.mixed:  # autocast would convert them on every frame
             for layer in (layer for part in self._mixed_parts() for layer in part.modules()):
                 if isinstance(layer, nn.Linear | nn.Conv2d):

@@ -50,10 +50,13 @@ class ModelSpec:
         input_wh: size to which frames are resized, width and height in pixels.
         layers: of the memory attention.
         occlusion_embedding: whether the memory of frames without the object gets a learned code (SAM 2.1).
+        pointers: whether an object pointer of every frame is remembered (SAM 2).
         pointer_time_encoding: whether object pointers carry a code of their age (SAM 2.1).
         mean, std: of the encoder's training images, RGB in [0, 1].
         heads: variant of prompt encoder and mask decoder, see `samvideo.heads`.
-        answer: which of the decoder's masks answers, see `Answer`.
+        answer: which of the decoder's masks answers, see `Answer`; a video model has "stable" or "single".
+        tracking: which of them is taken on a frame without prompts: one of the three "alternatives", by the memory
+            policy (SAM 2), or always the "single" one, the first.
         picture: how pictures become inputs.
         network: variant of a network that takes the place of encoder and heads, see `samvideo.networks`.
         prefixes: of encoder, prompt encoder and mask decoder in the published checkpoint of an image model.
@@ -66,11 +69,13 @@ class ModelSpec:
     input_wh: tuple[int, int] = (1024, 1024)
     layers: int = 4
     occlusion_embedding: bool = False
+    pointers: bool = True
     pointer_time_encoding: bool = False
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     heads: str = "sam2"
     answer: "Answer" = "stable"
+    tracking: Literal["alternatives", "single"] = "alternatives"
     picture: PictureRule = PictureRule()
     network: str | None = None
     prefixes: tuple[str, str, str] = ("image_encoder.", "prompt_encoder.", "mask_decoder.")

@@ -53,7 +53,7 @@ class MaskCandidates(NamedTuple):
         logits_bnhw: float32 (B, N, H/4, W/4), positive inside. Of SAM's four, the first is the mask for unambiguous
             prompts, the others are alternatives.
         quality_bn: (B, N) predicted IoU of each mask, in [0, 1].
-        tokens_bnc: (B, N, 256) output tokens, from which object pointers are made.
+        tokens_bnc: (B, N, 256) output tokens, from which object pointers are made; (B, N, 0) of models without.
         presence_b: (B,) object score logit, positive where the object is visible.
     """
 
@@ -70,7 +70,7 @@ class MaskPrediction:
     Attributes:
         logits: float32 (B, 1, H/4, W/4), positive inside; -1024 everywhere for an absent object.
         quality: (B,) predicted IoU of the mask in [0, 1].
-        pointer: (B, 256) object pointer, already replaced where the object is absent.
+        pointer: (B, 256) object pointer, already replaced where the object is absent; (B, 0) of models without.
         presence: (B,) object score logit, positive where the object is visible.
     """
 
@@ -138,8 +138,8 @@ class MemoryContext:
         features: (B, R, N, C) tokens of R frames.
         position: (B, R, N, C') space and time code of those tokens.
         num_unrotated, grid: as in `MemoryTokens`, for every frame.
-        pointers: (B, P, 64) pointer tokens, P may be 0.
-        pointer_position: (B, P, 64) their time code.
+        pointers: (B, P, C) pointer tokens, P may be 0.
+        pointer_position: (B, P, C) their time code.
         frame_scale, pointer_scale: (B, R) and (B, P) factors on the keys' inputs; None where all are 1.
         frame_mask, pointer_mask: bool (B, R) and (B, P), False for padding; None where there is none.
     """

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from samvideo.errors import ConfigError
 from samvideo.heads.masks import upsample
-from samvideo.models import MEMORY_BIAS, MEMORY_SCALE, VideoModel, default_choice, is_ambiguous
+from samvideo.models import MEMORY_BIAS, MEMORY_SCALE, VideoModel
 from samvideo.runtime import Candidates, Output, Pick, SelectedMemory
 from samvideo.tensors import Features, MaskCandidates, MaskPrediction, MemoryTokens, PromptTensors
 from samvideo.types import BoolArray, FloatArray, UInt8Array
@@ -85,8 +85,8 @@ class _Batch:
 
     @property
     def first(self) -> int:
-        """Index of the first of the decoder's four masks that is offered."""
-        return 1 if self.ambiguous else 0
+        """Index of the first of the decoder's masks that is offered."""
+        return 1 if self.ambiguous and self.candidates.quality_bn.shape[1] > 1 else 0
 
     @cached_property
     def quality(self) -> FloatArray:
@@ -144,7 +144,7 @@ class TorchRuntime:
     def track(self, features: Features, memories: Sequence[SelectedMemory]) -> list[Candidates]:
         """See `Runtime.track`."""
         embedding = self.model.attend_to_memory(features, memories, self._capacity)
-        return _Batch(self.model.decode(features, embedding), True, self.input_wh).rows()
+        return _Batch(self.model.decode(features, embedding), self.model.is_ambiguous(None), self.input_wh).rows()
 
     @torch.inference_mode()
     def prompt(
@@ -161,7 +161,7 @@ class TorchRuntime:
         earlier = None if previous is None else previous.logits.clamp(-CLAMP, CLAMP)
         embedding = self.model.attend_to_memory(features, [memory], self._capacity)
         candidates = self.model.decode(features, embedding, points, earlier)
-        return _Batch(candidates, is_ambiguous(points, earlier), self.input_wh).rows()[0]
+        return _Batch(candidates, self.model.is_ambiguous(points, earlier), self.input_wh).rows()[0]
 
     @torch.inference_mode()
     def choose(self, picks: Sequence[Pick], presence_threshold: float) -> list[TorchPrediction]:
@@ -182,7 +182,7 @@ class TorchRuntime:
         candidates = batch.candidates
         if rows != list(range(len(candidates.presence_b))):
             candidates = MaskCandidates(*(values[rows] for values in candidates))
-        mask, token = default_choice(candidates, batch.ambiguous)
+        mask, token = self.model.default_choice(candidates, batch.ambiguous)
         if any(pick.mask is not None for pick in picks):
             index = torch.tensor([-1 if pick.mask is None else pick.mask + batch.first for pick in picks])
             index = index.to(mask.device, non_blocking=True)
