@@ -12,10 +12,10 @@ from samvideo.errors import ConfigError
 from samvideo.heads.masks import MaskDecoder
 from samvideo.heads.prompt_encoder import PromptEncoder
 from samvideo.nn.position import FourierPosition
-from samvideo.pictures import to_input
+from samvideo.pictures import spec_for, to_input
 from samvideo.specs import ModelSpec
 from samvideo.tensors import Features, MaskCandidates, PromptTensors
-from samvideo.types import UInt8Array
+from samvideo.types import UInt8Array, image_wh
 
 
 class ImageModel(nn.Module):
@@ -23,6 +23,9 @@ class ImageModel(nn.Module):
 
     Args:
         spec: what to build.
+
+    Attributes:
+        step: input height and width are multiples of this.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -33,6 +36,7 @@ class ImageModel(nn.Module):
         fine_widths = self.encoder.fine_widths if self.encoder.fine else None
         heads: tuple[PromptEncoder, MaskDecoder] = registry.HEADS.build(spec.heads, fine_widths=fine_widths)
         self.prompts, self.decoder = heads
+        self.step = self.encoder.step
         self.mixed = False
 
     @property
@@ -99,9 +103,19 @@ class ImageModel(nn.Module):
         """Precision of encoder and memory."""
         return torch.autocast("cpu", torch.bfloat16) if self.mixed else nullcontext()
 
+    def spec_for(self, size_wh: tuple[int, int]) -> ModelSpec:
+        """The spec for pictures of one size; see `samvideo.pictures.spec_for`."""
+        return spec_for(self.spec, size_wh, self.step)
+
     def preprocess(self, rgb: UInt8Array) -> Tensor:
         """A uint8 (H, W, 3) picture as the model's input, (1, 3, H, W); see `samvideo.pictures.to_input`."""
-        return to_input(rgb, self.spec, self.device).to(self.dtype, memory_format=torch.channels_last)
+        image = to_input(rgb, self.spec_for(image_wh(rgb)), self.device)
+        return image.to(self.dtype, memory_format=torch.channels_last)
+
+    def input_wh(self, features: Features) -> tuple[int, int]:
+        """Width and height of the input that features were made of."""
+        height, width = features.grid
+        return self.encoder.stride * width, self.encoder.stride * height
 
     def encode(self, image_bchw: Tensor) -> Features:
         """Features of one normalised image (1, 3, H, W)."""
@@ -131,14 +145,16 @@ class ImageModel(nn.Module):
         Args:
             features: of the frame or image.
             embedding: (B, 256, h, w) from `embedding` or, with memory, from `VideoModel.attend_to_memory`.
-            points: clicks in pixels of `ModelSpec.prompt_wh`; none when tracking.
+            points: clicks in pixels of the input or, where the picture rule has a `prompt_side`, of that square;
+                none when tracking.
             mask_logits: (B, 1, 4 h, 4 w) earlier logits that the clicks correct.
         """
         points = points or self.prompts.no_points(embedding.shape[0])
+        own_frame = self.spec.picture.prompt_side is not None
         candidates: MaskCandidates = self.decoder(
             embedding + self.prompts.dense(mask_logits, features.grid),
             self.prompts.grid_code(features.grid),
-            self.prompts.points(points, self.spec.prompt_wh),
+            self.prompts.points(points, self.spec.prompt_wh if own_frame else self.input_wh(features)),
             features.fine,
         )
         return candidates

@@ -3,6 +3,7 @@
 All are pure networks: nothing is kept between calls. Building never touches network or disk.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -46,6 +47,7 @@ class VideoModel(ImageModel):
             spec.memory, layers=spec.layers, occlusion_embedding=spec.occlusion_embedding
         )
         check_multiple(spec.input_wh, self.memory.step, f"memory {spec.memory!r}")
+        self.step = math.lcm(self.step, self.memory.step)
         if self.encoder.stride != STRIDE:
             raise ConfigError(
                 f"encoder {spec.encoder!r} makes a map of stride {self.encoder.stride}: memory needs one of stride "
@@ -172,7 +174,7 @@ class VideoModel(ImageModel):
 
     def encode_memory(self, features: Features, prediction: MaskPrediction, binarise: Tensor) -> MemoryTokens:
         """Memory of the frame for B objects; where (B,) bool `binarise` is set, the mask is made binary first."""
-        width, height = self.spec.input_wh
+        width, height = self.input_wh(features)
         logits = upsample(prediction.logits, (height, width))
         masks = torch.where(binarise[:, None, None, None], (logits > 0).float(), logits.sigmoid())
         with self._autocast():

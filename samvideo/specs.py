@@ -12,17 +12,18 @@ class PictureRule:
 
     Attributes:
         fit: "stretch" to the input size, or "pad": the longer side is resized to it, the rest is zeros at the right
-            and the bottom.
+            and the bottom; or "area": an input of about that area and the picture's own aspect ratio.
         resize: the filter. "bicubic" is PyTorch's on bytes with antialiasing, "bilinear" on fractions
-            without; "pil-bilinear" and "pil-bicubic" are Pillow's, whose filters widen when a picture shrinks.
+            without; "pil-bilinear" and "pil-bicubic" are Pillow's, whose filters widen when a picture shrinks;
+            "area" averages areas to shrink and is bilinear to enlarge, the fastest (OpenCV).
         rounding: of the shorter side under "pad".
-        prompt_side: side of the square frame in which prompts are encoded; None: the input itself.
+        prompt_side: side of the square frame in which prompts are encoded; None: the input itself, as under "area".
         masks: from low-resolution logits to the picture. "bilinear" and "bicubic": at once; "by-input": bilinear to
             the prompts' frame, the padding cut off, bilinear to the picture; "crop": the padding cut off first.
     """
 
-    fit: Literal["stretch", "pad"] = "stretch"
-    resize: Literal["bicubic", "bilinear", "pil-bilinear", "pil-bicubic"] = "bicubic"
+    fit: Literal["stretch", "pad", "area"] = "stretch"
+    resize: Literal["bicubic", "bilinear", "pil-bilinear", "pil-bicubic", "area"] = "bicubic"
     rounding: Literal["nearest", "down"] = "nearest"
     prompt_side: int | None = None
     masks: Literal["bilinear", "bicubic", "by-input", "crop"] = "bilinear"
@@ -47,7 +48,7 @@ class ModelSpec:
         encoder: variant of an encoder, see `encoders()`; of a network of its own, what that encodes with.
         memory: variant of a memory method, see `memory_methods()`; None for an image model.
         policy: variant of a memory policy, see `memory_policies()`, or a policy with options of its own.
-        input_wh: size to which frames are resized, width and height in pixels.
+        input_wh: size to which frames are resized, width and height in pixels; see `PictureRule.fit`.
         layers: of the memory attention.
         occlusion_embedding: whether the memory of frames without the object gets a learned code (SAM 2.1).
         pointers: whether an object pointer of every frame is remembered (SAM 2).
@@ -82,7 +83,7 @@ class ModelSpec:
 
     @property
     def prompt_wh(self) -> tuple[int, int]:
-        """Width and height of the frame in which prompts are encoded."""
+        """Width and height of the frame in which prompts are encoded; under "area" it depends on the picture."""
         side = self.picture.prompt_side
         return self.input_wh if side is None else (side, side)
 

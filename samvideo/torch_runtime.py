@@ -129,11 +129,15 @@ class TorchRuntime:
         where = resolve_device(device, dtype)
         model.eval().fuse()  # before the conversion: folding wants float32
         self.model = model.convert(*where)
-        self.input_wh, self.policy, self.static_shapes = model.spec.input_wh, model.policy, static_shapes
+        self.policy, self.static_shapes = model.policy, static_shapes
 
     @property
     def _capacity(self) -> tuple[int, int] | None:
         return self.policy.capacity if self.static_shapes else None
+
+    def input_size(self, size_wh: tuple[int, int]) -> tuple[int, int]:
+        """See `Runtime.input_size`."""
+        return self.model.spec_for(size_wh).input_wh
 
     @torch.inference_mode()
     def encode(self, rgb: UInt8Array) -> Features:
@@ -144,7 +148,8 @@ class TorchRuntime:
     def track(self, features: Features, memories: Sequence[SelectedMemory]) -> list[Candidates]:
         """See `Runtime.track`."""
         embedding = self.model.attend_to_memory(features, memories, self._capacity)
-        return _Batch(self.model.decode(features, embedding), self.model.is_ambiguous(None), self.input_wh).rows()
+        candidates = self.model.decode(features, embedding)
+        return _Batch(candidates, self.model.is_ambiguous(None), self.model.input_wh(features)).rows()
 
     @torch.inference_mode()
     def prompt(
@@ -161,7 +166,8 @@ class TorchRuntime:
         earlier = None if previous is None else previous.logits.clamp(-CLAMP, CLAMP)
         embedding = self.model.attend_to_memory(features, [memory], self._capacity)
         candidates = self.model.decode(features, embedding, points, earlier)
-        return _Batch(candidates, self.model.is_ambiguous(points, earlier), self.input_wh).rows()[0]
+        ambiguous = self.model.is_ambiguous(points, earlier)
+        return _Batch(candidates, ambiguous, self.model.input_wh(features)).rows()[0]
 
     @torch.inference_mode()
     def choose(self, picks: Sequence[Pick], presence_threshold: float) -> list[TorchPrediction]:
@@ -192,7 +198,7 @@ class TorchRuntime:
     @torch.inference_mode()
     def use_mask_as_output(self, features: Features, mask: BoolArray) -> TorchPrediction:
         """See `Runtime.use_mask_as_output`."""
-        masks = resize_mask(mask, self.input_wh).to(self.model.device)
+        masks = resize_mask(mask, self.model.input_wh(features)).to(self.model.device)
         return TorchPrediction(*_values(self.model.use_mask_as_output(features, masks)), given=mask)
 
     @torch.inference_mode()

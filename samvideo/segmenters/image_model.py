@@ -62,7 +62,7 @@ class ModelImage(EmbeddedImage):
 
     def __init__(self, model: ImageModel, features: Features, size_wh: tuple[int, int], choose: Chooser) -> None:
         super().__init__(size_wh, choose)
-        self._model, self.features = model, features
+        self._model, self.features, self._spec = model, features, model.spec_for(size_wh)
 
     def _candidates(
         self, prompts: Sequence[ObjectPrompt], previous: Mapping[int, Previous], multimask: bool | None
@@ -100,7 +100,7 @@ class ModelImage(EmbeddedImage):
     def _points(self, prompts: Sequence[ObjectPrompt]) -> PromptTensors:
         """Boxes, as two corners, and clicks of B objects in the frame of prompts."""
         xy, labels = (np.array(rows) for rows in zip(*(prompt.points for prompt in prompts), strict=True))
-        xy = (xy * prompt_scale(self.size_wh, self._model.spec)).astype(np.float32)
+        xy = (xy * prompt_scale(self.size_wh, self._spec)).astype(np.float32)
         return PromptTensors(*(torch.from_numpy(values).to(self._model.device) for values in (xy, labels)))
 
     def _logits(self, previous: Previous) -> Tensor:
@@ -111,18 +111,17 @@ class ModelImage(EmbeddedImage):
             return torch.from_numpy(logits[previous.chosen])[None]
         mask = mask_of(previous)
         assert mask is not None
-        spec = self._model.spec
         side = max(width, height)
-        if spec.picture.fit == "stretch":
+        if self._spec.picture.fit == "stretch":
             return resize_mask(mask, (width, height))[0] * MEMORY_SCALE + MEMORY_BIAS
-        fitted = fitted_wh(self.size_wh, side, spec.picture)
+        fitted = fitted_wh(self.size_wh, side, self._spec.picture)
         canvas = torch.zeros(1, height, width)
         canvas[:, : fitted[1], : fitted[0]] = resize_mask(mask, fitted)[0]
         return canvas * MEMORY_SCALE + MEMORY_BIAS
 
     def _masks(self, low: Tensor) -> BoolArray:
         """(N, h, w) logits to (N, H, W) masks at the size of the image."""
-        masks: BoolArray = (to_picture(low[None], self.size_wh, self._model.spec)[0] > 0).cpu().numpy()
+        masks: BoolArray = (to_picture(low[None], self.size_wh, self._spec)[0] > 0).cpu().numpy()
         return masks
 
 
