@@ -124,10 +124,8 @@ class FifoPolicy:
 
         Of the frames that a stride passes over, only the newest is ever recalled.
         """
-        wanted = {self._earlier(now + 1, back) for back in range(1, self.frames + 1)}
-        if self.stride > 1 and self.frames:
-            wanted.add(self._earlier(now, 1))
-        return wanted
+        clocks = (now + 1,) if self.stride == 1 else (now, now + 1)
+        return {self._earlier(clock, back) for clock in clocks for back in range(1, self.frames + 1)}
 
     def _earlier(self, index: int, back: int) -> int:
         """The frame that counts as `back` frames before `index`: the last one, or one on the grid of the stride."""
