@@ -38,6 +38,12 @@ class ImageModel(nn.Module):
         self.prompts, self.decoder = heads
         self.step = self.encoder.step
         self.mixed = False
+        if spec.window is not None:
+            check_multiple((spec.window, spec.window), self.encoder.step, f"a window of encoder {spec.encoder!r}")
+            if spec.picture.fit == "pad" or spec.picture.prompt_side is not None:
+                raise ConfigError(
+                    f"windows need pictures without padding and prompts in pixels of the input: {spec}"
+                )
 
     @property
     def name(self) -> str:
@@ -118,7 +124,7 @@ class ImageModel(nn.Module):
         return self.encoder.stride * width, self.encoder.stride * height
 
     def encode(self, image_bchw: Tensor) -> Features:
-        """Features of one normalised image (1, 3, H, W)."""
+        """Features of one normalised image (1, 3, H, W), or of B for an object each."""
         with self._autocast():
             coarse, fine = self.encoder(image_bchw)
             features = Features(coarse, self.decoder.project(fine))

@@ -59,6 +59,8 @@ class ModelSpec:
         tracking: which of them is taken on a frame without prompts: one of the three "alternatives", by the memory
             policy (SAM 2), or always the "single" one, the first.
         picture: how pictures become inputs.
+        window: side in pixels of the square input in which each prompted object is segmented, see
+            `samvideo.windows`; None: in the input of the whole picture.
         network: variant of a network that takes the place of encoder and heads, see `samvideo.networks`.
         prefixes: of encoder, prompt encoder and mask decoder in the published checkpoint of an image model.
     """
@@ -78,6 +80,7 @@ class ModelSpec:
     answer: "Answer" = "stable"
     tracking: Literal["alternatives", "single"] = "alternatives"
     picture: PictureRule = PictureRule()
+    window: int | None = None
     network: str | None = None
     prefixes: tuple[str, str, str] = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
 

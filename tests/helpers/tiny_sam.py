@@ -86,6 +86,7 @@ class BoxDecoder(nn.Module):
         super().__init__()
         self._prompts = [prompts]
         self.weight = nn.Parameter(torch.zeros(1))
+        self.presence = 1.0
 
     def fine_convs(self) -> list[nn.Conv2d]:
         return []
@@ -110,7 +111,9 @@ class BoxDecoder(nn.Module):
             for x1, y1, x2, y2 in areas:
                 logits[row, :, (x > x1) & (x < x2) & (y > y1) & (y < y2)] = 5.0
         rating = torch.tensor([0.9, 0.7, 0.8, 0.6]).expand(len(image), 4)
-        return MaskCandidates(logits, rating, torch.zeros(len(image), 4, 0), torch.ones(len(image)))
+        return MaskCandidates(
+            logits, rating, torch.zeros(len(image), 4, 0), torch.full((len(image),), self.presence)
+        )
 
 
 def box_model(size_wh: tuple[int, int], **changes: object) -> VideoModel:
