@@ -21,7 +21,7 @@ CELL = 4
 """Cells of the stride-4 mask along a side of a cell of stride 16."""
 BOX_LABEL = 2
 RADII = (0.05, 0.25)
-"""Standard deviations of the two blobs that mark a click, as shares of the input's shorter side: a point, and its surroundings."""
+"""Standard deviations of the blobs that mark a click, as shares of the input's shorter side: there, and around."""
 PROMPT_MAPS = 2 + 2 * len(RADII)
 
 
@@ -57,7 +57,7 @@ class NanoPrompts(nn.Module):
         self.logits = nn.Sequential(nn.Conv2d(2 * CELL**2, 64, 1), nn.GELU(), nn.Conv2d(64, width, 1))
 
     def points(self, prompts: PromptTensors, size_wh: tuple[int, int]) -> Tensor:
-        """(B, PROMPT_MAPS, H/4, W/4) maps: inside of the box, its border, and blobs of the clicks on the object and beside it.
+        """(B, PROMPT_MAPS, H/4, W/4) maps: the box, its border, and blobs of the clicks on the object and beside it.
 
         Args:
             prompts: in pixels of the input.
@@ -148,6 +148,7 @@ class NanoDecoder(nn.Module):
     def __init__(self, config: NanoHeadsConfig) -> None:
         super().__init__()
         assert config.fine_widths is not None
+        self.projected_widths = config.fine_widths
         quarter, eighth, coarse = config.widths
         self.prompt_eighth = nn.Sequential(nn.Conv2d(PROMPT_MAPS, 24, 3, 2, 1), nn.GELU())
         self.prompt_coarse = nn.Sequential(nn.Conv2d(24, 48, 3, 2, 1), nn.GELU())
@@ -206,7 +207,7 @@ def _double(x: Tensor) -> Tensor:
 def _summaries(x: Tensor, logits: Tensor) -> Tensor:
     """(B, N, 2 C + 3) of (B, C, h, w) features and (B, N, 4 h, 4 w) logits: what a mask's quality is judged by.
 
-    The features inside of the mask and everywhere, the mask's area, how unsure it is there, and the highest probability.
+    The features inside of the mask and everywhere, its area, how unsure it is there, and its highest probability.
     """
     inside = F.avg_pool2d(logits.detach().sigmoid(), CELL)
     area = inside.sum((2, 3))

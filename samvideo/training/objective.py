@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from samvideo.memory.base import CODE_ROWS
+from samvideo.memory.ridge import LABELS
 from samvideo.memory.target import TargetMemory
 from samvideo.models import VideoModel
 from samvideo.tensors import Features, MaskCandidates, MemoryContext, PromptTensors
@@ -81,7 +82,7 @@ class Objective:
             masks: (B, O, T, S, S) of 0 and 1.
             known: bool (B, O), which of the O are objects.
         """
-        clips, length = frames.shape[:2]
+        length = frames.shape[1]
         all_features = self.encode(frames.flatten(0, 1))
         rows = known.nonzero()
         truth = F.avg_pool2d(masks[rows[:, 0], rows[:, 1]], STRIDE)
@@ -126,7 +127,7 @@ class Objective:
 
     def _target_loss(self, scores: Tensor, truth: Tensor) -> Tensor:
         """(K,) loss of a target model's first score, which was fitted to -1 and 1."""
-        cell = round((scores.shape[1] / 16) ** 0.5)
+        cell = round((scores.shape[1] / LABELS) ** 0.5)
         first = F.pixel_shuffle(scores[:, ::16] if cell > 1 else scores[:, :1], cell)[:, 0]
         pooled = F.adaptive_avg_pool2d(truth[:, None], first.shape[-2:])[:, 0]
         return F.binary_cross_entropy_with_logits(4 * first, pooled, reduction="none").mean((1, 2))
@@ -173,7 +174,7 @@ class Objective:
         truth: Tensor,
         ambiguous: Tensor,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The logits of the answer, detached, and losses; for ambiguous prompts the best alternative is trained."""
+        """The logits of the answer, detached, and losses; of the alternatives, the best is trained, as in SAM."""
         dense = self.model.prompts.dense(earlier, features.grid) * has_earlier[:, None, None, None]
         candidates = self.decode(features, embedding + dense, prompts)
         all_logits = candidates.logits_bnhw
@@ -181,12 +182,13 @@ class Objective:
         ious = torch.stack([soft_iou(all_logits[:, i], truth) for i in range(all_logits.shape[1])], 1)
         alternatives = losses[:, 1:]
         best = alternatives.min(1).values + 0.05 * alternatives.mean(1)
-        quality = quality_loss(candidates.quality_bn, ious)
+        mask = torch.where(ambiguous, 0.3 * losses[:, 0] + best, losses[:, 0] + 0.3 * best)
+        quality = quality_loss(candidates.quality_bn, ious).mean(1)
         chosen = torch.where(ambiguous, 1 + candidates.quality_bn[:, 1:].argmax(1), 0)
         rows = torch.arange(len(chosen), device=chosen.device)
         return all_logits[rows, chosen].detach(), {
-            "mask": torch.where(ambiguous, best, losses[:, 0]).mean(),
-            "quality": torch.where(ambiguous, quality[:, 1:].mean(1), quality[:, 0]).mean(),
+            "mask": mask.mean(),
+            "quality": quality.mean(),
             "ious": ious[rows, chosen].detach(),
         }
 
@@ -221,7 +223,7 @@ def _worn(mask: Tensor) -> Tensor:
 
 
 def _rough(mask_bhw: Tensor) -> Tensor:
-    """(B, 1, h, w) logits of a coarse earlier answer: smooth noise moves the edge by up to a few pixels, or more."""
+    """(B, 1, h, w) logits of a coarse earlier answer: smooth noise moves the edge by up to a few pixels or more."""
     mask = mask_bhw[:, None]
     size = mask.shape[-2:]
     strength = torch.rand(len(mask), 1, 1, 1, device=mask.device)
