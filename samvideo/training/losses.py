@@ -29,5 +29,6 @@ def soft_iou(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def quality_loss(quality: Tensor, iou: Tensor) -> Tensor:
-    """Binary cross-entropy of a predicted IoU in [0, 1] against the reached one: calibrated in the mean."""
-    return F.binary_cross_entropy(quality.float().clamp(1e-4, 1 - 1e-4), iou.float(), reduction="none")
+    """Cross-entropy of a predicted IoU in [0, 1] against the reached one: calibrated in the mean."""
+    quality = quality.float().clamp(1e-4, 1 - 1e-4)
+    return -(iou * quality.log() + (1 - iou) * (1 - quality).log())

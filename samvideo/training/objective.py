@@ -1,6 +1,6 @@
 """What the bundled model is trained on: tracking through clips with its own predictions in memory, and prompts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,10 +13,14 @@ from samvideo.memory.target import TargetMemory
 from samvideo.models import VideoModel
 from samvideo.tensors import Features, MaskCandidates, MemoryContext, PromptTensors
 from samvideo.training.losses import mask_loss, quality_loss, soft_iou
-from samvideo.training.prompting import STRIDE, box_prompts, click_prompts, corrected, mixed
+from samvideo.training.prompting import STRIDE, box_prompts, click_prompts, corrected, either, rough_logits
 
 PROMPTED, LAST = CODE_ROWS - 1, 0
 """Rows of the temporal code."""
+OBJECTS = 0.75
+"""Objects that are tracked of a batch, as a share of its slots, some of which are empty."""
+BOX, CLICK, FOCUS = range(3)
+"""Kinds of prompts."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Objective:
     """
 
     def __init__(self, model: VideoModel, weights: LossWeights = LossWeights()) -> None:
-        self.model, self.weights = model, weights
+        self.model, self.weights, self.layout = model, weights, torch.channels_last
         assert isinstance(model.memory, TargetMemory)
         self.memory = model.memory
         statistics = torch.tensor([model.spec.mean, model.spec.std], device=model.device)
@@ -53,7 +57,7 @@ class Objective:
 
     def encode(self, frames_bchw: Tensor) -> Features:
         """Features of B frames in 0..1."""
-        image = ((frames_bchw - self.mean) / self.std).to(memory_format=torch.channels_last)
+        image = ((frames_bchw - self.mean) / self.std).to(memory_format=self.layout)
         coarse, fine = self.model.encoder(image)
         features = Features(coarse, tuple(fine))
         return features._replace(self_attended=self.memory.self_attend(features))
@@ -84,7 +88,7 @@ class Objective:
         """
         length = frames.shape[1]
         all_features = self.encode(frames.flatten(0, 1))
-        rows = known.nonzero()
+        rows = _some(known.nonzero(), max(1, round(OBJECTS * known.numel())))
         truth = F.avg_pool2d(masks[rows[:, 0], rows[:, 1]], STRIDE)
         at = [_select(all_features, rows[:, 0] * length + t) for t in range(length)]
         everywhere = torch.ones(len(rows), device=frames.device).bool()
@@ -132,35 +136,28 @@ class Objective:
         pooled = F.adaptive_avg_pool2d(truth[:, None], first.shape[-2:])[:, 0]
         return F.binary_cross_entropy_with_logits(4 * first, pooled, reduction="none").mean((1, 2))
 
-    def prompted(self, frames: Tensor, masks: Tensor, kinds: Mapping[str, float]) -> dict[str, Tensor]:
+    def prompted(self, frames: Tensor, masks: Tensor, kind: Tensor) -> dict[str, Tensor]:
         """Segment objects from prompts, then correct them by a click.
 
         Args:
             frames: (B, 3, S, S) in 0..1.
             masks: (B, S, S) of 0 and 1.
-            kinds: shares of "box", "click" (three alternatives), "focus" (a click, and an imperfect earlier mask).
+            kind: (B,) BOX, CLICK (ambiguous: three alternatives) or FOCUS (a click, and an imperfect earlier mask).
         """
         features = self.encode(frames)
         truth = F.avg_pool2d(masks[:, None], STRIDE)[:, 0]
-        counts = _counts(kinds, len(frames))
-        box, click = counts["box"], counts["click"]
-        prompts = mixed([box_prompts(truth[:box]), click_prompts(truth[box:])])
-        ambiguous = torch.arange(len(frames), device=frames.device)
-        ambiguous = (ambiguous >= box) & (ambiguous < box + click)
-        earlier = torch.full_like(truth, -10.0)[:, None]
-        earlier[box + click :] = _rough(truth[box + click :])
-        has_earlier = torch.arange(len(frames), device=frames.device) >= box + click
+        prompts = either(kind == BOX, box_prompts(truth), click_prompts(truth))
+        ambiguous, focus = kind == CLICK, kind == FOCUS
         embedding = self.memory.without_memory(features)
-        logits, first = self._answer(features, embedding, prompts, earlier, has_earlier, truth, ambiguous)
+        logits, first = self._answer(features, embedding, prompts, rough_logits(truth), focus, truth, ambiguous)
         again = corrected(prompts, logits, truth)
-        everything = torch.ones_like(ambiguous)
+        everything = torch.ones_like(focus)
         _, second = self._answer(features, embedding, again, logits[:, None], everything, truth, ~everything)
-        box_iou, click_iou = first["ious"][:box], first["ious"][box : box + click]
         return {
             "prompt": self.weights.prompts * (first["mask"] + 0.5 * second["mask"]),
             "prompt quality": self.weights.quality * (first["quality"] + second["quality"]),
-            "box iou": box_iou.mean(),
-            "click iou": click_iou.mean(),
+            "box iou": first["ious"][kind == BOX].mean(),
+            "click iou": first["ious"][ambiguous].mean(),
             "corrected iou": second["ious"].mean(),
         }
 
@@ -178,8 +175,10 @@ class Objective:
         dense = self.model.prompts.dense(earlier, features.grid) * has_earlier[:, None, None, None]
         candidates = self.decode(features, embedding + dense, prompts)
         all_logits = candidates.logits_bnhw
-        losses = torch.stack([mask_loss(all_logits[:, i], truth) for i in range(all_logits.shape[1])], 1)
-        ious = torch.stack([soft_iou(all_logits[:, i], truth) for i in range(all_logits.shape[1])], 1)
+        count = all_logits.shape[1]
+        repeated = truth.repeat_interleave(count, 0)
+        losses = mask_loss(all_logits.flatten(0, 1), repeated).view(-1, count)
+        ious = soft_iou(all_logits.flatten(0, 1), repeated).view(-1, count)
         alternatives = losses[:, 1:]
         best = alternatives.min(1).values + 0.05 * alternatives.mean(1)
         mask = torch.where(ambiguous, 0.3 * losses[:, 0] + best, losses[:, 0] + 0.3 * best)
@@ -222,19 +221,7 @@ def _worn(mask: Tensor) -> Tensor:
     return torch.where(shrunk.amax((2, 3), keepdim=True) > 0, out, mask)
 
 
-def _rough(mask_bhw: Tensor) -> Tensor:
-    """(B, 1, h, w) logits of a coarse earlier answer: smooth noise moves the edge by up to a few pixels or more."""
-    mask = mask_bhw[:, None]
-    size = mask.shape[-2:]
-    strength = torch.rand(len(mask), 1, 1, 1, device=mask.device)
-    noise = F.interpolate(torch.randn(len(mask), 1, 6, 6, device=mask.device), size=size, mode="bicubic")
-    blurred = F.avg_pool2d(F.avg_pool2d(mask, 7, 1, 3), 7, 1, 3)
-    return 8 * (2 * blurred - 1) + 6 * strength * noise
-
-
-def _counts(kinds: Mapping[str, float], total: int) -> dict[str, int]:
-    """How many of a batch are of each kind; the last kind takes the rest."""
-    counts = {kind: round(share * total) for kind, share in kinds.items()}
-    last = list(kinds)[-1]
-    counts[last] = total - sum(count for kind, count in counts.items() if kind != last)
-    return counts
+def _some(rows: Tensor, count: int) -> Tensor:
+    """So many of the rows, in random order, again from the first if there are fewer: shapes stay the same."""
+    order = torch.randperm(len(rows), device=rows.device)
+    return rows[order.repeat(1 + count // len(rows))[:count]]

@@ -73,11 +73,20 @@ def corrected(prompts: PromptTensors, logits_bhw: Tensor, masks_bhw: Tensor) -> 
     return PromptTensors(torch.cat([prompts.xy, xy[:, None]], 1), torch.cat([prompts.labels, label[:, None]], 1))
 
 
-def mixed(prompts: list[PromptTensors]) -> PromptTensors:
-    """Batches of prompts with different numbers of points as one; missing points are padding."""
-    most = max(p.labels.shape[1] for p in prompts)
-    rows = [
-        (F.pad(p.xy, (0, 0, 0, most - p.xy.shape[1])), F.pad(p.labels, (0, most - p.labels.shape[1]), value=PAD))
-        for p in prompts
-    ]
-    return PromptTensors(torch.cat([xy for xy, _ in rows]), torch.cat([labels for _, labels in rows]))
+def either(first_b: Tensor, first: PromptTensors, second: PromptTensors) -> PromptTensors:
+    """The first prompts where (B,) `first_b` says so, else the second, which have fewer points; padded."""
+    missing = first.labels.shape[1] - second.labels.shape[1]
+    xy, labels = F.pad(second.xy, (0, 0, 0, missing)), F.pad(second.labels, (0, missing), value=PAD)
+    return PromptTensors(
+        torch.where(first_b[:, None, None], first.xy, xy), torch.where(first_b[:, None], first.labels, labels)
+    )
+
+
+def rough_logits(mask_bhw: Tensor) -> Tensor:
+    """(B, 1, h, w) logits of an imperfect earlier answer: smooth noise moves the edge by a few pixels or more."""
+    mask = mask_bhw[:, None]
+    strength = torch.rand(len(mask), 1, 1, 1, device=mask.device)
+    noise = torch.randn(len(mask), 1, 6, 6, device=mask.device)
+    noise = F.interpolate(noise, size=mask.shape[-2:], mode="bicubic", align_corners=False)
+    blurred = F.avg_pool2d(F.avg_pool2d(mask, 7, 1, 3), 7, 1, 3)
+    return 8 * (2 * blurred - 1) + 6 * strength * noise
