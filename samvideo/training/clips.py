@@ -69,7 +69,8 @@ class ClipSampler:
         """Generate crops around single objects, as prompts of boxes see them.
 
         A window is a square of `WINDOW` times the longer side of the object's box, its centre off by up to a tenth;
-        it lies in the picture as far as it can, squeezed by at most `SQUEEZED`. Returns frames (n, 3, S, S) in 0..1 and masks (n, S, S), 0 or 1.
+        it lies in the picture as far as it can, squeezed by at most `SQUEEZED`. Returns frames (n, 3, S, S) in 0..1
+        and masks (n, S, S), 0 or 1.
         """
         return self._pictures(count, side, self._window)
 

@@ -12,6 +12,7 @@ from samvideo.types import BoolArray, FloatArray
 
 LARGEST_ZOOM = 3.0  # pixels of the output for one of a picture: larger ones show nothing new
 BEND_CELLS = 7  # of the coarse grid that bends a picture
+SMALLER = 1.5  # exponent of a uniform number that chooses a size between its bounds, on a log scale
 SEEN = 40  # pixels in its picture that an object has at least to be chosen
 
 
@@ -24,7 +25,8 @@ class ClipConfig:
         length: frames of a clip.
         batch: clips of a batch.
         objects: object slots of a clip.
-        smallest, largest: bounds of the longer side of the target on the first frame, as shares of `side`.
+        smallest, largest: bounds of the longer side of the target on the first frame, as shares of `side`; larger
+            than the lower one where its picture would not fill the frame otherwise.
         still: the target is from a still picture, if there are clips too.
         apart: it is cut out and moves over another picture.
         second: another annotated object of the picture has a slot.
@@ -46,7 +48,7 @@ class ClipConfig:
     smallest: float = 1 / 12
     largest: float = 1.0
     still: float = 0.65
-    apart: float = 0.25
+    apart: float = 0.35
     second: float = 0.6
     rival: float = 0.45
     twin: float = 0.25
@@ -170,12 +172,12 @@ class Composer:
         free = list(range(1, config.objects))
         leaves = chance(config.leaves)
         if whole and chance(config.apart):
-            size = self._log_uniform(config.smallest, 0.8 * config.largest) * self.side
+            size = self._size(config.smallest, 0.8 * config.largest) * self.side
             layers = [self.picture(self.choose.scene(self.length))]
             main = self.pasted(target, size, slot=0, leaves=leaves)
         else:
             layers, main = [], self.picture(target, {target.number: 0}, free, leaves=leaves)
-            size = self._size(main, target)
+            size = self._longer_side(main, target)
         if chance(config.rival):
             rival = self._rival(target, main, size, free)
             layers += [rival, main] if layers and chance(0.5) else [main, rival]
@@ -210,7 +212,7 @@ class Composer:
         stretch = np.array([squeeze**-0.5, squeeze**0.5])
         longest = float(max((x2 - x1) * stretch[0], (y2 - y1) * stretch[1]))
         least = float((side / size_wh / stretch).max())
-        wanted = self._log_uniform(max(self.config.smallest * side, least * longest), self.config.largest * side)
+        wanted = self._size(max(self.config.smallest * side, least * longest), self.config.largest * side)
         zoom = min(max(wanted / longest, least), max(least, LARGEST_ZOOM))
         half = np.minimum((x2 - x1, y2 - y1) * stretch * zoom / 2, side / 2)
         centre = rng.uniform(half, side - half)
@@ -341,10 +343,11 @@ class Composer:
             chosen[start:stop] = True
         return chosen
 
-    def _log_uniform(self, low: float, high: float) -> float:
-        return math.exp(self.choose.rng.uniform(math.log(low), math.log(max(low, high))))
+    def _size(self, low: float, high: float) -> float:
+        """Choose a size on a log scale, small ones more often than large ones."""
+        return float(low * max(1.0, high / low) ** (self.choose.rng.random() ** SMALLER))
 
-    def _size(self, layer: Layer, target: Target) -> float:
+    def _longer_side(self, layer: Layer, target: Target) -> float:
         """Return the longer side of a target on the first frame, in output pixels."""
         x1, y1, x2, y2 = target.box
         return float((np.abs(layer.place.matrix[0]) @ (x2 - x1, y2 - y1)).max())
