@@ -38,6 +38,7 @@ LAYERS = {
     "samvideo.pictures": 3.05,
     "samvideo.cues": 3.0,
     "samvideo.image_model": 3.07,
+    "samvideo.windows": 3.08,
     "samvideo.models": 3.1,
     "samvideo.nano": 3.1,
     "samvideo.state_dict": 3.2,

