@@ -56,11 +56,8 @@ class ClipSampler:
         composer = Composer(Chooser(self.library, rng), self.config, side, length)
         layers = [composer.clip() for _ in range(batch or self.config.batch)]
         frames, masks = draw(layers, side, self.config.objects, self.device)
-        areas = masks[:, :, 0].mean((-1, -2))
-        known = areas >= MIN_SHARE
-        # A target that is hidden or too small on the first frame gives way to another clip of the batch.
-        rows = torch.arange(len(layers), device=self.device)
-        rows = torch.where(known[:, 0], rows, known[:, 0].float().argmax())
+        known = masks[:, :, 0].mean((-1, -2)) >= MIN_SHARE
+        rows = _seen(known[:, 0])
         frames, masks, known = frames[rows], masks[rows], known[rows]
         frames = self._affected(frames, [clip[0] for clip in layers], rng)
         return ClipBatch(frames, masks * known[:, :, None, None, None], known)
@@ -92,7 +89,9 @@ class ClipSampler:
             target = composer.choose.target(1, config.still)
             layers.append([Layer(target.shot, target.frames, view(composer, target), {target.number: 0})])
         frames, masks = draw(layers, side, 1, self.device)
-        return self._affected(frames, [clip[0] for clip in layers], rng)[:, 0], masks[:, 0, 0]
+        rows = _seen(masks[:, 0, 0].mean((-1, -2)) >= MIN_SHARE)
+        frames = self._affected(frames[rows], [clip[0] for clip in layers], rng)
+        return frames[:, 0], masks[rows, 0, 0]
 
     def _window(self, composer: Composer, target: Target) -> Placement:
         rng, (x1, y1, x2, y2) = composer.choose.rng, target.box
@@ -132,6 +131,11 @@ class ClipSampler:
         some(config.noise, lambda part, values: effects.noise(part, values, seed), rng.uniform(0.005, 0.04, count))
         some(config.compression, effects.compress, np.exp(rng.uniform(-2, 1, count)))
         return frames
+
+
+def _seen(good: Tensor) -> Tensor:
+    """Return the rows of a batch (B,), where another one stands for each that is not `good`."""
+    return torch.where(good, torch.arange(len(good), device=good.device), good.float().argmax())
 
 
 def _colours(rng: np.random.Generator, count: int, length: int, grey: float) -> tuple[FloatArray, FloatArray]:

@@ -23,7 +23,7 @@ from samvideo.types import BoolArray, FloatArray, UInt8Array
 
 LONGEST = 864  # pixels of the longer side; DAVIS at 480p has 854
 TERMS = ("open", "unstated")  # folders of data whose terms allow every use, and of data that state none
-Keep = Callable[[str], bool]
+Wanted = Callable[[str], bool]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ class Library:
         terms: Sequence[str] = ("open",),
         side: splits.Side = "train",
         device: torch.device | str = "cpu",
-        keep: Keep = lambda name: True,
+        fold: tuple[int, int] | None = None,
         longest: int = LONGEST,
     ) -> "Library":
         """Read folders of pictures and of videos.
@@ -95,16 +95,17 @@ class Library:
             terms: which of `TERMS` are read, where a folder has them.
             side: of the split of `samvideo.training.splits`.
             device: where the tensors are kept, four bytes a pixel.
-            keep: which names of that side are read, as for cross-validation.
+            fold: K and N: leave out fold K of N as well, for cross-validation.
             longest: larger pictures are shrunk to this longer side, in pixels.
 
         Raises:
+            ConfigError: there is no such fold.
             DatasetError: a folder has another layout, files are missing, or nothing is on that side.
             VideoError: a picture or a mask is damaged.
         """
 
         def wanted(name: str) -> bool:
-            return splits.side(name) == side and keep(name)
+            return splits.side(name) == side and not (fold and splits.fold(name, *fold))
 
         sets = [_set(folder, wanted) for root in objects for folder in _by_terms(root, terms, "images")]
         folders = [folder for root in videos for folder in _by_terms(root, terms, "JPEGImages")]
@@ -146,7 +147,7 @@ def _by_terms(root: Path, terms: Sequence[str], inner: str) -> Iterator[Path]:
             yield from (folder for folder in inside if (folder / inner).is_dir())
 
 
-def _set(folder: Path, wanted: Keep) -> list[_Place]:
+def _set(folder: Path, wanted: Wanted) -> list[_Place]:
     group = f"{folder.parent.name}/{folder.name}"
     places = []
     for image in find_images((folder / "images").iterdir()):
@@ -158,7 +159,7 @@ def _set(folder: Path, wanted: Keep) -> list[_Place]:
     return places
 
 
-def _largest(roots: Sequence[Path], wanted: Keep) -> list[_Place]:
+def _largest(roots: Sequence[Path], wanted: Wanted) -> list[_Place]:
     """List the clips of all folders by name; of several of one name, the one with the most bytes a picture."""
     places: dict[str, _Place] = {}
     for root in roots:
