@@ -11,14 +11,13 @@ from torch import Tensor
 from samvideo.errors import ConfigError
 from samvideo.training import effects
 from samvideo.training.compose import Chooser, ClipConfig, Composer, Target
-from samvideo.training.library import Library
+from samvideo.training.library import Floats, Library
 from samvideo.training.render import Layer, Placement, draw
-from samvideo.types import FloatArray
 
 MIN_SHARE = 3e-4  # of the first frame that an object in a slot fills, 31 pixels at a side of 320
 WINDOW = (1.2, 2.0)  # side of a window, in longer sides of its object's box
 SQUEEZED = 1.6  # a window that does not fit its picture is squeezed at most by this
-Effect = Callable[[Tensor, FloatArray], Tensor]
+Effect = Callable[[Tensor, Floats], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +116,7 @@ class ClipSampler:
         config, finer = self.config, side / 320
         frames = effects.colour(frames, *_colours(rng, count, length, config.grey))
 
-        def some(probability: float, effect: Effect, values: FloatArray) -> None:
+        def some(probability: float, effect: Effect, values: Floats) -> None:
             rows = np.flatnonzero(rng.random(count) < probability)
             if len(rows):
                 index = torch.from_numpy(rows).to(self.device)
@@ -138,7 +137,7 @@ def _seen(good: Tensor) -> Tensor:
     return torch.where(good, torch.arange(len(good), device=good.device), good.float().argmax())
 
 
-def _colours(rng: np.random.Generator, count: int, length: int, grey: float) -> tuple[FloatArray, FloatArray]:
+def _colours(rng: np.random.Generator, count: int, length: int, grey: float) -> tuple[Floats, Floats]:
     """Return colour matrices (n, T, 3, 3) and offsets (n, T, 3): of a clip, with a small change over time."""
     both: list[Any] = []
     for _ in range(count):
@@ -151,7 +150,7 @@ def _colours(rng: np.random.Generator, count: int, length: int, grey: float) -> 
     return stacked[..., :3], stacked[..., 3]
 
 
-def _speed(place: Placement) -> FloatArray:
+def _speed(place: Placement) -> Floats:
     """Return half the shift of a layer from frame to frame (T, 2), in pixels."""
     return np.asarray(np.gradient(place.centre, axis=0) / 2) if len(place.centre) > 1 else np.zeros((1, 2))
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from samvideo.training.library import Library, Shot
+from samvideo.training.library import Floats, Library, Shot
 from samvideo.training.render import Layer, Placement
-from samvideo.types import BoolArray, FloatArray
+from samvideo.types import BoolArray
 
 LARGEST_ZOOM = 3.0  # pixels of the output for one of a picture: larger ones show nothing new
 BEND_CELLS = 7  # of the coarse grid that bends a picture
@@ -81,15 +81,15 @@ class Target:
     frames: tuple[int, ...]
 
     @property
-    def box(self) -> FloatArray:
+    def box(self) -> Floats:
         """Left, top, right, bottom on the first frame."""
         return self.shot.boxes[self.frames[0], self.number - 1]
 
     @property
-    def path(self) -> FloatArray:
+    def path(self) -> Floats:
         """Centre of the box on each frame (T, 2); where it is absent, as on the frame before."""
         boxes = self.shot.boxes[list(self.frames), self.number - 1]
-        centres: FloatArray = (boxes[:, :2] + boxes[:, 2:]) / 2
+        centres: Floats = (boxes[:, :2] + boxes[:, 2:]) / 2
         for t in range(1, len(centres)):
             if not boxes[t, 2]:
                 centres[t] = centres[t - 1]
@@ -108,7 +108,7 @@ class Chooser:
             weights = np.sqrt([len(shots) for shots in groups.values()])
             group = str(self.rng.choice(list(groups), p=weights / weights.sum()))
         shots = groups[group]
-        return shots[self.rng.integers(len(shots))]
+        return shots[int(self.rng.integers(len(shots)))]
 
     def target(self, length: int, still: float, *, whole: bool = False, group: str | None = None) -> Target:
         """Choose an object and, of a clip, frames at strides of 1 to 8, forwards or backwards.
@@ -214,7 +214,7 @@ class Composer:
         least = float((side / size_wh / stretch).max())
         wanted = self._size(max(self.config.smallest * side, least * longest), self.config.largest * side)
         zoom = min(max(wanted / longest, least), max(least, LARGEST_ZOOM))
-        half = np.minimum((x2 - x1, y2 - y1) * stretch * zoom / 2, side / 2)
+        half = np.minimum(np.array([x2 - x1, y2 - y1]) * stretch * zoom / 2, side / 2)
         centre = rng.uniform(half, side - half)
         amount = 1.0 if len(target.shot) == 1 else 0.4
         place = self._moved(target, centre, zoom * stretch, half, amount, leaves)
@@ -227,7 +227,7 @@ class Composer:
                 slots[int(number)] = free.pop(0)
         return Layer(target.shot, target.frames, place, slots, bend=self._bend(target, float(half.max())))
 
-    def placed(self, target: Target, centre: FloatArray, zoom: FloatArray) -> Placement:
+    def placed(self, target: Target, centre: Floats, zoom: Floats) -> Placement:
         """Place a picture with the centre of the target's box at `centre`, as far as the picture reaches."""
         half = np.zeros(2)
         size_wh = np.array(target.shot.size_wh, np.float64)
@@ -280,7 +280,7 @@ class Composer:
         return replace(layer, place=replace(layer.place, centre=centre))
 
     def _moved(
-        self, target: Target, centre: FloatArray, zoom: FloatArray, half: FloatArray, amount: float, leaves: bool
+        self, target: Target, centre: Floats, zoom: Floats, half: Floats, amount: float, leaves: bool
     ) -> Placement:
         """Move a target along a random path from `centre`: shifts, zoom, rotation and shear, all smooth.
 
@@ -314,7 +314,7 @@ class Composer:
         start, follow = target.path[0], rng.uniform(0, 1)
         return Placement(centre, matrix, start + follow * (target.path - start))
 
-    def _walk(self, count: int) -> FloatArray:
+    def _walk(self, count: int) -> Floats:
         """Return smooth random paths (T, count) from zero, about one a frame in the beginning."""
         rng = self.choose.rng
         speed, place = rng.normal(0, 1, count), np.zeros((self.length, count))
@@ -323,7 +323,7 @@ class Composer:
             speed = 0.7 * speed + 0.5 * rng.normal(0, 1, count)
         return place
 
-    def _bend(self, target: Target, half: float) -> FloatArray | None:
+    def _bend(self, target: Target, half: float) -> Floats | None:
         """Return a field that bends stills, changing over time, stronger for large objects; see `Layer`."""
         rng = self.choose.rng
         if len(target.shot) > 1 or not self.choose.chance(self.config.bend):
@@ -353,7 +353,7 @@ class Composer:
         return float((np.abs(layer.place.matrix[0]) @ (x2 - x1, y2 - y1)).max())
 
 
-def _within(place: Placement, size_wh: FloatArray, side: int) -> Placement:
+def _within(place: Placement, size_wh: Floats, side: int) -> Placement:
     """Move a picture so that the frames lie in it as far as they can."""
     inverse = np.linalg.inv(place.matrix)
     middle = place.anchor + np.einsum("tij,tj->ti", inverse, side / 2 - place.centre)

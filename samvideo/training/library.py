@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -19,11 +20,12 @@ from samvideo.geometry import fit_size
 from samvideo.io.images import find_images, read_still
 from samvideo.io.masks import read_mask_objects
 from samvideo.training import splits
-from samvideo.types import BoolArray, FloatArray, UInt8Array
+from samvideo.types import BoolArray, UInt8Array
 
 LONGEST = 864  # pixels of the longer side; DAVIS at 480p has 854
 TERMS = ("open", "unstated")  # folders of data whose terms allow every use, and of data that state none
-Wanted = Callable[[str], bool]
+Floats: TypeAlias = NDArray[np.floating[Any]]
+Wanted: TypeAlias = Callable[[str], bool]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +44,7 @@ class Shot:
     name: str
     group: str
     pixels: Tensor
-    boxes: FloatArray
+    boxes: Floats
     areas: NDArray[np.int64]
     cut: BoolArray
 
@@ -212,7 +214,7 @@ def _frame(image: Path, mask: Path, longest: int) -> UInt8Array:
     return np.concatenate([rgb.transpose(2, 0, 1), ids[None]])
 
 
-def _measure(ids: UInt8Array, count: int) -> tuple[FloatArray, NDArray[np.int64], BoolArray]:
+def _measure(ids: UInt8Array, count: int) -> tuple[Floats, NDArray[np.int64], BoolArray]:
     """Return boxes, areas and cut of a shot; see `Shot`."""
     boxes = np.zeros((len(ids), count, 4), np.float32)
     areas = np.zeros((len(ids), count), np.int64)
