@@ -27,7 +27,8 @@ class ClipBatch:
     Attributes:
         frames: (B, T, 3, S, S), RGB, 0 to 1.
         masks: (B, O, T, S, S), 0 or 1; all 0 on a frame where the object is absent.
-        known: bool (B, O), the slot holds an object, which the first frame shows; slot 0 always does.
+        known: bool (B, O), the slot holds an object, which the first frame shows; slot 0 always does (another clip
+            of the batch stands for one whose target is hidden or too small).
     """
 
     frames: Tensor

@@ -129,14 +129,14 @@ class Chooser:
             places = np.argwhere(seen)
             if not len(places):
                 continue
-            start, row = places[self.rng.integers(len(places))]
+            start, row = self.rng.choice(places)
             return Target(shot, int(row) + 1, self._frames(shot, int(start), length))
         return self.scene(length, groups)  # hardly any shot has an object that is large enough
 
     def scene(self, length: int, groups: Mapping[str, Sequence[Shot]] | None = None) -> Target:
-        """Choose any picture, from a frame where it shows its largest object."""
+        """Choose any picture, with any of its objects."""
         shot = self.shot(groups or self.library.groups)
-        start, row = np.argwhere(shot.areas == shot.areas.max())[0]
+        start, row = self.rng.choice(np.argwhere(shot.areas))
         return Target(shot, int(row) + 1, self._frames(shot, int(start), length))
 
     def chance(self, probability: float) -> bool:
@@ -149,9 +149,8 @@ class Chooser:
         stride = int(np.exp(self.rng.uniform(0, np.log(8.99))))
         step = stride if self.chance(0.5) else -stride
         places = start + step * np.arange(length)
-        span = 2 * (len(shot) - 1)
-        if span:  # turn around at the ends
-            places = len(shot) - 1 - np.abs(places % span - (len(shot) - 1))
+        last = len(shot) - 1
+        places = last - np.abs(places % (2 * last) - last)  # turn around at the ends
         return tuple(int(place) for place in places)
 
 
