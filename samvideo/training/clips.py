@@ -11,14 +11,13 @@ from torch import Tensor
 from samvideo.errors import ConfigError
 from samvideo.training import effects
 from samvideo.training.compose import Chooser, ClipConfig, Composer, Target
-from samvideo.training.library import Library
+from samvideo.training.library import Floats, Library
 from samvideo.training.render import Layer, Placement, draw
-from samvideo.types import FloatArray
 
 MIN_SHARE = 3e-4  # of the first frame that an object in a slot fills, 31 pixels at a side of 320
 WINDOW = (1.2, 2.0)  # side of a window, in longer sides of its object's box
 SQUEEZED = 1.6  # a window that does not fit its picture is squeezed at most by this
-Effect = Callable[[Tensor, FloatArray], Tensor]
+Effect = Callable[[Tensor, Floats], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +27,8 @@ class ClipBatch:
     Attributes:
         frames: (B, T, 3, S, S), RGB, 0 to 1.
         masks: (B, O, T, S, S), 0 or 1; all 0 on a frame where the object is absent.
-        known: bool (B, O), the slot holds an object, which the first frame shows; slot 0 always does.
+        known: bool (B, O), the slot holds an object, which the first frame shows; slot 0 always does (another clip
+            of the batch stands for one whose target is hidden or too small).
     """
 
     frames: Tensor
@@ -56,11 +56,8 @@ class ClipSampler:
         composer = Composer(Chooser(self.library, rng), self.config, side, length)
         layers = [composer.clip() for _ in range(batch or self.config.batch)]
         frames, masks = draw(layers, side, self.config.objects, self.device)
-        areas = masks[:, :, 0].mean((-1, -2))
-        known = areas >= MIN_SHARE
-        # A target that is hidden or too small on the first frame gives way to another clip of the batch.
-        rows = torch.arange(len(layers), device=self.device)
-        rows = torch.where(known[:, 0], rows, known[:, 0].float().argmax())
+        known = masks[:, :, 0].mean((-1, -2)) >= MIN_SHARE
+        rows = _seen(known[:, 0])
         frames, masks, known = frames[rows], masks[rows], known[rows]
         frames = self._affected(frames, [clip[0] for clip in layers], rng)
         return ClipBatch(frames, masks * known[:, :, None, None, None], known)
@@ -69,7 +66,8 @@ class ClipSampler:
         """Generate crops around single objects, as prompts of boxes see them.
 
         A window is a square of `WINDOW` times the longer side of the object's box, its centre off by up to a tenth;
-        it lies in the picture as far as it can, squeezed by at most `SQUEEZED`. Returns frames (n, 3, S, S) in 0..1 and masks (n, S, S), 0 or 1.
+        it lies in the picture as far as it can, squeezed by at most `SQUEEZED`. Returns frames (n, 3, S, S) in 0..1
+        and masks (n, S, S), 0 or 1.
         """
         return self._pictures(count, side, self._window)
 
@@ -91,7 +89,9 @@ class ClipSampler:
             target = composer.choose.target(1, config.still)
             layers.append([Layer(target.shot, target.frames, view(composer, target), {target.number: 0})])
         frames, masks = draw(layers, side, 1, self.device)
-        return self._affected(frames, [clip[0] for clip in layers], rng)[:, 0], masks[:, 0, 0]
+        rows = _seen(masks[:, 0, 0].mean((-1, -2)) >= MIN_SHARE)
+        frames = self._affected(frames[rows], [clip[0] for clip in layers], rng)
+        return frames[:, 0], masks[rows, 0, 0]
 
     def _window(self, composer: Composer, target: Target) -> Placement:
         rng, (x1, y1, x2, y2) = composer.choose.rng, target.box
@@ -117,7 +117,7 @@ class ClipSampler:
         config, finer = self.config, side / 320
         frames = effects.colour(frames, *_colours(rng, count, length, config.grey))
 
-        def some(probability: float, effect: Effect, values: FloatArray) -> None:
+        def some(probability: float, effect: Effect, values: Floats) -> None:
             rows = np.flatnonzero(rng.random(count) < probability)
             if len(rows):
                 index = torch.from_numpy(rows).to(self.device)
@@ -133,7 +133,12 @@ class ClipSampler:
         return frames
 
 
-def _colours(rng: np.random.Generator, count: int, length: int, grey: float) -> tuple[FloatArray, FloatArray]:
+def _seen(good: Tensor) -> Tensor:
+    """Return the rows of a batch (B,), where another one stands for each that is not `good`."""
+    return torch.where(good, torch.arange(len(good), device=good.device), good.float().argmax())
+
+
+def _colours(rng: np.random.Generator, count: int, length: int, grey: float) -> tuple[Floats, Floats]:
     """Return colour matrices (n, T, 3, 3) and offsets (n, T, 3): of a clip, with a small change over time."""
     both: list[Any] = []
     for _ in range(count):
@@ -146,7 +151,7 @@ def _colours(rng: np.random.Generator, count: int, length: int, grey: float) -> 
     return stacked[..., :3], stacked[..., 3]
 
 
-def _speed(place: Placement) -> FloatArray:
+def _speed(place: Placement) -> Floats:
     """Return half the shift of a layer from frame to frame (T, 2), in pixels."""
     return np.asarray(np.gradient(place.centre, axis=0) / 2) if len(place.centre) > 1 else np.zeros((1, 2))
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from samvideo.training.library import Library, Shot
+from samvideo.training.library import Floats, Library, Shot
 from samvideo.training.render import Layer, Placement
-from samvideo.types import BoolArray, FloatArray
+from samvideo.types import BoolArray
 
 LARGEST_ZOOM = 3.0  # pixels of the output for one of a picture: larger ones show nothing new
 BEND_CELLS = 7  # of the coarse grid that bends a picture
+SMALLER = 1.5  # exponent of a uniform number that chooses a size between its bounds, on a log scale
 SEEN = 40  # pixels in its picture that an object has at least to be chosen
 
 
@@ -24,7 +25,8 @@ class ClipConfig:
         length: frames of a clip.
         batch: clips of a batch.
         objects: object slots of a clip.
-        smallest, largest: bounds of the longer side of the target on the first frame, as shares of `side`.
+        smallest, largest: bounds of the longer side of the target on the first frame, as shares of `side`; larger
+            than the lower one where its picture would not fill the frame otherwise.
         still: the target is from a still picture, if there are clips too.
         apart: it is cut out and moves over another picture.
         second: another annotated object of the picture has a slot.
@@ -46,7 +48,7 @@ class ClipConfig:
     smallest: float = 1 / 12
     largest: float = 1.0
     still: float = 0.65
-    apart: float = 0.25
+    apart: float = 0.35
     second: float = 0.6
     rival: float = 0.45
     twin: float = 0.25
@@ -79,15 +81,15 @@ class Target:
     frames: tuple[int, ...]
 
     @property
-    def box(self) -> FloatArray:
+    def box(self) -> Floats:
         """Left, top, right, bottom on the first frame."""
         return self.shot.boxes[self.frames[0], self.number - 1]
 
     @property
-    def path(self) -> FloatArray:
+    def path(self) -> Floats:
         """Centre of the box on each frame (T, 2); where it is absent, as on the frame before."""
         boxes = self.shot.boxes[list(self.frames), self.number - 1]
-        centres: FloatArray = (boxes[:, :2] + boxes[:, 2:]) / 2
+        centres: Floats = (boxes[:, :2] + boxes[:, 2:]) / 2
         for t in range(1, len(centres)):
             if not boxes[t, 2]:
                 centres[t] = centres[t - 1]
@@ -106,7 +108,7 @@ class Chooser:
             weights = np.sqrt([len(shots) for shots in groups.values()])
             group = str(self.rng.choice(list(groups), p=weights / weights.sum()))
         shots = groups[group]
-        return shots[self.rng.integers(len(shots))]
+        return shots[int(self.rng.integers(len(shots)))]
 
     def target(self, length: int, still: float, *, whole: bool = False, group: str | None = None) -> Target:
         """Choose an object and, of a clip, frames at strides of 1 to 8, forwards or backwards.
@@ -127,14 +129,14 @@ class Chooser:
             places = np.argwhere(seen)
             if not len(places):
                 continue
-            start, row = places[self.rng.integers(len(places))]
+            start, row = self.rng.choice(places)
             return Target(shot, int(row) + 1, self._frames(shot, int(start), length))
         return self.scene(length, groups)  # hardly any shot has an object that is large enough
 
     def scene(self, length: int, groups: Mapping[str, Sequence[Shot]] | None = None) -> Target:
-        """Choose any picture, from a frame where it shows its largest object."""
+        """Choose any picture, with any of its objects."""
         shot = self.shot(groups or self.library.groups)
-        start, row = np.argwhere(shot.areas == shot.areas.max())[0]
+        start, row = self.rng.choice(np.argwhere(shot.areas))
         return Target(shot, int(row) + 1, self._frames(shot, int(start), length))
 
     def chance(self, probability: float) -> bool:
@@ -147,9 +149,8 @@ class Chooser:
         stride = int(np.exp(self.rng.uniform(0, np.log(8.99))))
         step = stride if self.chance(0.5) else -stride
         places = start + step * np.arange(length)
-        span = 2 * (len(shot) - 1)
-        if span:  # turn around at the ends
-            places = len(shot) - 1 - np.abs(places % span - (len(shot) - 1))
+        last = len(shot) - 1
+        places = last - np.abs(places % (2 * last) - last)  # turn around at the ends
         return tuple(int(place) for place in places)
 
 
@@ -170,12 +171,12 @@ class Composer:
         free = list(range(1, config.objects))
         leaves = chance(config.leaves)
         if whole and chance(config.apart):
-            size = self._log_uniform(config.smallest, 0.8 * config.largest) * self.side
+            size = self._size(config.smallest, 0.8 * config.largest) * self.side
             layers = [self.picture(self.choose.scene(self.length))]
             main = self.pasted(target, size, slot=0, leaves=leaves)
         else:
             layers, main = [], self.picture(target, {target.number: 0}, free, leaves=leaves)
-            size = self._size(main, target)
+            size = self._longer_side(main, target)
         if chance(config.rival):
             rival = self._rival(target, main, size, free)
             layers += [rival, main] if layers and chance(0.5) else [main, rival]
@@ -210,9 +211,9 @@ class Composer:
         stretch = np.array([squeeze**-0.5, squeeze**0.5])
         longest = float(max((x2 - x1) * stretch[0], (y2 - y1) * stretch[1]))
         least = float((side / size_wh / stretch).max())
-        wanted = self._log_uniform(max(self.config.smallest * side, least * longest), self.config.largest * side)
+        wanted = self._size(max(self.config.smallest * side, least * longest), self.config.largest * side)
         zoom = min(max(wanted / longest, least), max(least, LARGEST_ZOOM))
-        half = np.minimum((x2 - x1, y2 - y1) * stretch * zoom / 2, side / 2)
+        half = np.minimum(np.array([x2 - x1, y2 - y1]) * stretch * zoom / 2, side / 2)
         centre = rng.uniform(half, side - half)
         amount = 1.0 if len(target.shot) == 1 else 0.4
         place = self._moved(target, centre, zoom * stretch, half, amount, leaves)
@@ -225,7 +226,7 @@ class Composer:
                 slots[int(number)] = free.pop(0)
         return Layer(target.shot, target.frames, place, slots, bend=self._bend(target, float(half.max())))
 
-    def placed(self, target: Target, centre: FloatArray, zoom: FloatArray) -> Placement:
+    def placed(self, target: Target, centre: Floats, zoom: Floats) -> Placement:
         """Place a picture with the centre of the target's box at `centre`, as far as the picture reaches."""
         half = np.zeros(2)
         size_wh = np.array(target.shot.size_wh, np.float64)
@@ -278,7 +279,7 @@ class Composer:
         return replace(layer, place=replace(layer.place, centre=centre))
 
     def _moved(
-        self, target: Target, centre: FloatArray, zoom: FloatArray, half: FloatArray, amount: float, leaves: bool
+        self, target: Target, centre: Floats, zoom: Floats, half: Floats, amount: float, leaves: bool
     ) -> Placement:
         """Move a target along a random path from `centre`: shifts, zoom, rotation and shear, all smooth.
 
@@ -312,7 +313,7 @@ class Composer:
         start, follow = target.path[0], rng.uniform(0, 1)
         return Placement(centre, matrix, start + follow * (target.path - start))
 
-    def _walk(self, count: int) -> FloatArray:
+    def _walk(self, count: int) -> Floats:
         """Return smooth random paths (T, count) from zero, about one a frame in the beginning."""
         rng = self.choose.rng
         speed, place = rng.normal(0, 1, count), np.zeros((self.length, count))
@@ -321,7 +322,7 @@ class Composer:
             speed = 0.7 * speed + 0.5 * rng.normal(0, 1, count)
         return place
 
-    def _bend(self, target: Target, half: float) -> FloatArray | None:
+    def _bend(self, target: Target, half: float) -> Floats | None:
         """Return a field that bends stills, changing over time, stronger for large objects; see `Layer`."""
         rng = self.choose.rng
         if len(target.shot) > 1 or not self.choose.chance(self.config.bend):
@@ -341,16 +342,17 @@ class Composer:
             chosen[start:stop] = True
         return chosen
 
-    def _log_uniform(self, low: float, high: float) -> float:
-        return math.exp(self.choose.rng.uniform(math.log(low), math.log(max(low, high))))
+    def _size(self, low: float, high: float) -> float:
+        """Choose a size on a log scale, small ones more often than large ones."""
+        return float(low * max(1.0, high / low) ** (self.choose.rng.random() ** SMALLER))
 
-    def _size(self, layer: Layer, target: Target) -> float:
+    def _longer_side(self, layer: Layer, target: Target) -> float:
         """Return the longer side of a target on the first frame, in output pixels."""
         x1, y1, x2, y2 = target.box
         return float((np.abs(layer.place.matrix[0]) @ (x2 - x1, y2 - y1)).max())
 
 
-def _within(place: Placement, size_wh: FloatArray, side: int) -> Placement:
+def _within(place: Placement, size_wh: Floats, side: int) -> Placement:
     """Move a picture so that the frames lie in it as far as they can."""
     inverse = np.linalg.inv(place.matrix)
     middle = place.anchor + np.einsum("tij,tj->ti", inverse, side / 2 - place.centre)

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -19,11 +20,12 @@ from samvideo.geometry import fit_size
 from samvideo.io.images import find_images, read_still
 from samvideo.io.masks import read_mask_objects
 from samvideo.training import splits
-from samvideo.types import BoolArray, FloatArray, UInt8Array
+from samvideo.types import BoolArray, UInt8Array
 
 LONGEST = 864  # pixels of the longer side; DAVIS at 480p has 854
 TERMS = ("open", "unstated")  # folders of data whose terms allow every use, and of data that state none
-Keep = Callable[[str], bool]
+Floats: TypeAlias = NDArray[np.floating[Any]]
+Wanted: TypeAlias = Callable[[str], bool]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +44,7 @@ class Shot:
     name: str
     group: str
     pixels: Tensor
-    boxes: FloatArray
+    boxes: Floats
     areas: NDArray[np.int64]
     cut: BoolArray
 
@@ -83,7 +85,7 @@ class Library:
         terms: Sequence[str] = ("open",),
         side: splits.Side = "train",
         device: torch.device | str = "cpu",
-        keep: Keep = lambda name: True,
+        fold: tuple[int, int] | None = None,
         longest: int = LONGEST,
     ) -> "Library":
         """Read folders of pictures and of videos.
@@ -95,16 +97,17 @@ class Library:
             terms: which of `TERMS` are read, where a folder has them.
             side: of the split of `samvideo.training.splits`.
             device: where the tensors are kept, four bytes a pixel.
-            keep: which names of that side are read, as for cross-validation.
+            fold: K and N: leave out fold K of N as well, for cross-validation.
             longest: larger pictures are shrunk to this longer side, in pixels.
 
         Raises:
+            ConfigError: there is no such fold.
             DatasetError: a folder has another layout, files are missing, or nothing is on that side.
             VideoError: a picture or a mask is damaged.
         """
 
         def wanted(name: str) -> bool:
-            return splits.side(name) == side and keep(name)
+            return splits.side(name) == side and not (fold and splits.fold(name, *fold))
 
         sets = [_set(folder, wanted) for root in objects for folder in _by_terms(root, terms, "images")]
         folders = [folder for root in videos for folder in _by_terms(root, terms, "JPEGImages")]
@@ -146,7 +149,7 @@ def _by_terms(root: Path, terms: Sequence[str], inner: str) -> Iterator[Path]:
             yield from (folder for folder in inside if (folder / inner).is_dir())
 
 
-def _set(folder: Path, wanted: Keep) -> list[_Place]:
+def _set(folder: Path, wanted: Wanted) -> list[_Place]:
     group = f"{folder.parent.name}/{folder.name}"
     places = []
     for image in find_images((folder / "images").iterdir()):
@@ -158,7 +161,7 @@ def _set(folder: Path, wanted: Keep) -> list[_Place]:
     return places
 
 
-def _largest(roots: Sequence[Path], wanted: Keep) -> list[_Place]:
+def _largest(roots: Sequence[Path], wanted: Wanted) -> list[_Place]:
     """List the clips of all folders by name; of several of one name, the one with the most bytes a picture."""
     places: dict[str, _Place] = {}
     for root in roots:
@@ -211,7 +214,7 @@ def _frame(image: Path, mask: Path, longest: int) -> UInt8Array:
     return np.concatenate([rgb.transpose(2, 0, 1), ids[None]])
 
 
-def _measure(ids: UInt8Array, count: int) -> tuple[FloatArray, NDArray[np.int64], BoolArray]:
+def _measure(ids: UInt8Array, count: int) -> tuple[Floats, NDArray[np.int64], BoolArray]:
     """Return boxes, areas and cut of a shot; see `Shot`."""
     boxes = np.zeros((len(ids), count, 4), np.float32)
     areas = np.zeros((len(ids), count), np.int64)

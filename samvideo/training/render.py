@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from samvideo.training.library import Shot
-from samvideo.types import BoolArray, FloatArray
+from samvideo.training.library import Floats, Shot
+from samvideo.types import BoolArray
 
 MARGIN = 2  # pixels of a shot that are read around what is drawn, for interpolation
 MAX_LEVEL = 4  # shots are halved at most this often before they are drawn smaller
@@ -29,16 +29,16 @@ class Placement:
         anchor: (T, 2), the point of the source that is drawn at `centre`.
     """
 
-    centre: FloatArray
-    matrix: FloatArray
-    anchor: FloatArray
+    centre: Floats
+    matrix: Floats
+    anchor: Floats
 
-    def to_output(self, points: FloatArray) -> FloatArray:
+    def to_output(self, points: Floats) -> Floats:
         """Map one point of the source per frame, (T, 2), to the output."""
-        moved: FloatArray = self.centre + np.einsum("tij,tj->ti", self.matrix, points - self.anchor)
+        moved: Floats = self.centre + np.einsum("tij,tj->ti", self.matrix, points - self.anchor)
         return moved
 
-    def to_source(self) -> FloatArray:
+    def to_source(self) -> Floats:
         """Return the affine maps (T, 2, 3) from the output to the source."""
         inverse = np.linalg.inv(self.matrix)
         return np.concatenate(
@@ -67,7 +67,7 @@ class Layer:
     slots: dict[int, int]
     cutout: int | None = None
     shown: BoolArray | None = None
-    bend: FloatArray | None = None
+    bend: Floats | None = None
     gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
@@ -112,7 +112,7 @@ def _draw_cutouts(frames: Tensor, masks: Tensor, rows: Sequence[int], layers: Se
     """Draw one object over each of some clips."""
     device = frames.device
     drawn = _sample(layers, [[layer.cutout or 0] for layer in layers], frames.shape[-1])
-    rgb, alpha = drawn.split([3, 1], 2)
+    rgb, alpha = drawn[:, :, :3], drawn[:, :, 3:]
     index = torch.tensor(rows, device=device)
     frames[index] = torch.lerp(frames[index], rgb, alpha)
     slots = np.zeros((len(layers), 1, masks.shape[2], 1, 1), np.float32)
@@ -145,12 +145,12 @@ def _sample(layers: Sequence[Layer], wanted: Sequence[Sequence[int]], side: int)
     grid = torch.minimum(grid.clamp_(min=_to(1 / size_wh - 1, device)), last[:, None, None, None])
     if canvas.shape[1] == 1:
         drawn = F.grid_sample(canvas[:, 0], grid.flatten(1, 2), align_corners=False)
-        return drawn.unflatten(2, (length, side)).transpose(1, 2)
+        return drawn.view(count, -1, length, side, side).transpose(1, 2)
     drawn = F.grid_sample(canvas.flatten(0, 1), grid.flatten(0, 1), align_corners=False)
-    return drawn.unflatten(0, (count, length))
+    return drawn.view(count, length, -1, side, side)
 
 
-def _read(layer: Layer, maps: FloatArray, wanted: Sequence[int], side: int) -> tuple[Tensor, tuple[int, int, int]]:
+def _read(layer: Layer, maps: Floats, wanted: Sequence[int], side: int) -> tuple[Tensor, tuple[int, int, int]]:
     """Read the part of a shot that is drawn, at the size that is nearest to that in the output.
 
     Returns (F, 3 + K, h, w), colours and masks, with a ring of one pixel without objects around it; and where the
@@ -170,7 +170,7 @@ def _read(layer: Layer, maps: FloatArray, wanted: Sequence[int], side: int) -> t
     return torch.cat([F.pad(rgb, (1, 1, 1, 1), "replicate"), F.pad(masks, (1, 1, 1, 1))], 1), (x1, y1, step)
 
 
-def _region(layer: Layer, maps: FloatArray, side: int, step: int) -> tuple[int, int, int, int]:
+def _region(layer: Layer, maps: Floats, side: int, step: int) -> tuple[int, int, int, int]:
     """Return the part of a shot that is drawn, in whole steps from the left and the top."""
     if layer.cutout is not None:
         boxes = layer.shot.boxes[sorted(set(layer.frames)), layer.cutout - 1]
