@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from samvideo.memory.ridge import ridges
 from samvideo.memory.target import CODES, Reader, TargetConfig, TargetMemory, full_precision, tokens_of
+from samvideo.tensors import Grid
 
 KIND = "memory method"
 BIAS, LOCALITY = CODES.index("affinity bias"), CODES.index("affinity locality")
@@ -73,9 +74,9 @@ class Affinity(Reader):
         value = value * present[:, None, None, None]
         return torch.cat([query.expand(len(value), -1, -1), tokens_of(value)], 2)
 
-    def read(self, query: Tensor, rows: Tensor, codes: Tensor, grid: tuple[int, int]) -> Tensor:
+    def read(self, query: Tensor, rows: Tensor, codes: Tensor, grid: Grid, padded: bool) -> Tensor:
         """See `Reader.read`: a softmax over -sharpness |q - k|^2 - locality |xy_q - xy_k|^2 + bias."""
-        rows, codes = _first_and_newest(rows, codes)
+        rows, codes = _first_and_newest(rows, codes, padded)
         keys, values = rows.split([self.key_width, self.out], 3)
         where = _places(grid, query.device)
         sharpness = self.log_sharpness.exp() / self.key_width**0.5
@@ -94,9 +95,12 @@ class Affinity(Reader):
         return read.reshape(batch, *grid, -1).permute(0, 3, 1, 2)
 
 
-def _first_and_newest(rows: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+def _first_and_newest(rows: Tensor, codes: Tensor, padded: bool) -> tuple[Tensor, Tensor]:
     """The first frame and the last that is no padding; one frame alone stays alone."""
     if rows.shape[1] == 1:
+        return rows, codes
+    if not padded:
+        rows, codes = (torch.stack([x[:, 0], x[:, -1]], 1) for x in (rows, codes))
         return rows, codes
     newest = codes[..., BIAS].isfinite().sum(1) - 1
     at = torch.stack([torch.zeros_like(newest), newest], 1)
@@ -111,7 +115,7 @@ def _only(column: int, codes: Tensor) -> Tensor:
     return torch.arange(codes.shape[-1], device=codes.device) == column
 
 
-def _places(grid: tuple[int, int], device: torch.device) -> Tensor:
+def _places(grid: Grid, device: torch.device) -> Tensor:
     """(N, 2) centred y and x of the cells, in cells."""
     y, x = (torch.arange(side, device=device) - (side - 1) / 2 for side in grid)
     return torch.stack(torch.meshgrid(y, x, indexing="ij"), 2).flatten(0, 1)

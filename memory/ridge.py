@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samvideo.memory.target import CODES, Reader, TargetConfig, TargetMemory, full_precision, tokens_of
+from samvideo.tensors import Grid
 
 KIND = "memory method"
 LABELS = 16
@@ -98,14 +99,16 @@ class Ridge(Reader):
         with full_precision(phi):
             return (w * phi).transpose(1, 2) @ torch.cat([phi.expand(len(y), -1, -1), y], 2)
 
-    def read(self, query: Tensor, rows: Tensor, codes: Tensor, grid: tuple[int, int]) -> Tensor:
+    def read(self, query: Tensor, rows: Tensor, codes: Tensor, grid: Grid, padded: bool) -> Tensor:
         """See `Reader.read`: solves, then scores every pixel."""
         share = codes[..., FRAME_WEIGHT].softmax(1)
         with full_precision(rows):
             equations = torch.einsum("br,brij->bij", share, rows)
             normal, right = equations.split([self.width, LABELS], 2)
             ridge = self.log_ridge.exp() * torch.eye(self.width, device=rows.device)
-            solution = torch.cholesky_solve(right, torch.linalg.cholesky_ex(normal + ridge).L)
+            factor = torch.linalg.cholesky_ex(normal + ridge).L
+            half = torch.linalg.solve_triangular(factor, right, upper=False)
+            solution = torch.linalg.solve_triangular(factor.mT, half, upper=True)
             scores = self._pixels(query) @ solution
         return scores.reshape(len(scores), *grid, -1).permute(0, 3, 1, 2)
 

@@ -72,7 +72,7 @@ class Reader(nn.Module):
         """
         raise NotImplementedError
 
-    def read(self, query: Tensor, rows: Tensor, codes: Tensor, grid: Grid) -> Tensor:
+    def read(self, query: Tensor, rows: Tensor, codes: Tensor, grid: Grid, padded: bool) -> Tensor:
         """(B, out, h, w) maps of B objects.
 
         Args:
@@ -80,6 +80,7 @@ class Reader(nn.Module):
             rows: (B, R, rows, token_width) of R frames, the prompted ones first, the newest last.
             codes: (B, R, len(CODES)) of these frames; the bias of padding is -inf.
             grid: height h and width w.
+            padded: whether there may be padding after the newest frame.
         """
         raise NotImplementedError
 
@@ -144,7 +145,7 @@ class TargetMemory(MemoryModule):
         for reader, query in zip(self._readers(), self._queries(features), strict=True):
             count = reader.rows(_positions(features))
             rows = context.features[:, :, begin : begin + count, : reader.token_width].float()
-            maps.append(reader.read(query, rows, codes, features.grid))
+            maps.append(reader.read(query, rows, codes, features.grid, context.frame_mask is not None))
             begin += count
         return maps
 

@@ -14,8 +14,8 @@ from samvideo.errors import ConfigError
 from samvideo.io.files import replacing
 
 Log = Callable[[str], None]
-Losses = Callable[[int], Mapping[str, Tensor]]
-"""Losses of step k, and measurements to be logged, which need no gradient."""
+Gradients = Callable[[int], Mapping[str, Tensor]]
+"""Leaves the gradients of step k in the parameters; returns what is to be logged."""
 SAVE_SECONDS = 120.0
 """Between two states of an unfinished stage on disk."""
 LOG_STEPS = 50
@@ -55,7 +55,7 @@ class Stage:
 
 def fit(
     model: nn.Module,
-    losses: Losses,
+    gradients: Gradients,
     stage: Stage,
     state_file: Path,
     log: Log,
@@ -65,7 +65,7 @@ def fit(
 
     Args:
         model: in evaluation mode: batch norms keep their statistics.
-        losses: computes the losses of a step, which are summed.
+        gradients: computes those of a step, see `backward`.
         stage: length, rates and seed.
         state_file: state of the unfinished stage; a training that finds it goes on from there.
         log: gets a line every `LOG_STEPS`.
@@ -83,11 +83,7 @@ def fit(
     began = saved = time.monotonic()
     for step in range(begin, stage.steps):
         torch.manual_seed(stage.seed * 1_000_003 + step)
-        parts = losses(step)
-        total = sum(part for part in parts.values() if part.requires_grad)
-        assert isinstance(total, Tensor)
-        optimiser.zero_grad(set_to_none=True)
-        total.backward()
+        parts = gradients(step)
         norm = nn.utils.clip_grad_norm_(parameters, stage.clip)
         if step % LOG_STEPS == 0 and not bool(norm.isfinite()):
             raise ConfigError(f"training diverged at step {step}: a lower rate than {stage.rate} is needed")
@@ -95,7 +91,7 @@ def fit(
         schedule.step()
         _average(average, model, min(stage.average, (step + 1) / (step + 10)))
         for name, part in parts.items():
-            meters.setdefault(name, []).append(part.detach())
+            meters.setdefault(name, []).append(part)
         if (step + 1) % LOG_STEPS == 0 or step + 1 == stage.steps:
             seconds = (time.monotonic() - began) / (step + 1 - begin)
             means = ", ".join(
@@ -108,6 +104,14 @@ def fit(
             saved = time.monotonic()
     model.load_state_dict(average, strict=False)
     state_file.unlink(missing_ok=True)
+
+
+def backward(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Compute gradients of the sum of the losses; measurements, which need no gradient, are left out."""
+    total = sum(part for part in parts.values() if part.requires_grad)
+    assert isinstance(total, Tensor)
+    total.backward()
+    return {name: part.detach() for name, part in parts.items()}
 
 
 def _groups(model: nn.Module, pretrained: set[nn.Parameter], stage: Stage) -> list[dict[str, Any]]:

