@@ -64,9 +64,14 @@ def memory_context(
 
 
 def _with_pointers(
-    context: MemoryContext, head: PointerHead, pointers: Slots, size: int, span: int, padded: bool
+    context: MemoryContext,
+    head: PointerHead,
+    pointers: Sequence[Sequence[MemoryPointer]],
+    size: int,
+    span: int,
+    padded: bool,
 ) -> MemoryContext:
-    """The context with `size` pointers an object; the last of the arguments are those of `memory_context`."""
+    """The context with the pointers of every object, `size` of them where `padded`; see `memory_context`."""
     like = head.no_obj_ptr
     no_pointer = like.new_zeros(0, head.width)
     joined = [torch.cat([p.pointer for p in row]) if row else no_pointer for row in pointers]

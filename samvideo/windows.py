@@ -138,10 +138,7 @@ def decode_prompts(
     if earlier is not None and not bool((earlier > 0).any()):
         earlier = None
     if earlier is None and not boxed:
-        first = model.decode(features, embedding(), points)
-        several = ambiguous and first.quality_bn.shape[1] > 1
-        best = best_alternative(first) if several else torch.zeros_like(first.presence_b, dtype=torch.long)
-        earlier = first.logits_bnhw[torch.arange(len(best), device=best.device), best][:, None]
+        earlier = _best(model.decode(features, embedding(), points), ambiguous)
     width, height = image_wh(rgb)
     own = model.input_wh(features)
     xy = points.xy * points.xy.new_tensor([width / own[0], height / own[1]])
@@ -157,6 +154,14 @@ def decode_prompts(
     whole = sample(inside.logits_bnhw, regions, (rows, columns))
     details = map(Detail, inside.logits_bnhw, windows)
     return Proposals(inside._replace(logits_bnhw=whole), tuple(details))
+
+
+def _best(candidates: MaskCandidates, ambiguous: bool) -> Tensor:
+    """(B, 1, h, w) logits of the best alternative or, where that is not asked for, of the first mask."""
+    if not ambiguous or candidates.quality_bn.shape[1] == 1:
+        return candidates.logits_bnhw[:, :1]
+    best = best_alternative(candidates)
+    return candidates.logits_bnhw[torch.arange(len(best), device=best.device), best][:, None]
 
 
 def _windows(xy: Tensor, boxed: bool, earlier: Tensor | None, size_wh: tuple[int, int]) -> list[Window]:
