@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 ENCODER = "image_encoder."
 """Prefix of the encoder in the checkpoints of most models."""
+BUNDLED = "nano"
+BUNDLED_FILE = Path(__file__).parent / "bundled" / "nano.safetensors"
 NO_MEMORY = (
     "an image model, which has no memory to track with: use load_segmenter, or build(ENCODER, memory=...) for its "
     "encoder with a memory"
@@ -37,7 +39,7 @@ def load(
     input_size: int | tuple[int, int] | None = None,
     progress: Progress | None = None,
 ) -> VideoModel:
-    """Load a model of the SAM 2 family, in evaluation mode on the CPU.
+    """Load a model of the SAM 2 family or the bundled one, in evaluation mode on the CPU.
 
     ::
 
@@ -85,6 +87,8 @@ def load_any(
     """
     if name is not None:
         name, weights = split_name(name, weights)
+        if name == BUNDLED:
+            return load_bundled(weights, memory=memory, policy=policy, input_size=input_size)
         if name not in CATALOG and name in encoders():
             raise ConfigError(
                 f"{name!r} is an encoder, and no video model with it is published: "
@@ -98,6 +102,28 @@ def load_any(
             return _untrained(name, memory, policy, input_size)
     name, state = _named_state(name, weights, progress)
     model = _untrained(name, memory, policy, input_size)
+    load_state(model, state)
+    return model
+
+
+def load_bundled(
+    weights: Path | str | None = None,
+    *,
+    memory: str | None = None,
+    policy: str | MemoryPolicy | None = None,
+    input_size: int | tuple[int, int] | None = None,
+) -> VideoModel:
+    """The model whose weights are part of the package; arguments and errors as of `load`."""
+    if is_random(weights):
+        with random_weights(BUNDLED):
+            return build(BUNDLED, memory=memory, policy=policy, input_size=input_size)
+    if weights is None and not BUNDLED_FILE.is_file():
+        raise WeightsError(
+            f"this installation lacks {BUNDLED_FILE}, the weights of {BUNDLED}: install samvideo again, or name a "
+            f"file of them ({BUNDLED}=FILE)"
+        )
+    state = read_state(BUNDLED_FILE if weights is None else Path(weights))
+    model = build(BUNDLED, memory=memory, policy=policy, input_size=input_size)
     load_state(model, state)
     return model
 

@@ -11,14 +11,14 @@ from samvideo.errors import ConfigError, PromptError, VideoError
 from samvideo.segmenters.grabcut import GrabCutSegmenter
 from samvideo.segmenters.image_model import ImageModelSegmenter
 from samvideo.trackers.base import Tracker
+from samvideo.trackers.factory import create_tracker
 from samvideo.trackers.first_mask import FirstMaskTracker
 from samvideo.trackers.flow import FlowTracker
-from samvideo.trackers.nano import NanoTracker
 from samvideo.types import Box, Frame, FrameResult, Mask, Points
 from tests.scenes import BLUE, RED, SIZE, Shape, overlap, scene
 
 MakeTracker = Callable[[], Tracker]
-TRAINED: dict[str, MakeTracker] = {"flow": FlowTracker, "nano": NanoTracker}
+TRAINED: dict[str, MakeTracker] = {"flow": FlowTracker, "nano": create_tracker}
 # Networks with random weights keep the whole contract but the quality of masks.
 MAKERS: dict[str, MakeTracker] = TRAINED | {
     "sam": tiny_tracker,

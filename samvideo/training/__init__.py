@@ -1,1 +1,0 @@
-"""Training of the networks that ship with the package; run by `samvideo train`."""
