@@ -102,7 +102,7 @@ class FlowTracker:
         """Carry all masks on to the next frame; each pixel goes to the object that most likely covers it."""
         places, size_wh = self._places(small), small.shape[1::-1]
         masks = (cv2.resize(np.float32(m), size_wh, interpolation=cv2.INTER_AREA) for m in self._masks.values())
-        warped = (cv2.remap(m, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for m in masks)
+        warped = (cv2.remap(m, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT) for m in masks)
         best, owner = np.full(self._size_wh[::-1], 0.5, np.float32), np.zeros(self._size_wh[::-1], np.int32)
         for object_id, cover in zip(self._masks, self._fit(warped, small), strict=True):
             whole = cv2.resize(cover, self._size_wh, interpolation=cv2.INTER_LINEAR)
