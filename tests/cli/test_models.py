@@ -123,7 +123,6 @@ def test_a_file_names_its_model(clip: str, weights: Path) -> None:
         (["--model", "edgetam", "--device", "cuda:99"], 2, "not available"),  # nothing is fetched first
         (["--model", "surgical-sam2-s"], 4, "by hand"),
         (["--model", "flow", "--policy", "pruning"], 2, "flow has no policy"),
-        (["--model", "nano", "--memory", "fifo"], 2, "nano has no memory"),
         (["--weights", "none.pt"], 4, "no file"),
         (["--direction", "sideways"], 2, "forward, backward or both"),
     ],
@@ -183,7 +182,7 @@ def test_a_checkpoint_is_hashed_on_the_first_start_only(weights: Path, monkeypat
 def test_auto_without_a_gpu_is_the_built_in_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(factory, "_has_gpu", lambda: False)
     assert choose().tracker.name == "nano"
-    assert type(create_tracker("auto")).__name__ == "NanoTracker"
+    assert type(create_tracker("auto")).__name__ == "SamTracker"
 
 
 def test_auto_with_a_gpu_is_edgetam_where_it_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
