@@ -1,7 +1,4 @@
-"""The tracker that needs no weights: optical flow carries masks on, and they are fitted to the edges of each frame.
-
-It is a baseline for comparison and for tests. An object that is lost is not found again.
-"""
+"""A baseline without weights: optical flow warps masks, which are fitted to edges; what is lost is not found again."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -50,13 +47,16 @@ class FlowTracker:
         segmenter: infers masks from boxes and clicks.
     """
 
-    lookahead = 0
-
     def __init__(self, config: FlowConfig | None = None, segmenter: Segmenter | None = None) -> None:
         self.config = config or FlowConfig()
         self.segmenter = segmenter or GrabCutSegmenter()
         self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         self.reset()
+
+    @property
+    def lookahead(self) -> int:
+        """See `Tracker.lookahead`."""
+        return self.segmenter.lookahead
 
     def reset(self) -> None:
         """See `Tracker.reset`."""
@@ -93,9 +93,9 @@ class FlowTracker:
                 self._follow(small)
             self._index, self._size_wh, self._small = frame.index, frame.size_wh, small
         if grouped:
-            self._apply(grouped, frame.rgb)
+            self._apply(grouped, frame.rgb, None if upcoming is None else upcoming.rgb)
         masks = np.array([*self._masks.values()], bool).reshape(-1, *frame.rgb.shape[:2])
-        present, scores = masks.any((1, 2)), np.array([*self._scores.values()], np.float32)
+        present, scores = masks.any((1, 2)), np.float32([*self._scores.values()])
         return FrameResult(frame.index, frame.seconds, tuple(self._masks), masks, scores * present, present)
 
     def _follow(self, small: UInt8Array) -> None:
@@ -134,11 +134,11 @@ class FlowTracker:
             offset = cover - np.einsum("hwi,hwi->hw", slope, colour)
             yield np.einsum("hwi,hwi->hw", mean(slope), rgb) + mean(offset)
 
-    def _apply(self, prompts: Sequence[ObjectPrompt], rgb: UInt8Array) -> None:
+    def _apply(self, prompts: Sequence[ObjectPrompt], rgb: UInt8Array, upcoming: UInt8Array | None) -> None:
         """Give prompted objects their masks; the pixels are taken from all others, and from those after them."""
         given = {prompt.object_id: prompt.mask for prompt in prompts if prompt.mask is not None}
         if drawn := [prompt for prompt in prompts if prompt.mask is None]:
-            found = self.segmenter.embed(rgb).answer(drawn, previous=self._masks)
+            found = self.segmenter.embed(rgb, upcoming).answer(drawn, previous=self._masks)
             given |= {each.object_id: each.best for each in found}
         free = np.ones(rgb.shape[:2], bool)
         for object_id in sorted(given):

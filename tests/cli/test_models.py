@@ -91,12 +91,14 @@ def test_a_network_tracks_several_objects(clip: str, weights: Path, options: lis
 
 
 def test_backwards_reaches_the_first_frame_and_flow_does_it_too(clip: str) -> None:
-    backward = ("-p", "mask=truth/00004.png@4", "--direction", "backward", "--model", "flow", "--json")
-    code, out, err = call("track", clip, *backward)
+    size = ("--frames", 20, "--width", 160, "--height", 96)
+    assert call("demo-clip", "slow.mp4", *size, "--truth", "slow")[0] == 0
+    backward = ("-p", "mask=slow/00019.png@19", "--direction", "backward", "--model", "flow", "--json")
+    code, out, err = call("track", "slow.mp4", *backward)
     assert code == 0, err
     summary = json.loads(out)
-    assert summary["frames"] == 5
-    assert min(entry["frames_present"] for entry in summary["objects"][:2]) >= 4
+    assert summary["frames"] == 20
+    assert min(entry["frames_present"] for entry in summary["objects"][:2]) >= 19
     code, _, err = call("track", clip, "-p", "box=1,1,9,9", "--direction", "both", "--start", "2", "-o", "x")
     assert code == 2
     assert "leave --start" in err
