@@ -1,4 +1,4 @@
-"""A baseline without weights: optical flow warps masks, which are fitted to edges; what is lost is not found again."""
+"""A baseline without weights: optical flow warps masks, which are then fitted to edges; it finds nothing again."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -95,13 +95,15 @@ class FlowTracker:
         if grouped:
             self._apply(grouped, frame.rgb, None if upcoming is None else upcoming.rgb)
         masks = np.array([*self._masks.values()], bool).reshape(-1, *frame.rgb.shape[:2])
-        present, scores = masks.any((1, 2)), np.float32([*self._scores.values()])
+        present, scores = np.asarray(masks.any((1, 2))), np.array([*self._scores.values()], np.float32)
         return FrameResult(frame.index, frame.seconds, tuple(self._masks), masks, scores * present, present)
 
     def _follow(self, small: UInt8Array) -> None:
         """Carry all masks on to the next frame; each pixel goes to the object that most likely covers it."""
         places, size_wh = self._places(small), small.shape[1::-1]
-        masks = (cv2.resize(np.float32(m), size_wh, interpolation=cv2.INTER_AREA) for m in self._masks.values())
+        masks = (
+            cv2.resize(m.astype(np.float32), size_wh, interpolation=cv2.INTER_AREA) for m in self._masks.values()
+        )
         warped = (cv2.remap(m, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT) for m in masks)
         best, owner = np.full(self._size_wh[::-1], 0.5, np.float32), np.zeros(self._size_wh[::-1], np.int32)
         for object_id, cover in zip(self._masks, self._fit(warped, small), strict=True):
