@@ -21,7 +21,7 @@ class FifoPolicy:
 
     Attributes:
         frames: un-prompted frames recalled, at most 6 (there are no time codes for more).
-        pointers: pointers of this many earlier frames are recalled, at least 1.
+        pointers: pointers of this many earlier frames are recalled; 0 for models without pointers.
         prompted: prompted entries kept: the first and the most recent, so that a session of many corrections stays
             bounded.
         nearest: attend only to this many prompted frames, the closest in time; None for all that are kept.
@@ -37,9 +37,10 @@ class FifoPolicy:
     past_only: bool = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.frames < CODE_ROWS or min(self.pointers, self.prompted, self.stride) < 1:
+        if not 0 <= self.frames < CODE_ROWS or self.pointers < 0 or min(self.prompted, self.stride) < 1:
             raise ConfigError(
-                f"frames must be 0 to {CODE_ROWS - 1} and pointers, prompted, stride at least 1, not {self}"
+                f"frames must be 0 to {CODE_ROWS - 1}, pointers at least 0, prompted and stride at least 1, "
+                f"not {self}"
             )
         if self.nearest is not None and self.nearest < 2:
             raise ConfigError(f"nearest must be at least 2 (one frame before, one after), not {self.nearest}")
@@ -58,7 +59,7 @@ class FifoPolicy:
     def capacity(self) -> tuple[int, int]:
         """See `MemoryPolicy`; prompted entries that are not among the nearest count as ordinary ones."""
         prompted = self.prompted if self.nearest is None else min(self.prompted, self.nearest)
-        return prompted + self.frames, prompted + self.pointers
+        return prompted + self.frames, prompted + self.pointers if self.pointers else 0
 
     def initial_state(self) -> Any:
         """See `MemoryPolicy`: none."""
@@ -69,18 +70,19 @@ class FifoPolicy:
         return (Choice(state=histories[0].state),)
 
     def keep(self, history: History) -> list[MemoryEntry]:
-        """See `MemoryPolicy.keep`: tokens expire after `frames` steps, pointers after `pointers`."""
+        """See `MemoryPolicy.keep`: tokens expire once no frame asks for them, pointers after `pointers` frames."""
         entries, now = history.entries, history.now
         prompted = [e for e in entries if e.prompted]
         surplus = max(0, len(prompted) - self.prompted)
         dropped = {id(e) for e in prompted[1 : 1 + surplus]}
+        wanted = self._wanted_after(now)
         kept = []
         for entry in entries:
             age = now - entry.index
             if entry.prompted:
                 if id(entry) not in dropped:
                     kept.append(entry)
-            elif age < self.frames * self.stride:
+            elif entry.index in wanted:
                 kept.append(entry)
             elif age < self.pointers:
                 kept.append(entry if entry.tokens is None else replace(entry, tokens=None))
@@ -98,7 +100,9 @@ class FifoPolicy:
         frames = [MemoryFrame(CODE_ROWS - 1, e.tokens) for e in chosen if e.tokens is not None]
         frames += self.recall_frames(ordinary, history)
         pointers = [
-            MemoryPointer(index - e.index, e.pointer) for e in chosen if not self.past_only or index >= e.index
+            MemoryPointer(index - e.index, e.pointer)
+            for e in chosen
+            if self.pointers and (not self.past_only or index >= e.index)
         ]
         for age in range(1, self.pointers + 1):
             entry = ordinary.get(index - age)
@@ -114,6 +118,14 @@ class FifoPolicy:
             if entry is not None and entry.tokens is not None:
                 frames.append(MemoryFrame(back - 1, entry.tokens))
         return frames
+
+    def _wanted_after(self, now: int) -> set[int]:
+        """Indices of the un-prompted frames that are recalled after `now` or, with a stride, by a correction of it.
+
+        Of the frames that a stride passes over, only the newest is ever recalled.
+        """
+        clocks = (now + 1,) if self.stride == 1 else (now, now + 1)
+        return {self._earlier(clock, back) for clock in clocks for back in range(1, self.frames + 1)}
 
     def _earlier(self, index: int, back: int) -> int:
         """The frame that counts as `back` frames before `index`: the last one, or one on the grid of the stride."""

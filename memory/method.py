@@ -1,4 +1,4 @@
-"""Base class of memory methods: how a frame becomes tokens, and how the current frame attends to them."""
+"""Memory methods: how a frame becomes tokens, and how the current frame is conditioned on them."""
 
 from dataclasses import dataclass
 
@@ -24,20 +24,53 @@ class MethodConfig:
     Attributes:
         layers: of the memory attention.
         occlusion_embedding: whether the memory of frames without the object gets a learned code (SAM 2.1).
+        fine_widths: channels of the maps of strides 4 and 8 that come with the features; None without.
     """
 
     layers: int = 4
     occlusion_embedding: bool = False
+    fine_widths: tuple[int, int] | None = None
 
 
-class MemoryMethod(nn.Module):
-    """Encodes frames into tokens and conditions features on them; the plain method, others override a part.
+class MemoryModule(nn.Module):
+    """What every memory method is, with attention or without.
 
     Attributes:
         step: input height and width must be multiples of this.
+        frame_codes: (7, 1, 1, C') temporal code, added to the position of tokens; see `samvideo.memory.base`.
+        no_memory: what stands in for memory; also tells device and number format. Tokens that are stored as
+            bfloat16 are attended to in that format, float32 ones as they are.
     """
 
     step = 16
+    frame_codes: nn.Parameter
+    no_memory: nn.Parameter
+
+    def encode(self, features: Features, masks: Tensor, present: Tensor) -> MemoryTokens:
+        """Tokens of one frame for B objects.
+
+        Args:
+            features: of the frame, unconditioned.
+            masks: (B, 1, H, W) at the input's size, scaled to -10 (outside) .. 10 (inside).
+            present: (B,) whether the object is there.
+        """
+        raise NotImplementedError
+
+    def self_attend(self, features: Features) -> Tensor | None:
+        """What `attend` needs of a frame and is the same for all objects: its `Features.self_attended`."""
+        return None
+
+    def attend(self, features: Features, context: MemoryContext) -> Tensor:
+        """(B, C, H/16, W/16): the frame's features conditioned on the memories of B objects."""
+        raise NotImplementedError
+
+    def without_memory(self, features: Features) -> Tensor:
+        """(1, C, H/16, W/16): the frame's features for an object without memory."""
+        raise NotImplementedError
+
+
+class MemoryMethod(MemoryModule):
+    """SAM 2's: maps of features and mask, attended to by the frame; the plain method, others override a part."""
 
     def __init__(self, config: MethodConfig) -> None:
         super().__init__()
@@ -58,32 +91,26 @@ class MemoryMethod(nn.Module):
             memory_bchw.flatten(2).transpose(1, 2).to(torch.bfloat16), _flat(position), 0, (height, width)
         )
 
-    def encode(self, coarse: Tensor, masks: Tensor, present: Tensor) -> MemoryTokens:
-        """Tokens of one frame for B objects.
-
-        Args:
-            coarse: (1, 256, H/16, W/16) features of the frame, unconditioned.
-            masks: (B, 1, H, W) at the input's size, scaled to -10 (outside) .. 10 (inside).
-            present: (B,) whether the object is there.
-        """
-        memory = self.encoder(coarse, masks)
+    def encode(self, features: Features, masks: Tensor, present: Tensor) -> MemoryTokens:
+        """See `MemoryModule.encode`."""
+        memory = self.encoder(features.coarse, masks)
         if self.absent is not None:
             memory = memory + (~present)[:, None, None, None] * self.absent[..., None, None]
         return self.compress(memory, sine_grid(_grid(memory), TOKEN_WIDTH, memory.device, memory.dtype))
 
-    def self_attend(self, coarse: Tensor) -> Tensor:
-        """(1, N, 256): the coarse map after the first self-attention, which is the same for all objects."""
-        grid = _grid(coarse)
+    def self_attend(self, features: Features) -> Tensor:
+        """(1, N, 256): the coarse map after the first self-attention."""
+        coarse, grid = features.coarse, features.grid
         position = sine_grid(grid, WIDTH, coarse.device, coarse.dtype)
         return self.attention.self_attend(_flat(coarse), _flat(position), grid)
 
     def attend(self, features: Features, context: MemoryContext) -> Tensor:
-        """(B, 256, H/16, W/16): the frame's features conditioned on the memories of B objects."""
+        """See `MemoryModule.attend`."""
         conditioned: Tensor = self.attention(features.self_attended, features.grid, context)
         return conditioned.transpose(1, 2).view(len(conditioned), -1, *features.grid)
 
     def without_memory(self, features: Features) -> Tensor:
-        """(1, 256, H/16, W/16): the frame's features for an object without memory."""
+        """See `MemoryModule.without_memory`."""
         return features.coarse + self.no_memory.transpose(1, 2)[..., None]
 
 

@@ -11,10 +11,11 @@ from samvideo.encoders.base import ImageEncoder, check_multiple
 from samvideo.errors import ConfigError
 from samvideo.heads.masks import MaskDecoder
 from samvideo.heads.prompt_encoder import PromptEncoder
-from samvideo.pictures import to_input
+from samvideo.nn.position import FourierPosition
+from samvideo.pictures import spec_for, to_input
 from samvideo.specs import ModelSpec
 from samvideo.tensors import Features, MaskCandidates, PromptTensors
-from samvideo.types import UInt8Array
+from samvideo.types import UInt8Array, image_wh
 
 
 class ImageModel(nn.Module):
@@ -22,6 +23,9 @@ class ImageModel(nn.Module):
 
     Args:
         spec: what to build.
+
+    Attributes:
+        step: input height and width are multiples of this.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -32,7 +36,14 @@ class ImageModel(nn.Module):
         fine_widths = self.encoder.fine_widths if self.encoder.fine else None
         heads: tuple[PromptEncoder, MaskDecoder] = registry.HEADS.build(spec.heads, fine_widths=fine_widths)
         self.prompts, self.decoder = heads
+        self.step = self.encoder.step
         self.mixed = False
+        if spec.window is not None:
+            check_multiple((spec.window, spec.window), self.encoder.step, f"a window of encoder {spec.encoder!r}")
+            if spec.picture.fit == "pad" or spec.picture.prompt_side is not None:
+                raise ConfigError(
+                    f"windows need pictures without padding and prompts in pixels of the input: {spec}"
+                )
 
     @property
     def name(self) -> str:
@@ -42,12 +53,12 @@ class ImageModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
-        return self.decoder.iou_token.weight.device
+        return next(self.decoder.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
         """Number format of the parameters."""
-        return self.decoder.iou_token.weight.dtype
+        return next(self.decoder.parameters()).dtype
 
     def published(self, own: str) -> str:
         """Name in the published checkpoint of an entry of the state dict."""
@@ -81,7 +92,9 @@ class ImageModel(nn.Module):
             raise ConfigError("float16 is not usable on a CPU (about 1000 times slower): choose fp32 or bf16")
         self.mixed = device.type == "cpu" and dtype == torch.bfloat16
         self.to(device, torch.float32 if self.mixed else dtype).to(memory_format=torch.channels_last)
-        self.prompts.pe_layer.float()
+        for layer in self.prompts.modules():
+            if isinstance(layer, FourierPosition):
+                layer.float()
         if self.mixed:  # autocast would convert them on every frame
             for layer in (layer for part in self._mixed_parts() for layer in part.modules()):
                 if isinstance(layer, nn.Linear | nn.Conv2d):
@@ -96,19 +109,29 @@ class ImageModel(nn.Module):
         """Precision of encoder and memory."""
         return torch.autocast("cpu", torch.bfloat16) if self.mixed else nullcontext()
 
+    def spec_for(self, size_wh: tuple[int, int]) -> ModelSpec:
+        """The spec for pictures of one size; see `samvideo.pictures.spec_for`."""
+        return spec_for(self.spec, size_wh, self.step)
+
     def preprocess(self, rgb: UInt8Array) -> Tensor:
         """A uint8 (H, W, 3) picture as the model's input, (1, 3, H, W); see `samvideo.pictures.to_input`."""
-        return to_input(rgb, self.spec, self.device).to(self.dtype, memory_format=torch.channels_last)
+        image = to_input(rgb, self.spec_for(image_wh(rgb)), self.device)
+        return image.to(self.dtype, memory_format=torch.channels_last)
+
+    def input_wh(self, features: Features) -> tuple[int, int]:
+        """Width and height of the input that features were made of."""
+        height, width = features.grid
+        return self.encoder.stride * width, self.encoder.stride * height
 
     def encode(self, image_bchw: Tensor) -> Features:
-        """Features of one normalised image (1, 3, H, W)."""
+        """Features of one normalised image (1, 3, H, W), or of B for an object each."""
         with self._autocast():
             coarse, fine = self.encoder(image_bchw)
-            fine = self.decoder.project(fine)
-            self_attended = self._self_attend(coarse)
-        return Features(coarse.to(self.dtype), tuple(x.to(self.dtype) for x in fine), self_attended)
+            features = Features(coarse, self.decoder.project(fine))
+            self_attended = self._self_attend(features)
+        return Features(coarse.to(self.dtype), tuple(x.to(self.dtype) for x in features.fine), self_attended)
 
-    def _self_attend(self, coarse: Tensor) -> Tensor | None:
+    def _self_attend(self, features: Features) -> Tensor | None:
         """What else is computed once a frame for all objects."""
         return None
 
@@ -128,14 +151,16 @@ class ImageModel(nn.Module):
         Args:
             features: of the frame or image.
             embedding: (B, 256, h, w) from `embedding` or, with memory, from `VideoModel.attend_to_memory`.
-            points: clicks in pixels of `ModelSpec.prompt_wh`; none when tracking.
+            points: clicks in pixels of the input or, where the picture rule has a `prompt_side`, of that square;
+                none when tracking.
             mask_logits: (B, 1, 4 h, 4 w) earlier logits that the clicks correct.
         """
         points = points or self.prompts.no_points(embedding.shape[0])
+        own_frame = self.spec.picture.prompt_side is not None
         candidates: MaskCandidates = self.decoder(
             embedding + self.prompts.dense(mask_logits, features.grid),
             self.prompts.grid_code(features.grid),
-            self.prompts.points(points, self.spec.prompt_wh),
+            self.prompts.points(points, self.spec.prompt_wh if own_frame else self.input_wh(features)),
             features.fine,
         )
         return candidates

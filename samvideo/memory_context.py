@@ -1,6 +1,7 @@
 """Batches the selected memories of several objects for memory attention, padded to a capacity if requested."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from samvideo.errors import ConfigError
 from samvideo.heads.pointers import PointerHead
-from samvideo.memory.method import MemoryMethod
+from samvideo.memory.method import MemoryModule
 from samvideo.runtime import MemoryFrame, MemoryPointer, SelectedMemory
 from samvideo.tensors import MemoryContext, MemoryTokens
 
@@ -17,8 +18,8 @@ Slots = Sequence[Sequence[Slot]]
 
 
 def memory_context(
-    method: MemoryMethod,
-    head: PointerHead,
+    method: MemoryModule,
+    head: PointerHead | None,
     memories: Sequence[SelectedMemory],
     span: int,
     capacity: tuple[int, int] | None,
@@ -27,7 +28,7 @@ def memory_context(
 
     Args:
         method: whose temporal code is used.
-        head: makes tokens and the time code of pointers.
+        head: makes tokens and the time code of pointers; None leaves pointers out.
         memories: of B objects, of equal shapes unless there is a capacity.
         span: unit of the pointers' time code, in frames.
         capacity: pad to so many frames and pointers and mask the padding, so that all contexts have one shape.
@@ -42,23 +43,39 @@ def memory_context(
     like, sample = method.no_memory, frames[0][0].tokens
     assert isinstance(sample, MemoryTokens)
     rows = _table(frames, num_frames, lambda slot: slot[0], like).long()
-    ages = _table(pointers, num_pointers, lambda slot: slot[0], like)
     codes = method.frame_codes[:, 0, 0][rows]
     features = [torch.cat([f.tokens.features for f in row]) for row in frames]
-    no_pointer = head.no_obj_ptr.new_zeros(0, head.width)
-    joined = [torch.cat([p.pointer for p in row]) if row else no_pointer for row in pointers]
     padded = capacity is not None
-    return MemoryContext(
-        features=torch.stack([_padded(x, num_frames) for x in features]).to(like.dtype),
+    tokens = torch.stack([_padded(x, num_frames) for x in features])
+    tokens = tokens if tokens.dtype == torch.float32 else tokens.to(like.dtype)
+    nothing = tokens.new_zeros(len(memories), 0, tokens.shape[-1])
+    context = MemoryContext(
+        features=tokens,
         position=sample.position[:, None] + codes[:, :, None],
         num_unrotated=sample.num_unrotated,
         grid=sample.grid,
-        pointers=head.tokens(torch.stack([_padded(x, num_pointers) for x in joined])),
-        pointer_position=head.age_code(ages, span),
+        pointers=nothing,
+        pointer_position=nothing,
         frame_scale=_scales(frames, num_frames, like),
-        pointer_scale=_per_token(_scales(pointers, num_pointers, like), head),
         frame_mask=_mask(frames, num_frames, like) if padded else None,
-        pointer_mask=_per_token(_mask(pointers, num_pointers, like), head) if padded else None,
+        pointer_mask=nothing[..., 0] > 0 if padded else None,
+    )
+    return context if head is None else _with_pointers(context, head, pointers, num_pointers, span, padded)
+
+
+def _with_pointers(
+    context: MemoryContext, head: PointerHead, pointers: Slots, size: int, span: int, padded: bool
+) -> MemoryContext:
+    """The context with `size` pointers an object; the last of the arguments are those of `memory_context`."""
+    like = head.no_obj_ptr
+    no_pointer = like.new_zeros(0, head.width)
+    joined = [torch.cat([p.pointer for p in row]) if row else no_pointer for row in pointers]
+    return replace(
+        context,
+        pointers=head.tokens(torch.stack([_padded(x, size) for x in joined])),
+        pointer_position=head.age_code(_table(pointers, size, lambda slot: slot[0], like), span),
+        pointer_scale=_per_token(_scales(pointers, size, like), head),
+        pointer_mask=_per_token(_mask(pointers, size, like), head) if padded else None,
     )
 
 

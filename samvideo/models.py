@@ -3,6 +3,7 @@
 All are pure networks: nothing is kept between calls. Building never touches network or disk.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -17,10 +18,10 @@ from samvideo.heads.masks import best_alternative, single_if_stable, upsample
 from samvideo.heads.pointers import PointerHead
 from samvideo.image_model import ImageModel
 from samvideo.memory.base import MemoryPolicy
-from samvideo.memory.method import MemoryMethod
+from samvideo.memory.method import MemoryModule
 from samvideo.memory_context import memory_context
 from samvideo.runtime import SelectedMemory
-from samvideo.specs import IMAGE_SPECS, SPECS, ModelSpec
+from samvideo.specs import BUNDLED, IMAGE_SPECS, SPECS, ModelSpec
 from samvideo.tensors import Features, MaskCandidates, MaskPrediction, MemoryTokens, PromptTensors
 from samvideo.weights import keys
 
@@ -29,11 +30,6 @@ STRIDE = 16
 ABSENT_LOGIT = -1024.0
 MEMORY_SCALE, MEMORY_BIAS = 20.0, -10.0
 """Masks go into memory as 20 m - 10, m in [0, 1]; given masks become logits likewise."""
-
-
-def is_ambiguous(points: PromptTensors | None, mask_logits: Tensor | None) -> bool:
-    """Whether the decoder's three alternatives are to be weighed against each other: one click, or tracking."""
-    return mask_logits is None if points is None else points.labels.shape[1] <= 1
 
 
 class VideoModel(ImageModel):
@@ -47,17 +43,21 @@ class VideoModel(ImageModel):
         super().__init__(spec)
         if spec.memory is None:
             raise ConfigError(f"{spec.name!r} is an image model: it has no memory to track with")
-        self.memory: MemoryMethod = registry.MEMORY_METHODS.build(
-            spec.memory, layers=spec.layers, occlusion_embedding=spec.occlusion_embedding
+        self.memory: MemoryModule = registry.MEMORY_METHODS.build(
+            spec.memory,
+            layers=spec.layers,
+            occlusion_embedding=spec.occlusion_embedding,
+            fine_widths=self.decoder.projected_widths,
         )
         check_multiple(spec.input_wh, self.memory.step, f"memory {spec.memory!r}")
+        self.step = math.lcm(self.step, self.memory.step)
         if self.encoder.stride != STRIDE:
             raise ConfigError(
                 f"encoder {spec.encoder!r} makes a map of stride {self.encoder.stride}: memory needs one of stride "
                 f"{STRIDE}"
             )
         self.policy = resolve_policy(spec.policy)
-        self.pointers = PointerHead(spec.pointer_time_encoding)
+        self.pointers = PointerHead(spec.pointer_time_encoding) if spec.pointers else None
 
     def fuse(self) -> "VideoModel":
         """See `ImageModel.fuse`."""
@@ -71,18 +71,18 @@ class VideoModel(ImageModel):
 
     def published(self, own: str) -> str:
         """See `ImageModel.published`."""
-        return keys.published(own)
+        return own if self.name in BUNDLED else keys.published(own)
 
     @property
     def unused(self) -> Mapping[str, tuple[int, ...]]:
         """See `ImageModel.unused`."""
-        return keys.UNUSED
+        return {} if self.name in BUNDLED else keys.UNUSED
 
     def _mixed_parts(self) -> Sequence[nn.Module]:
         return (self.encoder, self.memory)
 
-    def _self_attend(self, coarse: Tensor) -> Tensor | None:
-        return self.memory.self_attend(coarse)
+    def _self_attend(self, features: Features) -> Tensor | None:
+        return self.memory.self_attend(features)
 
     def embedding(self, features: Features) -> Tensor:
         """(1, 256, h, w): the features with the learned stand-in for memory."""
@@ -104,6 +104,22 @@ class VideoModel(ImageModel):
             context = memory_context(self.memory, self.pointers, memories, self.policy.pointer_span, capacity)
             return self.memory.attend(features, context).to(self.dtype)
 
+    def is_ambiguous(self, points: PromptTensors | None, mask_logits: Tensor | None = None) -> bool:
+        """Whether the decoder's three alternatives are to be weighed against each other: one click, or tracking."""
+        if points is None:
+            return mask_logits is None and self.spec.tracking == "alternatives"
+        return points.labels.shape[1] <= 1
+
+    def default_choice(self, candidates: MaskCandidates, ambiguous: bool) -> tuple[Tensor, Tensor]:
+        """(B,) indices of the published choice: of the mask, and of the token for the pointer."""
+        first = torch.zeros_like(candidates.presence_b, dtype=torch.long)
+        if candidates.quality_bn.shape[1] == 1:
+            return first, first
+        if ambiguous:
+            best = best_alternative(candidates)
+            return best, best
+        return single_if_stable(candidates) if self.spec.answer == "stable" else first, first
+
     def predict(
         self,
         features: Features,
@@ -113,7 +129,7 @@ class VideoModel(ImageModel):
     ) -> MaskPrediction:
         """`decode`, then choose as published."""
         candidates = self.decode(features, embedding, points, mask_logits)
-        return self.choose(candidates, *default_choice(candidates, is_ambiguous(points, mask_logits)))
+        return self.choose(candidates, *self.default_choice(candidates, self.is_ambiguous(points, mask_logits)))
 
     def choose(
         self, candidates: MaskCandidates, mask_b: Tensor, token_b: Tensor, presence_threshold: float = 0.0
@@ -129,21 +145,19 @@ class VideoModel(ImageModel):
         rows = torch.arange(len(mask_b), device=mask_b.device)
         present = candidates.presence_b > presence_threshold
         logits = candidates.logits_bnhw[rows, mask_b][:, None]
+        pointer = logits.new_zeros(len(rows), 0)
+        if self.pointers is not None:
+            pointer = self.pointers(candidates.tokens_bnc[rows, token_b], present)
         return MaskPrediction(
             torch.where(present[:, None, None, None], logits, ABSENT_LOGIT),
             candidates.quality_bn[rows, mask_b],
-            self.pointers(candidates.tokens_bnc[rows, token_b], present),
+            pointer,
             candidates.presence_b,
         )
 
     def use_mask_as_output(self, features: Features, masks: Tensor) -> MaskPrediction:
         """Take given masks, (B, 1, H, W) of 0 or 1 at input size, as predictions; the decoder adds the pointer."""
         masks = masks.to(self.dtype)
-        decoded = self.predict(
-            features,
-            features.coarse.expand(len(masks), -1, -1, -1),
-            mask_logits=self.pointers.mask_downsample(masks),
-        )
         height, width = masks.shape[-2:]
         logits = F.interpolate(
             masks.float() * MEMORY_SCALE + MEMORY_BIAS,
@@ -153,26 +167,21 @@ class VideoModel(ImageModel):
             antialias=True,
         )
         present = masks.flatten(1).any(1)
-        pointer = self.pointers.where_present(decoded.pointer, present)
+        pointer = logits.new_zeros(len(masks), 0)
+        if self.pointers is not None:
+            embedding = features.coarse.expand(len(masks), -1, -1, -1)
+            decoded = self.predict(features, embedding, mask_logits=self.pointers.mask_downsample(masks))
+            pointer = self.pointers.where_present(decoded.pointer, present)
         presence = present * MEMORY_SCALE + MEMORY_BIAS
         return MaskPrediction(logits, torch.ones_like(presence), pointer, presence)
 
     def encode_memory(self, features: Features, prediction: MaskPrediction, binarise: Tensor) -> MemoryTokens:
         """Memory of the frame for B objects; where (B,) bool `binarise` is set, the mask is made binary first."""
-        width, height = self.spec.input_wh
+        width, height = self.input_wh(features)
         logits = upsample(prediction.logits, (height, width))
         masks = torch.where(binarise[:, None, None, None], (logits > 0).float(), logits.sigmoid())
         with self._autocast():
-            return self.memory.encode(features.coarse, masks * MEMORY_SCALE + MEMORY_BIAS, prediction.presence > 0)
-
-
-def default_choice(candidates: MaskCandidates, ambiguous: bool) -> tuple[Tensor, Tensor]:
-    """(B,) indices of the published choice: of the mask, and of the token for the pointer."""
-    if ambiguous:
-        best = best_alternative(candidates)
-        return best, best
-    chosen = single_if_stable(candidates)
-    return chosen, torch.zeros_like(chosen)
+            return self.memory.encode(features, masks * MEMORY_SCALE + MEMORY_BIAS, prediction.presence > 0)
 
 
 def encoders() -> list[str]:
@@ -204,8 +213,8 @@ def find_spec(name: str) -> ModelSpec:
     Raises:
         ConfigError: there is neither.
     """
-    if name in SPECS:
-        return SPECS[name]
+    if name in SPECS or name in BUNDLED:
+        return (SPECS | BUNDLED)[name]
     if name in IMAGE_SPECS and name not in encoders():
         encoder = IMAGE_SPECS[name].encoder.removesuffix("-dense")  # whose maps have the stride of memory
         instead = f"take its encoder {encoder!r} with a memory, or use it" if encoder in encoders() else "use it"

@@ -1,16 +1,42 @@
 """Pictures to inputs and masks back to pictures, as a model's `PictureRule` says."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from samvideo.geometry import resize_rgb
 from samvideo.heads.masks import upsample
 from samvideo.specs import ModelSpec, PictureRule
 from samvideo.types import UInt8Array
 
+LEAST_STEPS = 4
+"""Sides of an input are at least so many cells: a network's maps keep a few in each direction."""
 _FILTERS = {"pil-bilinear": Image.Resampling.BILINEAR, "pil-bicubic": Image.Resampling.BICUBIC}
+
+
+def spec_for(spec: ModelSpec, size_wh: tuple[int, int], step: int) -> ModelSpec:
+    """The spec for pictures of one size: under "area" one that stretches them to `area_wh`, else the same."""
+    if spec.picture.fit != "area":
+        return spec
+    return replace(
+        spec, input_wh=area_wh(size_wh, spec.input_wh, step), picture=replace(spec.picture, fit="stretch")
+    )
+
+
+def area_wh(size_wh: tuple[int, int], like_wh: tuple[int, int], step: int) -> tuple[int, int]:
+    """Width and height of about the area of `like_wh` and the aspect ratio of `size_wh`.
+
+    Both are multiples of `step`, and at least `LEAST_STEPS` of them: longer pictures are compressed.
+    """
+    area, least = math.prod(like_wh), LEAST_STEPS * step
+    scale = math.sqrt(area / math.prod(size_wh))
+    width, height = (min(max(side * scale, least), area / least) for side in size_wh)
+    return tuple(max(round(side / step) * step, least) for side in (width, height))  # type: ignore[return-value]
 
 
 def fitted_wh(size_wh: tuple[int, int], side: int, rule: PictureRule) -> tuple[int, int]:
@@ -47,6 +73,8 @@ def resized(rgb: UInt8Array, spec: ModelSpec) -> Tensor:
     same = rgb.shape[:2] == (height, width)
     if rule.resize in _FILTERS and not same:
         rgb = np.asarray(Image.fromarray(rgb).resize((width, height), _FILTERS[rule.resize]))
+    elif rule.resize == "area":
+        rgb = resize_rgb(rgb, (width, height))
     image = torch.from_numpy(np.array(rgb)).permute(2, 0, 1)[None]
     if rule.resize == "bilinear":
         image = image.float() / 255

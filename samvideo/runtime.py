@@ -118,14 +118,16 @@ class Runtime(Protocol):
     """The stages of one video model; pure functions of their arguments.
 
     Attributes:
-        input_wh: size to which frames are resized; clicks are given in its pixels.
         policy: the memory policy that the model was published with.
         static_shapes: whether memory is padded to a fixed capacity, so that objects of any age form a batch.
     """
 
-    input_wh: tuple[int, int]
     policy: Any
     static_shapes: bool
+
+    def input_size(self, size_wh: tuple[int, int]) -> tuple[int, int]:
+        """Width and height to which frames of `size_wh` are resized; clicks are given in pixels of it."""
+        ...
 
     def encode(self, rgb: UInt8Array) -> Features:
         """Encode a uint8 (H, W, 3) frame."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from samvideo.memory.base import MemoryPolicy
+from samvideo.memory.fifo import FifoPolicy
 
 
 @dataclass(frozen=True)
@@ -12,17 +13,18 @@ class PictureRule:
 
     Attributes:
         fit: "stretch" to the input size, or "pad": the longer side is resized to it, the rest is zeros at the right
-            and the bottom.
+            and the bottom; or "area": an input of about that area and the picture's own aspect ratio.
         resize: the filter. "bicubic" is PyTorch's on bytes with antialiasing, "bilinear" on fractions
-            without; "pil-bilinear" and "pil-bicubic" are Pillow's, whose filters widen when a picture shrinks.
+            without; "pil-bilinear" and "pil-bicubic" are Pillow's, whose filters widen when a picture shrinks;
+            "area" averages areas to shrink and is bilinear to enlarge, the fastest (OpenCV).
         rounding: of the shorter side under "pad".
-        prompt_side: side of the square frame in which prompts are encoded; None: the input itself.
+        prompt_side: side of the square frame in which prompts are encoded; None: the input itself, as under "area".
         masks: from low-resolution logits to the picture. "bilinear" and "bicubic": at once; "by-input": bilinear to
             the prompts' frame, the padding cut off, bilinear to the picture; "crop": the padding cut off first.
     """
 
-    fit: Literal["stretch", "pad"] = "stretch"
-    resize: Literal["bicubic", "bilinear", "pil-bilinear", "pil-bicubic"] = "bicubic"
+    fit: Literal["stretch", "pad", "area"] = "stretch"
+    resize: Literal["bicubic", "bilinear", "pil-bilinear", "pil-bicubic", "area"] = "bicubic"
     rounding: Literal["nearest", "down"] = "nearest"
     prompt_side: int | None = None
     masks: Literal["bilinear", "bicubic", "by-input", "crop"] = "bilinear"
@@ -47,14 +49,19 @@ class ModelSpec:
         encoder: variant of an encoder, see `encoders()`; of a network of its own, what that encodes with.
         memory: variant of a memory method, see `memory_methods()`; None for an image model.
         policy: variant of a memory policy, see `memory_policies()`, or a policy with options of its own.
-        input_wh: size to which frames are resized, width and height in pixels.
+        input_wh: size to which frames are resized, width and height in pixels; see `PictureRule.fit`.
         layers: of the memory attention.
         occlusion_embedding: whether the memory of frames without the object gets a learned code (SAM 2.1).
+        pointers: whether an object pointer of every frame is remembered (SAM 2).
         pointer_time_encoding: whether object pointers carry a code of their age (SAM 2.1).
         mean, std: of the encoder's training images, RGB in [0, 1].
         heads: variant of prompt encoder and mask decoder, see `samvideo.heads`.
-        answer: which of the decoder's masks answers, see `Answer`.
+        answer: which of the decoder's masks answers, see `Answer`; a video model has "stable" or "single".
+        tracking: which of them is taken on a frame without prompts: one of the three "alternatives", by the memory
+            policy (SAM 2), or always the "single" one, the first.
         picture: how pictures become inputs.
+        window: side in pixels of the square input in which each prompted object is segmented, see
+            `samvideo.windows`; None: in the input of the whole picture.
         network: variant of a network that takes the place of encoder and heads, see `samvideo.networks`.
         prefixes: of encoder, prompt encoder and mask decoder in the published checkpoint of an image model.
     """
@@ -66,18 +73,21 @@ class ModelSpec:
     input_wh: tuple[int, int] = (1024, 1024)
     layers: int = 4
     occlusion_embedding: bool = False
+    pointers: bool = True
     pointer_time_encoding: bool = False
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     heads: str = "sam2"
     answer: "Answer" = "stable"
+    tracking: Literal["alternatives", "single"] = "alternatives"
     picture: PictureRule = PictureRule()
+    window: int | None = None
     network: str | None = None
     prefixes: tuple[str, str, str] = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
 
     @property
     def prompt_wh(self) -> tuple[int, int]:
-        """Width and height of the frame in which prompts are encoded."""
+        """Width and height of the frame in which prompts are encoded; under "area" it depends on the picture."""
         side = self.picture.prompt_side
         return self.input_wh if side is None else (side, side)
 
@@ -152,6 +162,21 @@ def _image_specs() -> dict[str, ModelSpec]:
     return {spec.name: spec for spec in specs}
 
 
+NANO = ModelSpec(
+    "nano",
+    "efficientnet-lite0",
+    memory="affinity-ridge",
+    policy=FifoPolicy(frames=4, stride=8, pointers=1),
+    input_wh=(848, 480),
+    pointers=False,
+    heads="nano",
+    answer="single",
+    tracking="single",
+    picture=PictureRule("area", "area"),
+    window=320,
+)
+BUNDLED = {"nano": NANO}
+"""Models whose weights come with the package, by name."""
 SPECS = _specs()
 """The published video models by name."""
 IMAGE_SPECS = _image_specs()

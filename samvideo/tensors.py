@@ -20,8 +20,8 @@ class Features(NamedTuple):
     Attributes:
         coarse: (1, 256, H/16, W/16).
         fine: the stride-4 and stride-8 maps for the mask decoder, finest first; empty for encoders without them.
-        self_attended: (1, H/16 * W/16, 256) the coarse map after the first self-attention of memory attention; None
-            for image models.
+        self_attended: what the memory method computes once a frame; SAM 2's: (1, H/16 * W/16, 256) the coarse map
+            after the first self-attention of memory attention. None without.
     """
 
     coarse: Tensor
@@ -53,7 +53,7 @@ class MaskCandidates(NamedTuple):
         logits_bnhw: float32 (B, N, H/4, W/4), positive inside. Of SAM's four, the first is the mask for unambiguous
             prompts, the others are alternatives.
         quality_bn: (B, N) predicted IoU of each mask, in [0, 1].
-        tokens_bnc: (B, N, 256) output tokens, from which object pointers are made.
+        tokens_bnc: (B, N, 256) output tokens, from which object pointers are made; (B, N, 0) of models without.
         presence_b: (B,) object score logit, positive where the object is visible.
     """
 
@@ -70,7 +70,7 @@ class MaskPrediction:
     Attributes:
         logits: float32 (B, 1, H/4, W/4), positive inside; -1024 everywhere for an absent object.
         quality: (B,) predicted IoU of the mask in [0, 1].
-        pointer: (B, 256) object pointer, already replaced where the object is absent.
+        pointer: (B, 256) object pointer, already replaced where the object is absent; (B, 0) of models without.
         presence: (B,) object score logit, positive where the object is visible.
     """
 
@@ -106,8 +106,8 @@ class MemoryTokens:
     """What one frame left in memory for B objects.
 
     Attributes:
-        features: bfloat16 (B, N, 64).
-        position: (1, N, 64), the same tensor for every frame of one size.
+        features: (B, N, C), SAM 2's bfloat16 and 64 wide.
+        position: (1, N, C'), to which the temporal code is added; the same tensor for every frame of one size.
         num_unrotated: the first so many tokens take no rotary code.
         grid: height and width of the map of the other tokens, row by row.
     """
@@ -135,11 +135,11 @@ class MemoryContext:
     """The memories of B objects, ready to be attended to. Slots that a mask excludes are padding.
 
     Attributes:
-        features: (B, R, N, 64) tokens of R frames.
-        position: (B, R, N, 64) space and time code of those tokens.
+        features: (B, R, N, C) tokens of R frames.
+        position: (B, R, N, C') space and time code of those tokens.
         num_unrotated, grid: as in `MemoryTokens`, for every frame.
-        pointers: (B, P, 64) pointer tokens, P may be 0.
-        pointer_position: (B, P, 64) their time code.
+        pointers: (B, P, C) pointer tokens, P may be 0.
+        pointer_position: (B, P, C) their time code.
         frame_scale, pointer_scale: (B, R) and (B, P) factors on the keys' inputs; None where all are 1.
         frame_mask, pointer_mask: bool (B, R) and (B, P), False for padding; None where there is none.
     """

@@ -3,8 +3,8 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,10 +14,11 @@ from torch import Tensor
 
 from samvideo.errors import ConfigError
 from samvideo.heads.masks import upsample
-from samvideo.models import MEMORY_BIAS, MEMORY_SCALE, VideoModel, default_choice, is_ambiguous
+from samvideo.models import MEMORY_BIAS, MEMORY_SCALE, VideoModel
 from samvideo.runtime import Candidates, Output, Pick, SelectedMemory
 from samvideo.tensors import Features, MaskCandidates, MaskPrediction, MemoryTokens, PromptTensors
 from samvideo.types import BoolArray, FloatArray, UInt8Array
+from samvideo.windows import Detail, Window, decode_prompts
 
 CLAMP = 32.0
 """Earlier logits are clamped to this before they are corrected, as published."""
@@ -27,9 +28,22 @@ BATCH = 16
 
 @dataclass(frozen=True, eq=False)
 class TorchPrediction(MaskPrediction):
-    """The prediction of one object; `given` is the user's own mask at frame size, where that is the answer."""
+    """The prediction of one object.
+
+    Attributes:
+        given: the user's own mask at frame size, where that is the answer.
+        detail: (1, s, s) logits of the window in which the object was segmented, where it was.
+    """
 
     given: BoolArray | None = None
+    detail: Detail | None = None
+
+
+class TorchFeatures(NamedTuple):
+    """The features of a frame and, for models with windows, the frame."""
+
+    maps: Features
+    rgb: UInt8Array | None
 
 
 class TorchCandidates:
@@ -82,11 +96,12 @@ class _Batch:
     candidates: MaskCandidates
     ambiguous: bool
     input_wh: tuple[int, int]
+    details: tuple[Detail, ...] = ()
 
     @property
     def first(self) -> int:
-        """Index of the first of the decoder's four masks that is offered."""
-        return 1 if self.ambiguous else 0
+        """Index of the first of the decoder's masks that is offered."""
+        return 1 if self.ambiguous and self.candidates.quality_bn.shape[1] > 1 else 0
 
     @cached_property
     def quality(self) -> FloatArray:
@@ -129,27 +144,33 @@ class TorchRuntime:
         where = resolve_device(device, dtype)
         model.eval().fuse()  # before the conversion: folding wants float32
         self.model = model.convert(*where)
-        self.input_wh, self.policy, self.static_shapes = model.spec.input_wh, model.policy, static_shapes
+        self.policy, self.static_shapes = model.policy, static_shapes
 
     @property
     def _capacity(self) -> tuple[int, int] | None:
         return self.policy.capacity if self.static_shapes else None
 
-    @torch.inference_mode()
-    def encode(self, rgb: UInt8Array) -> Features:
-        """See `Runtime.encode`."""
-        return self.model.encode(self.model.preprocess(rgb))
+    def input_size(self, size_wh: tuple[int, int]) -> tuple[int, int]:
+        """See `Runtime.input_size`."""
+        return self.model.spec_for(size_wh).input_wh
 
     @torch.inference_mode()
-    def track(self, features: Features, memories: Sequence[SelectedMemory]) -> list[Candidates]:
+    def encode(self, rgb: UInt8Array) -> TorchFeatures:
+        """See `Runtime.encode`."""
+        maps = self.model.encode(self.model.preprocess(rgb))
+        return TorchFeatures(maps, None if self.model.spec.window is None else rgb)
+
+    @torch.inference_mode()
+    def track(self, features: TorchFeatures, memories: Sequence[SelectedMemory]) -> list[Candidates]:
         """See `Runtime.track`."""
-        embedding = self.model.attend_to_memory(features, memories, self._capacity)
-        return _Batch(self.model.decode(features, embedding), True, self.input_wh).rows()
+        maps = features.maps
+        candidates = self.model.decode(maps, self.model.attend_to_memory(maps, memories, self._capacity))
+        return _Batch(candidates, self.model.is_ambiguous(None), self.model.input_wh(maps)).rows()
 
     @torch.inference_mode()
     def prompt(
         self,
-        features: Features,
+        features: TorchFeatures,
         memory: SelectedMemory,
         xy: FloatArray,
         labels: NDArray[np.int64],
@@ -159,9 +180,10 @@ class TorchRuntime:
         device = self.model.device
         points = PromptTensors(torch.from_numpy(xy)[None].to(device), torch.from_numpy(labels)[None].to(device))
         earlier = None if previous is None else previous.logits.clamp(-CLAMP, CLAMP)
-        embedding = self.model.attend_to_memory(features, [memory], self._capacity)
-        candidates = self.model.decode(features, embedding, points, earlier)
-        return _Batch(candidates, is_ambiguous(points, earlier), self.input_wh).rows()[0]
+        ambiguous, (maps, rgb) = self.model.is_ambiguous(points, earlier), features
+        embedding = partial(self.model.attend_to_memory, maps, [memory], self._capacity)
+        found = decode_prompts(self.model, rgb, maps, embedding, points, earlier, ambiguous)
+        return _Batch(found.candidates, ambiguous, self.model.input_wh(maps), found.details).rows()[0]
 
     @torch.inference_mode()
     def choose(self, picks: Sequence[Pick], presence_threshold: float) -> list[TorchPrediction]:
@@ -172,36 +194,40 @@ class TorchRuntime:
             assert isinstance(pick.candidates, TorchCandidates)
             places.setdefault(pick.candidates.batch, []).append(place)
         for batch, members in places.items():
-            prediction = self._choose(batch, [picks[place] for place in members], presence_threshold)
-            for row, place in enumerate(members):
-                found[place] = TorchPrediction(*_values(prediction.row(row)))
+            chosen = self._choose(batch, [picks[place] for place in members], presence_threshold)
+            found.update(zip(members, chosen, strict=True))
         return [found[place] for place in range(len(picks))]
 
-    def _choose(self, batch: _Batch, picks: Sequence[Pick], threshold: float) -> MaskPrediction:
+    def _choose(self, batch: _Batch, picks: Sequence[Pick], threshold: float) -> list[TorchPrediction]:
         rows = [pick.candidates.row for pick in picks if isinstance(pick.candidates, TorchCandidates)]
         candidates = batch.candidates
         if rows != list(range(len(candidates.presence_b))):
             candidates = MaskCandidates(*(values[rows] for values in candidates))
-        mask, token = default_choice(candidates, batch.ambiguous)
+        mask, token = self.model.default_choice(candidates, batch.ambiguous)
         if any(pick.mask is not None for pick in picks):
             index = torch.tensor([-1 if pick.mask is None else pick.mask + batch.first for pick in picks])
             index = index.to(mask.device, non_blocking=True)
             mask, token = (torch.where(index < 0, published, index) for published in (mask, token))
-        return self.model.choose(candidates, mask, token, threshold)
+        prediction = self.model.choose(candidates, mask, token, threshold)
+        details: list[Detail | None] = [None] * len(rows)
+        for place, row in enumerate(rows if batch.details else ()):
+            if candidates.presence_b[place] > threshold:
+                details[place] = batch.details[row].take(mask[place : place + 1])
+        return [TorchPrediction(*_values(prediction.row(i)), detail=detail) for i, detail in enumerate(details)]
 
     @torch.inference_mode()
-    def use_mask_as_output(self, features: Features, mask: BoolArray) -> TorchPrediction:
+    def use_mask_as_output(self, features: TorchFeatures, mask: BoolArray) -> TorchPrediction:
         """See `Runtime.use_mask_as_output`."""
-        masks = resize_mask(mask, self.input_wh).to(self.model.device)
-        return TorchPrediction(*_values(self.model.use_mask_as_output(features, masks)), given=mask)
+        masks = resize_mask(mask, self.model.input_wh(features.maps)).to(self.model.device)
+        return TorchPrediction(*_values(self.model.use_mask_as_output(features.maps, masks)), given=mask)
 
     @torch.inference_mode()
     def remember(
-        self, features: Features, predictions: Sequence[TorchPrediction], binarise: Sequence[bool]
+        self, features: TorchFeatures, predictions: Sequence[TorchPrediction], binarise: Sequence[bool]
     ) -> list[MemoryTokens]:
         """See `Runtime.remember`."""
         binary = torch.tensor(binarise).to(self.model.device, non_blocking=True)
-        tokens = self.model.encode_memory(features, MaskPrediction.join(list(predictions)), binary)
+        tokens = self.model.encode_memory(features.maps, MaskPrediction.join(list(predictions)), binary)
         return [tokens.row(row) for row in range(len(predictions))]
 
     @torch.inference_mode()
@@ -234,7 +260,7 @@ class TorchRuntime:
         rows = [
             ("tokens", value.features, value.position, value.num_unrotated, value.grid)
             if isinstance(value, MemoryTokens)
-            else ("prediction", *_values(value), None if value.given is None else torch.from_numpy(value.given))
+            else _packed(value)
             if isinstance(value, TorchPrediction)
             else ("pointer", value)
             for value in values
@@ -252,13 +278,20 @@ class TorchRuntime:
         return [_unpacked(*row) for row in rows]
 
 
+def _packed(value: TorchPrediction) -> tuple[Any, ...]:
+    given = None if value.given is None else torch.from_numpy(value.given)
+    detail = () if value.detail is None else (value.detail.logits_nhw, *value.detail.window)
+    return "prediction", *_values(value), given, *detail
+
+
 def _unpacked(kind: str, *fields: Any) -> Any:
     if kind == "tokens":
         return MemoryTokens(*fields)
     if kind == "prediction":
-        logits, quality, pointer, presence, given = fields
+        logits, quality, pointer, presence, given, *detail = fields
         given = None if given is None else given.cpu().numpy()
-        return TorchPrediction(logits, quality, pointer, presence, given)
+        close = Detail(detail[0], Window(*detail[1:])) if detail else None
+        return TorchPrediction(logits, quality, pointer, presence, given, close)
     return fields[0]
 
 
@@ -267,12 +300,14 @@ def _values(prediction: MaskPrediction) -> tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def _full_size(predictions: Sequence[TorchPrediction], size_hw: tuple[int, int]) -> Tensor:
-    """(K, H, W) logits at frame size; where the user gave a mask, exactly that mask."""
+    """(K, H, W) logits at frame size, as fine as they are; where the user gave a mask, exactly that mask."""
     logits_khw = upsample(torch.cat([p.logits for p in predictions]), size_hw)[:, 0]
     for row, prediction in enumerate(predictions):
         if prediction.given is not None:
             given = torch.from_numpy(prediction.given).to(logits_khw.device)
             logits_khw[row] = given * MEMORY_SCALE + MEMORY_BIAS
+        elif prediction.detail is not None:
+            logits_khw[row] = prediction.detail.paste(size_hw[::-1])[0]
     return logits_khw
 
 

@@ -5,17 +5,19 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny_sam import clip, picture, randomise, tiny_model
 
 from samvideo.errors import ConfigError, WeightsError
+from samvideo.memory.method import MemoryModule
 from samvideo.memory.pruning import PruningPolicy
-from samvideo.models import build, build_image, count_parameters, memory_policies
+from samvideo.models import VideoModel, build, build_image, count_parameters, memory_policies
 from samvideo.specs import SPECS, ModelSpec
 from samvideo.state_dict import load_state, published_shapes, recognise, spec_shapes
-from samvideo.tensors import PromptTensors
+from samvideo.tensors import Features, MaskCandidates, MemoryContext, MemoryTokens, PromptTensors
 from samvideo.torch_runtime import TorchRuntime
 from samvideo.trackers.sam import SamTracker
-from samvideo.types import Box, Points
+from samvideo.types import Box, Mask, Points
 
 
 def meta_state(name: str) -> dict[str, torch.Tensor]:
@@ -170,7 +172,9 @@ def last_logits(**changes: object) -> np.ndarray:
         {"memory": "perceiver"},
         {"policy": "pruning"},
         {"size": (96, 64)},
+        {"pointers": False},
         {"pointer_time_encoding": True},
+        {"tracking": "single"},
         {"mean": (0.5, 0.5, 0.5)},
         {"std": (0.3, 0.3, 0.3)},
     ],
@@ -186,9 +190,78 @@ def test_occlusion_embedding() -> None:
     model = tiny_model(occlusion_embedding=True)
     features = model.encode(model.preprocess(picture(0)))
     masks = torch.full((2, 1, 64, 64), -10.0)
-    tokens = model.memory.encode(features.coarse, masks, torch.tensor([True, False])).features.float()
+    tokens = model.memory.encode(features, masks, torch.tensor([True, False])).features.float()
     assert model.memory.absent is not None
     assert torch.allclose(tokens[1] - tokens[0], model.memory.absent[0].expand(16, -1), atol=0.05)
+
+
+class Unattended(MemoryModule):
+    """The least that a memory can be: the mean of the coarse map within the mask is added to later ones."""
+
+    step = 32
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frame_codes = torch.nn.Parameter(torch.zeros(7, 1, 1, 2))
+        self.no_memory = torch.nn.Parameter(torch.zeros(1, 256, 1, 1))
+
+    def encode(self, features: Features, masks: torch.Tensor, present: torch.Tensor) -> MemoryTokens:
+        assert len(features.fine) == 0 or features.fine[0].shape[-1] == 4 * features.grid[1]
+        weights = F.adaptive_avg_pool2d(masks, features.grid).clamp(min=0.01)
+        mean = (features.coarse * weights).sum((2, 3)) / weights.sum((2, 3))
+        return MemoryTokens(mean[:, None], mean.new_zeros(1, 1, 1), 0, (1, 1))
+
+    def attend(self, features: Features, context: MemoryContext) -> torch.Tensor:
+        assert context.features.dtype == torch.float32
+        assert context.position.shape == (len(context.features), context.features.shape[1], 1, 2)
+        assert context.pointers.shape[1] == 0
+        return features.coarse + context.features.mean((1, 2))[..., None, None]
+
+    def without_memory(self, features: Features) -> torch.Tensor:
+        return features.coarse + self.no_memory
+
+
+@pytest.mark.parametrize("static_shapes", [False, True])
+def test_a_memory_needs_neither_attention_nor_pointers(static_shapes: bool) -> None:
+    """Objects of any age, given masks and corrections are tracked, and go on the same from a saved state."""
+    model = tiny_model(pointers=False, tracking="single", answer="single")
+    model.memory = Unattended()
+    assert not [name for name in model.state_dict() if name.startswith("pointers")]
+    one, other = (SamTracker(TorchRuntime(model, static_shapes=static_shapes), logits=True) for _ in range(2))
+    mask = Mask(object_id=3, mask=np.hypot(*(np.mgrid[:40, :90] - 20)) < 9)
+    prompts = {0: [Box(object_id=1, xyxy=(10, 5, 40, 30))], 2: [mask], 4: [Points(object_id=3, xy=[(50, 20)])]}
+    for frame in clip(6, (90, 40)):
+        one.step(frame, prompts.get(frame.index, ()))
+    other.restore(one.state())
+    for frame in clip(8, (90, 40))[6:]:
+        assert np.array_equal(one.step(frame).logits, other.step(frame).logits)
+    assert one.objects[1].best.known_prediction.pointer.shape == (1, 0)
+
+
+@torch.inference_mode()
+def test_which_mask_answers() -> None:
+    """For one click the best alternative; else the first mask, which "stable" replaces where it is unstable."""
+    candidates = MaskCandidates(
+        torch.tensor([0.01, 1.0, 1.0, 1.0])[None, :, None, None].repeat(1, 1, 4, 4),
+        torch.tensor([[0.9, 0.3, 0.8, 0.5]]),
+        torch.zeros(1, 4, 0),
+        torch.ones(1),
+    )
+    one, two = (PromptTensors(torch.zeros(1, n, 2), torch.ones(1, n, dtype=torch.long)) for n in (1, 2))
+    stable, single = (build_video(answer=answer, tracking="single") for answer in ("stable", "single"))
+    for model in (stable, single):
+        assert model.is_ambiguous(one)
+        assert not model.is_ambiguous(two)
+        assert not model.is_ambiguous(None)
+        assert int(model.default_choice(candidates, True)[0]) == 2
+    assert [int(model.default_choice(candidates, False)[0]) for model in (stable, single)] == [2, 0]
+    only = MaskCandidates(*(values[:, :1] for values in candidates[:3]), candidates.presence_b)
+    assert int(single.default_choice(only, True)[0]) == 0
+
+
+def build_video(**changes: object) -> VideoModel:
+    with torch.device("meta"):
+        return build(ModelSpec("tiny", "vit-ti", input_wh=(64, 64), **changes))  # type: ignore[arg-type]
 
 
 def test_an_image_model_is_a_model_without_memory() -> None:

@@ -202,7 +202,8 @@ class SamTracker:
         memory = SelectedMemory()
         if any(entry.index != clock for entry in bank.entries):
             memory = bank.recall(clock)
-        xy, labels = input_points(prompt, self._state.size_wh or (1, 1), self.runtime.input_wh)
+        size_wh = self._state.size_wh or (1, 1)
+        xy, labels = input_points(prompt, size_wh, self.runtime.input_size(size_wh))
         candidates = self.runtime.prompt(features, memory, xy, labels, tracked.best.prediction)
         self._select([tracked], [[candidates]])
 

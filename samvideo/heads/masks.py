@@ -116,6 +116,7 @@ class MaskDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.object_score = object_score
+        self.projected_widths = None if fine_widths is None else (width // 8, width // 4)
         self.transformer = TwoWayTransformer(width, eps=eps, residual=residual)
         self.iou_token = nn.Embedding(1, width)
         self.mask_tokens = nn.Embedding(4, width)

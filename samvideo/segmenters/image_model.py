@@ -16,6 +16,7 @@ from samvideo.segmenters.base import Chooser, EmbeddedImage, Previous, Segmentat
 from samvideo.tensors import Features, MaskCandidates, PromptTensors
 from samvideo.torch_runtime import resize_mask, resolve_device
 from samvideo.types import BoolArray, UInt8Array, image_wh
+from samvideo.windows import Detail, decode_prompts
 
 BATCH = 64
 """Objects that are decoded at once."""
@@ -54,15 +55,18 @@ class ImageModelSegmenter:
         """See `Segmenter.embed`."""
         size_wh = image_wh(rgb)
         features = self.model.encode(self.model.preprocess(rgb))
-        return ModelImage(self.model, features, size_wh, self._choose)
+        return ModelImage(self.model, features, size_wh, self._choose, rgb)
 
 
 class ModelImage(EmbeddedImage):
     """An image encoded by a SAM."""
 
-    def __init__(self, model: ImageModel, features: Features, size_wh: tuple[int, int], choose: Chooser) -> None:
+    def __init__(
+        self, model: ImageModel, features: Features, size_wh: tuple[int, int], choose: Chooser, rgb: UInt8Array
+    ) -> None:
         super().__init__(size_wh, choose)
-        self._model, self.features = model, features
+        self._rgb = None if model.spec.window is None else rgb
+        self._model, self.features, self._spec = model, features, model.spec_for(size_wh)
 
     def _candidates(
         self, prompts: Sequence[ObjectPrompt], previous: Mapping[int, Previous], multimask: bool | None
@@ -89,18 +93,20 @@ class ModelImage(EmbeddedImage):
         points = self._points(prompts)
         logits = None if previous is None else torch.stack([self._logits(p) for p in previous]).to(model.device)
         embedding = model.embedding(self.features).expand(len(prompts), -1, -1, -1)
-        candidates = model.decode(self.features, embedding, points, logits)
         ambiguous = previous is None and points.labels.shape[1] <= 1 if multimask is None else multimask
-        kept, quality = answers(candidates, model.spec.answer, ambiguous)
-        return [
-            Segmentation(prompt.object_id, self._masks(low), rating.cpu().numpy(), low.cpu().numpy())
-            for prompt, low, rating in zip(prompts, kept, quality, strict=True)
-        ]
+        found = decode_prompts(model, self._rgb, self.features, lambda: embedding, points, logits, ambiguous)
+        kept, quality = answers(found.candidates, model.spec.answer, ambiguous)
+        segmentations = []
+        for row, (prompt, index, rating) in enumerate(zip(prompts, kept, quality, strict=True)):
+            low = found.candidates.logits_bnhw[row, index]
+            masks = self._masks(low, found.details[row].take(index) if found.details else None)
+            segmentations.append(Segmentation(prompt.object_id, masks, rating.cpu().numpy(), low.cpu().numpy()))
+        return segmentations
 
     def _points(self, prompts: Sequence[ObjectPrompt]) -> PromptTensors:
         """Boxes, as two corners, and clicks of B objects in the frame of prompts."""
         xy, labels = (np.array(rows) for rows in zip(*(prompt.points for prompt in prompts), strict=True))
-        xy = (xy * prompt_scale(self.size_wh, self._model.spec)).astype(np.float32)
+        xy = (xy * prompt_scale(self.size_wh, self._spec)).astype(np.float32)
         return PromptTensors(*(torch.from_numpy(values).to(self._model.device) for values in (xy, labels)))
 
     def _logits(self, previous: Previous) -> Tensor:
@@ -111,31 +117,31 @@ class ModelImage(EmbeddedImage):
             return torch.from_numpy(logits[previous.chosen])[None]
         mask = mask_of(previous)
         assert mask is not None
-        spec = self._model.spec
         side = max(width, height)
-        if spec.picture.fit == "stretch":
+        if self._spec.picture.fit == "stretch":
             return resize_mask(mask, (width, height))[0] * MEMORY_SCALE + MEMORY_BIAS
-        fitted = fitted_wh(self.size_wh, side, spec.picture)
+        fitted = fitted_wh(self.size_wh, side, self._spec.picture)
         canvas = torch.zeros(1, height, width)
         canvas[:, : fitted[1], : fitted[0]] = resize_mask(mask, fitted)[0]
         return canvas * MEMORY_SCALE + MEMORY_BIAS
 
-    def _masks(self, low: Tensor) -> BoolArray:
-        """(N, h, w) logits to (N, H, W) masks at the size of the image."""
-        masks: BoolArray = (to_picture(low[None], self.size_wh, self._model.spec)[0] > 0).cpu().numpy()
+    def _masks(self, low: Tensor, detail: Detail | None) -> BoolArray:
+        """(N, h, w) logits, or what is finer, to (N, H, W) masks at the size of the image."""
+        whole = to_picture(low[None], self.size_wh, self._spec)[0] if detail is None else detail.paste(self.size_wh)
+        masks: BoolArray = (whole > 0).cpu().numpy()
         return masks
 
 
 def answers(candidates: MaskCandidates, answer: str, ambiguous: bool) -> tuple[Tensor, Tensor]:
-    """The candidates that answer a prompt: (B, N, h, w) logits and (B, N) ratings, N 3 or 1; see `Answer`."""
+    """The candidates that answer a prompt: (B, M) indices and ratings, M 3 or 1; see `Answer`."""
     quality = candidates.quality_bn
     if answer == "stability":
         shape = candidates.logits_bnhw.shape
         quality = stability(candidates.logits_bnhw.flatten(0, 1), RATING_OFFSET).view(shape[:2])
     if (ambiguous or answer == "alternatives") and quality.shape[1] > 1:  # RWKV-SAM has one mask only
-        return candidates.logits_bnhw[:, 1:], quality[:, 1:]
+        index = torch.arange(1, quality.shape[1], device=quality.device).expand(len(quality), -1)
+        return index, quality[:, 1:]
     chosen = torch.zeros(len(quality), dtype=torch.long, device=quality.device)
     if answer == "stable":
         chosen = single_if_stable(candidates)
-    rows = torch.arange(len(quality), device=quality.device)
-    return candidates.logits_bnhw[rows, chosen][:, None], quality[rows, chosen][:, None]
+    return chosen[:, None], quality.gather(1, chosen[:, None])

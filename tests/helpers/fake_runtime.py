@@ -49,7 +49,10 @@ class FakeRuntime:
     static_shapes = False
 
     def __init__(self, policy: Any, size_wh: tuple[int, int]) -> None:
-        self.policy, self.input_wh = policy, size_wh
+        self.policy, self._size_wh = policy, size_wh
+
+    def input_size(self, size_wh: tuple[int, int]) -> tuple[int, int]:
+        return self._size_wh
 
     def encode(self, rgb: np.ndarray) -> np.ndarray:
         return rgb

@@ -5,11 +5,13 @@ from fractions import Fraction
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from samvideo.encoders.vit import PlainVit, VitConfig
 from samvideo.memory.perceiver import PerceiverConfig, PerceiverMemory
 from samvideo.models import VideoModel, build
-from samvideo.specs import ModelSpec
+from samvideo.specs import ModelSpec, PictureRule
+from samvideo.tensors import Grid, MaskCandidates, PromptTensors
 from samvideo.torch_runtime import TorchRuntime
 from samvideo.trackers.sam import SamTracker
 from samvideo.types import Frame, VideoInfo
@@ -47,6 +49,81 @@ def tiny_model(
         model.memory = PerceiverMemory(PerceiverConfig(layers=1, latents=16, side=4)).eval()
     model.encoder = PlainVit(TINY_VIT).eval()
     return randomise(model)
+
+
+class BoxPrompts(nn.Module):
+    """Hands prompts to a `BoxDecoder` as they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mask_logits: Tensor | None = None
+
+    def points(self, prompts: PromptTensors, size_wh: tuple[int, int]) -> Tensor:
+        places = (prompts.xy + 0.5) / torch.tensor(size_wh)
+        return torch.cat([places, prompts.labels[..., None]], 2)
+
+    def no_points(self, batch: int) -> PromptTensors:
+        return PromptTensors(torch.zeros(batch, 0, 2), torch.zeros(batch, 0, dtype=torch.long))
+
+    def grid_code(self, grid: Grid) -> Tensor:
+        return torch.zeros(1, 1, *grid)
+
+    def dense(self, mask_logits: Tensor | None, grid: Grid) -> Tensor:
+        self.mask_logits = mask_logits
+        return torch.zeros(1, 1, *grid)
+
+
+class BoxDecoder(nn.Module):
+    """Answers with what was prompted: the box, or a square around each click, and what the prompts correct.
+
+    Args:
+        prompts: of the same model.
+    """
+
+    HALF = 0.1  # of a click's square, as a share of the input
+
+    def __init__(self, prompts: BoxPrompts) -> None:
+        super().__init__()
+        self._prompts = [prompts]
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.presence = 1.0
+
+    def fine_convs(self) -> list[nn.Conv2d]:
+        return []
+
+    def project(self, fine: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return fine
+
+    def forward(self, image: Tensor, code: Tensor, points: Tensor, fine: tuple[Tensor, ...]) -> MaskCandidates:
+        height, width = (4 * side for side in image.shape[-2:])
+        y, x = torch.meshgrid(*((torch.arange(n) + 0.5) / n for n in (height, width)), indexing="ij")
+        logits = torch.full((len(image), 4, height, width), -5.0)
+        if self._prompts[0].mask_logits is not None:
+            logits = torch.maximum(logits, self._prompts[0].mask_logits)
+        for row, own in enumerate(points.tolist()):
+            corners = [p for p in own if p[2] in (2, 3)]
+            areas = [(*corners[0][:2], *corners[1][:2])] if corners else []
+            areas += [
+                (p[0] - self.HALF, p[1] - self.HALF, p[0] + self.HALF, p[1] + self.HALF)
+                for p in own
+                if p[2] == 1 and not corners
+            ]
+            for x1, y1, x2, y2 in areas:
+                logits[row, :, (x > x1) & (x < x2) & (y > y1) & (y < y2)] = 5.0
+        rating = torch.tensor([0.9, 0.7, 0.8, 0.6]).expand(len(image), 4)
+        return MaskCandidates(
+            logits, rating, torch.zeros(len(image), 4, 0), torch.full((len(image),), self.presence)
+        )
+
+
+def box_model(size_wh: tuple[int, int], **changes: object) -> VideoModel:
+    """A tiny model with "area" inputs and a `BoxDecoder`."""
+    rule = PictureRule("area", "area")
+    changes = {"picture": rule, "answer": "single", "tracking": "single", "pointers": False, **changes}
+    model = tiny_model(size=size_wh, **changes)
+    prompts = BoxPrompts()
+    model.prompts, model.decoder = prompts, BoxDecoder(prompts)
+    return model
 
 
 def tiny_tracker(

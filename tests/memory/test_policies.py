@@ -56,6 +56,30 @@ def test_stride_takes_the_last_frame_and_then_every_nth() -> None:
     assert [by_tokens[id(frame.tokens)] for frame in found.frames] == [0, 6, 9, 12, 15, 18, 19]
 
 
+@pytest.mark.parametrize(
+    "policy", [FifoPolicy(stride=s, frames=f) for s, f in ((1, 6), (5, 3), (4, 1), (3, 6))], ids=str
+)
+def test_tokens_are_kept_only_while_they_can_be_recalled(policy: FifoPolicy) -> None:
+    """What is recalled is what a bank that forgets nothing recalls, corrections of the newest frame included."""
+    bank, entries = MemoryBank(policy), line(40)
+    for index in range(1, len(entries)):
+        bank.insert(entries[index - 1])
+        assert rows(bank.recall(index)) == rows(recall(policy, entries[:index], index))
+        if policy.stride > 1 and index > 1:
+            assert rows(bank.recall(index - 1)) == rows(recall(policy, entries[: index - 1], index - 1))
+        assert sum(e.tokens is not None for e in bank.entries) <= 1 + policy.frames + 2 * (policy.stride > 1)
+
+
+def test_no_pointers() -> None:
+    policy = FifoPolicy(pointers=0)
+    assert recall(policy, line(20, (0, 15)), 20).shape == (7, 0)
+    assert policy.capacity == (14, 0)
+    bank = MemoryBank(policy)
+    for e in line(20):
+        bank.insert(e)
+    assert [e.index for e in bank.entries] == [0, *range(14, 20)]
+
+
 def test_nearest_prompted_frames() -> None:
     """The closest on either side, then by distance; the others count as ordinary frames when in reach."""
     entries = line(20, prompted=(0, 5, 17, 19))
@@ -113,7 +137,7 @@ def test_pruning_never_takes_a_prompt_unless_published() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"frames": 7}, {"frames": -1}, {"pointers": 0}, {"prompted": 0}, {"stride": 0}, {"nearest": 1}]
+    "options", [{"frames": 7}, {"frames": -1}, {"pointers": -1}, {"prompted": 0}, {"stride": 0}, {"nearest": 1}]
 )
 def test_senseless_options_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="must be"):

@@ -15,7 +15,7 @@ from tests.scenes import RED, Shape, scene
 
 
 def test_the_bundle_is_small() -> None:
-    assert checkpoints.BUNDLED_FILE.stat().st_size <= 5e6
+    assert (checkpoints.BUNDLED_FOLDER / "nano.safetensors").stat().st_size <= 5e6
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not safetensors"])
@@ -34,7 +34,7 @@ def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_installation_without_them_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "BUNDLED_FILE", tmp_path / "nano.safetensors")
+    monkeypatch.setattr(checkpoints, "BUNDLED_FOLDER", tmp_path)
     with pytest.raises(WeightsError, match="install samvideo again"):
         create_tracker("nano")
 

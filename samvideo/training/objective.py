@@ -1,0 +1,227 @@
+"""What the bundled model is trained on: tracking through clips with its own predictions in memory, and prompts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from samvideo.memory.base import CODE_ROWS
+from samvideo.memory.ridge import LABELS
+from samvideo.memory.target import TargetMemory
+from samvideo.models import VideoModel
+from samvideo.tensors import Features, MaskCandidates, MemoryContext, PromptTensors
+from samvideo.training.losses import mask_loss, quality_loss, soft_iou
+from samvideo.training.prompting import STRIDE, box_prompts, click_prompts, corrected, either, rough_logits
+
+PROMPTED, LAST = CODE_ROWS - 1, 0
+"""Rows of the temporal code."""
+OBJECTS = 0.75
+"""Objects that are tracked of a batch, as a share of its slots, some of which are empty."""
+BOX, CLICK, FOCUS = range(3)
+"""Kinds of prompts."""
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the parts of the loss beside the masks' own, which is 1.
+
+    Attributes:
+        target_model: cross-entropy of the target model's first score.
+        presence: whether the object is there.
+        quality: predicted against reached IoU.
+        prompts: all of the prompts' losses.
+    """
+
+    target_model: float = 0.3
+    presence: float = 0.3
+    quality: float = 0.2
+    prompts: float = 1.0
+
+
+class Objective:
+    """Computes losses of a model; all methods return them by name, as means over objects.
+
+    Args:
+        model: with a `TargetMemory` and the heads `nano`.
+        weights: of the parts.
+    """
+
+    def __init__(self, model: VideoModel, weights: LossWeights = LossWeights()) -> None:
+        self.model, self.weights, self.layout = model, weights, torch.channels_last
+        assert isinstance(model.memory, TargetMemory)
+        self.memory = model.memory
+        statistics = torch.tensor([model.spec.mean, model.spec.std], device=model.device)
+        self.mean, self.std = statistics[:, None, :, None, None].unbind(0)
+
+    def encode(self, frames_bchw: Tensor) -> Features:
+        """Features of B frames in 0..1."""
+        image = ((frames_bchw - self.mean) / self.std).to(memory_format=self.layout)
+        coarse, fine = self.model.encoder(image)
+        features = Features(coarse, tuple(fine))
+        return features._replace(self_attended=self.memory.self_attend(features))
+
+    def decode(
+        self,
+        features: Features,
+        embedding: Tensor,
+        prompts: PromptTensors | None = None,
+        logits: Tensor | None = None,
+    ) -> MaskCandidates:
+        """As `ImageModel.decode`, for a batch of frames."""
+        model = self.model
+        prompts = prompts or model.prompts.no_points(len(embedding))
+        height, width = features.grid
+        points = model.prompts.points(prompts, (16 * width, 16 * height))
+        image = embedding + model.prompts.dense(logits, features.grid)
+        candidates: MaskCandidates = model.decoder(image, None, points, features.fine)
+        return candidates
+
+    def tracking(self, frames: Tensor, masks: Tensor, known: Tensor) -> dict[str, Tensor]:
+        """Track objects through clips from their masks on the first frame.
+
+        Args:
+            frames: (B, T, 3, S, S) in 0..1.
+            masks: (B, O, T, S, S) of 0 and 1.
+            known: bool (B, O), which of the O are objects.
+        """
+        length = frames.shape[1]
+        all_features = self.encode(frames.flatten(0, 1))
+        rows = _some(known.nonzero(), max(1, round(OBJECTS * known.numel())))
+        truth = F.avg_pool2d(masks[rows[:, 0], rows[:, 1]], STRIDE)
+        at = [_select(all_features, rows[:, 0] * length + t) for t in range(length)]
+        everywhere = torch.ones(len(rows), device=frames.device).bool()
+        remembered = [self.memory.write(at[0], _worn(truth[:, :1]), everywhere)]
+        parts: list[dict[str, Tensor]] = []
+        for t in range(1, length):
+            frames_in_use, codes = _recalled(len(remembered))
+            tokens = torch.stack([remembered[i] for i in frames_in_use], 1)
+            position = self.memory.frame_codes[codes, 0, 0][None, :, None].expand(len(rows), -1, -1, -1)
+            none = tokens.new_zeros(len(rows), 0, 1)
+            reads = self.memory.read(at[t], MemoryContext(tokens, position, 0, at[t].grid, none, none))
+            candidates = self.decode(at[t], self.memory.condition(at[t], reads))
+            parts.append(self._tracking_losses(candidates, reads, truth[:, t]))
+            present = candidates.presence_b > 0
+            probability = candidates.logits_bnhw[:, :1].sigmoid().detach() * present[:, None, None, None]
+            remembered.append(self.memory.write(at[t], probability, present))
+        return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
+
+    def _tracking_losses(
+        self, candidates: MaskCandidates, reads: Sequence[Tensor], truth: Tensor
+    ) -> dict[str, Tensor]:
+        """Of one frame; `truth` is (K, h, w) at stride 4. Masks and quality count where the object is there."""
+        there = truth.amax((1, 2)) > 0.5
+        count = there.sum().clamp(min=1)
+        logits = candidates.logits_bnhw[:, 0]
+        iou = soft_iou(logits, truth)
+        losses = mask_loss(logits, truth)
+        target = sum(self._target_loss(scores, truth) for scores in reads[:-1])
+        presence = F.binary_cross_entropy_with_logits(candidates.presence_b, there.float(), reduction="none")
+        return {
+            "mask": (losses * there).sum() / count + 0.3 * (losses * ~there).mean(),
+            "target model": self.weights.target_model * (target * there).sum() / count,
+            "presence": self.weights.presence * presence.mean(),
+            "quality": self.weights.quality
+            * (quality_loss(candidates.quality_bn[:, 0], iou) * there).sum()
+            / count,
+            "iou": (iou * there).sum().detach() / count,
+            "presence right": ((candidates.presence_b > 0) == there).float().mean().detach(),
+        }
+
+    def _target_loss(self, scores: Tensor, truth: Tensor) -> Tensor:
+        """(K,) loss of a target model's first score, which was fitted to -1 and 1."""
+        cell = round((scores.shape[1] / LABELS) ** 0.5)
+        first = F.pixel_shuffle(scores[:, ::16] if cell > 1 else scores[:, :1], cell)[:, 0]
+        pooled = F.adaptive_avg_pool2d(truth[:, None], first.shape[-2:])[:, 0]
+        return F.binary_cross_entropy_with_logits(4 * first, pooled, reduction="none").mean((1, 2))
+
+    def prompted(self, frames: Tensor, masks: Tensor, kind: Tensor) -> dict[str, Tensor]:
+        """Segment objects from prompts, then correct them by a click.
+
+        Args:
+            frames: (B, 3, S, S) in 0..1.
+            masks: (B, S, S) of 0 and 1.
+            kind: (B,) BOX, CLICK (ambiguous: three alternatives) or FOCUS (a click, and an imperfect earlier mask).
+        """
+        features = self.encode(frames)
+        truth = F.avg_pool2d(masks[:, None], STRIDE)[:, 0]
+        prompts = either(kind == BOX, box_prompts(truth), click_prompts(truth))
+        ambiguous, focus = kind == CLICK, kind == FOCUS
+        embedding = self.memory.without_memory(features)
+        logits, first = self._answer(features, embedding, prompts, rough_logits(truth), focus, truth, ambiguous)
+        again = corrected(prompts, logits, truth)
+        everything = torch.ones_like(focus)
+        _, second = self._answer(features, embedding, again, logits[:, None], everything, truth, ~everything)
+        return {
+            "prompt": self.weights.prompts * (first["mask"] + 0.5 * second["mask"]),
+            "prompt quality": self.weights.quality * (first["quality"] + second["quality"]),
+            "box iou": first["ious"][kind == BOX].mean(),
+            "click iou": first["ious"][ambiguous].mean(),
+            "corrected iou": second["ious"].mean(),
+        }
+
+    def _answer(
+        self,
+        features: Features,
+        embedding: Tensor,
+        prompts: PromptTensors,
+        earlier: Tensor,
+        has_earlier: Tensor,
+        truth: Tensor,
+        ambiguous: Tensor,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The logits of the answer, detached, and losses; of the alternatives, the best is trained, as in SAM."""
+        dense = self.model.prompts.dense(earlier, features.grid) * has_earlier[:, None, None, None]
+        candidates = self.decode(features, embedding + dense, prompts)
+        all_logits = candidates.logits_bnhw
+        count = all_logits.shape[1]
+        repeated = truth.repeat_interleave(count, 0)
+        losses = mask_loss(all_logits.flatten(0, 1), repeated).view(-1, count)
+        ious = soft_iou(all_logits.flatten(0, 1), repeated).view(-1, count)
+        alternatives = losses[:, 1:]
+        best = alternatives.min(1).values + 0.05 * alternatives.mean(1)
+        mask = torch.where(ambiguous, 0.3 * losses[:, 0] + best, losses[:, 0] + 0.3 * best)
+        quality = quality_loss(candidates.quality_bn, ious).mean(1)
+        chosen = torch.where(ambiguous, 1 + candidates.quality_bn[:, 1:].argmax(1), 0)
+        rows = torch.arange(len(chosen), device=chosen.device)
+        return all_logits[rows, chosen].detach(), {
+            "mask": mask.mean(),
+            "quality": quality.mean(),
+            "ious": ious[rows, chosen].detach(),
+        }
+
+
+def _select(features: Features, rows: Tensor) -> Features:
+    assert features.self_attended is not None
+    return Features(
+        features.coarse[rows], tuple(fine[rows] for fine in features.fine), features.self_attended[rows]
+    )
+
+
+def _recalled(remembered: int) -> tuple[list[int], Tensor]:
+    """Which frames are recalled, prompted first and newest last, and their rows of the temporal code.
+
+    In use, the frames between are several steps apart: each gets a row at random, in their order.
+    """
+    between = list(range(1, remembered - 1))
+    rows = sorted((1 + torch.randperm(CODE_ROWS - 2))[: len(between)].tolist(), reverse=True)
+    if remembered == 1:
+        return [0], torch.tensor([PROMPTED])
+    kept = between[-(CODE_ROWS - 2) :]
+    return [0, *kept, remembered - 1], torch.tensor([PROMPTED, *rows, LAST])
+
+
+def _worn(mask: Tensor) -> Tensor:
+    """First masks as users and segmenters give them: a third loses or gains an edge, a third is blurred."""
+    kernel = 3
+    grown, shrunk = F.max_pool2d(mask, kernel, 1, 1), 1 - F.max_pool2d(1 - mask, kernel, 1, 1)
+    draw = torch.rand(len(mask), 1, 1, 1, device=mask.device)
+    out = torch.where(draw < 0.12, grown, torch.where(draw < 0.24, shrunk, mask))
+    return torch.where(shrunk.amax((2, 3), keepdim=True) > 0, out, mask)
+
+
+def _some(rows: Tensor, count: int) -> Tensor:
+    """So many of the rows, in random order, again from the first if there are fewer: shapes stay the same."""
+    order = torch.randperm(len(rows), device=rows.device)
+    return rows[order.repeat(1 + count // len(rows))[:count]]
