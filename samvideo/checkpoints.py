@@ -120,7 +120,7 @@ def load_bundled(
     file = BUNDLED_FOLDER / f"{name}.safetensors" if weights is None else Path(weights)
     if weights is None and not file.is_file():
         raise WeightsError(
-            f"this installation lacks {file}, the weights of {name}: install samvideo again, or name another file of "
+            f"this installation lacks {file}, the weights of {name}: install samvideo again, or name a file of "
             f"them ({name}=FILE)"
         )
     state = read_state(file)
