@@ -9,7 +9,7 @@ from torch import Tensor
 from samvideo.errors import ConfigError, WeightsError
 from samvideo.memory.base import MemoryPolicy
 from samvideo.models import VideoModel, build, encoders
-from samvideo.specs import IMAGE_SPECS, SPECS
+from samvideo.specs import BUNDLED, IMAGE_SPECS, SPECS
 from samvideo.state_dict import Loadable, build_spec, load_state, recognise, spec_shapes
 from samvideo.weights.catalog import CATALOG, checkpoint
 from samvideo.weights.fetch import fetch
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 ENCODER = "image_encoder."
 """Prefix of the encoder in the checkpoints of most models."""
+BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 NO_MEMORY = (
     "an image model, which has no memory to track with: use load_segmenter, or build(ENCODER, memory=...) for its "
     "encoder with a memory"
@@ -37,7 +38,7 @@ def load(
     input_size: int | tuple[int, int] | None = None,
     progress: Progress | None = None,
 ) -> VideoModel:
-    """Load a model of the SAM 2 family, in evaluation mode on the CPU.
+    """Load a model of the SAM 2 family or the bundled one, in evaluation mode on the CPU.
 
     ::
 
@@ -85,6 +86,8 @@ def load_any(
     """
     if name is not None:
         name, weights = split_name(name, weights)
+        if name in BUNDLED:
+            return load_bundled(name, weights, memory=memory, policy=policy, input_size=input_size)
         if name not in CATALOG and name in encoders():
             raise ConfigError(
                 f"{name!r} is an encoder, and no video model with it is published: "
@@ -98,6 +101,30 @@ def load_any(
             return _untrained(name, memory, policy, input_size)
     name, state = _named_state(name, weights, progress)
     model = _untrained(name, memory, policy, input_size)
+    load_state(model, state)
+    return model
+
+
+def load_bundled(
+    name: str,
+    weights: Path | str | None = None,
+    *,
+    memory: str | None = None,
+    policy: str | MemoryPolicy | None = None,
+    input_size: int | tuple[int, int] | None = None,
+) -> VideoModel:
+    """A model whose weights are part of the package; arguments and errors as of `load`."""
+    if is_random(weights):
+        with random_weights(name):
+            return build(name, memory=memory, policy=policy, input_size=input_size)
+    file = BUNDLED_FOLDER / f"{name}.safetensors" if weights is None else Path(weights)
+    if weights is None and not file.is_file():
+        raise WeightsError(
+            f"this installation lacks {file}, the weights of {name}: install samvideo again, or name a file of "
+            f"them ({name}=FILE)"
+        )
+    state = read_state(file)
+    model = build(name, memory=memory, policy=policy, input_size=input_size)
     load_state(model, state)
     return model
 

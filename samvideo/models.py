@@ -71,12 +71,12 @@ class VideoModel(ImageModel):
 
     def published(self, own: str) -> str:
         """See `ImageModel.published`."""
-        return keys.published(own)
+        return own if self.name in BUNDLED else keys.published(own)
 
     @property
     def unused(self) -> Mapping[str, tuple[int, ...]]:
         """See `ImageModel.unused`."""
-        return keys.UNUSED
+        return {} if self.name in BUNDLED else keys.UNUSED
 
     def _mixed_parts(self) -> Sequence[nn.Module]:
         return (self.encoder, self.memory)

@@ -36,11 +36,9 @@ LAYERS = {
     "samvideo.specs": 3.0,
     "samvideo.networks": 3.0,
     "samvideo.pictures": 3.05,
-    "samvideo.cues": 3.0,
     "samvideo.image_model": 3.07,
     "samvideo.windows": 3.08,
     "samvideo.models": 3.1,
-    "samvideo.nano": 3.1,
     "samvideo.state_dict": 3.2,
     "samvideo.torch_runtime": 3.2,
     "samvideo.checkpoints": 3.3,
@@ -85,7 +83,6 @@ HOMES = {
     "typer": {"samvideo.cli"},
     "platformdirs": {"samvideo.weights.fetch"},
     "filelock": {"samvideo.io.locks", "samvideo.weights.fetch"},
-    "threadpoolctl": {"samvideo.cues.classifier"},
     "timm": {
         "samvideo.evaluation.image_peers",
         "samvideo.networks.rap_sam",
@@ -106,7 +103,6 @@ COMMON = {"PIL", "cv2", "einops", "numpy", "pydantic", "safetensors", "scipy", "
 # What works without torch, but for the modules named in WITH_TORCH.
 TORCH_FREE = (
     "samvideo.analysis",
-    "samvideo.cues",
     "samvideo.exports",
     "samvideo.io",
     "samvideo.memory.bank",
@@ -121,10 +117,7 @@ TORCH_FREE = (
     "samvideo.trackers",
     "samvideo.web",
 )
-WITH_TORCH = (
-    *(f"samvideo.segmenters.{name}" for name in ("image_model", "nano", "rap_sam", "squeeze_sam", "volume")),
-    "samvideo.trackers.nano",
-)
+WITH_TORCH = (*(f"samvideo.segmenters.{name}" for name in ("image_model", "rap_sam", "squeeze_sam", "volume")),)
 
 
 def modules() -> Iterator[tuple[str, Path]]:

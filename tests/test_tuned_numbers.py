@@ -18,8 +18,6 @@ FIXED = {
     "trackers/sam.py": {"BATCH": "bounds memory, changes no result", "CLEAR_RADIUS": "as published"},
     "trackers/loop.py": {"MARGIN": "decides whether a file's table is read, changes no result"},
 }
-# Trackers tuned by hand, and their cues: replaced by the learned tracker.
-HAND_TUNED = ("trackers/nano.py", "trackers/flow.py", "trackers/cue_tracker.py", "samvideo/cues")
 
 
 def numbers(tree: ast.AST) -> Iterator[ast.Constant]:
@@ -59,13 +57,10 @@ def test_tuned_numbers_are_config_fields() -> None:
     unused = {(file, number) for file, row in FIXED.items() for number in row}
     for path in [path for folder in ("trackers", "memory") for path in sorted((ROOT / folder).rglob("*.py"))]:
         file = path.relative_to(ROOT).as_posix()
-        if file.startswith(HAND_TUNED):
-            continue
         for number, line in loose_numbers(path.read_text()):
             assert number in FIXED.get(file, {}), f"{file}:{line}: make {number} a field of the config"
             unused.discard((file, number))
     assert not unused, "stale rows in FIXED"
-    assert all((ROOT / file).exists() for file in HAND_TUNED), "stale rows in HAND_TUNED"
 
 
 def test_numbers_are_found() -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from samvideo.errors import DatasetError
 from samvideo.evaluation.datasets import base
 from samvideo.evaluation.files import MaskSet, read_binary_png
 
@@ -31,20 +30,6 @@ class Davis2016(base.MaskFolders):
     def objects(self, masks: Mapping[int, Path]) -> dict[int, int]:
         """One object, prompted on the first frame."""
         return {1: min(masks)}
-
-
-def all_sequences(root: Path) -> Davis2016:
-    """Open every sequence of a DAVIS folder, with or without `480p` folders; its lists are not read.
-
-    Raises:
-        DatasetError: there are no sequences.
-    """
-    depth = "480p" if (root / "JPEGImages" / "480p").is_dir() else ""
-    images, annotations = (root / part / depth for part in ("JPEGImages", "Annotations"))
-    names = base.subfolders(images)
-    if not names:
-        raise DatasetError(f"no sequences in {images}: folders of frames expected there, as in DAVIS")
-    return Davis2016("all", images, annotations, names)
 
 
 def _recognises(root: Path) -> bool:

@@ -59,8 +59,9 @@ class Preview:
                     return None
                 self._segmenter = self._segmenter or self._make()
                 frame, upcoming = self._media.exact(index), None
-                with suppress(VideoError):  # the last one
-                    upcoming = self._media.exact(index + 1)
+                if self._segmenter.lookahead:
+                    with suppress(VideoError):  # the last one
+                        upcoming = self._media.exact(index + 1)
                 known = self._results.look_up(index, corrected & missing.keys())
                 result = preview_masks(self._segmenter, frame, missing, known, upcoming)
                 for i, overlay in overlays(result, frame.size_wh, "preview").items():

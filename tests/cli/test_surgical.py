@@ -67,9 +67,7 @@ def test_the_surgical_model_and_its_policy(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_an_instrument_that_comes_back_keeps_its_number(clip: np.ndarray) -> None:
-    code, output = call(
-        "track", "case.mp4", "-p", "case.prompts.json", "--start", 12, "--model", "flow", "-o", "run", "-q"
-    )
+    code, output = call("track", "case.mp4", "-p", "case.prompts.json", "--start", 12, "-o", "run", "-q")
     assert code == 0, output
     code, output = call("analyze", "run", "--label", "3=hook", "-q")
     assert code == 0, output

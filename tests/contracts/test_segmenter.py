@@ -8,15 +8,14 @@ import pytest
 from tiny_sam import tiny_model
 
 from samvideo.errors import ConfigError, PromptError
-from samvideo.nano.runtime import load
 from samvideo.segmenters.base import EmbeddedImage, Segmentation, Segmenter
+from samvideo.segmenters.factory import load_segmenter
 from samvideo.segmenters.grabcut import GrabCutSegmenter
 from samvideo.segmenters.image_model import ImageModelSegmenter
-from samvideo.segmenters.nano import NanoSegmenter
 from samvideo.types import BoolArray, Box, Mask, Points, Prompt
 from tests.scenes import RED, SIZE, Shape, overlap, scene
 
-TRAINED: dict[str, Callable[[], Segmenter]] = {"grabcut": GrabCutSegmenter, "nano": lambda: NanoSegmenter(load())}
+TRAINED: dict[str, Callable[[], Segmenter]] = {"grabcut": GrabCutSegmenter, "nano": load_segmenter}
 MAKERS = TRAINED | {"sam": lambda: ImageModelSegmenter(tiny_model())}
 FRAMES, TRUTH = scene(2, Shape(lambda index: (60 + 3.0 * index, 55), 20, RED))
 DISC = TRUTH[0, 0]

@@ -11,14 +11,16 @@ from samvideo.errors import ConfigError, PromptError, VideoError
 from samvideo.segmenters.grabcut import GrabCutSegmenter
 from samvideo.segmenters.image_model import ImageModelSegmenter
 from samvideo.trackers.base import Tracker
+from samvideo.trackers.factory import create_tracker
 from samvideo.trackers.first_mask import FirstMaskTracker
 from samvideo.trackers.flow import FlowTracker
-from samvideo.trackers.nano import NanoTracker
 from samvideo.types import Box, Frame, FrameResult, Mask, Points
 from tests.scenes import BLUE, RED, SIZE, Shape, overlap, scene
 
 MakeTracker = Callable[[], Tracker]
-TRAINED: dict[str, MakeTracker] = {"flow": FlowTracker, "nano": NanoTracker}
+# Finds objects that were lost.
+LEARNED: dict[str, MakeTracker] = {"nano": create_tracker}
+TRAINED: dict[str, MakeTracker] = {"flow": FlowTracker} | LEARNED
 # Networks with random weights keep the whole contract but the quality of masks.
 MAKERS: dict[str, MakeTracker] = TRAINED | {
     "sam": tiny_tracker,
@@ -42,9 +44,21 @@ def tracker(make: MakeTracker) -> Tracker:
 
 
 @pytest.fixture(params=TRAINED)
-def trained(request: pytest.FixtureRequest) -> Tracker:
+def make_trained(request: pytest.FixtureRequest) -> MakeTracker:
+    """Makes trackers whose masks are good."""
+    return TRAINED[request.param]
+
+
+@pytest.fixture(params=LEARNED)
+def learned(request: pytest.FixtureRequest) -> Tracker:
+    """A tracker that finds what it lost."""
+    return LEARNED[request.param]()
+
+
+@pytest.fixture
+def trained(make_trained: MakeTracker) -> Tracker:
     """A tracker whose masks are good."""
-    return TRAINED[request.param]()
+    return make_trained()
 
 
 RIGHT = Shape(lambda index: (40 + 2.0 * index, 50), 18, RED)
@@ -121,11 +135,11 @@ def test_add_forget_and_add_again(trained: Tracker) -> None:
     assert overlap(result.mask(2), truth[11, 1]) > 0.7
 
 
-def test_a_correction_moves_one_object_only(trained: Tracker) -> None:
+def test_a_correction_moves_one_object_only(make_trained: MakeTracker) -> None:
     frames, truth = scene(8, RIGHT, LEFT)
     wrong = np.zeros_like(truth[0, 0])
     wrong[2:20, 130:150] = True  # a patch of ground
-    plain, corrected = type(trained)(), trained
+    plain, corrected = make_trained(), make_trained()
     for index in range(8):
         start = [Mask(wrong, object_id=1), Mask(truth[0, 1], object_id=2)] if index == 0 else []
         before = plain.step(frames[index], start)
@@ -264,19 +278,19 @@ def test_a_state_of_something_else_is_refused(make: MakeTracker) -> None:
     for each in (tracker, undisturbed):
         each.step(frames[0], [Mask(truth[0, 0])])
     whole = tracker.state()
-    other = (FlowTracker() if not isinstance(tracker, FlowTracker) else NanoTracker()).state()
+    other = (FlowTracker() if not isinstance(tracker, FlowTracker) else tiny_tracker()).state()
     for damaged in (b"", b"\x80\x04garbage", other, whole[: len(whole) // 2], whole[:40] + b"x" + whole[60:]):
         with pytest.raises(ConfigError, match="state"):
             tracker.restore(damaged)
     assert same(tracker.step(frames[1]), undisturbed.step(frames[1]))
 
 
-def test_an_object_that_leaves_is_reported_and_found_again(trained: Tracker) -> None:
+def test_an_object_that_leaves_is_reported_and_found_again(learned: Tracker) -> None:
     def place(index: int) -> tuple[float, float] | None:
         return None if 14 <= index < 30 else (100 + 6.0 * index, 60) if index < 14 else (40, 40 + index - 30.0)
 
     frames, truth = scene(40, Shape(place, 16, RED))
-    results = track(trained, frames, {0: [Mask(truth[0, 0])]})
+    results = track(learned, frames, {0: [Mask(truth[0, 0])]})
     away = [result for result in results if not truth[result.index, 0].any()]
     assert sum(result.present[0] for result in away) <= 3
     assert not any(result.masks[~result.present].any() for result in results)
@@ -284,11 +298,11 @@ def test_an_object_that_leaves_is_reported_and_found_again(trained: Tracker) -> 
     assert overlap(results[-1].masks[0], truth[-1, 0]) > 0.6
 
 
-def test_an_object_behind_another_comes_back(trained: Tracker) -> None:
+def test_an_object_behind_another_comes_back(learned: Tracker) -> None:
     still = Shape(lambda index: (80, 60), 12, RED)
     passing = Shape(lambda index: (20 + 4.0 * index, 60), 26, BLUE)
     frames, truth = scene(32, still, passing)
-    results = track(trained, frames, {0: [Mask(truth[0, 0]), Mask(truth[0, 1])]})
+    results = track(learned, frames, {0: [Mask(truth[0, 0]), Mask(truth[0, 1])]})
     assert any(not result.present[0] for result in results)
     assert overlap(results[-1].masks[0], truth[-1, 0]) > 0.6
 

@@ -8,7 +8,7 @@ PIXELS = 1e-3  # share that may differ, since the kernels of other processors ro
 
 
 @pytest.mark.parametrize("case", [*cases()], ids="/".join)
-def test_masks_are_the_recorded_ones(case: tuple[str, str, str]) -> None:
+def test_masks_are_the_recorded_ones(case: tuple[str, str]) -> None:
     found = masks(*case)
     expected = np.unpackbits(np.load(FILE)["/".join(case)])[: found.size].reshape(found.shape).astype(bool)
     assert expected.any()

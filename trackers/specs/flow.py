@@ -1,4 +1,4 @@
-"""`flow`: optical flow, colours and an online classifier; no network."""
+"""`flow`: masks warped by optical flow; no network."""
 
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.specs import ModelFacts, TrackerOptions, TrackerSpec
@@ -14,7 +14,7 @@ VARIANTS = {
     "flow": TrackerSpec(
         "flow",
         _build,
-        "tracks by optical flow and colours, without weights",
-        facts=lambda: ModelFacts("evidence", parameters="0", licence="Apache-2.0"),
+        "warps masks by optical flow, without weights",
+        facts=lambda: ModelFacts(parameters="0", licence="Apache-2.0"),
     )
 }

@@ -1,22 +1,18 @@
-"""`nano`: the bundled tracker, which fuses the cues of `flow` by two small networks."""
+"""`nano`: the bundled model, which needs no download."""
 
-from samvideo.trackers.base import Tracker
-from samvideo.trackers.specs import ModelFacts, TrackerOptions, TrackerSpec
+from functools import partial
 
-
-def _build(options: TrackerOptions) -> Tracker:
-    from samvideo.trackers.nano import NanoTracker
-
-    return NanoTracker(options.weights)
-
+from samvideo.trackers.specs import ModelFacts, TrackerSpec
+from samvideo.trackers.specs.sam import build
 
 VARIANTS = {
     "nano": TrackerSpec(
         "nano",
-        _build,
-        "two small networks on the CPU, with bundled weights",
-        options=frozenset({"weights"}),
-        facts=lambda: ModelFacts("evidence", "crops", parameters="0.7 M", licence="Apache-2.0"),
+        partial(build, "nano"),
+        "a small network with bundled weights",
+        devices=("cpu", "cuda", "mps"),
+        options=frozenset({"weights", "memory", "policy"}),
+        facts=lambda: ModelFacts("efficientnet-lite0", "affinity-ridge", parameters="1.3 M", licence="Apache-2.0"),
         segmenter="nano",
     )
 }

@@ -9,7 +9,8 @@ from samvideo.weights.catalog import CATALOG, PARAMETERS, Checkpoint
 from samvideo.weights.fetch import cached_path
 
 
-def _build(name: str | None, options: TrackerOptions) -> Tracker:
+def build(name: str | None, options: TrackerOptions) -> Tracker:
+    """The tracker of a model, None for the one that the weights fit; see `TrackerSpec.build`."""
     from samvideo.checkpoints import load
     from samvideo.torch_runtime import TorchRuntime, resolve_device
     from samvideo.trackers.sam import SamTracker
@@ -43,7 +44,7 @@ _sam = partial(
 VARIANTS = {
     name: _sam(
         name,
-        partial(_build, name),
+        partial(build, name),
         f"published by {CATALOG[name].origin}",
         facts=partial(_facts, CATALOG[name]),
         segmenter=name,
@@ -51,5 +52,5 @@ VARIANTS = {
     for name in SPECS
 }
 RECOGNISED = _sam(
-    "auto", partial(_build, None), "whichever model a weights file fits by its keys and shapes", segmenter="auto"
+    "auto", partial(build, None), "whichever model a weights file fits by its keys and shapes", segmenter="auto"
 )

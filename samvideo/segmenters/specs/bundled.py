@@ -1,19 +1,15 @@
 """`grabcut` and `nano`: segmenters that need no download."""
 
+from functools import partial
+
 from samvideo.segmenters.base import Segmenter
 from samvideo.segmenters.grabcut import GrabCutSegmenter
 from samvideo.segmenters.specs import SegmenterFacts, SegmenterOptions, SegmenterSpec
+from samvideo.segmenters.specs.sam import DEVICES, build
 
 
 def _build_grabcut(options: SegmenterOptions) -> Segmenter:
     return GrabCutSegmenter()
-
-
-def _build_nano(options: SegmenterOptions) -> Segmenter:
-    from samvideo.nano.runtime import load
-    from samvideo.segmenters.nano import NanoSegmenter
-
-    return NanoSegmenter(load(options.weights))
 
 
 VARIANTS = {
@@ -25,9 +21,10 @@ VARIANTS = {
     ),
     "nano": SegmenterSpec(
         "nano",
-        _build_nano,
-        "the small network of the bundled tracker",
+        partial(build, "nano"),
+        "the bundled model without its memory",
         takes_weights=True,
-        facts=lambda: SegmenterFacts("crops", "0.5 M"),
+        devices=DEVICES,
+        facts=lambda: SegmenterFacts("efficientnet-lite0", "1.3 M"),
     ),
 }

@@ -16,11 +16,12 @@ NETWORKS = {
 }
 """Segmenters of networks that are not an encoder with the heads of SAM."""
 VOLUMES = "fastsam3d"
-DEVICES = ("cpu", "cuda", "mps")
 """The model of volumes."""
+DEVICES = ("cpu", "cuda", "mps")
 
 
-def _build(name: str | None, options: SegmenterOptions) -> Segmenter:
+def build(name: str | None, options: SegmenterOptions) -> Segmenter:
+    """The segmenter of a model, None for the one that the weights fit; see `SegmenterSpec.build`."""
     from samvideo.checkpoints import load_any
     from samvideo.image_model import ImageModel
     from samvideo.segmenters.image_model import ImageModelSegmenter
@@ -60,7 +61,7 @@ def _facts(row: Checkpoint) -> SegmenterFacts:
 VARIANTS = {
     name: SegmenterSpec(
         name,
-        partial(_build, name),
+        partial(build, name),
         f"published by {CATALOG[name].origin}",
         needs_weights=True,
         takes_weights=True,
@@ -71,7 +72,7 @@ VARIANTS = {
 }
 RECOGNISED = SegmenterSpec(
     "auto",
-    partial(_build, None),
+    partial(build, None),
     "whichever model a weights file fits by its keys and shapes",
     needs_weights=True,
     takes_weights=True,

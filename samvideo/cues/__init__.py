@@ -1,1 +1,0 @@
-"""Cues for where an object is, one kind per file; numpy, OpenCV and SciPy only."""

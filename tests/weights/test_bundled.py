@@ -1,0 +1,50 @@
+"""The weights that are part of the package, and files of a user's own in their place."""
+
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from samvideo import checkpoints
+from samvideo.errors import WeightsError
+from samvideo.trackers.factory import create_tracker
+from samvideo.types import Mask
+from tests.scenes import RED, Shape, scene
+
+
+def test_the_bundle_is_small() -> None:
+    assert (checkpoints.BUNDLED_FOLDER / "nano.safetensors").stat().st_size <= 5e6
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not safetensors"])
+def test_a_bad_file_of_weights_is_told(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"own\.safetensors"):
+        create_tracker("nano", weights=path)
+
+
+def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
+    save_file({"fusion.other": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match="not those of 'nano'"):
+        create_tracker("nano", weights=tmp_path / "other.safetensors")
+
+
+def test_an_installation_without_them_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "BUNDLED_FOLDER", tmp_path)
+    with pytest.raises(WeightsError, match="install samvideo again"):
+        create_tracker("nano")
+
+
+def test_it_never_touches_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise AssertionError("nano opened a connection")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    frames, truth = scene(2, Shape(lambda index: (50 + 2.0 * index, 55), 20, RED))
+    tracker = create_tracker("nano")
+    tracker.step(frames[0], [Mask(truth[0, 0])])
+    assert tracker.step(frames[1]).present.all()
