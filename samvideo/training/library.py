@@ -137,6 +137,8 @@ class _Place:
 
 def _by_terms(root: Path, terms: Sequence[str], inner: str) -> Iterator[Path]:
     """Yield the folders that hold a folder `inner`: `root`, or those in its groups with these terms."""
+    if not root.is_dir():
+        raise DatasetError(f"there is no folder {root}")
     if (root / inner).is_dir():
         yield root
         return
