@@ -93,13 +93,13 @@ RECIPES = {
     # 2 cores: at most two hours a stage
     "cpu": Recipe(
         (
-            NanoStage(256, 4, 4, 8, 4, 256, Stage(1200, rate=1.5e-3)),
-            NanoStage(320, 5, 3, 6, 3, 320, Stage(600, rate=6e-4)),
-            NanoStage(448, 4, 2, 4, 2, 320, Stage(500, rate=2e-4)),
+            NanoStage(256, 4, 4, 8, 4, 256, Stage(2400, rate=1.5e-3)),
+            NanoStage(320, 5, 3, 6, 3, 320, Stage(1700, rate=6e-4)),
+            NanoStage(448, 4, 2, 4, 2, 320, Stage(1900, rate=2e-4)),
         )
     ),
     # 2 cores: an hour in all, for cross-validation and second seeds
-    "short": Recipe((NanoStage(256, 4, 4, 8, 4, 256, Stage(600, rate=1.5e-3)),)),
+    "short": Recipe((NanoStage(256, 4, 4, 8, 4, 256, Stage(1300, rate=1.5e-3)),)),
     # one GPU of 80 GB
     "cuda": Recipe(
         (
