@@ -27,7 +27,7 @@ class Ahead:
         self._drawn: dict[int, Future[tuple[list[Tensor], torch.cuda.Event | None]]] = {}
         self._stream: torch.cuda.Stream | None = None
         if device.type == "cuda":
-            self._stream = torch.cuda.Stream(device)
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             self._stream.wait_stream(torch.cuda.current_stream(device))  # for what `draw` reads
             self._reached = torch.cuda.current_stream(device).record_event()
 

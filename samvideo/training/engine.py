@@ -103,7 +103,7 @@ def backward(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Compute gradients of the sum of the losses; measurements, which need no gradient, are left out."""
     total = sum(part for part in parts.values() if part.requires_grad)
     assert isinstance(total, Tensor)
-    total.backward()
+    torch.autograd.backward(total)
     return {name: part.detach() for name, part in parts.items()}
 
 
@@ -136,7 +136,7 @@ class _Training:
         parameters = dict(self.model.named_parameters())
         decay = min(self.stage.average, self.step / (self.step + 9))
         with torch.no_grad():
-            values = [parameters[name] for name in self.average]
+            values: list[Tensor] = [parameters[name] for name in self.average]
             torch._foreach_lerp_(list(self.average.values()), values, 1 - decay)
 
     def check(self) -> None:

@@ -1,13 +1,15 @@
 """`samvideo train nano` on small pictures: files, resuming, errors."""
 
 import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_data import save_all
+from training_data import save, save_all
 from typer.testing import CliRunner
 
 from samvideo import models
@@ -31,17 +33,24 @@ TINY = Recipe(
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_all(tmp_path_factory.mktemp("data"))
+    root = save_all(tmp_path_factory.mktemp("data"))
+    save(root / "rest/unstated/shapes", "images", "masks", "1")
+    return root
 
 
 @pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Small recipes, and the process's own number of threads after a command that changed it."""
+    threads = torch.get_num_threads(), cv2.getNumThreads()
     for name in RECIPES:
         monkeypatch.setitem(RECIPES, name, TINY)
+    yield
+    torch.set_num_threads(threads[0])
+    cv2.setNumThreads(threads[1])
 
 
 def train(out: Path, *options: str | Path, code: int = 0) -> str:
-    arguments = ["train", "nano", "-o", str(out), "--device", "cpu", *map(str, options)]
+    arguments = ["train", "nano", "-o", str(out), "--device", "cpu", "--threads", "1", *map(str, options)]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == code, done.output
     return done.output
@@ -126,6 +135,7 @@ REFUSED = [
     ((*OBJECTS, *START, "--teacher", "mobilesam=absent.pt"), 4, "no file absent.pt"),
     ((*OBJECTS, *START, "--teacher", "=x.pt"), 2, "NAME=FILE"),
     (("--objects", "DATA/absent", *START), 3, "no folder"),
+    (("--objects", "DATA/rest", *START), 3, "with terms open: other folders or terms"),
     (("--videos", "DATA/objects/open/shapes", *START), 3, "none of the folders"),
     ((*OBJECTS, "--backbone", "absent.pth"), 4, "no backbone absent.pth"),
     ((*OBJECTS, "--init", "absent.safetensors"), 4, "absent.safetensors"),
