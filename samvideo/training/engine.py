@@ -1,9 +1,9 @@
 """One loop for all trainings: AdamW, warm-up and cosine, gradient clipping, averaged weights, resumable."""
 
+import io
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from samvideo.errors import ConfigError, OutputError, SamVideoError
+from samvideo.errors import ConfigError, SamVideoError
 from samvideo.interrupt import Interrupt
-from samvideo.io.files import replacing
+from samvideo.io.files import write_atomically
 
 Log = Callable[[str], None]
 Gradients = Callable[[int], Mapping[str, Tensor]]
@@ -107,16 +107,6 @@ def backward(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: part.detach() for name, part in parts.items()}
 
 
-@contextmanager
-def saving(file: Path) -> Iterator[Path]:
-    """As `replacing`, for writers of tensors: OutputError for whatever they raise."""
-    try:
-        with replacing(file) as part:
-            yield part
-    except Exception as error:  # RuntimeError of torch, SafetensorError, OSError
-        raise OutputError(f"{file} cannot be written: {error}") from error
-
-
 class _Training:
     """All that changes in the course of a stage."""
 
@@ -150,8 +140,9 @@ class _Training:
     def save(self, file: Path) -> None:
         """Write the state."""
         parts = {name: getattr(self, name).state_dict() for name in ("model", "optimiser", "schedule")}
-        with saving(file) as part:
-            torch.save({"step": self.step, "stage": repr(self.stage), "average": self.average, **parts}, part)
+        content = io.BytesIO()
+        torch.save({"step": self.step, "stage": repr(self.stage), "average": self.average, **parts}, content)
+        write_atomically(file, content.getvalue())
 
     def restore(self, file: Path) -> None:
         """Go on from a state.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from samvideo import models
@@ -24,7 +24,7 @@ from samvideo.state_dict import load_state
 from samvideo.training.ahead import Ahead
 from samvideo.training.clips import ClipSampler
 from samvideo.training.compose import ClipConfig
-from samvideo.training.engine import Log, backward, fit, saving
+from samvideo.training.engine import Log, backward, fit
 from samvideo.training.graphed import Step, graphed
 from samvideo.training.library import Library
 from samvideo.training.objective import Objective, recall_codes, some_objects
@@ -253,5 +253,4 @@ def write(file: Path, state: Mapping[str, Tensor], record: str) -> None:
         key: value.cpu().contiguous() if "running" in key else value.cpu().half().contiguous()
         for key, value in kept.items()
     }
-    with saving(file) as part:
-        save_file(values, part, {"format": FORMAT, "recipe": record})
+    write_atomically(file, save(values, {"format": FORMAT, "recipe": record}))

@@ -69,17 +69,17 @@ class Teacher:
         )
         with torch.no_grad(), torch.autocast(frames.device.type, enabled=False):  # bfloat16 would move the clicks
             for kind, points in ((is_box, 2), (~is_box, 1)):
-                for rows in kind.nonzero()[:, 0].split(BATCH):
+                for rows in torch.split(kind.nonzero()[:, 0], BATCH):
                     asked = PromptTensors(prompts.xy[rows, :points], prompts.labels[rows, :points])
                     found, answer = self._answer(frames[rows], asked, truth.shape[-2:])
-                    embedding[rows] = F.adaptive_avg_pool2d(found, coarse.shape[-2:])
+                    embedding[rows] = F.adaptive_avg_pool2d(found, (coarse.shape[-2], coarse.shape[-1]))
                     mask, iou[rows] = _nearest(answer, truth[rows])
                     share = self.config.masks * iou[rows, None, None]
                     target[rows] = torch.lerp(truth[rows], mask, share)
         distance = 1 - F.cosine_similarity(self.projection(coarse).float(), embedding, dim=1).mean()
         return target, {"teacher features": self.config.features * distance, "teacher iou": iou.mean()}
 
-    def _answer(self, frames: Tensor, prompts: PromptTensors, size_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def _answer(self, frames: Tensor, prompts: PromptTensors, size_hw: torch.Size) -> tuple[Tensor, Tensor]:
         """Image embeddings, and logits (B, N, h, w) of all candidates; as a segmenter computes them."""
         model, size_wh = self.model, (frames.shape[-1], frames.shape[-2])
         spec = model.spec_for(size_wh)

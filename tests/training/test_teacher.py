@@ -51,7 +51,9 @@ def test_it_answers_as_its_segmenter(
         rgb = (frames[row].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
         (found,) = segmenter.embed(rgb).segment([prompt], multimask=True)
         with torch.no_grad():
-            _, logits = Teacher(model, TeacherConfig())._answer(frames[row : row + 1], tensors, (SIDE, SIDE))
+            _, logits = Teacher(model, TeacherConfig())._answer(
+                frames[row : row + 1], tensors, torch.Size((SIDE, SIDE))
+            )
         ious = [
             soft_iou(a[None], torch.tensor(b)[None].float())
             for a, b in zip(logits[0, 1:], found.masks_nhw, strict=True)
