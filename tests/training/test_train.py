@@ -1,11 +1,9 @@
 """`samvideo train nano` on small pictures: files, resuming, errors."""
 
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -39,14 +37,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Small recipes, and the process's own number of threads after a command that changed it."""
-    threads = torch.get_num_threads(), cv2.getNumThreads()
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in RECIPES:
         monkeypatch.setitem(RECIPES, name, TINY)
-    yield
-    torch.set_num_threads(threads[0])
-    cv2.setNumThreads(threads[1])
 
 
 def train(out: Path, *options: str | Path, code: int = 0) -> str:
