@@ -66,7 +66,7 @@ def train(recipe: Recipe, inputs: Inputs, output: Path, device: str, log: Log, l
     """
     if last is not None and last > len(recipe.stages):
         raise ConfigError(f"there is no stage {last}: this recipe has {len(recipe.stages)}")
-    record = json.dumps({**asdict(recipe), **_digests(inputs)}, indent=1)
+    record = json.dumps({"format": FORMAT, **asdict(recipe), **_digests(inputs)}, indent=1)
     _check_output(output, record)
     torch.manual_seed(recipe.seed)
     model = _beginning(inputs).to(device).to(memory_format=torch.channels_last)
@@ -253,4 +253,4 @@ def write(file: Path, state: Mapping[str, Tensor], record: str) -> None:
         key: value.cpu().contiguous() if "running" in key else value.cpu().half().contiguous()
         for key, value in kept.items()
     }
-    write_atomically(file, save(values, {"format": FORMAT, "recipe": record}))
+    write_atomically(file, save(values, {"recipe": record}))  # the order of several entries is random
