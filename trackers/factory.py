@@ -4,14 +4,14 @@ import platform
 import shutil
 import socket
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from samvideo.errors import ConfigError
 from samvideo.segmenters.base import Segmenter
 from samvideo.segmenters.factory import check_device, find_segmenter, load_segmenter
-from samvideo.segmenters.specs import SegmenterOptions
+from samvideo.segmenters.specs import ModelOptions, SegmenterOptions
 from samvideo.specs import IMAGE_SPECS
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.first_mask import FirstMaskTracker
@@ -64,7 +64,9 @@ def create_tracker(
         WeightsError: the weights are not available; no other model is used instead.
     """
     name, file = split_name(model, weights)
-    options = TrackerOptions(file, memory, policy, device, dtype, progress)
+    options = TrackerOptions(
+        weights=file, memory=memory, policy=policy, device=device, dtype=dtype, progress=progress
+    )
     tracker = _find_spec(name, options)
     check_device(tracker.name, tracker.devices, device)
     if isinstance(first_mask, str):
@@ -77,8 +79,8 @@ def create_segmenter(model: str, options: TrackerOptions) -> Segmenter:
     """Create the segmenter with which a tracker infers first masks; errors as of `create_tracker`."""
     name, file = split_name(model, options.weights)
     spec = _find_spec(name, replace(options, weights=file))
-    given = SegmenterOptions(file, options.memory, options.device, options.dtype, progress=options.progress)
-    return find_segmenter(spec.segmenter, file).build(given)
+    given = {field.name: getattr(options, field.name) for field in fields(ModelOptions)}
+    return find_segmenter(spec.segmenter, file).build(SegmenterOptions(**given | {"weights": file}))
 
 
 def _find_spec(model: str, options: TrackerOptions) -> TrackerSpec:

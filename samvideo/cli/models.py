@@ -1,7 +1,7 @@
 """`samvideo models`, and how the commands choose and load a model."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from samvideo.cli.weights import download_progress
 
 if TYPE_CHECKING:
     from samvideo.segmenters.base import Segmenter
+    from samvideo.segmenters.specs import ModelFacts
     from samvideo.trackers.base import Tracker
 
 MODEL_HELP = "auto, {trackers} (no download), one of `samvideo models`, or NAME=FILE."
@@ -26,14 +27,14 @@ def models(
     if parts:
         _echo_parts()
         return
-    from samvideo.segmenters.specs import SEGMENTERS, SegmenterFacts
-    from samvideo.trackers.specs import TRACKERS, ModelFacts
+    from samvideo.segmenters.specs import SEGMENTERS
+    from samvideo.trackers.specs import TRACKERS
 
     trackers = TRACKERS.all()
-    _echo_table(ModelFacts, ((name, spec.facts()) for name, spec in trackers.items()))
+    _echo_table((name, spec.facts()) for name, spec in trackers.items())
     typer.echo("\nof images, and of the first masks of a video (the others segment images as well):")
     segmenters = SEGMENTERS.all().items()
-    _echo_table(SegmenterFacts, ((name, spec.facts()) for name, spec in segmenters if name not in trackers))
+    _echo_table((name, spec.facts()) for name, spec in segmenters if name not in trackers)
     typer.echo("\nencoders, memory methods and policies to combine: samvideo models --parts")
 
 
@@ -45,10 +46,12 @@ def _echo_parts() -> None:
         typer.echo(f"{title + ':':9} {', '.join(parts.all())}")
 
 
-def _echo_table(kind: type, facts: Iterable[tuple[str, Any]]) -> None:
-    """Print a row for each model, under the names of the fields of its facts."""
-    rows = [("name", *(field.name for field in fields(kind))), *((name, *astuple(row)) for name, row in facts)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+def _echo_table(facts: Iterable[tuple[str, "ModelFacts"]]) -> None:
+    """Print a row for each model, under the names of the fields of its facts; without fields that none has."""
+    named = [{"name": name, **asdict(row)} for name, row in facts]
+    columns = [key for key in named[0] if any(row[key] != "-" for row in named)]
+    rows = [columns, *([row[key] for key in columns] for row in named)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for cells in rows:
         line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
         typer.echo(line.rstrip())

@@ -53,7 +53,7 @@ def load_segmenter(
     name, file = split_name(name, weights)
     spec = find_segmenter(name, file)
     check_device(spec.name, spec.devices, device)
-    return spec.build(SegmenterOptions(file, None, device, dtype, choose, progress))
+    return spec.build(SegmenterOptions(weights=file, device=device, dtype=dtype, choose=choose, progress=progress))
 
 
 def check_device(name: str, devices: Collection[str], device: str) -> None:

@@ -2,11 +2,11 @@
 
 from functools import partial
 
+from samvideo.segmenters.specs.sam import facts_of
 from samvideo.specs import SPECS
 from samvideo.trackers.base import Tracker
-from samvideo.trackers.specs import ModelFacts, TrackerOptions, TrackerSpec
-from samvideo.weights.catalog import CATALOG, PARAMETERS, Checkpoint
-from samvideo.weights.fetch import cached_path
+from samvideo.trackers.specs import TrackerOptions, TrackerSpec
+from samvideo.weights.catalog import CATALOG
 
 
 def build(name: str | None, options: TrackerOptions) -> Tracker:
@@ -22,19 +22,6 @@ def build(name: str | None, options: TrackerOptions) -> Tracker:
     return SamTracker(TorchRuntime(model, device=options.device, dtype=options.dtype))
 
 
-def _facts(row: Checkpoint) -> ModelFacts:
-    spec = SPECS[row.name]
-    return ModelFacts(
-        spec.encoder,
-        spec.memory or "-",
-        str(spec.policy),
-        f"{PARAMETERS[row.name]:.1f} M",
-        "x".join(map(str, spec.input_wh)),
-        row.licence,
-        "yes" if cached_path(row).exists() else "no",
-    )
-
-
 _sam = partial(
     TrackerSpec,
     needs_weights=True,
@@ -46,7 +33,7 @@ VARIANTS = {
         name,
         partial(build, name),
         f"published by {CATALOG[name].origin}",
-        facts=partial(_facts, CATALOG[name]),
+        facts=partial(facts_of, CATALOG[name]),
         segmenter=name,
     )
     for name in SPECS

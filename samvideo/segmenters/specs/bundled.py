@@ -4,7 +4,7 @@ from functools import partial
 
 from samvideo.segmenters.base import Segmenter
 from samvideo.segmenters.grabcut import GrabCutSegmenter
-from samvideo.segmenters.specs import SegmenterFacts, SegmenterOptions, SegmenterSpec
+from samvideo.segmenters.specs import ModelFacts, SegmenterOptions, SegmenterSpec
 from samvideo.segmenters.specs.sam import DEVICES, build
 
 
@@ -17,7 +17,7 @@ VARIANTS = {
         "grabcut",
         _build_grabcut,
         "colours and edges, without weights",
-        facts=lambda: SegmenterFacts(parameters="0"),
+        facts=lambda: ModelFacts(parameters="0", licence="Apache-2.0"),
     ),
     "nano": SegmenterSpec(
         "nano",
@@ -25,6 +25,6 @@ VARIANTS = {
         "the bundled model without its memory",
         takes_weights=True,
         devices=DEVICES,
-        facts=lambda: SegmenterFacts("efficientnet-lite0", "1.3 M"),
+        facts=lambda: ModelFacts("efficientnet-lite0", parameters="1.3 M", licence="Apache-2.0"),
     ),
 }

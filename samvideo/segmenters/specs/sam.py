@@ -5,7 +5,7 @@ from importlib import import_module
 
 from samvideo.errors import ConfigError
 from samvideo.segmenters.base import Segmenter
-from samvideo.segmenters.specs import SegmenterFacts, SegmenterOptions, SegmenterSpec
+from samvideo.segmenters.specs import ModelFacts, SegmenterOptions, SegmenterSpec
 from samvideo.specs import IMAGE_SPECS, SPECS
 from samvideo.weights.catalog import CATALOG, PARAMETERS, Checkpoint
 from samvideo.weights.fetch import cached_path
@@ -47,10 +47,13 @@ def _check_images(name: str | None) -> None:
         )
 
 
-def _facts(row: Checkpoint) -> SegmenterFacts:
+def facts_of(row: Checkpoint) -> ModelFacts:
+    """The row of a published model in `samvideo models`."""
     spec = (SPECS | IMAGE_SPECS)[row.name]
-    return SegmenterFacts(
+    return ModelFacts(
         spec.encoder,
+        spec.memory or "-",
+        str(spec.policy) if spec.memory else "-",
         f"{PARAMETERS[row.name]:.1f} M",
         "x".join(map(str, spec.input_wh)),
         row.licence,
@@ -66,7 +69,7 @@ VARIANTS = {
         needs_weights=True,
         takes_weights=True,
         devices=DEVICES,
-        facts=partial(_facts, CATALOG[name]),
+        facts=partial(facts_of, CATALOG[name]),
     )
     for name in (*IMAGE_SPECS, *SPECS)
 }
