@@ -7,23 +7,23 @@ Every file is complete and readable after each frame, so an interrupted, failed 
 import json
 import os
 import shutil
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from samvideo.errors import ConfigError, OutputError
+from samvideo.errors import ConfigError
 from samvideo.geometry import mask_box, mask_centroid
 from samvideo.io.background import Background
 from samvideo.io.base import Closing
-from samvideo.io.files import is_full, replacing, unfinished
+from samvideo.io.files import replacing, unfinished, writing
 from samvideo.io.masks import MAX_ID, index_map, write_index_png
 from samvideo.io.sink import VideoWriter
 from samvideo.io.tracks import DOCUMENT_FORMAT, LINES_FORMAT, FrameRecord, header_of
 from samvideo.io.volumes import LABELS, LabelVolume, is_volume
 from samvideo.object_prompts import number_prompts
 from samvideo.render import overlay
+from samvideo.run_base import ResultFiles
 from samvideo.run_folder import FILES, JOURNAL, MASKS, FrameRanges, check_folder
 from samvideo.types import Frame, FrameResult, Prompt, VideoInfo
 
@@ -249,12 +249,12 @@ def default_kinds(source: object) -> list[str]:
     return [kind for kind in MAKERS if kind != "labels" or is_volume(source)]
 
 
-def check_kinds(kinds: Collection[str]) -> None:
-    """Raise ConfigError for a kind of result that does not exist, or if there is none."""
+def check_kinds(kinds: Collection[str], known: Collection[str] = MAKERS.keys()) -> None:
+    """Raise ConfigError for a kind of result that is not known, or if there is none."""
     if not kinds:
-        raise ConfigError(f"nothing to save; expected some of {', '.join(MAKERS)}")
-    if unknown := [kind for kind in kinds if kind not in MAKERS]:
-        raise ConfigError(f"cannot save {unknown[0]!r}; expected some of {', '.join(MAKERS)}")
+        raise ConfigError(f"nothing to save; expected some of {', '.join(known)}")
+    if unknown := [kind for kind in kinds if kind not in known]:
+        raise ConfigError(f"cannot save {unknown[0]!r}; expected some of {', '.join(known)}")
 
 
 def check_outputs(
@@ -281,7 +281,7 @@ def check_ids(prompts: Iterable[Prompt], kinds: Collection[str]) -> None:
         )
 
 
-class Outputs(Closing):
+class Outputs(ResultFiles):
     """The result files of a run in one folder, each written on its own thread.
 
     Args:
@@ -290,9 +290,6 @@ class Outputs(Closing):
         kinds: some of `MAKERS`.
         info: of the source.
         source: the file whose audio is copied into the overlay, and from whose voxels labels get their places.
-
-    Attributes:
-        files, seconds: path of the result and time spent writing, by kind.
 
     Raises:
         ConfigError: unknown kind.
@@ -303,24 +300,16 @@ class Outputs(Closing):
         self, folder: Path, kinds: Collection[str], info: VideoInfo, *, source: Path | str | None = None
     ) -> None:
         check_kinds(kinds)
-        kinds = dict.fromkeys(kinds)
-        self.folder = folder
-        self.seconds = dict.fromkeys(kinds, 0.0)
-        self.files = {kind: folder / next(iter(FILES[kind]), MASKS) for kind in kinds}
+        super().__init__(folder, {kind: folder / next(iter(FILES[kind]), MASKS) for kind in kinds}, "frames")
         self._queues: list[Background[tuple[Frame, FrameResult]]] = []
         self._masks: MaskFolder | None = None
-        try:
+        with writing(folder), ExitStack() as stack:
             folder.mkdir(parents=True, exist_ok=True)
-            with ExitStack() as stack:
-                for kind in kinds:
-                    output = MAKERS[kind](folder, info, source)
-                    self._masks = output if isinstance(output, MaskFolder) else self._masks
-                    self._start(kind, output, stack)
-                self._stack = stack.pop_all()
-        except OSError as error:
-            raise OutputError(
-                f"cannot write into {folder}: {error.strerror}; choose another folder with -o"
-            ) from error
+            for kind in self.files:
+                output = MAKERS[kind](folder, info, source)
+                self._masks = output if isinstance(output, MaskFolder) else self._masks
+                self._start(kind, output, stack)
+            self._stack = stack.pop_all()
 
     @property
     def mask_frames(self) -> FrameRanges:
@@ -329,35 +318,17 @@ class Outputs(Closing):
 
     def _start(self, kind: str, output: Output, stack: ExitStack) -> None:
         def write(item: tuple[Frame, FrameResult]) -> None:
-            begin = time.perf_counter()
-            with self._failures(kind):
+            with self._writing(kind):
                 output.write(*item)
-            self.seconds[kind] += time.perf_counter() - begin
 
         def close() -> None:
-            with self._failures(kind):
+            with self._writing(kind):
                 output.close()
 
         stack.callback(close)
         self._queues.append(stack.enter_context(Background(write)))
 
-    @contextmanager
-    def _failures(self, kind: str) -> Iterator[None]:
-        """Raise OutputError for an OSError."""
-        try:
-            yield
-        except OSError as error:
-            remedy = "free some space" if is_full(error) else "check the folder and its permissions"
-            raise OutputError(
-                f"cannot write {self.files[kind]}: {error.strerror or error}; the frames before are complete: "
-                f"{remedy}, or choose another folder with -o"
-            ) from error
-
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Pass one frame to every writer; OutputError if one has failed: what it wrote before is readable."""
         for queue in self._queues:
             queue.put((frame, result))
-
-    def close(self) -> None:
-        """Write everything that is queued and finalise every file, also if one of them fails."""
-        self._stack.close()

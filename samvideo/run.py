@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from samvideo.errors import SamVideoError
-from samvideo.io.base import Closing
 from samvideo.io.source import VideoSource, open_video
 from samvideo.io.tracks import STRIPPED_NAME
 from samvideo.outputs import Outputs, check_outputs
@@ -64,7 +63,7 @@ class RunSettings:
         replacing = self.overwrite or self.resume
         check_outputs(self.folder(info), self.save, replacing, sources, prompt_files(self.prompt_texts))
 
-    def open_run(self, info: VideoInfo, timer: StageTimer, sources: Sequence[Path]) -> OpenRun:
+    def open_run(self, info: VideoInfo, timer: StageTimer, sources: Sequence[Path]) -> OpenRun[Any]:
         """Open the result files; see `Run.open`."""
         return Run.open(self, info, timer, sources)
 
@@ -183,16 +182,13 @@ class SourceRecord:
         return replace(summary, out=Path())
 
 
-class Run(Closing):
-    """The results of one tracking run: `open`, then `write` every frame, then `finish`.
+class Run(OpenRun[Summary]):
+    """The results of one tracking run: `open`, then as `OpenRun`.
 
-    `run.json` lists the files from the start, with the status "running". Leaving the `with` block finalises the
-    files; `finish` records how the run ended.
-
-    Attributes:
-        timer: of the stages "total", "decode", "step" (the tracker, waiting for frames included) and "wait".
-        failure: the first error, set by `finish`.
+    Its timer has the stages "total", "decode", "step" (the tracker, waiting for frames included) and "wait".
     """
+
+    outputs: Outputs
 
     def __init__(
         self,
@@ -202,9 +198,8 @@ class Run(Closing):
         timer: StageTimer,
         opening: Callable[[], None],
     ) -> None:
-        self.timer = timer
-        self.failure: SamVideoError | None = None
-        self._record, self._model, self._folder = record, settings.model, folder
+        super().__init__(folder, timer)
+        self._record, self._model = record, settings.model
         self._kinds, self._earlier = settings.save, Listed.of(folder).frames if settings.resume else FrameRanges()
         self._statistics, self._frames = ObjectStatistics(), 0
         opened = {"status": "running", "source": record.info.name, "model": settings.model}
@@ -242,51 +237,22 @@ class Run(Closing):
                 discard_folder(folder)
             raise
 
-    @property
-    def files(self) -> Mapping[str, Path]:
-        """Path of each result, by kind."""
-        return self.outputs.files
-
-    @property
-    def folder(self) -> Path:
-        """Where they are."""
-        return self.outputs.folder
-
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Add one frame; see `Outputs.write`."""
         self.outputs.write(*self._record.frame(frame, result))
         self._statistics.add(result)
         self._frames += 1
 
-    def close(self) -> None:
-        """See `Outputs.close`."""
-        self.outputs.close()
-
-    def finish(self, status: Status, failure: SamVideoError | None = None, *, skipped: int = 0) -> Summary:
-        """Finalise the result files, write `run.json` and return the summary.
-
-        Its status is "failed" if there is a `failure`, the error that ended the run. An error of this method is not
-        raised; the first one is in the attribute `failure`.
-        """
-        try:
-            self.close()
-        except SamVideoError as error:
-            failure = failure or error
-        summary = self._summary("failed" if failure else status, failure, skipped)
-        try:
-            frames = self.outputs.mask_frames.joined(self._earlier)
-            self._write_record(self._record.summary(summary).to_json(), frames)
-            (self._folder / JOURNAL).unlink(missing_ok=True)
-            if summary.status == "complete":
-                remove_resume(self._folder)
-        except SamVideoError as error:
-            failure = failure or error
-        self.failure = failure
-        return summary
+    def _record_end(self, summary: Summary) -> None:
+        frames = self.outputs.mask_frames.joined(self._earlier)
+        self._write_record(self._record.summary(summary).to_json(), frames)
+        (self.folder / JOURNAL).unlink(missing_ok=True)
+        if summary.status == "complete":
+            remove_resume(self.folder)
 
     def _write_record(self, entry: dict[str, Any], frames: FrameRanges, reserved: int = 0) -> None:
         entry |= files_entry(self._kinds, frames)
-        write_record(self._folder / RECORD, entry | {"settings": self._record.settings}, reserved)
+        write_record(self.folder / RECORD, entry | {"settings": self._record.settings}, reserved)
 
     def _summary(self, status: Status, failure: SamVideoError | None, skipped: int) -> Summary:
         spent = self.timer.seconds
@@ -300,8 +266,8 @@ class Run(Closing):
             skipped=skipped,
             fps=round(self._frames / spent["total"], 2) if spent["total"] else 0.0,
             seconds=RunSeconds(round(spent["total"], 3), round(spent["decode"], 3), tracking, writing),
-            out=self.outputs.folder,
-            files=self.outputs.files,
+            out=self.folder,
+            files=self.files,
             objects=self._statistics.summaries(),
             error=None if failure is None else self._record.error(failure),
         )

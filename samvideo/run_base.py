@@ -3,21 +3,24 @@
 import json
 import platform
 import time
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import cv2
 
 from samvideo.errors import SamVideoError
-from samvideo.io.files import write_over
+from samvideo.io.base import Closing
+from samvideo.io.files import write_over, writing
 from samvideo.types import Frame, FrameResult
 
 T = TypeVar("T")
+Summary = TypeVar("Summary", bound="RunSummary")
 Status = Literal["complete", "interrupted", "failed"]
 
 
@@ -47,28 +50,6 @@ class RunSummary(Protocol):
         """Return a JSON object."""
 
 
-class OpenRun(AbstractContextManager["OpenRun"], Protocol):
-    """The result files while they are written, as `Run`."""
-
-    @property
-    def failure(self) -> SamVideoError | None:
-        """The first error, after `finish`."""
-
-    @property
-    def files(self) -> Mapping[str, Path]:
-        """Path of each result, by kind."""
-
-    @property
-    def folder(self) -> Path:
-        """Where they are."""
-
-    def write(self, frame: Frame, result: FrameResult) -> None:
-        """Add one frame."""
-
-    def finish(self, status: Status, failure: SamVideoError | None = None, *, skipped: int = 0) -> RunSummary:
-        """Finalise the files; see `Run.finish`."""
-
-
 class StageTimer:
     """Sums the seconds spent in each stage."""
 
@@ -94,6 +75,114 @@ class StageTimer:
                 except StopIteration:
                     return
             yield item
+
+
+class ResultFiles(Closing):
+    """The files of some kinds of results; subclasses write them.
+
+    Args:
+        folder: where they are.
+        files: path of the result, by kind.
+        unit: of what is written, in messages.
+
+    Attributes:
+        folder, files: as given.
+        seconds: time spent writing, by kind.
+
+    Raises:
+        OutputError: a file cannot be written, also by `close`.
+    """
+
+    def __init__(self, folder: Path, files: Mapping[str, Path], unit: str) -> None:
+        self.folder, self.files, self._unit = folder, files, unit
+        self.seconds = dict.fromkeys(files, 0.0)
+        self._stack = ExitStack()
+
+    @contextmanager
+    def _writing(self, kind: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        with writing(self.files[kind], f"the {self._unit} before"):
+            yield
+        self.seconds[kind] += time.perf_counter() - begin
+
+    def close(self) -> None:
+        """Write everything that is queued and finalise every file, also if one of them fails."""
+        with writing(self.folder):
+            self._stack.close()
+
+
+class OpenRun(Closing, Generic[Summary]):
+    """The results of a run while they are written: `write` every frame, then `finish`.
+
+    `run.json` lists the files from the start, with the status "running". Leaving the `with` block finalises the
+    files; `finish` records how the run ended.
+
+    Attributes:
+        folder: of the results.
+        timer: of the stages.
+        failure: the first error, set by `finish`.
+    """
+
+    outputs: ResultFiles
+
+    def __init__(self, folder: Path, timer: StageTimer) -> None:
+        self.folder, self.timer = folder, timer
+        self.failure: SamVideoError | None = None
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """Path of each result, by kind."""
+        return self.outputs.files
+
+    @abstractmethod
+    def write(self, frame: Frame, result: FrameResult) -> None:
+        """Add one frame."""
+
+    def close(self) -> None:
+        """See `ResultFiles.close`."""
+        self.outputs.close()
+
+    def finish(self, status: Status, failure: SamVideoError | None = None, *, skipped: int = 0) -> Summary:
+        """Finalise the result files, write `run.json` and return the summary.
+
+        Its status is "failed" if there is a `failure`, the error that ended the run. An error of this method is not
+        raised; the first one is in the attribute `failure`.
+        """
+        try:
+            self.close()
+        except SamVideoError as error:
+            failure = failure or error
+        summary = self._summary("failed" if failure else status, failure, skipped)
+        try:
+            self._record_end(summary)
+        except SamVideoError as error:
+            failure = failure or error
+        self.failure = failure
+        return summary
+
+    @abstractmethod
+    def _summary(self, status: Status, failure: SamVideoError | None, skipped: int) -> Summary:
+        """The outcome of the run."""
+
+    @abstractmethod
+    def _record_end(self, summary: Summary) -> None:
+        """Write `run.json` and remove what is not needed any more."""
+
+
+def end_run(
+    run: OpenRun[Summary] | None, failure: SamVideoError | None, interrupted: bool, skipped: int
+) -> tuple[Summary | None, SamVideoError | None]:
+    """Finish a run, and return its summary and its first error; None for one that a signal ended before its start.
+
+    Raises:
+        SamVideoError: the failure of a run that was not opened.
+    """
+    if run is None:
+        if failure is not None:
+            raise failure
+        return None, None
+    summary = run.finish("interrupted" if interrupted else "complete", failure, skipped=skipped)
+    return summary, run.failure
 
 
 def recorded(prompt_texts: Iterable[str], options: Mapping[str, str | None]) -> dict[str, Any]:

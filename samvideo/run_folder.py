@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from samvideo.errors import ConfigError, OutputError
-from samvideo.io.files import check_empty, check_writable, unfinished
+from samvideo.io.files import check_empty, check_writable, unfinished, writing
 from samvideo.io.images import SUFFIXES
 from samvideo.io.schema import read_json
 
@@ -164,7 +164,7 @@ def check_folder(folder: Path, overwrite: bool, sources: Sequence[Path] = (), pr
             does not list; or one of the files that are read lies where results are written.
         OutputError: it cannot be written.
     """
-    try:
+    with writing(folder):
         _check_writable(folder)
         _check_sources(folder, sources, prompts)
         if not overwrite and (folder / RESUME / RESUME_FILES[0]).is_file():
@@ -180,8 +180,6 @@ def check_folder(folder: Path, overwrite: bool, sources: Sequence[Path] = (), pr
                     f"{path} would be replaced, but is not among the files of an earlier run that "
                     f"{folder / RECORD} lists: move it away, or choose another folder with -o"
                 )
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
 
 
 def _check_writable(folder: Path) -> None:
@@ -217,7 +215,7 @@ def prepare_folder(folder: Path) -> None:
 
     Its `run.json` stays, and is to be replaced next. Raises OutputError if the folder cannot be written.
     """
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         listed = Listed.of(folder)
         earlier = [path for path in _results(folder) if path.name != RECORD and listed.holds(path)]
@@ -227,8 +225,6 @@ def prepare_folder(folder: Path) -> None:
             with suppress(OSError):  # the user has put something there
                 (folder / MASKS).rmdir()
         remove_resume(folder)
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
 
 
 def discard_folder(folder: Path) -> None:
@@ -248,10 +244,6 @@ def remove_resume(folder: Path) -> None:
             path.unlink(missing_ok=True)
     with suppress(OSError):  # it does not exist, or the user put something there
         (folder / RESUME).rmdir()
-
-
-def _cannot_write(folder: Path, error: OSError) -> OutputError:
-    return OutputError(f"cannot write into {folder}: {error.strerror or error}; choose another folder with -o")
 
 
 def files_entry(kinds: Iterable[str], frames: FrameRanges) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from samvideo.outputs import check_ids, check_outputs
 from samvideo.prompt_syntax import prompt_files
 from samvideo.resume import RecordedTracker, StepRecord, same_settings
 from samvideo.run import Run, RunSettings, Summary
-from samvideo.run_base import Progress, StageTimer, Status
+from samvideo.run_base import Progress, StageTimer, end_run
 from samvideo.run_folder import RECORD, holds_results
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.direction import track_all_directions
@@ -134,23 +134,17 @@ class _Tracking(Closing):
 
     def finish(self, interrupted: bool) -> tuple[Summary | None, SamVideoError | None]:
         """Record how the run ended; see `run_tracking`."""
-        if self._run is None:
-            if self._failure is None and not interrupted:
-                self._failure = ConfigError(
-                    "nothing was tracked: no frame lies in the range; check --start, --end and the source"
-                )
-            if self._failure is not None:
-                raise self._failure
-            return None, None
         unused = len(self._settings.prompts) - self._tracker.prompted
+        if self._run is None and self._failure is None and not interrupted:
+            self._failure = ConfigError(
+                "nothing was tracked: no frame lies in the range; check --start, --end and the source"
+            )
         if self._failure is None and not interrupted and unused > 0:
             self._failure = PromptError(
                 f"{unused} of {len(self._settings.prompts)} prompts were never used: their frames are not among "
                 "those tracked; check their @FRAME or @TIME"
             )
-        status: Status = "interrupted" if interrupted else "complete"
-        summary = self._run.finish(status, self._failure, skipped=self._video.skipped)
-        return summary, self._run.failure
+        return end_run(self._run, self._failure, interrupted, self._video.skipped)
 
 
 def _check_prompts(settings: RunSettings, video: VideoSource) -> dict[int, list[Prompt]] | list[Prompt]:

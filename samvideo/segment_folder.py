@@ -15,8 +15,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from samvideo.errors import ConfigError, OutputError, SamVideoError
-from samvideo.io.files import check_empty, check_writable, unfinished
+from samvideo.errors import ConfigError, SamVideoError
+from samvideo.io.files import check_empty, check_writable, unfinished, writing
 from samvideo.io.paths import inside
 from samvideo.io.schema import read_json
 from samvideo.run_folder import RECORD, Status
@@ -155,7 +155,7 @@ def prepare_segment_folder(folder: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for path in [folder / name for name in listed(folder)]:
             for own in (path, unfinished(path), path.with_name(f".{path.name}.whole")):
@@ -164,10 +164,6 @@ def prepare_segment_folder(folder: Path) -> None:
         for kind in FOLDERS:
             with suppress(OSError):  # not there, or the user has put something there
                 (folder / kind).rmdir()
-    except OSError as error:
-        raise OutputError(
-            f"cannot write into {folder}: {error.strerror or error}; choose another folder with -o"
-        ) from error
 
 
 def discard_segment_folder(folder: Path) -> None:

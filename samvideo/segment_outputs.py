@@ -6,7 +6,6 @@ Every file is complete and readable after each image.
 import csv
 import io
 import json
-import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,11 +17,11 @@ import numpy as np
 
 from samvideo.errors import OutputError
 from samvideo.geometry import mask_box
-from samvideo.io.base import Closing
-from samvideo.io.files import is_full, replacing
+from samvideo.io.files import replacing, writing
 from samvideo.io.masks import encode_rle, index_map, write_index_png
 from samvideo.outputs import AlternatingFile, GrowingFile
 from samvideo.render import overlay
+from samvideo.run_base import ResultFiles
 from samvideo.segment_folder import FILES, FOLDERS, JOURNAL, image_file, journal_line
 from samvideo.segmenters.base import Segmentation
 from samvideo.trackers.stills import frame_result
@@ -58,7 +57,7 @@ class SegmentedImage:
         return self.rgb.shape[1], self.rgb.shape[0]
 
 
-class SegmentOutputs(Closing):
+class SegmentOutputs(ResultFiles):
     """The result files of images in one folder.
 
     Args:
@@ -67,28 +66,21 @@ class SegmentOutputs(Closing):
         multimask: whether every candidate gets a mask image.
 
     Attributes:
-        folder: as given.
-        files, seconds: path of the result and time spent writing, by kind.
         names: of the files written so far, relative to the folder.
-
-    Raises:
-        OutputError: a file cannot be written, also by `write` and `close`.
     """
 
     def __init__(self, folder: Path, kinds: Collection[str], multimask: bool = False) -> None:
-        kinds = list(dict.fromkeys(kinds))
-        self.folder, self._multimask = folder, multimask
-        self.files = {kind: folder / FILES.get(kind, kind) for kind in kinds}
-        self.seconds = dict.fromkeys(kinds, 0.0)
+        super().__init__(folder, {kind: folder / FILES.get(kind, kind) for kind in kinds}, "images")
+        self._multimask = multimask
         self.names: list[str] = []
         self._writers: dict[str, Callable[[SegmentedImage], None]] = {}
-        with ExitStack() as stack:
-            self._guard(folder / JOURNAL, lambda: self._open(kinds, stack))
+        with writing(folder), ExitStack() as stack:
+            self._open(stack)
             self._stack = stack.pop_all()
 
-    def _open(self, kinds: Sequence[str], stack: ExitStack) -> None:
+    def _open(self, stack: ExitStack) -> None:
         self._journal = stack.enter_context(GrowingFile(self.folder / JOURNAL))
-        for kind in kinds:
+        for kind in self.files:
             if kind in FOLDERS:
                 (self.folder / kind).mkdir(exist_ok=True)
                 self._writers[kind] = self._write_masks if kind == "masks" else self._write_overlay
@@ -99,23 +91,8 @@ class SegmentOutputs(Closing):
     def write(self, image: SegmentedImage) -> None:
         """Add the results of one image."""
         for kind, writer in self._writers.items():
-            begin = time.perf_counter()
-            self._guard(self.files[kind], lambda writer=writer: writer(image))  # type: ignore[misc]
-            self.seconds[kind] += time.perf_counter() - begin
-
-    def close(self) -> None:
-        """Finalise every file."""
-        self._guard(self.folder, self._stack.close)
-
-    def _guard(self, path: Path, action: Callable[[], None]) -> None:
-        try:
-            action()
-        except OSError as error:
-            remedy = "free some space" if is_full(error) else "check the folder and its permissions"
-            raise OutputError(
-                f"cannot write {path}: {error.strerror or error}; the images before are complete: {remedy}, or "
-                "choose another folder with -o"
-            ) from error
+            with self._writing(kind):
+                writer(image)
 
     def _note(self, name: str) -> Path:
         """Note a file in the journal, before it is written; returns its path."""

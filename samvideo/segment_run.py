@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samvideo.errors import ConfigError, PromptError, SamVideoError, VideoError
+from samvideo.errors import PromptError, SamVideoError, VideoError
 from samvideo.interrupt import Interrupt
-from samvideo.io.base import Closing
 from samvideo.io.container import is_address
 from samvideo.io.images import read_still, size_stated, warn_of_depth
 from samvideo.io.locks import folder_lock
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import find_stills
 from samvideo.object_prompts import group_prompts
-from samvideo.outputs import check_ids
+from samvideo.outputs import check_ids, check_kinds
 from samvideo.prompt_syntax import ImagePrompts, prompt_files
-from samvideo.run_base import Progress, StageTimer, Status, recorded, summary_entry, write_record
+from samvideo.run_base import OpenRun, Progress, StageTimer, Status, end_run, recorded, summary_entry, write_record
 from samvideo.run_folder import RECORD
 from samvideo.segment_folder import (
     JOURNAL,
@@ -128,19 +127,17 @@ def _check_source(source: str) -> None:
         raise VideoError(f"{source} is a video: `samvideo track` takes it; `segment` takes images")
 
 
-class SegmentRun(Closing):
+class SegmentRun(OpenRun[SegmentSummary]):
     """The results of one `samvideo segment`: `open`, then `add` every image, then `finish`.
 
-    On the page, where the images are frames, `write` adds them, as of `samvideo.run_base.OpenRun`.
-
-    Attributes:
-        outputs: the files.
-        failure: the first error, set by `finish`.
+    On the page, where the images are frames, `write` adds them.
     """
 
+    outputs: SegmentOutputs
+
     def __init__(self, settings: SegmentSettings, images: Images, timer: StageTimer) -> None:
-        self.failure: SamVideoError | None = None
-        self.timer, self._settings, self._source = timer, settings, images
+        super().__init__(images.folder(settings), timer)
+        self._settings, self._source = settings, images
         self._images = self._objects = self._empty = 0
         self._write_record({"status": "running", "source": images.name, "model": settings.model}, [])
         self.outputs = SegmentOutputs(self.folder, settings.save, settings.multimask)
@@ -155,16 +152,6 @@ class SegmentRun(Closing):
         except SamVideoError:
             discard_segment_folder(images.folder(settings))
             raise
-
-    @property
-    def files(self) -> Mapping[str, Path]:
-        """Path of each result, by kind."""
-        return self.outputs.files
-
-    @property
-    def folder(self) -> Path:
-        """Where they are."""
-        return self._source.folder(self._settings)
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Add the image that is a frame of the page, if it has objects."""
@@ -182,24 +169,9 @@ class SegmentRun(Closing):
         self._objects += len(image.found)
         self._empty += sum(not one.best.any() for one in image.found)
 
-    def close(self) -> None:
-        """See `SegmentOutputs.close`."""
-        self.outputs.close()
-
-    def finish(self, status: Status, failure: SamVideoError | None = None, *, skipped: int = 0) -> SegmentSummary:
-        """Finalise the result files, write `run.json` and return the summary; as `samvideo.run.Run.finish`."""
-        try:
-            self.close()
-        except SamVideoError as error:
-            failure = failure or error
-        summary = self._summary("failed" if failure else status, failure, skipped)
-        try:
-            self._write_record(summary.to_json(), self.outputs.names)
-            (self.folder / JOURNAL).unlink(missing_ok=True)
-        except SamVideoError as error:
-            failure = failure or error
-        self.failure = failure
-        return summary
+    def _record_end(self, summary: SegmentSummary) -> None:
+        self._write_record(summary.to_json(), self.outputs.names)
+        (self.folder / JOURNAL).unlink(missing_ok=True)
 
     def _write_record(self, entry: dict[str, Any], names: Iterable[str]) -> None:
         settings = self._settings
@@ -229,10 +201,7 @@ class SegmentRun(Closing):
 
 def check_results(settings: SegmentSettings, images: Images) -> None:
     """Raise ConfigError or OutputError if the results cannot be written; nothing is changed."""
-    if not settings.save:
-        raise ConfigError(f"nothing to save; expected some of {', '.join(KINDS)}")
-    if unknown := [kind for kind in settings.save if kind not in KINDS]:
-        raise ConfigError(f"cannot save {unknown[0]!r}; expected some of {', '.join(KINDS)}")
+    check_kinds(settings.save, KINDS)
     check_stems(images.paths, settings.multimask)
     prompts = prompt_files(settings.prompt_texts)
     check_segment_folder(images.folder(settings), settings.save, settings.overwrite, images.paths, prompts)
@@ -352,12 +321,6 @@ class _Segmenting:
 
     def finish(self, interrupted: bool) -> tuple[SegmentSummary | None, SamVideoError | None]:
         """Record how the work ended; see `run_segmentation`."""
-        if self._run is None:
-            if self._failure is None and self._unread is not None and not interrupted:
-                self._failure = VideoError(f"no image can be read: {self._unread}")
-            if self._failure is not None:
-                raise self._failure
-            return None, None
-        status: Status = "interrupted" if interrupted else "complete"
-        summary = self._run.finish(status, self._failure, skipped=self._skipped)
-        return summary, self._run.failure
+        if self._run is None and self._failure is None and self._unread is not None and not interrupted:
+            self._failure = VideoError(f"no image can be read: {self._unread}")
+        return end_run(self._run, self._failure, interrupted, self._skipped)

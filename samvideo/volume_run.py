@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samvideo.errors import ConfigError, OutputError, PromptError
+from samvideo.errors import ConfigError, PromptError
 from samvideo.geometry import check_points
-from samvideo.io.files import check_new, check_writable
+from samvideo.io.files import check_new, check_writable, writing
 from samvideo.io.masks import index_map
 from samvideo.io.volumes import LABELS, LabelVolume, VolumeFile, volume_name
 from samvideo.object_prompts import number_prompts
@@ -79,13 +79,8 @@ def segment_volume(
     check_new(target, overwrite, keep=[path])
     segmenter = make_segmenter()
     masks = {number: segmenter.segment(volume, *given) for number, given in clicks.items()}
-    try:
-        with complete(target) as part, LabelVolume(part, path) as labels:
-            counts = _write(masks, volume, labels)
-    except OSError as error:
-        raise OutputError(
-            f"{target} cannot be written: {error.strerror or error}; choose another folder"
-        ) from error
+    with writing(target), complete(target) as part, LabelVolume(part, path) as labels:
+        counts = _write(masks, volume, labels)
     millilitres = float(np.prod(volume.spacing)) / 1000
     return VolumeSummary(
         volume.name,

@@ -4,7 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import IO, Any
@@ -18,8 +18,8 @@ from samvideo.analysis.intervals import Interval
 from samvideo.analysis.mask_geometry import Floats
 from samvideo.analysis.motion import Motion
 from samvideo.analysis.settings import AnalysisSettings
-from samvideo.errors import OutputError
 from samvideo.io.base import Closing
+from samvideo.io.files import writing
 from samvideo.io.rle import IntArray
 
 DIGITS = 3
@@ -39,17 +39,6 @@ def format_number(value: float | int | str | None) -> str:
     if not math.isfinite(value):
         return ""
     return f"{value:.{DIGITS}f}".rstrip("0").rstrip(".")
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn an OSError of the block into an OutputError that names the path."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror or error}; choose another folder with -o"
-        ) from error
 
 
 class TableWriter(Closing):

@@ -5,9 +5,9 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 
-from samvideo.errors import ConfigError, OutputError, VideoError
+from samvideo.errors import ConfigError, VideoError
 from samvideo.exports.base import Format, Job
-from samvideo.io.files import making
+from samvideo.io.files import making, writing
 from samvideo.io.locks import folder_lock
 from samvideo.io.paired import RunVideo
 from samvideo.io.tracks import open_masks
@@ -75,17 +75,12 @@ def _check_labels(labels: Mapping[int, str], object_ids: Sequence[int]) -> None:
 
 
 def _write(chosen: Format, job: Job) -> None:
-    try:
-        if chosen.suffix == ".mp4":  # one that broke off plays as far as it was written, and is kept
-            with making(job.out.parent):
-                chosen.write(job)
-        else:
-            with complete(job.out) as part:
-                chosen.write(replace(job, out=part))
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {job.out}: {error.strerror or error}; free some space, or choose another path with -o"
-        ) from error
+    if chosen.suffix == ".mp4":  # one that broke off plays as far as it was written, and is kept
+        with writing(job.out), making(job.out.parent):
+            chosen.write(job)
+    else:
+        with writing(job.out), complete(job.out) as part:
+            chosen.write(replace(job, out=part))
 
 
 def _title(name: str) -> str:

@@ -64,6 +64,22 @@ def is_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+@contextmanager
+def writing(path: Path, complete: str = "") -> Iterator[None]:
+    """Turn an OSError of the block into an OutputError that names the path, the cause and the remedy.
+
+    `complete` is what is whole nevertheless, such as "the frames before".
+    """
+    try:
+        yield
+    except OSError as error:
+        whole = f"{complete} are complete: " if complete else ""
+        remedy = "free some space" if is_full(error) else "check the folder and its permissions"
+        raise OutputError(
+            f"cannot write {path}: {error.strerror or error}; {whole}{remedy}, or choose another folder with -o"
+        ) from error
+
+
 def stream_json(path: Path, head: Mapping[str, Any], lists: Mapping[str, Iterable[Any]]) -> None:
     """Write one JSON object in constant memory: all of `head`, not empty, then the lists, one element per line."""
     with path.open("w", encoding="utf-8") as file:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from typing import Any
 
 from samvideo.errors import ConfigError, SamVideoError, VideoError
 from samvideo.interrupt import Interrupt
@@ -315,7 +316,7 @@ class PageRun:
         status = replace(project.status, saving=False, files=files, folder=str(run.folder.absolute()))
         project.report(replace(status, error=str(failure or "")))
 
-    def _write(self, video: VideoSource, run: OpenRun, stale: Callable[[], bool]) -> SamVideoError | None:
+    def _write(self, video: VideoSource, run: OpenRun[Any], stale: Callable[[], bool]) -> SamVideoError | None:
         """Write every frame up to the last one with results, or all frames after a whole pass."""
         project = self._project
         known, ids = project.results.frames(), set(project.annotations.current.names)
