@@ -189,16 +189,6 @@ def encoders() -> list[str]:
     return list(registry.ENCODERS.all())
 
 
-def memory_methods() -> list[str]:
-    """Names of all memory methods that can be built."""
-    return list(registry.MEMORY_METHODS.all())
-
-
-def memory_policies() -> list[str]:
-    """Names of all memory policies."""
-    return list(registry.MEMORY_POLICIES.all())
-
-
 def resolve_policy(policy: str | MemoryPolicy) -> MemoryPolicy:
     """The policy of a name; a policy is returned as it is."""
     if isinstance(policy, str):
@@ -252,19 +242,6 @@ def build(
     if input_size is not None:
         changes |= {"input_wh": (input_size, input_size) if isinstance(input_size, int) else input_size}
     return VideoModel(replace(spec, **changes)).eval()  # type: ignore[arg-type]
-
-
-def build_image(spec: ModelSpec | str) -> ImageModel:
-    """An image model with untrained weights, in evaluation mode; of a video model, the part without memory.
-
-    Raises:
-        ConfigError: unknown names, or parts that do not suit the input size.
-    """
-    if isinstance(spec, str):
-        spec = IMAGE_SPECS.get(spec) or find_spec(spec)
-    if spec.network is not None:
-        raise ConfigError(f"{spec.name!r} has a network of its own: see samvideo.networks")
-    return ImageModel(spec).eval()
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -47,8 +47,8 @@ class ModelSpec:
     Attributes:
         name: what users call it; published checkpoints have the names of `SPECS`.
         encoder: variant of an encoder, see `encoders()`; of a network of its own, what that encodes with.
-        memory: variant of a memory method, see `memory_methods()`; None for an image model.
-        policy: variant of a memory policy, see `memory_policies()`, or a policy with options of its own.
+        memory: variant of a memory method, see `samvideo models --parts`; None for an image model.
+        policy: variant of a memory policy, see the same, or a policy with options of its own.
         input_wh: size to which frames are resized, width and height in pixels; see `PictureRule.fit`.
         layers: of the memory attention.
         occlusion_embedding: whether the memory of frames without the object gets a learned code (SAM 2.1).

@@ -11,9 +11,10 @@ from tiny_sam import clip, picture, randomise, tiny_model
 from samvideo.errors import ConfigError, WeightsError
 from samvideo.memory.method import MemoryModule
 from samvideo.memory.pruning import PruningPolicy
-from samvideo.models import VideoModel, build, build_image, count_parameters, memory_policies
+from samvideo.models import VideoModel, build, count_parameters
+from samvideo.registry import MEMORY_POLICIES
 from samvideo.specs import SPECS, ModelSpec
-from samvideo.state_dict import load_state, published_shapes, recognise, spec_shapes
+from samvideo.state_dict import build_spec, load_state, published_shapes, recognise, spec_shapes
 from samvideo.tensors import Features, MaskCandidates, MemoryContext, MemoryTokens, PromptTensors
 from samvideo.torch_runtime import TorchRuntime
 from samvideo.trackers.sam import SamTracker
@@ -99,7 +100,7 @@ def test_any_encoder_with_any_memory_and_policy(name: str, memory: str, policy: 
 def test_a_policy_with_options_of_its_own() -> None:
     policy = PruningPolicy(kept=3)
     assert build("vit-ti", policy=policy, input_size=64).policy is policy
-    assert memory_policies() == ["fifo", "pruning", "pruning-published", "samurai", "samurai-large"]
+    assert list(MEMORY_POLICIES.all()) == ["fifo", "pruning", "pruning-published", "samurai", "samurai-large"]
 
 
 def test_frames_are_squashed_as_published() -> None:
@@ -269,7 +270,7 @@ def test_an_image_model_is_a_model_without_memory() -> None:
     spec = ModelSpec("image", "vit-ti", memory=None, input_wh=(64, 64))
     with pytest.raises(ConfigError, match="no memory"):
         build(spec)
-    image_model, video_model = build_image(spec), build(replace(spec, memory="plain"))
+    image_model, video_model = build_spec(spec), build(replace(spec, memory="plain"))
     assert not [name for name in image_model.state_dict() if name.startswith(("memory", "pointers"))]
     video_model.load_state_dict(image_model.state_dict(), strict=False)
     points = PromptTensors(torch.tensor([[[20.0, 30.0]]]), torch.tensor([[1]]))

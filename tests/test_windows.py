@@ -8,9 +8,9 @@ from tiny_sam import box_model, picture
 
 from samvideo.errors import ConfigError
 from samvideo.geometry import mask_box
-from samvideo.models import build_image
 from samvideo.segmenters.image_model import ImageModelSegmenter
 from samvideo.specs import IMAGE_SPECS, ModelSpec
+from samvideo.state_dict import build_spec
 from samvideo.torch_runtime import TorchRuntime
 from samvideo.trackers.sam import SamTracker
 from samvideo.types import Box, Frame, Mask, Points
@@ -126,6 +126,6 @@ def test_absent_objects_have_no_detail() -> None:
 
 def test_windows_that_do_not_fit() -> None:
     with pytest.raises(ConfigError, match="multiples of 16"):
-        build_image(ModelSpec("w", "vit-ti", memory=None, input_wh=(64, 64), window=90))
+        build_spec(ModelSpec("w", "vit-ti", memory=None, input_wh=(64, 64), window=90))
     with pytest.raises(ConfigError, match="without padding"):
         box_model(INPUT_WH, window=96, picture=IMAGE_SPECS["mobilesam"].picture)

@@ -9,10 +9,11 @@ import samvideo
 from samvideo import models
 from samvideo.errors import ConfigError
 from samvideo.models import STRIDE
+from samvideo.registry import MEMORY_METHODS
 from samvideo.torch_runtime import TorchRuntime
 from samvideo.trackers.sam import SamTracker
 
-ENCODERS, METHODS = models.encoders(), models.memory_methods()
+ENCODERS, METHODS = models.encoders(), list(MEMORY_METHODS.all())
 DENSE = [name for name in ENCODERS if name.endswith("-dense")]
 QUICK = {"dilated-vit-t", "resnet-18", "sam-vit-slim-77", "tinyvit-5m", "vit-ti-global"}
 

@@ -9,19 +9,19 @@ import pytest
 import torch
 from tiny_sam import clip, picture, randomise, tiny_model
 
-from samvideo import models
 from samvideo.heads.masks import TwoWayTransformer
 from samvideo.memory.bank import MemoryBank
 from samvideo.memory.base import CODE_ROWS, History, MemoryEntry, MemoryPolicy
 from samvideo.memory.fifo import FifoPolicy
 from samvideo.models import VideoModel, resolve_policy
+from samvideo.registry import MEMORY_METHODS, MEMORY_POLICIES
 from samvideo.specs import SPECS
 from samvideo.tensors import MemoryTokens
 from samvideo.torch_runtime import TorchRuntime
 from samvideo.trackers.sam import SamTracker
 from samvideo.types import Box, Frame, Mask, Points, Prompt
 
-METHODS, POLICIES = models.memory_methods(), models.memory_policies()
+METHODS, POLICIES = list(MEMORY_METHODS.all()), list(MEMORY_POLICIES.all())
 BOX = Box(object_id=1, xyxy=(10, 20, 34, 44))
 CLICK = Points(object_id=2, xy=[(40.0, 30.0)])
 DISC = Mask(object_id=3, mask=np.hypot(*(np.mgrid[:64, :64] - 30)) < 12)
