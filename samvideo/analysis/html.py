@@ -7,7 +7,8 @@ from samvideo.analysis.findings import Findings, ObjectSummary
 from samvideo.analysis.heatmap import heat_image
 from samvideo.analysis.intervals import Interval
 from samvideo.analysis.settings import AnalysisSettings
-from samvideo.analysis.tables import format_number, writing
+from samvideo.analysis.tables import format_number
+from samvideo.io.files import writing
 from samvideo.render import object_colour
 from samvideo.reporting.charts import GREY, RED, Series, TimelineRow, format_time, timeline, value_over_time
 from samvideo.reporting.pages import jpeg_uri, render_page

@@ -6,7 +6,8 @@ from samvideo.analysis.findings import Findings
 from samvideo.analysis.html import write_html
 from samvideo.analysis.saved_run import SavedRun
 from samvideo.analysis.settings import AnalysisSettings
-from samvideo.analysis.tables import STREAMED, TableWriter, write_tables, writing
+from samvideo.analysis.tables import STREAMED, TableWriter, write_tables
+from samvideo.io.files import writing
 from samvideo.targets import check_target, complete
 
 FILES = (*STREAMED, "objects.csv", "intervals.csv", "events.csv", "heatmap.csv", "analysis.json", "report.html")
