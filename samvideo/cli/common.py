@@ -120,21 +120,6 @@ def is_object_id(text: str) -> bool:
     return text.isdecimal() and len(text) <= 10 and int(text) > 0
 
 
-def run_to_end(
-    run: "Callable[..., tuple[RunSummary | None, SamVideoError | None]]",
-    settings: Any,
-    make: Callable[[], Any],
-    *,
-    quiet: bool,
-    as_json: bool,
-) -> None:
-    """Call `run_tracking` or `run_segmentation` with a progress line, and then `end_run`."""
-    from samvideo.cli.progress import TrackProgress
-
-    summary, failure = run(settings, make, lambda name, total: TrackProgress(name, total, quiet=quiet))
-    end_run(summary, failure, summary is None or summary.status == "interrupted", quiet=quiet, as_json=as_json)
-
-
 def end_run(
     summary: "RunSummary | None", failure: SamVideoError | None, interrupted: bool, *, quiet: bool, as_json: bool
 ) -> None:

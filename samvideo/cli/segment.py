@@ -1,16 +1,19 @@
 """`samvideo segment`: segment prompted objects of images, or of a volume."""
 
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, run_to_end, verb
+from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, end_run, verb
 from samvideo.cli.models import WEIGHTS_HELP, image_segmenter
 from samvideo.cli.track import split_prompts
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, run_page
 from samvideo.cli.volumes import segment_in_volume
 from samvideo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from samvideo.segment_run import SegmentSettings
 
 ALL = "overlay,masks,rle,csv"
 MODEL_HELP = "auto, {segmenters} (no download), one of `samvideo models`, or NAME=FILE."
@@ -45,7 +48,7 @@ def segment(
     from samvideo.io.mask_pictures import MaskRule
     from samvideo.io.volumes import is_volume
     from samvideo.prompt_syntax import parse_image_prompts
-    from samvideo.segment_run import SegmentSettings, run_segmentation
+    from samvideo.segment_run import SegmentSettings
 
     tools, texts = split_prompts(prompt, PROMPT_HELP)
     if any(is_volume(Path(image)) for image in images):
@@ -67,15 +70,10 @@ def segment(
         multimask=multimask,
         overwrite=overwrite,
     )
-    segmenter = partial(image_segmenter, settings.model, quiet=quiet, **settings.options)
     if tools:
-        from samvideo.trackers.stills import StillsTracker
-        from samvideo.web.stills import stills_settings
-
-        page = stills_settings(settings)
-        run_page(page, tools[0], quiet, as_json, browser, host, port, lambda: StillsTracker(segmenter()))
+        _run_page(settings, tools[0], quiet, as_json, browser, host, port)
     else:
-        run_to_end(run_segmentation, settings, segmenter, quiet=quiet, as_json=as_json)
+        _run(settings, quiet, as_json)
 
 
 def _choose(model: str, weights: Path | None, quiet: bool) -> tuple[str, Path | None]:
@@ -88,3 +86,27 @@ def _choose(model: str, weights: Path | None, quiet: bool) -> tuple[str, Path | 
     if name != given and not quiet:
         typer.echo(f"model {name}; choose another with --model NAME (`samvideo models`)", err=True)
     return name, file
+
+
+def _run(settings: "SegmentSettings", quiet: bool, as_json: bool) -> None:
+    from samvideo.cli.progress import TrackProgress
+    from samvideo.segment_run import run_segmentation
+
+    summary, failure = run_segmentation(
+        settings,
+        lambda: image_segmenter(settings.model, quiet=quiet, **settings.options),
+        lambda name, total: TrackProgress(name, total, quiet=quiet),
+    )
+    end_run(summary, failure, summary is None or summary.status == "interrupted", quiet=quiet, as_json=as_json)
+
+
+def _run_page(
+    settings: "SegmentSettings", tool: str, quiet: bool, as_json: bool, browser: bool, host: str, port: int | None
+) -> None:
+    from samvideo.trackers.stills import StillsTracker
+    from samvideo.web.stills import stills_settings
+
+    def make_tracker() -> StillsTracker:
+        return StillsTracker(image_segmenter(settings.model, quiet=quiet, **settings.options))
+
+    run_page(stills_settings(settings), tool, quiet, as_json, browser, host, port, make_tracker)

@@ -1,12 +1,11 @@
 """`samvideo track`: segment and track prompted objects through a video."""
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, parse_window, run_to_end, verb
+from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, end_run, parse_window, verb
 from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP, choose_model, ready_tracker
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, TOOLS, run_page
 from samvideo.errors import ConfigError
@@ -81,10 +80,7 @@ def track(
     if tools:
         run_page(settings, tools[0], quiet, as_json, browser, host, port)
     else:
-        from samvideo.runner import run_tracking
-
-        tracker = partial(ready_tracker, settings.model, quiet=quiet, **settings.options)
-        run_to_end(run_tracking, settings, tracker, quiet=quiet, as_json=as_json)
+        _run(settings, quiet, as_json)
 
 
 def _parse_settings(
@@ -121,6 +117,18 @@ def _parse_settings(
         end=end,
         **others,
     )
+
+
+def _run(settings: "RunSettings", quiet: bool, as_json: bool) -> None:
+    from samvideo.cli.progress import TrackProgress
+    from samvideo.runner import run_tracking
+
+    summary, failure = run_tracking(
+        settings,
+        lambda: ready_tracker(settings.model, quiet=quiet, **settings.options),
+        lambda name, total: TrackProgress(name, total, quiet=quiet),
+    )
+    end_run(summary, failure, summary is None or summary.status == "interrupted", quiet=quiet, as_json=as_json)
 
 
 def split_prompts(prompts: list[str], expected: str, resume: bool = False) -> tuple[list[str], list[str]]:
