@@ -1,9 +1,9 @@
 """Keys and values: every cell reads the values of the cells of earlier frames that resemble it and lie near it.
 
-L2 affinity between keys that frames have in common, values per object (STCN, Cheng et al. 2021; XMem, 2022; Cutie, 2023),
-all in one softmax. How much nearness counts is learned for each age of a frame: local for the last frame, which carries
-the previous mask on, wide for the first. Only the first frame in memory and the newest are read, so that the cost per
-frame stays the same.
+L2 affinity between keys that frames have in common, values per object (STCN, Cheng et al. 2021; XMem, 2022; Cutie,
+2023), all in one softmax. How much nearness counts is learned for each age of a frame: local for the last frame,
+which carries the previous mask on, wide for the first. Only the first frame in memory and the newest are read, so
+that the cost per frame stays the same.
 """
 
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ class Affinity(Reader):
     def read(self, query: Tensor, rows: Tensor, codes: Tensor, grid: Grid, padded: bool) -> Tensor:
         """See `Reader.read`: a softmax over -sharpness |q - k|^2 - locality |xy_q - xy_k|^2 + bias."""
         rows, codes = _first_and_newest(rows, codes, padded)
-        keys, values = rows.split([self.key_width, self.out], 3)
+        keys, values = torch.split(rows, [self.key_width, self.out], 3)
         where = _places(grid, query.device)
         sharpness = self.log_sharpness.exp() / self.key_width**0.5
         locality = codes[..., LOCALITY].exp()[..., None, None].expand(-1, -1, len(where), 1)
@@ -89,9 +89,8 @@ class Affinity(Reader):
         q = torch.cat([query.expand(batch, -1, -1), q], 2)
         v = values.flatten(1, 2)
         with full_precision(q):
-            read = (
-                torch.softmax(q @ k.transpose(1, 2), 2) @ v
-            )  # fused kernels want values as wide as keys: twice the time
+            # a fused kernel wants values as wide as keys, and takes twice the time
+            read = torch.softmax(q @ k.transpose(1, 2), 2) @ v
         return read.reshape(batch, *grid, -1).permute(0, 3, 1, 2)
 
 

@@ -37,7 +37,7 @@ VARIANTS = {"efficientnet-lite0": EfficientNetConfig("tf_efficientnet_lite0", (2
 
 
 class EfficientNetLite(ImageEncoder):
-    """Stem and five stages; the map of stride 16 is projected to 256 channels, the finer ones are left as they are."""
+    """Stem and five stages; the map of stride 16 is projected to 256 channels, the finer ones stay as they are."""
 
     step = 16
     fine = True
@@ -73,7 +73,7 @@ class EfficientNetLite(ImageEncoder):
 
 
 def _fold_norms(module: nn.Module) -> None:
-    """Fold each batch norm into the convolution before it (timm registers in the order of use); keep activations."""
+    """Fold each batch norm into the convolution before it; timm registers in the order of use. Activations stay."""
     conv: tuple[str, nn.Conv2d] | None = None
     for name, child in list(module.named_children()):
         if isinstance(child, nn.Conv2d):

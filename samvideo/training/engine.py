@@ -110,7 +110,7 @@ def backward(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Compute gradients of the sum of the losses; measurements, which need no gradient, are left out."""
     total = sum(part for part in parts.values() if part.requires_grad)
     assert isinstance(total, Tensor)
-    total.backward()
+    torch.autograd.backward(total)
     return {name: part.detach() for name, part in parts.items()}
 
 

@@ -1,4 +1,4 @@
-"""The recipe of the bundled model: stages of tracking clips and prompts, from a pretrained trunk to a weights file."""
+"""The recipe of the bundled model: stages of tracking clips and prompts, from a pretrained trunk to weights."""
 
 import hashlib
 import json
