@@ -43,7 +43,8 @@ class _Labels(nn.Module):
 
     def forward(self, mask: Tensor) -> tuple[Tensor, Tensor]:
         learned, weight = torch.split(self.layers(mask).float(), [LABELS - 1, 1], 1)
-        pooled = F.adaptive_avg_pool2d(mask.float(), list(learned.shape[-2:]))
+        height, width = learned.shape[-2:]
+        pooled = F.adaptive_avg_pool2d(mask.float(), (height, width))
         return torch.cat([2 * pooled - 1, learned], 1), balanced(pooled) * weight.clamp(-3, 3).exp()
 
 

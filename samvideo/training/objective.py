@@ -131,7 +131,8 @@ class Objective:
         """(K,) loss of a target model's first score, which was fitted to -1 and 1."""
         cell = round((scores.shape[1] / LABELS) ** 0.5)
         first = F.pixel_shuffle(scores[:, ::16] if cell > 1 else scores[:, :1], cell)[:, 0]
-        pooled = F.adaptive_avg_pool2d(truth[:, None], list(first.shape[-2:]))[:, 0]
+        height, width = first.shape[-2:]
+        pooled = F.adaptive_avg_pool2d(truth[:, None], (height, width))[:, 0]
         return F.binary_cross_entropy_with_logits(4 * first, pooled, reduction="none").mean((1, 2))
 
     def prompted(self, frames: Tensor, masks: Tensor, kind: Tensor) -> dict[str, Tensor]:
