@@ -88,7 +88,8 @@ class Affinity(Reader):
         q = torch.cat([where, spread, torch.ones_like(spread)], 1).expand(batch, -1, -1)
         q = torch.cat([query.expand(batch, -1, -1), q], 2)
         v = values.flatten(1, 2)
-        q, k = (F.pad(x, (0, v.shape[2] - x.shape[2])) for x in (q, k))  # as wide as values, for the fused kernel
+        missing = max(0, v.shape[2] - q.shape[2])
+        q, k = (F.pad(x, (0, missing)) for x in (q, k))  # as wide as values, for the fused kernel
         with full_precision(q):
             read = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=1.0)[:, 0]
         return read.reshape(batch, *grid, -1).permute(0, 3, 1, 2)
