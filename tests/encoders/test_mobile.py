@@ -121,7 +121,7 @@ def test_repvit_is_timms() -> None:
 
 @torch.inference_mode()
 def test_efficientnet_lite_is_timms() -> None:
-    """With the weights of a classifier, read in their order whatever their names; counters of batches are optional."""
+    """With the weights of a classifier, which are read in their order, whatever their names."""
     reference = timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=(1, 2, 3)).eval()
     randomise(reference)
     encoder = make("efficientnet-lite0")

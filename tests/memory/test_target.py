@@ -86,15 +86,15 @@ def test_object_and_background_count_alike() -> None:
 
 @torch.inference_mode()
 def test_frames_count_as_their_codes_say() -> None:
-    """Two frames contradict each other: the code decides, not the order, and a frame without the object counts less."""
+    """Two frames contradict each other: the code decides, not the order; frames without the object count less."""
     ridge, query = plain_ridge(), embeddings(OBJECT, 0, 1)
     other = mask_of_cells(*((y, x) for y in range(4) for x in range(6) if OBJECT[0, 0, 4 * y, 4 * x] == 0))
     one, opposite = (ridge.write(query, torch.zeros(1), mask, PRESENT) for mask in (OBJECT, other))
     heavy, light = {"ridge weight": 1.0}, {"ridge weight": -1.0}
     mixed = scores(ridge, query, [one, opposite], codes(heavy, light))
     assert torch.equal(mixed, scores(ridge, query, [opposite, one], codes(light, heavy)))
-    assert (mixed[1, 1] > 0) and (mixed[0, 0] < 0)
-    assert (scores(ridge, query, [one, opposite], codes(light, heavy)) > 0)[0, 0]
+    assert mixed[1, 1] > 0 > mixed[0, 0]
+    assert scores(ridge, query, [one, opposite], codes(light, heavy))[0, 0] > 0
     absent = ridge.write(query, torch.zeros(1), torch.zeros_like(OBJECT), ABSENT)
     present = ridge.write(query, torch.zeros(1), torch.zeros_like(OBJECT), PRESENT)
     assert torch.allclose(absent, present * ridge.absent.exp())
