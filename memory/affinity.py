@@ -2,8 +2,8 @@
 
 L2 affinity between keys that frames have in common, values per object (STCN, Cheng et al. 2021; XMem, 2022; Cutie,
 2023), all in one softmax. How much nearness counts is learned for each age of a frame: local for the last frame,
-which carries the previous mask on, wide for the first. Only the first frame in memory and the newest are read, so
-that the cost per frame stays the same.
+which carries the previous mask on, wide for the first. Only the first of the recalled frames, a prompted one, and
+the newest are read, so that the cost per frame stays the same.
 """
 
 from dataclasses import dataclass

@@ -27,6 +27,8 @@ class FifoPolicy:
         nearest: attend only to this many prompted frames, the closest in time; None for all that are kept.
         stride: take every stride-th frame, and always the last.
         past_only: recall pointers of prompted frames only from frames that came before.
+        closest_first: recall prompted frames by their distance in time instead of by age, so that memory methods
+            that read the first one only, read the one that a correction has just made.
     """
 
     frames: int = CODE_ROWS - 1
@@ -35,6 +37,7 @@ class FifoPolicy:
     nearest: int | None = None
     stride: int = 1
     past_only: bool = True
+    closest_first: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.frames < CODE_ROWS or self.pointers < 0 or min(self.prompted, self.stride) < 1:
@@ -97,6 +100,8 @@ class FifoPolicy:
         # a prompted frame that is not attended to as such still counts as an ordinary one
         ordinary = {e.index: e for e in prompted if id(e) not in selected}
         ordinary |= {e.index: e for e in entries if not e.prompted}
+        if self.closest_first:
+            chosen = sorted(chosen, key=lambda e: abs(e.index - index))
         frames = [MemoryFrame(CODE_ROWS - 1, e.tokens) for e in chosen if e.tokens is not None]
         frames += self.recall_frames(ordinary, history)
         pointers = [
