@@ -27,8 +27,9 @@ class FifoPolicy:
         nearest: attend only to this many prompted frames, the closest in time; None for all that are kept.
         stride: take every stride-th frame, and always the last.
         past_only: recall pointers of prompted frames only from frames that came before.
-        closest_first: recall prompted frames by their distance in time instead of by age, so that memory methods
-            that read the first one only, read the one that a correction has just made.
+        closest_first: for memory methods that read the first frame and the newest only: recall prompted frames by
+            their distance in time instead of by age and, where a correction was on the last frame, that one as the
+            newest, too.
     """
 
     frames: int = CODE_ROWS - 1
@@ -100,8 +101,9 @@ class FifoPolicy:
         # a prompted frame that is not attended to as such still counts as an ordinary one
         ordinary = {e.index: e for e in prompted if id(e) not in selected}
         ordinary |= {e.index: e for e in entries if not e.prompted}
-        if self.closest_first:
+        if self.closest_first and len(chosen) > 1:
             chosen = sorted(chosen, key=lambda e: abs(e.index - index))
+            ordinary |= {e.index: e for e in chosen[:1] if e.index == index - 1}
         frames = [MemoryFrame(CODE_ROWS - 1, e.tokens) for e in chosen if e.tokens is not None]
         frames += self.recall_frames(ordinary, history)
         pointers = [

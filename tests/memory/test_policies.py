@@ -93,9 +93,12 @@ def test_nearest_prompted_frames() -> None:
 def test_the_closest_prompted_frame_may_come_first() -> None:
     entries = line(20, prompted=(2, 10))
     by_tokens = {id(e.tokens): e.index for e in entries}
-    for now, order in ((12, [10, 2]), (5, [2, 10])):
-        frames = recall(FifoPolicy(closest_first=True, frames=0), entries, now).frames
+    policy = FifoPolicy(closest_first=True, frames=1)
+    for now, order in ((12, [10, 2, 11]), (5, [2, 10, 4]), (11, [10, 2, 10])):
+        frames = recall(policy, entries, now).frames
         assert [by_tokens[id(frame.tokens)] for frame in frames] == order
+        assert [frame.code_row for frame in frames] == [6, 6, 0]
+    assert rows(recall(policy, line(1), 1)) == [6], "the only frame is read once"
 
 
 def test_pointers_from_the_future_only_on_request() -> None:

@@ -125,7 +125,12 @@ def plain_affinity() -> Affinity:
 
 
 def shown(read: Tensor) -> Tensor:
-    """(h, w): the part of a read map that is the mask of each cell."""
+    """(h, w): the part of a read map that is the mask of each cell, as the affinity says."""
+    return read[0, -32:-16].mean(0)
+
+
+def kept(read: Tensor) -> Tensor:
+    """(h, w): the mask of the newest frame as it is."""
     return read[0, -16:].mean(0)
 
 
@@ -141,10 +146,9 @@ def test_the_mask_moves_with_the_keys() -> None:
     now = KEYS[where.roll((1, 2), (0, 1)).flatten()][None]
     moved = shown(affinity.read(now, rows[:, None], wide, GRID, False))
     assert torch.allclose(moved, F.avg_pool2d(OBJECT, 4)[0, 0].roll((1, 2), (0, 1)), atol=1e-4)
-    local = codes({"affinity locality": 5.0})
-    assert torch.allclose(
-        shown(affinity.read(now, rows[:, None], local, GRID, False)), F.avg_pool2d(OBJECT, 4)[0, 0], atol=1e-4
-    )
+    local = affinity.read(now, rows[:, None], codes({"affinity locality": 5.0}), GRID, False)
+    assert torch.allclose(shown(local), F.avg_pool2d(OBJECT, 4)[0, 0], atol=1e-4)
+    assert torch.equal(kept(local), F.avg_pool2d(OBJECT, 4)[0, 0])
 
 
 @torch.inference_mode()
@@ -164,6 +168,7 @@ def test_only_the_first_frame_and_the_newest_are_read() -> None:
     assert not torch.allclose(read(rows[3], rows[0]), ends, atol=1e-3), "of different bias"
     first, newest = 1 / (1 + torch.tensor(0.5).exp()), 1 / (1 + torch.tensor(-0.5).exp())
     assert torch.allclose(shown(ends), (first * 1 + newest * 4) / CELLS * torch.ones(GRID), atol=1e-5)
+    assert torch.equal(kept(ends), F.avg_pool2d(masks[3], 4)[0, 0])
 
 
 def memory(seed: int = 0) -> tuple[TargetMemory, Features]:
@@ -210,9 +215,9 @@ def test_scales_of_frames_are_shares() -> None:
     both = method.attend(now, context(method, rows, [6, 0]))
     scaled = method.attend(now, context(method, rows, [6, 0], frame_scale=torch.tensor([[0.3, 0.3]])))
     assert torch.allclose(scaled, both, atol=1e-4)
-    first = method.attend(now, context(method, rows, [6, 0], frame_scale=torch.tensor([[1.0, 1e-12]])))
-    assert torch.allclose(first, method.attend(now, context(method, rows[:1], [6])), atol=1e-4)
-    assert not torch.allclose(both, first, atol=1e-2)
+    newest = method.attend(now, context(method, rows, [6, 0], frame_scale=torch.tensor([[1e-12, 1.0]])))
+    assert torch.allclose(newest, method.attend(now, context(method, rows[1:], [0])), atol=1e-4)
+    assert not torch.allclose(both, newest, atol=1e-2)
 
 
 @torch.inference_mode()
