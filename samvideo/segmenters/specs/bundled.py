@@ -25,6 +25,6 @@ VARIANTS = {
         "the bundled model without its memory",
         takes_weights=True,
         devices=DEVICES,
-        facts=lambda: SegmenterFacts("efficientnet-lite0", "1.3 M"),
+        facts=lambda: SegmenterFacts("efficientnet-lite0", "1.6 M"),
     ),
 }
