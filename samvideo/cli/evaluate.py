@@ -73,16 +73,11 @@ def evaluate(
     model, weights = split_name(model, weights)
     reading = MaskRule(threshold, void)
     pool = _pool(ray, workers)
-    options: dict[str, Any] = {
-        key: value for key, value in (("device", device), ("dtype", dtype)) if value != "auto"
-    }
-    if weights:
-        options["weights"] = str(weights)
+    options = _options(weights, device, dtype)
     if dataset == IMAGES:
         from samvideo.evaluation.image_evaluation import ImageTask
 
-        if objects or sequences:
-            raise ConfigError(f"--{'objects' if objects else 'sequences'} is for videos: leave it out for images")
+        _refuse(objects=objects, sequences=sequences)
         image_task = ImageTask(root, split, protocol or "box,click5", out, threads, reading)
         evaluate_on_images(image_task, model, options, limit, pool, quiet=quiet)
         return
@@ -93,6 +88,18 @@ def evaluate(
     names = choose_sequences(opened, comma_list(sequences), limit)
     evaluation = Evaluation(task, model, partial(create_tracker, model, **options), names, options)
     _run(evaluation, pool, f"{dataset} {opened.split}", quiet=quiet)
+
+
+def _options(weights: Path | None, device: str, dtype: str) -> dict[str, Any]:
+    """What is given of the model, for its factory and for the record."""
+    given = {"weights": str(weights) if weights else "auto", "device": device, "dtype": dtype}
+    return {key: value for key, value in given.items() if value != "auto"}
+
+
+def _refuse(**options: str | None) -> None:
+    """Raise ConfigError if an option is given that images do not have."""
+    for name in (name for name, value in options.items() if value):
+        raise ConfigError(f"--{name} is for videos: leave it out for images")
 
 
 def _run(evaluation: "Evaluation", pool: "Pool", title: str, *, quiet: bool) -> None:
