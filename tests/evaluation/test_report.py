@@ -57,7 +57,7 @@ def test_charts_as_files(run_folder: Path, tmp_path: Path) -> None:
         f"davis2016-val-{kind}.svg" for kind in ("speed", "sequence", "size", "reliability")
     ]
     assert all(path.read_text().startswith("<svg") for path in paths)
-    assert "| cat |" in (tmp_path / "r.md").read_text()
+    assert "| dog | 74.2 | 1 |" in (tmp_path / "r.md").read_text()
     paths[0].write_text("<svg>mine</svg>")
     with pytest.raises(ConfigError, match="is no chart"):
         write_report([run_folder], tmp_path / "r.html", charts)
