@@ -2,8 +2,9 @@
 
     python demos/validation_data.py OUT --objects OBJECTS --videos DAVIS VIDEO-MASKS --terms open unstated
 
-OUT/stills/<set>/{images,masks}: still images. OUT/absences: generated clips, in which objects leave, are
-covered, or give way to another scene. OUT/cuts: clips with twelve frames of another one after their first twelve.
+OUT/stills/<set>/{images,masks}: still images, and first frames of clips. OUT/absences: generated clips, in which
+objects leave, are covered, or give way to another scene. OUT/cuts: clips with twelve frames of another one after
+their first twelve.
 """
 
 import argparse
@@ -66,7 +67,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=200, help="generated ones")
     options = parser.parse_args()
     library = Library.read(options.objects, options.videos, terms=options.terms, side="validation")
-    for group, shots in library.stills.items():
+    for group, shots in library.groups.items():  # of clips their first frames
         folder = options.out / "stills" / group
         write_frames(folder / "images", folder / "masks", ((shot.name, shot.pixels[0].numpy()) for shot in shots))
     sampler = ClipSampler(library, ABSENCES, torch.Generator().manual_seed(1))
