@@ -26,7 +26,7 @@ class Bin(NamedTuple):
 
     predicted: float
     reached: float
-    count: int
+    size: int
 
 
 def bins(predicted: ArrayLike, reached: ArrayLike) -> list[Bin]:
@@ -40,8 +40,8 @@ def bins(predicted: ArrayLike, reached: ArrayLike) -> list[Bin]:
 def calibration_error(predicted: ArrayLike, reached: ArrayLike) -> float | None:
     """Return the mean distance of `reached` from `predicted` over bins, weighted by their size; None of none."""
     found = bins(predicted, reached)
-    total = sum(one.count for one in found)
-    return sum(one.count * abs(one.predicted - one.reached) for one in found) / total if total else None
+    total = sum(one.size for one in found)
+    return sum(one.size * abs(one.predicted - one.reached) for one in found) / total if total else None
 
 
 def predictions(objects: Iterable[Mapping[str, Any]]) -> tuple[list[float], list[float]]:

@@ -85,7 +85,7 @@ def _check_target(out: Path) -> None:
 
 def _charts(sections: Sequence[dict[str, Any]], folder: Path) -> dict[Path, str]:
     """The charts of all sections by their files; ConfigError if another file would be replaced."""
-    files = {}
+    files: dict[Path, str] = {}
     for section in sections:
         name = re.sub(r"\W+", "-", section["title"].lower()).strip("-")
         found = {kind: section.get(f"{kind}_chart") for kind in KINDS}

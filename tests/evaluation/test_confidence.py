@@ -6,7 +6,7 @@ from samvideo.evaluation.confidence import bins, calibration, calibration_error,
 
 def test_bins_hold_every_prediction_once() -> None:
     found = bins([0.0, 0.05, 0.95, 1.0], [0.0, 0.1, 1.0, 0.9])
-    assert [one.count for one in found] == [2, 2]
+    assert [one.size for one in found] == [2, 2]
     assert found[1].predicted == pytest.approx(0.975)
     assert found[1].reached == pytest.approx(0.95)
     assert calibration_error([], []) is None
