@@ -37,10 +37,9 @@ def size_chart(title: str, runs: Sequence[ComparedRun]) -> str:
     for low, high in pairwise(SIDES):
         name = f"{low} to {high} pixels" if math.isfinite(high) else f"from {low} pixels"
         scores = [[j for side, j in _sides(run) if low <= side < high] for run in runs]
-        rows.append((name, [100 * sum(values) / len(values) if values else None for values in scores]))
-    if all(value is None for _, values in rows for value in values):
-        return ""
-    return bars_by_row(f"{title}: J by size of the object", rows, [run.colour for run in runs])
+        if any(scores):
+            rows.append((name, [100 * sum(values) / len(values) if values else None for values in scores]))
+    return bars_by_row(f"{title}: J by size of the object", rows, [run.colour for run in runs]) if rows else ""
 
 
 def _objects(run: ComparedRun) -> Iterator[dict[str, list[float]]]:
