@@ -56,8 +56,9 @@ class Affinity(Reader):
             nn.Conv2d(value, value, 3, padding=1, groups=value), nn.GELU(), nn.Conv2d(value, value, 1)
         )
         self.query_width = self.key_width
-        self.out = value + MASK_CELL**2
-        self.token_width = self.key_width + self.out
+        self.value_width = value + MASK_CELL**2
+        self.token_width = self.key_width + self.value_width
+        self.out = self.value_width + MASK_CELL**2
 
     def rows(self, positions: int) -> int:
         """See `Reader.rows`: one for each cell."""
@@ -75,9 +76,12 @@ class Affinity(Reader):
         return torch.cat([query.expand(len(value), -1, -1), tokens_of(value)], 2)
 
     def read(self, query: Tensor, rows: Tensor, codes: Tensor, grid: Grid, padded: bool) -> Tensor:
-        """See `Reader.read`: a softmax over -sharpness |q - k|^2 - locality |xy_q - xy_k|^2 + bias."""
+        """See `Reader.read`: a softmax over -sharpness |q - k|^2 - locality |xy_q - xy_k|^2 + bias.
+
+        The newest frame's mask comes along as it is: where an object was counts against those that look like it.
+        """
         rows, codes = _first_and_newest(rows, codes, padded)
-        keys, values = rows.split([self.key_width, self.out], 3)
+        keys, values = rows.split([self.key_width, self.value_width], 3)
         where = _places(grid, query.device)
         sharpness = self.log_sharpness.exp() / self.key_width**0.5
         locality = codes[..., LOCALITY].exp()[..., None, None].expand(-1, -1, len(where), 1)
@@ -88,10 +92,10 @@ class Affinity(Reader):
         q = torch.cat([where, spread, torch.ones_like(spread)], 1).expand(batch, -1, -1)
         q = torch.cat([query.expand(batch, -1, -1), q], 2)
         v = values.flatten(1, 2)
+        q, k = (F.pad(x, (0, v.shape[2] - x.shape[2])) for x in (q, k))  # as wide as values, for the fused kernel
         with full_precision(q):
-            read = (
-                torch.softmax(q @ k.transpose(1, 2), 2) @ v
-            )  # fused kernels want values as wide as keys: twice the time
+            read = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=1.0)[:, 0]
+        read = torch.cat([read, _newest(values, codes)[..., -(MASK_CELL**2) :]], 2)
         return read.reshape(batch, *grid, -1).permute(0, 3, 1, 2)
 
 
@@ -108,6 +112,13 @@ def _first_and_newest(rows: Tensor, codes: Tensor, padded: bool) -> tuple[Tensor
     rows, codes = rows[objects, at], codes[objects, at]
     twice = F.pad((newest == 0)[:, None], (1, 0))[..., None]  # fixed capacity, and a single frame: read it once
     return rows, torch.where(twice & _only(BIAS, codes), -torch.inf, codes)
+
+
+def _newest(values: Tensor, codes: Tensor) -> Tensor:
+    """(B, N, C) values of the newer of at most two frames that are read; one that is read once comes first."""
+    if values.shape[1] == 1:
+        return values[:, 0]
+    return torch.where(codes[:, 1, BIAS].isfinite()[:, None, None], values[:, 1], values[:, 0])
 
 
 def _only(column: int, codes: Tensor) -> Tensor:

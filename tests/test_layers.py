@@ -86,7 +86,7 @@ HOMES = {
     "timm": {
         "samvideo.evaluation.image_peers",
         "samvideo.networks.rap_sam",
-        *(f"samvideo.encoders.{name}" for name in ("repvit", "resnet")),
+        *(f"samvideo.encoders.{name}" for name in ("efficientnet_lite", "repvit", "resnet")),
     },
     "hiera": {"samvideo.encoders.hiera"},
     "nibabel": {"samvideo.io.volumes"},

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import timm
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -67,22 +68,40 @@ class EfficientNetLite(ImageEncoder):
         self.load_state_dict(dict(zip(names, values, strict=False)), strict=False)
 
     def fuse(self, fine: Sequence[nn.Conv2d] = ()) -> bool:
-        """Fold batch norms into the convolutions before them."""
-        _fold_norms(self)
+        """Fold batch norms into convolutions, and TensorFlow's padding into their kernels."""
+        _fold(self)
         return False
 
 
-def _fold_norms(module: nn.Module) -> None:
-    """Fold each batch norm into the convolution before it (timm registers in the order of use); keep activations."""
+def _fold(module: nn.Module) -> None:
+    """Replace each convolution and the batch norm after it (timm registers in the order of use); keep activations."""
     conv: tuple[str, nn.Conv2d] | None = None
     for name, child in list(module.named_children()):
         if isinstance(child, nn.Conv2d):
             conv = name, child
         elif isinstance(child, nn.BatchNorm2d) and conv is not None:
-            setattr(module, conv[0], fuse_conv_bn_eval(conv[1], child))
+            setattr(module, conv[0], _even(fuse_conv_bn_eval(conv[1], child)))
             setattr(module, name, getattr(child, "act", nn.Identity()))
         else:
-            _fold_norms(child)
+            _fold(child)
+
+
+def _even(conv: nn.Conv2d) -> nn.Conv2d:
+    """A convolution of stride 2 that pads like TensorFlow, one more at the right and the bottom, as a plain one.
+
+    Its kernel gets a row and a column of zeros in front, so that padding is the same on all sides: on inputs with even
+    sides the result is the same, and no padded copy of the map is made.
+    """
+    if conv.stride != (2, 2):
+        return conv
+    kernel = conv.kernel_size[0] + 1
+    padding = kernel // 2 - 1
+    plain = nn.Conv2d(
+        conv.in_channels, conv.out_channels, kernel, 2, padding, groups=conv.groups, device=conv.weight.device
+    )
+    plain.weight = nn.Parameter(F.pad(conv.weight, (1, 0, 1, 0)))
+    plain.bias = conv.bias
+    return plain
 
 
 def build(config: EfficientNetConfig) -> EfficientNetLite:
