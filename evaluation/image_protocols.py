@@ -143,5 +143,5 @@ def _clicked(number: int, clicks: Sequence[Click]) -> ObjectPrompt:
 
 def _score(truth: BoolArray, found: Segmentation) -> Answer:
     scores = [iou(truth, mask) for mask in found.masks_nhw]
-    predicted = float(np.clip(found.quality_n[found.chosen], 0, 1))  # not all models keep it there
+    predicted = float(np.clip(np.nan_to_num(found.quality_n[found.chosen]), 0, 1))  # not all models keep it there
     return Answer(found.best, scores[found.chosen], max(scores), predicted)
