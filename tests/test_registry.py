@@ -141,7 +141,9 @@ def test_two_components_of_one_name_are_reported_and_the_first_is_used(site: Pat
     assert "both offer a model 'nano'" in done.stderr
 
 
-@pytest.mark.parametrize("verb", ["", "track", "ui", "evaluate", "score", "export", "bench", "models"])
+@pytest.mark.parametrize(
+    "verb", ["", "track", "ui", "evaluate", "score", "export", "bench", "models", "train nano"]
+)
 def test_help_never_imports_torch(verb: str, tmp_path: Path) -> None:
     code = (
         "import sys\nfrom samvideo.cli.main import app\n"

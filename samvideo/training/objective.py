@@ -13,12 +13,15 @@ from samvideo.memory.target import TargetMemory
 from samvideo.models import VideoModel
 from samvideo.tensors import Features, MaskCandidates, MemoryContext, PromptTensors
 from samvideo.training.losses import mask_loss, quality_loss, soft_iou
-from samvideo.training.prompting import STRIDE, box_prompts, click_prompts, corrected, either, rough_logits
+from samvideo.training.prompting import PAD, STRIDE, box_prompts, click_prompts, corrected, either, rough_logits
+from samvideo.training.teacher import Teacher
 
 PROMPTED, LAST = CODE_ROWS - 1, 0
 """Rows of the temporal code."""
 OBJECTS = 0.75
 """Objects that are tracked of a batch, as a share of its slots, some of which are empty."""
+AGAIN = 0.5
+"""Share of single clicks that are answered again from their own answer, as in windows, instead of corrected."""
 BOX, CLICK, FOCUS = range(3)
 """Kinds of prompts."""
 
@@ -46,10 +49,14 @@ class Objective:
     Args:
         model: with a `TargetMemory` and the heads `nano`.
         weights: of the parts.
+        teacher: answers the same prompts, or None.
     """
 
-    def __init__(self, model: VideoModel, weights: LossWeights = LossWeights()) -> None:
+    def __init__(
+        self, model: VideoModel, weights: LossWeights = LossWeights(), teacher: Teacher | None = None
+    ) -> None:
         self.model, self.weights, self.layout = model, weights, torch.channels_last
+        self.teacher = teacher
         assert isinstance(model.memory, TargetMemory)
         self.memory = model.memory
         statistics = torch.tensor([model.spec.mean, model.spec.std], device=model.device)
@@ -136,7 +143,7 @@ class Objective:
         return F.binary_cross_entropy_with_logits(4 * first, pooled, reduction="none").mean((1, 2))
 
     def prompted(self, frames: Tensor, masks: Tensor, kind: Tensor) -> dict[str, Tensor]:
-        """Segment objects from prompts, then correct them by a click.
+        """Segment objects from prompts, then again with the answer, most with a click that corrects it.
 
         Args:
             frames: (B, 3, S, S) in 0..1.
@@ -148,16 +155,24 @@ class Objective:
         prompts = either(kind == BOX, box_prompts(truth), click_prompts(truth))
         ambiguous, focus = kind == CLICK, kind == FOCUS
         embedding = self.memory.without_memory(features)
-        logits, first = self._answer(features, embedding, prompts, rough_logits(truth), focus, truth, ambiguous)
-        again = corrected(prompts, logits, truth)
-        everything = torch.ones_like(focus)
-        _, second = self._answer(features, embedding, again, logits[:, None], everything, truth, ~everything)
+        target, lesson = truth, dict[str, Tensor]()
+        if self.teacher is not None:
+            target, lesson = self.teacher.teach(frames, features.coarse, prompts, kind == BOX, truth)
+        rough = rough_logits(truth)
+        logits, first = self._answer(features, embedding, prompts, rough, focus, truth, target, ambiguous)
+        again = ambiguous & (torch.rand(len(kind), device=kind.device) < AGAIN)
+        xy, labels = corrected(prompts, logits, truth)
+        added = torch.arange(labels.shape[1], device=kind.device) == labels.shape[1] - 1
+        further = PromptTensors(xy, labels.masked_fill(again[:, None] & added, PAD))
+        everything, before = torch.ones_like(focus), logits[:, None]
+        _, second = self._answer(features, embedding, further, before, everything, truth, target, again)
         return {
             "prompt": self.weights.prompts * (first["mask"] + 0.5 * second["mask"]),
             "prompt quality": self.weights.quality * (first["quality"] + second["quality"]),
             "box iou": _mean(first["ious"], kind == BOX),
             "click iou": _mean(first["ious"], ambiguous),
             "corrected iou": second["ious"].mean(),
+            **lesson,
         }
 
     def _answer(
@@ -168,16 +183,19 @@ class Objective:
         earlier: Tensor,
         has_earlier: Tensor,
         truth: Tensor,
+        target: Tensor,
         ambiguous: Tensor,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The logits of the answer, detached, and losses; of the alternatives, the best is trained, as in SAM."""
+        """The logits of the answer, detached, and losses; of the alternatives, the best is trained, as in SAM.
+
+        Masks learn from `target`, which may be soft, quality from `truth`.
+        """
         dense = self.model.prompts.dense(earlier, features.grid) * has_earlier[:, None, None, None]
         candidates = self.decode(features, embedding + dense, prompts)
         all_logits = candidates.logits_bnhw
         count = all_logits.shape[1]
-        repeated = truth.repeat_interleave(count, 0)
-        losses = mask_loss(all_logits.flatten(0, 1), repeated).view(-1, count)
-        ious = soft_iou(all_logits.flatten(0, 1), repeated).view(-1, count)
+        losses = mask_loss(all_logits.flatten(0, 1), target.repeat_interleave(count, 0)).view(-1, count)
+        ious = soft_iou(all_logits.flatten(0, 1), truth.repeat_interleave(count, 0)).view(-1, count)
         alternatives = losses[:, 1:]
         best = alternatives.min(1).values + 0.05 * alternatives.mean(1)
         mask = torch.where(ambiguous, 0.3 * losses[:, 0] + best, losses[:, 0] + 0.3 * best)
@@ -203,21 +221,21 @@ def _mean(values: Tensor, chosen: Tensor) -> Tensor:
     return (values * chosen).sum() / chosen.sum().clamp(min=1)
 
 
-def some_objects(known: Tensor) -> Tensor:
+def some_objects(known: Tensor, generator: torch.Generator) -> Tensor:
     """(K, 2) clip and slot of objects of a batch, bool (B, O); K is always the same, repeating some if need be."""
     rows, count = known.nonzero(), max(1, round(OBJECTS * known.numel()))
-    order = torch.randperm(len(rows), device=rows.device)
+    order = torch.randperm(len(rows), generator=generator).to(rows.device)
     return rows[order.repeat(1 + count // len(rows))[:count]]
 
 
-def recall_codes(length: int, device: torch.device) -> list[Tensor]:
+def recall_codes(length: int, device: torch.device, generator: torch.Generator) -> list[Tensor]:
     """Rows of the temporal code of the frames recalled on each frame but the first: prompted, between, newest.
 
     In use, the frames between are several steps apart: each gets a row at random, in their order.
     """
     codes = [torch.tensor([PROMPTED])]
     for between in range(length - 2):
-        rows = 1 + torch.randperm(CODE_ROWS - 2)[:between].sort(descending=True).values
+        rows = 1 + torch.randperm(CODE_ROWS - 2, generator=generator)[:between].sort(descending=True).values
         codes.append(torch.cat([torch.tensor([PROMPTED]), rows, torch.tensor([LAST])]))
     return [rows.to(device) for rows in codes]
 

@@ -4,58 +4,27 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from training_data import GREEN, RED, SIZE, save, save_all
 
 from samvideo.errors import ConfigError, DatasetError
-from samvideo.io.masks import write_index_png
 from samvideo.training import splits
 from samvideo.training.clips import ClipSampler
 from samvideo.training.compose import ClipConfig
 from samvideo.training.library import Library
 
-GREEN, RED = (0, 255, 0), (255, 0, 0)
-SIZE = (96, 128)
 PLAIN = ClipConfig(
     side=96, length=4, batch=6, apart=0, rival=0, occluder=0, leaves=0, elsewhere=0,
     grey=0, gamma=0, blur=0, motion_blur=0, noise=0, compression=0,
 )  # fmt: skip
 
 
-def picture(shift: int = 0, second: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """A green disc and a red square on blue: BGR and ids."""
-    bgr, ids = np.full((*SIZE, 3), (200, 40, 40), np.uint8), np.zeros(SIZE, np.uint8)
-    cv2.circle(ids, (40 + shift, 40), 18, 1, -1)
-    if second:
-        cv2.rectangle(ids, (80, 50), (110, 80), 2, -1)
-    for number, (red, green, blue) in ((1, GREEN), (2, RED)):
-        bgr[ids == number] = blue, green, red
-    return bgr, ids
-
-
-def save(folder: Path, images: str, masks: str, name: str, shift: int = 0, second: bool = True) -> None:
-    bgr, ids = picture(shift, second)
-    for part in (images, masks):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(folder / images / f"{name}.png"), bgr)
-    write_index_png(folder / masks / f"{name}.png", ids)
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stills under two terms and a clip of ten frames, on the training side, beside a clip that is never used."""
-    root = tmp_path_factory.mktemp("data")
-    names = [name for name in map(str, range(40)) if splits.side(name) == "train"][:8]
-    for terms in ("open", "unstated"):
-        for name in names:
-            save(root / "objects" / terms / "shapes", "images", "masks", name)
-    for clip in ("bear", "camel", "sbi-board"):
-        for t in range(10):
-            save(root / "davis", f"JPEGImages/480p/{clip}", f"Annotations/480p/{clip}", f"{t:05}", 4 * t, False)
-    return root
+    return save_all(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +97,8 @@ def test_a_library_has_the_terms_and_side_asked_for(data: Path, library: Library
 def test_broken_data_is_named(data: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="images, open"):
         Library.read([tmp_path])
+    with pytest.raises(DatasetError, match=r"no folder .*absent"):
+        Library.read([data / "absent"])
     with pytest.raises(DatasetError, match="on the side 'validation'"):
         Library.read([data / "objects"], side="validation")
     save(tmp_path / "set", "images", "masks", "a")

