@@ -29,11 +29,17 @@ class MaskSet:
     apart: Mapping[int, BoolArray] = field(default_factory=dict)
 
     @property
+    def areas(self) -> dict[int, int]:
+        """Number of pixels of each object whose mask is not empty."""
+        if self.index is not None:
+            counts = np.bincount(self.index.reshape(-1))
+            return {int(number): int(counts[number]) for number in np.flatnonzero(counts) if number}
+        return {number: area for number, mask in self.apart.items() if (area := int(np.count_nonzero(mask)))}
+
+    @property
     def numbers(self) -> set[int]:
         """Numbers of the objects whose masks are not empty."""
-        if self.index is not None:
-            return {int(number) for number in np.flatnonzero(np.bincount(self.index.reshape(-1))) if number}
-        return {number for number, mask in self.apart.items() if mask.any()}
+        return set(self.areas)
 
     def mask(self, number: int) -> BoolArray | None:
         """Return the mask of one object, None if it has none."""

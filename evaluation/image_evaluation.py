@@ -91,6 +91,7 @@ class ImageTask:
                 "area": int(np.count_nonzero(truth[key])),
                 "iou": {measure: answer.iou for measure, answer in found.items()},
                 "oracle": {measure: answer.oracle for measure, answer in found.items()},
+                "predicted": {measure: answer.predicted for measure, answer in found.items()},
             }
             for key, found in answers.items()
         }

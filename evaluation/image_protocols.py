@@ -73,11 +73,12 @@ def find_image_protocol(text: str) -> ImageProtocol:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """The answer to one prompt of one object: IoU of the mask, and of the best of the candidates."""
+    """The answer to one prompt of one object: IoU of the mask, predicted and reached, and of the best candidate."""
 
     mask: BoolArray
     iou: float
     oracle: float
+    predicted: float
 
 
 def iou(truth: BoolArray, mask: BoolArray) -> float:
@@ -142,4 +143,5 @@ def _clicked(number: int, clicks: Sequence[Click]) -> ObjectPrompt:
 
 def _score(truth: BoolArray, found: Segmentation) -> Answer:
     scores = [iou(truth, mask) for mask in found.masks_nhw]
-    return Answer(found.best, scores[found.chosen], max(scores))
+    predicted = float(np.clip(np.nan_to_num(found.quality_n[found.chosen]), 0, 1))  # not all models keep it there
+    return Answer(found.best, scores[found.chosen], max(scores), predicted)

@@ -1,6 +1,6 @@
 """The part of a report on images: runs on one data set compared, and the published scores beside."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,9 @@ from pydantic import BaseModel, TypeAdapter
 
 from samvideo.errors import ConfigError, SamVideoError
 from samvideo.evaluation.image_evaluation import FOLDER, open_images
-from samvideo.evaluation.image_results import read_image_entry, read_image_results, size_of
+from samvideo.evaluation.image_results import image_predictions, read_image_entry, read_image_results, size_of
 from samvideo.evaluation.published import published_images
+from samvideo.evaluation.score_charts import Predictions, reliability_chart
 from samvideo.evaluation.score_tables import ComparedRun, ScoreTable, TitledTable, load_runs
 from samvideo.evaluation.thumbnails import outlined
 from samvideo.geometry import mask_box
@@ -75,9 +76,18 @@ def _section(runs: list[ComparedRun]) -> dict[str, Any]:
         "description": dataset["description"],
         "runs": runs,
         "tables": tables,
-        "chart": chart,
+        "set_chart": chart,
+        "reliability_chart": reliability_chart(title, _predictions(runs)),
         "worst": [{"title": measure, "images": _worst(runs, measure)} for measure in _shown(runs)],
     }
+
+
+def _predictions(runs: Sequence[ComparedRun]) -> Iterator[tuple[str, Predictions]]:
+    for run in runs:
+        for measure in _shown([run]):
+            objects = (one for image in run.results["images"].values() for one in image["objects"].values())
+            label = f"{run.label}: {measure}" if len(runs) > 1 else measure
+            yield label, image_predictions(objects, measure)
 
 
 def _note(runs: list[ComparedRun]) -> str:

@@ -7,11 +7,11 @@
     protocol    name, description, measures: "box", "click1", ... in order
     model       name, options, licence (of the weights)
     scores      images, objects, measures -> iou, error (standard error), oracle (the best candidate): fractions,
-                means over objects
+                means over objects; calibration_error of the predicted IoU
     sets, sizes the same by set, and by size of the object (`SIZES`)
     left_out    objects that do not count (crowds)
-    images      name -> set, width, height, sha256, left_out, objects -> id -> area in pixels, iou and oracle by
-                measure
+    images      name -> set, width, height, sha256, left_out, objects -> id -> area in pixels; iou, oracle and
+                predicted (IoU) by measure
     failed      name -> message, exit_code
     timing      images, embed_seconds, prompt_seconds (of all prompts), prompts
     versions, machine
@@ -29,6 +29,7 @@ import numpy as np
 from pydantic import BaseModel, Field, TypeAdapter, model_validator
 
 from samvideo.errors import DatasetError
+from samvideo.evaluation.confidence import CALIBRATION, calibration_error
 from samvideo.evaluation.results import Amount, Count, FailureEntry, Machine, StrictModel, results_file, write_json
 from samvideo.io.files import write_atomically
 from samvideo.io.schema import read_json
@@ -44,11 +45,12 @@ class _Object(StrictModel):
     area: Annotated[int, Field(ge=1)]
     iou: dict[str, Fraction]
     oracle: dict[str, Fraction]
+    predicted: dict[str, Fraction] | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> "_Object":
-        if self.iou.keys() != self.oracle.keys():
-            raise ValueError("iou and oracle must have the same measures")
+        if not self.iou.keys() == self.oracle.keys() == (self.predicted or self.iou).keys():
+            raise ValueError("iou, oracle and predicted must have the same measures")
         return self
 
 
@@ -87,6 +89,7 @@ class _Measure(StrictModel):
     iou: Fraction
     error: Amount | None
     oracle: Fraction
+    calibration_error: Fraction | None = None
 
 
 class _Part(StrictModel):
@@ -229,8 +232,15 @@ def _part(rows: list[_Row]) -> dict[str, Any]:
             "iou": float(scores.mean()),
             "error": _standard_error(scores, cluster),
             "oracle": oracle,
+            CALIBRATION: calibration_error(*image_predictions((row.entry for row in rows), measure)),
         }
     return {"images": len(set(cluster.tolist())), "objects": len(rows), "measures": measures}
+
+
+def image_predictions(objects: Iterable[Mapping[str, Any]], measure: str) -> tuple[list[float], list[float]]:
+    """Predicted and reached IoU of the objects of images; empty where the run has no predictions."""
+    found = [(one["predicted"][measure], one["iou"][measure]) for one in objects if one.get("predicted")]
+    return [predicted for predicted, _ in found], [reached for _, reached in found]
 
 
 def _standard_error(scores: np.ndarray[Any, Any], cluster: np.ndarray[Any, Any]) -> float | None:

@@ -197,19 +197,35 @@ def statistics(values: list[float]) -> Statistics:
 
 @dataclass
 class ObjectScores:
-    """Scores of an object by frame, as lists of equal length."""
+    """Scores of an object by frame, as lists of equal length.
+
+    Attributes:
+        frames: their names.
+        j, f, dice: fractions.
+        area, mask_area: pixels of the ground truth and of the mask.
+        predicted: the tracker's confidence in the mask, its prediction of J; empty for masks made elsewhere.
+    """
 
     frames: list[str] = field(default_factory=list)
     j: list[float] = field(default_factory=list)
     f: list[float] = field(default_factory=list)
     dice: list[float] = field(default_factory=list)
+    area: list[int] = field(default_factory=list)
+    mask_area: list[int] = field(default_factory=list)
+    predicted: list[float] = field(default_factory=list)
 
-    def add(self, frame: str, score: FrameScore) -> None:
+    def add(
+        self, frame: str, score: FrameScore, areas: tuple[int, int] = (0, 0), predicted: float | None = None
+    ) -> None:
         """Add one frame."""
         self.frames.append(frame)
         self.j.append(score.j)
         self.f.append(score.f)
         self.dice.append(score.dice)
+        self.area.append(areas[0])
+        self.mask_area.append(areas[1])
+        if predicted is not None:
+            self.predicted.append(predicted)
 
 
 @dataclass

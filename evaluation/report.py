@@ -1,5 +1,6 @@
 """`samvideo report`: compare runs on one self-contained page, and in Markdown and LaTeX tables."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,25 +10,30 @@ from samvideo.errors import ConfigError
 from samvideo.evaluation.image_report import image_sections, published_table
 from samvideo.evaluation.image_results import is_image_results
 from samvideo.evaluation.published import Published, published
-from samvideo.evaluation.score_tables import ComparedRun, ScoreTable, TitledTable, load_runs
+from samvideo.evaluation.score_charts import reliability_chart, size_chart, tracking_predictions
+from samvideo.evaluation.score_tables import ComparedRun, ScoreTable, TitledTable, j_by_sequence, load_runs
 from samvideo.evaluation.thumbnails import Gallery
 from samvideo.io.files import check_writable, write_atomically
 from samvideo.reporting.charts import Dot, Series, accuracy_against_speed, bars_by_row, scores_over_frames
 from samvideo.reporting.pages import jpeg_uri, render_page
 
 WORST_SEQUENCES = 3
+KINDS = ("speed", "sequence", "set", "size", "reliability")
+"""Of charts."""
+CHART = b'<svg role="img" aria-label='
 TITLE = "samvideo report"
 
 
-def write_report(paths: Sequence[Path], out: Path) -> list[Path]:
+def write_report(paths: Sequence[Path], out: Path, charts: Path | None = None) -> list[Path]:
     """Write the page, and the tables beside it as .md and .tex.
 
     Args:
         paths: `results.json` files, or folders with one.
         out: path of the page.
+        charts: folder for the charts as SVG files, named by data set and kind; None for none.
 
     Returns:
-        The three paths.
+        The paths of all files.
 
     Raises:
         DatasetError, ConfigError: see `load_runs`.
@@ -42,7 +48,7 @@ def write_report(paths: Sequence[Path], out: Path) -> list[Path]:
         splits.setdefault(run.split, []).append(run)
     sections, images = [_section(runs) for runs in splits.values()], image_sections(of_images)
     known = published_table()
-    tables = [TitledTable(section["title"], section["table"]) for section in sections]
+    tables = [table for section in sections for table in section["tables"]]
     for each in images:
         tables += [replace(one, title=f"{each['title']}, {one.title}") for one in each["tables"]]
     tables += [known] * bool(images)
@@ -54,6 +60,8 @@ def write_report(paths: Sequence[Path], out: Path) -> list[Path]:
         out.with_suffix(".md"): "\n".join(table.markdown() for table in tables),
         out.with_suffix(".tex"): "\n".join(table.latex() for table in tables),
     }
+    if charts is not None:
+        files |= _charts([*sections, *images], charts)
     for path, text in files.items():
         write_atomically(path, text)
     return list(files)
@@ -75,6 +83,19 @@ def _check_target(out: Path) -> None:
     check_writable(out.parent)
 
 
+def _charts(sections: Sequence[dict[str, Any]], folder: Path) -> dict[Path, str]:
+    """The charts of all sections by their files; ConfigError if another file would be replaced."""
+    files: dict[Path, str] = {}
+    for section in sections:
+        name = re.sub(r"\W+", "-", section["title"].lower()).strip("-")
+        found = {kind: section.get(f"{kind}_chart") for kind in KINDS}
+        files |= {folder / f"{name}-{kind}.svg": chart for kind, chart in found.items() if chart}
+    for path in files:
+        if path.exists() and (path.is_dir() or not path.read_bytes().startswith(CHART)):
+            raise ConfigError(f"{path} exists and is no chart of samvideo: choose another folder")
+    return files
+
+
 def _section(runs: list[ComparedRun]) -> dict[str, Any]:
     """The values that the template shows for the runs on one split."""
     title, known = " ".join(" ".join(runs[0].split).split()), published(*runs[0].split)
@@ -84,7 +105,12 @@ def _section(runs: list[ComparedRun]) -> dict[str, Any]:
         "title": title,
         "rule": runs[0].results["dataset"]["rule"],
         "runs": runs,
-        "table": ScoreTable.of(runs, known),
+        "tables": [
+            TitledTable(title, ScoreTable.of(runs, known)),
+            TitledTable(f"{title}: J by sequence", j_by_sequence(runs, sequences)),
+        ],
+        "size_chart": size_chart(title, runs),
+        "reliability_chart": reliability_chart(title, tracking_predictions(runs)),
         "speed_chart": _speed_chart(title, runs, known),
         "sequence_chart": _sequence_chart(title, scores, [run.colour for run in runs]),
         "worst": [_sequence(name, runs) for name in _worst_sequences(scores)],

@@ -7,9 +7,12 @@
     protocol    name, description
     model       name, options
     scores      J&F, J_mean, J_recall, J_decay, F_mean, F_recall, F_decay, Dice_mean: fractions, means over all
-                objects; objects (how many); G, J_seen, ... and challenge_iou, ... where the benchmark has them
+                objects; objects (how many); G, J_seen, ... and challenge_iou, ... where the benchmark has them;
+                absent_reported, present_missed, found_again where objects are absent, and calibration_error where
+                the tracker predicts J: see `samvideo.evaluation.confidence`
     sequences   name -> frames, objects -> id -> J_mean, J_recall, J_decay, F_mean, F_recall, F_decay, Dice_mean,
-                first_frame, group; per-frame lists frames (names), J, F, Dice
+                first_frame, group; per-frame lists frames (names), J, F, Dice, area and mask_area (pixels of the
+                truth and of the mask), predicted (J by the tracker, not for masks made elsewhere)
     failed      name -> message, exit_code
     timing      frames, track_seconds, seconds, fps; sequences -> name -> the same
     versions, machine
@@ -64,11 +67,17 @@ class _Object(_Means):
     J: list[Fraction]
     F: list[Fraction]
     Dice: list[Fraction]
+    area: list[Count] | None = None
+    mask_area: list[Count] | None = None
+    predicted: list[Fraction] | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> "_Object":
-        if {len(self.J), len(self.F), len(self.Dice)} != {len(self.frames)}:
-            raise ValueError("J, F and Dice must be as long as frames")
+        known = [values for values in (self.area, self.mask_area, self.predicted) if values is not None]
+        if {len(values) for values in (self.J, self.F, self.Dice, *known)} != {len(self.frames)}:
+            raise ValueError("all lists of an object must be as long as frames")
+        if (self.area is None) != (self.mask_area is None) or (self.predicted and not self.area):
+            raise ValueError("area and mask_area are given together, and with predicted")
         if self.J and None in (self.J_mean, self.F_mean):
             raise ValueError("an object with scores must have their means")
         return self

@@ -27,6 +27,13 @@ SPECIAL_SCORES = {
     "mean class IoU": "mean_class_iou",
 }
 """Scores that only some benchmarks have; they come first."""
+CONFIDENCE_SCORES = {
+    "absent reported": "absent_reported",
+    "present missed": "present_missed",
+    "found again": "found_again",
+    "calibration error": "calibration_error",
+}
+"""Scores of `samvideo.evaluation.confidence`, where a run has them."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +118,11 @@ class ScoreTable:
     @classmethod
     def of(cls, runs: Sequence[ComparedRun], known: Sequence[Published]) -> "ScoreTable":
         """Compare runs, best first, with published scores, which have a value for the first score only."""
-        special = {
-            title: key for title, key in SPECIAL_SCORES.items() if any(key in r.results["scores"] for r in runs)
-        }
-        scores = special | SCORES
+        special, confidence = (
+            {title: key for title, key in some.items() if any(key in r.results["scores"] for r in runs)}
+            for some in (SPECIAL_SCORES, CONFIDENCE_SCORES)
+        )
+        scores = special | SCORES | confidence
         measured = [
             [
                 run.label,
@@ -152,6 +160,16 @@ class ScoreTable:
             rows = (_latex_row([f"{row[0]} (published)", *row[1:]]) for row in self.published)
             lines += ["\\midrule", *rows]
         return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
+
+
+def j_by_sequence(runs: Sequence[ComparedRun], sequences: Sequence[str]) -> ScoreTable:
+    """One row for each sequence, with the mean J of its objects in each run."""
+    rows = []
+    for name in sequences:
+        scores = [[one["J_mean"] for one in run.objects(name).values() if one["J"]] for run in runs]
+        cells = [_percent(sum(values) / len(values) if values else None) for values in scores]
+        rows.append([name, *cells, str(max(len(run.objects(name)) for run in runs))])
+    return ScoreTable(["sequence", *(run.label for run in runs), "objects"], rows, [])
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from samvideo.errors import DatasetError
+from samvideo.evaluation.confidence import calibration, presence
 from samvideo.evaluation.datasets.base import Dataset, ScoringRule, VideoSequence
 from samvideo.evaluation.files import MaskSet, score_frame
 from samvideo.evaluation.metrics import ClassScores, ObjectScores, score_masks, statistics
@@ -33,8 +34,20 @@ class VideoScores:
         """Return whether a frame is scored."""
         return index in self._wanted
 
-    def add(self, index: int, prediction: MaskSet, truth: MaskSet | None = None) -> None:
+    def add(
+        self,
+        index: int,
+        prediction: MaskSet,
+        truth: MaskSet | None = None,
+        confidence: Mapping[int, float] | None = None,
+    ) -> None:
         """Score one frame for which `wants` is true.
+
+        Args:
+            index: of the frame.
+            prediction: its masks.
+            truth: read from the data set if None.
+            confidence: of a tracker in its masks, by object; 0 where it has none. None for masks made elsewhere.
 
         Raises:
             DatasetError: the ground truth is invalid, or the prediction has another size.
@@ -42,11 +55,14 @@ class VideoScores:
         truth = truth or self._dataset.truth(self._sequence, index)
         self._check_sizes(index, truth, prediction)
         numbers = self._wanted[index]
+        true, found = truth.areas, prediction.areas
         if self._dataset.rule.until_seen:
-            seen = truth.numbers | prediction.numbers
+            seen = true.keys() | found.keys()
             numbers = [number for number in numbers if self.objects[number].frames or number in seen]
         for number, score in zip(numbers, score_frame(truth, prediction, numbers), strict=True):
-            self.objects[number].add(self._sequence.frames[index], score)
+            areas = true.get(number, 0), found.get(number, 0)
+            predicted = None if confidence is None else confidence.get(number, 0.0)
+            self.objects[number].add(self._sequence.frames[index], score, areas, predicted)
         if self._dataset.rule.by_class:
             self._add_classes(truth, prediction)
 
@@ -95,7 +111,9 @@ class VideoScores:
             for name, value in statistics(values)._asdict().items():
                 entry[f"{letter}_{name}"] = value if math.isfinite(value) else None
         entry["Dice_mean"] = mean(scores.dice)
-        return entry | {"frames": scores.frames, "J": scores.j, "F": scores.f, "Dice": scores.dice}
+        entry |= {"frames": scores.frames, "J": scores.j, "F": scores.f, "Dice": scores.dice}
+        entry |= {"area": scores.area, "mask_area": scores.mask_area}
+        return entry | ({"predicted": scores.predicted} if scores.predicted else {})
 
 
 def _size(shape_hw: tuple[int, int] | None) -> str:
@@ -114,6 +132,7 @@ def summarise(sequences: Mapping[str, Tree], rule: ScoringRule) -> Tree:
     keys = [f"{letter}_{name}" for letter in "JF" for name in ("mean", "recall", "decay")]
     scores: Tree = {key: mean(entry[key] for entry in objects) for key in [*keys, "Dice_mean"]}
     scores = {"J&F": mean((scores["J_mean"], scores["F_mean"])), **scores, "objects": len(objects)}
+    scores |= presence(objects) | calibration(objects)
     if rule.overall == "G":
         scores = {"G": _groups_mean(objects, scores), **scores}
     if rule.by_class:

@@ -176,7 +176,9 @@ class VideoRun:
                     labels = {number: self._sequence.labels[number] for number in self._sequence.first_seen}
                     write_prediction(folder, self._sequence.frames[frame.index], labels, masks)
                 if scores.wants(frame.index):
-                    scores.add(frame.index, masks, self._truth(frame.index))
+                    known = np.clip(np.nan_to_num(result.scores), 0, 1).tolist()
+                    confidence = dict(zip(result.object_ids, known, strict=True))
+                    scores.add(frame.index, masks, self._truth(frame.index), confidence)
             begin = time.perf_counter()
         return scores, max(0.0, seconds - self._reading)
 

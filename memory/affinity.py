@@ -1,9 +1,9 @@
 """Keys and values: every cell reads the values of the cells of earlier frames that resemble it and lie near it.
 
-L2 affinity between keys that frames have in common, values per object (STCN, Cheng et al. 2021; XMem, 2022; Cutie, 2023),
-all in one softmax. How much nearness counts is learned for each age of a frame: local for the last frame, which carries
-the previous mask on, wide for the first. Only the first frame in memory and the newest are read, so that the cost per
-frame stays the same.
+L2 affinity between keys that frames have in common, values per object (STCN, Cheng et al. 2021; XMem, 2022; Cutie,
+2023), all in one softmax. How much nearness counts is learned for each age of a frame: local for the last frame,
+which carries the previous mask on, wide for the first. Only the first of the recalled frames, a prompted one, and
+the newest are read, so that the cost per frame stays the same.
 """
 
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ class Affinity(Reader):
         The newest frame's mask comes along as it is: where an object was counts against those that look like it.
         """
         rows, codes = _first_and_newest(rows, codes, padded)
-        keys, values = rows.split([self.key_width, self.value_width], 3)
+        keys, values = torch.split(rows, [self.key_width, self.value_width], 3)
         where = _places(grid, query.device)
         sharpness = self.log_sharpness.exp() / self.key_width**0.5
         locality = codes[..., LOCALITY].exp()[..., None, None].expand(-1, -1, len(where), 1)
@@ -92,7 +92,8 @@ class Affinity(Reader):
         q = torch.cat([where, spread, torch.ones_like(spread)], 1).expand(batch, -1, -1)
         q = torch.cat([query.expand(batch, -1, -1), q], 2)
         v = values.flatten(1, 2)
-        q, k = (F.pad(x, (0, v.shape[2] - x.shape[2])) for x in (q, k))  # as wide as values, for the fused kernel
+        missing = max(0, v.shape[2] - q.shape[2])
+        q, k = (F.pad(x, (0, missing)) for x in (q, k))  # as wide as values, for the fused kernel
         with full_precision(q):
             read = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=1.0)[:, 0]
         read = torch.cat([read, _newest(values, codes)[..., -(MASK_CELL**2) :]], 2)

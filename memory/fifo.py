@@ -27,6 +27,9 @@ class FifoPolicy:
         nearest: attend only to this many prompted frames, the closest in time; None for all that are kept.
         stride: take every stride-th frame, and always the last.
         past_only: recall pointers of prompted frames only from frames that came before.
+        closest_first: for memory methods that read the first frame and the newest only: recall prompted frames by
+            their distance in time instead of by age and, where a correction was on the last frame, that one as the
+            newest, too.
     """
 
     frames: int = CODE_ROWS - 1
@@ -35,6 +38,7 @@ class FifoPolicy:
     nearest: int | None = None
     stride: int = 1
     past_only: bool = True
+    closest_first: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.frames < CODE_ROWS or self.pointers < 0 or min(self.prompted, self.stride) < 1:
@@ -97,6 +101,9 @@ class FifoPolicy:
         # a prompted frame that is not attended to as such still counts as an ordinary one
         ordinary = {e.index: e for e in prompted if id(e) not in selected}
         ordinary |= {e.index: e for e in entries if not e.prompted}
+        if self.closest_first and len(chosen) > 1:
+            chosen = sorted(chosen, key=lambda e: abs(e.index - index))
+            ordinary |= {e.index: e for e in chosen[:1] if e.index == index - 1}
         frames = [MemoryFrame(CODE_ROWS - 1, e.tokens) for e in chosen if e.tokens is not None]
         frames += self.recall_frames(ordinary, history)
         pointers = [

@@ -1,9 +1,9 @@
 """An online target model: ridge regression from features to the mask, in closed form, over the remembered frames.
 
-Every frame leaves its normal equations, sums over its pixels: constant size whatever its resolution. The current frame
-is scored by the solution of the weighted sum of those recalled. It is differentiable, so that features, labels and
-weights are learned for it. Sources: FRTM (Robinson et al. 2020), the few-shot learner of LWL (Bhat et al. 2020), and
-ridge regression as a layer (R2D2, Bertinetto et al. 2019).
+Every frame leaves its normal equations, sums over its pixels: constant size whatever its resolution. The current
+frame is scored by the solution of the weighted sum of those recalled. It is differentiable, so that features,
+labels and weights are learned for it. Sources: FRTM (Robinson et al. 2020), the few-shot learner of LWL (Bhat et
+al. 2020), and ridge regression as a layer (R2D2, Bertinetto et al. 2019).
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ VARIANTS = {"ridge": RidgeConfig()}
 
 
 class _Labels(nn.Module):
-    """What is regressed at one stride, from the mask alone: (B, 1, H/4, W/4) to labels and the pixels' log weight."""
+    """What is regressed at one stride, from the mask alone: (B, 1, H/4, W/4) to labels and pixels' weights."""
 
     def __init__(self, halvings: int) -> None:
         super().__init__()
@@ -42,8 +42,9 @@ class _Labels(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(channels, LABELS, 1))
 
     def forward(self, mask: Tensor) -> tuple[Tensor, Tensor]:
-        learned, weight = self.layers(mask).float().split([LABELS - 1, 1], 1)
-        pooled = F.adaptive_avg_pool2d(mask.float(), learned.shape[-2:])
+        learned, weight = torch.split(self.layers(mask).float(), [LABELS - 1, 1], 1)
+        height, width = learned.shape[-2:]
+        pooled = F.adaptive_avg_pool2d(mask.float(), (height, width))
         return torch.cat([2 * pooled - 1, learned], 1), balanced(pooled) * weight.clamp(-3, 3).exp()
 
 
@@ -104,7 +105,7 @@ class Ridge(Reader):
         share = codes[..., FRAME_WEIGHT].softmax(1)
         with full_precision(rows):
             equations = torch.einsum("br,brij->bij", share, rows)
-            normal, right = equations.split([self.width, LABELS], 2)
+            normal, right = torch.split(equations, [self.width, LABELS], 2)
             ridge = self.log_ridge.exp() * torch.eye(self.width, device=rows.device)
             factor = torch.linalg.cholesky_ex(normal + ridge).L
             half = torch.linalg.solve_triangular(factor, right, upper=False)

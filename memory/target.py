@@ -90,7 +90,7 @@ class TargetMemory(MemoryModule):
 
     Args:
         config: options.
-        readers: in the order in which their rows lie in memory; one whose rows depend on the frame's size comes last.
+        readers: in the order of their rows in memory; one whose rows depend on the frame's size comes last.
     """
 
     step = 16
@@ -158,7 +158,7 @@ class TargetMemory(MemoryModule):
 
     def _queries(self, features: Features) -> Sequence[Tensor]:
         assert features.self_attended is not None
-        return features.self_attended.split([reader.query_width for reader in self._readers()], 2)
+        return torch.split(features.self_attended, [reader.query_width for reader in self._readers()], 2)
 
 
 def tokens_of(map_bchw: Tensor, cell: int = 1) -> Tensor:

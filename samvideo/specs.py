@@ -166,7 +166,7 @@ NANO = ModelSpec(
     "nano",
     "efficientnet-lite0",
     memory="affinity-ridge",
-    policy=FifoPolicy(frames=4, stride=8, pointers=0),
+    policy=FifoPolicy(frames=4, stride=8, pointers=0, closest_first=True),
     input_wh=(848, 480),
     pointers=False,
     heads="nano",

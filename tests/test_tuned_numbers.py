@@ -8,11 +8,17 @@ ROOT = Path(__file__).parent.parent
 PLAIN = {-1, 0, 0.5, 1, 2}
 # Numbers that are no fields of a config, with the reason.
 FIXED = {
+    "memory/affinity.py": {
+        "MASK_CELL": "shape of the bundled weights",
+        **dict.fromkeys(("3.0", "5.0"), "where training begins; learned"),
+    },
     "memory/attention.py": {"QUERY_POSITION": "published weights are trained with it"},
     "memory/base.py": {"CODE_ROWS": "shape of published weights"},
     "memory/encoder.py": {"1e-06": "epsilon of the published layer norms"},
     "memory/method.py": {"WIDTH": "shape of published weights", "TOKEN_WIDTH": "shape of published weights"},
     "memory/pooled.py": {"CELL": "published weights are trained with it"},
+    "memory/ridge.py": {"LABELS": "shape of the bundled weights", "6.0": "where training begins; learned"},
+    "memory/target.py": {"MASK_SCALE": "of the masks that come", "MASK_STRIDE": "of the decoder's masks"},
     "trackers/direction.py": {"CHUNK": "bounds memory, changes no result"},
     "trackers/factory.py": {"PATIENCE": "wait for a server, changes no result"},
     "trackers/sam.py": {"BATCH": "bounds memory, changes no result", "CLEAR_RADIUS": "as published"},

@@ -56,6 +56,8 @@ def evaluate(
     workers: int | None = typer.Option(None, min=1, help="Processes, or actors on the Ray cluster [1]."),
     ray: str | None = typer.Option(None, "--ray", metavar="[ADDRESS]", help=RAY_HELP),
     threads: int = typer.Option(1, min=1, help="Threads of each worker."),
+    device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
+    dtype: str = typer.Option("auto", help="auto, fp32, bf16 or fp16 (not on a CPU)."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
 ) -> None:
     """Evaluate a model on a benchmark; the same command resumes an interrupted evaluation."""
@@ -71,22 +73,33 @@ def evaluate(
     model, weights = split_name(model, weights)
     reading = MaskRule(threshold, void)
     pool = _pool(ray, workers)
+    options = _options(weights, device, dtype)
     if dataset == IMAGES:
         from samvideo.evaluation.image_evaluation import ImageTask
 
-        if objects or sequences:
-            raise ConfigError(f"--{'objects' if objects else 'sequences'} is for videos: leave it out for images")
+        _refuse(objects=objects, sequences=sequences)
         image_task = ImageTask(root, split, protocol or "box,click5", out, threads, reading)
-        evaluate_on_images(image_task, model, weights, limit, pool, quiet=quiet)
+        evaluate_on_images(image_task, model, options, limit, pool, quiet=quiet)
         return
     protocol = protocol or "mask"
     opened = Task(dataset, root, split or "", protocol, out).open()
     chosen = tuple(numbers(objects, "--objects"))
     task = Task(dataset, root, opened.split, protocol, out, chosen, threads, reading)
     names = choose_sequences(opened, comma_list(sequences), limit)
-    options = {"weights": str(weights)} if weights else {}
-    evaluation = Evaluation(task, model, partial(create_tracker, model, weights=weights), names, options)
+    evaluation = Evaluation(task, model, partial(create_tracker, model, **options), names, options)
     _run(evaluation, pool, f"{dataset} {opened.split}", quiet=quiet)
+
+
+def _options(weights: Path | None, device: str, dtype: str) -> dict[str, Any]:
+    """What is given of the model, for its factory and for the record."""
+    given = {"weights": str(weights) if weights else "auto", "device": device, "dtype": dtype}
+    return {key: value for key, value in given.items() if value != "auto"}
+
+
+def _refuse(**options: str | None) -> None:
+    """Raise ConfigError if an option is given that images do not have."""
+    for name in (name for name, value in options.items() if value):
+        raise ConfigError(f"--{name} is for videos: leave it out for images")
 
 
 def _run(evaluation: "Evaluation", pool: "Pool", title: str, *, quiet: bool) -> None:

@@ -15,19 +15,21 @@ IMAGES = "images"
 
 
 def evaluate_on_images(
-    task: "ImageTask", model: str, weights: Path | None, limit: int | None, pool: "Pool", *, quiet: bool
+    task: "ImageTask", model: str, options: dict[str, Any], limit: int | None, pool: "Pool", *, quiet: bool
 ) -> None:
-    """Evaluate, and print a summary; Exit with the code of the worst failure."""
+    """Evaluate, and print a summary; Exit with the code of the worst failure.
+
+    `options` are those of `load_segmenter`.
+    """
     from samvideo.cli.progress import VideoProgress
     from samvideo.evaluation.evaluate import exit_code_of
     from samvideo.evaluation.image_evaluation import ImageEvaluation, evaluate_images
     from samvideo.evaluation.image_sets import choose_pictures
     from samvideo.segmenters.factory import find_segmenter, load_segmenter
 
-    spec = find_segmenter(model, weights)
+    spec = find_segmenter(model, Path(options["weights"]) if "weights" in options else None)
     names = choose_pictures(task.open(), limit)
-    options = {"weights": str(weights)} if weights else {}
-    make = partial(load_segmenter, model, weights=weights)
+    make = partial(load_segmenter, model, **options)
     evaluation = ImageEvaluation(task, spec.name, make, names, options, spec.facts().licence)
     with VideoProgress(f"images {task.root.name}", quiet=quiet) as progress:
         results = evaluate_images(evaluation, pool, progress.advance)

@@ -13,9 +13,10 @@ def report(
     out: Path = typer.Option(
         Path("report.html"), "-o", "--out", help="The page; tables are written beside it, .md and .tex."
     ),
+    charts: Path | None = typer.Option(None, help="Folder for the charts as SVG files."),
 ) -> None:
     """Compare evaluations with each other and with published numbers."""
     from samvideo.evaluation.report import write_report
 
-    for path in write_report(results, out):
+    for path in write_report(results, out, charts):
         typer.echo(f"written to {path}")

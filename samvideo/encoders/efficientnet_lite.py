@@ -38,7 +38,7 @@ VARIANTS = {"efficientnet-lite0": EfficientNetConfig("tf_efficientnet_lite0", (2
 
 
 class EfficientNetLite(ImageEncoder):
-    """Stem and five stages; the map of stride 16 is projected to 256 channels, the finer ones are left as they are."""
+    """Stem and five stages; the map of stride 16 is projected to 256 channels, the finer ones stay as they are."""
 
     step = 16
     fine = True
@@ -74,7 +74,7 @@ class EfficientNetLite(ImageEncoder):
 
 
 def _fold(module: nn.Module) -> None:
-    """Replace each convolution and the batch norm after it (timm registers in the order of use); keep activations."""
+    """Replace each convolution and the batch norm after it, which timm registers in order; activations stay."""
     conv: tuple[str, nn.Conv2d] | None = None
     for name, child in list(module.named_children()):
         if isinstance(child, nn.Conv2d):
@@ -89,8 +89,8 @@ def _fold(module: nn.Module) -> None:
 def _even(conv: nn.Conv2d) -> nn.Conv2d:
     """A convolution of stride 2 that pads like TensorFlow, one more at the right and the bottom, as a plain one.
 
-    Its kernel gets a row and a column of zeros in front, so that padding is the same on all sides: on inputs with even
-    sides the result is the same, and no padded copy of the map is made.
+    Its kernel gets a row and a column of zeros in front, so that padding is the same on all sides: on inputs with
+    even sides the result is the same, and no padded copy of the map is made.
     """
     if conv.stride != (2, 2):
         return conv

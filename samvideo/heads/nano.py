@@ -1,7 +1,7 @@
 """Convolutional heads of the bundled model: prompts are drawn as maps, one decoder serves prompts and tracking.
 
-Sources: prompts as maps and earlier masks as an input, RITM (Sofiiuk et al. 2021); several masks with predicted quality, SAM
-(Kirillov et al. 2023); ConvNeXt blocks (Liu et al. 2022).
+Sources: prompts as maps and earlier masks as an input, RITM (Sofiiuk et al. 2021); several masks with predicted
+quality, SAM (Kirillov et al. 2023); ConvNeXt blocks (Liu et al. 2022).
 """
 
 from collections.abc import Sequence
@@ -54,10 +54,11 @@ class NanoPrompts(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        self.width = width
         self.logits = nn.Sequential(nn.Conv2d(2 * CELL**2, 64, 1), nn.GELU(), nn.Conv2d(64, width, 1))
 
     def points(self, prompts: PromptTensors, size_wh: tuple[int, int]) -> Tensor:
-        """(B, PROMPT_MAPS, H/4, W/4) maps: the box, its border, and blobs of the clicks on the object and beside it.
+        """(B, PROMPT_MAPS, H/4, W/4) maps: the box, its border, and blobs of clicks on the object and beside it.
 
         Args:
             prompts: in pixels of the input.
@@ -79,7 +80,7 @@ class NanoPrompts(nn.Module):
 
     def no_points(self, batch: int) -> PromptTensors:
         """No prompt at all, for tracking."""
-        device = self.logits[0].weight.device
+        device = next(self.parameters()).device
         return PromptTensors(torch.zeros(batch, 0, 2, device=device), torch.zeros(batch, 0, device=device).long())
 
     def grid_code(self, grid: Grid) -> None:
@@ -87,9 +88,9 @@ class NanoPrompts(nn.Module):
 
     def dense(self, mask_logits: Tensor | None, grid: Grid) -> Tensor:
         """(B, width, h, w) map of (B, 1, 4 h, 4 w) earlier logits; zeros, (1, width, 1, 1), without."""
-        weight = self.logits[0].weight
+        weight = next(self.parameters())
         if mask_logits is None:
-            return weight.new_zeros(1, self.logits[2].out_channels, 1, 1)
+            return weight.new_zeros(1, self.width, 1, 1)
         cells = F.pixel_unshuffle(mask_logits.float().sigmoid(), CELL)
         out: Tensor = self.logits(torch.cat([cells, torch.ones_like(cells)], 1).to(weight.dtype))
         return out
@@ -153,7 +154,7 @@ class NanoDecoder(nn.Module):
         self.prompt_eighth = nn.Sequential(nn.Conv2d(PROMPT_MAPS, 24, 3, 2, 1), nn.GELU())
         self.prompt_coarse = nn.Sequential(nn.Conv2d(24, 48, 3, 2, 1), nn.GELU())
         self.enter = nn.Conv2d(config.image_width + 48, coarse, 1)
-        blocks = [_Block(coarse, 7) for _ in range(config.blocks[2])]
+        blocks: list[nn.Module] = [_Block(coarse, 7) for _ in range(config.blocks[2])]
         blocks.insert(len(blocks) // 2, _Global(coarse))
         self.coarse = nn.Sequential(*blocks, LayerNorm2d(coarse))
         self.to_eighth = nn.Conv2d(coarse, eighth, 1)

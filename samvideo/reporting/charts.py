@@ -26,6 +26,7 @@ GREY, RED = "#888888", "#bb0000"
 WIDTH = 9.0  # inches
 TOP, BOTTOM, LEFT, RIGHT = 0.25, 0.25, 1.7, 0.3  # inches, margins of a chart with names on its left
 TIME_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # seconds between ticks
+MOST_TICKS = 12  # at values of their own
 LONGEST_NAME = 22  # characters that fit into the left margin
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -130,7 +131,9 @@ def curves_from_zero(series: Sequence[Series], xlabel: str, ylabel: str) -> str:
         for curve in series:
             axes.plot(curve.x, curve.y, "o-", color=curve.colour, label=curve.label)
         axes.set(xlim=(0, None), ylim=(0, None), xlabel=xlabel, title=ylabel)
-        axes.set_xticks(np.unique(np.concatenate([np.asarray(curve.x) for curve in series])))
+        values = np.unique(np.concatenate([np.asarray(curve.x) for curve in series]))
+        if len(values) <= MOST_TICKS:
+            axes.set_xticks(values)
         axes.xaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_major_formatter("{x:g}")
         axes.grid(visible=False, axis="x")

@@ -50,12 +50,12 @@ class ClipConfig:
     still: float = 0.65
     apart: float = 0.35
     second: float = 0.6
-    rival: float = 0.45
-    twin: float = 0.25
+    rival: float = 0.55
+    twin: float = 0.35
     labelled: float = 0.65
     occluder: float = 0.25
-    leaves: float = 0.15
-    elsewhere: float = 0.08
+    leaves: float = 0.25
+    elsewhere: float = 0.2
     bend: float = 0.7
     fast: float = 0.25
     grey: float = 0.06

@@ -14,13 +14,13 @@ def graphed(step: Step, model: nn.Module, inputs: Sequence[Tensor]) -> Step:
     """Capture a step, forward and backward, to be replayed.
 
     Args:
-        step: computes gradients from tensors on a CUDA device and returns measurements; it never waits for the device,
+        step: computes gradients from tensors on a CUDA device, returns measurements; it never waits for the device,
             and everything random in it is drawn there.
         model: whose gradients are computed.
         inputs: examples of the shapes that are always the same.
     """
     static = [value.clone() for value in inputs]
-    side = torch.cuda.Stream()
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(WARM_UP):

@@ -13,13 +13,15 @@ from samvideo.memory.target import TargetMemory
 from samvideo.models import VideoModel
 from samvideo.tensors import Features, MaskCandidates, MemoryContext, PromptTensors
 from samvideo.training.losses import mask_loss, quality_loss, soft_iou
-from samvideo.training.prompting import STRIDE, box_prompts, click_prompts, corrected, either, rough_logits
+from samvideo.training.prompting import PAD, STRIDE, box_prompts, click_prompts, corrected, either, rough_logits
 from samvideo.training.teacher import Teacher
 
 PROMPTED, LAST = CODE_ROWS - 1, 0
 """Rows of the temporal code."""
 OBJECTS = 0.75
 """Objects that are tracked of a batch, as a share of its slots, some of which are empty."""
+AGAIN = 0.5
+"""Share of single clicks that are answered again from their own answer, as in windows, instead of corrected."""
 BOX, CLICK, FOCUS = range(3)
 """Kinds of prompts."""
 
@@ -136,11 +138,12 @@ class Objective:
         """(K,) loss of a target model's first score, which was fitted to -1 and 1."""
         cell = round((scores.shape[1] / LABELS) ** 0.5)
         first = F.pixel_shuffle(scores[:, ::16] if cell > 1 else scores[:, :1], cell)[:, 0]
-        pooled = F.adaptive_avg_pool2d(truth[:, None], first.shape[-2:])[:, 0]
+        height, width = first.shape[-2:]
+        pooled = F.adaptive_avg_pool2d(truth[:, None], (height, width))[:, 0]
         return F.binary_cross_entropy_with_logits(4 * first, pooled, reduction="none").mean((1, 2))
 
     def prompted(self, frames: Tensor, masks: Tensor, kind: Tensor) -> dict[str, Tensor]:
-        """Segment objects from prompts, then correct them by a click.
+        """Segment objects from prompts, then again with the answer, most with a click that corrects it.
 
         Args:
             frames: (B, 3, S, S) in 0..1.
@@ -157,10 +160,12 @@ class Objective:
             target, lesson = self.teacher.teach(frames, features.coarse, prompts, kind == BOX, truth)
         rough = rough_logits(truth)
         logits, first = self._answer(features, embedding, prompts, rough, focus, truth, target, ambiguous)
-        again = corrected(prompts, logits, truth)
-        everything = torch.ones_like(focus)
-        before = logits[:, None]
-        _, second = self._answer(features, embedding, again, before, everything, truth, target, ~everything)
+        again = ambiguous & (torch.rand(len(kind), device=kind.device) < AGAIN)
+        xy, labels = corrected(prompts, logits, truth)
+        added = torch.arange(labels.shape[1], device=kind.device) == labels.shape[1] - 1
+        further = PromptTensors(xy, labels.masked_fill(again[:, None] & added, PAD))
+        everything, before = torch.ones_like(focus), logits[:, None]
+        _, second = self._answer(features, embedding, further, before, everything, truth, target, again)
         return {
             "prompt": self.weights.prompts * (first["mask"] + 0.5 * second["mask"]),
             "prompt quality": self.weights.quality * (first["quality"] + second["quality"]),

@@ -67,7 +67,7 @@ def test_models_lists_all() -> None:
     assert edgetam.endswith("no")
     code, out, _ = call("models", "--parts")
     assert code == 0
-    assert "memory:   perceiver, plain, pooled, pooled-2" in out
+    assert "memory:   affinity, affinity-ridge, perceiver, plain, pooled, pooled-2, ridge" in out
 
 
 @pytest.mark.parametrize(

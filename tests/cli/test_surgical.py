@@ -87,11 +87,12 @@ def test_demos(clip: np.ndarray) -> None:
     box = json.loads(Path("case.prompts.json").read_text())[0]["box"]
     prompt = "box=" + ",".join(map(str, box)) + "#1@12"
     one = [sys.executable, str(DEMOS / "surgical_analysis.py"), "case.mp4", "--prompt", prompt, "--label", "1=hook"]
+    one += ["--model", "flow"]
     done = subprocess.run(one, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "hook: in view" in done.stdout
     assert Path("case_analysis/report.html").exists()
-    all_of_them = [sys.executable, str(DEMOS / "surgical_batch.py"), ".", "-o", "runs"]
+    all_of_them = [sys.executable, str(DEMOS / "surgical_batch.py"), ".", "-o", "runs", "--model", "flow"]
     done = subprocess.run(all_of_them, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     with Path("runs/all.csv").open(newline="") as file:

@@ -190,6 +190,7 @@ def test_a_signal_ends_the_run_with_valid_files(tmp_path: Path, number: signal.S
             for repeat in range(12):
                 writer.write(rgb, (12 * index + repeat) / 25)
     command = [sys.executable, "-m", "samvideo", "track", "long.mp4", "-p", "box=30,60,90,150", "--json"]
+    command += ["--model", "flow"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not Path("long_tracked/masks/00008.png").exists():
@@ -226,7 +227,7 @@ def test_a_full_disk_leaves_valid_files(tmp_path: Path) -> None:
         (tmp_path / "pictures").mkdir()
         for index, (rgb, _) in enumerate(demo_frames(60, SIZE)):
             cv2.imwrite(str(tmp_path / "pictures" / f"{index}.png"), rgb[..., ::-1])
-        done = call("track", "pictures", *BOX, "-o", small / "out", "--save", "masks,rle,csv", "--json")
+        done = call("track", "pictures", *BOX, "--model", "flow", "-o", small / "out", "--save", "masks,rle,csv")
         assert done.exit_code == 5, done.output
         assert "No space left" in done.stderr
         for path in (small / "out" / "masks").iterdir():

@@ -1,4 +1,4 @@
-"""TinyViT, RepViT and EfficientFormerV2: equal to timm's, also folded, and at any size."""
+"""TinyViT, RepViT, EfficientFormerV2 and EfficientNet-Lite: equal to timm's, also folded, and at any size."""
 
 from copy import deepcopy
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from samvideo import registry
 from samvideo.encoders.base import ImageEncoder
 from samvideo.encoders.efficientformer import EfficientFormer
+from samvideo.encoders.efficientnet_lite import EfficientNetLite
 from samvideo.encoders.repvit import PUBLISHED, FusedRepVit
 from samvideo.encoders.tinyvit import TinyVit
 
@@ -118,6 +119,27 @@ def test_repvit_is_timms() -> None:
     assert relative(encoder(image)[0], encoder.neck(seen["near"], far)) < 1e-6
 
 
+@torch.inference_mode()
+def test_efficientnet_lite_is_timms() -> None:
+    """With the weights of a classifier, which are read in their order, whatever their names."""
+    reference = timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=(1, 2, 3)).eval()
+    randomise(reference)
+    encoder = make("efficientnet-lite0")
+    assert isinstance(encoder, EfficientNetLite)
+    values = reference.state_dict()
+    weights = {f"entry {i}": value for i, (key, value) in enumerate(values.items()) if "num_batches" not in key}
+    encoder.load_trunk({**weights, "entry.num_batches_tracked": torch.tensor(7)})
+    image = torch.randn(2, 3, 96, 160)
+    quarter, eighth, coarse = reference(image)
+    for fused in (False, True):
+        if fused:
+            encoder.fuse()
+        mine, fine = encoder(image)
+        assert relative(mine, encoder.neck(coarse)) < (1e-5 if fused else 1e-6)
+        assert relative(fine[0], quarter) < 1e-5
+        assert relative(fine[1], eighth) < 1e-5
+
+
 @pytest.mark.parametrize("name", ["repvit-m1-fused", "repvit-m2.3"])
 def test_published_names_of_repvit(name: str) -> None:
     """No part of timm's names is left, and no two names are the same."""
@@ -130,7 +152,9 @@ def test_published_names_of_repvit(name: str) -> None:
     assert not [name for name in names if any(part in name for part in strange)]
 
 
-@pytest.mark.parametrize("name", ["tinyvit-5m", "repvit-m1-fused", "repvit-m2.3", "efficientformer-s0"])
+@pytest.mark.parametrize(
+    "name", ["tinyvit-5m", "repvit-m1-fused", "repvit-m2.3", "efficientformer-s0", "efficientnet-lite0"]
+)
 @torch.inference_mode()
 def test_folded_and_channels_last(name: str) -> None:
     """Folding rounds but changes nothing else, whatever the memory format; pictures of a batch are independent."""

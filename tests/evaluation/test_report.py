@@ -36,9 +36,9 @@ def test_a_page_that_needs_nothing_else(run_folder: Path, tmp_path: Path) -> Non
     assert "<b>" not in text
     assert not [name for name, count in Counter(re.findall(r' id="([^"]*)"', text)).items() if count > 1]
     assert text.count("data:image/jpeg;base64") >= 6
-    assert text.count('aria-label="') == len(re.findall(r"<svg", text)) == 5
+    assert text.count('aria-label="') == len(re.findall(r"<svg", text)) == 7
     for run in load_runs([run_folder, run_folder / "results.json"]):
-        assert len(re.findall(rf"<path[^>]*fill: none; stroke: {run.colour}", text)) == 6  # 3 curves, 3 legends
+        assert len(re.findall(rf"<path[^>]*fill: none; stroke: {run.colour}", text)) == 8  # 4 curves, 4 legends
     assert "every frame but the first and the last" in text
     assert "cores" in text
     assert markdown.read_text().count("measured, 3 sequences") == 2
@@ -47,6 +47,20 @@ def test_a_page_that_needs_nothing_else(run_folder: Path, tmp_path: Path) -> Non
         f"{NAME} (run)",
         f"{NAME} (results.json)",
     ]
+
+
+def test_charts_as_files(run_folder: Path, tmp_path: Path) -> None:
+    charts = tmp_path / "charts"
+    for _ in range(2):  # its own files are replaced
+        paths = write_report([run_folder], tmp_path / "r.html", charts)[3:]
+    assert [path.name for path in paths] == [
+        f"davis2016-val-{kind}.svg" for kind in ("speed", "sequence", "size", "reliability")
+    ]
+    assert all(path.read_text().startswith("<svg") for path in paths)
+    assert "| dog | 74.2 | 1 |" in (tmp_path / "r.md").read_text()
+    paths[0].write_text("<svg>mine</svg>")
+    with pytest.raises(ConfigError, match="is no chart"):
+        write_report([run_folder], tmp_path / "r.html", charts)
 
 
 def test_published_numbers_stand_beside_and_are_marked(run_folder: Path, tmp_path: Path) -> None:

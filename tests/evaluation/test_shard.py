@@ -68,6 +68,8 @@ def test_a_command_with_workers_killed_and_run_again(davis: Path, tmp_path: Path
         "evaluate",
         "davis2016",
         str(davis),
+        "--model",
+        "flow",
         "--workers",
         "2",
         "-o",

@@ -90,6 +90,17 @@ def test_nearest_prompted_frames() -> None:
     assert rows(all_of_them) == [6, 6, 6, 6, 5, 4, 3, 2, 1]
 
 
+def test_the_closest_prompted_frame_may_come_first() -> None:
+    entries = line(20, prompted=(2, 10))
+    by_tokens = {id(e.tokens): e.index for e in entries}
+    policy = FifoPolicy(closest_first=True, frames=1)
+    for now, order in ((12, [10, 2, 11]), (5, [2, 10, 4]), (11, [10, 2, 10])):
+        frames = recall(policy, entries, now).frames
+        assert [by_tokens[id(frame.tokens)] for frame in frames] == order
+        assert [frame.code_row for frame in frames] == [6, 6, 0]
+    assert rows(recall(policy, line(1), 1)) == [6], "the only frame is read once"
+
+
 def test_pointers_from_the_future_only_on_request() -> None:
     entries = line(10, prompted=(0, 9))
     assert ages(recall(FifoPolicy(pointers=1), entries, 5)) == [5, 1]

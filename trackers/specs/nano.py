@@ -12,7 +12,7 @@ VARIANTS = {
         "a small network with bundled weights",
         devices=("cpu", "cuda", "mps"),
         options=frozenset({"weights", "memory", "policy"}),
-        facts=lambda: ModelFacts("efficientnet-lite0", "affinity-ridge", parameters="1.3 M", licence="Apache-2.0"),
+        facts=lambda: ModelFacts("efficientnet-lite0", "affinity-ridge", "fifo", "1.6 M", licence="Apache-2.0"),
         segmenter="nano",
     )
 }

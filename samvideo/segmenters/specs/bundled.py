@@ -25,6 +25,6 @@ VARIANTS = {
         "the bundled model without its memory",
         takes_weights=True,
         devices=DEVICES,
-        facts=lambda: ModelFacts("efficientnet-lite0", parameters="1.3 M", licence="Apache-2.0"),
+        facts=lambda: ModelFacts("efficientnet-lite0", parameters="1.6 M", licence="Apache-2.0"),
     ),
 }
