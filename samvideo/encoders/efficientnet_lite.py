@@ -10,9 +10,9 @@ from typing import Any
 import timm
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from samvideo.encoders.base import WIDTH, ImageEncoder
+from samvideo.nn.conv import fold_norms
 
 KIND = "encoder"
 STAGES = 5
@@ -69,21 +69,8 @@ class EfficientNetLite(ImageEncoder):
 
     def fuse(self, fine: Sequence[nn.Conv2d] = ()) -> bool:
         """Fold batch norms into convolutions, and TensorFlow's padding into their kernels."""
-        _fold(self)
+        fold_norms(self, _even)
         return False
-
-
-def _fold(module: nn.Module) -> None:
-    """Replace each convolution and the batch norm after it, which timm registers in order; activations stay."""
-    conv: tuple[str, nn.Conv2d] | None = None
-    for name, child in list(module.named_children()):
-        if isinstance(child, nn.Conv2d):
-            conv = name, child
-        elif isinstance(child, nn.BatchNorm2d) and conv is not None:
-            setattr(module, conv[0], _even(fuse_conv_bn_eval(conv[1], child)))
-            setattr(module, name, getattr(child, "act", nn.Identity()))
-        else:
-            _fold(child)
 
 
 def _even(conv: nn.Conv2d) -> nn.Conv2d:

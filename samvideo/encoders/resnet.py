@@ -12,9 +12,9 @@ import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from samvideo.encoders.base import WIDTH, ImageEncoder
+from samvideo.nn.conv import fold_norms
 
 KIND = "encoder"
 TABLE = 64
@@ -70,25 +70,12 @@ class ResNet(ImageEncoder):
 
     def fuse(self, fine: Sequence[nn.Conv2d] = ()) -> bool:
         """Fold batch norms into convolutions; the published keys are gone after this."""
-        _fold_norms(self.backbone)
+        fold_norms(self.backbone)
         return False
 
 
 def _conv(channels: int) -> nn.Conv2d:
     return nn.Conv2d(channels, WIDTH, 3, padding=1)
-
-
-def _fold_norms(module: nn.Module) -> None:
-    """Fold each batch norm into the convolution that was registered before it: timm keeps to the order of use."""
-    conv: tuple[str, nn.Conv2d] | None = None
-    for name, child in list(module.named_children()):
-        if isinstance(child, nn.Conv2d):
-            conv = name, child
-        elif isinstance(child, nn.BatchNorm2d) and conv is not None:
-            setattr(module, conv[0], fuse_conv_bn_eval(conv[1], child))
-            setattr(module, name, nn.Identity())
-        else:
-            _fold_norms(child)
 
 
 def build(config: ResNetConfig) -> ResNet:

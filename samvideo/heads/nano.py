@@ -22,6 +22,8 @@ CELL = 4
 BOX_LABEL = 2
 RADII = (0.05, 0.25)
 """Standard deviations of the blobs that mark a click, as shares of the input's shorter side: there, and around."""
+INSIDE, RIM = 0.01, 0.02
+"""Widths of the border of the map of a box and of its rim, as shares of the same side: about a cell of stride 4."""
 PROMPT_MAPS = 2 + 2 * len(RADII)
 
 
@@ -109,7 +111,7 @@ def _box(dx: Tensor, dy: Tensor, labels: Tensor, near: int) -> tuple[Tensor, Ten
     inner_x = torch.minimum(dx[:, 0], -dx[:, 1])[:, None, :]
     inner_y = torch.minimum(dy[:, 0], -dy[:, 1])[:, :, None]
     signed = torch.minimum(inner_x, inner_y) / near
-    return (signed * 100).sigmoid() * asked, torch.exp(-((signed * 50) ** 2)) * asked
+    return (signed / INSIDE).sigmoid() * asked, torch.exp(-((signed / RIM) ** 2)) * asked
 
 
 class _Block(nn.Module):

@@ -1,6 +1,7 @@
 """Convolutions with batch normalisation, and folding for inference."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -33,6 +34,24 @@ def fuse_children(module: nn.Module) -> None:
             child = fuse()
             setattr(module, name, child)
         fuse_children(child)
+
+
+def fold_norms(module: nn.Module, change: Callable[[nn.Conv2d], nn.Conv2d] = lambda conv: conv) -> None:
+    """Fold each batch norm into the convolution registered before it; timm keeps to the order of use.
+
+    Args:
+        module: in evaluation mode, changed in place; an activation that belongs to a norm is kept.
+        change: of the folded convolutions.
+    """
+    conv: tuple[str, nn.Conv2d] | None = None
+    for name, child in list(module.named_children()):
+        if isinstance(child, nn.Conv2d):
+            conv = name, child
+        elif isinstance(child, nn.BatchNorm2d) and conv is not None:
+            setattr(module, conv[0], change(fuse_conv_bn_eval(conv[1], child)))
+            setattr(module, name, getattr(child, "act", nn.Identity()))
+        else:
+            fold_norms(child, change)
 
 
 @torch.no_grad()

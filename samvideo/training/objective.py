@@ -20,6 +20,10 @@ PROMPTED, LAST = CODE_ROWS - 1, 0
 """Rows of the temporal code."""
 OBJECTS = 0.75
 """Objects that are tracked of a batch, as a share of its slots, some of which are empty."""
+WORN = 0.12
+"""Share of first masks that are wider, and of those that are narrower, than the object."""
+SCORE_SCALE = 4.0
+"""The target model is fitted to -1 and 1: times this, a perfect score is a logit of probability 0.98."""
 AGAIN = 0.5
 """Share of single clicks that are answered again from their own answer, as in windows, instead of corrected."""
 BOX, CLICK, FOCUS = range(3)
@@ -35,12 +39,18 @@ class LossWeights:
         presence: whether the object is there.
         quality: predicted against reached IoU.
         prompts: all of the prompts' losses.
+        absent: the mask's loss on frames without the object, where presence decides.
+        other: the single mask on an ambiguous prompt, and the alternatives on any other.
+        spread: all alternatives, beside the best: none is left untrained.
     """
 
     target_model: float = 0.3
     presence: float = 0.3
     quality: float = 0.2
     prompts: float = 1.0
+    absent: float = 0.3
+    other: float = 0.3
+    spread: float = 0.05
 
 
 class Objective:
@@ -55,7 +65,7 @@ class Objective:
     def __init__(
         self, model: VideoModel, weights: LossWeights = LossWeights(), teacher: Teacher | None = None
     ) -> None:
-        self.model, self.weights, self.layout = model, weights, torch.channels_last
+        self.model, self.weights = model, weights
         self.teacher = teacher
         assert isinstance(model.memory, TargetMemory)
         self.memory = model.memory
@@ -64,26 +74,10 @@ class Objective:
 
     def encode(self, frames_bchw: Tensor) -> Features:
         """Features of B frames in 0..1."""
-        image = ((frames_bchw - self.mean) / self.std).to(memory_format=self.layout)
+        image = ((frames_bchw - self.mean) / self.std).to(memory_format=torch.channels_last)
         coarse, fine = self.model.encoder(image)
         features = Features(coarse, tuple(fine))
         return features._replace(self_attended=self.memory.self_attend(features))
-
-    def decode(
-        self,
-        features: Features,
-        embedding: Tensor,
-        prompts: PromptTensors | None = None,
-        logits: Tensor | None = None,
-    ) -> MaskCandidates:
-        """As `ImageModel.decode`, for a batch of frames."""
-        model = self.model
-        prompts = prompts or model.prompts.no_points(len(embedding))
-        height, width = features.grid
-        points = model.prompts.points(prompts, (16 * width, 16 * height))
-        image = embedding + model.prompts.dense(logits, features.grid)
-        candidates: MaskCandidates = model.decoder(image, None, points, features.fine)
-        return candidates
 
     def tracking(self, frames: Tensor, masks: Tensor, rows: Tensor, codes: Sequence[Tensor]) -> dict[str, Tensor]:
         """Track objects through clips from their masks on the first frame.
@@ -105,7 +99,7 @@ class Objective:
             position = self.memory.frame_codes[codes[t - 1], 0, 0][None, :, None].expand(len(rows), -1, -1, -1)
             none = tokens.new_zeros(len(rows), 0, 1)
             reads = self.memory.read(at[t], MemoryContext(tokens, position, 0, at[t].grid, none, none))
-            candidates = self.decode(at[t], self.memory.condition(at[t], reads))
+            candidates = self.model.decode(at[t], self.memory.condition(at[t], reads))
             parts.append(self._tracking_losses(candidates, reads, truth[:, t]))
             present = candidates.presence_b > 0
             probability = candidates.logits_bnhw[:, :1].sigmoid().detach() * present[:, None, None, None]
@@ -124,7 +118,7 @@ class Objective:
         target = sum(self._target_loss(scores, truth) for scores in reads[:-1])
         presence = F.binary_cross_entropy_with_logits(candidates.presence_b, there.float(), reduction="none")
         return {
-            "mask": (losses * there).sum() / count + 0.3 * (losses * ~there).mean(),
+            "mask": (losses * there).sum() / count + self.weights.absent * (losses * ~there).mean(),
             "target model": self.weights.target_model * (target * there).sum() / count,
             "presence": self.weights.presence * presence.mean(),
             "quality": self.weights.quality
@@ -137,10 +131,10 @@ class Objective:
     def _target_loss(self, scores: Tensor, truth: Tensor) -> Tensor:
         """(K,) loss of a target model's first score, which was fitted to -1 and 1."""
         cell = round((scores.shape[1] / LABELS) ** 0.5)
-        first = F.pixel_shuffle(scores[:, ::16] if cell > 1 else scores[:, :1], cell)[:, 0]
+        first = F.pixel_shuffle(scores[:, ::LABELS], cell)[:, 0]
         height, width = first.shape[-2:]
         pooled = F.adaptive_avg_pool2d(truth[:, None], (height, width))[:, 0]
-        return F.binary_cross_entropy_with_logits(4 * first, pooled, reduction="none").mean((1, 2))
+        return F.binary_cross_entropy_with_logits(SCORE_SCALE * first, pooled, reduction="none").mean((1, 2))
 
     def prompted(self, frames: Tensor, masks: Tensor, kind: Tensor) -> dict[str, Tensor]:
         """Segment objects from prompts, then again with the answer, most with a click that corrects it.
@@ -191,14 +185,15 @@ class Objective:
         Masks learn from `target`, which may be soft, quality from `truth`.
         """
         dense = self.model.prompts.dense(earlier, features.grid) * has_earlier[:, None, None, None]
-        candidates = self.decode(features, embedding + dense, prompts)
+        candidates = self.model.decode(features, embedding + dense, prompts)
         all_logits = candidates.logits_bnhw
         count = all_logits.shape[1]
         losses = mask_loss(all_logits.flatten(0, 1), target.repeat_interleave(count, 0)).view(-1, count)
         ious = soft_iou(all_logits.flatten(0, 1), truth.repeat_interleave(count, 0)).view(-1, count)
         alternatives = losses[:, 1:]
-        best = alternatives.min(1).values + 0.05 * alternatives.mean(1)
-        mask = torch.where(ambiguous, 0.3 * losses[:, 0] + best, losses[:, 0] + 0.3 * best)
+        best = alternatives.min(1).values + self.weights.spread * alternatives.mean(1)
+        other = self.weights.other
+        mask = torch.where(ambiguous, other * losses[:, 0] + best, losses[:, 0] + other * best)
         quality = quality_loss(candidates.quality_bn, ious).mean(1)
         chosen = torch.where(ambiguous, 1 + candidates.quality_bn[:, 1:].argmax(1), 0)
         rows = torch.arange(len(chosen), device=chosen.device)
@@ -241,9 +236,8 @@ def recall_codes(length: int, device: torch.device, generator: torch.Generator) 
 
 
 def _worn(mask: Tensor) -> Tensor:
-    """First masks as users and segmenters give them: a third loses or gains an edge, a third is blurred."""
-    kernel = 3
-    grown, shrunk = F.max_pool2d(mask, kernel, 1, 1), 1 - F.max_pool2d(1 - mask, kernel, 1, 1)
+    """First masks as users and segmenters give them: some are a little wider or narrower."""
+    grown, shrunk = F.max_pool2d(mask, 3, 1, 1), 1 - F.max_pool2d(1 - mask, 3, 1, 1)
     draw = torch.rand(len(mask), 1, 1, 1, device=mask.device)
-    out = torch.where(draw < 0.12, grown, torch.where(draw < 0.24, shrunk, mask))
+    out = torch.where(draw < WORN, grown, torch.where(draw < 2 * WORN, shrunk, mask))
     return torch.where(shrunk.amax((2, 3), keepdim=True) > 0, out, mask)
