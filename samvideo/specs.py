@@ -162,8 +162,8 @@ def _image_specs() -> dict[str, ModelSpec]:
     return {spec.name: spec for spec in specs}
 
 
-# Windows of 320 pixels are what it was trained on; the input is as large as DAVIS's frames at 480 lines; four frames
-# without prompts, eight apart, span about a second.
+# Windows of 320 pixels are what it was trained on; the input is as large as DAVIS's frames at 480 lines; four
+# frames without prompts, eight apart, span about a second.
 NANO = ModelSpec(
     "nano",
     "efficientnet-lite0",
