@@ -26,7 +26,7 @@ test: .venv/installed-dev
 
 # Also the endurance runs and the largest models.
 test-long: .venv/installed-dev
-	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m ""
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "" --timeout 7200
 
 # Two minutes of broken inputs; `make test` tries them for 20 seconds.
 fuzz: .venv/installed-dev

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from page_helpers import Page, command, make_clip, wait_until
+from page_helpers import PATIENCE, Page, command, make_clip, wait_until
 from PIL import Image
 
 from samvideo.io.masks import read_mask_objects
@@ -233,10 +233,9 @@ def test_the_token_is_in_no_process_arguments(tmp_path: Path, browser: Any) -> N
         tab.goto(opened)
         tab.wait_for_url("http://127.0.0.1:*/")
         tab.wait_for_selector("#title")
-        tab.close()
     finally:
         running.terminate()
-        running.wait()
+        running.wait(PATIENCE)
     assert not file.exists()
 
 
