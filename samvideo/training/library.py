@@ -197,7 +197,7 @@ def _read(place: _Place, device: torch.device, longest: int) -> Shot | None:
     table = np.zeros(256, np.uint8)
     table[known] = np.arange(1, len(known) + 1)
     pixels[:, 3] = table[pixels[:, 3]]
-    boxes, areas, cut = _measure(pixels[:, 3], len(known))
+    boxes, areas, cut = measure(pixels[:, 3], len(known))
     return Shot(place.name, place.group, torch.from_numpy(pixels).to(device), boxes, areas, cut)
 
 
@@ -217,7 +217,7 @@ def _frame(image: Path, mask: Path, longest: int) -> UInt8Array:
     return np.concatenate([rgb.transpose(2, 0, 1), ids[None]])
 
 
-def _measure(ids: UInt8Array, count: int) -> tuple[Floats, NDArray[np.int64], BoolArray]:
+def measure(ids: UInt8Array, count: int) -> tuple[Floats, NDArray[np.int64], BoolArray]:
     """Return boxes, areas and cut of a shot; see `Shot`."""
     boxes = np.zeros((len(ids), count, 4), np.float32)
     areas = np.zeros((len(ids), count), np.int64)

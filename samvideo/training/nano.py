@@ -24,6 +24,7 @@ from samvideo.state_dict import load_state
 from samvideo.training.ahead import Ahead
 from samvideo.training.clips import ClipSampler
 from samvideo.training.compose import ClipConfig
+from samvideo.training.drawn import draw_shots
 from samvideo.training.engine import Log, backward, fit
 from samvideo.training.graphed import Step, graphed
 from samvideo.training.library import Library
@@ -74,6 +75,7 @@ def train(recipe: Recipe, inputs: Inputs, output: Path, device: str, log: Log, l
     library = Library.read(
         inputs.objects, inputs.videos, terms=recipe.terms, side="train", device=device, fold=recipe.fold
     )
+    library = replace(library, stills={**library.stills, **draw_shots(library, recipe.drawn, recipe.seed)})
     with folder_lock(output.parent):
         write_atomically(_record_file(output), record)
         counts = ", ".join(f"{group} {len(shots)}" for group, shots in library.groups.items())
@@ -113,6 +115,7 @@ class _Steps:
         self.generator = torch.Generator()
         clips = ClipConfig(side=stage.side, length=stage.length, batch=stage.clips)
         self.sampler = ClipSampler(library, clips, self.generator)
+        self.trunk = _trunk(model, stage.frozen)
         kinds = _kinds(stage.windows, WINDOW_PROMPTS), _kinds(stage.pictures, PICTURE_PROMPTS)
         self.kinds = torch.cat(kinds).to(self.device)
 
@@ -124,11 +127,9 @@ class _Steps:
             run = graphed(self.losses, self.model, self.draw(0))
         else:
             run = _fresh(self.losses, learning)
-        encoder, stage = self.model.encoder, replace(self.stage.fit, seed=self.seed)
-        assert isinstance(encoder, EfficientNetLite)
-        trunk = [*encoder.stem.parameters(), *encoder.stages.parameters()]
+        stage = replace(self.stage.fit, seed=self.seed)
         with Ahead(self.draw, stage.steps, self.device) if cuda else nullcontext(self.draw) as draw:
-            fit(learning, lambda step: run(*draw(step)), stage, state, log, trunk)
+            fit(learning, lambda step: run(*draw(step)), stage, state, log, self.trunk)
 
     def draw(self, step: int) -> list[Tensor]:
         """Make the inputs of a step."""
@@ -149,6 +150,15 @@ class _Steps:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             tracking = self.objective.tracking(frames, masks, rows, codes)
             return backward(tracking | self.objective.prompted(pictures, truth, self.kinds))
+
+
+def _trunk(model: nn.Module, frozen: int) -> list[nn.Parameter]:
+    """The trunk's parameters; those of its first stages, and of the stem before them, are not to be trained."""
+    assert isinstance(model.encoder, EfficientNetLite)
+    parts = [model.encoder.stem, *model.encoder.stages]
+    for number, part in enumerate(parts):
+        part.requires_grad_(frozen == 0 or number > frozen)
+    return [parameter for part in parts for parameter in part.parameters()]
 
 
 def _fresh(step: Step, model: nn.Module) -> Step:

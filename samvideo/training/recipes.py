@@ -19,6 +19,7 @@ class NanoStage:
         windows, pictures: prompted pictures of a step, at `prompt_side`.
         prompt_side: in pixels.
         fit: steps and rates.
+        frozen: stages of the trunk, from its stem on, that stay as they are: the finest maps take the most time.
     """
 
     side: int
@@ -28,6 +29,7 @@ class NanoStage:
     pictures: int
     prompt_side: int
     fit: Stage
+    frozen: int = 0
 
     def changed(self, steps: int | None, clips: int | None) -> "NanoStage":
         """With other numbers of steps and clips; windows and pictures remain in proportion to the clips."""
@@ -46,6 +48,7 @@ class Recipe:
         stages: in their order; each ends with a file from which the next goes on.
         seed: of everything random.
         terms: which groups of still images and clips: "open", "unstated".
+        drawn: pictures with drawn objects, beside the data, see `draw_shots`.
         fold: K and N: the scenes of fold K of N are left out as well, for cross-validation.
         teacher: how much it counts, if there is one.
     """
@@ -53,6 +56,7 @@ class Recipe:
     stages: tuple[NanoStage, ...]
     seed: int = 1
     terms: tuple[str, ...] = ("open",)
+    drawn: int = 300
     fold: tuple[int, int] | None = None
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
 
