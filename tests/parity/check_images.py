@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +23,7 @@ import torch
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
+import everything  # noqa: E402
 import images  # noqa: E402
 
 from samvideo.image_model import ImageModel  # noqa: E402
@@ -30,7 +31,10 @@ from samvideo.specs import IMAGE_SPECS  # noqa: E402
 from samvideo.state_dict import Loadable, build_spec, load_state  # noqa: E402
 
 OWN = HERE / "image"
-KINDS = ("prompts", "pictures", "clicks")
+KINDS = {
+    *((kind, ".npz") for kind in ("prompts", "pictures", "clicks")),
+    *((kind, ".json") for kind in ("everything", "everything-crops", "boxes")),
+}
 GROUP1 = ("sam-vit-", "mobilesam", "tinysam", "edgesam", "repvit-sam")
 NETWORKS = {"squeezesam": "squeezesam", "rap-sam-r50": "rap_sam", "fastsam3d": "fastsam3d"}
 EXACT = ("input_size", "input_sum", "prompt_area", "size")
@@ -132,11 +136,11 @@ def script(path: Path) -> ModuleType:
     return module
 
 
-def seeded_weights(model: str, folder: Path) -> dict[str, torch.Tensor]:
-    """The deterministic weights of a model, by the published keys of its manifest."""
+def seeded_weights(model: str, folder: Path, mask_bias: float = 0.0) -> dict[str, torch.Tensor]:
+    """The deterministic weights of a model, by the published keys of its manifest; the bias is of mask logits."""
     entries = json.loads(beside(folder, f"{model}.manifest.json").read_text())
     script(beside(folder, "seeded.py"))
-    one = script(beside(folder, "seeded_image.py")).seeded_image_array
+    one = partial(script(beside(folder, "seeded_image.py")).seeded_image_array, mask_bias=mask_bias)
     two = script(beside(folder, "seeded_image2.py"))
     array = (
         one if model.startswith(GROUP1) else two.rap_sam_array if model.startswith("rap-sam") else two.image_array
@@ -159,6 +163,8 @@ def seeded_model(model: str, folder: Path) -> Loadable:
 def run(path: Path) -> Report:
     """Compute all entries of a fixture, and compare."""
     model, kind = path.stem.split("--")
+    if path.suffix == ".json":
+        return run_everything(model, path)
     with np.load(path) as file:
         fixture = {key: file[key] for key in file.files}
     built = seeded_model(model, path.parent)
@@ -182,6 +188,16 @@ def run(path: Path) -> Report:
     return report
 
 
+def run_everything(model: str, path: Path) -> Report:
+    """Compare the masks that an automatic prompter finds."""
+    fixture = json.loads(path.read_text())
+    built = build_spec(IMAGE_SPECS[model])
+    assert isinstance(built, ImageModel)
+    load_state(built, seeded_weights(model, path.parent, fixture["mask_bias"]))
+    seeded = script(beside(path.parent, "seeded.py"))
+    return Report(limits_of(model), faults=list(everything.faults(built.eval(), fixture, seeded)))
+
+
 def names(path: Path) -> tuple[str, str, str]:
     """What a fixture may be called: by its file, without the ending, and by its model."""
     return path.name, path.stem, path.stem.split("--", 1)[0]
@@ -201,7 +217,7 @@ def main() -> int:
     failed = 0
     for path in chosen:
         model, kind = path.stem.split("--", 1)
-        if kind not in KINDS or path.suffix != ".npz" or model not in IMAGE_SPECS:
+        if (kind, path.suffix) not in KINDS or model not in IMAGE_SPECS:
             print(f"not supported {path.stem}")
             continue
         begin = time.perf_counter()

@@ -19,7 +19,8 @@ from samvideo.state_dict import spec_shapes
 LARGE = ("sam-vit-", "efficientsam-s", "efficientvit-sam-xl0", "slimsam-50", "repvit-sam")
 # What takes longest of the others, and whose parts others cover as well.
 LARGE += ("rwkv-sam-small", "rap-sam-r50", "efficientvit-sam-l1", "edgesam--pictures", "tinysam--pictures")
-FIXTURES = sorted(OWN.glob("*--*.npz"))
+LARGE += ("edgesam--everything", "mobilesam--everything-crops")
+FIXTURES = sorted([*OWN.glob("*--*.npz"), *OWN.glob("*--*.json")])
 MANIFESTS = sorted(path.name.removesuffix(".manifest.json") for path in OWN.glob("*.manifest.json"))
 
 

@@ -1,0 +1,1 @@
+"""Automatic prompters: they find the objects of an image without being told where they are."""
