@@ -58,7 +58,7 @@ class BoxesPrompter:
         self._embed, self._detector = embed, detector
 
     def propose(self, rgb: UInt8Array) -> list[MaskProposal]:
-        """See `AutoPrompter.propose`: by area, the largest first, as published; boxes beside the image are left out.
+        """See `AutoPrompter.propose`: by area, the largest first; boxes beside the image are left out.
 
         Raises:
             ConfigError: the detector's answer has other shapes.

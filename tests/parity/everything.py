@@ -1,4 +1,4 @@
-"""Automatic prompters on the fixtures' pictures: the masks that the published generators put out, in their order."""
+"""Automatic prompters on the pictures of the fixtures: the masks of the published generators, in their order."""
 
 from collections.abc import Iterator, Mapping
 from types import ModuleType
