@@ -11,9 +11,6 @@ from samvideo.cli.common import verb
 from samvideo.cli.weights import download_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from samvideo.prompters.base import AutoPrompter
     from samvideo.segmenters.base import Segmenter
     from samvideo.segmenters.specs import ModelFacts
     from samvideo.trackers.base import Tracker
@@ -107,17 +104,3 @@ def image_segmenter(name: str, *, quiet: bool, **options: Any) -> "Segmenter":
 
     with download_progress(name.partition("=")[0], quiet=quiet) as progress:
         return load_segmenter(name, progress=progress.advance, **options)
-
-
-def choose_prompter(name: str, model: str) -> str:
-    """The name of an automatic prompter; "auto" is SAM's grid."""
-    from samvideo.prompters.factory import find_prompter
-
-    return find_prompter(name, model)
-
-
-def make_prompter(name: str) -> "Callable[[Segmenter], AutoPrompter]":
-    """Return what makes the prompter of a segmenter."""
-    from samvideo.prompters.factory import load_prompter
-
-    return lambda segmenter: load_prompter(name, segmenter)

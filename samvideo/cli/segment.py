@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, end_run, verb
-from samvideo.cli.models import WEIGHTS_HELP, choose_prompter, image_segmenter, make_prompter
+from samvideo.cli.models import WEIGHTS_HELP, image_segmenter
+from samvideo.cli.searching import PROMPTER_HELP, choose_prompter, make_prompter
 from samvideo.cli.track import split_prompts
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, run_page
 from samvideo.cli.volumes import segment_in_volume
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 ALL = "overlay,masks,rle,csv"
 MODEL_HELP = "auto, {segmenters} (no download), one of `samvideo models`, or NAME=FILE."
-PROMPTER_HELP = "How --everything finds objects: auto, grid or hierarchical."
 PROMPT_HELP = (
     "box=X1,Y1,X2,Y2 | points=X,Y/-X,Y/... (a leading minus: not on the object) | mask=FILE.png, for all images; "
     'or FILE.json, such as {"images": {"a.jpg": [{"box": [...]}]}}; each may end in #ID. Repeatable. box, points '
