@@ -72,7 +72,7 @@ def labels_of(prompts: Iterable[Prompt]) -> dict[int, str]:
         if (first := labels.setdefault(prompt.object_id, prompt.label)) != prompt.label:
             raise PromptError(
                 f"object {prompt.object_id} has the labels {first!r} and {prompt.label!r}: one label per object "
-                "expected"
+                "expected; give another object its own id"
             )
     return labels
 

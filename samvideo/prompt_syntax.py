@@ -181,7 +181,9 @@ def _as_object(content: Any) -> Any:
 _FILE: TypeAdapter[_File] = TypeAdapter(Annotated[_File, BeforeValidator(_as_object)])
 _IMAGES_FILE: TypeAdapter[_ImagesFile] = TypeAdapter(Annotated[_ImagesFile, BeforeValidator(_as_object)])
 _EXPECTED = "a list of {box | points (+ labels) | mask, object_id, label, frame | seconds}"
-_EXPECTED_OF_IMAGES = 'a list of {box | points (+ labels) | mask, object_id, label}, or {"images": {NAME: such a list}},'
+_EXPECTED_OF_IMAGES = (
+    'a list of {box | points (+ labels) | mask, object_id, label}, or {"images": {NAME: such a list}},'
+)
 
 
 def prompt_files(texts: Iterable[str]) -> list[Path]:

@@ -14,7 +14,7 @@ from samvideo.io.images import read_still, size_stated, warn_of_depth
 from samvideo.io.locks import folder_lock
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import find_stills
-from samvideo.object_prompts import group_prompts
+from samvideo.object_prompts import ObjectPrompt, group_prompts
 from samvideo.outputs import check_ids, check_kinds
 from samvideo.prompt_syntax import ImagePrompts, prompt_files
 from samvideo.run_base import OpenRun, Progress, StageTimer, Status, end_run, recorded, summary_entry, write_record
@@ -30,7 +30,7 @@ from samvideo.segment_folder import (
 )
 from samvideo.segment_outputs import SegmentedImage, SegmentOutputs
 from samvideo.segmenters.base import Segmentation, Segmenter
-from samvideo.trackers.stills import frame_result, segment_objects
+from samvideo.trackers.stills import segment_objects
 from samvideo.types import Frame, FrameResult, Prompt, UInt8Array
 
 log = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ class SegmentSettings:
     prompt_texts: tuple[str, ...] = ()
     multimask: bool = False
     overwrite: bool = False
+    labelled: bool = False  # objects may get labels that `prompts` do not give
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,8 @@ class SegmentRun(OpenRun[SegmentSummary]):
         self._settings, self._source = settings, images
         self._images = self._objects = self._empty = 0
         self._write_record({"status": "running", "source": images.name, "model": settings.model}, [])
-        self.outputs = SegmentOutputs(self.folder, settings.save, settings.multimask)
+        labelled = settings.labelled or settings.prompts.labelled
+        self.outputs = SegmentOutputs(self.folder, settings.save, settings.multimask, labelled)
 
     @classmethod
     def open(cls, settings: SegmentSettings, images: Images, timer: StageTimer) -> "SegmentRun":
@@ -160,7 +162,8 @@ class SegmentRun(OpenRun[SegmentSummary]):
             for row, (object_id, mask, _, _) in enumerate(result.rows())
         ]
         if found:
-            self.add(SegmentedImage(self._source.paths[frame.index].name, frame.rgb, found))
+            name = self._source.paths[frame.index].name
+            self.add(SegmentedImage(name, frame.rgb, found, result.labels))
 
     def add(self, image: SegmentedImage) -> None:
         """Add one image; see `SegmentOutputs.write`."""
@@ -263,7 +266,7 @@ def _check_sizes(prompted: Mapping[Path, Sequence[Prompt]]) -> None:
             _grouped(path, prompts, size_wh)
 
 
-def _grouped(path: Path, prompts: Sequence[Prompt], size_wh: tuple[int, int]) -> list[Any]:
+def _grouped(path: Path, prompts: Sequence[Prompt], size_wh: tuple[int, int]) -> list[ObjectPrompt]:
     try:
         return group_prompts(prompts, (), size_wh)
     except PromptError as error:
@@ -306,18 +309,20 @@ class _Segmenting:
             yield path, rgb
 
     def _segment(self, path: Path, rgb: UInt8Array, prompts: Sequence[Prompt]) -> Any:
-        image = SegmentedImage(path.name, rgb, self._answer(path, rgb, prompts))
+        image = self._answer(path, rgb, prompts)
         if self._run is None:
             warn_of_depth(path, path.name)
             self._run = SegmentRun.open(self._settings, self._images, self._timer)
         self._run.add(image)
-        return frame_result(image.found, 0, 0.0, image.size_wh)
+        return image.result()
 
-    def _answer(self, path: Path, rgb: UInt8Array, prompts: Sequence[Prompt]) -> list[Segmentation]:
+    def _answer(self, path: Path, rgb: UInt8Array, prompts: Sequence[Prompt]) -> SegmentedImage:
         with self._timer.measure("segment"):
             grouped = _grouped(path, prompts, (rgb.shape[1], rgb.shape[0]))
             multimask = True if self._settings.multimask else None
-            return segment_objects(self._segmenter.embed(rgb), grouped, multimask=multimask)
+            found = segment_objects(self._segmenter.embed(rgb), grouped, multimask=multimask)
+        labels = {prompt.object_id: prompt.label for prompt in grouped if prompt.label is not None}
+        return SegmentedImage(path.name, rgb, found, labels)
 
     def finish(self, interrupted: bool) -> tuple[SegmentSummary | None, SamVideoError | None]:
         """Record how the work ended; see `run_segmentation`."""
