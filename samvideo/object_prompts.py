@@ -1,6 +1,6 @@
 """The user's object ids: they never change, whatever slots a tracker keeps its objects in."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,7 @@ class ObjectPrompt:
         xy, labels: (N, 2) and (N,) clicks, N may be 0; label 1 is on the object, 0 is not.
         box: clipped to the frame, or None.
         mask: bool (H, W), or None; excludes clicks and box.
+        label: of the object, or None.
     """
 
     object_id: int
@@ -27,6 +28,7 @@ class ObjectPrompt:
     labels: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
     box: Box4 | None = None
     mask: BoolArray | None = None
+    label: str | None = None
 
     @property
     def points(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -36,7 +38,11 @@ class ObjectPrompt:
 
 
 def number_prompts(prompts: Iterable[Prompt], taken: Iterable[int] = ()) -> list[Prompt]:
-    """Give every prompt without an id the next free one, in order; PromptError for what is no list of prompts."""
+    """Give every prompt without an id the next free one, in order, and every prompt the label of its object.
+
+    Raises:
+        PromptError: no list of prompts, or two labels for one object.
+    """
     prompts = [prompts] if isinstance(prompts, Prompt) else list(prompts)
     if wrong := [prompt for prompt in prompts if not isinstance(prompt, Prompt)]:
         raise PromptError(f"a prompt is a Box, Points or Mask, not {shown(wrong[0])}")
@@ -48,7 +54,27 @@ def number_prompts(prompts: Iterable[Prompt], taken: Iterable[int] = ()) -> list
         assert prompt.object_id is not None
         used.add(prompt.object_id)
         numbered.append(prompt)
-    return numbered
+    labels = labels_of(numbered)
+    return [_labelled(prompt, labels) for prompt in numbered]
+
+
+def _labelled(prompt: Prompt, labels: Mapping[int, str]) -> Prompt:
+    label = labels.get(prompt.object_id or 0)
+    return prompt if prompt.label == label else replace(prompt, label=label)
+
+
+def labels_of(prompts: Iterable[Prompt]) -> dict[int, str]:
+    """Return the labels of objects, by id, that numbered prompts give; PromptError if one has two."""
+    labels: dict[int, str] = {}
+    for prompt in prompts:
+        if prompt.object_id is None or prompt.label is None:
+            continue
+        if (first := labels.setdefault(prompt.object_id, prompt.label)) != prompt.label:
+            raise PromptError(
+                f"object {prompt.object_id} has the labels {first!r} and {prompt.label!r}: one label per object "
+                "expected; give another object its own id"
+            )
+    return labels
 
 
 def group_prompts(prompts: Sequence[Prompt], taken: Iterable[int], size_wh: tuple[int, int]) -> list[ObjectPrompt]:
@@ -83,6 +109,7 @@ def _join(object_id: int, prompts: list[Prompt], size_wh: tuple[int, int]) -> Ob
         np.concatenate([np.zeros(0, np.int64), *(c.labels for c in clicks)]),
         boxes[0] if boxes else None,
         masks[0] if masks else None,
+        prompts[0].label,
     )
 
 

@@ -4,6 +4,8 @@ Every file is complete and readable after each frame, so an interrupted, failed 
 `labels.nii.gz` is written when the run ends, and made again by one that is resumed.
 """
 
+import csv
+import io
 import json
 import os
 import shutil
@@ -172,7 +174,7 @@ class AlternatingFile(Closing):
 
 
 class RleTracks:
-    """`tracks.jsonl`: per frame and object the COCO RLE, box (x, y, w, h), area, score and presence.
+    """`tracks.jsonl`: per frame and object the COCO RLE, box (x, y, w, h), area, score, presence, label if any.
 
     A thumbnail of each frame tells `RunVideo` whether another video is given.
 
@@ -204,20 +206,26 @@ def json_line(entry: dict[str, Any]) -> str:
 
 
 class CsvTable(GrowingFile):
-    """`tracks.csv`: one row per frame and object; box and centroid are empty if the mask is."""
+    """`tracks.csv`: one row per frame and object; box and centroid are empty if the mask is.
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder / "tracks.csv", CSV_COLUMNS + "\n")
+    With `labelled` the last column is the label, empty for objects without one.
+    """
+
+    def __init__(self, folder: Path, labelled: bool = False) -> None:
+        super().__init__(folder / "tracks.csv", CSV_COLUMNS + ",label" * labelled + "\n")
+        self._labelled = labelled
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Append the rows of one frame."""
-        rows = []
+        rows = io.StringIO()
+        writer = csv.writer(rows, lineterminator="\n")
         for object_id, mask, score, present in result.rows():
             position = [*(mask_box(mask) or [""] * 4), *(mask_centroid(mask) or [""] * 2)]
             cells = [f"{value:.2f}".rstrip("0").rstrip(".") if value != "" else "" for value in position]
             start = [frame.index, f"{frame.seconds:.6f}", object_id, int(present), f"{score:.4f}", int(mask.sum())]
-            rows.append(",".join(map(str, [*start, *cells])) + "\n")
-        self.append("".join(rows))
+            label = [result.labels.get(object_id, "")] if self._labelled else []
+            writer.writerow([*start, *cells, *label])
+        self.append(rows.getvalue())
 
 
 class Labels:
@@ -235,12 +243,12 @@ class Labels:
         self._labels.close()
 
 
-MAKERS: dict[str, Callable[[Path, VideoInfo, Path | str | None], Output]] = {
-    "overlay": lambda folder, info, source: OverlayVideo(folder, info, source if info.has_audio else None),
-    "masks": lambda folder, info, source: MaskFolder(folder),
-    "rle": lambda folder, info, source: RleTracks(folder, info),
-    "csv": lambda folder, info, source: CsvTable(folder),
-    "labels": lambda folder, info, source: Labels(folder, source),
+MAKERS: dict[str, Callable[[Path, VideoInfo, Path | str | None, bool], Output]] = {
+    "overlay": lambda folder, info, source, _: OverlayVideo(folder, info, source if info.has_audio else None),
+    "masks": lambda folder, info, source, _: MaskFolder(folder),
+    "rle": lambda folder, info, source, _: RleTracks(folder, info),
+    "csv": lambda folder, info, source, labelled: CsvTable(folder, labelled),
+    "labels": lambda folder, info, source, _: Labels(folder, source),
 }
 
 
@@ -290,6 +298,7 @@ class Outputs(ResultFiles):
         kinds: some of `MAKERS`.
         info: of the source.
         source: the file whose audio is copied into the overlay, and from whose voxels labels get their places.
+        labelled: whether objects may have labels: the table has a column for them.
 
     Raises:
         ConfigError: unknown kind.
@@ -297,7 +306,13 @@ class Outputs(ResultFiles):
     """
 
     def __init__(
-        self, folder: Path, kinds: Collection[str], info: VideoInfo, *, source: Path | str | None = None
+        self,
+        folder: Path,
+        kinds: Collection[str],
+        info: VideoInfo,
+        *,
+        source: Path | str | None = None,
+        labelled: bool = False,
     ) -> None:
         check_kinds(kinds)
         super().__init__(folder, {kind: folder / next(iter(FILES[kind]), MASKS) for kind in kinds}, "frames")
@@ -306,7 +321,7 @@ class Outputs(ResultFiles):
         with writing(folder), ExitStack() as stack:
             folder.mkdir(parents=True, exist_ok=True)
             for kind in self.files:
-                output = MAKERS[kind](folder, info, source)
+                output = MAKERS[kind](folder, info, source, labelled)
                 self._masks = output if isinstance(output, MaskFolder) else self._masks
                 self._start(kind, output, stack)
             self._stack = stack.pop_all()

@@ -23,11 +23,14 @@ GRAMMAR = """\
   box=X1,Y1,X2,Y2          left, top, right, bottom in pixels of the video as displayed
   points=X,Y/-X,Y/...      clicks; a leading minus means: not on the object
   mask=FILE.png            a black-and-white image (soft edges, alpha too), or one number per object
-  FILE.json                a list of {"box" | "points" (+ "labels") | "mask", "object_id", "frame" | "seconds"}
-each may end in @FRAME, @12.5s or @1:02.5 (default: the first tracked frame) and #ID (the object)"""
+  FILE.json                a list of {"box" | "points" (+ "labels") | "mask", "object_id", "label",
+                           "frame" | "seconds"}
+each may end in @FRAME, @12.5s or @1:02.5 (default: the first tracked frame) and #ID, #ID:LABEL or #:LABEL (the
+object, and the name of its class, such as grasper)"""
 
 _MARK = re.compile(r"[@#][^@#]*$")
-_MARK_OF_FILE = re.compile(r"(?:@[\d:.]+s?|#\d+)$", re.ASCII)  # names of files contain @ and # themselves
+# names of files contain @ and # themselves
+_MARK_OF_FILE = re.compile(r"(?:@[\d:.]+s?|#\d+|#\d*:[^@#/\\]*)$", re.ASCII)
 
 
 def parse_prompts(texts: list[str], rule: MaskRule = FROM_FILE) -> list[Prompt]:
@@ -49,10 +52,10 @@ def _parse(text: str, rule: MaskRule) -> list[Prompt]:
     pattern = _MARK_OF_FILE if kind == "mask" else _MARK
     tail: dict[str, Any] = {}
     while match := pattern.search(rest):
-        key, value = _mark(match[0], text)
-        if key in tail:
-            raise PromptError(f"the prompt {text!r} has two {key} marks; expected one @ and one #")
-        tail[key] = value
+        mark = _mark(match[0], text)
+        if twice := mark.keys() & tail:
+            raise PromptError(f"the prompt {text!r} has two {min(twice)} marks; expected one @ and one #")
+        tail |= mark
         rest = rest[: match.start()]
     if kind == "mask":
         return _mask_prompts(Path(rest), rule, **tail)
@@ -63,16 +66,22 @@ def _parse(text: str, rule: MaskRule) -> list[Prompt]:
     return [_warned_of_shares(prompt)]
 
 
-def _mark(mark: str, text: str) -> tuple[str, int | float]:
-    """Parse `@12`, `@1:02.5` or `#2` to an argument of a prompt."""
+def _mark(mark: str, text: str) -> dict[str, Any]:
+    """Parse `@12`, `@1:02.5`, `#2`, `#2:grasper` or `#:grasper` to arguments of a prompt."""
     value = mark[1:]
     if mark[0] == "@":
         moment = parse_moment(value, PromptError)
         assert moment is not None
-        return ("frame" if isinstance(moment, int) else "seconds"), moment
-    if not (value.isdecimal() and len(value) < 20):
-        raise PromptError(f"the prompt {text!r} ends in {mark[:40]!r}: the number of an object, like #2, expected")
-    return "object_id", int(value)
+        return {"frame" if isinstance(moment, int) else "seconds": moment}
+    number, colon, label = value.partition(":")
+    found: dict[str, Any] = {"label": label} if colon else {}
+    if colon and not number:
+        return found
+    if not (number.isdecimal() and len(number) < 20):
+        raise PromptError(
+            f"the prompt {text!r} ends in {mark[:40]!r}: the number of an object, like #2 or #2:LABEL, expected"
+        )
+    return found | {"object_id": int(number)}
 
 
 def _warned_of_shares(prompt: Box | Points) -> Box | Points:
@@ -125,6 +134,7 @@ class _Entry(BaseModel):
     labels: Any = None
     mask: str | None = None
     object_id: Any = None
+    label: Any = None
     frame: Any = None
     seconds: Any = None
 
@@ -158,6 +168,11 @@ class ImagePrompts:
         """The prompts of one image."""
         return (*self.every, *self.named.get(name, ()))
 
+    @property
+    def labelled(self) -> bool:
+        """Whether an object has a label."""
+        return any(prompt.label for prompt in chain(self.every, *self.named.values()))
+
 
 def _as_object(content: Any) -> Any:
     return {"prompts": content} if isinstance(content, list) else content
@@ -165,8 +180,10 @@ def _as_object(content: Any) -> Any:
 
 _FILE: TypeAdapter[_File] = TypeAdapter(Annotated[_File, BeforeValidator(_as_object)])
 _IMAGES_FILE: TypeAdapter[_ImagesFile] = TypeAdapter(Annotated[_ImagesFile, BeforeValidator(_as_object)])
-_EXPECTED = "a list of {box | points (+ labels) | mask, object_id, frame | seconds}"
-_EXPECTED_OF_IMAGES = 'a list of {box | points (+ labels) | mask, object_id}, or {"images": {NAME: such a list}},'
+_EXPECTED = "a list of {box | points (+ labels) | mask, object_id, label, frame | seconds}"
+_EXPECTED_OF_IMAGES = (
+    'a list of {box | points (+ labels) | mask, object_id, label}, or {"images": {NAME: such a list}},'
+)
 
 
 def prompt_files(texts: Iterable[str]) -> list[Path]:
@@ -230,7 +247,7 @@ def _from_entries(entries: Iterable[_Entry], path: Path, place: str, rule: MaskR
 
 def _from_entry(entry: _Entry, path: Path, place: str, rule: MaskRule) -> list[Prompt]:
     given = [kind for kind in ("box", "points", "mask") if getattr(entry, kind) is not None]
-    common = {"object_id": entry.object_id, "frame": entry.frame, "seconds": entry.seconds}
+    common = {name: getattr(entry, name) for name in ("object_id", "label", "frame", "seconds")}
     try:
         if len(given) != 1 or (entry.labels is not None and given != ["points"]):
             raise PromptError("one of box, points (with labels or without) and mask expected")

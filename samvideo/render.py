@@ -1,6 +1,8 @@
 """Draws masks, outlines and labels over a frame."""
 
 import colorsys
+import unicodedata
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
@@ -9,6 +11,7 @@ from samvideo.geometry import Box4, mask_box
 from samvideo.types import BoolArray, FrameResult, UInt8Array
 
 OPACITY = 0.45  # of the tint
+MAX_DRAWN = 24  # characters of a label
 GOLDEN = 0.61803398875  # golden ratio steps separate any number of hues
 
 
@@ -20,24 +23,29 @@ def object_colour(object_id: int) -> tuple[int, int, int]:
 
 
 def overlay(rgb: UInt8Array, result: FrameResult) -> UInt8Array:
-    """Return a copy of the frame with every visible object tinted, outlined, and labelled with id and score."""
+    """Return a copy of the frame with every visible object tinted, outlined, and labelled with id, name, score."""
     image = rgb.copy()
     unit = max(1, round(min(rgb.shape[:2]) / 360))
     labels, lost = [], []
     for object_id, mask, score, present in result.rows():
         box = mask_box(mask) if present else None
+        colour, name = object_colour(object_id), _name(object_id, result.labels)
         if box is None:
-            lost.append(object_id)
+            position = 4 * unit, (20 * len(lost) + 24) * unit
+            lost.append((f"{name}  not in view", position, colour))
             continue
-        colour = object_colour(object_id)
         _tint(image, mask, box, colour, unit)
-        labels.append((f"{object_id}  {score:.2f}", (int(box[0]), int(box[1])), colour))
-    for row, object_id in enumerate(lost):
-        position = 4 * unit, (20 * row + 24) * unit
-        labels.append((f"{object_id}  not in view", position, object_colour(object_id)))
-    for text, corner, colour in labels:  # last, so that no tint covers the labels
+        labels.append((f"{name}  {score:.2f}", (int(box[0]), int(box[1])), colour))
+    for text, corner, colour in labels + lost:  # last, so that no tint covers the labels
         _label(image, text, corner, colour, unit)
     return image
+
+
+def _name(object_id: int, labels: Mapping[int, str]) -> str:
+    """The id and label; the font has ASCII only, so accents are left out, and letters of other scripts."""
+    decomposed = unicodedata.normalize("NFKD", labels.get(object_id, ""))
+    drawn = decomposed.encode("ascii", "ignore").decode().strip()[:MAX_DRAWN]
+    return f"{object_id} {drawn}".rstrip()
 
 
 def _tint(image: UInt8Array, mask: BoolArray, box: Box4, colour: tuple[int, int, int], unit: int) -> None:

@@ -252,6 +252,8 @@ def prompts_digest(prompts: Iterable[Prompt]) -> str:
     for prompt in prompts:
         digest.update(type(prompt).__name__.encode())
         for name, value in sorted(vars(prompt).items()):
+            if name == "label" and value is None:  # as before there were labels
+                continue
             array = np.asarray(value) if value is not None else np.zeros(0)
             digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
     return digest.hexdigest()

@@ -51,6 +51,7 @@ class RunSettings:
     resume: bool = False
     window: tuple[float, float] | None = None
     search: SearchSettings | None = None
+    labelled: bool = False  # objects may get labels that `prompts` do not give
 
     def open_source(self) -> VideoSource:
         """Open the source; see `open_video`."""
@@ -84,6 +85,7 @@ class ObjectSummary:
     id: int
     frames_present: int
     mean_score: float | None
+    label: str | None = None
     first_frame: int | None = None
     last_frame: int | None = None
 
@@ -125,15 +127,17 @@ class Summary:
 
 
 class ObjectStatistics:
-    """Counts, per object, the frames where it is present, and sums its scores there."""
+    """Counts, per object, the frames where it is present, and sums its scores there; keeps its label."""
 
     def __init__(self) -> None:
         self._seen: dict[int, tuple[int, int]] = {}
         self._frames: defaultdict[int, int] = defaultdict(int)
         self._scores: defaultdict[int, float] = defaultdict(float)
+        self._labels: dict[int, str] = {}
 
     def add(self, result: FrameResult) -> None:
         """Add the result of one frame."""
+        self._labels |= result.labels
         for object_id, _, score, present in result.rows():
             self._frames[object_id] += present
             self._scores[object_id] += score * present
@@ -144,7 +148,9 @@ class ObjectStatistics:
     def summaries(self) -> tuple[ObjectSummary, ...]:
         """Return one entry per object, by ascending id."""
         return tuple(
-            ObjectSummary(i, n, round(self._scores[i] / n, 4) if n else None, *self._seen.get(i, ()))
+            ObjectSummary(
+                i, n, round(self._scores[i] / n, 4) if n else None, self._labels.get(i), *self._seen.get(i, ())
+            )
             for i, n in sorted(self._frames.items())
         )
 
@@ -222,7 +228,8 @@ class Run(OpenRun[Summary]):
         opened = {"status": "running", "source": record.info.name, "model": settings.model}
         self._write_record(opened, self._earlier, reserved=RESERVED)
         opening()
-        self.outputs = Outputs(folder, settings.save, record.info, source=record.source)
+        labelled = settings.labelled or any(prompt.label for prompt in settings.prompts)
+        self.outputs = Outputs(folder, settings.save, record.info, source=record.source, labelled=labelled)
 
     @classmethod
     def open(

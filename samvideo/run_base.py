@@ -206,12 +206,17 @@ def write_record(path: Path, entry: Mapping[str, Any], reserved: int = 0) -> Non
 
 
 def summary_entry(summary: Any) -> dict[str, Any]:
-    """Return the JSON object of a `RunSummary`, a dataclass; `error` only if there is one."""
-    entry = asdict(summary) | {"out": str(summary.out)}
+    """Return the JSON object of a `RunSummary`, a dataclass; `error` and labels only if there are some."""
+    entry = asdict(summary, dict_factory=without_missing_labels) | {"out": str(summary.out)}
     entry["files"] = {kind: str(path) for kind, path in summary.files.items()}
     if summary.error is None:
         del entry["error"]
     return entry
+
+
+def without_missing_labels(fields: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """The fields of a dataclass as a dict, without a `label` of None."""
+    return {name: value for name, value in fields if name != "label" or value is not None}
 
 
 def _option(key: str, value: str) -> str:
@@ -222,8 +227,10 @@ def _option(key: str, value: str) -> str:
 
 def _without_folder(prompt: str) -> str:
     """`mask=/a/b.png@3` as `mask=b.png@3`, `/a/prompts.json` as `prompts.json`."""
-    kind, equals, place = prompt.rpartition("=")
-    return f"{kind}{equals}{Path(place).name}" if kind in ("", "mask") else prompt
+    if prompt.lower().endswith(".json"):
+        return Path(prompt).name
+    kind, equals, place = prompt.partition("=")
+    return f"{kind}{equals}{Path(place).name}" if kind == "mask" else prompt
 
 
 def _environment() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Objects of images as COCO instances (Lin et al., arXiv 1405.0312)."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ class CocoInstances:
         self._annotations: list[dict[str, Any]] = []
         self._categories: dict[str, int] = {}
 
-    def add(self, name: str, size_wh: tuple[int, int], found: list[Segmentation]) -> None:
-        """Add an image and its objects; those without a mask are left out."""
+    def add(
+        self, name: str, size_wh: tuple[int, int], found: Sequence[Segmentation], labels: Mapping[int, str]
+    ) -> None:
+        """Add an image and its objects, whose labels are the categories; those without a mask are left out."""
         width, height = size_wh
         image = len(self._images) + 1
         self._images.append({"id": image, "file_name": name, "width": width, "height": height})
@@ -30,11 +33,12 @@ class CocoInstances:
             if box is None:
                 continue
             x1, y1, x2, y2 = box
+            category = self._categories.setdefault(labels.get(one.object_id, OBJECT), len(self._categories) + 1)
             self._annotations.append(
                 {
                     "id": len(self._annotations) + 1,
                     "image_id": image,
-                    "category_id": self._categories.setdefault(OBJECT, len(self._categories) + 1),
+                    "category_id": category,
                     "object_id": one.object_id,
                     "segmentation": encode_rle(one.best),
                     "area": int(one.best.sum()),

@@ -6,9 +6,9 @@ Every file is complete and readable after each image, but that of COCO, which is
 import csv
 import io
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from samvideo.segment_coco import CocoInstances
 from samvideo.segment_folder import FILES, FOLDERS, JOURNAL, image_file, journal_line
 from samvideo.segmenters.base import Segmentation
 from samvideo.trackers.stills import frame_result
-from samvideo.types import UInt8Array
+from samvideo.types import FrameResult, UInt8Array
 
 FORMAT = "samvideo-segments-1"
 COLUMNS = ("image", "object", "quality", "area", "x1", "y1", "x2", "y2")
@@ -41,11 +41,13 @@ class SegmentedImage:
         name: of its file; results are named by its stem.
         rgb: uint8 (H, W, 3).
         found: one entry per object.
+        labels: of the objects that have one, by id.
     """
 
     name: str
     rgb: UInt8Array
     found: Sequence[Segmentation]
+    labels: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def stem(self) -> str:
@@ -57,6 +59,10 @@ class SegmentedImage:
         """Width and height in pixels."""
         return self.rgb.shape[1], self.rgb.shape[0]
 
+    def result(self) -> FrameResult:
+        """The chosen masks as the result of a frame."""
+        return replace(frame_result(self.found, 0, 0.0, self.size_wh), labels=self.labels)
+
 
 class SegmentOutputs(ResultFiles):
     """The result files of images in one folder.
@@ -66,16 +72,22 @@ class SegmentOutputs(ResultFiles):
         kinds: some of `samvideo.segment_folder.KINDS`.
         multimask: whether every candidate gets a mask image.
         layered: smaller masks lie on larger ones in mask images, whatever their quality, so that none is hidden.
+        labelled: whether objects may have labels: the table has a column for them.
 
     Attributes:
         names: of the files written so far, relative to the folder.
     """
 
     def __init__(
-        self, folder: Path, kinds: Collection[str], multimask: bool = False, layered: bool = False
+        self,
+        folder: Path,
+        kinds: Collection[str],
+        multimask: bool = False,
+        labelled: bool = False,
+        layered: bool = False,
     ) -> None:
         super().__init__(folder, {kind: folder / FILES.get(kind, kind) for kind in kinds}, "images")
-        self._multimask, self._layered = multimask, layered
+        self._multimask, self._labelled, self._layered = multimask, labelled, layered
         self._instances = CocoInstances()
         self.names: list[str] = []
         self._writers: dict[str, Callable[[SegmentedImage], None]] = {}
@@ -131,7 +143,7 @@ class SegmentOutputs(ResultFiles):
             write_index_png(part, index_map(masks, [one.object_id for one, _ in pairs], scores))
 
     def _write_overlay(self, image: SegmentedImage) -> None:
-        drawn = overlay(image.rgb, frame_result(image.found, 0, 0.0, image.size_wh))
+        drawn = overlay(image.rgb, image.result())
         path = self._note(image_file("overlay", image.stem))
         done, data = cv2.imencode(".jpg", drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         if not done:
@@ -156,16 +168,18 @@ class SegmentOutputs(ResultFiles):
 
         finish()
         stack.callback(finish)
-        return lambda image: self._instances.add(image.name, image.size_wh, list(image.found))
+        return lambda image: self._instances.add(image.name, image.size_wh, image.found, image.labels)
 
     def _open_table(self, stack: ExitStack) -> Callable[[SegmentedImage], None]:
-        table = stack.enter_context(GrowingFile(self.folder / FILES["csv"], ",".join(COLUMNS) + "\n"))
+        head = ",".join(COLUMNS) + ",label" * self._labelled + "\n"
+        table = stack.enter_context(GrowingFile(self.folder / FILES["csv"], head))
 
         def write(image: SegmentedImage) -> None:
             rows = io.StringIO()
             for one in image.found:
                 box = [f"{side:g}" for side in mask_box(one.best) or ()] or [""] * 4
                 cells = [image.name, one.object_id, f"{one.quality_n[one.chosen]:.4f}", int(one.best.sum()), *box]
+                cells += [image.labels.get(one.object_id, "")] if self._labelled else []
                 csv.writer(rows, lineterminator="\n").writerow(cells)
             table.append(rows.getvalue())
 
@@ -178,7 +192,8 @@ def image_entry(image: SegmentedImage) -> dict[str, Any]:
     objects = []
     for one in image.found:
         candidates = [_candidate(one, row) for row in range(len(one.masks_nhw))]
-        objects.append({"id": one.object_id, "chosen": one.chosen, "candidates": candidates})
+        label = {"label": image.labels[one.object_id]} if one.object_id in image.labels else {}
+        objects.append({"id": one.object_id, **label, "chosen": one.chosen, "candidates": candidates})
     return {"image": image.name, "width": width, "height": height, "objects": objects}
 
 

@@ -17,7 +17,7 @@ from samvideo.io.locks import folder_lock
 from samvideo.io.masks import MAX_ID
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import find_stills
-from samvideo.object_prompts import group_prompts
+from samvideo.object_prompts import ObjectPrompt, group_prompts
 from samvideo.outputs import check_ids, check_kinds
 from samvideo.prompt_syntax import ImagePrompts, prompt_files
 from samvideo.prompters.base import AutoPrompter
@@ -34,14 +34,14 @@ from samvideo.segment_folder import (
 )
 from samvideo.segment_outputs import SegmentedImage, SegmentOutputs
 from samvideo.segmenters.base import Segmentation, Segmenter
-from samvideo.trackers.stills import frame_result, segment_objects
+from samvideo.trackers.stills import segment_objects
 from samvideo.types import Frame, FrameResult, Prompt, UInt8Array
 
 log = logging.getLogger(__name__)
 
 MOVIES = frozenset((".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".ts"))
-Answer: TypeAlias = Callable[[Path, UInt8Array], list[Segmentation]]
-"""The objects of an image of a path."""
+Answer: TypeAlias = Callable[[Path, UInt8Array], SegmentedImage]
+"""Segments an image of a path."""
 AHEAD = 2  # images read in advance: each may have hundreds of megabytes
 
 
@@ -63,6 +63,7 @@ class SegmentSettings:
     overwrite: bool = False
     prompter: str | None = None
     most: int = MAX_ID
+    labelled: bool = False  # objects may get labels that `prompts` do not give
 
 
 @dataclass(frozen=True)
@@ -151,9 +152,8 @@ class SegmentRun(OpenRun[SegmentSummary]):
         self._settings, self._source = settings, images
         self._images = self._objects = self._empty = 0
         self._write_record({"status": "running", "source": images.name, "model": settings.model}, [])
-        self.outputs = SegmentOutputs(
-            self.folder, settings.save, settings.multimask, layered=settings.prompter is not None
-        )
+        labelled, layered = settings.labelled or settings.prompts.labelled, settings.prompter is not None
+        self.outputs = SegmentOutputs(self.folder, settings.save, settings.multimask, labelled, layered)
 
     @classmethod
     def open(cls, settings: SegmentSettings, images: Images, timer: StageTimer) -> "SegmentRun":
@@ -173,7 +173,8 @@ class SegmentRun(OpenRun[SegmentSummary]):
             for row, (object_id, mask, _, _) in enumerate(result.rows())
         ]
         if found:
-            self.add(SegmentedImage(self._source.paths[frame.index].name, frame.rgb, found))
+            name = self._source.paths[frame.index].name
+            self.add(SegmentedImage(name, frame.rgb, found, result.labels))
 
     def add(self, image: SegmentedImage) -> None:
         """Add one image; see `SegmentOutputs.write`."""
@@ -262,9 +263,11 @@ def run_segmentation(
 def _to_prompts(segmenter: Segmenter, prompted: Mapping[Path, Sequence[Prompt]], multimask: bool) -> Answer:
     """Segment the prompted objects of an image."""
 
-    def answer(path: Path, rgb: UInt8Array) -> list[Segmentation]:
+    def answer(path: Path, rgb: UInt8Array) -> SegmentedImage:
         grouped = _grouped(path, prompted[path], (rgb.shape[1], rgb.shape[0]))
-        return segment_objects(segmenter.embed(rgb), grouped, multimask=True if multimask else None)
+        found = segment_objects(segmenter.embed(rgb), grouped, multimask=True if multimask else None)
+        labels = {prompt.object_id: prompt.label for prompt in grouped if prompt.label is not None}
+        return SegmentedImage(path.name, rgb, found, labels)
 
     return answer
 
@@ -272,11 +275,14 @@ def _to_prompts(segmenter: Segmenter, prompted: Mapping[Path, Sequence[Prompt]],
 def _everything(prompter: AutoPrompter, most: int) -> Answer:
     """Find the objects of an image; they are numbered in the order of the prompter."""
 
-    def answer(path: Path, rgb: UInt8Array) -> list[Segmentation]:
-        return [
+    def answer(path: Path, rgb: UInt8Array) -> SegmentedImage:
+        proposals = dict(enumerate(prompter.propose(rgb)[:most], 1))
+        found = [
             Segmentation(number, one.mask[None], np.array([one.quality], np.float32))
-            for number, one in enumerate(prompter.propose(rgb)[:most], 1)
+            for number, one in proposals.items()
         ]
+        labels = {number: one.label for number, one in proposals.items() if one.label is not None}
+        return SegmentedImage(path.name, rgb, found, labels)
 
     return answer
 
@@ -309,7 +315,7 @@ def _check_sizes(prompted: Mapping[Path, Sequence[Prompt]]) -> None:
             _grouped(path, prompts, size_wh)
 
 
-def _grouped(path: Path, prompts: Sequence[Prompt], size_wh: tuple[int, int]) -> list[Any]:
+def _grouped(path: Path, prompts: Sequence[Prompt], size_wh: tuple[int, int]) -> list[ObjectPrompt]:
     try:
         return group_prompts(prompts, (), size_wh)
     except PromptError as error:
@@ -353,13 +359,12 @@ class _Segmenting:
 
     def _segment(self, path: Path, rgb: UInt8Array) -> FrameResult:
         with self._timer.measure("segment"):
-            found = self._answer(path, rgb)
-        image = SegmentedImage(path.name, rgb, found)
+            image = self._answer(path, rgb)
         if self._run is None:
             warn_of_depth(path, path.name)
             self._run = SegmentRun.open(self._settings, self._images, self._timer)
         self._run.add(image)
-        return frame_result(image.found, 0, 0.0, image.size_wh)
+        return image.result()
 
     def finish(self, interrupted: bool) -> tuple[SegmentSummary | None, SamVideoError | None]:
         """Record how the work ended; see `run_segmentation`."""

@@ -4,7 +4,7 @@ Pixel coordinates: x to the right, y down, the origin at the *corner* of the top
 that pixel is (0.5, 0.5) and a frame of width W spans x in [0, W]. Boxes are `xyxy`, sizes are `wh`, arrays `hw`.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -22,6 +22,7 @@ BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float32]
 MAX_OBJECT_ID = 2**31 - 1  # ids are stored as int32
 MAX_COORDINATE = 1e9  # pixels
+MAX_LABEL = 100  # characters
 
 
 def image_wh(rgb: Any) -> tuple[int, int]:
@@ -108,11 +109,13 @@ class Prompt:
         object_id: the object, 1 to 2^31 - 1; None means a new object with the next free id.
         frame: source index of its frame, for `track`; if `seconds` is None too, the first tracked frame.
         seconds: alternatively a time; selects the frame shown at that time.
+        label: name of the object's class, such as "grasper"; one prompt of an object is enough to give it.
     """
 
     object_id: int | None = None
     frame: int | None = None
     seconds: float | None = None
+    label: str | None = None
 
     def __post_init__(self) -> None:
         # ids and frames of other tools may be numbers such as 1.0
@@ -122,6 +125,16 @@ class Prompt:
             raise PromptError(f"give frame or seconds, not both (frame={self.frame}, seconds={self.seconds})")
         if self.seconds is not None and not (_is_number(self.seconds) and 0 <= self.seconds <= LAST_FRAME):
             raise PromptError(f"seconds is {shown(self.seconds)}: a number of at least 0 expected")
+        if self.label is not None:
+            object.__setattr__(self, "label", check_label(self.label))
+
+
+def check_label(label: Any, error: type[Exception] = PromptError) -> str:
+    """Return a label without blanks around it; `error` unless it is 1 to 100 printable characters."""
+    text = label.strip(" ") if isinstance(label, str) else ""
+    if not text or len(text) > MAX_LABEL or not text.isprintable():
+        raise error(f"label is {shown(label)}: 1 to {MAX_LABEL} printable characters expected, such as grasper")
+    return text
 
 
 def _whole(name: str, value: Any, least: int, most: int) -> int | None:
@@ -241,6 +254,7 @@ class FrameResult:
         scores: float32 (K,) in [0, 1], the tracker's confidence in the mask.
         present: bool (K,), False if the tracker considers the object not visible.
         logits: float32 (K, H, W) if requested, else None; positive inside.
+        labels: of the objects that prompts gave one, by id; may be of others than these.
     """
 
     index: int
@@ -250,6 +264,7 @@ class FrameResult:
     scores: FloatArray
     present: BoolArray
     logits: FloatArray | None = field(default=None, repr=False)
+    labels: Mapping[int, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         count = len(self.object_ids)

@@ -13,8 +13,9 @@ from samvideo.geometry import check_points
 from samvideo.io.files import check_new, check_writable, writing
 from samvideo.io.masks import index_map
 from samvideo.io.volumes import LABELS, LabelVolume, VolumeFile, volume_name
-from samvideo.object_prompts import number_prompts
+from samvideo.object_prompts import labels_of, number_prompts
 from samvideo.prompt_syntax import parse_prompts
+from samvideo.run_base import without_missing_labels
 from samvideo.segmenters.volume import VolumeMask, VolumeSegmenter
 from samvideo.targets import complete
 from samvideo.types import Points, Prompt
@@ -29,12 +30,14 @@ class SegmentedObject:
         voxels: of its label; where objects overlap, the one of higher quality has the voxels.
         millilitres: their volume.
         quality: IoU with the true mask as the network predicts it.
+        label: name of its class, or None.
     """
 
     id: int
     voxels: int
     millilitres: float
     quality: float
+    label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class VolumeSummary:
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object."""
-        return asdict(self) | {"file": str(self.file)}
+        return asdict(self, dict_factory=without_missing_labels) | {"file": str(self.file)}
 
 
 def segment_volume(
@@ -73,7 +76,8 @@ def segment_volume(
         SamVideoError: a volume, prompts or target that cannot be used; nothing is written then.
     """
     volume = VolumeFile(path)
-    clicks = _clicks(number_prompts(parse_prompts(list(prompts))), volume)
+    numbered = number_prompts(parse_prompts(list(prompts)))
+    clicks, names = _clicks(numbered, volume), labels_of(numbered)
     target = (out or Path(f"{volume_name(path)}_segmented")) / LABELS
     check_writable(target.parent)
     check_new(target, overwrite, keep=[path])
@@ -86,7 +90,13 @@ def segment_volume(
         volume.name,
         target,
         tuple(
-            SegmentedObject(number, counts[number], round(counts[number] * millilitres, 4), round(mask.quality, 4))
+            SegmentedObject(
+                number,
+                counts[number],
+                round(counts[number] * millilitres, 4),
+                round(mask.quality, 4),
+                names.get(number),
+            )
             for number, mask in masks.items()
         ),
     )

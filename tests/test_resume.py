@@ -23,7 +23,7 @@ from samvideo.types import Box, Frame, FrameResult, Mask, Prompt
 from tests.clips import write_clip
 
 FRAMES = 14
-PROMPTS = Box((20, 52, 60, 90), frame=4), Box((70, 50, 110, 90), frame=6)
+PROMPTS = Box((20, 52, 60, 90), frame=4, label="grasper"), Box((70, 50, 110, 90), frame=6)
 
 
 class Progress(nullcontext[Any]):

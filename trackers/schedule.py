@@ -2,10 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from samvideo.errors import PromptError, SamVideoError, VideoError
 from samvideo.io.timeline import TIME_TOLERANCE
-from samvideo.object_prompts import number_prompts
+from samvideo.object_prompts import labels_of, number_prompts
 from samvideo.trackers.base import Tracker
 from samvideo.types import Frame, FrameResult, Prompt
 
@@ -108,6 +109,8 @@ def propagate(frames: Iterable[Frame], tracker: Tracker, schedule: Schedule) -> 
     Where the tracker looks ahead, a frame with prompts is processed once the frame after it has been read; other
     frames are processed as they come, so a live source is delayed by one frame on prompted frames only.
 
+    Results carry the labels of the prompts so far.
+
     Args:
         frames: in the order of propagation: forwards, backwards or strided.
         tracker: keeps what it already tracks.
@@ -120,14 +123,17 @@ def propagate(frames: Iterable[Frame], tracker: Tracker, schedule: Schedule) -> 
     """
     ahead = _PeekableFrames(frames)
     frame, interval = None, 2 * TIME_TOLERANCE
+    labels: dict[int, str] = {}
     for frame in ahead:
         if schedule.timed and (upcoming := ahead.peek()) is not None:
             interval = upcoming.seconds - frame.seconds
         prompts = schedule.due(frame, frame.seconds + interval)
+        labels |= labels_of(prompts)
         result = _step(tracker, frame, prompts, ahead)
         while prompts := schedule.corrections(frame, result):
+            labels |= labels_of(prompts)
             result = _step(tracker, frame, prompts, ahead)
-        yield frame, result
+        yield frame, replace(result, labels=dict(labels)) if labels else result
     if frame is not None:
         schedule.finish(frame)
 

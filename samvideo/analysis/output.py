@@ -37,7 +37,7 @@ def write_analysis(
     """
     settings = settings or AnalysisSettings()
     with SavedRun(folder, video, first) as run:
-        run.check(settings)
+        settings = run.checked(settings)
         check_target(out, run.path, overwrite, video=video, folder="analysis")
         with writing(out), complete(out, "analysis") as part:
             part.mkdir()

@@ -1,6 +1,7 @@
 """Analyse the folder of a run: its masks or, without them, its table; and its images if there are any."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +44,7 @@ def analyse_run(
         first: index in `video` of the first frame of the run, if the run does not know it; see `RunVideo`.
     """
     with SavedRun(folder, video, first) as run:
-        run.check(settings)
-        return run.analyse(settings, tables)
+        return run.analyse(run.checked(settings), tables)
 
 
 class SavedRun(Closing):
@@ -56,12 +56,13 @@ class SavedRun(Closing):
         has_images = video is not None or (folder / "overlay.mp4").is_file()
         self._images = RunImages(self._tracks, video, first) if has_images else None
 
-    def check(self, settings: AnalysisSettings) -> None:
-        """Raise ConfigError if a setting names an object that the run does not have."""
+    def checked(self, settings: AnalysisSettings) -> AnalysisSettings:
+        """The settings with the labels of the run; ConfigError if they name an object that it does not have."""
         if named := {*settings.labels, *settings.tissue}:
             known = sorted({entry.object_id for frame in self._tracks for entry in frame.objects})
             if unknown := sorted(named.difference(known)):
                 raise ConfigError(f"label or tissue is for object {unknown[0]}, but the run has only {known}")
+        return replace(settings, labels=self._tracks.labels() | settings.labels)
 
     def analyse(self, settings: AnalysisSettings, tables: TableWriter | None) -> Findings:
         """Analyse all frames, once."""

@@ -14,7 +14,8 @@ class AnalysisSettings:
     """Settings of an analysis; the defaults suit laparoscopic video. ConfigError for a number out of range.
 
     Attributes:
-        labels: object id -> class; objects without one are classes of their own, "object 1".
+        labels: object id -> class, by default the label that the run has; objects without one are classes of
+            their own, "object 1".
         tissue: ids of objects that are not instruments; contacts among them and their usage are not reported.
         bridge: seconds; an object that is hidden for at most this long counts as in view throughout, and its path
             crosses the gap in a straight line.

@@ -20,7 +20,9 @@ def analyze(
         None, "-o", "--out", metavar="REPORT_DIR", help="Folder for the report [OUT_DIR/analysis]."
     ),
     fps: float | None = typer.Option(None, help="Frames per second, instead of the times in the run."),
-    label: list[str] = typer.Option([], metavar="ID=NAME", help="Class of an object: 1=grasper. Repeatable."),
+    label: list[str] = typer.Option(
+        [], metavar="ID=NAME", help="Class of an object: 1=grasper [its label]. Repeatable."
+    ),
     tissue: str = typer.Option("", metavar="ID,ID", help="Objects that are no instruments."),
     mm_per_pixel: float | None = typer.Option(None, help="Scale: figures in millimetres, not pixels."),
     bridge: float = typer.Option(0.2, help="Seconds an object may be hidden and yet count as in view throughout."),
@@ -59,6 +61,8 @@ def analyze(
 
 def parse_labels(texts: list[str]) -> dict[int, str]:
     """Parse `1=grasper` to {1: "grasper"}; ConfigError for anything else."""
+    from samvideo.types import check_label
+
     labels = {}
     for text in texts:
         number, _, name = text.partition("=")
@@ -68,7 +72,7 @@ def parse_labels(texts: list[str]) -> dict[int, str]:
             raise ConfigError(f"a label is one object's: --label 1=grasper --label 2=scissors, not {shown(text)}")
         if int(number) in labels:
             raise ConfigError(f"object {int(number)} has two labels: one expected")
-        labels[int(number)] = name.strip()
+        labels[int(number)] = check_label(name.strip(), ConfigError)
     return labels
 
 

@@ -16,7 +16,9 @@ def export(
     out: Path | None = typer.Option(None, "-o", "--out", help="File or folder to write [OUT_DIR/FORMAT…]."),
     video: str | None = typer.Option(None, help="The source video; needed for cut-outs."),
     first: int | None = typer.Option(None, "--from", min=0, metavar="FRAME", help=FIRST_HELP),
-    label: list[str] = typer.Option([], metavar="ID=NAME", help="Class of an object: 1=grasper. Repeatable."),
+    label: list[str] = typer.Option(
+        [], metavar="ID=NAME", help="Class of an object: 1=grasper [its label]. Repeatable."
+    ),
     strip_source: bool = typer.Option(False, "--strip-source", help="Omit the name of the source."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace existing files."),
 ) -> None:

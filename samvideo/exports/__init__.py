@@ -13,6 +13,7 @@ from samvideo.io.paired import RunVideo
 from samvideo.io.tracks import open_masks
 from samvideo.registry import Registry
 from samvideo.targets import check_target, complete
+from samvideo.types import check_label
 
 FORMATS = Registry("export format", "samvideo.exports", spec=Format)
 
@@ -36,7 +37,7 @@ def export_run(
         out: file or folder to write, depending on the format; in `folder` by default.
         video: the source, for formats that contain frames.
         first: index in `video` of the first frame of the run, if the run does not know it; see `RunVideo`.
-        labels: class by object id; "object 1" by default.
+        labels: class by object id; by default the label that the run has, or else "object 1".
         strip_source: omit the name of the source.
         overwrite: replace an existing `out`; of a folder, the files of an earlier export.
 
@@ -56,22 +57,21 @@ def export_run(
     if next(iter(tracks), None) is None:
         raise VideoError(f"{tracks.path} holds no frame: there is nothing to export")
     tracks.check_masks()
-    _check_labels(labels or {}, tracks.object_ids())
+    classes = tracks.labels() | _checked_labels(labels or {}, tracks.object_ids())
     title = "video" if strip_source else _title(tracks.info.name)
     own = chosen.restores and target.resolve().parent == tracks.path.resolve().parent
     with (
         folder_lock(target.parent) if own else nullcontext(),  # a run that goes on writes it
         nullcontext() if video is None else RunVideo(tracks, video, first) as source,
     ):
-        _write(chosen, Job(tracks, target, title, dict(labels or {}), source))
+        _write(chosen, Job(tracks, target, title, classes, source))
     return target
 
 
-def _check_labels(labels: Mapping[int, str], object_ids: Sequence[int]) -> None:
-    if unprintable := [label for label in labels.values() if not label.isprintable()]:
-        raise ConfigError(f"a label is printable text, not {unprintable[0][:60]!r}")
+def _checked_labels(labels: Mapping[int, str], object_ids: Sequence[int]) -> dict[int, str]:
     if unknown := sorted(labels.keys() - object_ids):
         raise ConfigError(f"a label is for object {unknown[0]}, but the run has only {list(object_ids)}")
+    return {number: check_label(label, ConfigError) for number, label in labels.items()}
 
 
 def _write(chosen: Format, job: Job) -> None:

@@ -6,7 +6,10 @@ from samvideo.exports.base import Format, Job
 
 
 def _write(job: Job) -> None:
-    """Write `masks` bool (T, K, H, W), `ids` (K,), `frames`, `seconds` (T,), `scores`, `present` (T, K)."""
+    """Write `masks` bool (T, K, H, W), `ids` (K,), `frames`, `seconds` (T,), `scores`, `present` (T, K).
+
+    If an object has a label there are `labels` too, text (K,).
+    """
     job.out.mkdir(parents=True, exist_ok=True)
     ids, count = job.object_ids, len(job.indices)
     width, height = job.tracks.info.size_wh
@@ -22,6 +25,7 @@ def _write(job: Job) -> None:
             masks[cell], scores[cell], present[cell] = mask, score, seen
     tables = {"ids": ids, "frames": job.indices, "seconds": seconds, "scores": scores, "present": present}
     tables |= {"masks": masks} if empty else {}
+    tables |= {"labels": [job.label(object_id) for object_id in ids]} if job.labels else {}
     for name, values in tables.items():
         np.save(job.out / f"{name}.npy", np.asarray(values))
 

@@ -7,7 +7,7 @@ from samvideo.io.tracks import write_document
 
 
 def _write(job: Job) -> None:
-    write_document(job.tracks, job.out, replace(job.tracks.info, name=job.title))
+    write_document(job.tracks, job.out, replace(job.tracks.info, name=job.title), job.labels)
 
 
 ABOUT = "one JSON document: RLE masks, boxes, areas and scores per frame"

@@ -15,9 +15,11 @@ class Spool(Closing):
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._places: dict[int, dict[int, tuple[int, int, float, bool]]] = {}
+        self._labels: dict[int, str] = {}
 
     def add(self, result: FrameResult) -> None:
         """Store a result; it replaces an earlier one of the same frame and object."""
+        self._labels |= result.labels
         rows = self._places.setdefault(result.index, {})
         for object_id, mask, score, present in result.rows():
             packed = zlib.compress(np.packbits(mask).tobytes(), 1)
@@ -41,6 +43,7 @@ class Spool(Closing):
             masks,
             np.array([score for _, (_, _, score, _) in rows], np.float32),
             np.array([present for _, (_, _, _, present) in rows], bool),
+            labels=dict(self._labels),
         )
 
     def close(self) -> None:

@@ -5,16 +5,16 @@
 """
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import IO, Annotated, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from samvideo.errors import ConfigError, VideoError
 from samvideo.geometry import mask_box
@@ -23,7 +23,7 @@ from samvideo.io.masks import encode_rle
 from samvideo.io.rle import MAX_PIXELS, decode_rle, runs_of_rles
 from samvideo.io.schema import parse_json, read_json
 from samvideo.io.thumbnails import TEXT_LENGTH, thumbnail, to_text
-from samvideo.types import MAX_OBJECT_ID, BoolArray, FrameResult, UInt8Array, VideoInfo
+from samvideo.types import MAX_OBJECT_ID, BoolArray, FrameResult, UInt8Array, VideoInfo, check_label
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ Number = Annotated[float, Field(ge=-1e9, le=1e9)]
 Index = Annotated[int, Field(ge=0, lt=2**31)]
 ObjectId = Annotated[int, Field(ge=1, le=MAX_OBJECT_ID)]
 Place = Annotated[float, Field(ge=0, le=2**16)]
+Label = Annotated[str, AfterValidator(lambda text: check_label(text, ValueError))]
 Side = Annotated[int, Field(ge=1, le=2**16)]
 Area = Annotated[int, Field(ge=0, le=MAX_PIXELS)]
 Thumbnail = Annotated[str, Field(pattern=rf"^[A-Za-z0-9+/]{{{TEXT_LENGTH}}}$")]
@@ -74,7 +75,7 @@ class _Header:
 class ObjectRecord:
     """One object on one frame; `bbox_xywh` and `area` are in pixels, `rle` is the COCO RLE of the mask.
 
-    A run that was saved as a table only has a `centroid_xy` instead of `rle`.
+    A run that was saved as a table only has a `centroid_xy` instead of `rle`. `label` is the name of its class.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -85,6 +86,7 @@ class ObjectRecord:
     bbox_xywh: Annotated[tuple[Place, Place, Place, Place], Field(alias="bbox")]
     rle: Annotated[dict[str, Any], Field(alias="segmentation")]
     centroid_xy: tuple[float, float] | None = None
+    label: Label | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ class FrameRecord:
             x1, y1, x2, y2 = mask_box(mask) or (0.0, 0.0, 0.0, 0.0)
             bbox = x1, y1, x2 - x1, y2 - y1
             entry = ObjectRecord(object_id, present, round(score, 4), int(mask.sum()), bbox, encode_rle(mask))
-            objects.append(entry)
+            objects.append(replace(entry, label=result.labels.get(object_id)))
         look = None if rgb is None else to_text(thumbnail(rgb))
         return cls(result.index, round(result.seconds, 6), tuple(objects), look)
 
@@ -134,6 +136,7 @@ class FrameRecord:
             masks,
             np.array([entry.score for entry in self.objects], np.float32),
             np.array([entry.present for entry in self.objects], bool),
+            labels={entry.object_id: entry.label for entry in self.objects if entry.label is not None},
         )
 
     def visible(self) -> dict[int, ObjectRecord]:
@@ -150,7 +153,15 @@ class FrameRecord:
         if self.thumbnail is None:
             without["thumbnail"] = True
         entry: dict[str, Any] = _FRAME.dump_python(self, by_alias=True, exclude=without)
+        for one in entry["objects"]:
+            if one["label"] is None:
+                del one["label"]
         return entry
+
+    def labelled(self, labels: Mapping[int, str]) -> "FrameRecord":
+        """Return the frame with these labels instead of its own, where there are some."""
+        objects = (replace(entry, label=labels.get(entry.object_id, entry.label)) for entry in self.objects)
+        return replace(self, objects=tuple(objects))
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +227,10 @@ class TracksFile:
         """Read the ids of all objects, ascending."""
         return tuple(sorted({entry.object_id for frame in self for entry in frame.objects}))
 
+    def labels(self) -> dict[int, str]:
+        """Read the labels of the objects that have one, by id; see `labels_in`."""
+        return labels_in(self, self.path)
+
     def check_masks(self) -> None:
         """Raise VideoError for the first mask that is not valid, or whose size or area is not the stated one."""
         frames = iter(self)
@@ -274,11 +289,24 @@ def header_of(info: VideoInfo, format: str) -> dict[str, Any]:
     return {"format": format, "video": video}
 
 
-def write_document(tracks: TracksFile, out: Path, info: VideoInfo | None = None) -> None:
-    """Write `tracks.json` in constant memory; `info` replaces that of the tracks. OSError if that fails."""
-    head = header_of(info or tracks.info, DOCUMENT_FORMAT)
+def write_document(tracks: TracksFile, out: Path, info: VideoInfo, labels: Mapping[int, str]) -> None:
+    """Write `tracks.json` in constant memory, with this `info` and these labels. OSError if that fails."""
+    head = header_of(info, DOCUMENT_FORMAT)
     with replacing(out) as part:
-        stream_json(part, head, {"frames": (frame.to_json() for frame in tracks)})
+        stream_json(part, head, {"frames": (frame.labelled(labels).to_json() for frame in tracks)})
+
+
+def labels_in(frames: Iterable[FrameRecord], path: Path) -> dict[int, str]:
+    """Return the labels of objects in the frames of a file, by id; VideoError if an object has two."""
+    labels: dict[int, str] = {}
+    for frame in frames:
+        for entry in frame.objects:
+            if entry.label is not None and labels.setdefault(entry.object_id, entry.label) != entry.label:
+                raise VideoError(
+                    f"{path}: frame {frame.index}, object {entry.object_id}: label is {entry.label!r}, but "
+                    f"{labels[entry.object_id]!r} before: one label per object expected"
+                )
+    return labels
 
 
 def in_order(frames: Iterator[FrameRecord], path: Path) -> Iterator[FrameRecord]:

@@ -19,12 +19,14 @@ from samvideo.io.tracks import (
     Area,
     FrameRecord,
     Index,
+    Label,
     Number,
     ObjectId,
     ObjectRecord,
     Place,
     TracksFile,
     in_order,
+    labels_in,
     open_masks,
 )
 from samvideo.types import VideoInfo
@@ -59,6 +61,7 @@ class _Row:
     y2: Place | None
     centroid_x: Place | None
     centroid_y: Place | None
+    label: Label | None = None
 
     def __post_init__(self) -> None:
         places = self.x1, self.centroid_x, self.x2, self.y1, self.centroid_y, self.y2
@@ -75,7 +78,7 @@ class _Row:
         if self.centroid_x is not None and self.centroid_y is not None:
             centroid = self.centroid_x, self.centroid_y
         bbox = x1, y1, x2 - x1, y2 - y1
-        return ObjectRecord(self.object, self.present, self.score, self.area, bbox, {}, centroid)
+        return ObjectRecord(self.object, self.present, self.score, self.area, bbox, {}, centroid, self.label)
 
 
 _RUN, _ROW = TypeAdapter(_Run), TypeAdapter(_Row)
@@ -113,6 +116,10 @@ class TracksTable:
 
     def __iter__(self) -> Iterator[FrameRecord]:
         return in_order(self._frames(), self.path)
+
+    def labels(self) -> dict[int, str]:
+        """Read the labels of the objects that have one, by id; see `labels_in`."""
+        return labels_in(self, self.path)
 
     def _frames(self) -> Iterator[FrameRecord]:
         for (index, seconds), rows in groupby(self._rows(), lambda row: (row.frame, row.seconds)):

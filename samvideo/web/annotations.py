@@ -12,11 +12,11 @@ import numpy as np
 from samvideo.errors import PromptError
 from samvideo.geometry import Box4, check_mask_size, check_points, clip_box
 from samvideo.object_prompts import number_prompts
-from samvideo.types import BoolArray, Box, Mask, Points, Prompt
+from samvideo.types import MAX_LABEL, BoolArray, Box, Mask, Points, Prompt
 
 MAX_OBJECTS = 64
 MAX_CLICKS = 200  # on one object and frame
-MAX_NAME = 40  # characters
+MAX_NAME = MAX_LABEL
 HISTORY = 500  # steps that can be undone
 HISTORY_BYTES = 256 << 20  # of masks in these steps: about 30 of them in 4K
 
@@ -79,6 +79,11 @@ class Snapshot:
     revision: int = 0
     can_undo: bool = False
     can_redo: bool = False
+
+    @property
+    def labels(self) -> dict[int, str]:
+        """The names that a person gave, by object."""
+        return {i: name for i, name in self.names.items() if name != _clean("", i)}
 
     def by_frame(self) -> Annotations:
         """All annotations by frame and object, in ascending order."""
@@ -176,7 +181,7 @@ class AnnotationStore:
         for (frame, _), prompt in zip(placed, numbered, strict=True):
             object_id = prompt.object_id or 1
             if object_id not in self.current.names:
-                self._commit(names={**self.current.names, object_id: _clean("", object_id)})
+                self._commit(names={**self.current.names, object_id: _clean(prompt.label or "", object_id)})
             self.next_id = max(self.next_id, object_id + 1)
             if isinstance(prompt, Box):
                 self.set_box(frame, object_id, prompt.xyxy)
@@ -254,7 +259,7 @@ def _mask_bytes(history: Iterable[Snapshot]) -> int:
 
 
 def _clean(name: str, object_id: int) -> str:
-    cleaned = "".join(c for c in name if c.isprintable()).strip()[:MAX_NAME]
+    cleaned = "".join(c for c in name if c.isprintable()).strip()[:MAX_NAME].strip()
     return cleaned or f"Object {object_id}"
 
 

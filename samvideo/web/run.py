@@ -172,6 +172,7 @@ class PageRun:
         self._interrupt = Interrupt()
         self._pass: tuple[Track, Annotations, Generator[FrameResult, None, None]] | None = None
         self._saved = 0  # the results' revision that the files have
+        self._labels: dict[int, str] = {}  # those that the files have
         self._summary: RunSummary | None = None
         self._failure: SamVideoError | None = None
         self._told_closed = False
@@ -203,7 +204,14 @@ class PageRun:
 
     @property
     def _unsaved(self) -> bool:
-        return self._project.results.revision != self._saved
+        return self._project.results.revision != self._saved or self._renamed
+
+    @property
+    def _renamed(self) -> bool:
+        """Whether the files have another name of an object."""
+        now = self._project.annotations.current
+        labels = now.labels
+        return self._summary is not None and any(labels.get(i) != self._labels.get(i) for i in now.names)
 
     def _should_end(self) -> bool:
         if self._interrupt.requested:
@@ -287,21 +295,23 @@ class PageRun:
     def _save(self, *, final: bool = False) -> None:
         """Write all files from the results; given up when the page asks for more, since they are stale then."""
         project = self._project
-        project.report(replace(project.status, saving=True))
+        self._downloads.offer({})
+        project.report(replace(project.status, saving=True, files={}))
 
         def stale() -> bool:
             return not final and (project.waiting() or self._interrupt.requested)
 
         with self._settings.open_source() as video:
-            drawn = project.annotations.current.by_frame()
+            now = project.annotations.current
+            drawn, labels = now.by_frame(), now.labels
             texts = [text for frame in drawn for i, new in drawn[frame].items() for text in new.texts(i, frame)]
-            settings = replace(self._settings, prompt_texts=tuple(texts))
+            settings = replace(self._settings, prompt_texts=tuple(texts), labelled=bool(labels))
             try:
                 run = settings.open_run(project.media.info, self._timer, video.files)
                 self._settings = replace(self._settings, overwrite=True)  # the folder is this run's own now
-                failure = self._write(video, run, stale)
+                failure = self._write(video, run, labels, stale)
             except SamVideoError as error:
-                self._failure, self._saved = error, project.results.revision
+                self._failure, self._saved, self._labels = error, project.results.revision, labels
                 project.report(replace(project.status, saving=False, error=str(error)))
                 return
             if stale():
@@ -310,13 +320,15 @@ class PageRun:
             complete = project.status.phase is Phase.IDLE
             self._summary = run.finish("complete" if complete else "interrupted", failure, skipped=video.skipped)
             self._failure = run.failure
-        self._saved = project.results.revision
+        self._saved, self._labels = project.results.revision, labels
         self._downloads.offer(run.files)
         files = {kind: path.name for kind, path in run.files.items()}
         status = replace(project.status, saving=False, files=files, folder=str(run.folder.absolute()))
         project.report(replace(status, error=str(failure or "")))
 
-    def _write(self, video: VideoSource, run: OpenRun[Any], stale: Callable[[], bool]) -> SamVideoError | None:
+    def _write(
+        self, video: VideoSource, run: OpenRun[Any], labels: dict[int, str], stale: Callable[[], bool]
+    ) -> SamVideoError | None:
         """Write every frame up to the last one with results, or all frames after a whole pass."""
         project = self._project
         known, ids = project.results.frames(), set(project.annotations.current.names)
@@ -326,7 +338,7 @@ class PageRun:
                 for frame in self._timer.each("decode", frames):
                     if frame.index > last or stale():
                         break
-                    run.write(frame, project.results.take(frame, ids))
+                    run.write(frame, replace(project.results.take(frame, ids), labels=labels))
                     project.report(replace(project.status, saving=True, at=frame.index))
         except SamVideoError as error:
             return error

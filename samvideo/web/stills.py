@@ -39,7 +39,7 @@ class StillsSettings(RunSettings):
     def open_run(self, info: VideoInfo, timer: StageTimer, sources: Sequence[Path]) -> SegmentRun:
         """Open the result files."""
         texts = tuple(self._named(text) for text in self.prompt_texts)
-        settings = replace(self.segment, overwrite=self.overwrite, prompt_texts=texts)
+        settings = replace(self.segment, overwrite=self.overwrite, prompt_texts=texts, labelled=self.labelled)
         return SegmentRun.open(settings, self.images, timer)
 
     def _named(self, text: str) -> str:

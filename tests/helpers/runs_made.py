@@ -49,10 +49,11 @@ def write_run(
     kinds: tuple[str, ...] = ("rle", "csv"),
     picture: Callable[[int], np.ndarray] | None = None,
     info: VideoInfo = INFO,
+    labelled: bool = False,
 ) -> Path:
     """The folder of a run with these results; grey pictures, without thumbnails, unless others are given."""
     grey = np.full((*SIZE[::-1], 3), 128, np.uint8)
-    with Outputs(folder, kinds, info) as out:
+    with Outputs(folder, kinds, info, labelled=labelled) as out:
         for result in made:
             rgb = picture(result.index) if picture else grey
             out.write(Frame(result.index, result.seconds, rgb), result)

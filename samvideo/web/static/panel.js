@@ -90,7 +90,7 @@ export class Panel {
     const choose = make("button", { className: "choose", title: `Mark ${name}` });
     choose.setAttribute("aria-label", `Mark ${name}`);
     choose.style.background = model.colour(id);
-    const field = make("input", { value: name, maxLength: 40, spellcheck: false });
+    const field = make("input", { value: name, maxLength: 100, spellcheck: false });
     field.setAttribute("aria-label", "Name");
     field.addEventListener("change", () => model.edit({ do: "rename", object: id, name: field.value }));
     field.addEventListener("keydown", (event) => { if (event.key === "Enter") field.blur(); });
