@@ -57,13 +57,14 @@ def load_detector(
 
         return load_rcnn(name, device, threshold, wanted)
     path = Path(name).expanduser()
-    if name.lower().endswith(".json") and not path.is_dir():
+    is_folder = bool(name) and path.is_dir()
+    if name.lower().endswith(".json") and not is_folder:
         return BoxesFile.read(path, threshold, wanted)
-    if name in PUBLISHED or path.is_dir() or _is_address(name):
+    if name in PUBLISHED or is_folder or _is_address(name):
         from samvideo.prompters.huggingface import load_transformers
 
-        folder = str(path) if path.is_dir() else PUBLISHED.get(name, name)
-        return load_transformers(folder, device, threshold, wanted)
+        address = str(path) if is_folder else PUBLISHED.get(name, name)
+        return load_transformers(address, device, threshold, wanted)
     if ":" in name:
         return OwnDetector(_find_function(name), name, threshold, wanted)
     raise ConfigError(

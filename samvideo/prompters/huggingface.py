@@ -28,7 +28,8 @@ def load_transformers(
 ) -> Detector:
     """Load an object detector from a folder or the Hugging Face Hub.
 
-    For arguments and errors see `samvideo.prompters.detectors.load_detector`. Its weights lie in the cache of transformers. Code of the repository is never run.
+    For arguments and errors see `samvideo.prompters.detectors.load_detector`. The weights lie in the cache of
+    transformers. Code of the repository is never run.
     """
     transformers = _transformers()
     config = _loaded(transformers.AutoConfig, address)
@@ -213,7 +214,7 @@ def _model(auto: Any, address: str, device: str) -> Any:
             f"{address} has no weights for {absent[0]} ({len(absent)} are missing): the weights of a "
             f"whole {type(model).__name__} expected"
         )
-    return model.eval().to(resolve_device(device))
+    return model.eval().to(resolve_device(device, "fp32")[0])
 
 
 def _check_length(address: str, config: Any, tokenizer: Any, texts: Sequence[str]) -> None:

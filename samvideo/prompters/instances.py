@@ -53,7 +53,8 @@ def by_points(instances: Sequence[MaskProposal], points: Points, size_wh: tuple[
     """Merge the masks under clicks on the object, less those under clicks beside it: bool (H, W).
 
     Masks are taken by area, the largest first, and for each of them the clicks in their order: a click in it on the
-    object adds it, one beside the object takes it away. So a smaller mask overrides larger ones around it, and of two clicks in the same mask the later one decides.
+    object adds it, one beside the object takes it away. So a smaller mask overrides larger ones around it, and of
+    two clicks in the same mask the later one decides.
 
     Raises:
         PromptError: a click is outside of the image.

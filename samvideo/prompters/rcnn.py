@@ -40,7 +40,7 @@ def load_rcnn(name: str, device: str, threshold: float | None, texts: tuple[str,
             f"the weights of {name} cannot be fetched ({error}): put {weights.url} in the folder checkpoints of "
             f"{torch.hub.get_dir()}"
         ) from error
-    return Rcnn(model.eval().to(resolve_device(device)), classes, threshold, texts)
+    return Rcnn(model.eval().to(resolve_device(device, "fp32")[0]), classes, threshold, texts)
 
 
 @dataclass(frozen=True)
