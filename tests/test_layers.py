@@ -43,6 +43,7 @@ LAYERS = {
     "samvideo.torch_runtime": 3.2,
     "samvideo.checkpoints": 3.3,
     "samvideo.segmenters": 4.0,
+    "samvideo.prompters": 4.05,
     "samvideo.trackers": 4.1,
     "samvideo.demo": 5.0,
     "samvideo.redaction": 5.1,
@@ -96,7 +97,8 @@ HOMES = {
     "supervision": {"samvideo.exports.detections"},
     "matplotlib": {"samvideo.reporting.charts"},
     "jinja2": {"samvideo.reporting.pages"},
-    "transformers": {"samvideo.evaluation.peer"},
+    "transformers": {"samvideo.evaluation.peer", "samvideo.prompters.huggingface"},
+    "torchvision": {"samvideo.prompters.rcnn"},
 }
 # Libraries that any module may use; torch only outside of TORCH_FREE.
 COMMON = {"PIL", "cv2", "einops", "numpy", "pydantic", "safetensors", "scipy", "torch"}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from samvideo.errors import ConfigError, PromptError
 from samvideo.geometry import clip_box
@@ -40,6 +41,16 @@ class Detections:
         for name, values in (("scores", self.scores), ("labels", self.labels)):
             if values is not None and len(values) != count:
                 raise ConfigError(f"a detector gave {count} boxes and {len(values)} {name}: as many expected")
+        if not np.isfinite(self.boxes).all():
+            raise ConfigError("a box of a detector is not finite")
+
+    def select(self, rows: NDArray[np.int64]) -> "Detections":
+        """Return those of these rows."""
+        return Detections(
+            self.boxes[rows],
+            None if self.scores is None else self.scores[rows],
+            None if self.labels is None else tuple(self.labels[row] for row in rows),
+        )
 
 
 Detector: TypeAlias = Callable[[UInt8Array], Detections]

@@ -1,13 +1,16 @@
 """From the name of an automatic prompter to one that is ready. Needs torch once it is loaded."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from samvideo.errors import ConfigError
 from samvideo.prompters.base import AutoPrompter, Embed
 from samvideo.prompters.boxes import BoxesPrompter, Detector
+from samvideo.prompters.detectors import load_detector
 from samvideo.prompters.grid import GridPrompter
 from samvideo.prompters.hierarchical import HierarchicalPrompter
+from samvideo.prompters.rcnn import Rcnn
+from samvideo.prompters.text import TextPrompter
 from samvideo.segmenters.base import Segmenter
 from samvideo.types import UInt8Array
 
@@ -33,11 +36,27 @@ def _boxes(options: PrompterOptions) -> AutoPrompter:
     return BoxesPrompter(options.embed, options.detector)
 
 
+def _text(options: PrompterOptions) -> AutoPrompter:
+    if options.detector is None:
+        raise ConfigError('the prompter text needs texts, such as "person; ball", or a detector that has them')
+    return TextPrompter(options.embed, options.detector)
+
+
+def _instances(options: PrompterOptions) -> AutoPrompter:
+    if not isinstance(options.detector, Rcnn):
+        raise ConfigError("the prompter instances needs an instance segmenter as its detector: mask-rcnn")
+    return options.detector
+
+
 PROMPTERS: Mapping[str, Callable[[PrompterOptions], AutoPrompter]] = {
     "grid": lambda options: GridPrompter(options.embed),
     "hierarchical": lambda options: HierarchicalPrompter(options.embed),
     "boxes": _boxes,
+    "text": _text,
+    "instances": _instances,
 }
+DETECTORS: Mapping[str, str] = {"text": "grounding-dino", "instances": "mask-rcnn"}
+"""Those that prompters have by default."""
 
 
 def find_prompter(name: str, model: str) -> str:
@@ -49,16 +68,21 @@ def find_prompter(name: str, model: str) -> str:
     return name
 
 
-def load_prompter(name: str, segmenter: Segmenter, *, detector: Detector | None = None) -> AutoPrompter:
+def load_prompter(
+    name: str, segmenter: Segmenter, *, detector: Detector | str | None = None, texts: Sequence[str] | None = None
+) -> AutoPrompter:
     """Make a prompter that segments with a model.
 
     Args:
         name: one of `PROMPTERS`.
         segmenter: from `load_segmenter`; a model of the SAM family.
-        detector: finds boxes, for `boxes`.
+        detector: finds boxes, for `boxes` and `text`; or its name, as `samvideo.prompters.detectors.load_detector`
+            takes it. See `DETECTORS`.
+        texts: what the detector of this name looks for.
 
     Raises:
-        ConfigError: no prompter of that name, a segmenter without a model, or no detector where one is needed.
+        ConfigError: no prompter of that name, a segmenter without a model, or no detector or texts where they are
+            needed; and as `load_detector`.
     """
     from samvideo.prompters.decoding import PromptedPart
     from samvideo.segmenters.image_model import ImageModelSegmenter
@@ -71,4 +95,12 @@ def load_prompter(name: str, segmenter: Segmenter, *, detector: Detector | None 
     def embed(rgb: UInt8Array, part: tuple[int, int, int, int]) -> PromptedPart:
         return PromptedPart(model, rgb, part)
 
+    if detector is None and (texts is not None or name == "instances"):
+        detector = DETECTORS.get(name)
+    if isinstance(detector, str):
+        detector = load_detector(detector, device=str(model.device), texts=texts)
+    elif texts is not None:
+        raise ConfigError(
+            f"the prompter {name} has no use for texts: name a detector beside them, or leave them out"
+        )
     return PROMPTERS[name](PrompterOptions(embed, detector))
