@@ -43,6 +43,7 @@ LAYERS = {
     "samvideo.torch_runtime": 3.2,
     "samvideo.checkpoints": 3.3,
     "samvideo.segmenters": 4.0,
+    "samvideo.prompters": 4.05,
     "samvideo.trackers": 4.1,
     "samvideo.demo": 5.0,
     "samvideo.redaction": 5.1,
