@@ -78,14 +78,13 @@ def evaluate(
     options = _options(weights, device, dtype)
     if dataset == IMAGES:
         refuse("videos", "images", objects=objects, sequences=sequences)
-        image_task = choose_task(root, split, protocol, out, threads, reading, prompter, proposals)
-        evaluate_on_images(image_task, model, options, limit, pool, quiet=quiet)
+        chosen = choose_task(root, split, protocol, out, threads, reading, prompter, proposals)
+        evaluate_on_images(chosen, model, options, limit, pool, quiet=quiet)
         return
     refuse("images", "videos", prompter=prompter, proposals=proposals)
     protocol = protocol or "mask"
     opened = Task(dataset, root, split or "", protocol, out).open()
-    chosen = tuple(numbers(objects, "--objects"))
-    task = Task(dataset, root, opened.split, protocol, out, chosen, threads, reading)
+    task = Task(dataset, root, opened.split, protocol, out, tuple(numbers(objects, "--objects")), threads, reading)
     names = choose_sequences(opened, comma_list(sequences), limit)
     evaluation = Evaluation(task, model, partial(create_tracker, model, **options), names, options)
     _run(evaluation, pool, f"{dataset} {opened.split}", quiet=quiet)
