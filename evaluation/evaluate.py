@@ -261,8 +261,7 @@ def score(
         predictions: folder of the masks.
         sequences, objects: names of the sequences and numbers of the objects to score, all if empty.
         ends: also score the first and the last annotated frame, whatever the rule of the benchmark.
-        unsupervised: the numbers of the masks are those of tracks, not of objects: match them, and score every
-            annotated frame, by the rule of the unsupervised DAVIS 2017.
+        unsupervised: the masks are tracks of any number, to be matched; see `samvideo.evaluation.matching`.
         progress: called after each sequence.
 
     Raises:

@@ -276,10 +276,13 @@ def image_table(results: Mapping[str, Any]) -> str:
     measures = results["protocol"]["measures"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    best = [f"{measure} best candidate" for measure in measures]
-    writer.writerow(("image", "set", "object", "area", "size", *measures, *best))
+    kinds = {"iou": "", "oracle": " best candidate"}
+    if results["protocol"]["prompter"] is not None:
+        del kinds["oracle"]
+    columns = [measure + suffix for suffix in kinds.values() for measure in measures]
+    writer.writerow(("image", "set", "object", "area", "size", *columns))
     for row in _rows(results["images"]):
-        scores = [row.entry[kind][measure] for kind in ("iou", "oracle") for measure in measures]
+        scores = [row.entry[kind][measure] for kind in kinds for measure in measures]
         area = row.entry["area"]
         writer.writerow((row.image, row.group, row.key, area, size_of(area), *scores))
     return text.getvalue()

@@ -42,14 +42,10 @@ class Davis2017(base.MaskFolders):
 
 
 class Unsupervised(Davis2017):
-    """Every frame counts."""
+    """Tracks are scored on every frame; they are made elsewhere, since there are no prompts."""
 
     name = "davis2017-unsupervised"
     rule = base.ScoringRule(f"DAVIS 2017 unsupervised: every frame; {base.MATCHED}", matched=True)
-
-    def scored(self, annotated: list[int], number: int, first: Mapping[int, int]) -> tuple[int, ...]:
-        """All frames."""
-        return tuple(annotated)
 
 
 def _recognises(root: Path) -> bool:
