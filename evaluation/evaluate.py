@@ -12,8 +12,9 @@ from pydantic import TypeAdapter
 
 from samvideo.errors import ConfigError, DatasetError, SamVideoError
 from samvideo.evaluation.datasets import open_dataset
-from samvideo.evaluation.datasets.base import Dataset
+from samvideo.evaluation.datasets.base import MATCHED, Dataset, ScoringRule
 from samvideo.evaluation.files import read_prediction
+from samvideo.evaluation.matching import MatchedScores, read_tracks
 from samvideo.evaluation.protocols import find_protocol
 from samvideo.evaluation.results import FORMAT, environment, read_entry, write_archive, write_json, write_results
 from samvideo.evaluation.scoring import VideoScores, summarise
@@ -85,6 +86,11 @@ def evaluate(
     """
     task = evaluation.task
     dataset = task.open()
+    if dataset.rule.matched:
+        raise ConfigError(
+            f"{dataset.name} gives no prompts: write masks with samvideo track --prompt everything, then score "
+            "them with samvideo score"
+        )
     find_protocol(task.protocol)
     described = asdict(task)
     del described["out"]
@@ -242,6 +248,7 @@ def score(
     sequences: Sequence[str] = (),
     objects: tuple[int, ...] = (),
     ends: bool = False,
+    unsupervised: bool = False,
     reading: MaskRule = FROM_FILE,
     progress: Progress = lambda name, done, total: None,
 ) -> dict[str, Any]:
@@ -254,12 +261,14 @@ def score(
         predictions: folder of the masks.
         sequences, objects: names of the sequences and numbers of the objects to score, all if empty.
         ends: also score the first and the last annotated frame, whatever the rule of the benchmark.
+        unsupervised: the masks are tracks of any number, to be matched; see `samvideo.evaluation.matching`.
         progress: called after each sequence.
 
     Raises:
         ConfigError, DatasetError: nothing can be scored.
     """
     dataset = open_dataset(name, root, split, reading)
+    _change_rule(dataset, ends, unsupervised)
     if not predictions.is_dir():
         raise DatasetError(f"{predictions} is not a folder: one folder of PNGs per sequence expected in it")
     names = choose_sequences(dataset, sequences)
@@ -272,9 +281,6 @@ def score(
             log.warning("%s failed: %s", sequence, error)
             failures[sequence] = Failure.of(error)
         progress(sequence, count, len(names))
-    if ends:
-        description = f"{dataset.rule.description}; here with the first and the last frame"
-        dataset.rule = replace(dataset.rule, description=description)
     return {
         **_head(dataset, objects),
         "protocol": {"name": "unknown", "description": "masks made elsewhere; how they were prompted is not known"},
@@ -285,11 +291,26 @@ def score(
     }
 
 
+def _change_rule(dataset: Dataset, ends: bool, unsupervised: bool) -> None:
+    """Let a data set be scored as `score` says; ConfigError where tracks cannot be matched."""
+    if unsupervised and dataset.apart:
+        raise ConfigError(f"the objects of {dataset.name} may overlap: leave --unsupervised out")
+    if dataset.rule.matched:
+        return
+    if unsupervised:
+        dataset.rule = ScoringRule(f"{dataset.name}: every annotated frame; {MATCHED}", matched=True)
+        dataset.name += "-unsupervised"
+    elif ends:
+        description = f"{dataset.rule.description}; here with the first and the last frame"
+        dataset.rule = replace(dataset.rule, description=description)
+
+
 def _score_sequence(
     dataset: Dataset, name: str, folder: Path, objects: tuple[int, ...], ends: bool
 ) -> dict[str, Any]:
     sequence = choose(dataset.sequence(name), objects)
-    if ends and sequence.scored:
+    matched = dataset.rule.matched
+    if (ends or matched) and sequence.scored:
         sequence = replace(sequence, scored=dict.fromkeys(sequence.scored, tuple(sorted(sequence.masks))))
     if not sequence.scored:
         raise DatasetError(
@@ -298,10 +319,14 @@ def _score_sequence(
     check_scored(sequence, "annotate more frames, or score them too with --ends")
     if not folder.is_dir():
         raise DatasetError(f"{folder} is missing: predictions of every sequence expected")
-    scores = VideoScores(dataset, sequence)
+    scores = MatchedScores(dataset, sequence) if matched else VideoScores(dataset, sequence)
     for index in filter(scores.wants, sorted(sequence.masks)):
         frame = sequence.frames[index]
-        scores.add(index, read_prediction(folder, frame, sequence.labels, dataset.apart, dataset.reading))
+        if matched:
+            found = read_tracks(folder, frame, dataset.reading)
+        else:
+            found = read_prediction(folder, frame, sequence.labels, dataset.apart, dataset.reading)
+        scores.add(index, found)
     entry = scores.conclude()
     if not any(found["J"] for found in entry["objects"].values()):
         raise DatasetError(

@@ -1,18 +1,22 @@
-"""Evaluate a segmenter on a data set of images: IoU from boxes, clicks and corrective clicks."""
+"""Evaluate on a data set of images: IoU of a segmenter from boxes, clicks and corrective clicks.
+
+What proposals find is scored in `samvideo.evaluation.proposals`, by the same run over the images.
+"""
 
 import hashlib
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from samvideo.errors import ConfigError, DatasetError
 from samvideo.evaluation.coco_images import CocoImages, annotation_file
 from samvideo.evaluation.evaluate import Progress, claimed, run_missing
-from samvideo.evaluation.image_protocols import find_image_protocol, prompt_all
+from samvideo.evaluation.image_protocols import ImageProtocol, find_image_protocol, prompt_all
 from samvideo.evaluation.image_results import (
     FORMAT,
     fingerprint,
@@ -46,8 +50,45 @@ def open_images(root: Path, split: str | None = None, reading: MaskRule = FROM_F
     return CocoImages(*found) if found else open_mask_images(root, split, reading)
 
 
+class ImageMeasures(Protocol):
+    """What is scored of every object."""
+
+    @property
+    def name(self) -> str:
+        """As on the command line."""
+        ...
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Their names, in order."""
+        ...
+
+    def describe(self) -> str:
+        """What is done, in a sentence, printed in every result."""
+        ...
+
+
 @dataclass(frozen=True)
-class ImageTask:
+class ScoredImage:
+    """The scores of one image.
+
+    Attributes:
+        objects: id -> iou, oracle and predicted, each by measure.
+        masks: id -> measure -> RLE, of those that are kept.
+        seconds: of the encoding, or of proposing; and of all prompts.
+        prompts: how many.
+        proposals: how many, None if none were asked for.
+    """
+
+    objects: Mapping[str, Mapping[str, Any]]
+    masks: Mapping[str, Mapping[str, Any]]
+    seconds: tuple[float, float]
+    prompts: int = 0
+    proposals: int | None = None
+
+
+@dataclass(frozen=True)
+class PictureTask(ABC):
     """What is to be run on every image; see `samvideo.evaluation.shard.Work`.
 
     Attributes:
@@ -72,45 +113,67 @@ class ImageTask:
         """Where the scores of a finished image are; it is finished when this file is there."""
         return self.out / FOLDER / f"{name}.json"
 
-    def run(self, images: ImageSet, segmenter: Segmenter, name: str) -> None:
+    @abstractmethod
+    def scored(self) -> ImageMeasures:
+        """What is scored; ConfigError if there is no such protocol."""
+
+    @abstractmethod
+    def score(self, made: Any, rgb: UInt8Array, truth: Mapping[str, BoolArray]) -> ScoredImage:
+        """Run what the maker made on one image, uint8 (H, W, 3), with these objects, bool (H, W), not empty."""
+
+    def run(self, images: ImageSet, made: Any, name: str) -> None:
         """Segment one image, and write its scores and masks.
 
         Raises:
             SamVideoError: the image or its annotation is broken, or nothing can be written.
         """
-        picture, protocol = images.pictures[name], find_image_protocol(self.protocol)
+        picture = images.pictures[name]
         rgb = read_rgb(picture.path)
         truth = images.masks(name, (rgb.shape[1], rgb.shape[0]))
-        begin = time.perf_counter()
-        embedded = segmenter.embed(rgb) if truth else None
-        middle = time.perf_counter()
-        answers = prompt_all(embedded, truth, protocol) if embedded else {}
-        end = time.perf_counter()
-        objects = {
-            key: {
-                "area": int(np.count_nonzero(truth[key])),
-                "iou": {measure: answer.iou for measure, answer in found.items()},
-                "oracle": {measure: answer.oracle for measure, answer in found.items()},
-                "predicted": {measure: answer.predicted for measure, answer in found.items()},
-            }
-            for key, found in answers.items()
-        }
+        found = self.score(made, rgb, truth)
         result = {
             "set": picture.group,
             "width": rgb.shape[1],
             "height": rgb.shape[0],
             "sha256": _digest(rgb, truth),
             "left_out": images.left_out(name),
-            "objects": objects,
+            "proposals": found.proposals,
+            "objects": {
+                key: {"area": int(np.count_nonzero(truth[key])), **scores} for key, scores in found.objects.items()
+            },
+        }
+        first, then = found.seconds
+        timing = {"embed_seconds": round(first, 6), "prompt_seconds": round(then, 6), "prompts": found.prompts}
+        write_json(self.entry_path(name), {"result": result, "masks": found.masks, "timing": timing})
+
+
+class ImageTask(PictureTask):
+    """A segmenter prompted from the ground truth."""
+
+    def scored(self) -> ImageProtocol:
+        """See `PictureTask`."""
+        return find_image_protocol(self.protocol)
+
+    def score(self, made: Segmenter, rgb: UInt8Array, truth: Mapping[str, BoolArray]) -> ScoredImage:
+        """See `PictureTask`."""
+        protocol = self.scored()
+        begin = time.perf_counter()
+        embedded = made.embed(rgb) if truth else None
+        middle = time.perf_counter()
+        answers = prompt_all(embedded, truth, protocol) if embedded else {}
+        end = time.perf_counter()
+        objects = {
+            key: {
+                "iou": {measure: answer.iou for measure, answer in found.items()},
+                "oracle": {measure: answer.oracle for measure, answer in found.items()},
+                "predicted": {measure: answer.predicted for measure, answer in found.items()},
+            }
+            for key, found in answers.items()
         }
         kept = [measure for measure in ("box", f"click{protocol.clicks}") if measure in protocol.measures]
         masks = {key: {k: encode_rle(found[k].mask) for k in kept} for key, found in answers.items()}
-        timing = {
-            "embed_seconds": round(middle - begin, 6),
-            "prompt_seconds": round(end - middle, 6),
-            "prompts": len(objects) * len(protocol.measures),
-        }
-        write_json(self.entry_path(name), {"result": result, "masks": masks, "timing": timing})
+        prompts = len(objects) * len(protocol.measures)
+        return ScoredImage(objects, masks, (middle - begin, end - middle), prompts)
 
 
 def _digest(rgb: UInt8Array, masks: Mapping[str, BoolArray]) -> str:
@@ -124,20 +187,20 @@ def _digest(rgb: UInt8Array, masks: Mapping[str, BoolArray]) -> str:
 
 @dataclass(frozen=True)
 class ImageEvaluation:
-    """A segmenter to be evaluated on images.
+    """A segmenter or automatic prompter to be evaluated on images.
 
     Attributes:
         task: data set, protocol, folder.
         model: name of the segmenter, for the record.
-        make: creates the segmenter; called once in each worker.
+        make: creates what the task runs; called once in each worker.
         names: the images, in order.
         options: of the segmenter, for the record.
         licence: of its weights, for the record.
     """
 
-    task: ImageTask
+    task: PictureTask
     model: str
-    make: Callable[[], Segmenter]
+    make: Callable[[], Any]
     names: Sequence[str]
     options: Mapping[str, Any] = field(default_factory=dict)
     licence: str = "-"
@@ -155,7 +218,7 @@ def evaluate_images(
         OutputError: the folder cannot be written.
     """
     task, names = evaluation.task, evaluation.names
-    protocol = find_image_protocol(task.protocol)
+    protocol = task.scored()
     images = task.open()
     if not names:
         raise ConfigError(f"{task.root} has no image to run")
@@ -179,6 +242,7 @@ def evaluate_images(
                 "name": protocol.name,
                 "description": protocol.describe(),
                 "measures": list(protocol.measures),
+                "prompter": described.get("prompter"),
             },
             "model": {"name": evaluation.model, "options": dict(evaluation.options), "licence": evaluation.licence},
             **summarise_images(scored),

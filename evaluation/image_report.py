@@ -9,7 +9,13 @@ from pydantic import BaseModel, TypeAdapter
 
 from samvideo.errors import ConfigError, SamVideoError
 from samvideo.evaluation.image_evaluation import FOLDER, open_images
-from samvideo.evaluation.image_results import image_predictions, read_image_entry, read_image_results, size_of
+from samvideo.evaluation.image_results import (
+    image_predictions,
+    main_measures,
+    read_image_entry,
+    read_image_results,
+    size_of,
+)
 from samvideo.evaluation.published import published_images
 from samvideo.evaluation.score_charts import Predictions, reliability_chart
 from samvideo.evaluation.score_tables import ComparedRun, ScoreTable, TitledTable, load_runs
@@ -39,14 +45,16 @@ _RUN = TypeAdapter(_Run)
 
 
 def image_sections(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """The values that the template shows for runs on images, one section for each data set; none without runs.
+    """The values that the template shows for runs on images; none without runs.
+
+    One section for each data set, and another for the proposals on it.
 
     Raises:
         DatasetError: a file is no results file.
     """
-    sections: dict[tuple[str, str], list[ComparedRun]] = {}
+    sections: dict[tuple[bool, tuple[str, str]], list[ComparedRun]] = {}
     for run in load_runs(paths, read_image_results) if paths else ():
-        sections.setdefault(run.split, []).append(run)
+        sections.setdefault((_is_prompted(run), run.split), []).append(run)
     return [_section(runs) for runs in sections.values()]
 
 
@@ -60,17 +68,23 @@ def published_table() -> TitledTable:
     return TitledTable(PUBLISHED, ScoreTable(columns, [], rows), note)
 
 
+def _is_prompted(run: ComparedRun) -> bool:
+    """Whether the ground truth prompted, rather than a prompter."""
+    return run.results["protocol"]["prompter"] is None
+
+
 def _section(runs: list[ComparedRun]) -> dict[str, Any]:
     dataset = runs[0].results["dataset"]
-    title = f"Images: {' '.join(runs[0].split)}"
-    parts = {"IoU by set": "sets", "IoU by size of the object": "sizes"}
-    tables = [TitledTable("IoU, percent", _scores(runs), _note(runs))]
+    kind, scored = ("Images", "IoU") if _is_prompted(runs[0]) else ("Proposals", "Scores")
+    title = f"{kind}: {' '.join(runs[0].split)}"
+    parts = {f"{scored} by set": "sets", f"{scored} by size of the object": "sizes"}
+    tables = [TitledTable(f"{scored}, percent", _scores(runs), _note(runs))]
     tables += [TitledTable(f"{name}, percent", _by_part(runs, key)) for name, key in parts.items()]
-    first = runs[0].results["protocol"]["measures"][0]
+    first = _shown(runs)[0]
     rows = [(name, [_percent_in(run, name, first) for run in runs]) for name in _names(runs, "sets")]
     rows.sort(key=lambda row: min((v for v in row[1] if v is not None), default=101.0))
     colours = [run.colour for run in runs]
-    chart = bars_by_row(f"{title}: IoU by set, {first}", rows, colours) if len(rows) > 1 else ""
+    chart = bars_by_row(f"{title}: {scored} by set, {first}", rows, colours) if len(rows) > 1 else ""
     return {
         "title": title,
         "description": dataset["description"],
@@ -102,9 +116,8 @@ def _measures(runs: Iterable[ComparedRun]) -> list[str]:
 
 
 def _shown(runs: Iterable[ComparedRun]) -> list[str]:
-    """The measures of the smaller tables: the box, the first and the last click."""
-    measures = _measures(runs)
-    return [m for m in dict.fromkeys(("box", "click1", measures[-1])) if m in measures]
+    """The measures of the smaller tables."""
+    return main_measures(_measures(runs))
 
 
 def _scores(runs: Sequence[ComparedRun]) -> ScoreTable:
@@ -122,13 +135,22 @@ def _scores(runs: Sequence[ComparedRun]) -> ScoreTable:
                 *(f"{100 * own[m]['oracle']:.1f}" if m in own else "–" for m in several),
                 str(run.results["scores"]["objects"]),
                 f"{timing['embed_seconds'] / timing['images']:.3f}" if timing["images"] else "–",
-                f"{timing['prompt_seconds'] / timing['prompts']:.4f}" if timing["prompts"] else "–",
+                _last_cell(run),
                 f"measured, {run.results['scores']['images']} images",
             ]
         )
     best = [f"{measure}, best candidate" for measure in several]
-    header = ["model", *measures, *best, "objects", "s per image", "s per prompt", "source"]
+    last = "s per prompt" if _is_prompted(runs[0]) else "proposals per image"
+    header = ["model", *measures, *best, "objects", "s per image", last, "source"]
     return ScoreTable(header, rows, [])
+
+
+def _last_cell(run: ComparedRun) -> str:
+    """Seconds per prompt, or proposals per image."""
+    timing, proposals = run.results["timing"], run.results["proposals"]
+    if proposals is not None and timing["images"]:
+        return f"{proposals / timing['images']:.1f}"
+    return f"{timing['prompt_seconds'] / timing['prompts']:.4f}" if timing["prompts"] else "–"
 
 
 def _cell(measure: Mapping[str, Any] | None) -> str:

@@ -4,16 +4,18 @@
 
     format      "samvideo-image-results-1"
     dataset     name, split, description, fingerprint (SHA-256 of the pictures and masks that were scored)
-    protocol    name, description, measures: "box", "click1", ... in order
+    protocol    name, description, prompter (null where the ground truth prompts), measures in order: "box",
+                "click1", ..., or of proposals "recall@10", ..., "AR@10", ..., "J@10", ...
     model       name, options, licence (of the weights)
     scores      images, objects, measures -> iou, error (standard error), oracle (the best candidate): fractions,
                 means over objects; calibration_error of the predicted IoU
     sets, sizes the same by set, and by size of the object (`SIZES`)
     left_out    objects that do not count (crowds)
-    images      name -> set, width, height, sha256, left_out, objects -> id -> area in pixels; iou, oracle and
-                predicted (IoU) by measure
+    proposals   how many there are in all images, or null
+    images      name -> set, width, height, sha256, left_out, proposals, objects -> id -> area in pixels; iou,
+                oracle and predicted (IoU) by measure; of proposals, iou is the measure itself
     failed      name -> message, exit_code
-    timing      images, embed_seconds, prompt_seconds (of all prompts), prompts
+    timing      images, embed_seconds (or those of proposing), prompt_seconds (of all prompts), prompts
     versions, machine
 """
 
@@ -21,7 +23,7 @@ import csv
 import hashlib
 import io
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -37,6 +39,9 @@ from samvideo.io.schema import read_json
 FORMAT = "samvideo-image-results-1"
 SIZES = {"small": 32**2, "medium": 96**2, "large": math.inf}
 """Upper bounds of an object's area in pixels, as in COCO."""
+
+MAIN = ("box", "click1", "recall@50", "AR@100")
+"""Measures of the smaller tables and charts."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -60,6 +65,7 @@ class _Image(StrictModel):
     height: Count
     sha256: str
     left_out: Count
+    proposals: Count | None = None
     objects: dict[str, _Object]
 
     def check(self, measures: Collection[str]) -> None:
@@ -109,6 +115,7 @@ class _Protocol(StrictModel):
     name: str
     description: str
     measures: Annotated[list[str], Field(min_length=1)]
+    prompter: str | None = None
 
 
 class _Segmenter(StrictModel):
@@ -126,6 +133,7 @@ class _Results(StrictModel):
     sets: dict[str, _Part]
     sizes: dict[str, _Part]
     left_out: Count
+    proposals: Count | None = None
     images: dict[str, _Image]
     failed: dict[str, FailureEntry]
     timing: _TotalTiming
@@ -198,6 +206,11 @@ def size_of(area: int) -> str:
     return next(name for name, limit in SIZES.items() if area < limit)
 
 
+def main_measures(measures: Sequence[str]) -> list[str]:
+    """Those that are shown where there is not room for all: they and the last."""
+    return [m for m in dict.fromkeys((*MAIN, measures[-1])) if m in measures]
+
+
 def _rows(images: Mapping[str, Any]) -> list[_Row]:
     return [
         _Row(name, image["set"], key, entry)
@@ -207,13 +220,15 @@ def _rows(images: Mapping[str, Any]) -> list[_Row]:
 
 
 def summarise_images(images: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts `scores`, `sets`, `sizes`, `left_out` of the results."""
+    """The parts `scores`, `sets`, `sizes`, `left_out`, `proposals` of the results."""
     rows = _rows(images)
+    proposals = [image["proposals"] for image in images.values() if image.get("proposals") is not None]
     return {
         "scores": _part(rows),
         "sets": _parts(rows, lambda row: row.group, dict.fromkeys(row.group for row in rows)),
         "sizes": _parts(rows, lambda row: size_of(row.entry["area"]), SIZES),
         "left_out": sum(image["left_out"] for image in images.values()),
+        "proposals": sum(proposals) if proposals else None,
     }
 
 
@@ -261,10 +276,13 @@ def image_table(results: Mapping[str, Any]) -> str:
     measures = results["protocol"]["measures"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    best = [f"{measure} best candidate" for measure in measures]
-    writer.writerow(("image", "set", "object", "area", "size", *measures, *best))
+    kinds = {"iou": "", "oracle": " best candidate"}
+    if results["protocol"]["prompter"] is not None:
+        del kinds["oracle"]
+    columns = [measure + suffix for suffix in kinds.values() for measure in measures]
+    writer.writerow(("image", "set", "object", "area", "size", *columns))
     for row in _rows(results["images"]):
-        scores = [row.entry[kind][measure] for kind in ("iou", "oracle") for measure in measures]
+        scores = [row.entry[kind][measure] for kind in kinds for measure in measures]
         area = row.entry["area"]
         writer.writerow((row.image, row.group, row.key, area, size_of(area), *scores))
     return text.getvalue()

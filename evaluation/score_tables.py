@@ -101,7 +101,9 @@ def load_runs(paths: Sequence[Path], read: Callable[[Path], dict[str, Any]] = re
 
 
 def _label(results: Mapping[str, Any]) -> str:
-    protocol = "" if "measures" in results["protocol"] else results["protocol"]["name"]  # they are columns
+    protocol = results["protocol"]["name"]
+    if "measures" in results["protocol"]:  # they are columns
+        protocol = results["protocol"].get("prompter") or ""
     name = " ".join(results["model"]["name"].split())
     name = name.lstrip("_") or "unnamed"  # Matplotlib leaves out labels that begin with _
     return name + ("" if protocol in ("", "mask", "unknown") else f", {protocol}")

@@ -21,6 +21,7 @@ from samvideo.io.paths import inside
 T = TypeVar("T")
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+MATCHED = "each object with the track that fits it best over the whole sequence, whatever its number"
 LONGEST_NAME = 200  # bytes, so that file systems take it with a prefix and a suffix
 
 
@@ -65,12 +66,14 @@ class ScoringRule:
         until_seen: an object does not count before it is first in the ground truth or the prediction.
         by_class: also compute the metrics of the EndoVis challenges, with `VideoSequence.groups` as classes.
         overall: the number that the benchmark ranks by.
+        matched: predicted masks are tracks of any number; see `samvideo.evaluation.matching`.
     """
 
     description: str
     until_seen: bool = False
     by_class: bool = False
     overall: str = "J&F"
+    matched: bool = False
 
 
 class Dataset(ABC):
@@ -172,13 +175,15 @@ def folder_of_split(root: Path, split: str) -> Path:
     return root / split if (root / split).is_dir() else root
 
 
-def image_and_mask_folders(top: Path, depth: str = "", others: Sequence[Path] = ()) -> tuple[Path, Path]:
-    """`JPEGImages` and `Annotations` in a folder, or the folders named `depth` in them.
+def image_and_mask_folders(
+    top: Path, depth: str = "", others: Sequence[Path] = (), annotations: str = "Annotations"
+) -> tuple[Path, Path]:
+    """`JPEGImages` and `annotations` in a folder, or the folders named `depth` in them.
 
     Raises:
         WrongRoot: one is missing; the message also names the folders `others`.
     """
-    images, masks = top / "JPEGImages" / depth, top / "Annotations" / depth
+    images, masks = top / "JPEGImages" / depth, top / annotations / depth
     if not (images.is_dir() and masks.is_dir()):
         raise WrongRoot(images, masks, *others)
     return images, masks

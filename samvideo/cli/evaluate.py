@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, Command, comma_list, completing, numbers, verb
-from samvideo.cli.evaluate_images import IMAGES, evaluate_on_images
+from samvideo.cli.evaluate_images import IMAGES, choose_task, evaluate_on_images, refuse
 from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP
-from samvideo.errors import ConfigError
 
 if TYPE_CHECKING:
     from samvideo.evaluation.evaluate import Evaluation
@@ -19,8 +18,9 @@ RAY_HELP = "Use this Ray cluster (auto: a running one), or start one on this mac
 DATASET_HELP = "images, or one of {datasets}."
 PROTOCOLS = (
     "mask, box, click1, click3, click5 on first appearance; online, offline: corrected where worst [mask]. "
-    "Of images: box, click1 ... click20, or both [box,click5]."
+    "Of images: box, click1 ... click20, or both [box,click5], or everything: what a prompter finds."
 )
+PROMPTER_HELP = "Of images: what finds the objects [grid]; truth: the boxes of the ground truth."
 LIMIT_HELP = "The first N sequences only; of images, N spread over all."
 
 
@@ -48,6 +48,8 @@ def evaluate(
         ..., "-o", "--out", help="Folder for masks and results; an unfinished evaluation is resumed."
     ),
     protocol: str | None = typer.Option(None, help=PROTOCOLS, show_default=False),
+    prompter: str | None = typer.Option(None, help=PROMPTER_HELP, show_default=False),
+    proposals: int | None = typer.Option(None, min=1, help="Of images: how many the prompter may give [1000]."),
     objects: str | None = typer.Option(None, metavar="1,2", help="Track and score these objects only."),
     sequences: str | None = typer.Option(None, metavar="A,B", help="These sequences only."),
     threshold: int | None = typer.Option(None, min=1, help=THRESHOLD_HELP),
@@ -75,16 +77,14 @@ def evaluate(
     pool = _pool(ray, workers)
     options = _options(weights, device, dtype)
     if dataset == IMAGES:
-        from samvideo.evaluation.image_evaluation import ImageTask
-
-        _refuse(objects=objects, sequences=sequences)
-        image_task = ImageTask(root, split, protocol or "box,click5", out, threads, reading)
-        evaluate_on_images(image_task, model, options, limit, pool, quiet=quiet)
+        refuse("videos", "images", objects=objects, sequences=sequences)
+        chosen = choose_task(root, split, protocol, out, threads, reading, prompter, proposals)
+        evaluate_on_images(chosen, model, options, limit, pool, quiet=quiet)
         return
+    refuse("images", "videos", prompter=prompter, proposals=proposals)
     protocol = protocol or "mask"
     opened = Task(dataset, root, split or "", protocol, out).open()
-    chosen = tuple(numbers(objects, "--objects"))
-    task = Task(dataset, root, opened.split, protocol, out, chosen, threads, reading)
+    task = Task(dataset, root, opened.split, protocol, out, tuple(numbers(objects, "--objects")), threads, reading)
     names = choose_sequences(opened, comma_list(sequences), limit)
     evaluation = Evaluation(task, model, partial(create_tracker, model, **options), names, options)
     _run(evaluation, pool, f"{dataset} {opened.split}", quiet=quiet)
@@ -94,12 +94,6 @@ def _options(weights: Path | None, device: str, dtype: str) -> dict[str, Any]:
     """What is given of the model, for its factory and for the record."""
     given = {"weights": str(weights) if weights else "auto", "device": device, "dtype": dtype}
     return {key: value for key, value in given.items() if value != "auto"}
-
-
-def _refuse(**options: str | None) -> None:
-    """Raise ConfigError if an option is given that images do not have."""
-    for name in (name for name, value in options.items() if value):
-        raise ConfigError(f"--{name} is for videos: leave it out for images")
 
 
 def _run(evaluation: "Evaluation", pool: "Pool", title: str, *, quiet: bool) -> None:

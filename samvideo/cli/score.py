@@ -7,6 +7,8 @@ import typer
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, numbers, verb
 from samvideo.cli.evaluate import DATASET_HELP, score_summary
 
+UNSUPERVISED_HELP = "Masks are tracks without prompts: match up to 20 with the objects, over all annotated frames."
+
 
 @verb
 def score(
@@ -20,6 +22,7 @@ def score(
     objects: str | None = typer.Option(None, metavar="1,2", help="Score these objects only."),
     sequences: str | None = typer.Option(None, metavar="A,B", help="Score these sequences only."),
     ends: bool = typer.Option(False, "--ends", help="Include the first and last annotated frame."),
+    unsupervised: bool = typer.Option(False, "--unsupervised", help=UNSUPERVISED_HELP),
     threshold: int | None = typer.Option(None, min=1, help=THRESHOLD_HELP),
     void: int | None = typer.Option(None, min=0, help=VOID_HELP),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
@@ -41,6 +44,7 @@ def score(
             sequences=comma_list(sequences),
             objects=tuple(numbers(objects, "--objects")),
             ends=ends,
+            unsupervised=unsupervised,
             reading=MaskRule(threshold, void),
             progress=progress.advance,
         )

@@ -30,6 +30,12 @@ def davis2017(root: Path) -> str:
     return "val"
 
 
+def davis2017_unsupervised(root: Path) -> str:
+    split = davis2017(root)
+    (root / "Annotations").rename(root / "Annotations_unsupervised")
+    return split
+
+
 def mose(root: Path) -> str:
     write_frames(root / "valid/JPEGImages/m", number(4))
     write_masks(root / "valid/Annotations/m", number(1), TWO)
@@ -163,3 +169,4 @@ BUILDERS: list[tuple[str, Callable[[Path], str]]] = [
         folder,
     )
 ]
+BUILDERS.append(("davis2017-unsupervised", davis2017_unsupervised))
