@@ -43,6 +43,7 @@ LAYERS = {
     "samvideo.torch_runtime": 3.2,
     "samvideo.checkpoints": 3.3,
     "samvideo.segmenters": 4.0,
+    "samvideo.prompters": 4.05,
     "samvideo.trackers": 4.1,
     "samvideo.demo": 5.0,
     "samvideo.redaction": 5.1,
@@ -110,6 +111,7 @@ TORCH_FREE = (
     "samvideo.memory.fifo",
     "samvideo.memory.pruning",
     "samvideo.memory.samurai",
+    "samvideo.prompters",
     "samvideo.reporting",
     "samvideo.runtime",
     "samvideo.segmenters",
@@ -117,7 +119,10 @@ TORCH_FREE = (
     "samvideo.trackers",
     "samvideo.web",
 )
-WITH_TORCH = (*(f"samvideo.segmenters.{name}" for name in ("image_model", "rap_sam", "squeeze_sam", "volume")),)
+WITH_TORCH = (
+    *(f"samvideo.segmenters.{name}" for name in ("image_model", "rap_sam", "squeeze_sam", "volume")),
+    *(f"samvideo.prompters.{name}" for name in ("decoding", "learned", "objectness")),
+)
 
 
 def modules() -> Iterator[tuple[str, Path]]:

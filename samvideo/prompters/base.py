@@ -1,5 +1,6 @@
 """The interface of automatic prompters, and what they have in common. NumPy only."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,6 +12,8 @@ from samvideo.geometry import Box4, mask_box
 from samvideo.types import BoolArray, Box, Points, UInt8Array
 
 Boxes = NDArray[np.float32]
+MEASURED_PIXELS = 2**18
+"""Of masks whose overlap is measured, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,6 +177,22 @@ def suppress(boxes: Boxes, scores: NDArray[np.floating], most: float) -> NDArray
             left[rest[shared / (areas[row] + areas[rest] - shared) > most]] = False
     kept: NDArray[np.int64] = order[left]
     return kept
+
+
+def suppress_masks(masks: Sequence[BoolArray], scores: NDArray[np.floating], most: float) -> NDArray[np.int64]:
+    """As `suppress`, by the IoU of masks (H, W), which is measured on every n-th row and column of large ones."""
+    if not len(masks):
+        return np.zeros(0, np.int64)
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    step = math.ceil(math.sqrt(masks[0].size / MEASURED_PIXELS))
+    flat = np.stack([masks[row][::step, ::step].ravel() for row in order]).astype(np.float32)
+    shared, areas = flat @ flat.T, flat.sum(1)
+    overlap = shared / np.maximum(areas[:, None] + areas - shared, 1)
+    kept: list[int] = []
+    for row in range(len(order)):
+        if not (overlap[row, kept] > most).any():
+            kept.append(row)
+    return np.asarray(order[kept], np.int64)
 
 
 def suppressed(found: Sequence[Candidate], scores: Sequence[float], most: float) -> list[Candidate]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from samvideo.errors import ConfigError
 from samvideo.prompters.base import AutoPrompter, Embed
@@ -10,6 +11,7 @@ from samvideo.prompters.grid import GridPrompter
 from samvideo.prompters.hierarchical import HierarchicalPrompter
 from samvideo.segmenters.base import Segmenter
 from samvideo.types import UInt8Array
+from samvideo.weights.naming import split_name
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,15 @@ class PrompterOptions:
 
     Attributes:
         embed: encodes images by the model that segments.
+        segmenter: that model as a segmenter.
         detector: finds boxes, for prompters that need one.
+        weights: of a prompter that has some.
     """
 
     embed: Embed
+    segmenter: Segmenter
     detector: Detector | None = None
+    weights: Path | None = None
 
 
 def _boxes(options: PrompterOptions) -> AutoPrompter:
@@ -31,29 +37,44 @@ def _boxes(options: PrompterOptions) -> AutoPrompter:
     return BoxesPrompter(options.embed, options.detector)
 
 
+def _learned(options: PrompterOptions) -> AutoPrompter:
+    from samvideo.prompters.learned import load_learned
+    from samvideo.segmenters.image_model import ImageModelSegmenter
+
+    assert isinstance(options.segmenter, ImageModelSegmenter)
+    return load_learned(options.segmenter, options.weights)
+
+
 PROMPTERS: Mapping[str, Callable[[PrompterOptions], AutoPrompter]] = {
     "grid": lambda options: GridPrompter(options.embed),
     "hierarchical": lambda options: HierarchicalPrompter(options.embed),
     "boxes": _boxes,
+    "learned": _learned,
 }
+WITH_WEIGHTS = ("learned",)
 
 
 def load_prompter(name: str, segmenter: Segmenter, *, detector: Detector | None = None) -> AutoPrompter:
     """Make a prompter that segments with a model.
 
     Args:
-        name: one of `PROMPTERS`.
+        name: one of `PROMPTERS`; learned=FILE for weights other than the package's, which it has for `nano`.
         segmenter: from `load_segmenter`; a model of the SAM family.
         detector: finds boxes, for `boxes`.
 
     Raises:
-        ConfigError: no prompter of that name, a segmenter without a model, or no detector where one is needed.
+        ConfigError: no prompter of that name, a segmenter without a model, no detector or no weights where they are
+            needed, or weights where there are none.
+        WeightsError: the weights are not there, or of another model.
     """
     from samvideo.prompters.decoding import PromptedPart
     from samvideo.segmenters.image_model import ImageModelSegmenter
 
+    name, weights = split_name(name)
     if name not in PROMPTERS:
         raise ConfigError(f"there is no prompter {name!r}; known: {', '.join(PROMPTERS)}")
+    if weights is not None and name not in WITH_WEIGHTS:
+        raise ConfigError(f"the prompter {name} has no weights: leave ={weights} out")
     if not isinstance(segmenter, ImageModelSegmenter):
         raise ConfigError(f"the prompter {name} needs a model of the SAM family, which this segmenter is not")
     model = segmenter.model
@@ -61,4 +82,4 @@ def load_prompter(name: str, segmenter: Segmenter, *, detector: Detector | None 
     def embed(rgb: UInt8Array, part: tuple[int, int, int, int]) -> PromptedPart:
         return PromptedPart(model, rgb, part)
 
-    return PROMPTERS[name](PrompterOptions(embed, detector))
+    return PROMPTERS[name](PrompterOptions(embed, segmenter, detector, weights))
