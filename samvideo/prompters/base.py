@@ -117,8 +117,13 @@ class Candidate:
         """Return it as a proposal for an image of `size_wh`."""
         left, top, right, bottom = (float(side) for side in self.crop)
         places = [(x + left, y + top) for x, y in self.xy]
-        prompt = Points(places) if len(places) == 1 else Box((*places[0], *places[1]))
+        prompt = Points(places) if len(places) == 1 else box_prompt((*places[0], *places[1]))
         return MaskProposal(self.unpack(size_wh), self.quality, self.stability, prompt, (left, top, right, bottom))
+
+
+def box_prompt(box: Box4) -> Box:
+    """A box as a prompt; one inside of the top-left pixel, which is refused as shares of an image, is all of it."""
+    return Box(box if max(box) > 1 else (0.0, 0.0, 1.0, 1.0))
 
 
 class PromptedImage(Protocol):

@@ -20,12 +20,12 @@ from samvideo.geometry import Box4
 from samvideo.image_model import ImageModel
 from samvideo.io.schema import parse_json
 from samvideo.pictures import prompt_scale
-from samvideo.prompters.base import MaskProposal, suppress, suppress_masks
+from samvideo.prompters.base import MaskProposal, box_prompt, suppress, suppress_masks
 from samvideo.prompters.boxes import Detections
 from samvideo.prompters.objectness import ObjectnessHead
 from samvideo.segmenters.image_model import ImageModelSegmenter, ModelImage
 from samvideo.specs import BUNDLED
-from samvideo.types import Box, UInt8Array
+from samvideo.types import UInt8Array
 from samvideo.weights.naming import is_random
 from samvideo.weights.read import read_state
 from samvideo.weights.untrained import random_weights
@@ -72,7 +72,7 @@ class LearnedPrompter:
         image = self._segmenter.embed(rgb)
         found = self.detect(image)
         assert found.scores is not None
-        boxes = [Box((x1, y1, x2, y2)) for x1, y1, x2, y2 in found.boxes.astype(float).tolist()]
+        boxes = [box_prompt((x1, y1, x2, y2)) for x1, y1, x2, y2 in found.boxes.astype(float).tolist()]
         whole = (0.0, 0.0, float(image.size_wh[0]), float(image.size_wh[1]))
         proposals = [
             MaskProposal(one.best, float(one.quality_n[one.chosen]), float("nan"), box, whole, score=score)
