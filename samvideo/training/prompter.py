@@ -51,6 +51,10 @@ class PrompterRecipe:
     drawn: int = 150
     losses: DetectionConfig = field(default_factory=DetectionConfig)
 
+    def changed(self, steps: int | None = None) -> "PrompterRecipe":
+        """With another number of steps."""
+        return self if steps is None else replace(self, fit=replace(self.fit, steps=steps))
+
 
 RECIPES = {
     "cpu": PrompterRecipe(),  # 2 cores: about twenty minutes with the bundled model
