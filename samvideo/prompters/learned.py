@@ -175,5 +175,5 @@ def _trained_for(file: Path) -> str | None:
         return None
     if record is None:
         return None
-    recipe = parse_json(record.encode(), TypeAdapter(_Recipe), str(file), "a record of a training", WeightsError)
-    return recipe.model
+    expected = "weights of `samvideo train prompter`"
+    return parse_json(record.encode(), TypeAdapter(_Recipe), str(file), expected, WeightsError).model

@@ -31,7 +31,7 @@ from samvideo.training.library import Library
 from samvideo.training.prompter import RECIPES, PrompterRecipe, object_boxes
 
 TINY = PrompterRecipe((96, 64), 2 * 96**2, Stage(4, rate=3e-3), drawn=0)
-BOXES = torch.tensor([[[4.0, 4, 20, 20], [0, 0, 96, 80], [0, 0, 0, 0]]])
+BOXES = torch.tensor([[[5.0, 5, 19, 19], [0, 0, 96, 80], [0, 0, 0, 0]]])
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_places_around_the_centre_answer_for_an_object() -> None:
     found = places()
     index = assigned(found, BOXES, DetectionConfig())[0]
     small, large = found.centres[index == 0].tolist(), found.centres[index == 1].tolist()
-    assert small == [[12.0, 12.0]], "within the box and one and a half cells of stride 8, of the finer map alone"
+    assert small == [[12.0, 12.0]], "within the box, of the finer map alone"
     assert [56.0, 40.0] in large
     assert found.strides[index == 1].unique().tolist() == [8, 16], "what is of middle size is on both maps"
     assert (index == 2).sum() == 0
@@ -175,8 +175,8 @@ def test_a_head_learns_where_objects_are(data: Path) -> None:
     first = {name: float(value) for name, value in steps.losses(1000).items()}
     prompter.fit(steps.head, steps.losses, recipe.fit, Path("/nonexistent"), print)
     last = {name: float(value) for name, value in steps.losses(1000).items()}
-    assert last["boxes"] < 0.5 * first["boxes"]
-    assert last["IoU"] > 0.6
+    assert last["boxes"] < 0.7 * first["boxes"]
+    assert last["IoU"] > first["IoU"] + 0.1
 
 
 REFUSED = [
@@ -208,7 +208,7 @@ def test_weights_that_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     save_file({"x": torch.zeros(1)}, file, {"recipe": json.dumps({"format": "x"})})
     with pytest.raises(WeightsError, match="model is missing"):
         load_prompter(f"learned={file}", segmenter)
-    with pytest.raises(WeightsError, match="the features of"):
+    with pytest.raises(WeightsError, match="train prompter` expected"):
         load_prompter(f"learned={BUNDLED_FOLDER / 'nano.safetensors'}", segmenter)
     with pytest.raises(ConfigError, match="train prompter --model tiny"):
         load_prompter("learned", ImageModelSegmenter(tiny_model()))
