@@ -13,6 +13,8 @@ from samvideo.segmenters.base import Segmenter
 from samvideo.types import UInt8Array
 from samvideo.weights.naming import split_name
 
+AUTO = "auto"
+
 
 @dataclass(frozen=True)
 class PrompterOptions:
@@ -54,6 +56,18 @@ PROMPTERS: Mapping[str, Callable[[PrompterOptions], AutoPrompter]] = {
 WITH_WEIGHTS = ("learned",)
 
 
+def find_prompter(name: str, model: str) -> str:
+    """Return the name of a prompter, also NAME=FILE, and what "auto" means for a model; ConfigError for another."""
+    if name == AUTO:
+        return "grid"
+    kind, weights = split_name(name)
+    if kind not in PROMPTERS:
+        raise ConfigError(f"there is no prompter {kind!r}; known: {AUTO}, {', '.join(PROMPTERS)}")
+    if weights is not None and kind not in WITH_WEIGHTS:
+        raise ConfigError(f"the prompter {kind} has no weights: leave ={weights} out")
+    return name
+
+
 def load_prompter(name: str, segmenter: Segmenter, *, detector: Detector | None = None) -> AutoPrompter:
     """Make a prompter that segments with a model.
 
@@ -70,11 +84,7 @@ def load_prompter(name: str, segmenter: Segmenter, *, detector: Detector | None 
     from samvideo.prompters.decoding import PromptedPart
     from samvideo.segmenters.image_model import ImageModelSegmenter
 
-    name, weights = split_name(name)
-    if name not in PROMPTERS:
-        raise ConfigError(f"there is no prompter {name!r}; known: {', '.join(PROMPTERS)}")
-    if weights is not None and name not in WITH_WEIGHTS:
-        raise ConfigError(f"the prompter {name} has no weights: leave ={weights} out")
+    name, weights = split_name(find_prompter(name, ""))
     if not isinstance(segmenter, ImageModelSegmenter):
         raise ConfigError(f"the prompter {name} needs a model of the SAM family, which this segmenter is not")
     model = segmenter.model
