@@ -121,7 +121,7 @@ TORCH_FREE = (
 )
 WITH_TORCH = (
     *(f"samvideo.segmenters.{name}" for name in ("image_model", "rap_sam", "squeeze_sam", "volume")),
-    *(f"samvideo.prompters.{name}" for name in ("decoding", "learned", "objectness")),
+    *(f"samvideo.prompters.{name}" for name in ("decoding", "learned", "looks", "objectness")),
 )
 
 
