@@ -44,8 +44,8 @@ class PrompterRecipe:
     """
 
     sides: tuple[int, ...] = (640, 512, 640, 384)
-    pixels: int = 4 * 640**2
-    fit: Stage = field(default_factory=lambda: Stage(2000, rate=2e-3))
+    pixels: int = 3 * 640**2
+    fit: Stage = field(default_factory=lambda: Stage(1600, rate=2e-3))
     seed: int = 1
     terms: tuple[str, ...] = ("open",)
     drawn: int = 150
