@@ -112,6 +112,7 @@ TORCH_FREE = (
     "samvideo.memory.fifo",
     "samvideo.memory.pruning",
     "samvideo.memory.samurai",
+    "samvideo.prompters",
     "samvideo.reporting",
     "samvideo.runtime",
     "samvideo.segmenters",
@@ -119,7 +120,10 @@ TORCH_FREE = (
     "samvideo.trackers",
     "samvideo.web",
 )
-WITH_TORCH = (*(f"samvideo.segmenters.{name}" for name in ("image_model", "rap_sam", "squeeze_sam", "volume")),)
+WITH_TORCH = (
+    *(f"samvideo.segmenters.{name}" for name in ("image_model", "rap_sam", "squeeze_sam", "volume")),
+    *(f"samvideo.prompters.{name}" for name in ("decoding", "learned", "looks", "objectness")),
+)
 
 
 def modules() -> Iterator[tuple[str, Path]]:

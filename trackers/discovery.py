@@ -4,7 +4,7 @@ Counterpart of the idea: IDEA-Research/Grounded-SAM-2, continuous id tracking.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -136,7 +136,7 @@ class DiscoveringTracker:
             state.searched, state.still = frame.seconds, moving
         state.index = frame.index
         self._retire(frame)
-        return result
+        return replace(result, labels={i: one.label for i, one in state.live.items() if one.label is not None})
 
     def _is_due(self, frame: Frame, moving: float) -> bool:
         state = self._state
@@ -192,7 +192,7 @@ class DiscoveringTracker:
                 state.live[number] = ObjectInterval(frame.index, frame.index, frame.seconds, proposal.label, own)
             else:
                 state.live[number] = state.retired.pop(number)
-            prompts.append(Mask(mask, object_id=number))
+            prompts.append(Mask(mask, object_id=number, label=state.live[number].label))
         return prompts
 
     def _returned(self, looks: FloatArray | None) -> int | None:

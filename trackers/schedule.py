@@ -133,7 +133,7 @@ def propagate(frames: Iterable[Frame], tracker: Tracker, schedule: Schedule) -> 
         while prompts := schedule.corrections(frame, result):
             labels |= labels_of(prompts)
             result = _step(tracker, frame, prompts, ahead)
-        yield frame, replace(result, labels=dict(labels)) if labels else result
+        yield frame, replace(result, labels={**labels, **result.labels}) if labels else result
     if frame is not None:
         schedule.finish(frame)
 

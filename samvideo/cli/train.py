@@ -20,6 +20,9 @@ OUT_HELP = "Weights to write, .safetensors; beside it: .log, .recipe.json, and .
 DATA_HELP = "open: data whose terms allow every use; unstated: also data that state none."
 FOLD_HELP = "Leave out fold K of N of the scenes, for cross-validation."
 TEACHER_HELP = "An image model that answers the same prompts, MODEL=FILE, such as mobilesam=mobile_sam.pt."
+MODEL_HELP = "The model whose features are read, of the SAM family."
+PROMPTER_HELP = "Weights to write, .safetensors; beside it: .log, .recipe.json and, while unfinished, .state."
+TERMS = {"open": ("open",), "unstated": ("open", "unstated")}
 CLIPS_HELP = "Clips of a step; other pictures in proportion [the recipe's]."
 
 
@@ -44,9 +47,7 @@ def train_nano(
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
 ) -> None:
     """Train the bundled model; the same command resumes a training that was interrupted."""
-    terms = {"open": ("open",), "unstated": ("open", "unstated")}
-    if data not in terms:
-        raise ConfigError(f"--data is open or unstated, not {shown(data)}")
+    terms = parse_data(data)
     folds = parse_fold(fold)
     from samvideo.evaluation.threads import limit_loaded
     from samvideo.training.nano import train as train_stages
@@ -58,7 +59,42 @@ def train_nano(
     recipe = RECIPES["short" if short else device].changed(steps, clips)
     inputs = Inputs(tuple(objects), tuple(videos), backbone, init, teacher)
     log = log_to(out, quiet=quiet)
-    train_stages(replace(recipe, seed=seed, terms=terms[data], fold=folds), inputs, out, device, log, stage)
+    train_stages(replace(recipe, seed=seed, terms=terms, fold=folds), inputs, out, device, log, stage)
+
+
+@train.command("prompter")
+@verb
+def train_prompter(
+    objects: list[Path] = typer.Option([], metavar="DIR", help=OBJECTS_HELP),
+    videos: list[Path] = typer.Option([], metavar="DIR", help=VIDEOS_HELP),
+    model: str = typer.Option("nano", "--model", metavar="MODEL[=FILE]", help=MODEL_HELP),
+    out: Path = typer.Option(..., "-o", "--out", metavar="FILE", help=PROMPTER_HELP),
+    data: str = typer.Option("open", help=DATA_HELP),
+    seed: int = typer.Option(1, min=0, max=2**31 - 1, help="Of everything random."),
+    steps: int | None = typer.Option(None, min=1, help="Steps [the recipe's]."),
+    device: str = typer.Option("auto", help="auto, cpu or cuda; it decides on the recipe."),
+    threads: int | None = typer.Option(None, min=1, help="CPU threads [all cores]."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
+) -> None:
+    """Train the prompter `learned`, which finds objects by the features of a model; the same command resumes it."""
+    terms = parse_data(data)
+    from samvideo.evaluation.threads import limit_loaded
+    from samvideo.training.prompter import RECIPES, PrompterInputs
+    from samvideo.training.prompter import train as train_head
+
+    if threads is not None:
+        limit_loaded(threads)
+    device = _device(device)
+    inputs = PrompterInputs(tuple(objects), tuple(videos), model)
+    recipe = replace(RECIPES[device].changed(steps), seed=seed, terms=terms)
+    train_head(recipe, inputs, out, device, log_to(out, quiet=quiet))
+
+
+def parse_data(text: str) -> tuple[str, ...]:
+    """Parse --data; ConfigError for another value than `open` and `unstated`."""
+    if text not in TERMS:
+        raise ConfigError(f"--data is open or unstated, not {shown(text)}")
+    return TERMS[text]
 
 
 def parse_fold(text: str | None) -> tuple[int, int] | None:

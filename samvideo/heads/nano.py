@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from samvideo.nn.convnext import ConvNextBlock, GlobalContext
 from samvideo.nn.norm import LayerNorm2d
 from samvideo.tensors import Grid, MaskCandidates, PromptTensors
 
@@ -114,33 +115,6 @@ def _box(dx: Tensor, dy: Tensor, labels: Tensor, near: int) -> tuple[Tensor, Ten
     return (signed / INSIDE).sigmoid() * asked, torch.exp(-((signed / RIM) ** 2)) * asked
 
 
-class _Block(nn.Module):
-    """A ConvNeXt block with a small expansion."""
-
-    def __init__(self, width: int, kernel: int, expansion: int = 2) -> None:
-        super().__init__()
-        self.spatial = nn.Conv2d(width, width, kernel, padding=kernel // 2, groups=width)
-        self.norm = LayerNorm2d(width)
-        self.grow = nn.Conv2d(width, expansion * width, 1)
-        self.shrink = nn.Conv2d(expansion * width, width, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.shrink(F.gelu(self.grow(self.norm(self.spatial(x)))))
-        return out
-
-
-class _Global(nn.Module):
-    """Adds what the whole map says, its mean and maximum, to every place."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.mlp = nn.Sequential(nn.Conv2d(2 * width, width, 1), nn.GELU(), nn.Conv2d(width, width, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.mlp(torch.cat([x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)], 1))
-        return out
-
-
 class NanoDecoder(nn.Module):
     """Refines the embedding from stride 16 to 4 and proposes masks, their quality, and whether the object is there.
 
@@ -156,15 +130,15 @@ class NanoDecoder(nn.Module):
         self.prompt_eighth = nn.Sequential(nn.Conv2d(PROMPT_MAPS, 24, 3, 2, 1), nn.GELU())
         self.prompt_coarse = nn.Sequential(nn.Conv2d(24, 48, 3, 2, 1), nn.GELU())
         self.enter = nn.Conv2d(config.image_width + 48, coarse, 1)
-        blocks: list[nn.Module] = [_Block(coarse, 7) for _ in range(config.blocks[2])]
-        blocks.insert(len(blocks) // 2, _Global(coarse))
+        blocks: list[nn.Module] = [ConvNextBlock(coarse, 7) for _ in range(config.blocks[2])]
+        blocks.insert(len(blocks) // 2, GlobalContext(coarse))
         self.coarse = nn.Sequential(*blocks, LayerNorm2d(coarse))
         self.to_eighth = nn.Conv2d(coarse, eighth, 1)
         self.lateral_eighth = nn.Conv2d(config.fine_widths[1] + 24, eighth, 1)
-        self.eighth = nn.Sequential(*(_Block(eighth, 5) for _ in range(config.blocks[1])))
+        self.eighth = nn.Sequential(*(ConvNextBlock(eighth, 5) for _ in range(config.blocks[1])))
         self.to_quarter = nn.Conv2d(eighth, quarter, 1)
         self.lateral_quarter = nn.Conv2d(config.fine_widths[0] + PROMPT_MAPS, quarter, 1)
-        self.quarter = nn.Sequential(*(_Block(quarter, 5) for _ in range(config.blocks[0])))
+        self.quarter = nn.Sequential(*(ConvNextBlock(quarter, 5) for _ in range(config.blocks[0])))
         self.masks = nn.Sequential(LayerNorm2d(quarter), nn.GELU(), nn.Conv2d(quarter, MASKS, 3, padding=1))
         self.quality = nn.Sequential(nn.Linear(2 * coarse + 3, 128), nn.GELU(), nn.Linear(128, 1))
         self.presence = nn.Sequential(nn.Linear(2 * coarse + 3, 128), nn.GELU(), nn.Linear(128, 1))

@@ -1,5 +1,6 @@
 """The interface of automatic prompters, and what they have in common. NumPy only."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,6 +12,8 @@ from samvideo.geometry import Box4, mask_box
 from samvideo.types import BoolArray, Box, Points, UInt8Array
 
 Boxes = NDArray[np.float32]
+MEASURED_PIXELS = 2**18
+"""Of masks whose overlap is measured, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +117,13 @@ class Candidate:
         """Return it as a proposal for an image of `size_wh`."""
         left, top, right, bottom = (float(side) for side in self.crop)
         places = [(x + left, y + top) for x, y in self.xy]
-        prompt = Points(places) if len(places) == 1 else Box((*places[0], *places[1]))
+        prompt = Points(places) if len(places) == 1 else box_prompt((*places[0], *places[1]))
         return MaskProposal(self.unpack(size_wh), self.quality, self.stability, prompt, (left, top, right, bottom))
+
+
+def box_prompt(box: Box4) -> Box:
+    """A box as a prompt; one inside of the top-left pixel, which is refused as shares of an image, is all of it."""
+    return Box(box if max(box) > 1 else (0.0, 0.0, 1.0, 1.0))
 
 
 class PromptedImage(Protocol):
@@ -174,6 +182,22 @@ def suppress(boxes: Boxes, scores: NDArray[np.floating], most: float) -> NDArray
             left[rest[shared / (areas[row] + areas[rest] - shared) > most]] = False
     kept: NDArray[np.int64] = order[left]
     return kept
+
+
+def suppress_masks(masks: Sequence[BoolArray], scores: NDArray[np.floating], most: float) -> NDArray[np.int64]:
+    """As `suppress`, by the IoU of masks (H, W), which is measured on every n-th row and column of large ones."""
+    if not len(masks):
+        return np.zeros(0, np.int64)
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    step = math.ceil(math.sqrt(masks[0].size / MEASURED_PIXELS))
+    flat = np.stack([masks[row][::step, ::step].ravel() for row in order]).astype(np.float32)
+    shared, areas = flat @ flat.T, flat.sum(1)
+    overlap = shared / np.maximum(areas[:, None] + areas - shared, 1)
+    kept: list[int] = []
+    for row in range(len(order)):
+        if not (overlap[row, kept] > most).any():
+            kept.append(row)
+    return np.asarray(order[kept], np.int64)
 
 
 def suppressed(found: Sequence[Candidate], scores: Sequence[float], most: float) -> list[Candidate]:

@@ -76,7 +76,7 @@ class PromptedPart:
         self, masks: Tensor, quality: Tensor, stable: Tensor, xy_mn2: NDArray[np.float64]
     ) -> list[Candidate]:
         """Candidates of (M, H, W) masks, and of the prompts that made them."""
-        boxes = _inclusive_boxes(masks).tolist()
+        boxes = inclusive_boxes(masks).tolist()
         values = zip(masks.cpu().numpy(), boxes, quality.tolist(), stable.tolist(), xy_mn2.tolist(), strict=True)
         return [
             Candidate(np.packbits(mask), self._part, tuple(box), rating, stability, tuple(map(tuple, xy)))
@@ -91,7 +91,7 @@ def _stability(logits: Tensor, keep: MaskFilter) -> tuple[Tensor, Tensor]:
     return stable, stable >= keep.stability if keep.stability > 0 else torch.ones_like(stable, dtype=torch.bool)
 
 
-def _inclusive_boxes(masks: Tensor) -> Tensor:
+def inclusive_boxes(masks: Tensor) -> Tensor:
     """(M, 4) first and last columns and rows of (M, H, W) masks; zeros for empty ones."""
     sides = []
     for axis in (1, 2):  # over rows: columns, then over columns: rows

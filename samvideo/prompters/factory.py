@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from samvideo.errors import ConfigError
 from samvideo.prompters.base import AutoPrompter, Embed
@@ -13,6 +14,7 @@ from samvideo.prompters.rcnn import Rcnn
 from samvideo.prompters.text import TextPrompter
 from samvideo.segmenters.base import Segmenter
 from samvideo.types import UInt8Array
+from samvideo.weights.naming import split_name
 
 AUTO = "auto"
 
@@ -23,11 +25,15 @@ class PrompterOptions:
 
     Attributes:
         embed: encodes images by the model that segments.
+        segmenter: that model as a segmenter.
         detector: finds boxes, for prompters that need one.
+        weights: of a prompter that has some.
     """
 
     embed: Embed
+    segmenter: Segmenter
     detector: Detector | None = None
+    weights: Path | None = None
 
 
 def _boxes(options: PrompterOptions) -> AutoPrompter:
@@ -48,23 +54,36 @@ def _instances(options: PrompterOptions) -> AutoPrompter:
     return options.detector
 
 
+def _learned(options: PrompterOptions) -> AutoPrompter:
+    from samvideo.prompters.learned import load_learned
+    from samvideo.segmenters.image_model import ImageModelSegmenter
+
+    assert isinstance(options.segmenter, ImageModelSegmenter)
+    return load_learned(options.segmenter, options.weights)
+
+
 PROMPTERS: Mapping[str, Callable[[PrompterOptions], AutoPrompter]] = {
     "grid": lambda options: GridPrompter(options.embed),
     "hierarchical": lambda options: HierarchicalPrompter(options.embed),
     "boxes": _boxes,
     "text": _text,
     "instances": _instances,
+    "learned": _learned,
 }
+WITH_WEIGHTS = ("learned",)
 DETECTORS: Mapping[str, str] = {"text": "grounding-dino", "instances": "mask-rcnn"}
 """Those that prompters have by default."""
 
 
 def find_prompter(name: str, model: str) -> str:
-    """Return the name of a prompter, and what "auto" means for a model; ConfigError for an unknown one."""
+    """Return the name of a prompter, also NAME=FILE, and what "auto" means for a model; ConfigError for another."""
     if name == AUTO:
         return "grid"
-    if name not in PROMPTERS:
-        raise ConfigError(f"there is no prompter {name!r}; known: {AUTO}, {', '.join(PROMPTERS)}")
+    kind, weights = split_name(name)
+    if kind not in PROMPTERS:
+        raise ConfigError(f"there is no prompter {kind!r}; known: {AUTO}, {', '.join(PROMPTERS)}")
+    if weights is not None and kind not in WITH_WEIGHTS:
+        raise ConfigError(f"the prompter {kind} has no weights: leave ={weights} out")
     return name
 
 
@@ -74,20 +93,21 @@ def load_prompter(
     """Make a prompter that segments with a model.
 
     Args:
-        name: one of `PROMPTERS`.
+        name: one of `PROMPTERS`; learned=FILE for weights other than the package's, which it has for `nano`.
         segmenter: from `load_segmenter`; a model of the SAM family.
         detector: finds boxes, for `boxes` and `text`; or its name, as `samvideo.prompters.detectors.load_detector`
             takes it. See `DETECTORS`.
         texts: what the detector of this name looks for.
 
     Raises:
-        ConfigError: no prompter of that name, a segmenter without a model, or no detector or texts where they are
-            needed; and as `load_detector`.
+        ConfigError: no prompter of that name, a segmenter without a model, no detector, texts or weights where they
+            are needed, or some where there are none; and as `load_detector`.
+        WeightsError: the weights are not there, or of another model.
     """
     from samvideo.prompters.decoding import PromptedPart
     from samvideo.segmenters.image_model import ImageModelSegmenter
 
-    name = find_prompter(name, "")
+    name, weights = split_name(find_prompter(name, ""))
     if not isinstance(segmenter, ImageModelSegmenter):
         raise ConfigError(f"the prompter {name} needs a model of the SAM family, which this segmenter is not")
     model = segmenter.model
@@ -103,4 +123,4 @@ def load_prompter(
         raise ConfigError(
             f"the prompter {name} has no use for texts: name a detector beside them, or leave them out"
         )
-    return PROMPTERS[name](PrompterOptions(embed, detector))
+    return PROMPTERS[name](PrompterOptions(embed, segmenter, detector, weights))

@@ -90,8 +90,8 @@ def crops(size_wh: tuple[int, int], layers: int, overlap: float) -> Iterator[tup
         shared = int(overlap * min(size_wh) * 2 / count)
         sides = [math.ceil((shared * (count - 1) + side) / count) for side in size_wh]
         starts = [[int((side - shared) * k) for k in range(count)] for side in sides]
-        for x in starts[0]:
-            for y in starts[1]:
+        for x in (x for x in starts[0] if x < width):  # a single row or column of pixels cannot be cut
+            for y in (y for y in starts[1] if y < height):
                 yield (x, y, min(x + sides[0], width), min(y + sides[1], height)), layer
 
 

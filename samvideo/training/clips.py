@@ -69,29 +69,42 @@ class ClipSampler:
         it lies in the picture as far as it can, squeezed by at most `SQUEEZED`. Returns frames (n, 3, S, S) in 0..1
         and masks (n, S, S), 0 or 1.
         """
-        return self._pictures(count, side, self._window)
+        frames, masks = self._pictures(count, side, self._window)
+        return frames, masks[:, 0]
 
     def pictures(self, count: int, side: int | None = None) -> tuple[Tensor, Tensor]:
         """Generate whole pictures, squeezed to a square or cropped a little, with one object of any size.
 
         Returns frames (n, 3, S, S) in 0..1 and masks (n, S, S), 0 or 1.
         """
-        return self._pictures(count, side, self._whole)
+        frames, masks = self._pictures(count, side, self._whole)
+        return frames, masks[:, 0]
+
+    def scenes(self, count: int, side: int | None = None) -> tuple[Tensor, Tensor]:
+        """Generate whole pictures as `pictures`, with all annotated objects of each.
+
+        Returns frames (n, 3, S, S) in 0..1 and masks (n, O, S, S), 0 or 1, where O is the largest number of objects
+        of a picture; other pictures have empty masks after theirs.
+        """
+        return self._pictures(count, side, self._whole, every=True)
 
     def _pictures(
-        self, count: int, side: int | None, view: Callable[[Composer, Target], Placement]
+        self, count: int, side: int | None, view: Callable[[Composer, Target], Placement], *, every: bool = False
     ) -> tuple[Tensor, Tensor]:
+        """Generate views of single objects, or of `every` one of a picture; the chosen one is the first."""
         side, rng = _checked(side or self.config.side), self._rng()
         config = replace(self.config, fast=0.0)
         composer = Composer(Chooser(self.library, rng), config, side, 1)
         layers = []
         for _ in range(count):
             target = composer.choose.target(1, config.still)
-            layers.append([Layer(target.shot, target.frames, view(composer, target), {target.number: 0})])
-        frames, masks = draw(layers, side, 1, self.device)
+            others = (k for k in range(1, target.shot.boxes.shape[1] + 1) if every and k != target.number)
+            slots = {number: slot for slot, number in enumerate([target.number, *others])}
+            layers.append([Layer(target.shot, target.frames, view(composer, target), slots)])
+        frames, masks = draw(layers, side, max(len(clip[0].slots) for clip in layers), self.device)
         rows = _seen(masks[:, 0, 0].mean((-1, -2)) >= MIN_SHARE)
         frames = self._affected(frames[rows], [clip[0] for clip in layers], rng)
-        return frames[:, 0], masks[rows, 0, 0]
+        return frames[:, 0], masks[rows, :, 0]
 
     def _window(self, composer: Composer, target: Target) -> Placement:
         rng, (x1, y1, x2, y2) = composer.choose.rng, target.box

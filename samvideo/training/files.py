@@ -1,0 +1,47 @@
+"""What a training writes: weights, and beside them the record of what they are of, so that it can be resumed."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import save
+from torch import Tensor
+
+from samvideo.errors import ConfigError
+from samvideo.io.files import check_writable, write_atomically
+
+
+def record_file(output: Path) -> Path:
+    """Where it is written what an output is of."""
+    return output.with_suffix(".recipe.json")
+
+
+def check_output(output: Path, record: str) -> None:
+    """Raise ConfigError unless `output` is new or of the same recipe, OutputError if it cannot be written."""
+    if output.suffix != ".safetensors":
+        raise ConfigError(f"{str(output)!r} is no name for weights: a file ending in .safetensors expected")
+    claim = record_file(output)
+    if claim.exists() and claim.read_text() != record:
+        raise ConfigError(f"{claim} is of another recipe: give the same options to resume it, or another -o")
+    if output.exists() and not claim.exists():
+        raise ConfigError(f"{output} exists, and is not of an earlier training: choose another path with -o")
+    check_writable(output.parent)
+
+
+def write(file: Path, state: Mapping[str, Tensor], record: str) -> None:
+    """Write weights in float16, the statistics of batch norms in float32, and what they are of as metadata."""
+    kept = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    values = {
+        key: value.cpu().contiguous() if "running" in key else value.cpu().half().contiguous()
+        for key, value in kept.items()
+    }
+    write_atomically(file, save(values, {"recipe": record}))  # the order of several entries is random
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(2**20):
+            digest.update(part)
+    return digest.hexdigest()
