@@ -1,4 +1,4 @@
-"""How `samvideo track` finds objects: what `--prompt everything` and `--prompt text=...` ask for."""
+"""How objects are found: what `--prompt everything` and `--prompt text=...` ask for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,23 +14,25 @@ MOST = 30
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """A search for objects, on the first frame and then again and again.
+    """A search for objects of an image, or of a video: on the first frame, and then again and again.
 
     Attributes:
         prompter: name of the automatic prompter.
         texts: what it looks for, of the prompter `text`.
-        every: seconds between two searches.
-        most: objects that are tracked at most at a time.
+        detector: what it looks with, of prompters with a detector.
+        most: objects at most, of an image, or that are tracked at a time.
+        every: seconds of a video between two searches.
     """
 
     prompter: str
     texts: tuple[str, ...] | None = None
-    every: float = 1.0
+    detector: str | None = None
     most: int = MOST
+    every: float = 1.0
 
     def record(self) -> dict[str, Any]:
         """What `run.json` says of it."""
-        return {"prompter": self.prompter, "every": self.every, "max_objects": self.most}
+        return {"prompter": self.prompter, "detector": self.detector, "max_objects": self.most, "every": self.every}
 
 
 def split_searches(prompts: Sequence[str]) -> tuple[bool, tuple[str, ...] | None, list[str]]:

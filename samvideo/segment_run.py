@@ -14,7 +14,6 @@ from samvideo.interrupt import Interrupt
 from samvideo.io.container import is_address
 from samvideo.io.images import read_still, size_stated, warn_of_depth
 from samvideo.io.locks import folder_lock
-from samvideo.io.masks import MAX_ID
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import find_stills
 from samvideo.object_prompts import ObjectPrompt, group_prompts
@@ -23,6 +22,7 @@ from samvideo.prompt_syntax import ImagePrompts, prompt_files
 from samvideo.prompters.base import AutoPrompter
 from samvideo.run_base import OpenRun, Progress, StageTimer, Status, end_run, recorded, summary_entry, write_record
 from samvideo.run_folder import RECORD
+from samvideo.search_settings import SearchSettings
 from samvideo.segment_folder import (
     JOURNAL,
     KINDS,
@@ -49,7 +49,7 @@ AHEAD = 2  # images read in advance: each may have hundreds of megabytes
 class SegmentSettings:
     """The arguments of one `samvideo segment`.
 
-    With a `prompter`, which finds at most `most` objects of each image, there are no prompts.
+    With a `search` there are no prompts.
     """
 
     sources: tuple[str, ...]
@@ -61,8 +61,7 @@ class SegmentSettings:
     prompt_texts: tuple[str, ...] = ()
     multimask: bool = False
     overwrite: bool = False
-    prompter: str | None = None
-    most: int = MAX_ID
+    search: SearchSettings | None = None
     labelled: bool = False  # objects may get labels that `prompts` do not give
 
 
@@ -152,7 +151,7 @@ class SegmentRun(OpenRun[SegmentSummary]):
         self._settings, self._source = settings, images
         self._images = self._objects = self._empty = 0
         self._write_record({"status": "running", "source": images.name, "model": settings.model}, [])
-        labelled, layered = settings.labelled or settings.prompts.labelled, settings.prompter is not None
+        labelled, layered = settings.labelled or settings.prompts.labelled, settings.search is not None
         self.outputs = SegmentOutputs(self.folder, settings.save, settings.multimask, labelled, layered)
 
     @classmethod
@@ -191,8 +190,8 @@ class SegmentRun(OpenRun[SegmentSummary]):
         settings = self._settings
         entry |= {"command": "segment", "files": by_kind(names)}
         entry["settings"] = {"save": settings.save, "multimask": settings.multimask}
-        if settings.prompter is not None:
-            entry["settings"] |= {"prompter": settings.prompter, "most": settings.most}
+        if settings.search is not None:
+            entry["settings"]["search"] = settings.search.record()
         entry["settings"] |= recorded(settings.prompt_texts, settings.options)
         write_record(self.folder / RECORD, entry)
 
@@ -234,26 +233,28 @@ def run_segmentation(
     An image that cannot be read is logged, counted and left out.
 
     `make_segmenter` is called once sources and prompts have been checked, since it may take long; `progress` gets a
-    name and the number of images. `make_prompter` is needed for settings with a prompter.
+    name and the number of images. `make_prompter` is needed for settings with a search.
 
     Returns the summary, or None if a signal came before the first result, and the error that ended the work early,
     if one did. A SamVideoError is raised only before the first result, when nothing was written.
     """
     images = find_images(settings.sources)
     prompted: dict[Path, tuple[Prompt, ...]] = {}
-    if make_prompter is None:
+    search = settings.search
+    if search is None:
         prompted = prompts_by_image(settings.prompts, images.paths)
         for prompts in prompted.values():
             check_ids(prompts, settings.save)
     check_results(settings, images)
     _check_sizes(prompted)
-    paths = images.paths if make_prompter else tuple(prompted)
+    paths = tuple(prompted) if search is None else images.paths
     with folder_lock(images.folder(settings)):
         segmenter = make_segmenter()
-        if make_prompter is None:
+        if search is None:
             answer = _to_prompts(segmenter, prompted, settings.multimask)
         else:
-            answer = _everything(make_prompter(segmenter), settings.most)
+            assert make_prompter is not None
+            answer = _everything(make_prompter(segmenter), search.most)
         work = _Segmenting(settings, images, answer)
         with progress(images.name, len(paths)) as bar, Interrupt() as interrupt:
             work.segment(paths, bar, interrupt)

@@ -14,33 +14,33 @@ if TYPE_CHECKING:
     from samvideo.segmenters.base import Segmenter
     from samvideo.trackers.base import Tracker
 
-PROMPTER_HELP = "How objects are found: auto, grid or hierarchical."
+PROMPTER_HELP = "How objects are found: auto, learned[=FILE], grid, hierarchical, boxes, text or instances."
+DETECTOR_HELP = (
+    "Of boxes, text and instances: a name, folder or address of a detector, a file of boxes, MODULE:FUNCTION."
+)
 
 
-def choose_prompter(name: str, model: str) -> str:
-    """The name of an automatic prompter; "auto" is SAM's grid."""
-    from samvideo.prompters.factory import find_prompter
-
-    return find_prompter(name, model)
-
-
-def make_prompter(name: str) -> "Callable[[Segmenter], AutoPrompter]":
-    """Return what makes the prompter of a segmenter."""
-    from samvideo.prompters.factory import load_prompter
-
-    return lambda segmenter: load_prompter(name, segmenter)
-
-
-def choose_search(prompter: str, texts: tuple[str, ...] | None, every: float, most: int) -> SearchSettings:
-    """The settings of a search; ConfigError for options that do not fit."""
+def choose_search(
+    model: str, prompter: str, texts: tuple[str, ...] | None, detector: str | None, most: int, every: float = 1.0
+) -> SearchSettings:
+    """The settings of a search by a model; ConfigError for options that do not fit."""
     from samvideo.prompters.factory import find_prompter
 
     if not (math.isfinite(every) and every > 0):
         raise ConfigError(f"--every {every}: a number of seconds above 0 expected")
     if texts is not None and prompter not in ("auto", "text"):
         raise ConfigError(f"--prompt text=... is what the prompter text is for: leave --prompter {prompter} out")
-    name = "text" if texts is not None else find_prompter(prompter, "")
-    return SearchSettings(name, texts, every, most)
+    if texts is None and prompter == "text":
+        raise ConfigError("the prompter text needs texts: --prompt 'text=person; ball', for instance, expected")
+    name = "text" if texts is not None else find_prompter(prompter, model)
+    return SearchSettings(name, texts, detector, most, every)
+
+
+def make_prompter(search: SearchSettings) -> "Callable[[Segmenter], AutoPrompter]":
+    """Return what makes the prompter of a segmenter."""
+    from samvideo.prompters.factory import load_prompter
+
+    return lambda segmenter: load_prompter(search.prompter, segmenter, detector=search.detector, texts=search.texts)
 
 
 def searching_tracker(settings: "RunSettings", quiet: bool) -> "Tracker":
@@ -48,14 +48,13 @@ def searching_tracker(settings: "RunSettings", quiet: bool) -> "Tracker":
     tracker = ready_tracker(settings.model, quiet=quiet, **settings.options)
     if settings.search is None:
         return tracker
-    from samvideo.prompters.factory import load_prompter
     from samvideo.prompters.looks import looks_of
     from samvideo.trackers.discovery import DiscoveringTracker, DiscoveryConfig
 
     search = settings.search
     segmenter = _segmenter(settings, quiet)
     config = DiscoveryConfig(every=search.every, most=search.most)
-    return DiscoveringTracker(tracker, load_prompter(search.prompter, segmenter), config, looks_of(segmenter))
+    return DiscoveringTracker(tracker, make_prompter(search)(segmenter), config, looks_of(segmenter))
 
 
 def _segmenter(settings: "RunSettings", quiet: bool) -> "Segmenter":

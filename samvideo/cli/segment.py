@@ -7,11 +7,12 @@ import typer
 
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, end_run, verb
 from samvideo.cli.models import WEIGHTS_HELP, image_segmenter
-from samvideo.cli.searching import PROMPTER_HELP, choose_prompter, make_prompter
+from samvideo.cli.searching import DETECTOR_HELP, PROMPTER_HELP, choose_search, make_prompter
 from samvideo.cli.track import split_prompts
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, run_page
 from samvideo.cli.volumes import segment_in_volume
 from samvideo.errors import ConfigError
+from samvideo.search_settings import split_searches
 
 if TYPE_CHECKING:
     from samvideo.segment_run import SegmentSettings
@@ -21,7 +22,8 @@ MODEL_HELP = "auto, {segmenters} (no download), one of `samvideo models`, or NAM
 PROMPT_HELP = (
     "box=X1,Y1,X2,Y2 | points=X,Y/-X,Y/... (a leading minus: not on the object) | mask=FILE.png, for all images; "
     'or FILE.json, such as {"images": {"a.jpg": [{"box": [...]}]}}; each may end in #ID. Repeatable. box, points '
-    "or mask alone: annotate in the browser. Clicks in a volume end in @SLICE."
+    "or mask alone: annotate in the browser. Clicks in a volume end in @SLICE. everything, or text='person; ball': "
+    "find the objects."
 )
 
 
@@ -35,9 +37,10 @@ def segment(
     dtype: str = typer.Option("auto", help="auto, fp32, bf16 or fp16 (not on a CPU)."),
     out: Path | None = typer.Option(None, "-o", "--out", help="Folder for the results [NAME_segmented]."),
     save: str = typer.Option(ALL, help="Results to write: overlay, masks, rle, csv, coco."),
-    everything: bool = typer.Option(False, "--everything", help="Find the objects, instead of --prompt."),
+    everything: bool = typer.Option(False, "--everything", help="Find the objects: short for --prompt everything."),
     prompter: str = typer.Option("auto", help=PROMPTER_HELP),
-    max_objects: int = typer.Option(255, min=1, max=255, help="Of --everything, at most so many of each image."),
+    detector: str | None = typer.Option(None, help=DETECTOR_HELP),
+    max_objects: int = typer.Option(255, min=1, max=255, help="Of a search, at most so many of each image."),
     multimask: bool = typer.Option(False, "--multimask", help="Also write every mask that the model proposes."),
     threshold: int | None = typer.Option(None, min=1, help=THRESHOLD_HELP),
     void: int | None = typer.Option(None, min=0, help=VOID_HELP),
@@ -54,9 +57,10 @@ def segment(
     from samvideo.prompt_syntax import parse_image_prompts
     from samvideo.segment_run import SegmentSettings
 
-    if everything and (prompt or multimask):
-        raise ConfigError("--everything finds the objects itself: leave --prompt and --multimask out")
-    tools, texts = ([], []) if everything else split_prompts(prompt, PROMPT_HELP)
+    searches, wanted, others = split_searches([*["everything"] * everything, *prompt])
+    if searches and (others or multimask):
+        raise ConfigError("a search finds the objects itself: leave other prompts and --multimask out")
+    tools, texts = ([], []) if searches else split_prompts(prompt, PROMPT_HELP)
     if any(is_volume(Path(image)) for image in images):
         if len(images) > 1 or tools or multimask or save != ALL or dtype not in ("auto", "fp32"):
             raise ConfigError("a volume is given alone, with coordinates, in fp32, without --save and --multimask")
@@ -75,8 +79,8 @@ def segment(
         prompt_texts=tuple(texts),
         multimask=multimask,
         overwrite=overwrite,
-        prompter=choose_prompter(prompter, name) if everything else None,
-        most=max_objects,
+        search=choose_search(name, prompter, wanted, detector, max_objects) if searches else None,
+        labelled=searches,
     )
     if tools:
         _run_page(settings, tools[0], quiet, as_json, browser, host, port)
@@ -104,7 +108,7 @@ def _run(settings: "SegmentSettings", quiet: bool, as_json: bool) -> None:
         settings,
         lambda: image_segmenter(settings.model, quiet=quiet, **settings.options),
         lambda name, total: TrackProgress(name, total, quiet=quiet),
-        None if settings.prompter is None else make_prompter(settings.prompter),
+        None if settings.search is None else make_prompter(settings.search),
     )
     end_run(summary, failure, summary is None or summary.status == "interrupted", quiet=quiet, as_json=as_json)
 

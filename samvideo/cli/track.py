@@ -7,7 +7,7 @@ import typer
 
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, end_run, parse_window, verb
 from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP, choose_model
-from samvideo.cli.searching import PROMPTER_HELP, choose_search, searching_tracker
+from samvideo.cli.searching import DETECTOR_HELP, PROMPTER_HELP, choose_search, searching_tracker
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, TOOLS, run_page
 from samvideo.errors import ConfigError
 from samvideo.moments import MOMENT_HELP, parse_moment
@@ -44,6 +44,7 @@ def track(
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     dtype: str = typer.Option("auto", help="auto, fp32, bf16 or fp16 (not on a CPU)."),
     prompter: str = typer.Option("auto", help=PROMPTER_HELP),
+    detector: str | None = typer.Option(None, help=DETECTOR_HELP),
     every: float = typer.Option(1.0, metavar="SECONDS", help="Search for new objects so often."),
     max_objects: int = typer.Option(MOST, min=1, max=255, help="Of a search, tracked at a time."),
     direction: str = typer.Option("forward", help="Seen from the prompts: forward, backward or both."),
@@ -67,6 +68,7 @@ def track(
     """Track the prompted objects and write an overlay video, masks and tables."""
     searches, wanted, others = split_searches(prompt)
     tools, texts = ([], others) if searches else split_prompts(others, PROMPT_HELP, resume)
+    name, file = choose_model(model, weights, device, quiet=quiet)
     settings = _parse_settings(
         texts,
         save,
@@ -74,7 +76,7 @@ def track(
         (start, end),
         source=source,
         masks=(threshold, void),
-        model=choose_model(model, weights, device, quiet=quiet),
+        model=(name, file),
         options={"memory": memory, "policy": policy, "device": device, "dtype": dtype, "first_mask": first_mask},
         out=out,
         stride=stride,
@@ -82,7 +84,8 @@ def track(
         strip_source=strip_source,
         resume=resume,
         window=window,
-        search=choose_search(prompter, wanted, every, max_objects) if searches else None,
+        search=choose_search(name, prompter, wanted, detector, max_objects, every) if searches else None,
+        labelled=searches,
     )
     if tools:
         run_page(settings, tools[0], quiet, as_json, browser, host, port)

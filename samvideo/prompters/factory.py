@@ -13,6 +13,7 @@ from samvideo.prompters.hierarchical import HierarchicalPrompter
 from samvideo.prompters.rcnn import Rcnn
 from samvideo.prompters.text import TextPrompter
 from samvideo.segmenters.base import Segmenter
+from samvideo.specs import BUNDLED
 from samvideo.types import UInt8Array
 from samvideo.weights.naming import split_name
 
@@ -78,7 +79,7 @@ DETECTORS: Mapping[str, str] = {"text": "grounding-dino", "instances": "mask-rcn
 def find_prompter(name: str, model: str) -> str:
     """Return the name of a prompter, also NAME=FILE, and what "auto" means for a model; ConfigError for another."""
     if name == AUTO:
-        return "grid"
+        return "learned" if model in BUNDLED else "grid"
     kind, weights = split_name(name)
     if kind not in PROMPTERS:
         raise ConfigError(f"there is no prompter {kind!r}; known: {AUTO}, {', '.join(PROMPTERS)}")
@@ -107,10 +108,10 @@ def load_prompter(
     from samvideo.prompters.decoding import PromptedPart
     from samvideo.segmenters.image_model import ImageModelSegmenter
 
-    name, weights = split_name(find_prompter(name, ""))
     if not isinstance(segmenter, ImageModelSegmenter):
         raise ConfigError(f"the prompter {name} needs a model of the SAM family, which this segmenter is not")
     model = segmenter.model
+    name, weights = split_name(find_prompter(name, model.name))
 
     def embed(rgb: UInt8Array, part: tuple[int, int, int, int]) -> PromptedPart:
         return PromptedPart(model, rgb, part)
