@@ -1,10 +1,11 @@
-"""How `samvideo track` and `samvideo segment` find objects."""
+"""How `samvideo track` and `samvideo segment` take prompts, and find objects without them."""
 
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from samvideo.cli.models import image_segmenter, ready_segmenter, ready_tracker
+from samvideo.cli.ui import TOOLS
 from samvideo.errors import ConfigError
 from samvideo.search_settings import SearchSettings
 
@@ -64,3 +65,16 @@ def _segmenter(settings: "RunSettings", quiet: bool) -> "Segmenter":
     if first_mask is None:
         return ready_segmenter(settings.model, options)
     return image_segmenter(first_mask, quiet=quiet, device=options["device"], dtype=options["dtype"])
+
+
+def split_prompts(prompts: list[str], expected: str, resume: bool = False) -> tuple[list[str], list[str]]:
+    """Split prompts into those without coordinates, which the page collects, and those with them."""
+    if not prompts:
+        raise ConfigError(
+            "there is no prompt: give --prompt box to draw it in the browser, or for instance "
+            f"--prompt box=40,60,200,220\n{expected}"
+        )
+    tools = [text for text in prompts if text in TOOLS]
+    if tools and resume:
+        raise ConfigError(f"--resume goes on with the same prompts: give coordinates, not {tools[0]!r} alone")
+    return tools, [text for text in prompts if text not in TOOLS]

@@ -7,8 +7,7 @@ import typer
 
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, end_run, verb
 from samvideo.cli.models import WEIGHTS_HELP, image_segmenter
-from samvideo.cli.searching import DETECTOR_HELP, PROMPTER_HELP, choose_search, make_prompter
-from samvideo.cli.track import split_prompts
+from samvideo.cli.searching import DETECTOR_HELP, PROMPTER_HELP, choose_search, make_prompter, split_prompts
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, run_page
 from samvideo.cli.volumes import segment_in_volume
 from samvideo.errors import ConfigError

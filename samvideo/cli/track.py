@@ -7,9 +7,8 @@ import typer
 
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, end_run, parse_window, verb
 from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP, choose_model
-from samvideo.cli.searching import DETECTOR_HELP, PROMPTER_HELP, choose_search, searching_tracker
-from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, TOOLS, run_page
-from samvideo.errors import ConfigError
+from samvideo.cli.searching import DETECTOR_HELP, PROMPTER_HELP, choose_search, searching_tracker, split_prompts
+from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, run_page
 from samvideo.moments import MOMENT_HELP, parse_moment
 from samvideo.search_settings import MOST, split_searches
 
@@ -137,16 +136,3 @@ def _run(settings: "RunSettings", quiet: bool, as_json: bool) -> None:
         settings, lambda: searching_tracker(settings, quiet), lambda n, total: TrackProgress(n, total, quiet=quiet)
     )
     end_run(summary, failure, summary is None or summary.status == "interrupted", quiet=quiet, as_json=as_json)
-
-
-def split_prompts(prompts: list[str], expected: str, resume: bool = False) -> tuple[list[str], list[str]]:
-    """Split prompts into those without coordinates, which the page collects, and those with them."""
-    if not prompts:
-        raise ConfigError(
-            "there is no prompt: give --prompt box to draw it in the browser, or for instance "
-            f"--prompt box=40,60,200,220\n{expected}"
-        )
-    tools = [text for text in prompts if text in TOOLS]
-    if tools and resume:
-        raise ConfigError(f"--resume goes on with the same prompts: give coordinates, not {tools[0]!r} alone")
-    return tools, [text for text in prompts if text not in TOOLS]
