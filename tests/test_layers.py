@@ -29,6 +29,7 @@ LAYERS = {
     "samvideo.weights": 1.0,
     "samvideo.nn": 1.1,
     "samvideo.prompt_syntax": 1.1,
+    "samvideo.search_settings": 1.1,
     "samvideo.encoders": 2.0,
     "samvideo.heads": 2.0,
     "samvideo.memory": 2.0,
@@ -53,6 +54,7 @@ LAYERS = {
     "samvideo.outputs": 5.1,
     "samvideo.run_base": 5.0,
     "samvideo.segment_folder": 5.05,
+    "samvideo.segment_coco": 5.1,
     "samvideo.segment_outputs": 5.15,
     "samvideo.segment_run": 5.25,
     "samvideo.resume": 5.15,
@@ -122,7 +124,10 @@ TORCH_FREE = (
 )
 WITH_TORCH = (
     *(f"samvideo.segmenters.{name}" for name in ("image_model", "rap_sam", "squeeze_sam", "volume")),
-    *(f"samvideo.prompters.{name}" for name in ("decoding", "learned", "looks", "objectness")),
+    *(
+        f"samvideo.prompters.{name}"
+        for name in ("decoding", "huggingface", "learned", "looks", "objectness", "rcnn")
+    ),
 )
 
 

@@ -20,8 +20,6 @@ from samvideo.types import BoolArray, FloatArray, Frame, FrameResult, Mask, Prom
 STATE_KIND = "discovery"
 Describe = Callable[[UInt8Array, Sequence[BoolArray]], FloatArray]
 """Looks of objects, float32 (K, C), of an image and K masks (H, W); compared by their cosine."""
-MOTION_HEIGHT = 60
-"""Pixels of the small pictures in which motion is looked for."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,7 @@ class DiscoveryConfig:
         moving: share of the frame that moves beside objects, beyond what moved at the last search, which starts a
             search before its time.
         change: difference of grey values, of 255, that counts as motion.
+        motion_height: pixels of the small pictures in which motion is looked for.
     """
 
     every: float = 1.0
@@ -51,6 +50,7 @@ class DiscoveryConfig:
     alike: float = 0.9
     moving: float = 0.02
     change: int = 25
+    motion_height: int = 60
 
     def __post_init__(self) -> None:
         if not self.every > 0:
@@ -146,7 +146,7 @@ class DiscoveringTracker:
 
     def _motion(self, frame: Frame, result: FrameResult) -> float:
         """Share of the frame that moves and belongs to no object."""
-        height = min(MOTION_HEIGHT, frame.size_wh[1])
+        height = min(self.config.motion_height, frame.size_wh[1])
         width = max(1, round(frame.size_wh[0] * height / frame.size_wh[1]))
         grey = cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY)
         small = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)

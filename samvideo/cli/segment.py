@@ -1,7 +1,7 @@
 """`samvideo segment`: segment prompted objects of images, or of a volume."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -51,31 +51,23 @@ def segment(
     port: int | None = typer.Option(None, min=1, max=65535, help=PORT_HELP),
 ) -> None:
     """Segment the prompted objects of images and write masks, overlays and tables."""
-    from samvideo.io.mask_pictures import MaskRule
-    from samvideo.io.volumes import is_volume
-    from samvideo.prompt_syntax import parse_image_prompts
-    from samvideo.segment_run import SegmentSettings
-
     searches, wanted, others = split_searches([*["everything"] * everything, *prompt])
     if searches and (others or multimask):
         raise ConfigError("a search finds the objects itself: leave other prompts and --multimask out")
     tools, texts = ([], []) if searches else split_prompts(prompt, PROMPT_HELP)
-    if any(is_volume(Path(image)) for image in images):
-        if len(images) > 1 or tools or multimask or save != ALL or dtype not in ("auto", "fp32"):
-            raise ConfigError("a volume is given alone, with coordinates, in fp32, without --save and --multimask")
-        segment_in_volume(
-            Path(images[0]).expanduser(), texts, model, weights, device, out, overwrite, quiet, as_json
-        )
+    plain = not (searches or tools or multimask) and save == ALL and dtype in ("auto", "fp32")
+    if volume := _volume(images, plain):
+        segment_in_volume(volume, texts, model, weights, device, out, overwrite, quiet, as_json)
         return
     name, file = _choose(model, weights, quiet)
-    settings = SegmentSettings(
+    settings = _settings(
+        texts,
+        (threshold, void),
         sources=tuple(images),
         model=name,
         options={"weights": str(file) if file else None, "device": device, "dtype": dtype},
         out=out,
         save=tuple(comma_list(save)),
-        prompts=parse_image_prompts(texts, MaskRule(threshold, void)),
-        prompt_texts=tuple(texts),
         multimask=multimask,
         overwrite=overwrite,
         search=choose_search(name, prompter, wanted, detector, max_objects) if searches else None,
@@ -85,6 +77,27 @@ def segment(
         _run_page(settings, tools[0], quiet, as_json, browser, host, port)
     else:
         _run(settings, quiet, as_json)
+
+
+def _volume(images: list[str], plain: bool) -> Path | None:
+    """Return the volume that is to be segmented, if it is one; ConfigError unless it is alone and options `plain`."""
+    from samvideo.io.volumes import is_volume
+
+    if not any(is_volume(Path(image)) for image in images):
+        return None
+    if len(images) > 1 or not plain:
+        raise ConfigError("a volume is given alone, with coordinates, in fp32, without --save and --multimask")
+    return Path(images[0]).expanduser()
+
+
+def _settings(texts: list[str], masks: tuple[int | None, int | None], **others: Any) -> "SegmentSettings":
+    """Make the settings; `others` are taken as they are."""
+    from samvideo.io.mask_pictures import MaskRule
+    from samvideo.prompt_syntax import parse_image_prompts
+    from samvideo.segment_run import SegmentSettings
+
+    prompts = parse_image_prompts(texts, MaskRule(*masks))
+    return SegmentSettings(prompts=prompts, prompt_texts=tuple(texts), **others)
 
 
 def _choose(model: str, weights: Path | None, quiet: bool) -> tuple[str, Path | None]:
