@@ -80,7 +80,7 @@ def segment(
 
 
 def _volume(images: list[str], plain: bool) -> Path | None:
-    """Return the volume that is to be segmented, if it is one; ConfigError unless it is alone and options `plain`."""
+    """Return the volume to be segmented, if it is one; ConfigError unless it is alone and options `plain`."""
     from samvideo.io.volumes import is_volume
 
     if not any(is_volume(Path(image)) for image in images):

@@ -68,23 +68,13 @@ def track(
     searches, wanted, others = split_searches(prompt)
     tools, texts = ([], others) if searches else split_prompts(others, PROMPT_HELP, resume)
     name, file = choose_model(model, weights, device, quiet=quiet)
+    search = choose_search(name, prompter, wanted, detector, max_objects, every) if searches else None
+    options = {"memory": memory, "policy": policy, "device": device, "dtype": dtype, "first_mask": first_mask}
+    results = {"out": out, "overwrite": overwrite, "strip_source": strip_source, "resume": resume}
+    found = {"search": search, "labelled": searches, "stride": stride}
+    masks, moments = (threshold, void), (start, end)
     settings = _parse_settings(
-        texts,
-        save,
-        direction,
-        (start, end),
-        source=source,
-        masks=(threshold, void),
-        model=(name, file),
-        options={"memory": memory, "policy": policy, "device": device, "dtype": dtype, "first_mask": first_mask},
-        out=out,
-        stride=stride,
-        overwrite=overwrite,
-        strip_source=strip_source,
-        resume=resume,
-        window=window,
-        search=choose_search(name, prompter, wanted, detector, max_objects, every) if searches else None,
-        labelled=searches,
+        texts, save, direction, moments, masks, window, source, (name, file), options, **results, **found
     )
     if tools:
         run_page(settings, tools[0], quiet, as_json, browser, host, port)
