@@ -1,6 +1,6 @@
-"""The result files of `samvideo segment`: mask images, overlays, RLE with all candidates, and a table.
+"""The result files of `samvideo segment`: mask images, overlays, RLE with all candidates, a table, and COCO.
 
-Every file is complete and readable after each image.
+Every file is complete and readable after each image, but that of COCO, which is written at the end.
 """
 
 import csv
@@ -22,6 +22,7 @@ from samvideo.io.masks import encode_rle, index_map, write_index_png
 from samvideo.outputs import AlternatingFile, GrowingFile
 from samvideo.render import overlay
 from samvideo.run_base import ResultFiles
+from samvideo.segment_coco import CocoInstances
 from samvideo.segment_folder import FILES, FOLDERS, JOURNAL, image_file, journal_line
 from samvideo.segmenters.base import Segmentation
 from samvideo.trackers.stills import frame_result
@@ -64,14 +65,18 @@ class SegmentOutputs(ResultFiles):
         folder: exists, see `samvideo.segment_folder.prepare_segment_folder`.
         kinds: some of `samvideo.segment_folder.KINDS`.
         multimask: whether every candidate gets a mask image.
+        layered: smaller masks lie on larger ones in mask images, whatever their quality, so that none is hidden.
 
     Attributes:
         names: of the files written so far, relative to the folder.
     """
 
-    def __init__(self, folder: Path, kinds: Collection[str], multimask: bool = False) -> None:
+    def __init__(
+        self, folder: Path, kinds: Collection[str], multimask: bool = False, layered: bool = False
+    ) -> None:
         super().__init__(folder, {kind: folder / FILES.get(kind, kind) for kind in kinds}, "images")
-        self._multimask = multimask
+        self._multimask, self._layered = multimask, layered
+        self._instances = CocoInstances()
         self.names: list[str] = []
         self._writers: dict[str, Callable[[SegmentedImage], None]] = {}
         with writing(folder), ExitStack() as stack:
@@ -86,7 +91,11 @@ class SegmentOutputs(ResultFiles):
                 self._writers[kind] = self._write_masks if kind == "masks" else self._write_overlay
             else:
                 self._note(FILES[kind])
-                self._writers[kind] = self._open_table(stack) if kind == "csv" else self._open_document(stack)
+                self._writers[kind] = {
+                    "csv": self._open_table,
+                    "rle": self._open_document,
+                    "coco": self._open_instances,
+                }[kind](stack)
 
     def write(self, image: SegmentedImage) -> None:
         """Add the results of one image."""
@@ -118,7 +127,8 @@ class SegmentOutputs(ResultFiles):
         masks = np.array([one.masks_nhw[row] for one, row in pairs])
         qualities = [float(one.quality_n[row]) for one, row in pairs]
         with replacing(self._note(image_file("masks", image.stem, candidate))) as part:
-            write_index_png(part, index_map(masks, [one.object_id for one, _ in pairs], qualities))
+            scores = None if self._layered else qualities
+            write_index_png(part, index_map(masks, [one.object_id for one, _ in pairs], scores))
 
     def _write_overlay(self, image: SegmentedImage) -> None:
         drawn = overlay(image.rgb, frame_result(image.found, 0, 0.0, image.size_wh))
@@ -138,6 +148,15 @@ class SegmentOutputs(ResultFiles):
             document.append(f"{next(commas, ',')}\n{json.dumps(image_entry(image))}")
 
         return write
+
+    def _open_instances(self, stack: ExitStack) -> Callable[[SegmentedImage], None]:
+        def finish() -> None:
+            with replacing(self.folder / FILES["coco"]) as part:
+                self._instances.write(part)
+
+        finish()
+        stack.callback(finish)
+        return lambda image: self._instances.add(image.name, image.size_wh, list(image.found))
 
     def _open_table(self, stack: ExitStack) -> Callable[[SegmentedImage], None]:
         table = stack.enter_context(GrowingFile(self.folder / FILES["csv"], ",".join(COLUMNS) + "\n"))
