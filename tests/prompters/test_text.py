@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from samvideo import load_segmenter
 from samvideo.errors import ConfigError, WeightsError
 from samvideo.prompters.base import Candidate, MaskFilter
 from samvideo.prompters.boxes import Detections
 from samvideo.prompters.detectors import load_detector
+from samvideo.prompters.factory import load_prompter
 from samvideo.prompters.text import TextPrompter, best_of_each
+from samvideo.segmenters.base import Segmenter
 from samvideo.types import BoolArray
 
 torch = pytest.importorskip("torch")
@@ -34,6 +37,11 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {kind: save(kind, root / kind) for kind in BUILDERS}
 
 
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    return load_segmenter("nano", device="cpu")
+
+
 def loaded(folder: Path, *texts: str) -> Any:
     return load_detector(str(folder), device="cpu", threshold=0.0, texts=texts or None)
 
@@ -46,12 +54,8 @@ def detectors(folders: dict[str, Path]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ["grounding-dino", "owlv2"])
-def test_text_to_masks(detectors: dict[str, Any], kind: str) -> None:
+def test_text_to_masks(segmenter: Segmenter, detectors: dict[str, Any], kind: str) -> None:
     """From texts to masks with their labels, through the bundled segmenter."""
-    from samvideo import load_segmenter
-    from samvideo.prompters.factory import load_prompter
-
-    segmenter = load_segmenter("nano", device="cpu")
     prompter = load_prompter("text", segmenter, detector=detectors[kind])
     proposals = prompter.propose(RGB)
     assert proposals
@@ -204,11 +208,7 @@ def test_boxes_are_suppressed_by_text() -> None:
     assert len(best_of_each(Detections(boxes), 0.5).boxes) == 2  # without names and scores: the first ones
 
 
-def test_factory_wants_texts() -> None:
-    from samvideo import load_segmenter
-    from samvideo.prompters.factory import load_prompter
-
-    segmenter = load_segmenter("nano", device="cpu")
+def test_factory_wants_texts(segmenter: Segmenter) -> None:
     for name, options, message in (
         ("text", {}, "needs texts"),
         ("grid", {"texts": ["ball"]}, "no use for texts"),
