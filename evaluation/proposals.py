@@ -25,6 +25,8 @@ EVERYTHING = "everything"
 """The name of the protocol."""
 TRUTH = "truth"
 """The name of the prompter whose boxes are those of the ground truth: what the others could reach."""
+OWN_ORDER = ("learned",)
+"""Prompters whose proposals come in an order of their own."""
 COUNTS = (10, 50, 100, 1000)
 """Numbers of proposals at which they are scored."""
 FOUND = 0.5
@@ -35,7 +37,7 @@ NONE = np.iinfo(np.int64).max
 
 Values = NDArray[np.float64]
 Propose = Callable[[UInt8Array, Mapping[str, BoolArray]], list[MaskProposal]]
-"""Proposes the objects of an image, which also gets those of the ground truth."""
+"""Proposes the objects of an image, the best first; also gets those of the ground truth."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,12 @@ class ProposalProtocol:
     def describe(self) -> str:
         """The protocol in a sentence, printed in every result."""
         source = "the boxes of the ground truth" if self.prompter == TRUTH else f"the prompter {self.prompter}"
+        order = (
+            "in its order" if _is_ordered(self.prompter) else "by the detector's score, or else by predicted IoU"
+        )
         return (
-            f"at most {self.most} proposals of {source}, by the detector's score, or else by predicted IoU; "
-            f"of the first N: recall@N, the objects found with an IoU of at least {FOUND}, AR@N, as COCO without "
-            "classes, and J@N, the IoU of the best"
+            f"at most {self.most} proposals of {source}, {order}; of the first N: recall@N, the objects found with "
+            f"an IoU of at least {FOUND}, AR@N, as COCO without classes, and J@N, the IoU of the best"
         )
 
 
@@ -93,7 +97,7 @@ class ProposalTask(PictureTask):
         """See `PictureTask`."""
         protocol = self.scored()
         begin = time.perf_counter()
-        proposals = ranked(made(rgb, truth))[: self.most]
+        proposals = made(rgb, truth)[: self.most]
         seconds = time.perf_counter() - begin
         overlap = overlaps(proposals, list(truth.values()))
         objects, masks = {}, {}
@@ -108,7 +112,7 @@ class ProposalTask(PictureTask):
 
 
 def make_propose(load: Callable[[], Segmenter], prompter: str) -> Propose:
-    """Make the prompter of a worker.
+    """Make the prompter of a worker; its proposals are ranked.
 
     Args:
         load: loads the model that segments.
@@ -122,14 +126,18 @@ def make_propose(load: Callable[[], Segmenter], prompter: str) -> Propose:
 
     segmenter = load()
     if prompter != TRUTH:
-        found = load_prompter(prompter, segmenter)
-        return lambda rgb, truth: found.propose(rgb)
+        found, order = load_prompter(prompter, segmenter), list if _is_ordered(prompter) else ranked
+        return lambda rgb, truth: order(found.propose(rgb))
 
     def from_truth(rgb: UInt8Array, truth: Mapping[str, BoolArray]) -> list[MaskProposal]:
         boxes = np.array([mask_box(mask) for mask in truth.values()], np.float32).reshape(-1, 4)
-        return load_prompter("boxes", segmenter, detector=lambda rgb: Detections(boxes)).propose(rgb)
+        return ranked(load_prompter("boxes", segmenter, detector=lambda rgb: Detections(boxes)).propose(rgb))
 
     return from_truth
+
+
+def _is_ordered(prompter: str) -> bool:
+    return prompter.partition("=")[0] in OWN_ORDER
 
 
 def ranked(proposals: Sequence[MaskProposal]) -> list[MaskProposal]:

@@ -123,7 +123,7 @@ def propose(rgb: UInt8Array, truth: Mapping[str, BoolArray]) -> list[MaskProposa
     """Half of the second object, then the first one."""
     masks = np.zeros((2, *SIZE_HW), bool)
     masks[0, 5:15, 20:25], masks[1, 5:15, 4:14] = True, True
-    return [proposal(masks[1], 0.5), proposal(masks[0], 0.9)]
+    return ranked([proposal(masks[1], 0.5), proposal(masks[0], 0.9)])
 
 
 def make() -> Propose:
@@ -167,8 +167,7 @@ def test_from_images_to_the_report(pictures: Path, tmp_path: Path) -> None:
 
 def test_command(pictures: Path, tmp_path: Path) -> None:
     def run(out: str, *arguments: str) -> Any:
-        tiny = ["--model", "nano", "-o", str(tmp_path / out)]
-        return CliRunner().invoke(app, ["evaluate", "images", str(pictures), *tiny, *arguments])
+        return CliRunner().invoke(app, ["evaluate", "images", str(pictures), "-o", str(tmp_path / out), *arguments])
 
     found = run("truth", "--prompter", "truth", "--proposals", "50", "--limit", "1")
     assert found.exit_code == 0, found.output
@@ -177,7 +176,7 @@ def test_command(pictures: Path, tmp_path: Path) -> None:
     assert results["protocol"]["prompter"] == "truth"
     assert "boxes of the ground truth" in found.output
     assert run("a", "--protocol", "box", "--prompter", "grid").exit_code == 2
-    assert run("b", "--prompter", "nosuch").exit_code == 2
+    assert run("b", "--prompter", "nosuch", "--model", "grabcut").exit_code == 2
     assert run("c", "--protocol", "everything", "--sequences", "a").exit_code == 2
     with pytest.raises(ConfigError, match="model of the SAM family"):
         make_propose(FillSegmenter, "grid")
