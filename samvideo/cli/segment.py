@@ -20,9 +20,9 @@ ALL = "overlay,masks,rle,csv"
 MODEL_HELP = "auto, {segmenters} (no download), one of `samvideo models`, or NAME=FILE."
 PROMPT_HELP = (
     "box=X1,Y1,X2,Y2 | points=X,Y/-X,Y/... (a leading minus: not on the object) | mask=FILE.png, for all images; "
-    'or FILE.json, such as {"images": {"a.jpg": [{"box": [...]}]}}; each may end in #ID. Repeatable. box, points '
-    "or mask alone: annotate in the browser. Clicks in a volume end in @SLICE. everything, or text='person; ball': "
-    "find the objects."
+    'or FILE.json, such as {"images": {"a.jpg": [{"box": [...]}]}}; each may end in #ID or #ID:LABEL. '
+    "Repeatable. box, points or mask alone: annotate in the browser. Clicks in a volume end in @SLICE. everything, "
+    "or text='person; ball': find the objects."
 )
 
 

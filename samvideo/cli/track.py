@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 PROMPT_HELP = (
     "box=X1,Y1,X2,Y2 | points=X,Y/-X,Y/... (a leading minus: not on the object) | mask=FILE.png | FILE.json; "
-    "each may end in @FRAME, @12.5s or @1:02.5, and #ID. Repeatable. box, points or mask alone: annotate in the "
-    "browser. everything, or text='person; ball': find the objects."
+    "each may end in @FRAME, @12.5s or @1:02.5, and #ID or #ID:LABEL. Repeatable. box, points or mask alone: "
+    "annotate in the browser. everything, or text='person; ball': find the objects."
 )
 FIRST_MASK_HELP = "Segmenter that turns boxes and clicks into masks [the model's own]; FILE: its weights."
 START_HELP = f"First frame: {MOMENT_HELP}, at which it is shown."
