@@ -15,6 +15,9 @@ MAX_DRAWN = 24  # characters of a label
 GOLDEN = 0.61803398875  # golden ratio steps separate any number of hues
 
 
+_Text = tuple[str, tuple[int, int], tuple[int, int, int]]  # with its corner and colour
+
+
 def object_colour(object_id: int) -> tuple[int, int, int]:
     """Return the RGB colour of an object: bright, and the same in every frame and run."""
     hue = (0.03 + (object_id - 1) * GOLDEN) % 1.0
@@ -26,7 +29,8 @@ def overlay(rgb: UInt8Array, result: FrameResult) -> UInt8Array:
     """Return a copy of the frame with every visible object tinted, outlined, and labelled with id, name, score."""
     image = rgb.copy()
     unit = max(1, round(min(rgb.shape[:2]) / 360))
-    labels, lost = [], []
+    labels: list[_Text] = []
+    lost: list[_Text] = []
     for object_id, mask, score, present in result.rows():
         box = mask_box(mask) if present else None
         colour, name = object_colour(object_id), _name(object_id, result.labels)
