@@ -162,6 +162,7 @@ except WeightsError as error:
 """
 
 
+@pytest.mark.long
 def test_download(folders: dict[str, Path], tmp_path: Path) -> None:
     """A process of its own, as transformers reads these variables when it is imported."""
     with serve_hub("someone/owlv2-tiny", folders["owlv2"]) as (address, asked):
