@@ -270,6 +270,6 @@ def same_settings(settings: Any, files: Sequence[Path]) -> dict[str, str]:
         same["first_mask"] = f"{segmenter}={weights_digest(file)}"
     same |= {name: str(getattr(settings, name)) for name in ("model", "start", "end", "stride", "direction")}
     same |= {"--save": ",".join(sorted(set(settings.save))), "--strip-source": str(settings.strip_source)}
-    same["window"] = str(settings.window)
+    same |= {"window": str(settings.window), "search": str(settings.search)}
     same |= {"source": files_digest(files), "prompts": prompts_digest(settings.prompts)}
     return same | {"version of samvideo": version("samvideo")}

@@ -22,6 +22,7 @@ from samvideo.run_folder import (
     prepare_folder,
     remove_resume,
 )
+from samvideo.search_settings import SearchSettings
 from samvideo.trackers.direction import Direction
 from samvideo.trackers.loop import Moment
 from samvideo.types import Frame, FrameResult, Prompt, VideoInfo
@@ -49,6 +50,7 @@ class RunSettings:
     strip_source: bool = False
     resume: bool = False
     window: tuple[float, float] | None = None
+    search: SearchSettings | None = None
     labelled: bool = False  # objects may get labels that `prompts` do not give
 
     def open_source(self) -> VideoSource:
@@ -71,11 +73,21 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class ObjectSummary:
-    """One object over a run; `mean_score` is over the frames where it is present, None if there are none."""
+    """One object over a run.
+
+    Attributes:
+        id: of the object.
+        frames_present: number of frames on which it has a mask.
+        mean_score: over these frames, None if there are none.
+        first_frame, last_frame: the first and the last of them.
+        label: name of its class, if it has one.
+    """
 
     id: int
     frames_present: int
     mean_score: float | None
+    first_frame: int | None = None
+    last_frame: int | None = None
     label: str | None = None
 
 
@@ -119,6 +131,7 @@ class ObjectStatistics:
     """Counts, per object, the frames where it is present, and sums its scores there; keeps its label."""
 
     def __init__(self) -> None:
+        self._seen: dict[int, tuple[int, int]] = {}
         self._frames: defaultdict[int, int] = defaultdict(int)
         self._scores: defaultdict[int, float] = defaultdict(float)
         self._labels: dict[int, str] = {}
@@ -129,11 +142,20 @@ class ObjectStatistics:
         for object_id, _, score, present in result.rows():
             self._frames[object_id] += present
             self._scores[object_id] += score * present
+            if present:
+                first, last = self._seen.get(object_id, (result.index, result.index))
+                self._seen[object_id] = min(first, result.index), max(last, result.index)
 
     def summaries(self) -> tuple[ObjectSummary, ...]:
         """Return one entry per object, by ascending id."""
         return tuple(
-            ObjectSummary(i, n, round(self._scores[i] / n, 4) if n else None, self._labels.get(i))
+            ObjectSummary(
+                i,
+                n,
+                round(self._scores[i] / n, 4) if n else None,
+                *self._seen.get(i, (None, None)),
+                self._labels.get(i),
+            )
             for i, n in sorted(self._frames.items())
         )
 
@@ -164,6 +186,8 @@ class SourceRecord:
         if not self._stripped:
             self.settings |= {"start": settings.start, "end": settings.end}
             self.settings |= recorded(settings.prompt_texts, settings.options)
+            if settings.search is not None:
+                self.settings["search"] = settings.search.record()
             if settings.window is not None:
                 self.settings["window"] = list(settings.window)
 
@@ -209,7 +233,8 @@ class Run(OpenRun[Summary]):
         opened = {"status": "running", "source": record.info.name, "model": settings.model}
         self._write_record(opened, self._earlier, reserved=RESERVED)
         opening()
-        labelled = settings.labelled or any(prompt.label for prompt in settings.prompts)
+        found = settings.search is not None  # what finds objects may name them
+        labelled = settings.labelled or found or any(prompt.label for prompt in settings.prompts)
         self.outputs = Outputs(folder, settings.save, record.info, source=record.source, labelled=labelled)
 
     @classmethod

@@ -151,6 +151,8 @@ def _check_prompts(settings: RunSettings, video: VideoSource) -> dict[int, list[
     """Return the prompts by frame or, going forward, those that wait for theirs. Raises as these functions."""
     if settings.direction != "forward":
         return place_prompts(settings.prompts, video)
+    if settings.search is not None and not settings.prompts:
+        return []
     start, end, stride = settings.start or 0, settings.end, settings.stride
     return check_prompts(settings.prompts, video, start=start, end=end, stride=stride)
 
@@ -194,6 +196,8 @@ def _check_options(settings: RunSettings) -> None:
             "--strip-source with --start numbers the slices from 0, but labels keep their places in the volume: "
             "leave one of them out, or labels out of --save"
         )
+    if settings.search is not None and settings.direction != "forward":
+        raise ConfigError(f"objects are searched for going forward: leave --direction {settings.direction} out")
     ranged = settings.start is not None or settings.end is not None or settings.stride != 1
     if settings.direction != "forward" and ranged:
         raise ConfigError(

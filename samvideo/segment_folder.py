@@ -24,11 +24,13 @@ from samvideo.run_folder import RECORD, Status
 JOURNAL = ".segmented.txt"
 FOLDERS: Mapping[str, str] = {"overlay": ".jpg", "masks": ".png"}
 """The kinds of result with one or more files per image, each in a folder of that name, and their suffix."""
-FILES: Mapping[str, str] = {"rle": "segments.json", "csv": "segments.csv"}
+FILES: Mapping[str, str] = {"rle": "segments.json", "csv": "segments.csv", "coco": "coco.json"}
 """The kinds of result that are one file."""
 KINDS = (*FOLDERS, *FILES)
 
-Name = Annotated[str, Field(pattern=r"^(?:overlay/[^/\\]+\.jpg|masks/[^/\\]+\.png|segments\.(?:json|csv))$")]
+Name = Annotated[
+    str, Field(pattern=r"^(?:overlay/[^/\\]+\.jpg|masks/[^/\\]+\.png|segments\.(?:json|csv)|coco\.json)$")
+]
 
 
 @dataclass(frozen=True)

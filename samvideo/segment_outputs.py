@@ -1,6 +1,6 @@
-"""The result files of `samvideo segment`: mask images, overlays, RLE with all candidates, and a table.
+"""The result files of `samvideo segment`: mask images, overlays, RLE with all candidates, a table, and COCO.
 
-Every file is complete and readable after each image.
+Every file is complete and readable after each image, but that of COCO, which is written at the end.
 """
 
 import csv
@@ -22,6 +22,7 @@ from samvideo.io.masks import encode_rle, index_map, write_index_png
 from samvideo.outputs import AlternatingFile, GrowingFile
 from samvideo.render import overlay
 from samvideo.run_base import ResultFiles
+from samvideo.segment_coco import CocoInstances
 from samvideo.segment_folder import FILES, FOLDERS, JOURNAL, image_file, journal_line
 from samvideo.segmenters.base import Segmentation
 from samvideo.trackers.stills import frame_result
@@ -70,6 +71,7 @@ class SegmentOutputs(ResultFiles):
         folder: exists, see `samvideo.segment_folder.prepare_segment_folder`.
         kinds: some of `samvideo.segment_folder.KINDS`.
         multimask: whether every candidate gets a mask image.
+        layered: smaller masks lie on larger ones in mask images, whatever their quality, so that none is hidden.
         labelled: whether objects may have labels: the table has a column for them.
 
     Attributes:
@@ -77,10 +79,16 @@ class SegmentOutputs(ResultFiles):
     """
 
     def __init__(
-        self, folder: Path, kinds: Collection[str], multimask: bool = False, labelled: bool = False
+        self,
+        folder: Path,
+        kinds: Collection[str],
+        multimask: bool = False,
+        layered: bool = False,
+        labelled: bool = False,
     ) -> None:
         super().__init__(folder, {kind: folder / FILES.get(kind, kind) for kind in kinds}, "images")
-        self._multimask, self._labelled = multimask, labelled
+        self._multimask, self._layered, self._labelled = multimask, layered, labelled
+        self._instances = CocoInstances()
         self.names: list[str] = []
         self._writers: dict[str, Callable[[SegmentedImage], None]] = {}
         with writing(folder), ExitStack() as stack:
@@ -95,7 +103,11 @@ class SegmentOutputs(ResultFiles):
                 self._writers[kind] = self._write_masks if kind == "masks" else self._write_overlay
             else:
                 self._note(FILES[kind])
-                self._writers[kind] = self._open_table(stack) if kind == "csv" else self._open_document(stack)
+                self._writers[kind] = {
+                    "csv": self._open_table,
+                    "rle": self._open_document,
+                    "coco": self._open_instances,
+                }[kind](stack)
 
     def write(self, image: SegmentedImage) -> None:
         """Add the results of one image."""
@@ -127,7 +139,8 @@ class SegmentOutputs(ResultFiles):
         masks = np.array([one.masks_nhw[row] for one, row in pairs])
         qualities = [float(one.quality_n[row]) for one, row in pairs]
         with replacing(self._note(image_file("masks", image.stem, candidate))) as part:
-            write_index_png(part, index_map(masks, [one.object_id for one, _ in pairs], qualities))
+            scores = None if self._layered else qualities
+            write_index_png(part, index_map(masks, [one.object_id for one, _ in pairs], scores))
 
     def _write_overlay(self, image: SegmentedImage) -> None:
         drawn = overlay(image.rgb, image.result())
@@ -147,6 +160,15 @@ class SegmentOutputs(ResultFiles):
             document.append(f"{next(commas, ',')}\n{json.dumps(image_entry(image))}")
 
         return write
+
+    def _open_instances(self, stack: ExitStack) -> Callable[[SegmentedImage], None]:
+        def finish() -> None:
+            with replacing(self.folder / FILES["coco"]) as part:
+                self._instances.write(part)
+
+        finish()
+        stack.callback(finish)
+        return lambda image: self._instances.add(image.name, image.size_wh, image.found, image.labels)
 
     def _open_table(self, stack: ExitStack) -> Callable[[SegmentedImage], None]:
         head = ",".join(COLUMNS) + ",label" * self._labelled + "\n"

@@ -5,18 +5,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from samvideo.errors import PromptError, SamVideoError, VideoError
 from samvideo.interrupt import Interrupt
 from samvideo.io.container import is_address
 from samvideo.io.images import read_still, size_stated, warn_of_depth
 from samvideo.io.locks import folder_lock
+from samvideo.io.masks import MAX_ID
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import find_stills
 from samvideo.object_prompts import ObjectPrompt, group_prompts
 from samvideo.outputs import check_ids, check_kinds
 from samvideo.prompt_syntax import ImagePrompts, prompt_files
+from samvideo.prompters.base import AutoPrompter
 from samvideo.run_base import OpenRun, Progress, StageTimer, Status, end_run, recorded, summary_entry, write_record
 from samvideo.run_folder import RECORD
 from samvideo.segment_folder import (
@@ -36,12 +40,17 @@ from samvideo.types import Frame, FrameResult, Prompt, UInt8Array
 log = logging.getLogger(__name__)
 
 MOVIES = frozenset((".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".ts"))
+Answer: TypeAlias = Callable[[Path, UInt8Array], SegmentedImage]
+"""The objects of an image of a path."""
 AHEAD = 2  # images read in advance: each may have hundreds of megabytes
 
 
 @dataclass(frozen=True)
 class SegmentSettings:
-    """The arguments of one `samvideo segment`."""
+    """The arguments of one `samvideo segment`.
+
+    With a `prompter`, which finds at most `most` objects of each image, there are no prompts.
+    """
 
     sources: tuple[str, ...]
     model: str
@@ -52,6 +61,8 @@ class SegmentSettings:
     prompt_texts: tuple[str, ...] = ()
     multimask: bool = False
     overwrite: bool = False
+    prompter: str | None = None
+    most: int = MAX_ID
     labelled: bool = False  # objects may get labels that `prompts` do not give
 
 
@@ -141,8 +152,11 @@ class SegmentRun(OpenRun[SegmentSummary]):
         self._settings, self._source = settings, images
         self._images = self._objects = self._empty = 0
         self._write_record({"status": "running", "source": images.name, "model": settings.model}, [])
-        labelled = settings.labelled or settings.prompts.labelled
-        self.outputs = SegmentOutputs(self.folder, settings.save, settings.multimask, labelled)
+        found = settings.prompter is not None  # what finds objects may name them
+        labelled = settings.labelled or found or settings.prompts.labelled
+        self.outputs = SegmentOutputs(
+            self.folder, settings.save, settings.multimask, layered=found, labelled=labelled
+        )
 
     @classmethod
     def open(cls, settings: SegmentSettings, images: Images, timer: StageTimer) -> "SegmentRun":
@@ -180,6 +194,8 @@ class SegmentRun(OpenRun[SegmentSummary]):
         settings = self._settings
         entry |= {"command": "segment", "files": by_kind(names)}
         entry["settings"] = {"save": settings.save, "multimask": settings.multimask}
+        if settings.prompter is not None:
+            entry["settings"] |= {"prompter": settings.prompter, "most": settings.most}
         entry["settings"] |= recorded(settings.prompt_texts, settings.options)
         write_record(self.folder / RECORD, entry)
 
@@ -214,28 +230,64 @@ def run_segmentation(
     settings: SegmentSettings,
     make_segmenter: Callable[[], Segmenter],
     progress: Callable[[str, int | None], Progress],
+    make_prompter: Callable[[Segmenter], AutoPrompter] | None = None,
 ) -> tuple[SegmentSummary | None, SamVideoError | None]:
     """Segment all images until the end, an error or a signal; the result files are finalised in every case.
 
     An image that cannot be read is logged, counted and left out.
 
     `make_segmenter` is called once sources and prompts have been checked, since it may take long; `progress` gets a
-    name and the number of images.
+    name and the number of images. `make_prompter` is needed for settings with a prompter.
 
     Returns the summary, or None if a signal came before the first result, and the error that ended the work early,
     if one did. A SamVideoError is raised only before the first result, when nothing was written.
     """
     images = find_images(settings.sources)
-    prompted = prompts_by_image(settings.prompts, images.paths)
-    for prompts in prompted.values():
-        check_ids(prompts, settings.save)
+    prompted: dict[Path, tuple[Prompt, ...]] = {}
+    if make_prompter is None:
+        prompted = prompts_by_image(settings.prompts, images.paths)
+        for prompts in prompted.values():
+            check_ids(prompts, settings.save)
     check_results(settings, images)
     _check_sizes(prompted)
+    paths = images.paths if make_prompter else tuple(prompted)
     with folder_lock(images.folder(settings)):
-        work = _Segmenting(settings, images, make_segmenter())
-        with progress(images.name, len(prompted)) as bar, Interrupt() as interrupt:
-            work.segment(prompted, bar, interrupt)
+        segmenter = make_segmenter()
+        if make_prompter is None:
+            answer = _to_prompts(segmenter, prompted, settings.multimask)
+        else:
+            answer = _everything(make_prompter(segmenter), settings.most)
+        work = _Segmenting(settings, images, answer)
+        with progress(images.name, len(paths)) as bar, Interrupt() as interrupt:
+            work.segment(paths, bar, interrupt)
             return work.finish(interrupt.requested)
+
+
+def _to_prompts(segmenter: Segmenter, prompted: Mapping[Path, Sequence[Prompt]], multimask: bool) -> Answer:
+    """Segment the prompted objects of an image."""
+
+    def answer(path: Path, rgb: UInt8Array) -> SegmentedImage:
+        grouped = _grouped(path, prompted[path], (rgb.shape[1], rgb.shape[0]))
+        found = segment_objects(segmenter.embed(rgb), grouped, multimask=True if multimask else None)
+        labels = {prompt.object_id: prompt.label for prompt in grouped if prompt.label is not None}
+        return SegmentedImage(path.name, rgb, found, labels)
+
+    return answer
+
+
+def _everything(prompter: AutoPrompter, most: int) -> Answer:
+    """Find the objects of an image; they are numbered in the order of the prompter."""
+
+    def answer(path: Path, rgb: UInt8Array) -> SegmentedImage:
+        proposals = dict(enumerate(prompter.propose(rgb)[:most], 1))
+        found = [
+            Segmentation(number, one.mask[None], np.array([one.quality], np.float32))
+            for number, one in proposals.items()
+        ]
+        labels = {number: one.label for number, one in proposals.items() if one.label is not None}
+        return SegmentedImage(path.name, rgb, found, labels)
+
+    return answer
 
 
 def prompts_by_image(prompts: ImagePrompts, paths: Sequence[Path]) -> dict[Path, tuple[Prompt, ...]]:
@@ -276,19 +328,19 @@ def _grouped(path: Path, prompts: Sequence[Prompt], size_wh: tuple[int, int]) ->
 class _Segmenting:
     """Opens the result files with the first result, so that a refused command leaves nothing behind."""
 
-    def __init__(self, settings: SegmentSettings, images: Images, segmenter: Segmenter) -> None:
-        self._settings, self._images, self._segmenter = settings, images, segmenter
+    def __init__(self, settings: SegmentSettings, images: Images, answer: Answer) -> None:
+        self._settings, self._images, self._answer = settings, images, answer
         self._timer, self._skipped = StageTimer(), 0
         self._run: SegmentRun | None = None
         self._failure: SamVideoError | None = None
         self._unread: VideoError | None = None
 
-    def segment(self, prompted: Mapping[Path, Sequence[Prompt]], bar: Progress, interrupt: Interrupt) -> None:
+    def segment(self, paths: Sequence[Path], bar: Progress, interrupt: Interrupt) -> None:
         """Segment and write until the end, an error or a signal."""
         try:
-            with self._timer.measure("total"), closing(prefetch(self._read(prompted), AHEAD)) as pictures:
+            with self._timer.measure("total"), closing(prefetch(self._read(paths), AHEAD)) as pictures:
                 for path, rgb in interrupt.awaited(pictures):
-                    bar.advance(self._segment(path, rgb, prompted[path]))
+                    bar.advance(self._segment(path, rgb))
                     if interrupt.requested:
                         break
         except SamVideoError as error:
@@ -308,21 +360,14 @@ class _Segmenting:
                 continue
             yield path, rgb
 
-    def _segment(self, path: Path, rgb: UInt8Array, prompts: Sequence[Prompt]) -> Any:
-        image = self._answer(path, rgb, prompts)
+    def _segment(self, path: Path, rgb: UInt8Array) -> FrameResult:
+        with self._timer.measure("segment"):
+            image = self._answer(path, rgb)
         if self._run is None:
             warn_of_depth(path, path.name)
             self._run = SegmentRun.open(self._settings, self._images, self._timer)
         self._run.add(image)
         return image.result()
-
-    def _answer(self, path: Path, rgb: UInt8Array, prompts: Sequence[Prompt]) -> SegmentedImage:
-        with self._timer.measure("segment"):
-            grouped = _grouped(path, prompts, (rgb.shape[1], rgb.shape[0]))
-            multimask = True if self._settings.multimask else None
-            found = segment_objects(self._segmenter.embed(rgb), grouped, multimask=multimask)
-        labels = {prompt.object_id: prompt.label for prompt in grouped if prompt.label is not None}
-        return SegmentedImage(path.name, rgb, found, labels)
 
     def finish(self, interrupted: bool) -> tuple[SegmentSummary | None, SamVideoError | None]:
         """Record how the work ended; see `run_segmentation`."""

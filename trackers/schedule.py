@@ -109,7 +109,7 @@ def propagate(frames: Iterable[Frame], tracker: Tracker, schedule: Schedule) -> 
     Where the tracker looks ahead, a frame with prompts is processed once the frame after it has been read; other
     frames are processed as they come, so a live source is delayed by one frame on prompted frames only.
 
-    Results carry the labels of the prompts so far.
+    Results carry the labels of the prompts so far, beside those that the tracker gives.
 
     Args:
         frames: in the order of propagation: forwards, backwards or strided.
@@ -133,7 +133,7 @@ def propagate(frames: Iterable[Frame], tracker: Tracker, schedule: Schedule) -> 
         while prompts := schedule.corrections(frame, result):
             labels |= labels_of(prompts)
             result = _step(tracker, frame, prompts, ahead)
-        yield frame, replace(result, labels=dict(labels)) if labels else result
+        yield frame, replace(result, labels={**result.labels, **labels}) if labels else result
     if frame is not None:
         schedule.finish(frame)
 

@@ -16,10 +16,11 @@ def demo_clip(
     frames: int = typer.Option(90, min=1, help="Number of frames, at 25 per second."),
     width: int = typer.Option(854, min=16),
     height: int = typer.Option(480, min=16),
+    objects: int = typer.Option(3, min=1, max=8, help="Number of objects; the last two of eight enter later."),
     truth: Path | None = typer.Option(None, help="Folder for the ground-truth masks, one palette PNG per frame."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace existing files."),
 ) -> None:
-    """Write a clip of three shapes that occlude each other, and a box prompt for each."""
+    """Write a clip of shapes that occlude each other, and a box prompt for each of the first frame."""
     from samvideo.io.files import check_empty, check_new, check_writable
 
     if out.suffix.lower() != ".mp4":
@@ -31,8 +32,8 @@ def demo_clip(
     if truth is not None:
         check_writable(truth)
         check_empty(truth, overwrite, "masks")
-    write_demo(out, frames, (width, height), prompts, truth)
-    typer.echo(f"{out}: {frames} frames, {width}x{height}\n{prompts}: a box for each of the three objects")
+    write_demo(out, frames, (width, height), prompts, truth, objects)
+    typer.echo(f"{out}: {frames} frames, {width}x{height}\n{prompts}: a box for each object of the first frame")
 
 
 def write_demo(
@@ -41,6 +42,7 @@ def write_demo(
     size_wh: tuple[int, int] = (854, 480),
     prompts: Path | None = None,
     truth: Path | None = None,
+    objects: int = 3,
 ) -> Path:
     """Write the clip and, if paths are given, a file of prompts and a folder of ground-truth masks."""
     from samvideo.demo import demo_frames
@@ -51,7 +53,7 @@ def write_demo(
     if truth:
         truth.mkdir(parents=True, exist_ok=True)
     with VideoWriter(out, size_wh, Fraction(25)) as writer:
-        for index, (rgb, masks) in enumerate(demo_frames(frames, size_wh)):
+        for index, (rgb, masks) in enumerate(demo_frames(frames, size_wh, objects)):
             writer.write(rgb, index / 25)
             if truth:
                 write_index_png(truth / f"{index:05d}.png", index_map(masks, range(1, len(masks) + 1)))

@@ -7,6 +7,7 @@ import typer
 
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, end_run, verb
 from samvideo.cli.models import WEIGHTS_HELP, image_segmenter
+from samvideo.cli.searching import PROMPTER_HELP, choose_prompter, make_prompter
 from samvideo.cli.track import split_prompts
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, run_page
 from samvideo.cli.volumes import segment_in_volume
@@ -33,7 +34,10 @@ def segment(
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     dtype: str = typer.Option("auto", help="auto, fp32, bf16 or fp16 (not on a CPU)."),
     out: Path | None = typer.Option(None, "-o", "--out", help="Folder for the results [NAME_segmented]."),
-    save: str = typer.Option(ALL, help="Results to write: overlay, masks, rle, csv."),
+    save: str = typer.Option(ALL, help="Results to write: overlay, masks, rle, csv, coco."),
+    everything: bool = typer.Option(False, "--everything", help="Find the objects, instead of --prompt."),
+    prompter: str = typer.Option("auto", help=PROMPTER_HELP),
+    max_objects: int = typer.Option(255, min=1, max=255, help="Of --everything, at most so many of each image."),
     multimask: bool = typer.Option(False, "--multimask", help="Also write every mask that the model proposes."),
     threshold: int | None = typer.Option(None, min=1, help=THRESHOLD_HELP),
     void: int | None = typer.Option(None, min=0, help=VOID_HELP),
@@ -50,7 +54,9 @@ def segment(
     from samvideo.prompt_syntax import parse_image_prompts
     from samvideo.segment_run import SegmentSettings
 
-    tools, texts = split_prompts(prompt, PROMPT_HELP)
+    if everything and (prompt or multimask):
+        raise ConfigError("--everything finds the objects itself: leave --prompt and --multimask out")
+    tools, texts = ([], []) if everything else split_prompts(prompt, PROMPT_HELP)
     if any(is_volume(Path(image)) for image in images):
         if len(images) > 1 or tools or multimask or save != ALL or dtype not in ("auto", "fp32"):
             raise ConfigError("a volume is given alone, with coordinates, in fp32, without --save and --multimask")
@@ -69,6 +75,8 @@ def segment(
         prompt_texts=tuple(texts),
         multimask=multimask,
         overwrite=overwrite,
+        prompter=choose_prompter(prompter, name) if everything else None,
+        most=max_objects,
     )
     if tools:
         _run_page(settings, tools[0], quiet, as_json, browser, host, port)
@@ -96,6 +104,7 @@ def _run(settings: "SegmentSettings", quiet: bool, as_json: bool) -> None:
         settings,
         lambda: image_segmenter(settings.model, quiet=quiet, **settings.options),
         lambda name, total: TrackProgress(name, total, quiet=quiet),
+        None if settings.prompter is None else make_prompter(settings.prompter),
     )
     end_run(summary, failure, summary is None or summary.status == "interrupted", quiet=quiet, as_json=as_json)
 

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, end_run, parse_window, verb
-from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP, choose_model, ready_tracker
+from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP, choose_model
+from samvideo.cli.searching import PROMPTER_HELP, choose_search, searching_tracker
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, TOOLS, run_page
 from samvideo.errors import ConfigError
 from samvideo.moments import MOMENT_HELP, parse_moment
+from samvideo.search_settings import MOST, split_searches
 
 if TYPE_CHECKING:
     from samvideo.run import RunSettings
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 PROMPT_HELP = (
     "box=X1,Y1,X2,Y2 | points=X,Y/-X,Y/... (a leading minus: not on the object) | mask=FILE.png | FILE.json; "
     "each may end in @FRAME, @12.5s or @1:02.5, and #ID or #ID:LABEL. Repeatable. box, points or mask alone: "
-    "annotate in the browser."
+    "annotate in the browser. everything, or text='person; ball': find the objects."
 )
 FIRST_MASK_HELP = "Segmenter that turns boxes and clicks into masks [the model's own]; FILE: its weights."
 START_HELP = f"First frame: {MOMENT_HELP}, at which it is shown."
@@ -41,6 +43,9 @@ def track(
     first_mask: str | None = typer.Option(None, metavar="NAME[=FILE]", help=FIRST_MASK_HELP),
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     dtype: str = typer.Option("auto", help="auto, fp32, bf16 or fp16 (not on a CPU)."),
+    prompter: str = typer.Option("auto", help=PROMPTER_HELP),
+    every: float = typer.Option(1.0, metavar="SECONDS", help="Search for new objects so often."),
+    max_objects: int = typer.Option(MOST, min=1, max=255, help="Of a search, tracked at a time."),
     direction: str = typer.Option("forward", help="Seen from the prompts: forward, backward or both."),
     out: Path | None = typer.Option(None, "-o", "--out", help="Folder for the results [NAME_tracked]."),
     save: str | None = typer.Option(None, help=SAVE_HELP),
@@ -60,7 +65,8 @@ def track(
     port: int | None = typer.Option(None, min=1, max=65535, help=PORT_HELP),
 ) -> None:
     """Track the prompted objects and write an overlay video, masks and tables."""
-    tools, texts = split_prompts(prompt, PROMPT_HELP, resume)
+    searches, wanted, others = split_searches(prompt)
+    tools, texts = ([], others) if searches else split_prompts(others, PROMPT_HELP, resume)
     settings = _parse_settings(
         texts,
         save,
@@ -76,6 +82,7 @@ def track(
         strip_source=strip_source,
         resume=resume,
         window=window,
+        search=choose_search(prompter, wanted, every, max_objects) if searches else None,
     )
     if tools:
         run_page(settings, tools[0], quiet, as_json, browser, host, port)
@@ -124,9 +131,7 @@ def _run(settings: "RunSettings", quiet: bool, as_json: bool) -> None:
     from samvideo.runner import run_tracking
 
     summary, failure = run_tracking(
-        settings,
-        lambda: ready_tracker(settings.model, quiet=quiet, **settings.options),
-        lambda name, total: TrackProgress(name, total, quiet=quiet),
+        settings, lambda: searching_tracker(settings, quiet), lambda n, total: TrackProgress(n, total, quiet=quiet)
     )
     end_run(summary, failure, summary is None or summary.status == "interrupted", quiet=quiet, as_json=as_json)
 

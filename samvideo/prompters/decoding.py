@@ -48,8 +48,8 @@ class PromptedPart:
             good = quality > keep.quality if keep.quality > 0 else torch.ones_like(quality, dtype=torch.bool)
             rows, columns = good.nonzero(as_tuple=True)
             at_once = max(1, WHOLE_BYTES // (4 * self._size_wh[0] * self._size_wh[1]))
-            for part in torch.arange(len(rows)).split(at_once):
-                row, column = rows[part], columns[part]
+            for start in range(0, len(rows), at_once):
+                row, column = rows[start : start + at_once], columns[start : start + at_once]
                 whole = to_picture(low[row, column][None], self._size_wh, self._spec)[0]
                 stable, kept = _stability(whole, keep)
                 union |= (whole[kept] > above).any(0)

@@ -11,6 +11,8 @@ from samvideo.prompters.hierarchical import HierarchicalPrompter
 from samvideo.segmenters.base import Segmenter
 from samvideo.types import UInt8Array
 
+AUTO = "auto"
+
 
 @dataclass(frozen=True)
 class PrompterOptions:
@@ -38,6 +40,15 @@ PROMPTERS: Mapping[str, Callable[[PrompterOptions], AutoPrompter]] = {
 }
 
 
+def find_prompter(name: str, model: str) -> str:
+    """Return the name of a prompter, and what "auto" means for a model; ConfigError for an unknown one."""
+    if name == AUTO:
+        return "grid"
+    if name not in PROMPTERS:
+        raise ConfigError(f"there is no prompter {name!r}; known: {AUTO}, {', '.join(PROMPTERS)}")
+    return name
+
+
 def load_prompter(name: str, segmenter: Segmenter, *, detector: Detector | None = None) -> AutoPrompter:
     """Make a prompter that segments with a model.
 
@@ -52,8 +63,7 @@ def load_prompter(name: str, segmenter: Segmenter, *, detector: Detector | None 
     from samvideo.prompters.decoding import PromptedPart
     from samvideo.segmenters.image_model import ImageModelSegmenter
 
-    if name not in PROMPTERS:
-        raise ConfigError(f"there is no prompter {name!r}; known: {', '.join(PROMPTERS)}")
+    name = find_prompter(name, "")
     if not isinstance(segmenter, ImageModelSegmenter):
         raise ConfigError(f"the prompter {name} needs a model of the SAM family, which this segmenter is not")
     model = segmenter.model

@@ -1,0 +1,251 @@
+"""Any tracker, with an automatic prompter that finds its objects: also those that appear later.
+
+Counterpart of the idea: IDEA-Research/Grounded-SAM-2, continuous id tracking.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from samvideo.errors import ConfigError
+from samvideo.io.snapshot import dump_state, load_state
+from samvideo.prompters.base import AutoPrompter, MaskProposal
+from samvideo.trackers.base import Tracker
+from samvideo.types import BoolArray, FloatArray, Frame, FrameResult, Mask, Prompt, UInt8Array
+
+STATE_KIND = "discovery"
+Describe = Callable[[UInt8Array, Sequence[BoolArray]], FloatArray]
+"""Looks of objects, float32 (K, C), of an image and K masks (H, W); compared by their cosine."""
+MOTION_HEIGHT = 60
+"""Pixels of the small pictures in which motion is looked for."""
+
+
+@dataclass(frozen=True)
+class DiscoveryConfig:
+    """When new objects are looked for, and what counts as one.
+
+    Attributes:
+        every: seconds between two searches.
+        most: objects that are tracked at most at a time.
+        explained: share of a proposal that tracked objects cover, above which it is no new object.
+        quality: least predicted IoU of a new object.
+        least, largest: bounds of the area of a new object, as shares of the frame.
+        retire: seconds without a mask after which an object is not tracked any more.
+        alike: cosine of looks above which a new object is taken for one that was retired.
+        moving: share of the frame that moves beside objects, beyond what moved at the last search, which starts a
+            search before its time.
+        change: difference of grey values, of 255, that counts as motion.
+    """
+
+    every: float = 1.0
+    most: int = 20
+    explained: float = 0.5
+    quality: float = 0.5
+    least: float = 5e-4
+    largest: float = 0.5
+    retire: float = 5.0
+    alike: float = 0.9
+    moving: float = 0.02
+    change: int = 25
+
+    def __post_init__(self) -> None:
+        if not self.every > 0:
+            raise ConfigError(f"seconds between two searches are {self.every}: a number above 0 expected")
+        if self.most < 1:
+            raise ConfigError(f"at most {self.most} objects: a whole number of at least 1 expected")
+
+
+@dataclass
+class ObjectInterval:
+    """When an object was there.
+
+    Attributes:
+        first, last: indices of the first and the last frame on which it has a mask.
+        seconds: time of the last one.
+        label: its name, if it has one.
+        looks: (C,) as it was found.
+    """
+
+    first: int
+    last: int
+    seconds: float
+    label: str | None = None
+    looks: FloatArray | None = None
+
+
+@dataclass
+class _State:
+    """All that changes, beside the tracker."""
+
+    index: int | None = None  # of the newest frame
+    searched: float | None = None  # time of the last search
+    still: float = 0.0  # share of the frame that moved at the last search
+    small: NDArray[np.uint8] | None = None  # the newest frame, small and grey
+    live: dict[int, ObjectInterval] = field(default_factory=dict)
+    retired: dict[int, ObjectInterval] = field(default_factory=dict)
+    refused: int = 0
+
+
+class DiscoveringTracker:
+    """See the module; implements `samvideo.trackers.base.Tracker`. Prompts add further objects.
+
+    Args:
+        tracker: tracks what is found; this object owns it.
+        prompter: finds.
+        config: options.
+        describe: tells looks, so that an object that returns keeps its id; without it, it gets a new one.
+    """
+
+    lookahead = 0
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        prompter: AutoPrompter,
+        config: DiscoveryConfig = DiscoveryConfig(),
+        describe: Describe | None = None,
+    ) -> None:
+        self._tracker, self._prompter, self.config, self._describe = tracker, prompter, config, describe
+        self._state = _State()
+
+    @property
+    def intervals(self) -> dict[int, ObjectInterval]:
+        """Of all objects so far, by id."""
+        return dict(sorted({**self._state.retired, **self._state.live}.items()))
+
+    @property
+    def refused(self) -> int:
+        """How many proposals were not tracked because there were `most` objects already."""
+        return self._state.refused
+
+    def step(self, frame: Frame, prompts: Sequence[Prompt] = (), *, upcoming: Frame | None = None) -> FrameResult:
+        """See `Tracker.step`."""
+        state, again = self._state, frame.index == self._state.index
+        result = self._tracker.step(frame, prompts)
+        self._note(frame, result)
+        moving = state.still if again else self._motion(frame, result)
+        if not again and self._is_due(frame, moving):
+            found = self._search(frame, result)
+            if found:
+                result = self._tracker.step(frame, found)
+                self._note(frame, result)
+            state.searched, state.still = frame.seconds, moving
+        state.index = frame.index
+        labels = {number: one.label for number, one in state.live.items() if one.label is not None}
+        self._retire(frame)
+        return replace(result, labels=labels)
+
+    def _is_due(self, frame: Frame, moving: float) -> bool:
+        state = self._state
+        if state.searched is None or abs(frame.seconds - state.searched) >= self.config.every:
+            return True
+        return moving > state.still + self.config.moving
+
+    def _motion(self, frame: Frame, result: FrameResult) -> float:
+        """Share of the frame that moves and belongs to no object."""
+        height = min(MOTION_HEIGHT, frame.size_wh[1])
+        width = max(1, round(frame.size_wh[0] * height / frame.size_wh[1]))
+        grey = cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2GRAY)
+        small = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+        before, self._state.small = self._state.small, small
+        if before is None or before.shape != small.shape:
+            return self._state.still
+        covered = result.masks.any(0).astype(np.uint8)
+        covered = cv2.dilate(cv2.resize(covered, (width, height)), np.ones((3, 3), np.uint8))
+        return float(((cv2.absdiff(small, before) > self.config.change) & (covered == 0)).mean())
+
+    def _search(self, frame: Frame, result: FrameResult) -> list[Prompt]:
+        """Masks of new objects, as prompts."""
+        config, taken = (
+            self.config,
+            result.masks.any(0) if len(result.masks) else np.zeros(frame.rgb.shape[:2], bool),
+        )
+        new: list[MaskProposal] = []
+        masks: list[BoolArray] = []
+        for proposal in self._prompter.propose(frame.rgb):
+            free = proposal.mask & ~taken
+            share = free.mean()
+            own = share * free.size >= (1 - config.explained) * max(1, proposal.area)
+            if not own or not config.least <= share <= config.largest or proposal.quality < config.quality:
+                continue
+            if len(self._state.live) + len(new) >= config.most:
+                self._state.refused += 1
+                continue
+            new.append(proposal)
+            masks.append(free)
+            taken = taken | free
+        return self._named(frame, new, masks)
+
+    def _named(self, frame: Frame, new: Sequence[MaskProposal], masks: Sequence[BoolArray]) -> list[Prompt]:
+        """Give new objects their ids: those of retired ones that look alike, or new ones."""
+        state = self._state
+        looks = self._describe(frame.rgb, masks) if self._describe and masks else None
+        prompts: list[Prompt] = []
+        for row, (proposal, mask) in enumerate(zip(new, masks, strict=True)):
+            own = None if looks is None else looks[row]
+            number = self._returned(own)
+            if number is None:
+                number = max([0, *state.live, *state.retired]) + 1
+                state.live[number] = ObjectInterval(frame.index, frame.index, frame.seconds, proposal.label, own)
+            else:
+                state.live[number] = state.retired.pop(number)
+            prompts.append(Mask(mask, object_id=number))
+        return prompts
+
+    def _returned(self, looks: FloatArray | None) -> int | None:
+        """The retired object that looks most like a new one, if any does."""
+        if looks is None:
+            return None
+        cosines = {
+            number: _cosine(looks, past.looks)
+            for number, past in self._state.retired.items()
+            if past.looks is not None
+        }
+        best = max(cosines, key=lambda number: cosines[number], default=None)
+        return best if best is not None and cosines[best] >= self.config.alike else None
+
+    def _note(self, frame: Frame, result: FrameResult) -> None:
+        """Note which objects are there."""
+        for object_id, _, _, present in result.rows():
+            if object_id not in self._state.live:
+                self._state.live[object_id] = ObjectInterval(frame.index, frame.index, frame.seconds)
+            if present:
+                interval = self._state.live[object_id]
+                interval.last, interval.seconds = frame.index, frame.seconds
+
+    def _retire(self, frame: Frame) -> None:
+        """Stop tracking what has not been seen for long."""
+        state = self._state
+        for number, interval in list(state.live.items()):
+            if abs(frame.seconds - interval.seconds) > self.config.retire:
+                self._tracker.forget(number)
+                state.retired[number] = state.live.pop(number)
+
+    def forget(self, object_id: int) -> None:
+        """See `Tracker.forget`."""
+        self._tracker.forget(object_id)
+        self._state.live.pop(object_id, None)
+
+    def reset(self) -> None:
+        """See `Tracker.reset`."""
+        self._tracker.reset()
+        self._state = _State()
+
+    def state(self) -> bytes:
+        """See `Tracker.state`."""
+        return dump_state(STATE_KIND, (self._state, self._tracker.state()))
+
+    def restore(self, state: bytes) -> None:
+        """See `Tracker.restore`."""
+        own, inner = load_state(STATE_KIND, state, ("samvideo.trackers.discovery",))
+        self._tracker.restore(inner)
+        self._state = own
+
+
+def _cosine(one: FloatArray, other: FloatArray) -> float:
+    lengths: Any = np.linalg.norm(one) * np.linalg.norm(other)
+    return float(one @ other / lengths) if lengths > 0 else 0.0
