@@ -148,16 +148,12 @@ class ObjectStatistics:
 
     def summaries(self) -> tuple[ObjectSummary, ...]:
         """Return one entry per object, by ascending id."""
-        return tuple(
-            ObjectSummary(
-                i,
-                n,
-                round(self._scores[i] / n, 4) if n else None,
-                *self._seen.get(i, (None, None)),
-                self._labels.get(i),
-            )
-            for i, n in sorted(self._frames.items())
-        )
+        return tuple(map(self._summary, sorted(self._frames)))
+
+    def _summary(self, object_id: int) -> ObjectSummary:
+        frames, (first, last) = self._frames[object_id], self._seen.get(object_id, (None, None))
+        mean = round(self._scores[object_id] / frames, 4) if frames else None
+        return ObjectSummary(object_id, frames, mean, first, last, self._labels.get(object_id))
 
 
 class SourceRecord:
