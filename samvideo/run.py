@@ -80,6 +80,7 @@ class ObjectSummary:
         frames_present: number of frames on which it has a mask.
         mean_score: over these frames, None if there are none.
         first_frame, last_frame: the first and the last of them.
+        label: name of its class, if it has one.
     """
 
     id: int
@@ -228,7 +229,8 @@ class Run(OpenRun[Summary]):
         opened = {"status": "running", "source": record.info.name, "model": settings.model}
         self._write_record(opened, self._earlier, reserved=RESERVED)
         opening()
-        labelled = settings.labelled or any(prompt.label for prompt in settings.prompts)
+        found = settings.search is not None  # what finds objects may name them
+        labelled = settings.labelled or found or any(prompt.label for prompt in settings.prompts)
         self.outputs = Outputs(folder, settings.save, record.info, source=record.source, labelled=labelled)
 
     @classmethod

@@ -25,9 +25,13 @@ from samvideo.io.tracks import open_masks
 from samvideo.io.tracks_table import open_run
 from samvideo.object_prompts import number_prompts
 from samvideo.prompt_syntax import load_prompts, parse_prompts
+from samvideo.prompters.base import MaskProposal
 from samvideo.render import overlay
 from samvideo.resume import prompts_digest
 from samvideo.run_base import recorded
+from samvideo.segment_coco import CocoInstances
+from samvideo.segmenters.base import Segmentation
+from samvideo.trackers.discovery import DiscoveringTracker
 from samvideo.trackers.flow import FlowTracker
 from samvideo.trackers.loop import track
 from samvideo.types import MAX_LABEL, Box, FrameResult, Points
@@ -146,6 +150,30 @@ def test_a_run_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert {(row["object"], row["label"]) for row in rows} == {("1", ""), ("2", "grasper")}
     code, output = call("track", "c.mp4", "-p", "box=10,20,60,70#1:a", "-p", "box=80,20,120,60@1#1:b", *more)
     assert (code, "one label per object" in output) == (2, True)
+
+
+def test_labels_that_a_tracker_finds() -> None:
+    class Named:
+        def propose(self, rgb: np.ndarray) -> list[MaskProposal]:
+            mask = np.zeros(rgb.shape[:2], bool)
+            mask[5:20, 5:20] = True
+            return [MaskProposal(mask, 1.0, 1.0, None, (0, 0, 60, 40), label="ball")]
+
+    frames = [np.random.default_rng(0).integers(0, 255, (40, 60, 3)).astype(np.uint8)] * 2
+    found = track(
+        frames, [Box((30, 5, 50, 20), object_id=9, label="b")], model=DiscoveringTracker(FlowTracker(), Named())
+    )
+    assert [dict(result.labels) for result in found] == [{10: "ball", 9: "b"}] * 2
+
+
+def test_coco_instances_have_categories(tmp_path: Path) -> None:
+    instances = CocoInstances()
+    found = [Segmentation(i, np.ones((1, 4, 4), bool), np.ones(1, np.float32)) for i in (1, 2, 3)]
+    instances.add("a.png", (4, 4), found, {1: "cat", 3: "cat"})
+    instances.write(tmp_path / "coco.json")
+    written = json.loads((tmp_path / "coco.json").read_text())
+    assert [entry["name"] for entry in written["categories"]] == ["cat", "object"]
+    assert [entry["category_id"] for entry in written["annotations"]] == [1, 2, 1]
 
 
 def test_images_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,6 +135,7 @@ class DiscoveringTracker:
                 self._note(frame, result)
             state.searched, state.still = frame.seconds, moving
         state.index = frame.index
+        labels = {number: one.label for number, one in state.live.items() if one.label is not None}
         self._retire(frame)
         return replace(result, labels={i: one.label for i, one in state.live.items() if one.label is not None})
 

@@ -109,7 +109,7 @@ def propagate(frames: Iterable[Frame], tracker: Tracker, schedule: Schedule) -> 
     Where the tracker looks ahead, a frame with prompts is processed once the frame after it has been read; other
     frames are processed as they come, so a live source is delayed by one frame on prompted frames only.
 
-    Results carry the labels of the prompts so far.
+    Results carry the labels of the prompts so far, beside those that the tracker gives.
 
     Args:
         frames: in the order of propagation: forwards, backwards or strided.

@@ -62,7 +62,7 @@ class SavedRun(Closing):
             known = sorted({entry.object_id for frame in self._tracks for entry in frame.objects})
             if unknown := sorted(named.difference(known)):
                 raise ConfigError(f"label or tissue is for object {unknown[0]}, but the run has only {known}")
-        return replace(settings, labels=self._tracks.labels() | settings.labels)
+        return replace(settings, labels={**self._tracks.labels(), **settings.labels})
 
     def analyse(self, settings: AnalysisSettings, tables: TableWriter | None) -> Findings:
         """Analyse all frames, once."""

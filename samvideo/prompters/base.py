@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samvideo.geometry import Box4, mask_box
-from samvideo.types import BoolArray, Box, Points, UInt8Array
+from samvideo.types import BoolArray, Box, Points, UInt8Array, check_label
 
 Boxes = NDArray[np.float32]
 MEASURED_PIXELS = 2**18
@@ -37,6 +37,10 @@ class MaskProposal:
     crop: Box4
     label: str | None = None
     score: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.label is not None:
+            object.__setattr__(self, "label", check_label(self.label))
 
     @property
     def box(self) -> Box4 | None:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
@@ -176,7 +177,8 @@ def prompts() -> st.SearchStrategy[Any]:
 
 
 def runs() -> st.SearchStrategy[Any]:
-    base = write_run(Path("base"), results(4, lambda k: disc(20 + k, 50), lambda k: box(90, 30, 99, 40)))
+    made = results(4, lambda k: disc(20 + k, 50), lambda k: box(90, 30, 99, 40))
+    base = write_run(Path("base"), [replace(result, labels={1: "tool"}) for result in made], labelled=True)
     with VideoWriter(Path("source.mp4"), SIZE, Fraction(25)) as writer:
         for index in range(4):
             writer.write(np.full((*SIZE[::-1], 3), 90, np.uint8), index / 25)

@@ -105,7 +105,7 @@ def test_names_are_short_and_printable() -> None:
     store = make_store()
     store.rename(1, "a\n\x00b" + "c" * 99)
     assert store.current.names[1].startswith("abc")
-    assert len(store.current.names[1]) == 40
+    assert len(store.current.names[1]) == 100
     store.rename(1, " \n ")
     assert store.current.names[1] == "Object 1"
 
