@@ -5,6 +5,7 @@ Sources: an object prompt network on an encoder's maps, Lite-SAM (Fu et al. 2024
 (Zhang et al. 2021).
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -83,15 +84,7 @@ class ObjectnessHead(nn.Module):
             lateral = nn.Conv2d(QUARTER_CELLS**2 * fine_widths[0] + fine_widths[1], fine, 1)
             self.lateral: nn.Module = nn.Sequential(lateral, LayerNorm2d(fine))
         self.fine = nn.Sequential(*(ConvNextBlock(fine, 5) for _ in range(at_fine)))
-        self.answers = nn.ModuleList(
-            nn.Sequential(LayerNorm2d(channels), nn.GELU(), nn.Conv2d(channels, 5, 1)) for channels in (fine, width)
-        )
-        prior = torch.tensor(config.prior).logit().item()
-        for answer in self.answers:
-            assert isinstance(answer, nn.Sequential)
-            assert isinstance(answer[-1], nn.Conv2d)
-            nn.init.normal_(answer[-1].weight, std=0.01)
-            answer[-1].bias.data.copy_(torch.tensor([prior, 1.0, 1.0, 1.0, 1.0]))
+        self.answers = nn.ModuleList(_answer(channels, config.prior) for channels in (fine, width))
 
     @classmethod
     def of(cls, model: ImageModel) -> "ObjectnessHead":
@@ -115,6 +108,14 @@ class ObjectnessHead(nn.Module):
         ]
         logits, boxes, centres, strides = zip(*levels, strict=True)
         return ObjectPlaces(torch.cat(logits, 1), torch.cat(boxes, 1), torch.cat(centres), torch.cat(strides))
+
+
+def _answer(width: int, prior: float) -> nn.Sequential:
+    """From features to objectness, `prior` at first, and the logarithms of four distances in cells."""
+    last = nn.Conv2d(width, 5, 1)
+    nn.init.normal_(last.weight, std=0.01)
+    last.bias = nn.Parameter(torch.tensor([math.log(prior / (1 - prior)), 1.0, 1.0, 1.0, 1.0]))
+    return nn.Sequential(LayerNorm2d(width), nn.GELU(), last)
 
 
 def _places(answer: Tensor, stride: int, largest: float) -> ObjectPlaces:

@@ -26,7 +26,8 @@ from tests.scenes import RED, Shape, scene
 
 BUNDLED = BUNDLED_FOLDER / "nano.safetensors"
 TINY = Recipe(
-    (NanoStage(64, 2, 1, 2, 1, 64, Stage(2, rate=1e-3)), NanoStage(64, 3, 1, 1, 2, 64, Stage(3, rate=1e-3)))
+    (NanoStage(64, 2, 1, 2, 1, 64, Stage(2, rate=1e-3)), NanoStage(64, 3, 1, 1, 2, 64, Stage(3, rate=1e-3))),
+    drawn=0,
 )
 
 
