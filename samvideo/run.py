@@ -265,7 +265,8 @@ class Run(OpenRun[Summary]):
 
     def write(self, frame: Frame, result: FrameResult) -> None:
         """Add one frame; see `Outputs.write`."""
-        self.outputs.write(*self._record.frame(frame, result))
+        frame, result = self._record.frame(frame, result)
+        self.outputs.write(frame, result)
         self._statistics.add(result)
         self._frames += 1
 

@@ -136,7 +136,7 @@ class SegmentOutputs(ResultFiles):
         shown = [one for one in image.found if candidate is None or candidate < len(one.masks_nhw)]
         rows = [one.chosen if candidate is None else candidate for one in shown]
         pairs = sorted(zip(shown, rows, strict=True), key=lambda pair: -int(pair[0].masks_nhw[pair[1]].sum()))
-        masks = np.array([one.masks_nhw[row] for one, row in pairs])
+        masks = np.array([one.masks_nhw[row] for one, row in pairs], bool).reshape(-1, *image.rgb.shape[:2])
         qualities = [float(one.quality_n[row]) for one, row in pairs]
         with replacing(self._note(image_file("masks", image.stem, candidate))) as part:
             scores = None if self._layered else qualities

@@ -137,7 +137,7 @@ class DiscoveringTracker:
         state.index = frame.index
         labels = {number: one.label for number, one in state.live.items() if one.label is not None}
         self._retire(frame)
-        return replace(result, labels={i: one.label for i, one in state.live.items() if one.label is not None})
+        return replace(result, labels=labels)
 
     def _is_due(self, frame: Frame, moving: float) -> bool:
         state = self._state

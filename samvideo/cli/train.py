@@ -90,6 +90,18 @@ def train_prompter(
     train_head(recipe, inputs, out, device, log_to(out, quiet=quiet))
 
 
+@train.command("average")
+@verb
+def train_average(
+    files: list[Path] = typer.Argument(help="Weights of one model, each trained on from another."),
+    out: Path = typer.Option(..., "-o", "--out", metavar="FILE", help="Weights to write, .safetensors."),
+) -> None:
+    """Write the mean of several files of weights."""
+    from samvideo.training.average import average
+
+    average(files, out)
+
+
 def parse_data(text: str) -> tuple[str, ...]:
     """Parse --data; ConfigError for another value than `open` and `unstated`."""
     if text not in TERMS:
