@@ -10,6 +10,7 @@ import pytest
 from click.testing import Result
 from page_helpers import command, request, wait_until
 from PIL import Image
+from pycocotools.coco import COCO
 from tiny_sam import tiny_model
 from typer.testing import CliRunner
 
@@ -17,6 +18,7 @@ from samvideo.cli import segment as segment_command
 from samvideo.cli.main import app
 from samvideo.io.masks import read_mask_objects
 from samvideo.io.rle import decode_rle
+from samvideo.prompters.base import MaskProposal
 from samvideo.segmenters.base import Segmenter
 from samvideo.segmenters.image_model import ImageModelSegmenter
 from tests.scenes import BLUE, RED, SIZE, Shape, overlap, scene
@@ -315,3 +317,52 @@ def test_a_mask_within_another_is_seen_in_the_mask_image() -> None:
     found = read_mask_objects("out/masks/a.png")
     assert np.array_equal(found[1], inner > 0)
     assert found[2].sum() == 40 * 40 - 10 * 10
+
+
+class Discs:
+    """Finds the discs of the scene, and nothing on pictures of another size."""
+
+    def propose(self, rgb: np.ndarray) -> list[MaskProposal]:
+        if rgb.shape != FRAMES[0].rgb.shape:
+            return []
+        whole = (0.0, 0.0, *map(float, SIZE))
+        return [
+            MaskProposal(mask, 0.9 - row / 10, 1.0, None, whole, label=label)
+            for row, (mask, label) in enumerate(zip(TRUTH[0], ("disc", None), strict=True))
+        ]
+
+
+def test_everything_that_is_found_is_written_with_names_and_as_coco(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pictures / "b.jpg").unlink()
+    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(pictures / "b.png")
+    monkeypatch.setattr(segment_command, "make_prompter", lambda search: lambda segmenter: Discs())
+    done = call("pics", "--everything", "--save", "masks,csv,coco,rle,overlay", "--max-objects", 2)
+    assert done.exit_code == 0, done.output
+    coco = COCO("pics_segmented/coco.json")
+    assert [image["file_name"] for image in coco.dataset["images"]] == ["a.png", "b.png", "c.png"]
+    assert {category["name"] for category in coco.dataset["categories"]} == {"disc", "object"}
+    assert (coco.annToMask(coco.loadAnns([1])[0]) == DISC).all()
+    assert not read_mask_objects("pics_segmented/masks/b.png")
+    assert set(read_mask_objects("pics_segmented/masks/a.png")) == {1, 2}
+    assert [row["label"] for row in table("pics_segmented")[:2]] == ["disc", ""]
+    search = json.loads(Path("pics_segmented/run.json").read_text())["settings"]["search"]
+    assert search["max_objects"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--everything", "-p", BOX], "leave other prompts"),
+        (["--everything", "--prompter", "none"], "no prompter 'none'"),
+        (["-p", "text=", "--prompter", "grid"], "names nothing"),
+        (["-p", "text=cat", "--prompter", "grid"], "leave --prompter grid out"),
+        (["--everything", "--prompter", "text"], "needs texts"),
+    ],
+)
+def test_searches_that_make_no_sense_are_refused(arguments: list[str], message: str) -> None:
+    done = call("pics", *arguments)
+    assert done.exit_code == 2, done.output
+    assert message in done.output
+    assert not Path("pics_segmented").exists()
