@@ -13,7 +13,6 @@ from samvideo.prompters.hierarchical import HierarchicalPrompter
 from samvideo.prompters.rcnn import Rcnn
 from samvideo.prompters.text import TextPrompter
 from samvideo.segmenters.base import Segmenter
-from samvideo.specs import BUNDLED
 from samvideo.types import UInt8Array
 from samvideo.weights.naming import split_name
 
@@ -79,7 +78,9 @@ DETECTORS: Mapping[str, str] = {"text": "grounding-dino", "instances": "mask-rcn
 def find_prompter(name: str, model: str) -> str:
     """Return the name of a prompter, also NAME=FILE, and what "auto" means for a model; ConfigError for another."""
     if name == AUTO:
-        return "learned" if model in BUNDLED else "grid"
+        from samvideo.prompters.learned import bundled_file
+
+        return "grid" if bundled_file(model) is None else "learned"
     kind, weights = split_name(name)
     if kind not in PROMPTERS:
         raise ConfigError(f"there is no prompter {kind!r}; known: {AUTO}, {', '.join(PROMPTERS)}")

@@ -24,7 +24,6 @@ from samvideo.prompters.base import MaskProposal, box_prompt, suppress, suppress
 from samvideo.prompters.boxes import Detections
 from samvideo.prompters.objectness import ObjectnessHead
 from samvideo.segmenters.image_model import ImageModelSegmenter, ModelImage
-from samvideo.specs import BUNDLED
 from samvideo.types import UInt8Array
 from samvideo.weights.naming import is_random
 from samvideo.weights.read import read_state
@@ -131,6 +130,11 @@ def load_learned(segmenter: ImageModelSegmenter, weights: Path | None = None) ->
         with random_weights(f"{model.name}-prompter"):
             return LearnedPrompter(segmenter, ObjectnessHead.of(model))
     file = bundled_file(model.name) if weights is None else weights
+    if file is None:
+        raise ConfigError(
+            f"the package has no learned prompter for {model.name}: name a file of `samvideo train prompter --model "
+            f"{model.name}` (learned=FILE), or another prompter"
+        )
     state = read_state(file)
     trained_for = _trained_for(file)
     if trained_for not in (None, model.name):
@@ -146,24 +150,10 @@ def load_learned(segmenter: ImageModelSegmenter, weights: Path | None = None) ->
     return LearnedPrompter(segmenter, head)
 
 
-def bundled_file(name: str) -> Path:
-    """The file of the package for a model.
-
-    Raises:
-        ConfigError: there is none.
-        WeightsError: this installation lacks it.
-    """
-    if name not in BUNDLED:
-        raise ConfigError(
-            f"the package has no learned prompter for {name}: name a file of `samvideo train prompter --model "
-            f"{name}` (learned=FILE), or another prompter"
-        )
+def bundled_file(name: str) -> Path | None:
+    """The file of the package for a model, None if there is none."""
     file = BUNDLED_FOLDER / f"{name}-prompter.safetensors"
-    if not file.is_file():
-        raise WeightsError(
-            f"this installation lacks {file}: install samvideo again, or name a file of weights (learned=FILE)"
-        )
-    return file
+    return file if file.is_file() else None
 
 
 def _trained_for(file: Path) -> str | None:

@@ -29,7 +29,7 @@ def test_the_mean_of_all_values_is_written_with_what_it_is_of(tmp_path: Path) ->
 
 
 def test_weights_of_another_model_and_a_single_file_are_refused(tmp_path: Path) -> None:
-    one, other = weights(tmp_path / "a.safetensors", 1), weights(tmp_path / "b.safetensors", 1, (3, 3))
+    one, other = weights(tmp_path / "a.safetensors", 1.0), weights(tmp_path / "b.safetensors", 1.0, (3, 3))
     with pytest.raises(WeightsError, match="has other entries or shapes"):
         average([one, other], tmp_path / "mean.safetensors")
     with pytest.raises(ConfigError, match="at least two"):
