@@ -132,8 +132,8 @@ def load_learned(segmenter: ImageModelSegmenter, weights: Path | None = None) ->
     file = bundled_file(model.name) if weights is None else weights
     if file is None:
         raise ConfigError(
-            f"the package has no learned prompter for {model.name}: name a file of `samvideo train prompter --model "
-            f"{model.name}` (learned=FILE), or another prompter"
+            f"the package has no learned prompter for {model.name}: name a file of `samvideo train prompter "
+            f"--model {model.name}` (learned=FILE), or another prompter"
         )
     state = read_state(file)
     trained_for = _trained_for(file)
