@@ -77,11 +77,11 @@ def test_a_folder_without_manifests_is_checked_and_kinds_not_built_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "nanosam--prompts.npz").symlink_to(OWN / "nanosam--prompts.npz")
-    (tmp_path / "mobilesam--everything.json").write_text("{}")
+    (tmp_path / "mobilesam--quantisers.json").write_text("{}")
     assert check(tmp_path, monkeypatch) == 0
     printed = capsys.readouterr().out
     assert "ok   nanosam--prompts" in printed
-    assert "not supported mobilesam--everything" in printed
+    assert "not supported mobilesam--quantisers" in printed
 
 
 def test_what_cannot_be_computed_fails_with_a_sentence(

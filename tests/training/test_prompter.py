@@ -215,5 +215,5 @@ def test_weights_that_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ConfigError, match="grid has no weights"):
         load_prompter(f"grid={file}", segmenter)
     monkeypatch.setattr("samvideo.prompters.learned.BUNDLED_FOLDER", tmp_path)
-    with pytest.raises(WeightsError, match="install samvideo again"):
+    with pytest.raises(ConfigError, match="no learned prompter for nano"):
         load_prompter("learned", segmenter)

@@ -154,7 +154,7 @@ def test_two_objects_undo_and_the_files_of_the_direct_form(tmp_path: Path, brows
         "--prompt",
         prompts[0],
         "--prompt",
-        prompts[1],
+        f"{prompts[1]}:square <b>&",  # its name is its label
         "-o",
         "direct",
         "--model",
