@@ -47,9 +47,9 @@ class Annotation:
             prompts.append(Points(xy, labels, object_id=object_id))
         return prompts
 
-    def texts(self, object_id: int, frame: int) -> list[str]:
+    def texts(self, object_id: int, frame: int, label: str | None = None) -> list[str]:
         """Convert to the command line's grammar; an uploaded mask has no file to name."""
-        tail = f"@{frame}#{object_id}"
+        tail = f"@{frame}#{object_id}" + ("" if label is None else f":{label}")
         if self.mask is not None:
             return [f"mask=uploaded.png{tail}"]
         texts = [] if self.box is None else ["box=" + ",".join(f"{value:g}" for value in self.box) + tail]

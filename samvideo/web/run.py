@@ -304,7 +304,8 @@ class PageRun:
         with self._settings.open_source() as video:
             now = project.annotations.current
             drawn, labels = now.by_frame(), now.labels
-            texts = [text for frame in drawn for i, new in drawn[frame].items() for text in new.texts(i, frame)]
+            placed = [(frame, i, new) for frame in drawn for i, new in drawn[frame].items()]
+            texts = [text for frame, i, new in placed for text in new.texts(i, frame, labels.get(i))]
             settings = replace(self._settings, prompt_texts=tuple(texts), labelled=bool(labels))
             try:
                 run = settings.open_run(project.media.info, self._timer, video.files)
