@@ -14,7 +14,8 @@ assert home.parent.name == "site", home
 assert (home / "py.typed").exists() and (home / "trackers").is_dir(), sorted(home.iterdir())
 assert (home / "web" / "static" / "index.html").exists()
 assert (home / "evaluation" / "published.csv").exists()
-assert {"CARD.md", "nano.safetensors", "nano-prompter.safetensors"} <= {path.name for path in (home / "bundled").iterdir()}
+bundled = {path.name for path in (home / "bundled").iterdir()}
+assert {"CARD.md", "nano.safetensors", "nano-prompter.safetensors"} <= bundled
 """
 
 
