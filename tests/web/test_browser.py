@@ -173,8 +173,8 @@ def test_two_objects_undo_and_the_files_of_the_direct_form(tmp_path: Path, brows
 
 
 def test_pause_correct_on_the_spot_and_go_back(tmp_path: Path, browser: Any) -> None:
-    make_clip(tmp_path, frames=40)
-    truth = [masks[0] for _, masks in demo_frames(40, (320, 180))]
+    make_clip(tmp_path, frames=160)
+    truth = [masks[0] for _, masks in demo_frames(160, (320, 180))]
     with command(tmp_path, "track", "demo.mp4", "--prompt", "points", "-o", "out") as run:
         page = Page(browser, run.address)
         page.tab.fill("#number", "8")
@@ -195,7 +195,7 @@ def test_pause_correct_on_the_spot_and_go_back(tmp_path: Path, browser: Any) -> 
         assert page.tab.text_content("#track") == "Continue"
         page.key("Enter")
         page.wait_saved()
-        assert page.tab.evaluate("samvideo.model.rows.size") == 40
+        assert page.tab.evaluate("samvideo.model.rows.size") == 160
         # A pass that is paused before its first result leaves the files there are.
         page.tab.evaluate(
             """async () => {
@@ -213,7 +213,7 @@ def test_pause_correct_on_the_spot_and_go_back(tmp_path: Path, browser: Any) -> 
     assert json.loads((tmp_path / "out" / "run.json").read_text())["settings"]["direction"] == "both"
     with (tmp_path / "out" / "tracks.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert sorted({int(row["frame"]) for row in rows}) == list(range(40))
+    assert sorted({int(row["frame"]) for row in rows}) == list(range(160))
     for index in (0, 4, 7, 9):
         found = read_mask_objects(tmp_path / "out" / "masks" / f"{index:05d}.png")
         assert overlap(found[1], truth[index]) > 0.5

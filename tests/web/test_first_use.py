@@ -143,7 +143,7 @@ def test_ids_of_a_mask_file_are_objects_and_errors_stay(tmp_path: Path, browser:
 
 
 def test_leaving_asks_files_outlive_finish_and_the_terminal_is_told(tmp_path: Path, browser: Any) -> None:
-    boxes = make_clip(tmp_path, frames=40)
+    boxes = make_clip(tmp_path, frames=160)
     with command(tmp_path, "track", "demo.mp4", "--prompt", "box", "-o", "out") as run:
         page = Page(browser, run.address)
         page.tab.close()
@@ -153,7 +153,7 @@ def test_leaving_asks_files_outlive_finish_and_the_terminal_is_told(tmp_path: Pa
         page.outlines(0, 1, "preview")
         page.tab.click("#track")
         wait_until(lambda: page.state()["phase"] == "tracking" and (page.state()["at"] or 0) > 3)
-        assert " of 40" in page.tab.text_content("#status")
+        assert " of 160" in page.tab.text_content("#status")
         page.tab.click("#track")
         wait_until(lambda: page.state()["phase"] == "paused")
         with page.tab.expect_event("dialog") as asked:
@@ -161,7 +161,7 @@ def test_leaving_asks_files_outlive_finish_and_the_terminal_is_told(tmp_path: Pa
         assert asked.value.type == "beforeunload"
         asked.value.dismiss()
         page.tab.click("#track")
-        assert page.tab.text_content("#count") == "of 40"
+        assert page.tab.text_content("#count") == "of 160"
         page.wait_saved()
         assert not page.tab.is_visible("#old")
         page.drag(*boxes[1])
