@@ -35,7 +35,7 @@ def filled(shapes: list[list[int]], size_wh: tuple[int, int]) -> np.ndarray:
 
 @pytest.mark.skipif(not DAVIS.is_dir(), reason=f"no {DAVIS}: set SAMVIDEO_SHARED")
 def test_mark_track_correct_and_download_on_a_real_video(tmp_path: Path, browser: Any) -> None:
-    name, count = "bear", 16
+    name, count = "bear", 48
     (tmp_path / name).mkdir()
     for path in sorted((DAVIS / "JPEGImages" / name).iterdir())[:count]:
         (tmp_path / name / path.name).symlink_to(path)
