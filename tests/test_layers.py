@@ -126,7 +126,7 @@ WITH_TORCH = (
     *(f"samvideo.segmenters.{name}" for name in ("image_model", "rap_sam", "squeeze_sam", "volume")),
     *(
         f"samvideo.prompters.{name}"
-        for name in ("decoding", "huggingface", "learned", "looks", "objectness", "rcnn")
+        for name in ("appearance", "decoding", "huggingface", "learned", "objectness", "rcnn")
     ),
 )
 

@@ -19,7 +19,7 @@ from samvideo.types import BoolArray, FloatArray, Frame, FrameResult, Mask, Prom
 
 STATE_KIND = "discovery"
 Describe = Callable[[UInt8Array, Sequence[BoolArray]], FloatArray]
-"""Looks of objects, float32 (K, C), of an image and K masks (H, W); compared by their cosine."""
+"""Feature vectors of objects, float32 (K, C), from an image and K masks (H, W); compared by cosine similarity."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,12 @@ class DiscoveryConfig:
     Attributes:
         every: seconds between two searches.
         most: objects that are tracked at most at a time.
-        explained: share of a proposal that tracked objects cover, above which it is no new object.
+        covered: share of a proposal covered by tracked objects, above which it is not a new object.
         quality: least predicted IoU of a new object.
         least, largest: bounds of the area of a new object, as shares of the frame.
         retire: seconds without a mask after which an object is not tracked any more.
-        alike: cosine of looks above which a new object is taken for one that was retired.
+        similarity: cosine similarity above which a new object is a retired one that returned; high, because a
+            wrong id is worse than a new one.
         moving: share of the frame that moves beside objects, beyond what moved at the last search, which starts a
             search before its time.
         change: difference of grey values, of 255, that counts as motion.
@@ -42,12 +43,12 @@ class DiscoveryConfig:
 
     every: float = 1.0
     most: int = 20
-    explained: float = 0.5
+    covered: float = 0.5
     quality: float = 0.5
     least: float = 5e-4
     largest: float = 0.5
     retire: float = 5.0
-    alike: float = 0.9
+    similarity: float = 0.9
     moving: float = 0.02
     change: int = 25
     motion_height: int = 60
@@ -67,14 +68,14 @@ class ObjectInterval:
         first, last: indices of the first and the last frame on which it has a mask.
         seconds: time of the last one.
         label: its name, if it has one.
-        looks: (C,) as it was found.
+        appearance: feature vector (C,) on the frame where it was found.
     """
 
     first: int
     last: int
     seconds: float
     label: str | None = None
-    looks: FloatArray | None = None
+    appearance: FloatArray | None = None
 
 
 @dataclass
@@ -97,7 +98,7 @@ class DiscoveringTracker:
         tracker: tracks what is found; this object owns it.
         prompter: finds.
         config: options.
-        describe: tells looks, so that an object that returns keeps its id; without it, it gets a new one.
+        describe: computes feature vectors, by which an object that returns keeps its id; else it gets a new one.
     """
 
     lookahead = 0
@@ -169,7 +170,7 @@ class DiscoveringTracker:
         for proposal in self._prompter.propose(frame.rgb):
             free = proposal.mask & ~taken
             share = free.mean()
-            own = share * free.size >= (1 - config.explained) * max(1, proposal.area)
+            own = share * free.size >= (1 - config.covered) * max(1, proposal.area)
             if not own or not config.least <= share <= config.largest or proposal.quality < config.quality:
                 continue
             if len(self._state.live) + len(new) >= config.most:
@@ -181,12 +182,12 @@ class DiscoveringTracker:
         return self._named(frame, new, masks)
 
     def _named(self, frame: Frame, new: Sequence[MaskProposal], masks: Sequence[BoolArray]) -> list[Prompt]:
-        """Give new objects their ids: those of retired ones that look alike, or new ones."""
+        """Give new objects their ids: those of similar retired objects, or new ones."""
         state = self._state
-        looks = self._describe(frame.rgb, masks) if self._describe and masks else None
+        appearance = self._describe(frame.rgb, masks) if self._describe and masks else None
         prompts: list[Prompt] = []
         for row, (proposal, mask) in enumerate(zip(new, masks, strict=True)):
-            own = None if looks is None else looks[row]
+            own = None if appearance is None else appearance[row]
             number = self._returned(own)
             if number is None:
                 number = max([0, *state.live, *state.retired]) + 1
@@ -196,17 +197,17 @@ class DiscoveringTracker:
             prompts.append(Mask(mask, object_id=number, label=state.live[number].label))
         return prompts
 
-    def _returned(self, looks: FloatArray | None) -> int | None:
-        """The retired object that looks most like a new one, if any does."""
-        if looks is None:
+    def _returned(self, appearance: FloatArray | None) -> int | None:
+        """The retired object that is most similar to a new one, if any is similar enough."""
+        if appearance is None:
             return None
         cosines = {
-            number: _cosine(looks, past.looks)
+            number: _cosine(appearance, past.appearance)
             for number, past in self._state.retired.items()
-            if past.looks is not None
+            if past.appearance is not None
         }
         best = max(cosines, key=lambda number: cosines[number], default=None)
-        return best if best is not None and cosines[best] >= self.config.alike else None
+        return best if best is not None and cosines[best] >= self.config.similarity else None
 
     def _note(self, frame: Frame, result: FrameResult) -> None:
         """Note which objects are there."""

@@ -49,13 +49,13 @@ def searching_tracker(settings: "RunSettings", quiet: bool) -> "Tracker":
     tracker = ready_tracker(settings.model, quiet=quiet, **settings.options)
     if settings.search is None:
         return tracker
-    from samvideo.prompters.looks import looks_of
+    from samvideo.prompters.appearance import appearance_of
     from samvideo.trackers.discovery import DiscoveringTracker, DiscoveryConfig
 
     search = settings.search
     segmenter = _segmenter(settings, quiet)
     config = DiscoveryConfig(every=search.every, most=search.most)
-    return DiscoveringTracker(tracker, make_prompter(search)(segmenter), config, looks_of(segmenter))
+    return DiscoveringTracker(tracker, make_prompter(search)(segmenter), config, appearance_of(segmenter))
 
 
 def _segmenter(settings: "RunSettings", quiet: bool) -> "Segmenter":

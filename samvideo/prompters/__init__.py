@@ -1,1 +1,1 @@
-"""Automatic prompters: they find the objects of an image without being told where they are."""
+"""Automatic prompters: mask proposals for all objects of an image, without prompts by a user."""

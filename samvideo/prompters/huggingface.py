@@ -218,7 +218,7 @@ def _model(auto: Any, address: str, device: str) -> Any:
 
 
 def _check_length(address: str, config: Any, tokenizer: Any, texts: Sequence[str]) -> None:
-    """ConfigError if texts have more tokens than the model reads, or cannot be told apart."""
+    """Raise ConfigError for texts that have more tokens than the model reads, or that are ambiguous."""
     if config.model_type not in GROUNDED:
         most, read = config.text_config.max_position_embeddings, list(texts)
     else:

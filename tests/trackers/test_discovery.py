@@ -75,7 +75,7 @@ class ColourTracker:
         self.colours = {i: np.array(c, np.uint8) for i, c in ast.literal_eval(state.decode()).items()}
 
 
-def looks(rgb: np.ndarray, masks: Sequence[BoolArray]) -> np.ndarray:
+def appearance(rgb: np.ndarray, masks: Sequence[BoolArray]) -> np.ndarray:
     return np.array([rgb[mask].mean(0) - 128 for mask in masks], np.float32)
 
 
@@ -103,7 +103,7 @@ def test_motion_beside_objects_starts_a_search_before_its_time() -> None:
 
 def test_what_left_is_retired_and_keeps_its_id_when_it_returns() -> None:
     config = DiscoveryConfig(every=0.2, retire=0.5)
-    tracker = DiscoveringTracker(ColourTracker(), Finder(), config, looks)
+    tracker = DiscoveringTracker(ColourTracker(), Finder(), config, appearance)
     away = [picture(2, None)] * 10
     results = run(tracker, [picture(2, 20), *away, picture(2, None, 30), *[picture(2, 25, 30)] * 3])
     assert results[0].object_ids == (1, 2)

@@ -1,4 +1,4 @@
-"""Looks of objects, by which one that returns is told from another. Needs torch."""
+"""Appearance of objects as feature vectors, by which an object that returns is recognised. Needs torch."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,11 +10,11 @@ from samvideo.segmenters.base import Segmenter
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 
 
-def looks_of(segmenter: Segmenter) -> Callable[[UInt8Array, Sequence[BoolArray]], FloatArray] | None:
-    """Return what describes objects by a model's features, or None for a segmenter without a model.
+def appearance_of(segmenter: Segmenter) -> Callable[[UInt8Array, Sequence[BoolArray]], FloatArray] | None:
+    """Return a function that computes feature vectors of objects, or None for a segmenter without a model.
 
-    Looks are float32 (K, C): the mean of the coarse map on each object, less that of the whole image, which all
-    objects share.
+    They are float32 (K, C): the mean of the coarse feature map over each object, minus that over the whole image,
+    which all objects share.
     """
     from samvideo.segmenters.image_model import ImageModelSegmenter
 
@@ -27,7 +27,7 @@ def looks_of(segmenter: Segmenter) -> Callable[[UInt8Array, Sequence[BoolArray]]
         coarse = model.encode(model.preprocess(rgb)).coarse[0].float().cpu().numpy()
         size_wh = coarse.shape[2], coarse.shape[1]
         shares = [cv2.resize(mask.astype(np.float32), size_wh, interpolation=cv2.INTER_AREA) for mask in masks]
-        looks = [(coarse * share).sum((1, 2)) / max(float(share.sum()), 1e-6) for share in shares]
-        return np.asarray(np.stack(looks) - coarse.mean((1, 2)), np.float32)
+        vectors = [(coarse * share).sum((1, 2)) / max(float(share.sum()), 1e-6) for share in shares]
+        return np.asarray(np.stack(vectors) - coarse.mean((1, 2)), np.float32)
 
     return describe
