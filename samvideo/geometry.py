@@ -56,6 +56,19 @@ def mask_box(mask: BoolArray) -> Box4 | None:
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
+def pairwise_box_iou(boxes_n4: FloatArray, others_m4: FloatArray) -> FloatArray:
+    """(N, M) IoU of boxes x1, y1, x2, y2 with others; 0 for two boxes without area."""
+    corners = (
+        np.maximum(boxes_n4[:, None, :2], others_m4[:, :2]),
+        np.minimum(boxes_n4[:, None, 2:], others_m4[:, 2:]),
+    )
+    shared = (corners[1] - corners[0]).clip(0).prod(-1)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (boxes_n4, others_m4)]
+    union = areas[0][:, None] + areas[1] - shared
+    iou: FloatArray = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return iou
+
+
 def mask_centroid(mask: BoolArray) -> tuple[float, float] | None:
     """Return the mean (x, y) of the pixel centres of a mask, None if it is empty."""
     rows, columns = mask.sum(1), mask.sum(0)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from samvideo.errors import ConfigError, PromptError
-from samvideo.geometry import clip_box, fit_size, mask_box, mask_centroid, scale_points
+from samvideo.geometry import clip_box, fit_size, mask_box, mask_centroid, pairwise_box_iou, scale_points
 from samvideo.object_prompts import group_prompts, number_prompts
 from samvideo.types import Box, Frame, FrameResult, Mask, Points, Prompt
 
@@ -131,3 +131,10 @@ def test_malformed_prompts(make: object, message: str) -> None:
     assert callable(make)
     with pytest.raises(PromptError, match=message):
         make()
+
+
+def test_overlap_of_boxes_by_pair() -> None:
+    boxes = np.array([[0, 0, 2, 2], [5, 5, 5, 5]], np.float32)
+    others = np.array([[1, 0, 3, 2], [0, 0, 2, 2], [5, 5, 5, 5]], np.float32)
+    np.testing.assert_allclose(pairwise_box_iou(boxes, others), [[1 / 3, 1, 0], [0, 0, 0]], rtol=1e-6)
+    assert pairwise_box_iou(boxes, np.zeros((0, 4), np.float32)).shape == (2, 0)

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samvideo.errors import ConfigError
+from samvideo.geometry import mask_box, pairwise_box_iou
 from samvideo.io.snapshot import dump_state, load_state
-from samvideo.prompters.base import AutoPrompter, MaskProposal
+from samvideo.prompters.base import AutoPrompter, Boxes, BoxFinder, MaskProposal
 from samvideo.trackers.base import Tracker
 from samvideo.types import BoolArray, FloatArray, Frame, FrameResult, Mask, Prompt, UInt8Array
 
@@ -31,6 +32,7 @@ class DiscoveryConfig:
         most: objects that are tracked at most at a time.
         covered: share of a proposal covered by tracked objects, above which it is not a new object.
         quality: least predicted IoU of a new object.
+        rating: least product of predicted IoU and objectness of a new object, where the prompter finds boxes.
         least, largest: bounds of the area of a new object, as shares of the frame.
         retire: seconds without a mask after which an object is not tracked any more.
         similarity: cosine similarity above which a new object is a retired one that returned; high, because a
@@ -39,12 +41,19 @@ class DiscoveryConfig:
             search before its time.
         change: difference of grey values, of 255, that counts as motion.
         motion_height: pixels of the small pictures in which motion is looked for.
+        look: seconds between two looks for boxes alone, where the prompter finds them. A box that nothing explains
+            starts a search before its time.
+        objectness: least objectness of such a box.
+        explained: IoU with the box of a tracked object, or with one that the last search saw, above which a box is
+            explained.
+        gain: growth of a box's objectness since the last search, above which that no longer explains it.
     """
 
     every: float = 1.0
     most: int = 20
     covered: float = 0.5
     quality: float = 0.5
+    rating: float = 0.2
     least: float = 5e-4
     largest: float = 0.5
     retire: float = 5.0
@@ -52,6 +61,10 @@ class DiscoveryConfig:
     moving: float = 0.02
     change: int = 25
     motion_height: int = 60
+    look: float = 0.2
+    objectness: float = 0.25
+    explained: float = 0.2
+    gain: float = 0.05
 
     def __post_init__(self) -> None:
         if not self.every > 0:
@@ -78,6 +91,10 @@ class ObjectInterval:
     appearance: FloatArray | None = None
 
 
+def _no_boxes() -> tuple[Boxes, FloatArray]:
+    return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+
+
 @dataclass
 class _State:
     """All that changes, beside the tracker."""
@@ -86,6 +103,8 @@ class _State:
     searched: float | None = None  # time of the last search
     still: float = 0.0  # share of the frame that moved at the last search
     small: NDArray[np.uint8] | None = None  # the newest frame, small and grey
+    looked: float = 0.0  # time of the last search or look for boxes
+    seen: tuple[Boxes, FloatArray] = field(default_factory=_no_boxes)  # at the last search, with their objectness
     live: dict[int, ObjectInterval] = field(default_factory=dict)
     retired: dict[int, ObjectInterval] = field(default_factory=dict)
     refused: int = 0
@@ -111,6 +130,7 @@ class DiscoveringTracker:
         describe: Describe | None = None,
     ) -> None:
         self._tracker, self._prompter, self.config, self._describe = tracker, prompter, config, describe
+        self._finder = prompter if isinstance(prompter, BoxFinder) else None
         self._state = _State()
 
     @property
@@ -129,22 +149,38 @@ class DiscoveringTracker:
         result = self._tracker.step(frame, prompts)
         self._note(frame, result)
         moving = state.still if again else self._motion(frame, result)
-        if not again and self._is_due(frame, moving):
+        if not again and self._is_due(frame, result, moving):
             found = self._search(frame, result)
             if found:
                 result = self._tracker.step(frame, found)
                 self._note(frame, result)
-            state.searched, state.still = frame.seconds, moving
+            state.searched, state.looked, state.still = frame.seconds, frame.seconds, moving
         state.index = frame.index
         labels = {number: one.label for number, one in state.live.items() if one.label is not None}
         self._retire(frame)
         return replace(result, labels=labels)
 
-    def _is_due(self, frame: Frame, moving: float) -> bool:
+    def _is_due(self, frame: Frame, result: FrameResult, moving: float) -> bool:
         state = self._state
         if state.searched is None or abs(frame.seconds - state.searched) >= self.config.every:
             return True
-        return moving > state.still + self.config.moving
+        return moving > state.still + self.config.moving or self._sees_new(frame, result)
+
+    def _sees_new(self, frame: Frame, result: FrameResult) -> bool:
+        """Whether there is a box that nothing explains, if it is time to look."""
+        state, config = self._state, self.config
+        if self._finder is None or abs(frame.seconds - state.looked) < config.look:
+            return False
+        state.looked = frame.seconds
+        boxes, objectness = self._finder.find_boxes(frame.rgb)
+        tracked = [box for box in map(mask_box, result.masks) if box is not None]
+        by_tracks = pairwise_box_iou(boxes, np.array(tracked, np.float32).reshape(-1, 4)) > config.explained
+        seen, before = state.seen
+        by_search = (pairwise_box_iou(boxes, seen) > config.explained) & (
+            objectness[:, None] <= before + config.gain
+        )
+        explained = by_tracks.any(1) | by_search.any(1)
+        return bool((~explained & (objectness >= config.objectness)).any())
 
     def _motion(self, frame: Frame, result: FrameResult) -> float:
         """Share of the frame that moves and belongs to no object."""
@@ -161,13 +197,14 @@ class DiscoveringTracker:
 
     def _search(self, frame: Frame, result: FrameResult) -> list[Prompt]:
         """Masks of new objects, as prompts."""
-        config, taken = (
-            self.config,
-            result.masks.any(0) if len(result.masks) else np.zeros(frame.rgb.shape[:2], bool),
-        )
+        config, taken = self.config, result.masks.any(0)
         new: list[MaskProposal] = []
         masks: list[BoolArray] = []
-        for proposal in self._prompter.propose(frame.rgb):
+        proposals = self._prompter.propose(frame.rgb)
+        if self._finder is not None:
+            self._state.seen = self._finder.find_boxes(frame.rgb)
+            proposals = [one for one in proposals if _rating(one) >= config.rating]
+        for proposal in proposals:
             free = proposal.mask & ~taken
             share = free.mean()
             own = share * free.size >= (1 - config.covered) * max(1, proposal.area)
@@ -250,3 +287,8 @@ class DiscoveringTracker:
 def _cosine(one: FloatArray, other: FloatArray) -> float:
     lengths: Any = np.linalg.norm(one) * np.linalg.norm(other)
     return float(one @ other / lengths) if lengths > 0 else 0.0
+
+
+def _rating(proposal: MaskProposal) -> float:
+    assert proposal.score is not None, "a prompter that finds boxes rates them"
+    return proposal.quality * proposal.score

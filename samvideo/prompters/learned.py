@@ -20,11 +20,11 @@ from samvideo.geometry import Box4
 from samvideo.image_model import ImageModel
 from samvideo.io.schema import parse_json
 from samvideo.pictures import prompt_scale
-from samvideo.prompters.base import MaskProposal, box_prompt, suppress, suppress_masks
+from samvideo.prompters.base import Boxes, MaskProposal, box_prompt, suppress, suppress_masks
 from samvideo.prompters.boxes import Detections
 from samvideo.prompters.objectness import ObjectnessHead
 from samvideo.segmenters.image_model import ImageModelSegmenter, ModelImage
-from samvideo.types import UInt8Array
+from samvideo.types import FloatArray, UInt8Array
 from samvideo.weights.naming import is_random
 from samvideo.weights.read import read_state
 from samvideo.weights.untrained import random_weights
@@ -52,7 +52,7 @@ class LearnedConfig:
 
 
 class LearnedPrompter:
-    """See the module; implements `samvideo.prompters.base.AutoPrompter`.
+    """See the module; implements `samvideo.prompters.base.BoxFinder`.
 
     Args:
         segmenter: answers the boxes, and computes the features.
@@ -78,6 +78,12 @@ class LearnedPrompter:
             for box, score, one in zip(boxes, found.scores.tolist(), image.segment(boxes), strict=True)
         ]
         return self._chosen([one for one in proposals if one.quality >= self.config.quality and one.mask.any()])
+
+    def find_boxes(self, rgb: UInt8Array) -> tuple[Boxes, FloatArray]:
+        """See `BoxFinder.find_boxes`."""
+        found = self.detect(self._segmenter.embed(rgb))
+        assert found.scores is not None
+        return found.boxes, found.scores
 
     @torch.inference_mode()
     def detect(self, image: ModelImage) -> Detections:

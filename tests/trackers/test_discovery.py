@@ -1,6 +1,7 @@
 """Objects found while others are tracked: ids that last, leaving, returning, and a bound on their number."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,22 @@ class Finder:
         self.asked.append(int(rgb[0, 0, 0]))
         masks = [of_colour(rgb, colour) for colour in COLOURS]
         return [MaskProposal(m, 0.9, 1.0, None, (0, 0, *SIZE)) for m in masks if m.any()]
+
+
+class BoxFinder(Finder):
+    """Also finds boxes alone, with an objectness that can be changed; the third colour is no object."""
+
+    objectness = 0.5
+
+    def propose(self, rgb: np.ndarray) -> list[MaskProposal]:
+        scores = [self.objectness, self.objectness, 0.1]
+        proposals = super().propose(rgb)
+        return [replace(one, score=score) for one, score in zip(proposals, scores, strict=False)]
+
+    def find_boxes(self, rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        boxes = [one.box for one in self.propose(rgb)]
+        self.asked.pop()
+        return np.array(boxes, np.float32).reshape(-1, 4), np.full(len(boxes), self.objectness, np.float32)
 
 
 class ColourTracker:
@@ -99,6 +116,32 @@ def test_motion_beside_objects_starts_a_search_before_its_time() -> None:
     results = run(tracker, [picture(2)] * 4 + [picture(2, 20)] * 2)
     assert [len(r.object_ids) for r in results] == [1, 1, 1, 1, 2, 2]
     assert len(finder.asked) == 2, "not on every frame"
+
+
+def test_a_box_that_nothing_explains_starts_a_search_before_its_time() -> None:
+    finder = BoxFinder()
+    tracker = DiscoveringTracker(ColourTracker(), finder, DiscoveryConfig(every=100, moving=2, look=0.2))
+    results = run(tracker, [picture(2)] * 3 + [picture(2, 20)] * 5)
+    assert [len(r.object_ids) for r in results] == [1, 1, 1, 1, 2, 2, 2, 2], "at the next look"
+    assert len(finder.asked) == 2
+
+
+def test_what_a_search_saw_starts_another_one_only_once_its_objectness_has_grown() -> None:
+    finder = BoxFinder()
+    tracker = DiscoveringTracker(
+        ColourTracker(), finder, DiscoveryConfig(every=100, moving=2, look=0.1, rating=0.4)
+    )
+    finder.objectness = 0.3
+    assert not run(tracker, [picture(2)] * 3)[-1].object_ids, "0.3 x 0.9 is below the least rating"
+    assert len(finder.asked) == 1
+    finder.objectness = 0.5
+    assert run(tracker, [picture(2)] * 3, first=3)[-1].object_ids == (1,)
+    assert len(finder.asked) == 2
+
+
+def test_proposals_of_a_low_rating_are_not_tracked() -> None:
+    result = run(DiscoveringTracker(ColourTracker(), BoxFinder()), [picture(2, 20, 40)])[0]
+    assert result.object_ids == (1, 2)
 
 
 def test_what_left_is_retired_and_keeps_its_id_when_it_returns() -> None:
