@@ -1,14 +1,16 @@
-"""Long-term memory of frames that stand for several; after the memory consolidation of XMem (Cheng and Schwing 2022).
+"""Long-term memory of frames that stand for several; after XMem (Cheng and Schwing 2022).
 
-As in XMem (section 3.3), frames that leave the working memory are compressed: prototypes y are selected among them,
-and each gets, in place of its own value, the mean of all candidates' values x, weighted by their similarity to it:
+As in XMem (section 3.3), frames that leave the working memory are compressed: prototypes y are selected among
+them, and each gets, in place of its own value, the mean of all candidates' values x, weighted by their similarity
+to it:
 
     v = sum_i softmax_i(s cos(y, x_i)) x_i
 
-Counterpart: hkchengrex/XMem: inference/memory_manager.py, consolidation. There prototypes are single tokens, the most
-used ones, and tokens have no place. Here they are frames, those that `DiversePolicy` selects, and the mean is taken
-over the tokens of one place of all frames of the pool, since SAM 2's attention adds position codes to its tokens. What
-was compressed once is not compressed again, as there; when memory is full the most redundant goes, not the least used.
+Counterpart: hkchengrex/XMem: inference/memory_manager.py, consolidation. There prototypes are single tokens, the
+most used ones, and tokens have no place. Here they are frames, those that `DiversePolicy` selects, and the mean
+is taken over the tokens of one place of all frames of the pool, since SAM 2's attention adds position codes to
+its tokens. What was compressed once is not compressed again, as there; when memory is full the most redundant
+goes, not the least used.
 """
 
 from collections.abc import Sequence

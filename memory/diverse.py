@@ -1,11 +1,11 @@
-"""Long-term memory of frames that are unlike each other, beside the recent ones; after ReSurgSAM2 (Liu et al. 2025).
+"""Long-term memory of frames unlike each other, beside the recent ones; after ReSurgSAM2 (Liu et al. 2025).
 
-Counterpart: jinlab-imvr/ReSurgSAM2: sam2/sam2_video_predictor.py, _prepare_memory_conditioned_features. As there, of
-every five reliable frames the one least similar to long-term memory enters it, and is recalled with the time code of
-prompted frames. There it is compared with the last one only, the oldest of three is dropped, so that memory reaches
-back some fifteen reliable frames, and the three are attended to in addition to six recent ones. Here it is compared
-with all, the most redundant is dropped, so that memory spans the video, and the number of frames attended to is
-FIFO's: long-term frames take the places of recent ones.
+Counterpart: jinlab-imvr/ReSurgSAM2: sam2/sam2_video_predictor.py, _prepare_memory_conditioned_features. As there,
+of every five reliable frames the one least similar to long-term memory enters it, and is recalled with the time
+code of prompted frames. There it is compared with the last one only, the oldest of three is dropped, so that
+memory reaches back some fifteen reliable frames, and the three are attended to in addition to six recent ones.
+Here it is compared with all, the most redundant is dropped, so that memory spans the video, and the number of
+frames attended to is FIFO's: long-term frames take the places of recent ones.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
