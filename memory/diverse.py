@@ -73,12 +73,11 @@ class DiversePolicy(FifoPolicy):
         self, prompted: list[MemoryEntry], long_term: list[MemoryEntry], pool: list[MemoryEntry]
     ) -> list[MemoryEntry]:
         """Long-term memory after the frame of the pool that is least similar to it has come in."""
-        chosen = min(pool, key=lambda entry: _similarity(entry, prompted + long_term))
-        # the one that has just come in stays, whatever it is like: it shows the object as it is now
-        redundant = max(
-            long_term,
-            key=lambda entry: _similarity(entry, [*prompted, *(e for e in long_term if e is not entry), chosen]),
-        )
+        known = prompted + long_term
+        chosen = min(pool, key=lambda entry: _similarity(entry, known))
+        # it stays until the next one comes, since it shows the object as it is now; of the others, the newer of the
+        # two most similar ones goes, so that the distances in memory grow with the video
+        redundant = max(reversed(long_term), key=lambda entry: _similarity(entry, known))
         return [entry for entry in long_term if entry is not redundant] + [self.merge(chosen, pool)]
 
     def _old(self, entries: Iterable[MemoryEntry], recent: set[int]) -> list[MemoryEntry]:
@@ -91,8 +90,8 @@ class DiversePolicy(FifoPolicy):
 
 
 def _similarity(entry: MemoryEntry, others: Iterable[MemoryEntry]) -> float:
-    """The highest similarity of a frame with one of the others, prompted ones always having tokens."""
-    return max(entry.tokens.similarity(other.tokens) for other in others)
+    """The highest similarity of a frame with another one."""
+    return max((entry.tokens.similarity(e.tokens) for e in others if e is not entry), default=0.0)
 
 
 VARIANTS = {"diverse": DiversePolicy()}

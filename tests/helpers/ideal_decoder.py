@@ -1,9 +1,9 @@
 """A runtime without networks, for scenes of a few things of known appearance: memory policies are all that decides.
 
-Its "attention" is a weighted vote. A thing on the current frame resembles things that memory frames show; those that
-the remembered mask covered vote for it, the others against it. Weights fall with the difference in appearance and,
-but for frames with the code of prompted ones, with the distance in space. Nothing in here knows which thing is the
-true object, or which policy is at work. Pointers are not read.
+Its "attention" is a weighted vote. A thing on the current frame resembles things that memory frames show; those
+that the remembered mask covered vote for it, the others against it. Weights fall with the difference in appearance
+and, except for frames with the code of prompted ones, with the distance in space. Memory of a frame without the
+object says nothing, and pointers are not read. Nothing in here knows which thing is the object, or the policy.
 """
 
 import pickle
@@ -76,7 +76,7 @@ class Prediction:
 
 
 class Candidates:
-    """The best thing, the second best, both; or of a single thing the whole, a part, and it with its surroundings."""
+    """The best thing, the second best, both; or of a single one the whole, a part, and the whole with a margin."""
 
     ambiguous = True
 

@@ -1,6 +1,6 @@
-"""Cases that show what each memory policy is for, on scenes with an ideal decoder; prints the table of docs/policies.md.
+"""Cases that show what each memory policy is for, on scenes with an ideal decoder; prints a table of all.
 
-Counts as right what DAVIS counts: the IoU of the mask with the visible part of the object, 1 where both are empty.
+The score is DAVIS's region similarity: the IoU of the mask with what is visible of the object; 1 if both are empty.
 """
 
 from collections.abc import Callable, Iterator
@@ -105,7 +105,7 @@ def occlusion(seed: int) -> Clip:
 
 
 def drift(seed: int, frames: int = 5000) -> Clip:
-    """The object's looks change all the time; it is away for 15 frames in 400, a thing of its first looks is not."""
+    """The object's looks keep changing. It is away for 15 frames in 400; a thing like it was at first is not."""
     first, other, *later = directions(seed, 10)
     time = np.arange(frames)
     x = 30 + 25 * np.sin(time / 40)
@@ -120,11 +120,22 @@ def drift(seed: int, frames: int = 5000) -> Clip:
     return Clip(np.stack([object_xy, other_xy], 1), looks, (0, 1), seed)
 
 
+def jump(seed: int) -> Clip:
+    """The camera jerks: the object is suddenly elsewhere, and a thing that is a little like it where it was."""
+    own, away = directions(seed, 2)
+    frames = 80
+    object_xy = course(frames, (0, 4, 4), (39, 24, 4), (40, 50, 22), (79, 30, 22))
+    other_xy = course(frames, (40, 24, 4), (79, 44, 4))
+    looks = np.tile([own, like(own, 0.9, away)], (frames, 1, 1))
+    return Clip(np.stack([object_xy, other_xy], 1), looks, (1, 0), seed)
+
+
 CASES: dict[str, Callable[[int], Clip]] = {
     "no distractor": alone,
     "twins that cross": twins,
     "long occlusion, look-alike": occlusion,
     "slow change, 5,000 frames": drift,
+    "sudden jump": jump,
 }
 
 
