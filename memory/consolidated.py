@@ -8,9 +8,9 @@ to it:
 
 Counterpart: hkchengrex/XMem: inference/memory_manager.py, consolidation. There prototypes are single tokens, the
 most used ones, and tokens have no place. Here they are frames, those that `DiversePolicy` selects, and the mean
-is taken over the tokens of one place of all frames of the pool, since SAM 2's attention adds position codes to
-its tokens. What was compressed once is not compressed again, as there; when memory is full the most redundant
-goes, not the least used.
+is taken over the tokens of one place (one latent of a Perceiver) of all frames of the pool, since SAM 2's
+attention adds position codes to its tokens. What was compressed once is not compressed again, as there; when
+memory is full the most redundant goes, not the least used.
 """
 
 from collections.abc import Sequence
