@@ -86,6 +86,11 @@ class MemoryPolicy(Protocol):
         """The most frames and pointers that `recall` ever selects."""
         ...
 
+    @property
+    def merges_tokens(self) -> bool:
+        """Whether tokens of several frames are merged, which only some memory methods allow."""
+        ...
+
     def initial_state(self) -> Any:
         """State of a new object; None for policies without. Immutable: `select` returns the next one."""
         ...

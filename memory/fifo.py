@@ -65,6 +65,11 @@ class FifoPolicy:
         prompted = self.prompted if self.nearest is None else min(self.prompted, self.nearest)
         return prompted + self.frames, prompted + self.pointers if self.pointers else 0
 
+    @property
+    def merges_tokens(self) -> bool:
+        """See `MemoryPolicy`."""
+        return False
+
     def initial_state(self) -> Any:
         """See `MemoryPolicy`: none."""
         return None

@@ -37,12 +37,14 @@ class MemoryModule(nn.Module):
 
     Attributes:
         step: input height and width must be multiples of this.
+        mergeable: whether a mean of the tokens that several frames have at one place is a token again.
         frame_codes: (7, 1, 1, C') temporal code, added to the position of tokens; see `samvideo.memory.base`.
         no_memory: what stands in for memory; also tells device and number format. Tokens that are stored as
             bfloat16 are attended to in that format, float32 ones as they are.
     """
 
     step = 16
+    mergeable = True
     frame_codes: nn.Parameter
     no_memory: nn.Parameter
 

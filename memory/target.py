@@ -94,6 +94,7 @@ class TargetMemory(MemoryModule):
     """
 
     step = 16
+    mergeable = False  # rows are keys, values and labels side by side, and belong together
 
     def __init__(self, config: TargetConfig, readers: Sequence[Reader]) -> None:
         super().__init__()

@@ -57,6 +57,11 @@ class VideoModel(ImageModel):
                 f"{STRIDE}"
             )
         self.policy = resolve_policy(spec.policy)
+        if self.policy.merges_tokens and not self.memory.mergeable:
+            raise ConfigError(
+                f"policy {spec.policy!r} merges the tokens of several frames, and those of memory {spec.memory!r} "
+                "cannot be merged: take policy 'diverse', or memory 'plain', 'pooled' or 'perceiver'"
+            )
         self.pointers = PointerHead(spec.pointer_time_encoding) if spec.pointers else None
 
     def fuse(self) -> "VideoModel":

@@ -34,6 +34,13 @@ class Tokens(Protocol):
         """
         ...
 
+    def potentiate(self, frames: Sequence[Any], sharpness: float) -> Any:
+        """Mean over frames of the tokens x_i of each place, weighted by softmax_i(sharpness * cos(own token, x_i)).
+
+        Only for memory methods whose tokens may be merged, see `MemoryPolicy.merges_tokens`.
+        """
+        ...
+
 
 class MemoryFrame(NamedTuple):
     """Tokens to attend to, the row of the temporal code they get, and a factor on their keys."""

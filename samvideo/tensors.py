@@ -3,7 +3,8 @@
 Two layouts only: maps are `bchw`, tokens are `bnc`. B counts objects, or is 1 for what all objects share.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -128,6 +129,12 @@ class MemoryTokens:
         """See `samvideo.runtime.Tokens.similarity`."""
         ours, theirs = (t if rounded else t.float() for t in (self.features, other.features))
         return float(F.cosine_similarity(ours, theirs, dim=-1).sum())
+
+    def potentiate(self, frames: Sequence["MemoryTokens"], sharpness: float) -> "MemoryTokens":
+        """See `samvideo.runtime.Tokens.potentiate`."""
+        features = torch.stack([frame.features for frame in frames]).float()
+        weights = (sharpness * F.cosine_similarity(self.features.float(), features, dim=-1)).softmax(0)
+        return replace(self, features=(weights[..., None] * features).sum(0).to(self.features.dtype))
 
 
 @dataclass(frozen=True, eq=False)

@@ -111,6 +111,8 @@ TORCH_FREE = (
     "samvideo.io",
     "samvideo.memory.bank",
     "samvideo.memory.base",
+    "samvideo.memory.consolidated",
+    "samvideo.memory.diverse",
     "samvideo.memory.fifo",
     "samvideo.memory.pruning",
     "samvideo.memory.samurai",
