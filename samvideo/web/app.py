@@ -175,7 +175,8 @@ class Pages:
     async def propose(self, request: Request) -> Response:
         """Objects that are found on a frame; no content when a newer request overtook this one."""
         query = messages.decode(messages.PROPOSE, await _json(request))
-        found = await in_own_thread(lambda: self._project.propose(query.frame, query.texts))
+        project = self._project
+        found = await in_own_thread(lambda: project.propose(query.frame, query.texts), lambda: project.closed)
         return Response(status_code=204) if found is None else _answer(found)
 
     async def upload(self, request: Request) -> Response:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
+LOOK = 0.1  # seconds between two looks at whether the server ends
 T = TypeVar("T")
 
 
@@ -42,8 +43,8 @@ class Turns:
             self._changed.wait_for(lambda: not self._working, seconds)
 
 
-async def in_own_thread(act: Callable[[], T]) -> T:
-    """Await a function in a thread that neither server nor command wait for at their end."""
+async def in_own_thread(act: Callable[[], T], ended: Callable[[], bool]) -> T | None:
+    """Await a function in a thread that neither server nor command wait for; None if they have `ended` before."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -65,4 +66,6 @@ async def in_own_thread(act: Callable[[], T]) -> T:
             loop.call_soon_threadsafe(settle, result, error)
 
     threading.Thread(target=work, name="samvideo-work", daemon=True).start()
-    return await future
+    while not future.done() and not ended():
+        await asyncio.wait([future], timeout=LOOK)
+    return await future if future.done() else None
