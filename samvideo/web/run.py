@@ -96,8 +96,7 @@ def run_with_page(
     folder = settings.folder(info)
     with ExitStack() as stack:
         stack.enter_context(folder_lock(folder))
-        listener = listen(page.host, page.port)
-        stack.callback(listener.close)
+        listener = stack.enter_context(listen(page.host, page.port))
         tracker = make_tracker()
         own = tracker.segmenter if isinstance(tracker, FirstMaskTracker | StillsTracker) else None
         project = stack.enter_context(
