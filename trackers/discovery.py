@@ -161,7 +161,9 @@ class DiscoveringTracker:
 
     def _search(self, frame: Frame, result: FrameResult) -> list[Prompt]:
         """Masks of new objects, as prompts."""
-        taken = result.masks.any(0) if len(result.masks) else np.zeros(frame.rgb.shape[:2], bool)
+        taken: BoolArray = np.zeros(frame.rgb.shape[:2], bool)
+        if len(result.masks):
+            taken = np.asarray(result.masks.any(0))
         found = new_objects(self._prompter.propose(frame.rgb), taken, self.config)
         room = max(0, self.config.most - len(self._state.live))
         self._state.refused += len(found[room:])
