@@ -3,7 +3,7 @@
 Counterpart of the idea: IDEA-Research/Grounded-SAM-2, continuous id tracking.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -197,26 +197,15 @@ class DiscoveringTracker:
 
     def _search(self, frame: Frame, result: FrameResult) -> list[Prompt]:
         """Masks of new objects, as prompts."""
-        config, taken = self.config, result.masks.any(0)
-        new: list[MaskProposal] = []
-        masks: list[BoolArray] = []
         proposals = self._prompter.propose(frame.rgb)
         if self._finder is not None:
             self._state.seen = self._finder.find_boxes(frame.rgb)
-            proposals = [one for one in proposals if _rating(one) >= config.rating]
-        for proposal in proposals:
-            free = proposal.mask & ~taken
-            share = free.mean()
-            own = share * free.size >= (1 - config.covered) * max(1, proposal.area)
-            if not own or not config.least <= share <= config.largest or proposal.quality < config.quality:
-                continue
-            if len(self._state.live) + len(new) >= config.most:
-                self._state.refused += 1
-                continue
-            new.append(proposal)
-            masks.append(free)
-            taken = taken | free
-        return self._named(frame, new, masks)
+            proposals = [one for one in proposals if _rating(one) >= self.config.rating]
+        found = new_objects(proposals, result.masks.any(0), self.config)
+        room = max(0, self.config.most - len(self._state.live))
+        self._state.refused += len(found[room:])
+        new = found[:room]
+        return self._named(frame, [proposal for proposal, _ in new], [mask for _, mask in new])
 
     def _named(self, frame: Frame, new: Sequence[MaskProposal], masks: Sequence[BoolArray]) -> list[Prompt]:
         """Give new objects their ids: those of similar retired objects, or new ones."""
@@ -282,6 +271,30 @@ class DiscoveringTracker:
         own, inner = load_state(STATE_KIND, state, ("samvideo.trackers.discovery",))
         self._tracker.restore(inner)
         self._state = own
+
+
+def new_objects(
+    proposals: Iterable[MaskProposal], taken: BoolArray, config: DiscoveryConfig
+) -> list[tuple[MaskProposal, BoolArray]]:
+    """Choose the proposals that are new objects.
+
+    Args:
+        proposals: the best first.
+        taken: bool (H, W), the pixels of known objects.
+        config: what counts as a new object.
+
+    Returns:
+        These proposals, each with its mask (H, W) outside of known objects and of the proposals before it.
+    """
+    found = []
+    for proposal in proposals:
+        free = proposal.mask & ~taken
+        share = free.mean()
+        own = share * free.size >= (1 - config.covered) * max(1, proposal.area)
+        if own and config.least <= share <= config.largest and proposal.quality >= config.quality:
+            found.append((proposal, free))
+            taken = taken | free
+    return found
 
 
 def _cosine(one: FloatArray, other: FloatArray) -> float:

@@ -32,16 +32,20 @@ def frame_result(
 
 
 class StillSegmenter:
-    """A segmenter to which the image after an image says nothing; see `samvideo.segmenters.base.Segmenter`."""
+    """A segmenter to which the image after an image says nothing; see `samvideo.segmenters.base.Segmenter`.
+
+    Attributes:
+        segmenter: as given.
+    """
 
     lookahead = 0
 
     def __init__(self, segmenter: Segmenter) -> None:
-        self._segmenter = segmenter
+        self.segmenter = segmenter
 
     def embed(self, rgb: UInt8Array, upcoming: UInt8Array | None = None) -> EmbeddedImage:
         """See `Segmenter.embed`."""
-        return self._segmenter.embed(rgb)
+        return self.segmenter.embed(rgb)
 
 
 class StillsTracker:

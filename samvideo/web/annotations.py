@@ -149,12 +149,12 @@ class AnnotationStore:
         self._check_mask(mask)
         self._put(frame, object_id, Annotation(mask=np.asarray(mask, bool)))
 
-    def set_masks(self, frame: int, masks: Mapping[int, BoolArray]) -> None:
-        """`set_mask` for several objects by id, as one step; those that do not exist yet are added."""
+    def set_masks(self, frame: int, masks: Mapping[int, BoolArray], names: Mapping[int, str] = {}) -> None:
+        """`set_mask` for several objects by id, as one step; those that do not exist are added, by their names."""
         check_frame(frame, self._count)
         for mask in masks.values():
             self._check_mask(mask)
-        added = {i: _clean("", i) for i in masks if i not in self.current.names}
+        added = {i: _clean(names.get(i, ""), i) for i in masks if i not in self.current.names}
         self._check_room(len(added))
         self.next_id = max(self.next_id, *(i + 1 for i in masks))
         drawn = {(frame, i): Annotation(mask=np.asarray(mask, bool)) for i, mask in masks.items()}

@@ -21,7 +21,8 @@ from samvideo.web.downloads import Downloads
 from samvideo.web.guard import App, Guard, Receive, Scope, Send
 from samvideo.web.open_pages import OpenPages
 from samvideo.web.project import Project
-from samvideo.web.state import Facts, FrameMasks, News, PageState, as_text
+from samvideo.web.state import News, as_text
+from samvideo.web.turns import in_own_thread
 from samvideo.web.uploads import MAX_BYTES, decode_objects
 
 STATIC = Path(__file__).parent / "static"
@@ -60,6 +61,7 @@ def make_app(project: Project, open_pages: OpenPages, downloads: Downloads, toke
         Route("/api/masks/{index}", pages.masks),
         Route("/api/files/{kind}", pages.download),
         Route("/api/edit", pages.edit, methods=["POST"]),
+        Route("/api/propose", pages.propose, methods=["POST"]),
         Route("/api/mask", pages.upload, methods=["POST"]),
         Route("/api/command", pages.command, methods=["POST"]),
         Route("/api/leave", pages.leave, methods=["POST"]),
@@ -111,7 +113,7 @@ def _frame_query(request: Request) -> messages.FrameQuery:
     return messages.decode(messages.FRAME, {**request.query_params, **request.path_params})
 
 
-def _answer(value: Facts | FrameMasks | PageState) -> Response:
+def _answer(value: messages.Sent) -> Response:
     return Response(messages.encode(value), media_type="application/json")
 
 
@@ -166,8 +168,16 @@ class Pages:
     async def edit(self, request: Request) -> Response:
         """Make one change of objects or annotations."""
         edit = messages.decode(messages.EDIT, await _json(request))
-        created = messages.apply(edit, self._project.annotations, self._project.shown_mask)
-        return JSONResponse({"object": created, **json.loads(messages.encode(self._project.state()))})
+        project = self._project
+        created = messages.apply(edit, project.annotations, project.shown_mask, project.proposing.take)
+        return JSONResponse({"object": created, **json.loads(messages.encode(project.state()))})
+
+    async def propose(self, request: Request) -> Response:
+        """Objects that are found on a frame; no content when a newer request overtook this one."""
+        query = messages.decode(messages.PROPOSE, await _json(request))
+        project = self._project
+        found = await in_own_thread(lambda: project.propose(query.frame, query.texts), lambda: project.closed)
+        return Response(status_code=204) if found is None else _answer(found)
 
     async def upload(self, request: Request) -> Response:
         """Take a mask image, the body, for a frame."""

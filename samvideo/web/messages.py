@@ -3,8 +3,8 @@
 What a page sends is an edit, a command or a query; what it is sent is defined in `samvideo.web.state`.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -12,8 +12,9 @@ from samvideo.errors import PromptError
 from samvideo.trackers.direction import Direction
 from samvideo.types import BoolArray
 from samvideo.web import painting
-from samvideo.web.annotations import AnnotationStore
-from samvideo.web.state import Facts, FrameMasks, News, PageState
+from samvideo.web.annotations import MAX_OBJECTS, AnnotationStore
+from samvideo.web.proposing import TakenMasks
+from samvideo.web.state import Facts, FrameMasks, News, PageState, Proposals
 
 Whole = Annotated[int, Field(ge=0, le=10**9)]  # the video decides what is too large
 Name = Annotated[str, Field(max_length=200)]  # characters; the store shortens it
@@ -95,6 +96,14 @@ class Polygon(_Message):
     points: Annotated[tuple[Place, ...], Field(min_length=3, max_length=4000)]
 
 
+class Take(_Message):
+    """Add objects with the masks and labels of proposals; the answer has the first one's id, the others follow."""
+
+    do: Literal["take"]
+    key: Whole
+    rows: Annotated[tuple[Whole, ...], Field(min_length=1, max_length=MAX_OBJECTS)]
+
+
 class History(_Message):
     """Go one step back, or forward again."""
 
@@ -114,6 +123,13 @@ class Stop(_Message):
     kind: Literal["pause", "finish"]
 
 
+class Propose(_Message):
+    """Look for objects on a frame: everything, or what texts name, such as "person; ball"."""
+
+    frame: Whole
+    texts: Annotated[str, Field(max_length=1000)] | None = None
+
+
 class FrameQuery(_Message, extra="ignore"):
     """A frame, as JPEG for a place `w` pixels wide."""
 
@@ -128,12 +144,13 @@ class MaskQuery(_Message, extra="ignore"):
     object: Whole | None = None
 
 
-Edit = AddObject | RenameObject | RemoveObject | Clear | SetBox | AddClick | Paint | Polygon | History
+Edit = AddObject | RenameObject | RemoveObject | Clear | SetBox | AddClick | Paint | Polygon | Take | History
 Command = Track | Stop
 EDIT: TypeAdapter[Edit] = TypeAdapter(Annotated[Edit, Field(discriminator="do")])
 COMMAND: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="kind")])
-FRAME, MASK = TypeAdapter(FrameQuery), TypeAdapter(MaskQuery)
-_SENT: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (Facts, FrameMasks, News, PageState)}
+FRAME, MASK, PROPOSE = TypeAdapter(FrameQuery), TypeAdapter(MaskQuery), TypeAdapter(Propose)
+Sent = Facts | FrameMasks | News | PageState | Proposals
+_SENT: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in get_args(Sent)}
 
 
 def decode(adapter: TypeAdapter[T], data: bytes | Mapping[str, Any]) -> T:
@@ -156,26 +173,36 @@ def shortened(value: object) -> str:
         return "a number of thousands of digits"
 
 
-def encode(value: Facts | FrameMasks | News | PageState) -> bytes:
+def encode(value: Sent) -> bytes:
     """Encode as JSON."""
     return _SENT[type(value)].dump_json(value)
 
 
 def schema() -> dict[str, Any]:
     """JSON schema with one property for each kind of message: `Edit`, `Command`, `Facts`, `News` and so on."""
-    received = [("Edit", "validation", EDIT), ("Command", "validation", COMMAND)]
+    received = [
+        ("Edit", "validation", EDIT),
+        ("Command", "validation", COMMAND),
+        ("Propose", "validation", PROPOSE),
+    ]
     sent = [(kind.__name__, "serialization", adapter) for kind, adapter in _SENT.items()]
     schemas, definitions = TypeAdapter.json_schemas([*received, *sent])  # type: ignore[list-item]
     return {**definitions, "properties": {name: found for (name, _), found in schemas.items()}}
 
 
-def apply(edit: Edit, store: AnnotationStore, shown: Callable[[int, int], BoolArray]) -> int | None:
+def apply(
+    edit: Edit,
+    store: AnnotationStore,
+    shown: Callable[[int, int], BoolArray],
+    proposed: Callable[[int, Sequence[int]], TakenMasks],
+) -> int | None:
     """Make an edit; the id of an added object.
 
     Args:
         edit: the edit.
         store: where it is made.
         shown: the mask at the video's size that is shown on a frame for an object, which a brush changes.
+        proposed: proposals of an answer, by its key and their rows.
 
     Raises:
         PromptError: it is refused.
@@ -199,6 +226,11 @@ def apply(edit: Edit, store: AnnotationStore, shown: Callable[[int, int], BoolAr
             store.set_mask(frame, object_id, mask)
         case Polygon(frame=frame, object=object_id):
             store.set_mask(frame, object_id, painting.polygon(store.mask(frame, object_id), edit.points))
+        case Take():
+            frame, masks, labels = proposed(edit.key, edit.rows)
+            first = store.next_id
+            store.set_masks(frame, dict(enumerate(masks, first)), dict(enumerate(labels, first)))
+            return first
         case History():
             (store.undo if edit.do == "undo" else store.redo)()
     return None

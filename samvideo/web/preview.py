@@ -17,24 +17,25 @@ from samvideo.web.frames import Media
 from samvideo.web.outlines import overlays
 from samvideo.web.results import Results
 from samvideo.web.state import MaskOverlay
+from samvideo.web.turns import Turns
 
 LONGEST = 512  # pixels of the longer side; more would be sharper, but slower
 KEPT = 256  # previews
 
 
 class Preview:
-    """Previews, made on threads of the pool; the lock keeps them to one at a time, since they share a segmenter.
+    """Previews, made on threads of the pool, one at a time.
 
     Args:
-        make_segmenter: called once, at the first preview.
+        make_segmenter: called once, when it is needed first.
         media, results: where frames and tracked masks come from.
     """
 
     def __init__(self, make_segmenter: Callable[[], Segmenter], media: Media, results: Results) -> None:
         self._make, self._media, self._results = make_segmenter, media, results
         self._segmenter: Segmenter | None = None
-        self._busy = threading.Lock()
-        self._newest = 0
+        self._making = threading.Lock()
+        self._turns = Turns()
         self._made: dict[tuple[int, int], tuple[Annotation, MaskOverlay]] = {}  # by (frame, object)
 
     def overlays(
@@ -53,22 +54,27 @@ class Preview:
         made = self._made
         missing = {i: new for i, new in drawn.items() if made.get((index, i), (None,))[0] is not new}
         if missing:
-            self._newest = ticket = self._newest + 1
-            with self._busy:
-                if ticket != self._newest:
+            with self._turns.turn() as mine:
+                if not mine:
                     return None
-                self._segmenter = self._segmenter or self._make()
+                segmenter = self.segmenter()
                 frame, upcoming = self._media.exact(index), None
-                if self._segmenter.lookahead:
+                if segmenter.lookahead:
                     with suppress(VideoError):  # the last one
                         upcoming = self._media.exact(index + 1)
                 known = self._results.look_up(index, corrected & missing.keys())
-                result = preview_masks(self._segmenter, frame, missing, known, upcoming)
+                result = preview_masks(segmenter, frame, missing, known, upcoming)
                 for i, overlay in overlays(result, frame.size_wh, "preview").items():
                     made[index, i] = missing[i], overlay
                 for key in list(made)[:-KEPT]:
                     del made[key]
         return {i: found[1] for i in drawn if (found := made.get((index, i)))}
+
+    def segmenter(self) -> Segmenter:
+        """The segmenter, which any thread may use."""
+        with self._making:
+            self._segmenter = self._segmenter or self._make()
+            return self._segmenter
 
     def made(self, index: int, object_id: int, drawn: Annotation | None) -> MaskOverlay | None:
         """The preview of what is drawn for an object on frame `index`, if it is made already."""

@@ -7,11 +7,16 @@ zipped masks.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from importlib.util import find_spec
 from queue import Empty, SimpleQueue
+
+import numpy as np
 
 from samvideo.errors import PromptError
 from samvideo.io.source import VideoSource
+from samvideo.prompters.detectors import parse_texts
 from samvideo.render import object_colour
 from samvideo.segmenters.base import Segmenter
 from samvideo.trackers.base import Tracker
@@ -25,8 +30,18 @@ from samvideo.web.outlines import overlays
 from samvideo.web.painting import overlay_mask
 from samvideo.web.passes import InteractiveTracking
 from samvideo.web.preview import Preview
+from samvideo.web.proposing import MakePrompter, Proposing, make_prompter
 from samvideo.web.results import Results
-from samvideo.web.state import AnnotationState, Facts, FrameMasks, ObjectState, PageState, Status, as_text
+from samvideo.web.state import (
+    AnnotationState,
+    Facts,
+    FrameMasks,
+    ObjectState,
+    PageState,
+    Proposals,
+    Status,
+    as_text,
+)
 
 
 class Project:
@@ -40,9 +55,10 @@ class Project:
         tool: "box", "points" or "mask": what the page begins with.
         direction: what the page begins with.
         model: its name, for the page.
+        make_prompter: see `Proposing`.
 
     Attributes:
-        media, annotations, results, tracking: the parts, each with its own rules for threads.
+        media, annotations, results, tracking, proposing: the parts, each with its own rules for threads.
         facts: what never changes.
         status: as reported last.
         closed: whether the pages get no more news.
@@ -58,16 +74,28 @@ class Project:
         tool: str,
         direction: Direction,
         model: str,
+        make_prompter: MakePrompter = make_prompter,
     ) -> None:
         self.media = Media(info, open_source)
         self.annotations = AnnotationStore(info.size_wh, self.media.count)
         self.results = Results(info.size_wh)
         self.tracking = InteractiveTracking(tracker, open_source, self.results, self.media.count)
         self._preview = Preview(make_segmenter, self.media, self.results)
+        self.proposing = Proposing(make_prompter, self._preview.segmenter)
         aspect, rate = float(info.pixel_aspect), float(info.rate)
         stills = isinstance(tracker, StillsTracker)
+        by_name = find_spec("transformers") is not None
         self.facts = Facts(
-            as_text(info.name), *info.size_wh, aspect, self.media.count, rate, tool, direction, model, stills
+            as_text(info.name),
+            *info.size_wh,
+            aspect,
+            self.media.count,
+            rate,
+            tool,
+            direction,
+            model,
+            stills,
+            by_name,
         )
         self._commands: SimpleQueue[Command] = SimpleQueue()
         self.status = Status()
@@ -119,6 +147,30 @@ class Project:
         tracked = self.results.look_up(index, {object_id})
         return tracked.mask(object_id) if object_id in tracked.object_ids else drawn
 
+    def propose(self, index: int, texts: str | None) -> Proposals | None:
+        """Propose objects on a frame, where none is yet: everything, or what texts such as "person; ball" name.
+
+        None when a newer request overtook this one. Raises SamVideoError: there is no such frame, no text, or no
+        detector, or it failed.
+        """
+        check_frame(index, self.media.count)
+        wanted = None if texts is None else parse_texts(texts)
+        if wanted and not self.facts.by_name:
+            raise PromptError(
+                "no library that finds objects by name: pip install 'samvideo[detect]', then start again"
+            )
+        return self.proposing.propose(self.media.exact(index), wanted, lambda: self._covered(index))
+
+    def _covered(self, index: int) -> BoolArray:
+        """The pixels of all objects on a frame, bool (H, W)."""
+        self.masks(index)  # makes the previews
+        width, height = self.media.info.size_wh
+        covered = np.zeros((height, width), bool)
+        for object_id in self.annotations.current.names:
+            with suppress(PromptError):  # it was removed in the meantime
+                covered |= self.shown_mask(index, object_id)
+        return covered
+
     def upload(self, index: int, object_id: int | None, masks: dict[int, BoolArray]) -> None:
         """Take the masks of an image, by id, for a frame.
 
@@ -166,5 +218,6 @@ class Project:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.proposing.close()
         self.media.close()
         self.results.close()

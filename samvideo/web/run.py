@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from samvideo.errors import ConfigError, SamVideoError, VideoError
@@ -25,6 +26,7 @@ from samvideo.web.downloads import Downloads
 from samvideo.web.messages import Track
 from samvideo.web.open_pages import OpenPages
 from samvideo.web.project import Project
+from samvideo.web.proposing import make_prompter
 from samvideo.web.server import PageServer, listen
 from samvideo.web.state import Phase
 
@@ -94,8 +96,7 @@ def run_with_page(
     folder = settings.folder(info)
     with ExitStack() as stack:
         stack.enter_context(folder_lock(folder))
-        listener = listen(page.host, page.port)
-        stack.callback(listener.close)
+        listener = stack.enter_context(listen(page.host, page.port))
         tracker = make_tracker()
         own = tracker.segmenter if isinstance(tracker, FirstMaskTracker | StillsTracker) else None
         project = stack.enter_context(
@@ -107,6 +108,7 @@ def run_with_page(
                 tool=page.tool,
                 direction=settings.direction,
                 model=settings.model,
+                make_prompter=partial(make_prompter, device=settings.options.get("device") or "auto"),
             )
         )
         with settings.open_source() as video:

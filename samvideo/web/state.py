@@ -107,6 +107,7 @@ class Facts:
         direction: of tracking.
         model: its name.
         stills: whether the frames are images, each segmented alone.
+        by_name: whether objects can be found by name, which takes the libraries of `samvideo[detect]`.
     """
 
     name: str
@@ -119,6 +120,7 @@ class Facts:
     direction: Direction
     model: str
     stills: bool
+    by_name: bool
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,23 @@ class FrameMasks:
 
     frame: int
     objects: dict[int, MaskOverlay]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """An object that was found, "" as its label if it has none; for `shapes` see `samvideo.web.outlines`."""
+
+    label: str
+    shapes: list[list[int]]
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """New objects that were found on a frame, the best first; `key` is what a page takes them by."""
+
+    frame: int
+    key: int
+    found: tuple[Proposal, ...]
 
 
 @dataclass(frozen=True)

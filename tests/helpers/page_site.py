@@ -15,6 +15,7 @@ from samvideo.trackers.flow import FlowTracker
 from samvideo.web.downloads import Downloads
 from samvideo.web.open_pages import OpenPages
 from samvideo.web.project import Project
+from samvideo.web.proposing import MakePrompter, make_prompter
 from samvideo.web.server import PageServer, listen
 
 SIZE = 160, 96
@@ -55,13 +56,20 @@ class Site:
 
 
 @contextmanager
-def serve_page() -> Iterator[Site]:
+def serve_page(make_prompter: MakePrompter = make_prompter) -> Iterator[Site]:
     with source() as video:
         info = video.info
     open_pages = OpenPages()
     with (
         Project(
-            info, source, FlowTracker(), GrabCutSegmenter, tool="box", direction="forward", model="flow"
+            info,
+            source,
+            FlowTracker(),
+            GrabCutSegmenter,
+            tool="box",
+            direction="forward",
+            model="flow",
+            make_prompter=make_prompter,
         ) as project,
         Downloads() as downloads,
         PageServer(project, open_pages, downloads, listen("127.0.0.1", 0), "127.0.0.1") as server,

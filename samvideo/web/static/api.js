@@ -12,10 +12,13 @@ async function checked(response) {
   throw new Error(message);
 }
 
-async function post(address, value) {
+// null when a newer request overtook this one.
+const content = (response) => (response.status === 204 ? null : response.json());
+
+async function post(address, value, signal) {
   const body = JSON.stringify(value);
   const headers = { "Content-Type": "application/json" };
-  return (await checked(await fetch(address, { method: "POST", headers, body }))).json();
+  return content(await checked(await fetch(address, { method: "POST", headers, body, signal })));
 }
 
 export const facts = async () => (await checked(await fetch("/api/facts"))).json();
@@ -37,11 +40,11 @@ export async function image(address) {
   return { bitmap: await createImageBitmap(await response.blob()), seconds };
 }
 
-// Outlines on a frame; null when a newer request overtook this one.
-export async function masks(frame) {
-  const response = await checked(await fetch(`/api/masks/${frame}`));
-  return response.status === 204 ? null : response.json();
-}
+// Outlines on a frame, or null.
+export const masks = async (frame) => content(await checked(await fetch(`/api/masks/${frame}`)));
+
+// Objects found on a frame, or null: everything, or what texts name.
+export const propose = (frame, texts, signal) => post("/api/propose", { frame, texts }, signal);
 
 // Links to the files that were written.
 export function downloads(files, stills) {

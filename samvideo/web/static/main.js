@@ -21,11 +21,12 @@ const byId = (id) => document.getElementById(id);
 // --- tools --------------------------------------------------------------------------------------------------
 
 function choose(tool) {
+  if (tool !== "pan") stage.proposals.cancel();
   model.set({ tool });
 }
 
 function showTool() {
-  byId("stage").dataset.tool = model.tool;
+  byId("stage").dataset.tool = model.picking && model.tool !== "pan" ? "pick" : model.tool;
   for (const button of document.querySelectorAll("[data-tool]"))
     if (button.tagName === "BUTTON") button.setAttribute("aria-pressed", button.dataset.tool === model.tool);
 }
@@ -82,6 +83,7 @@ const KEYS = {
   "]": () => stage.painter.resize(1),
   m: () => byId("mask-file").click(),
   a: () => model.add(),
+  o: () => stage.proposals.look(),
   t: () => setTheme(isDark() ? "light" : "dark"),
   j: (event) => timeline.jump(event.shiftKey ? -1 : 1),
   "+": () => stage.zoom(1.25),

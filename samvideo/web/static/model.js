@@ -15,6 +15,7 @@ export class Model extends EventTarget {
   direction = "forward";
   follow = true;
   playing = false;
+  picking = false; // whether a click takes a proposal
   drawnAt = 0; // when the last annotation was drawn, until its preview is there
   working = new Map(); // what takes long, by request
 

@@ -12,6 +12,7 @@ const HINTS = {
   polygon: "Click around the object; Enter or a double click closes",
   pan: "",
 };
+const PICK = "Click a proposal to take it, again to drop it; Escape dismisses";
 const EYE = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M2.5 12S6 5.5 12 5.5 21.5 12 21.5 12 18 18.5 12 18.5 2.5 12 2.5 12z"/><circle cx="12" cy="12" r="2.8"/><path class="off" d="M4 20L20 4"/></svg>';
 const BIN = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M6 6l12 12M18 6L6 18"/></svg>';
 
@@ -146,7 +147,7 @@ export class Panel {
     const at = running && state.at !== null ? ` frame ${state.at} of ${model.facts.frames}` : "";
     this.status.textContent = (state.saving ? "Saving" : names[state.phase] ?? "") + at;
     this.advice.textContent = this.advise(tracked, paused);
-    this.hint.textContent = !state.annotations.length && state.phase !== "done" ? HINTS[model.tool] : "";
+    this.hint.textContent = model.picking ? PICK : !state.annotations.length && state.phase !== "done" ? HINTS[model.tool] : "";
   }
 
   advise(tracked, paused) {

@@ -1,7 +1,8 @@
 // The frame with masks and annotations: drawing, zooming, and the tools.
 
-import { onNextFrame } from "./draw.js";
+import { onNextFrame, outlined } from "./draw.js";
 import { Painter } from "./painting.js";
+import { Proposals } from "./proposals.js";
 
 const MIN_BOX = 4; // screen pixels; less is a slip of the hand
 const HANDLE = 7;
@@ -20,6 +21,7 @@ export class Stage {
     this.pinch = new Map();
     this.space = false;
     this.painter = new Painter(this);
+    this.proposals = new Proposals(model);
     this.redraw = onNextFrame(() => model.facts && this.draw());
     new ResizeObserver(() => this.resize()).observe(this.box);
     model.on("shown annotations view state masks frame working", () => this.redraw());
@@ -125,20 +127,17 @@ export class Stage {
     above.clearRect(0, 0, this.drawing.width, this.drawing.height);
     above.setTransform(across / 10, 0, 0, s / 10, left, top);
     for (const [id, found] of Object.entries(objects)) this.drawMask(above, Number(id), found, s);
+    if (frame === this.model.frame) this.proposals.draw(above, (10 / s) * ratio);
     above.setTransform(ratio, 0, 0, ratio, 0, 0);
     if (frame === this.model.frame) for (const drawn of this.model.state.annotations) if (drawn.frame === frame) this.drawAnnotation(above, drawn);
+    if (frame === this.model.frame) this.proposals.drawTags(above, (x, y) => this.toScreen(x, y));
     this.drawTool(above);
     this.box.dataset.drawn = `${frame}`;
   }
 
   drawMask(context, id, found, s) {
     if (this.model.hidden.has(id) || !found.present) return;
-    const path = new Path2D();
-    for (const shape of found.shapes) {
-      path.moveTo(shape[0], shape[1]);
-      for (let i = 2; i < shape.length; i += 2) path.lineTo(shape[i], shape[i + 1]);
-      path.closePath();
-    }
+    const path = outlined(found.shapes);
     context.fillStyle = this.model.colour(id);
     context.globalAlpha = 0.45;
     context.fill(path, "evenodd");
@@ -231,6 +230,7 @@ export class Stage {
     if (this.pinch.size > 1) this.drag = { kind: "pinch" };
     else if (tool === "pan" || this.space || event.button === 1) this.drag = { kind: "pan", at };
     else if (!this.frames.current) this.drag = null; // what is drawn now would lie on another frame
+    else if (this.model.picking) this.drag = event.button === 0 ? { kind: "pick", at } : null;
     else if (tool === "box" && event.button === 0) {
       const from = this.clamp(this.toVideo(...at));
       this.drag = { kind: "box", from, to: from };
@@ -277,6 +277,7 @@ export class Stage {
     this.drag = null;
     if (drag?.kind === "box") this.addBox(drag.from, drag.to);
     if (drag?.kind === "stroke") this.painter.finish();
+    if (drag?.kind === "pick") this.proposals.pickAt(this.toVideo(...drag.at));
     if (drag?.kind === "click") this.addPoint(this.toVideo(...drag.at), drag.other);
     this.redraw();
   }
@@ -288,7 +289,8 @@ export class Stage {
   }
 
   hover(at) {
-    this.painter.pointer = at;
+    this.painter.pointer = this.model.picking ? null : at;
+    if (this.model.picking) this.proposals.point(at ? this.proposals.at(this.toVideo(...at)) : -1);
     if (this.painter.brushes || this.painter.corners.length) this.redraw();
   }
 
@@ -322,7 +324,8 @@ export class Stage {
   press() {
     if (!this.cross) return this.painter.close();
     if (!this.frames.current) return true;
-    if (this.painter.brushes) {
+    if (this.model.picking) this.proposals.pickAt(this.cross);
+    else if (this.painter.brushes) {
       this.painter.begin(this.cross, false);
       this.painter.finish();
     } else if (this.model.tool !== "box") this.addPoint(this.cross, false);
@@ -335,6 +338,7 @@ export class Stage {
   }
 
   escape() {
+    if (this.proposals.cancel()) return;
     this.cross = this.corner = this.drag = null;
     this.painter.cancel();
     this.redraw();
