@@ -29,7 +29,7 @@ CLEAR_RADIUS = 6
 STATE_KIND = "sam"
 
 
-@dataclass
+@dataclass(eq=False)
 class Hypothesis:
     """One interpretation of an object's past: its memory, and its prediction on the newest frame."""
 
@@ -46,9 +46,17 @@ class Hypothesis:
 
 @dataclass
 class TrackedObject:
-    """One object: its hypotheses, best first. All policies but those that search keep a single one."""
+    """One object: its hypotheses, best first. All policies but those that search keep a single one.
+
+    Hypotheses that do not differ are one and the same, listed as often as the policy chose it.
+    """
 
     hypotheses: list[Hypothesis]
+
+    @property
+    def different(self) -> list[Hypothesis]:
+        """Each hypothesis once."""
+        return list(dict.fromkeys(self.hypotheses))
 
     @property
     def best(self) -> Hypothesis:
@@ -159,19 +167,21 @@ class SamTracker:
         """Find every object on a new frame, in batches of equal memory shape."""
         groups: dict[Any, list[tuple[Hypothesis, SelectedMemory]]] = defaultdict(list)
         for tracked in self.objects.values():
-            for hypothesis in tracked.hypotheses:
+            for hypothesis in tracked.different:
                 memory = hypothesis.bank.recall(self._state.clock)
                 shape = bool(memory.frames) if self.runtime.static_shapes else memory.shape
                 groups[shape].append((hypothesis, memory))
-        candidates: dict[int, Candidates] = {}
+        candidates: dict[Hypothesis, Candidates] = {}
         waiting = list(self.objects.values())
         for batch in (part for group in groups.values() for part in _parts(group)):
             rows = self.runtime.track(features, [memory for _, memory in batch])
-            candidates.update((id(hypothesis), row) for (hypothesis, _), row in zip(batch, rows, strict=True))
-            ready = [o for o in waiting if all(id(h) in candidates for h in o.hypotheses)]
+            candidates.update((hypothesis, row) for (hypothesis, _), row in zip(batch, rows, strict=True))
+            ready = [o for o in waiting if all(h in candidates for h in o.hypotheses)]
             waiting = [o for o in waiting if o not in ready]
-            # candidates are dropped batch by batch: they hold all masks that the decoder proposed
-            self._select(ready, [[candidates.pop(id(h)) for h in o.hypotheses] for o in ready])
+            proposed = [[candidates[h] for h in o.hypotheses] for o in ready]
+            for hypothesis in (h for o in ready for h in o.different):
+                del candidates[hypothesis]  # batch by batch: they hold all masks that the decoder proposed
+            self._select(ready, proposed)
 
     def _select(self, objects: Sequence[TrackedObject], candidates: Sequence[Sequence[Candidates]]) -> None:
         """Replace the hypotheses of objects by those that the policy chooses."""
@@ -181,13 +191,13 @@ class SamTracker:
             choices: Sequence[Choice] = (Choice(state=histories[0].state),)
             if proposed[0].ambiguous:
                 choices = self.policy.select(proposed, histories)
-            picks += [Pick(proposed[choice.parent], choice.mask) for choice in choices]
             parents = tracked.hypotheses
-            tracked.hypotheses = [
-                Hypothesis(parents[choice.parent].bank.branch(choice), None, choice.binarise) for choice in choices
-            ]
+            choices = [choice._replace(parent=parents.index(parents[choice.parent])) for choice in choices]
+            branches = {c: Hypothesis(parents[c.parent].bank.branch(c), None, c.binarise) for c in choices}
+            picks += [Pick(proposed[choice.parent], choice.mask) for choice in branches]
+            tracked.hypotheses = [branches[choice] for choice in choices]
         predictions = iter(self.runtime.choose(picks, self.policy.presence_threshold))
-        for hypothesis in (h for tracked in objects for h in tracked.hypotheses):
+        for hypothesis in (h for tracked in objects for h in tracked.different):
             hypothesis.prediction = next(predictions)
 
     def _prompt(self, features: Features, prompt: ObjectPrompt) -> None:
@@ -206,24 +216,27 @@ class SamTracker:
         xy, labels = input_points(prompt, size_wh, self.runtime.input_size(size_wh))
         candidates = self.runtime.prompt(features, memory, xy, labels, tracked.best.prediction)
         self._select([tracked], [[candidates]])
+        tracked.hypotheses = [tracked.best]
 
-    def _encode_memory(self, changed: set[int], prompted: set[int]) -> dict[int, Any]:
-        """Memory tokens of the changed objects' predictions, by identity of the hypothesis."""
-        todo = [(i, h) for i, tracked in self.objects.items() if i in changed for h in tracked.hypotheses]
-        tokens: dict[int, Any] = {}
+    def _encode_memory(self, changed: set[int], prompted: set[int]) -> dict[Hypothesis, Any]:
+        """Memory tokens of the changed objects' predictions."""
+        todo = [(i, h) for i, tracked in self.objects.items() if i in changed for h in tracked.different]
+        tokens: dict[Hypothesis, Any] = {}
         for batch in _parts(todo):
             predictions = [h.known_prediction for _, h in batch]
             binarise = [i in prompted or h.binarise for i, h in batch]
             rows = self.runtime.remember(self._features, predictions, binarise)
-            tokens.update((id(h), row) for (_, h), row in zip(batch, rows, strict=True))
+            tokens.update((h, row) for (_, h), row in zip(batch, rows, strict=True))
         return tokens
 
-    def _insert(self, tracked: TrackedObject, prompted: bool, tokens: dict[int, Any], box: Box4 | None) -> None:
+    def _insert(
+        self, tracked: TrackedObject, prompted: bool, tokens: dict[Hypothesis, Any], box: Box4 | None
+    ) -> None:
         """Put the newest frame into an object's memory."""
         clock = self._state.clock
-        predictions = [h.known_prediction for h in tracked.hypotheses]
+        predictions = [h.known_prediction for h in tracked.different]
         quality, presence = self.runtime.scores(predictions)
-        for row, hypothesis in enumerate(tracked.hypotheses):
+        for row, hypothesis in enumerate(tracked.different):
             bank = hypothesis.bank
             first = all(entry.index == clock for entry in bank.entries)
             pinned = prompted and (first or self.corrections == "pin")
@@ -233,7 +246,7 @@ class SamTracker:
                 MemoryEntry(
                     index=clock,
                     prompted=pinned,
-                    tokens=tokens[id(hypothesis)],
+                    tokens=tokens[hypothesis],
                     pointer=predictions[row].pointer,
                     quality=float(quality[row]),
                     presence=float(presence[row]),
@@ -251,14 +264,15 @@ class SamTracker:
 
         objects = {}
         for object_id, tracked in self.objects.items():
-            objects[object_id] = [
+            hypotheses = [
                 (
                     [replace(e, tokens=reference(e.tokens), pointer=reference(e.pointer)) for e in h.bank.entries],
                     h.bank.state,
                     reference(h.prediction),
                 )
-                for h in tracked.hypotheses
+                for h in tracked.different
             ]
+            objects[object_id] = hypotheses, [tracked.different.index(h) for h in tracked.hypotheses]
         state = self._state
         facts = state.clock, state.index, state.size_wh, objects
         return dump_state(STATE_KIND, (facts, self.runtime.pack(values)))
@@ -274,15 +288,15 @@ class SamTracker:
             return None if reference is None else values[reference]
 
         restored = TrackerState(clock, index, size_wh)
-        for object_id, hypotheses in objects.items():
-            tracked = TrackedObject([])
+        for object_id, (hypotheses, order) in objects.items():
+            different = []
             for entries, policy_state, prediction in hypotheses:
                 bank = MemoryBank(
                     self.policy, [replace(e, tokens=value(e.tokens), pointer=value(e.pointer)) for e in entries]
                 )
                 bank.state = policy_state
-                tracked.hypotheses.append(Hypothesis(bank, value(prediction)))
-            restored.objects[object_id] = tracked
+                different.append(Hypothesis(bank, value(prediction)))
+            restored.objects[object_id] = TrackedObject([different[place] for place in order])
         self._state, self._features = restored, None
 
 
