@@ -41,6 +41,7 @@ class Sam2LongPolicy(FifoPolicy):
         admit_quality: predicted IoU above which a frame may be recalled; the last one is in any case.
         admit_presence: object score logit above which a frame may be recalled.
         weakest_keys, strongest_keys: range of the factors on keys, by ascending object score.
+        lone_key: this factor for the only pointer: the weakest, which was published with 8 bits here.
         prompted_presence: what counts as object score of a prompted frame for these factors.
     """
 
@@ -50,6 +51,7 @@ class Sam2LongPolicy(FifoPolicy):
     admit_presence: float = 0.0
     weakest_keys: float = 0.95
     strongest_keys: float = 1.05
+    lone_key: float = 0.94921875
     prompted_presence: float = 10.0
 
     def __post_init__(self) -> None:
@@ -134,9 +136,11 @@ class Sam2LongPolicy(FifoPolicy):
 
     def _scales(self, entries: Sequence[MemoryEntry], scaled: bool) -> list[float]:
         """Factors on the keys of entries, evenly spaced in the order of their object scores; earlier ones first."""
-        scores = [self.prompted_presence if e.prompted else e.presence for e in entries]
         scales = np.ones(len(entries))
+        if scaled and len(entries) == 1:
+            return [self.lone_key]
         if scaled:
+            scores = [self.prompted_presence if e.prompted else e.presence for e in entries]
             order = np.argsort(scores, kind="stable")
             scales[order] = np.linspace(self.weakest_keys, self.strongest_keys, len(entries))
         found: list[float] = scales.tolist()
