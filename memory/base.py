@@ -87,7 +87,7 @@ class MemoryPolicy(Protocol):
         ...
 
     def initial_state(self) -> Any:
-        """State of a new object; None for policies without. Immutable: `select` returns the next one."""
+        """State of a new object; None for policies without. Hashable: `select` returns the next one."""
         ...
 
     def select(self, candidates: Sequence[Candidates], histories: Sequence[History]) -> Sequence[Choice]:

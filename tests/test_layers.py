@@ -113,6 +113,7 @@ TORCH_FREE = (
     "samvideo.memory.base",
     "samvideo.memory.fifo",
     "samvideo.memory.pruning",
+    "samvideo.memory.sam2long",
     "samvideo.memory.samurai",
     "samvideo.prompters",
     "samvideo.reporting",
