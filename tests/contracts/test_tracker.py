@@ -9,7 +9,6 @@ from tiny_sam import tiny_model, tiny_tracker
 
 from samvideo.checkpoints import load
 from samvideo.errors import ConfigError, PromptError, VideoError
-from samvideo.memory.sam2long import Sam2LongPolicy
 from samvideo.segmenters.grabcut import GrabCutSegmenter
 from samvideo.segmenters.image_model import ImageModelSegmenter
 from samvideo.torch_runtime import TorchRuntime
@@ -31,7 +30,7 @@ MAKERS: dict[str, MakeTracker] = TRAINED | {
     "sam": tiny_tracker,
     "sam-static": lambda: tiny_tracker("perceiver", static_shapes=True),
     "sam-samurai": lambda: tiny_tracker(policy="samurai"),
-    "sam-sam2long": lambda: tiny_tracker(policy=Sam2LongPolicy(uncertainty=1e9)),
+    "sam-sam2long": lambda: tiny_tracker(policy="sam2long"),
     "sam-after-sam": lambda: FirstMaskTracker(tiny_tracker(), ImageModelSegmenter(tiny_model())),
     "flow-after-grabcut": lambda: FirstMaskTracker(FlowTracker(), GrabCutSegmenter()),
 }

@@ -177,18 +177,24 @@ def test_options() -> None:
 def test_factors_reach_the_keys_and_nothing_else(memory: str) -> None:
     """Keys are made of s (m + p): as with the position s (m + p) - m, which leaves values as they are."""
     cross, random = tiny_model(memory).memory.attention.layers[0].cross_attn_image, torch.Generator().manual_seed(0)
-    rotated = 16 if memory != "perceiver" else 0
+    unrotated = 16 if memory == "perceiver" else 0
+    count = 16 + unrotated
 
     def noise(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=random)
 
-    tokens, position, pointers, times = noise(2, 3, 16, 64), noise(2, 3, 16, 64), noise(2, 8, 64), noise(2, 8, 64)
+    tokens, position, pointers, times = (
+        noise(2, 3, count, 64),
+        noise(2, 3, count, 64),
+        noise(2, 8, 64),
+        noise(2, 8, 64),
+    )
     frame_scale, pointer_scale = 1 + 0.3 * noise(2, 3), 1 + 0.3 * noise(2, 8)
-    scaled = MemoryContext(tokens, position, 16 - rotated, (4, 4), pointers, times, frame_scale, pointer_scale)
+    scaled = MemoryContext(tokens, position, unrotated, (4, 4), pointers, times, frame_scale, pointer_scale)
     moved = MemoryContext(
         tokens,
         frame_scale[..., None, None] * (tokens + position) - tokens,
-        16 - rotated,
+        unrotated,
         (4, 4),
         pointers,
         pointer_scale[..., None] * (pointers + times) - pointers,
