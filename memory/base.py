@@ -82,6 +82,11 @@ class MemoryPolicy(Protocol):
         ...
 
     @property
+    def revises(self) -> int:
+        """How many frames back results are revised once another hypothesis is best; 0 for never."""
+        ...
+
+    @property
     def capacity(self) -> tuple[int, int]:
         """The most frames and pointers that `recall` ever selects."""
         ...

@@ -43,6 +43,8 @@ class Sam2LongPolicy(FifoPolicy):
         weakest_keys, strongest_keys: range of the factors on keys, by ascending object score.
         lone_key: this factor for the only pointer: the weakest, which was published with 8 bits here.
         prompted_presence: what counts as object score of a prompted frame for these factors.
+        final: whether earlier results become those of the path that is best at the end, for files.
+        horizon: how many frames back they may change, so that memory stays bounded.
     """
 
     paths: int = 3
@@ -53,11 +55,13 @@ class Sam2LongPolicy(FifoPolicy):
     strongest_keys: float = 1.05
     lone_key: float = 0.94921875
     prompted_presence: float = 10.0
+    final: bool = False
+    horizon: int = 1000
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.paths < 1:
-            raise ConfigError(f"paths must be at least 1, not {self.paths}")
+        if min(self.paths, self.horizon) < 1:
+            raise ConfigError(f"paths and horizon must be at least 1, not {self.paths} and {self.horizon}")
         if not 0 < self.weakest_keys <= self.strongest_keys:
             raise ConfigError(
                 "weakest_keys must be above 0 and at most strongest_keys, not "
@@ -65,6 +69,11 @@ class Sam2LongPolicy(FifoPolicy):
             )
         if self.stride != 1 or self.nearest is not None or self.closest_first:
             raise ConfigError("sam2long recalls frames by rank: leave stride, nearest and closest_first out")
+
+    @property
+    def revises(self) -> int:
+        """See `MemoryPolicy`."""
+        return self.horizon if self.final else 0
 
     def initial_state(self) -> float:
         """See `MemoryPolicy`."""
@@ -147,7 +156,7 @@ class Sam2LongPolicy(FifoPolicy):
         return found
 
 
-VARIANTS = {"sam2long": Sam2LongPolicy()}
+VARIANTS = {"sam2long": Sam2LongPolicy(), "sam2long-final": Sam2LongPolicy(final=True)}
 
 
 def build(config: Sam2LongPolicy) -> Sam2LongPolicy:

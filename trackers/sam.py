@@ -17,6 +17,7 @@ from samvideo.memory.bank import MemoryBank
 from samvideo.memory.base import Choice, MemoryEntry, MemoryPolicy
 from samvideo.object_prompts import ObjectPrompt, group_prompts, input_points, size_changed
 from samvideo.runtime import Candidates, Features, Pick, Prediction, Runtime, SelectedMemory
+from samvideo.trackers.paths import PastResult, differing, past_result, settle
 from samvideo.types import FloatArray, Frame, FrameResult, Prompt
 
 T = TypeVar("T")
@@ -31,11 +32,12 @@ STATE_KIND = "sam"
 
 @dataclass(eq=False)
 class Hypothesis:
-    """One interpretation of an object's past: its memory, and its prediction on the newest frame."""
+    """One interpretation of an object's past: its memory, its prediction, and its earlier results."""
 
     bank: MemoryBank
     prediction: Prediction | None = None
     binarise: bool = False
+    past: PastResult | None = None
 
     @property
     def known_prediction(self) -> Prediction:
@@ -52,6 +54,7 @@ class TrackedObject:
     """
 
     hypotheses: list[Hypothesis]
+    shown: PastResult | None = None
 
     @property
     def different(self) -> list[Hypothesis]:
@@ -72,12 +75,14 @@ class TrackerState:
         clock: frames seen, the time in which memory is measured.
         index: source index of the newest frame.
         size_wh: of every frame.
+        revised: what the newest frame changed, where the policy revises results.
         objects: by the user's id.
     """
 
     clock: int = -1
     index: int | None = None
     size_wh: tuple[int, int] | None = None
+    revised: tuple[FrameResult, ...] = ()
     objects: dict[int, TrackedObject] = field(default_factory=dict)
 
 
@@ -108,6 +113,8 @@ class SamTracker:
         self.corrections, self.non_overlap, self.logits = corrections, non_overlap, logits
         self.runtime = runtime
         self.policy: MemoryPolicy = runtime.policy
+        if self.policy.revises and (non_overlap or logits):
+            raise ConfigError("results with logits or without overlap cannot be revised: choose one of them")
         self.reset()
 
     def reset(self) -> None:
@@ -135,7 +142,7 @@ class SamTracker:
         new = frame.index != state.index
         if new:
             state.clock, state.index, state.size_wh = state.clock + 1, frame.index, frame.size_wh
-            self._features = None
+            self._features, state.revised = None, ()
         prompted = {prompt.object_id for prompt in grouped}
         changed = set(state.objects) | prompted if new else prompted
         if changed:
@@ -153,6 +160,8 @@ class SamTracker:
             mask = output.masks_khw[ids.index(object_id)]
             self._insert(self.objects[object_id], object_id in prompted, tokens, mask_box(mask))
         quality, presence = self.runtime.scores(shown)
+        if self.policy.revises:
+            state.revised += tuple(r for i in changed for r in self._revise(i, self.objects[i], frame))
         return FrameResult(
             index=frame.index,
             seconds=frame.seconds,
@@ -161,7 +170,27 @@ class SamTracker:
             scores=quality * _sigmoid(presence),
             present=presence > self.policy.presence_threshold,
             logits=output.logits_khw,
+            revised=state.revised,
         )
+
+    def _revise(self, object_id: int, tracked: TrackedObject, frame: Frame) -> Iterable[FrameResult]:
+        """Note what the paths of an object show; the earlier results that change, as another path is best now."""
+        predictions = [h.known_prediction for h in tracked.different]
+        masks = self.runtime.output(predictions, frame.size_wh, exclusive=False, logits=False).masks_khw
+        quality, presence = self.runtime.scores(predictions)
+        rows = zip(masks, quality * _sigmoid(presence), presence > self.policy.presence_threshold, strict=True)
+        pasts = [
+            past_result(frame, mask, float(score), bool(present), hypothesis.past)
+            for hypothesis, (mask, score, present) in zip(tracked.different, rows, strict=True)
+        ]
+        for hypothesis, past in zip(tracked.different, pasts, strict=True):
+            hypothesis.past = past
+        shown, tracked.shown = tracked.shown, pasts[0]
+        if shown is not None and shown.index == frame.index:
+            shown = shown.before
+        changed = [past.result(object_id) for past in differing(shown, pasts[0].before)]
+        settle(pasts, self.policy.revises)
+        return changed
 
     def _track(self, features: Features) -> None:
         """Find every object on a new frame, in batches of equal memory shape."""
@@ -193,12 +222,15 @@ class SamTracker:
                 choices = self.policy.select(proposed, histories)
             parents = tracked.hypotheses
             choices = [choice._replace(parent=parents.index(parents[choice.parent])) for choice in choices]
-            branches = {c: Hypothesis(parents[c.parent].bank.branch(c), None, c.binarise) for c in choices}
+            branches = {c: self._branch(parents[c.parent], c) for c in choices}
             picks += [Pick(proposed[choice.parent], choice.mask) for choice in branches]
             tracked.hypotheses = [branches[choice] for choice in choices]
         predictions = iter(self.runtime.choose(picks, self.policy.presence_threshold))
         for hypothesis in (h for tracked in objects for h in tracked.different):
             hypothesis.prediction = next(predictions)
+
+    def _branch(self, parent: Hypothesis, choice: Choice) -> Hypothesis:
+        return Hypothesis(parent.bank.branch(choice), None, choice.binarise, parent.past)
 
     def _prompt(self, features: Features, prompt: ObjectPrompt) -> None:
         """Replace one object's prediction by what the user's prompts stand for."""
@@ -256,6 +288,8 @@ class SamTracker:
 
     def state(self) -> bytes:
         """See `Tracker.state`."""
+        if self.policy.revises:
+            raise ConfigError("a tracker that revises earlier results cannot save its state")
         values: list[Any] = []
 
         def reference(value: Any) -> int | None:

@@ -1,19 +1,22 @@
 """SAM2Long's decisions on what the published run found, without any network; and each rule by itself."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tiny_sam import clip, tiny_model
+from tiny_sam import ClipSource, clip, tiny_model
 
 from samvideo.errors import ConfigError
 from samvideo.memory.bank import MemoryBank
-from samvideo.memory.base import Choice, MemoryEntry
+from samvideo.memory.base import Choice, History, MemoryEntry
 from samvideo.memory.sam2long import Sam2LongPolicy
+from samvideo.runtime import Candidates
 from samvideo.tensors import MemoryContext
 from samvideo.torch_runtime import TorchRuntime
-from samvideo.trackers.sam import SamTracker
+from samvideo.trackers.direction import track_all_directions
+from samvideo.trackers.sam import Hypothesis, SamTracker
 from samvideo.types import Box, Points
 
 FIXTURE = Path(__file__).parents[1] / "parity" / "fixtures" / "sam2.1-tiny--sam2long.npz"
@@ -262,3 +265,73 @@ def test_objects_with_paths_are_tracked_as_if_alone() -> None:
             restored.restore(together.state())
             kept = [[len(o.hypotheses), len(o.different)] for o in (restored.objects[1], together.objects[1])]
             assert kept[0] == kept[1]
+
+
+class Changing(Sam2LongPolicy):
+    """Prefers another path on every fourth frame."""
+
+    def select(self, candidates: Sequence[Candidates], histories: Sequence[History]) -> Sequence[Choice]:
+        choices = super().select(candidates, histories)
+        return choices if histories[0].now % 4 else choices[::-1]
+
+
+def final(horizon: int = 1000) -> SamTracker:
+    policy = Changing(uncertainty=1e9, final=True, horizon=horizon)
+    return SamTracker(TorchRuntime(tiny_model(policy=policy)))
+
+
+def test_revised_results_are_those_of_the_path_that_is_best_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was shown before; a record of all that every path ever found tells."""
+    t = final()
+    branch, parents = t._branch, {}
+
+    def noted(parent: Hypothesis, choice: Choice) -> Hypothesis:
+        child = branch(parent, choice)
+        parents[child] = parent
+        return child
+
+    monkeypatch.setattr(t, "_branch", noted)
+    found: dict[Hypothesis, list[np.ndarray]] = {}
+    shown, changes = {}, 0
+    for frame in clip(40):
+        result = t.step(frame, [BOX] if frame.index == 0 else [])
+        shown |= {r.index: r.masks[0] for r in (result, *result.revised)}
+        changes += len(result.revised)
+        paths = t.objects[1].different
+        masks = t.runtime.output([h.known_prediction for h in paths], (64, 64), exclusive=False, logits=False)
+        found = {h: [*found.get(parents[h], []), mask] for h, mask in zip(paths, masks.masks_khw, strict=True)}
+    assert changes
+    assert np.array_equal(list(shown.values()), found[t.objects[1].best])
+
+
+def test_revised_results_are_bounded() -> None:
+    t, longest = final(horizon=6), 0
+    for frame in clip(40):
+        t.step(frame, [BOX] if frame.index == 0 else [])
+        for path in t.objects[1].different:
+            node, length = path.past, 0
+            while node is not None:
+                node, length = node.before, length + 1
+            longest = max(longest, length)
+    assert 2 < longest <= 7
+    with pytest.raises(ConfigError, match="cannot save its state"):
+        t.state()
+    t.step(clip(41)[40], [BOX])
+    assert t.objects[1].best.past is not None
+    assert t.objects[1].best.past.before is None, "a prompt settles what was before"
+
+
+def test_a_file_gets_the_final_results() -> None:
+    """In the second pass over the file; several objects, each with its own."""
+    prompts = {0: [BOX], 5: [Points(object_id=2, xy=[(40.0, 30.0)])]}
+    t = final()
+    shown: dict[tuple[int, int], np.ndarray] = {}
+    for frame in clip(20):
+        result = t.step(frame, prompts.get(frame.index, ()))
+        shown |= {(r.index, number): mask for r in (result, *result.revised) for number, mask, *_ in r.rows()}
+    seen = 0
+    for _, result in track_all_directions(final(), ClipSource(20), prompts, "forward", lambda _: True):
+        for number, mask, *_ in result.rows():
+            assert np.array_equal(mask, shown[result.index, number])
+            seen += 1
+    assert seen == len(shown) == 35
