@@ -42,7 +42,9 @@ def run_tracking(
     with settings.open_source() as video:
         _check_options(settings)
         if settings.revised and not _are_files(video.files):
-            raise ConfigError("the final results of a policy need a second pass over a file: leave final=true out")
+            raise ConfigError(
+                "final results of a policy are written in a second pass over a file: take the policy without"
+            )
         prompts = _check_prompts(settings, video)
         _check_sizes(settings.prompts, video.info.size_wh)
         check_ids(settings.prompts, settings.save)
@@ -199,7 +201,7 @@ def _check_options(settings: RunSettings) -> None:
             "leave one of them out, or labels out of --save"
         )
     whole = f"--direction {settings.direction}" if settings.direction != "forward" else ""
-    whole = whole or ("final=true" if settings.revised else "")
+    whole = whole or ("a --policy with final results" if settings.revised else "")
     if settings.search is not None and whole:
         raise ConfigError(f"objects are searched for going forward, with results at once: leave {whole} out")
     ranged = settings.start is not None or settings.end is not None or settings.stride != 1
