@@ -113,8 +113,8 @@ class SamTracker:
         self.corrections, self.non_overlap, self.logits = corrections, non_overlap, logits
         self.runtime = runtime
         self.policy: MemoryPolicy = runtime.policy
-        if self.policy.revises and (non_overlap or logits):
-            raise ConfigError("results with logits or without overlap cannot be revised: choose one of them")
+        if self.policy.revises and non_overlap:
+            raise ConfigError("masks that exclude each other cannot be revised: leave non_overlap or final out")
         self.reset()
 
     def reset(self) -> None:

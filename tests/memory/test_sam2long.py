@@ -166,12 +166,14 @@ def test_keys_are_scaled_in_the_order_of_object_scores() -> None:
 
 
 def test_options() -> None:
-    with pytest.raises(ConfigError, match="paths must be at least 1"):
+    with pytest.raises(ConfigError, match="must be at least 1, not 0"):
         Sam2LongPolicy(paths=0)
     with pytest.raises(ConfigError, match="at most strongest_keys"):
         Sam2LongPolicy(weakest_keys=1.2)
     with pytest.raises(ConfigError, match="leave stride"):
         Sam2LongPolicy(stride=2)
+    with pytest.raises(ConfigError, match="leave non_overlap or final out"):
+        SamTracker(final().runtime, non_overlap=True)
     assert len(started(Sam2LongPolicy(paths=2)).banks) == 2
     assert started(Sam2LongPolicy(pointers=0), 9).banks[0].recall(10).shape == (7, 0)
 
