@@ -255,8 +255,8 @@ class FrameResult:
         present: bool (K,), False if the tracker considers the object not visible.
         logits: float32 (K, H, W) if requested, else None; positive inside.
         labels: of the objects that prompts gave one, by id; may be of others than these.
-        revised: results of earlier frames, of one object each and without logits, that this frame changed; empty but
-            for trackers that are asked to revise.
+        revised: results of earlier frames, of one object each and without logits, that this frame changed; empty
+            but for trackers that are asked to revise.
     """
 
     index: int
