@@ -82,6 +82,11 @@ class MemoryPolicy(Protocol):
         ...
 
     @property
+    def revises(self) -> int:
+        """How many frames back results are revised once another hypothesis is best; 0 for never."""
+        ...
+
+    @property
     def capacity(self) -> tuple[int, int]:
         """The most frames and pointers that `recall` ever selects."""
         ...
@@ -92,7 +97,7 @@ class MemoryPolicy(Protocol):
         ...
 
     def initial_state(self) -> Any:
-        """State of a new object; None for policies without. Immutable: `select` returns the next one."""
+        """State of a new object; None for policies without. Hashable: `select` returns the next one."""
         ...
 
     def select(self, candidates: Sequence[Candidates], histories: Sequence[History]) -> Sequence[Choice]:

@@ -60,6 +60,11 @@ class FifoPolicy:
         return 0.0
 
     @property
+    def revises(self) -> int:
+        """See `MemoryPolicy`: never."""
+        return 0
+
+    @property
     def capacity(self) -> tuple[int, int]:
         """See `MemoryPolicy`; prompted entries that are not among the nearest count as ordinary ones."""
         prompted = self.prompted if self.nearest is None else min(self.prompted, self.nearest)

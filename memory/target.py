@@ -135,7 +135,7 @@ class TargetMemory(MemoryModule):
         return features.coarse + self.fuse(torch.cat(list(reads), 1).to(features.coarse.dtype))
 
     def read(self, features: Features, context: MemoryContext) -> list[Tensor]:
-        """The map (B, out, h, w) that each reader reads."""
+        """The map (B, out, h, w) that each reader reads. Factors on keys are weights of frames here."""
         codes = context.position[:, :, 0].float()
         if context.frame_scale is not None:
             weights = torch.tensor([name != LOCALITY for name in CODES], device=codes.device)

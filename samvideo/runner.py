@@ -41,6 +41,10 @@ def run_tracking(
     """
     with settings.open_source() as video:
         _check_options(settings)
+        if settings.revised and not _are_files(video.files):
+            raise ConfigError(
+                "final results of a policy are written in a second pass over a file: take the policy without"
+            )
         prompts = _check_prompts(settings, video)
         _check_sizes(settings.prompts, video.info.size_wh)
         check_ids(settings.prompts, settings.save)
@@ -149,7 +153,7 @@ class _Tracking(Closing):
 
 def _check_prompts(settings: RunSettings, video: VideoSource) -> dict[int, list[Prompt]] | list[Prompt]:
     """Return the prompts by frame or, going forward, those that wait for theirs. Raises as these functions."""
-    if settings.direction != "forward":
+    if settings.direction != "forward" or settings.revised:
         return place_prompts(settings.prompts, video)
     if settings.search is not None and not settings.prompts:
         return []
@@ -196,13 +200,13 @@ def _check_options(settings: RunSettings) -> None:
             "--strip-source with --start numbers the slices from 0, but labels keep their places in the volume: "
             "leave one of them out, or labels out of --save"
         )
-    if settings.search is not None and settings.direction != "forward":
-        raise ConfigError(f"objects are searched for going forward: leave --direction {settings.direction} out")
+    whole = f"--direction {settings.direction}" if settings.direction != "forward" else ""
+    whole = whole or ("a --policy with final results" if settings.revised else "")
+    if settings.search is not None and whole:
+        raise ConfigError(f"objects are searched for going forward, with results at once: leave {whole} out")
     ranged = settings.start is not None or settings.end is not None or settings.stride != 1
-    if settings.direction != "forward" and ranged:
-        raise ConfigError(
-            f"direction {settings.direction} covers the whole video: leave --start, --end and --stride out"
-        )
+    if whole and ranged:
+        raise ConfigError(f"{whole} covers the whole video: leave --start, --end and --stride out")
 
 
 def _expected_frames(video: VideoSource, settings: RunSettings) -> int | None:

@@ -255,6 +255,8 @@ class FrameResult:
         present: bool (K,), False if the tracker considers the object not visible.
         logits: float32 (K, H, W) if requested, else None; positive inside.
         labels: of the objects that prompts gave one, by id; may be of others than these.
+        revised: results of earlier frames, of one object each and without logits, that this frame changed; empty
+            but for trackers that are asked to revise.
     """
 
     index: int
@@ -265,6 +267,7 @@ class FrameResult:
     present: BoolArray
     logits: FloatArray | None = field(default=None, repr=False)
     labels: Mapping[int, str] = field(default_factory=dict, repr=False)
+    revised: tuple["FrameResult", ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         count = len(self.object_ids)
@@ -297,6 +300,7 @@ class FrameResult:
             scores=self.scores[rows],
             present=self.present[rows],
             logits=None if self.logits is None else self.logits[rows],
+            revised=tuple(r for r in self.revised if set(r.object_ids) <= set(object_ids)),
         )
 
     def __repr__(self) -> str:

@@ -115,6 +115,7 @@ TORCH_FREE = (
     "samvideo.memory.diverse",
     "samvideo.memory.fifo",
     "samvideo.memory.pruning",
+    "samvideo.memory.sam2long",
     "samvideo.memory.samurai",
     "samvideo.prompters",
     "samvideo.reporting",

@@ -124,7 +124,8 @@ def track_all_directions(
     """
     with Spool() as spool:
         for result in propagate_directions(tracker, source, prompts, direction):
-            spool.add(result)
+            for found in (result, *result.revised):
+                spool.add(found)
             if not watch(result):
                 break
         source.seek(0)

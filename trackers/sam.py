@@ -17,6 +17,7 @@ from samvideo.memory.bank import MemoryBank
 from samvideo.memory.base import Choice, MemoryEntry, MemoryPolicy
 from samvideo.object_prompts import ObjectPrompt, group_prompts, input_points, size_changed
 from samvideo.runtime import Candidates, Features, Pick, Prediction, Runtime, SelectedMemory
+from samvideo.trackers.paths import PastResult, differing, past_result, settle
 from samvideo.types import FloatArray, Frame, FrameResult, Prompt
 
 T = TypeVar("T")
@@ -29,13 +30,14 @@ CLEAR_RADIUS = 6
 STATE_KIND = "sam"
 
 
-@dataclass
+@dataclass(eq=False)
 class Hypothesis:
-    """One interpretation of an object's past: its memory, and its prediction on the newest frame."""
+    """One interpretation of an object's past: its memory, its prediction, and its earlier results."""
 
     bank: MemoryBank
     prediction: Prediction | None = None
     binarise: bool = False
+    past: PastResult | None = None
 
     @property
     def known_prediction(self) -> Prediction:
@@ -46,9 +48,18 @@ class Hypothesis:
 
 @dataclass
 class TrackedObject:
-    """One object: its hypotheses, best first. All policies but those that search keep a single one."""
+    """One object: its hypotheses, best first. All policies but those that search keep a single one.
+
+    Hypotheses that do not differ are one and the same, listed as often as the policy chose it.
+    """
 
     hypotheses: list[Hypothesis]
+    shown: PastResult | None = None
+
+    @property
+    def different(self) -> list[Hypothesis]:
+        """Each hypothesis once."""
+        return list(dict.fromkeys(self.hypotheses))
 
     @property
     def best(self) -> Hypothesis:
@@ -64,12 +75,14 @@ class TrackerState:
         clock: frames seen, the time in which memory is measured.
         index: source index of the newest frame.
         size_wh: of every frame.
+        revised: what the newest frame changed, where the policy revises results.
         objects: by the user's id.
     """
 
     clock: int = -1
     index: int | None = None
     size_wh: tuple[int, int] | None = None
+    revised: tuple[FrameResult, ...] = ()
     objects: dict[int, TrackedObject] = field(default_factory=dict)
 
 
@@ -100,6 +113,8 @@ class SamTracker:
         self.corrections, self.non_overlap, self.logits = corrections, non_overlap, logits
         self.runtime = runtime
         self.policy: MemoryPolicy = runtime.policy
+        if self.policy.revises and non_overlap:
+            raise ConfigError("masks that exclude each other cannot be revised: leave non_overlap or final out")
         self.reset()
 
     def reset(self) -> None:
@@ -127,7 +142,7 @@ class SamTracker:
         new = frame.index != state.index
         if new:
             state.clock, state.index, state.size_wh = state.clock + 1, frame.index, frame.size_wh
-            self._features = None
+            self._features, state.revised = None, ()
         prompted = {prompt.object_id for prompt in grouped}
         changed = set(state.objects) | prompted if new else prompted
         if changed:
@@ -145,6 +160,8 @@ class SamTracker:
             mask = output.masks_khw[ids.index(object_id)]
             self._insert(self.objects[object_id], object_id in prompted, tokens, mask_box(mask))
         quality, presence = self.runtime.scores(shown)
+        if self.policy.revises:
+            state.revised += tuple(r for i in changed for r in self._revise(i, self.objects[i], frame))
         return FrameResult(
             index=frame.index,
             seconds=frame.seconds,
@@ -153,25 +170,47 @@ class SamTracker:
             scores=quality * _sigmoid(presence),
             present=presence > self.policy.presence_threshold,
             logits=output.logits_khw,
+            revised=state.revised,
         )
+
+    def _revise(self, object_id: int, tracked: TrackedObject, frame: Frame) -> Iterable[FrameResult]:
+        """Note what the paths of an object show; the earlier results that change, as another path is best now."""
+        predictions = [h.known_prediction for h in tracked.different]
+        masks = self.runtime.output(predictions, frame.size_wh, exclusive=False, logits=False).masks_khw
+        quality, presence = self.runtime.scores(predictions)
+        rows = zip(masks, quality * _sigmoid(presence), presence > self.policy.presence_threshold, strict=True)
+        pasts = [
+            past_result(frame, mask, float(score), bool(present), hypothesis.past)
+            for hypothesis, (mask, score, present) in zip(tracked.different, rows, strict=True)
+        ]
+        for hypothesis, past in zip(tracked.different, pasts, strict=True):
+            hypothesis.past = past
+        shown, tracked.shown = tracked.shown, pasts[0]
+        if shown is not None and shown.index == frame.index:
+            shown = shown.before
+        changed = [past.result(object_id) for past in differing(shown, pasts[0].before)]
+        settle(pasts, self.policy.revises)
+        return changed
 
     def _track(self, features: Features) -> None:
         """Find every object on a new frame, in batches of equal memory shape."""
         groups: dict[Any, list[tuple[Hypothesis, SelectedMemory]]] = defaultdict(list)
         for tracked in self.objects.values():
-            for hypothesis in tracked.hypotheses:
+            for hypothesis in tracked.different:
                 memory = hypothesis.bank.recall(self._state.clock)
                 shape = bool(memory.frames) if self.runtime.static_shapes else memory.shape
                 groups[shape].append((hypothesis, memory))
-        candidates: dict[int, Candidates] = {}
+        candidates: dict[Hypothesis, Candidates] = {}
         waiting = list(self.objects.values())
         for batch in (part for group in groups.values() for part in _parts(group)):
             rows = self.runtime.track(features, [memory for _, memory in batch])
-            candidates.update((id(hypothesis), row) for (hypothesis, _), row in zip(batch, rows, strict=True))
-            ready = [o for o in waiting if all(id(h) in candidates for h in o.hypotheses)]
+            candidates.update((hypothesis, row) for (hypothesis, _), row in zip(batch, rows, strict=True))
+            ready = [o for o in waiting if all(h in candidates for h in o.hypotheses)]
             waiting = [o for o in waiting if o not in ready]
-            # candidates are dropped batch by batch: they hold all masks that the decoder proposed
-            self._select(ready, [[candidates.pop(id(h)) for h in o.hypotheses] for o in ready])
+            proposed = [[candidates[h] for h in o.hypotheses] for o in ready]
+            for hypothesis in (h for o in ready for h in o.different):
+                del candidates[hypothesis]  # batch by batch: they hold all masks that the decoder proposed
+            self._select(ready, proposed)
 
     def _select(self, objects: Sequence[TrackedObject], candidates: Sequence[Sequence[Candidates]]) -> None:
         """Replace the hypotheses of objects by those that the policy chooses."""
@@ -181,14 +220,17 @@ class SamTracker:
             choices: Sequence[Choice] = (Choice(state=histories[0].state),)
             if proposed[0].ambiguous:
                 choices = self.policy.select(proposed, histories)
-            picks += [Pick(proposed[choice.parent], choice.mask) for choice in choices]
             parents = tracked.hypotheses
-            tracked.hypotheses = [
-                Hypothesis(parents[choice.parent].bank.branch(choice), None, choice.binarise) for choice in choices
-            ]
+            choices = [choice._replace(parent=parents.index(parents[choice.parent])) for choice in choices]
+            branches = {c: self._branch(parents[c.parent], c) for c in choices}
+            picks += [Pick(proposed[choice.parent], choice.mask) for choice in branches]
+            tracked.hypotheses = [branches[choice] for choice in choices]
         predictions = iter(self.runtime.choose(picks, self.policy.presence_threshold))
-        for hypothesis in (h for tracked in objects for h in tracked.hypotheses):
+        for hypothesis in (h for tracked in objects for h in tracked.different):
             hypothesis.prediction = next(predictions)
+
+    def _branch(self, parent: Hypothesis, choice: Choice) -> Hypothesis:
+        return Hypothesis(parent.bank.branch(choice), None, choice.binarise, parent.past)
 
     def _prompt(self, features: Features, prompt: ObjectPrompt) -> None:
         """Replace one object's prediction by what the user's prompts stand for."""
@@ -206,24 +248,27 @@ class SamTracker:
         xy, labels = input_points(prompt, size_wh, self.runtime.input_size(size_wh))
         candidates = self.runtime.prompt(features, memory, xy, labels, tracked.best.prediction)
         self._select([tracked], [[candidates]])
+        tracked.hypotheses = [tracked.best]
 
-    def _encode_memory(self, changed: set[int], prompted: set[int]) -> dict[int, Any]:
-        """Memory tokens of the changed objects' predictions, by identity of the hypothesis."""
-        todo = [(i, h) for i, tracked in self.objects.items() if i in changed for h in tracked.hypotheses]
-        tokens: dict[int, Any] = {}
+    def _encode_memory(self, changed: set[int], prompted: set[int]) -> dict[Hypothesis, Any]:
+        """Memory tokens of the changed objects' predictions."""
+        todo = [(i, h) for i, tracked in self.objects.items() if i in changed for h in tracked.different]
+        tokens: dict[Hypothesis, Any] = {}
         for batch in _parts(todo):
             predictions = [h.known_prediction for _, h in batch]
             binarise = [i in prompted or h.binarise for i, h in batch]
             rows = self.runtime.remember(self._features, predictions, binarise)
-            tokens.update((id(h), row) for (_, h), row in zip(batch, rows, strict=True))
+            tokens.update((h, row) for (_, h), row in zip(batch, rows, strict=True))
         return tokens
 
-    def _insert(self, tracked: TrackedObject, prompted: bool, tokens: dict[int, Any], box: Box4 | None) -> None:
+    def _insert(
+        self, tracked: TrackedObject, prompted: bool, tokens: dict[Hypothesis, Any], box: Box4 | None
+    ) -> None:
         """Put the newest frame into an object's memory."""
         clock = self._state.clock
-        predictions = [h.known_prediction for h in tracked.hypotheses]
+        predictions = [h.known_prediction for h in tracked.different]
         quality, presence = self.runtime.scores(predictions)
-        for row, hypothesis in enumerate(tracked.hypotheses):
+        for row, hypothesis in enumerate(tracked.different):
             bank = hypothesis.bank
             first = all(entry.index == clock for entry in bank.entries)
             pinned = prompted and (first or self.corrections == "pin")
@@ -233,7 +278,7 @@ class SamTracker:
                 MemoryEntry(
                     index=clock,
                     prompted=pinned,
-                    tokens=tokens[id(hypothesis)],
+                    tokens=tokens[hypothesis],
                     pointer=predictions[row].pointer,
                     quality=float(quality[row]),
                     presence=float(presence[row]),
@@ -243,6 +288,8 @@ class SamTracker:
 
     def state(self) -> bytes:
         """See `Tracker.state`."""
+        if self.policy.revises:
+            raise ConfigError("a tracker that revises earlier results cannot save its state")
         values: list[Any] = []
 
         def reference(value: Any) -> int | None:
@@ -251,14 +298,15 @@ class SamTracker:
 
         objects = {}
         for object_id, tracked in self.objects.items():
-            objects[object_id] = [
+            hypotheses = [
                 (
                     [replace(e, tokens=reference(e.tokens), pointer=reference(e.pointer)) for e in h.bank.entries],
                     h.bank.state,
                     reference(h.prediction),
                 )
-                for h in tracked.hypotheses
+                for h in tracked.different
             ]
+            objects[object_id] = hypotheses, [tracked.different.index(h) for h in tracked.hypotheses]
         state = self._state
         facts = state.clock, state.index, state.size_wh, objects
         return dump_state(STATE_KIND, (facts, self.runtime.pack(values)))
@@ -274,15 +322,15 @@ class SamTracker:
             return None if reference is None else values[reference]
 
         restored = TrackerState(clock, index, size_wh)
-        for object_id, hypotheses in objects.items():
-            tracked = TrackedObject([])
+        for object_id, (hypotheses, order) in objects.items():
+            different = []
             for entries, policy_state, prediction in hypotheses:
                 bank = MemoryBank(
                     self.policy, [replace(e, tokens=value(e.tokens), pointer=value(e.pointer)) for e in entries]
                 )
                 bank.state = policy_state
-                tracked.hypotheses.append(Hypothesis(bank, value(prediction)))
-            restored.objects[object_id] = tracked
+                different.append(Hypothesis(bank, value(prediction)))
+            restored.objects[object_id] = TrackedObject([different[place] for place in order])
         self._state, self._features = restored, None
 
 

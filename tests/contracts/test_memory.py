@@ -96,7 +96,9 @@ def test_objects_come_and_go(memory: str) -> None:
 
 
 @pytest.mark.parametrize("memory", METHODS)
-@pytest.mark.parametrize("policy", ["fifo", "pruning", FifoPolicy(frames=3, prompted=2, pointers=4)], ids=str)
+@pytest.mark.parametrize(
+    "policy", ["fifo", "pruning", "sam2long", FifoPolicy(frames=3, prompted=2, pointers=4)], ids=str
+)
 def test_memory_of_fixed_capacity_equals_the_growing_form(memory: str, policy: str | MemoryPolicy) -> None:
     """Objects of different ages in one batch, corrections included: padding changes nothing."""
     shared = model(memory, policy)
@@ -136,9 +138,8 @@ def test_rectangular_input(memory: str) -> None:
 def entry(index: int, prompted: bool = False, seed: int | None = None) -> MemoryEntry:
     generator = torch.Generator().manual_seed(index if seed is None else seed)
     features = torch.randn(1, 4, 64, generator=generator).bfloat16()
-    return MemoryEntry(
-        index, prompted, MemoryTokens(features, torch.zeros(1, 4, 64), 0, (2, 2)), torch.ones(1, 256)
-    )
+    tokens = MemoryTokens(features, torch.zeros(1, 4, 64), 0, (2, 2))
+    return MemoryEntry(index, prompted, tokens, torch.ones(1, 256), presence=1.0)
 
 
 @pytest.mark.parametrize("name", POLICIES)

@@ -30,6 +30,7 @@ MAKERS: dict[str, MakeTracker] = TRAINED | {
     "sam": tiny_tracker,
     "sam-static": lambda: tiny_tracker("perceiver", static_shapes=True),
     "sam-samurai": lambda: tiny_tracker(policy="samurai"),
+    "sam-sam2long": lambda: tiny_tracker(policy="sam2long"),
     "sam-after-sam": lambda: FirstMaskTracker(tiny_tracker(), ImageModelSegmenter(tiny_model())),
     "flow-after-grabcut": lambda: FirstMaskTracker(FlowTracker(), GrabCutSegmenter()),
 }

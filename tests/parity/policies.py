@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from sam2long import run_paths
 from seeded import seeded_frame
 
 from samvideo.memory.base import Choice, History
@@ -24,7 +25,8 @@ PUBLISHED_OPTIONS = {
         "memory_bank_iou_threshold": "admit_quality",
         "memory_bank_obj_score_threshold": "admit_presence",
         "memory_bank_kf_score_threshold": "admit_motion",
-    }
+    },
+    "sam2long": {"num_pathway": "paths", "iou_thre": "admit_quality", "uncertainty": "uncertainty"},
 }
 
 
@@ -76,7 +78,9 @@ def policy_of(scenario: dict) -> Any:
     name = wanted.pop("name")
     if name not in PUBLISHED_OPTIONS:
         raise UnknownPolicy(f"policy {name!r} is not implemented")
-    options = {PUBLISHED_OPTIONS[name][key]: value for key, value in wanted.pop("set", {}).items()}
+    known = PUBLISHED_OPTIONS[name]
+    given = wanted.pop("set", {}) | {key: wanted.pop(key) for key in list(wanted) if key in known}
+    options = {known[key]: value for key, value in given.items()}
     if wanted:
         raise ValueError(f"unknown policy options {sorted(wanted)}")
     return replace(resolve_policy(name), **options)
@@ -101,6 +105,12 @@ def run_policy(model: VideoModel, scenario: dict, last_frame: int | None) -> Ite
         ((kind, values),) = step.items()
         if kind == "prompt":
             prompts[values["frame"]] = prompt_of(values, size)
+            continue
+        if scenario["policy"]["name"] == "sam2long":
+            numbers = scenario["frames"][: None if last_frame is None else last_frame + 1]
+            frames = [Frame(i, i / 25, seeded_frame(number, size)) for i, number in enumerate(numbers)]
+            found = run_paths(model, policy_of(scenario), frames, prompts)
+            yield from ((f"{values['tag']}/{i}/1", values_now) for i, values_now in enumerate(found))
             continue
         for index, number in enumerate(scenario["frames"]):
             recorder.clear()
@@ -161,4 +171,11 @@ def exact(quantity: str) -> bool:
         "pointer_frames",
         "pointer_ages",
         "stable_frames",
+        "memory_paths",
+        "path_parent",
+        "path_mask",
+        "path_area",
+        "final_path",
+        "mask_area_online",
+        "uncertain",
     }

@@ -30,6 +30,7 @@ LARGE = {
     "efficienttam-ti-1--box": 8,
     "efficienttam-ti-2--box": 8,
     "sam2.1-tiny--samurai": 23,  # its decisions alone: tests/memory/test_samurai.py
+    "sam2.1-tiny--sam2long": 15,  # likewise: tests/memory/test_sam2long.py
 }
 
 
