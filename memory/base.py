@@ -45,11 +45,13 @@ class History(NamedTuple):
         now: number of the current frame on the tracker's clock.
         entries: oldest insertion first.
         state: the policy's own, see `MemoryPolicy.initial_state`.
+        size_wh: of the frames in pixels; known where masks are selected.
     """
 
     now: int
     entries: Sequence[MemoryEntry]
     state: Any = None
+    size_wh: tuple[int, int] | None = None
 
 
 class Choice(NamedTuple):
@@ -79,6 +81,11 @@ class MemoryPolicy(Protocol):
     @property
     def presence_threshold(self) -> float:
         """Object score logit above which the object is visible."""
+        ...
+
+    @property
+    def box_as_mask(self) -> bool:
+        """Whether the mask that the decoder finds for a box is taken as if the user had given it."""
         ...
 
     @property

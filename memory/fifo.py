@@ -60,6 +60,11 @@ class FifoPolicy:
         return 0.0
 
     @property
+    def box_as_mask(self) -> bool:
+        """See `MemoryPolicy`."""
+        return False
+
+    @property
     def capacity(self) -> tuple[int, int]:
         """See `MemoryPolicy`; prompted entries that are not among the nearest count as ordinary ones."""
         prompted = self.prompted if self.nearest is None else min(self.prompted, self.nearest)
@@ -76,15 +81,13 @@ class FifoPolicy:
     def keep(self, history: History) -> list[MemoryEntry]:
         """See `MemoryPolicy.keep`: tokens expire once no frame asks for them, pointers after `pointers` frames."""
         entries, now = history.entries, history.now
-        prompted = [e for e in entries if e.prompted]
-        surplus = max(0, len(prompted) - self.prompted)
-        dropped = {id(e) for e in prompted[1 : 1 + surplus]}
+        prompted = {id(e) for e in bounded_prompts(entries, self.prompted)}
         wanted = self._wanted_after(now)
         kept = []
         for entry in entries:
             age = now - entry.index
             if entry.prompted:
-                if id(entry) not in dropped:
+                if id(entry) in prompted:
                     kept.append(entry)
             elif entry.index in wanted:
                 kept.append(entry)
@@ -139,6 +142,12 @@ class FifoPolicy:
         if back == 1:
             return index - 1
         return (index - 2) // self.stride * self.stride - (back - 2) * self.stride
+
+
+def bounded_prompts(entries: Sequence[MemoryEntry], count: int) -> list[MemoryEntry]:
+    """The prompted ones among the entries, at most `count`: the first and the most recent."""
+    prompted = [e for e in entries if e.prompted]
+    return prompted[:1] + prompted[max(1, len(prompted) - count + 1) :]
 
 
 def nearest_entries(entries: list[MemoryEntry], index: int, count: int | None) -> list[MemoryEntry]:
