@@ -47,7 +47,9 @@ class D4smPolicy(DistractorPolicy):
         """Visible frames on the grid of the stride, and the newest one, in the places that are not taken."""
         promoted = {id(e) for e in promoted_entries(history) if e.index < history.now - 1}
         visible = self.visible(history)
-        fitting = [e for e in visible[:-1] if (e.index - visible[0].index) % self.stride == 0] + visible[-1:]
+        fitting = [e for e in visible[:-1] if (e.index - history.entries[0].index) % self.stride == 0] + visible[
+            -1:
+        ]
         fitting = [e for e in fitting if not e.prompted and e.tokens is not None and id(e) not in promoted]
         return fitting[-(CODE_ROWS - taken) :]
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from samvideo.errors import ConfigError
 from samvideo.geometry import Box4, mask_box
-from samvideo.memory.base import CODE_ROWS, Choice, History, MemoryEntry, MemoryPolicy
+from samvideo.memory.base import CODE_ROWS, Choice, History, MemoryEntry
 from samvideo.memory.fifo import bounded_prompts
 from samvideo.runtime import Candidates, MemoryFrame, MemoryPointer, Pointer, SelectedMemory
 from samvideo.types import BoolArray
@@ -60,7 +60,7 @@ class Assessment(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DistractorPolicy(MemoryPolicy):
+class DistractorPolicy:
     """Finds the frames that show a distractor; options have their published values.
 
     Attributes:
@@ -97,8 +97,8 @@ class DistractorPolicy(MemoryPolicy):
         counts = self.stride, self.prompted, self.gap, self.areas, self.within
         if not 1 <= self.drm < CODE_ROWS or self.pointers < 0 or min(counts) < 1:
             raise ConfigError(
-                f"drm must be 1 to {CODE_ROWS - 1}, pointers at least 0, stride, prompted, gap, areas and within at "
-                f"least 1, not {self}"
+                f"drm must be 1 to {CODE_ROWS - 1}, pointers at least 0, stride, prompted, gap, areas and within "
+                f"at least 1, not {self}"
             )
 
     @property
@@ -231,7 +231,7 @@ def _last_prompt(history: History) -> int:
 def box_overlaps(chosen: BoolArray, others: BoolArray, inclusive: bool = False) -> list[float]:
     """How much of the object's box is left once what an alternative mask shows besides is added.
 
-    Of each alternative, the largest part (8-connected) outside of the chosen mask counts; those without are left out.
+    Of each alternative, the largest 8-connected part outside of the chosen mask counts; those without are left out.
 
     Args:
         chosen: (H, W) mask with a pixel.
@@ -272,7 +272,7 @@ class Dam4SamPolicy(DistractorPolicy):
 
     stretch: bool = True
 
-    reencode = True
+    reencode: ClassVar[bool] = True
 
     @property
     def box_as_mask(self) -> bool:
@@ -291,9 +291,8 @@ class Dam4SamPolicy(DistractorPolicy):
         if not history.entries:
             return SelectedMemory()
         now, origin = history.now, history.entries[0].index
-        lasting = self.distractors(history)
-        # the newest one, then the first frame, then from the newest on
-        lasting = [*lasting[:1], *(e for e in lasting[-1:] if len(lasting) > 1), *lasting[1:-1]]
+        *lasting, first = self.distractors(history)
+        lasting[1:1] = [first]  # published order: the newest, the first, the others
         just = [e for e in promoted_entries(history) if e.index == now - 1]
         recent = self._recent(history, just)[: CODE_ROWS - len(lasting)]
         frames = [MemoryFrame(PROMPTED_ROW, e.tokens) for e in lasting]

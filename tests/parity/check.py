@@ -28,7 +28,8 @@ from samvideo.tensors import MemoryTokens, PromptTensors
 MASK_LIMIT, SIGN_LIMIT, POINTER_LIMIT = 1e-3, 0.999, 1e-2
 # of fixtures with a policy, whose weights hide small errors of memory in the masks
 POLICY_LIMITS = {"mask_logits": 3e-4, "obj_ptr": 3e-3, "object_score": 1e-3, "ious": 1e-3, "kf_mean": 1e-3}
-ABSOLUTE = ("object_score", "ious")
+POLICY_LIMITS |= {"area_ratio": 1e-3, "box_ious": 1e-3, "memory": 1e-2, "memory_promoted": 1e-2}
+ABSOLUTE = ("object_score", "ious", "area_ratio", "box_ious")
 # the predictors of these two are the older ones, which keep the clicks on a corrected frame
 KEEPING = ("edgetam", "surgical")
 ALPHABET = {"prompt": {"frame", "object", "box", "points", "labels", "disc"}}
@@ -52,7 +53,7 @@ class Report:
         assert expected.shape == got.shape, f"{key}: {expected.shape} expected, not {got.shape}"
         error = float(np.linalg.norm(got - expected) / max(np.linalg.norm(expected), 1e-12))
         if self.limits and quantity in ABSOLUTE:
-            error = float(np.abs(got - expected).max())
+            error = float(np.abs(got - expected).max(initial=0))
         self.worst[quantity] = max(self.worst.get(quantity, 0.0), error)
         if quantity == "mask_logits":
             inside, ours = expected > 0, got > 0
