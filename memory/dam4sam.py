@@ -134,11 +134,9 @@ class DistractorPolicy:
             return (Choice(int(proposed.quality_n.argmax()), state),)
         found = self.assess(proposed, history)
         areas = [*self._earlier_areas(history), (now, found.area)]
-        promoted, blank = (
-            tuple([i for i in frames if i in remembered] + [now] * new)
-            for frames, new in ((state.promoted, found.promoted), (state.blank, not found.pixels))
-        )
-        state = DistractorState(tuple(a for a in areas if a[1])[-self.areas :], promoted, blank)
+        promoted = [i for i in state.promoted if i in remembered] + ([now] if found.promoted else [])
+        blank = [i for i in state.blank if i in remembered] + ([] if found.pixels else [now])
+        state = DistractorState(tuple(a for a in areas if a[1])[-self.areas :], tuple(promoted), tuple(blank))
         return (Choice(found.mask, state, binarise=found.promoted and self.reencode),)
 
     def assess(self, proposed: Candidates, history: History) -> Assessment:
@@ -291,8 +289,9 @@ class Dam4SamPolicy(DistractorPolicy):
         if not history.entries:
             return SelectedMemory()
         now, origin = history.now, history.entries[0].index
-        *lasting, first = self.distractors(history)
-        lasting[1:1] = [first]  # published order: the newest, the first, the others
+        lasting = self.distractors(history)
+        if lasting:
+            lasting.insert(1, lasting.pop())  # published order: the newest, the first, the others
         just = [e for e in promoted_entries(history) if e.index == now - 1]
         recent = self._recent(history, just)[: CODE_ROWS - len(lasting)]
         frames = [MemoryFrame(PROMPTED_ROW, e.tokens) for e in lasting]

@@ -111,6 +111,8 @@ TORCH_FREE = (
     "samvideo.io",
     "samvideo.memory.bank",
     "samvideo.memory.base",
+    "samvideo.memory.d4sm",
+    "samvideo.memory.dam4sam",
     "samvideo.memory.fifo",
     "samvideo.memory.pruning",
     "samvideo.memory.samurai",

@@ -130,9 +130,8 @@ def test_rectangular_input(memory: str) -> None:
 def entry(index: int, prompted: bool = False, seed: int | None = None) -> MemoryEntry:
     generator = torch.Generator().manual_seed(index if seed is None else seed)
     features = torch.randn(1, 4, 64, generator=generator).bfloat16()
-    return MemoryEntry(
-        index, prompted, MemoryTokens(features, torch.zeros(1, 4, 64), 0, (2, 2)), torch.ones(1, 256)
-    )
+    tokens = MemoryTokens(features, torch.zeros(1, 4, 64), 0, (2, 2))
+    return MemoryEntry(index, prompted, tokens, torch.ones(1, 256), presence=1.0)
 
 
 @pytest.mark.parametrize("name", POLICIES)

@@ -30,6 +30,7 @@ MAKERS: dict[str, MakeTracker] = TRAINED | {
     "sam": tiny_tracker,
     "sam-static": lambda: tiny_tracker("perceiver", static_shapes=True),
     "sam-samurai": lambda: tiny_tracker(policy="samurai"),
+    "sam-dam4sam": lambda: tiny_tracker(policy="dam4sam"),
     "sam-after-sam": lambda: FirstMaskTracker(tiny_tracker(), ImageModelSegmenter(tiny_model())),
     "flow-after-grabcut": lambda: FirstMaskTracker(FlowTracker(), GrabCutSegmenter()),
 }

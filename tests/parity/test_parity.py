@@ -30,7 +30,9 @@ LARGE = {
     "efficienttam-ti-1--box": 8,
     "efficienttam-ti-2--box": 8,
     "sam2.1-tiny--samurai": 23,  # its decisions alone: tests/memory/test_samurai.py
+    "sam2.1-tiny--dam4sam": 23,  # likewise
 }
+LONG = LARGE | {"sam2.1-tiny--dam4sam-span": 23}
 
 
 def manifest(name: str) -> dict:
@@ -65,9 +67,9 @@ def test_first_frames_of_large_input(stem: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("stem", LARGE)
+@pytest.mark.parametrize("stem", LONG)
 def test_large_input(stem: str) -> None:
-    report = run(FIXTURES / f"{stem}.npz", last_frame=LARGE[stem])
+    report = run(FIXTURES / f"{stem}.npz", last_frame=LONG[stem])
     assert report.passed, str(report)
 
 
