@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from samvideo.memory.base import CODE_ROWS, History, MemoryEntry
-from samvideo.memory.dam4sam import PROMPTED_ROW, DistractorPolicy, pointers_in_units, promoted_entries
+from samvideo.memory.dam4sam import DistractorPolicy, pointers_in_units, promoted_entries
 from samvideo.runtime import MemoryFrame, SelectedMemory
 
 KIND = "memory policy"
@@ -36,7 +36,7 @@ class D4smPolicy(DistractorPolicy):
         known = {id(e) for e in lasting}
         listed = [e for e in history.entries if id(e) in recent | known]
         frames = [
-            MemoryFrame(PROMPTED_ROW if id(e) in known else len(listed) - 1 - place, e.tokens)
+            MemoryFrame(CODE_ROWS - 1 if id(e) in known else len(listed) - 1 - place, e.tokens)
             for place, e in enumerate(listed)
         ]
         aged = [(history.now - e.index, e.pointer) for e in lasting if e.prompted and self.pointers]

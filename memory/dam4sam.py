@@ -20,7 +20,6 @@ from samvideo.runtime import Candidates, MemoryFrame, MemoryPointer, Pointer, Se
 from samvideo.types import BoolArray
 
 KIND = "memory policy"
-PROMPTED_ROW = CODE_ROWS - 1
 
 
 @dataclass(frozen=True)
@@ -294,7 +293,7 @@ class Dam4SamPolicy(DistractorPolicy):
             lasting.insert(1, lasting.pop())  # published order: the newest, the first, the others
         just = [e for e in promoted_entries(history) if e.index == now - 1]
         recent = self._recent(history, just)[: CODE_ROWS - len(lasting)]
-        frames = [MemoryFrame(PROMPTED_ROW, e.tokens) for e in lasting]
+        frames = [MemoryFrame(CODE_ROWS - 1, e.tokens) for e in lasting]
         frames += [MemoryFrame(rank, e.tokens) for rank, e in reversed(list(enumerate(recent)))]
         aged = [(now - e.index, e.pointer) for e in lasting if self.pointers]
         known = {id(e) for e in lasting}
