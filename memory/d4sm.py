@@ -1,7 +1,7 @@
-"""D4SM: DAM4SAM for many objects, with a single short list of memories for each.
+"""D4SM: DAM4SAM for many objects, with a single short list of memories for each (Videnovic et al. 2025).
 
-Counterpart: alanlukezic/d4sm: tracking_wrapper_mot.py. Prompted frames after the first count as in
-`samvideo.memory.dam4sam`; visible are frames whose low-resolution mask has a pixel, as there.
+Counterpart: alanlukezic/d4sm: tracking_wrapper_mot.py. Prompts after the first, and which frames are
+visible, as in `samvideo.memory.dam4sam`.
 """
 
 from dataclasses import dataclass
@@ -45,13 +45,14 @@ class D4smPolicy(DistractorPolicy):
 
     def _recent(self, history: History, taken: int) -> list[MemoryEntry]:
         """Visible frames on the grid of the stride, and the newest one, in the places that are not taken."""
-        promoted = {id(e) for e in promoted_entries(history) if e.index < history.now - 1}
+        lasting = {id(e) for e in promoted_entries(history) if e.index < history.now - 1}
         visible = self.visible(history)
-        fitting = [e for e in visible[:-1] if (e.index - history.entries[0].index) % self.stride == 0] + visible[
-            -1:
+        fitting = [
+            e
+            for e in visible
+            if e is visible[-1] or (e.tokens is not None and (e.index - visible[0].index) % self.stride == 0)
         ]
-        fitting = [e for e in fitting if not e.prompted and e.tokens is not None and id(e) not in promoted]
-        return fitting[-(CODE_ROWS - taken) :]
+        return [e for e in fitting if not e.prompted and id(e) not in lasting][-(CODE_ROWS - taken) :]
 
     def _pointing(self, history: History) -> list[MemoryEntry]:
         """The newest visible frames but prompted ones, as many as there are pointers."""

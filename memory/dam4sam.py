@@ -1,8 +1,9 @@
 """DAM4SAM: frames that show a distractor are remembered for good (Videnovic et al. 2025).
 
 Counterpart: jovanavidenovic/DAM4SAM: dam4sam_tracker.py and sam2/sam2/modeling/sam2_base.py. Memory has two parts
-there: "DRM", the first frame and those with a distractor; "RAM", recent ones. Here prompted frames are of the first
-part, too, and frames are counted from the object's first prompt.
+there: "DRM", the first frame and those with a distractor; "RAM", recent ones. Published is one object with a prompt
+on the first frame. Here prompted frames belong to the first part, before those with a distractor; frames are counted
+from the object's first prompt; areas are compared with those since the last one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -260,7 +261,7 @@ def _box_area(box: Box4, inclusive: bool) -> float:
 
 @dataclass(frozen=True)
 class Dam4SamPolicy(DistractorPolicy):
-    """As published for one object.
+    """As published: a box becomes a mask first, and promoted memory is encoded anew. Clicks are used as they are.
 
     Attributes:
         stretch: the time code of pointers counts in units of the frames seen so far, until there are `pointers` of
