@@ -50,7 +50,7 @@ class D4smPolicy(DistractorPolicy):
         fitting = [
             e
             for e in visible
-            if e is visible[-1] or (e.tokens is not None and (e.index - visible[0].index) % self.stride == 0)
+            if e.tokens is not None and (e is visible[-1] or (e.index - visible[0].index) % self.stride == 0)
         ]
         return [e for e in fitting if not e.prompted and id(e) not in lasting][-(CODE_ROWS - taken) :]
 

@@ -1,9 +1,9 @@
 """DAM4SAM: frames that show a distractor are remembered for good (Videnovic et al. 2025).
 
 Counterpart: jovanavidenovic/DAM4SAM: dam4sam_tracker.py and sam2/sam2/modeling/sam2_base.py. Memory has two parts
-there: "DRM", the first frame and those with a distractor; "RAM", recent ones. Published is one object with a prompt
-on the first frame. Here prompted frames belong to the first part, before those with a distractor; frames are counted
-from the object's first prompt; areas are compared with those since the last one.
+there: "DRM", the first frame and those with a distractor; "RAM", recent ones. There, one object is prompted on the
+first frame. Here prompted frames belong to the first part, before those with a distractor; frames are counted from
+the object's first prompt; areas are compared with those since the last one.
 """
 
 from collections.abc import Iterable, Sequence

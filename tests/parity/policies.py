@@ -200,7 +200,6 @@ def exact(quantity: str) -> bool:
         "pointer_frames",
         "pointer_ages",
         "stable_frames",
-        "n_pixels",
         "promoted",
         "pointer_span",
         "prompt_mask",
