@@ -19,9 +19,9 @@ class MemoryBank:
         self.entries = list(entries)
         self.state = policy.initial_state()
 
-    def history(self, index: int) -> History:
-        """All that is known when frame `index` is processed."""
-        return History(index, tuple(self.entries), self.state)
+    def history(self, index: int, size_wh: tuple[int, int] | None = None) -> History:
+        """All that is known when frame `index`, of `size_wh` pixels, is processed."""
+        return History(index, tuple(self.entries), self.state, size_wh)
 
     def recall(self, index: int) -> SelectedMemory:
         """What to attend to on frame `index`."""

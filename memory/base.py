@@ -45,11 +45,13 @@ class History(NamedTuple):
         now: number of the current frame on the tracker's clock.
         entries: oldest insertion first.
         state: the policy's own, see `MemoryPolicy.initial_state`.
+        size_wh: of the frames in pixels; known where masks are selected.
     """
 
     now: int
     entries: Sequence[MemoryEntry]
     state: Any = None
+    size_wh: tuple[int, int] | None = None
 
 
 class Choice(NamedTuple):
@@ -69,7 +71,10 @@ class Choice(NamedTuple):
 
 
 class MemoryPolicy(Protocol):
-    """Pure functions over the history of one object; a frozen dataclass of its options."""
+    """Pure functions over the history of one object; a frozen dataclass of its options.
+
+    Policies inherit from it: what has a body is what most of them do.
+    """
 
     @property
     def pointer_span(self) -> int:
@@ -79,12 +84,17 @@ class MemoryPolicy(Protocol):
     @property
     def presence_threshold(self) -> float:
         """Object score logit above which the object is visible."""
-        ...
+        return 0.0
 
     @property
     def revises(self) -> int:
         """How many frames back results are revised once another hypothesis is best; 0 for never."""
-        ...
+        return 0
+
+    @property
+    def box_as_mask(self) -> bool:
+        """Whether the mask that the decoder finds for a box is taken as if the user had given it."""
+        return False
 
     @property
     def capacity(self) -> tuple[int, int]:
@@ -94,11 +104,11 @@ class MemoryPolicy(Protocol):
     @property
     def merges_tokens(self) -> bool:
         """Whether tokens of several frames are merged, which only some memory methods allow."""
-        ...
+        return False
 
     def initial_state(self) -> Any:
         """State of a new object; None for policies without. Hashable: `select` returns the next one."""
-        ...
+        return None
 
     def select(self, candidates: Sequence[Candidates], histories: Sequence[History]) -> Sequence[Choice]:
         """Choose the masks to continue with, best first; called wherever the decoder proposes alternatives.

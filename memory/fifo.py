@@ -6,17 +6,16 @@ is ever freed; here prompted entries are bounded and the others expire.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from samvideo.errors import ConfigError
-from samvideo.memory.base import CODE_ROWS, Choice, History, MemoryEntry
+from samvideo.memory.base import CODE_ROWS, Choice, History, MemoryEntry, MemoryPolicy
 from samvideo.runtime import Candidates, MemoryFrame, MemoryPointer, SelectedMemory
 
 KIND = "memory policy"
 
 
 @dataclass(frozen=True)
-class FifoPolicy:
+class FifoPolicy(MemoryPolicy):
     """First in, first out.
 
     Attributes:
@@ -55,29 +54,10 @@ class FifoPolicy:
         return self.pointers
 
     @property
-    def presence_threshold(self) -> float:
-        """See `MemoryPolicy`."""
-        return 0.0
-
-    @property
-    def revises(self) -> int:
-        """See `MemoryPolicy`: never."""
-        return 0
-
-    @property
     def capacity(self) -> tuple[int, int]:
         """See `MemoryPolicy`; prompted entries that are not among the nearest count as ordinary ones."""
         prompted = self.prompted if self.nearest is None else min(self.prompted, self.nearest)
         return prompted + self.frames, prompted + self.pointers if self.pointers else 0
-
-    @property
-    def merges_tokens(self) -> bool:
-        """See `MemoryPolicy`."""
-        return False
-
-    def initial_state(self) -> Any:
-        """See `MemoryPolicy`: none."""
-        return None
 
     def select(self, candidates: Sequence[Candidates], histories: Sequence[History]) -> Sequence[Choice]:
         """See `MemoryPolicy.select`: as the decoder decides."""
@@ -86,15 +66,13 @@ class FifoPolicy:
     def keep(self, history: History) -> list[MemoryEntry]:
         """See `MemoryPolicy.keep`: tokens expire once no frame asks for them, pointers after `pointers` frames."""
         entries, now = history.entries, history.now
-        prompted = [e for e in entries if e.prompted]
-        surplus = max(0, len(prompted) - self.prompted)
-        dropped = {id(e) for e in prompted[1 : 1 + surplus]}
+        prompted = {id(e) for e in bounded_prompts(entries, self.prompted)}
         wanted = self._wanted_after(now)
         kept = []
         for entry in entries:
             age = now - entry.index
             if entry.prompted:
-                if id(entry) not in dropped:
+                if id(entry) in prompted:
                     kept.append(entry)
             elif entry.index in wanted:
                 kept.append(entry)
@@ -149,6 +127,12 @@ class FifoPolicy:
         if back == 1:
             return index - 1
         return (index - 2) // self.stride * self.stride - (back - 2) * self.stride
+
+
+def bounded_prompts(entries: Sequence[MemoryEntry], count: int) -> list[MemoryEntry]:
+    """The prompted ones among the entries, at most `count`: the first and the most recent."""
+    prompted = [e for e in entries if e.prompted]
+    return prompted[:1] + prompted[max(1, len(prompted) - count + 1) :]
 
 
 def nearest_entries(entries: list[MemoryEntry], index: int, count: int | None) -> list[MemoryEntry]:

@@ -96,8 +96,8 @@ class Candidates(Protocol):
         """(N, 4) x1, y1, x2, y2: extreme positive pixels (inclusive) at the model's input size; zeros if none."""
         ...
 
-    def masks(self, size_wh: tuple[int, int]) -> BoolArray:
-        """(N, H, W) masks at a size, usually that of the video."""
+    def masks(self, size_wh: tuple[int, int], rows: Sequence[int] | None = None) -> BoolArray:
+        """(N, H, W) masks at a size, usually that of the video; only those of `rows` where given."""
         ...
 
 

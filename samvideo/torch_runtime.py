@@ -78,9 +78,10 @@ class TorchCandidates:
         areas: NDArray[np.int64] = (self._logits > 0).flatten(1).sum(1).cpu().numpy()
         return areas
 
-    def masks(self, size_wh: tuple[int, int]) -> BoolArray:
+    def masks(self, size_wh: tuple[int, int], rows: Sequence[int] | None = None) -> BoolArray:
         """See `Candidates.masks`."""
-        masks: BoolArray = (upsample(self._logits, size_wh[::-1])[:, 0] > 0).cpu().numpy()
+        logits = self._logits if rows is None else self._logits[list(rows)]
+        masks: BoolArray = (upsample(logits, size_wh[::-1])[:, 0] > 0).cpu().numpy()
         return masks
 
     def boxes(self) -> FloatArray:

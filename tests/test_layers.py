@@ -113,6 +113,8 @@ TORCH_FREE = (
     "samvideo.memory.base",
     "samvideo.memory.consolidated",
     "samvideo.memory.diverse",
+    "samvideo.memory.d4sm",
+    "samvideo.memory.dam4sam",
     "samvideo.memory.fifo",
     "samvideo.memory.pruning",
     "samvideo.memory.sam2long",

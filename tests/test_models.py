@@ -100,7 +100,7 @@ def test_any_encoder_with_any_memory_and_policy(name: str, memory: str, policy: 
 def test_a_policy_with_options_of_its_own() -> None:
     policy = PruningPolicy(kept=3)
     assert build("vit-ti", policy=policy, input_size=64).policy is policy
-    ours = {"consolidated", "diverse", "fifo", "pruning", "pruning-published", "samurai", "samurai-large"}
+    ours = {"consolidated", "d4sm", "dam4sam", "diverse", "fifo", "pruning", "sam2long", "samurai"}
     assert ours <= set(MEMORY_POLICIES.all())
 
 

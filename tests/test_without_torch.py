@@ -17,6 +17,8 @@ sys.path.insert(0, sys.argv[1])
 
 import numpy as np
 from fake_runtime import FakeRuntime
+from samvideo.memory.d4sm import D4smPolicy
+from samvideo.memory.dam4sam import Dam4SamPolicy
 from samvideo.memory.fifo import FifoPolicy
 from samvideo.memory.pruning import PruningPolicy
 from samvideo.memory.samurai import SamuraiPolicy
@@ -36,7 +38,8 @@ def frame(index):
         rgb[(x - cx) ** 2 + (y - 24) ** 2 < 36] = colour
     return Frame(index, index / 25, rgb)
 
-for policy in (FifoPolicy(), PruningPolicy(), PruningPolicy(published=True), SamuraiPolicy()):
+POLICIES = [FifoPolicy(), PruningPolicy(), PruningPolicy(published=True)]
+for policy in (*POLICIES, SamuraiPolicy(), Dam4SamPolicy(), D4smPolicy()):
     tracker = SamTracker(FakeRuntime(policy, size))
     assert isinstance(tracker, Tracker)
     prompts = [Box((4, 18, 16, 30)), Points([(47, 24)], frame=3)]
@@ -50,7 +53,7 @@ for policy in (FifoPolicy(), PruningPolicy(), PruningPolicy(published=True), Sam
     other.restore(saved)
     assert (other.step(frame(30)).masks == tracker.step(frame(30)).masks).all()
     entries = tracker.objects[1].best.bank.entries
-    assert len(entries) <= 1 + 15
+    assert len(entries) <= 7 + 15
 assert not any(name.split(".")[0] == "torch" for name in sys.modules)
 print("tracked without torch")
 """

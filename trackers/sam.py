@@ -216,7 +216,7 @@ class SamTracker:
         """Replace the hypotheses of objects by those that the policy chooses."""
         picks: list[Pick] = []
         for tracked, proposed in zip(objects, candidates, strict=True):
-            histories = [h.bank.history(self._state.clock) for h in tracked.hypotheses]
+            histories = [h.bank.history(self._state.clock, self._state.size_wh) for h in tracked.hypotheses]
             choices: Sequence[Choice] = (Choice(state=histories[0].state),)
             if proposed[0].ambiguous:
                 choices = self.policy.select(proposed, histories)
@@ -247,8 +247,13 @@ class SamTracker:
         size_wh = self._state.size_wh or (1, 1)
         xy, labels = input_points(prompt, size_wh, self.runtime.input_size(size_wh))
         candidates = self.runtime.prompt(features, memory, xy, labels, tracked.best.prediction)
-        self._select([tracked], [[candidates]])
-        tracked.hypotheses = [tracked.best]
+        if prompt.box is None or not self.policy.box_as_mask:
+            self._select([tracked], [[candidates]])
+            tracked.hypotheses = [tracked.best]
+            return
+        found = self.runtime.choose([Pick(candidates)], -np.inf)  # an object that is boxed is there
+        output = self.runtime.output(found, size_wh, exclusive=False, logits=False)
+        tracked.best.prediction = self.runtime.use_mask_as_output(features, output.masks_khw[0])
 
     def _encode_memory(self, changed: set[int], prompted: set[int]) -> dict[Hypothesis, Any]:
         """Memory tokens of the changed objects' predictions."""

@@ -31,6 +31,7 @@ MAKERS: dict[str, MakeTracker] = TRAINED | {
     "sam-static": lambda: tiny_tracker("perceiver", static_shapes=True),
     "sam-samurai": lambda: tiny_tracker(policy="samurai"),
     "sam-sam2long": lambda: tiny_tracker(policy="sam2long"),
+    "sam-dam4sam": lambda: tiny_tracker(policy="dam4sam"),
     "sam-after-sam": lambda: FirstMaskTracker(tiny_tracker(), ImageModelSegmenter(tiny_model())),
     "flow-after-grabcut": lambda: FirstMaskTracker(FlowTracker(), GrabCutSegmenter()),
 }

@@ -104,8 +104,8 @@ class Candidates:
     def areas(self) -> np.ndarray:
         return self.found.sum((1, 2))
 
-    def masks(self, size_wh: tuple[int, int]) -> np.ndarray:
-        return self.found
+    def masks(self, size_wh: tuple[int, int], rows: Sequence[int] | None = None) -> np.ndarray:
+        return self.found if rows is None else self.found[list(rows)]
 
     def boxes(self) -> np.ndarray:
         places = [np.argwhere(mask)[:, ::-1] for mask in self.found]

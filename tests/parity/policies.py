@@ -8,7 +8,8 @@ import numpy as np
 from sam2long import run_paths
 from seeded import seeded_frame
 
-from samvideo.memory.base import Choice, History
+from samvideo.memory.base import Choice, History, MemoryEntry
+from samvideo.memory.dam4sam import DistractorState
 from samvideo.memory.samurai import SamuraiState, _box, box_ious
 from samvideo.models import VideoModel, resolve_policy
 from samvideo.runtime import Candidates, SelectedMemory
@@ -27,6 +28,7 @@ PUBLISHED_OPTIONS = {
         "memory_bank_kf_score_threshold": "admit_motion",
     },
     "sam2long": {"num_pathway": "paths", "iou_thre": "admit_quality", "uncertainty": "uncertainty"},
+    "dam4sam": {},
 }
 
 
@@ -52,7 +54,8 @@ class Recorder:
     def __init__(self, policy: Any) -> None:
         self._policy = policy
         self.candidates: Candidates | None = None
-        self.before: SamuraiState | None = None
+        self.before = History(0, ())
+        self.newest: MemoryEntry | None = None
         self.choice: Choice | None = None
         self.memory, self.history = SelectedMemory(), History(0, ())
 
@@ -61,15 +64,19 @@ class Recorder:
 
     def select(self, candidates: Sequence[Candidates], histories: Sequence[History]) -> Sequence[Choice]:
         choices = self._policy.select(candidates, histories)
-        self.candidates, self.before, self.choice = candidates[0], histories[0].state, choices[0]
+        self.candidates, self.before, self.choice = candidates[0], histories[0], choices[0]
         return choices
+
+    def keep(self, history: History) -> list[MemoryEntry]:
+        self.newest = history.entries[-1]
+        return self._policy.keep(history)
 
     def recall(self, history: History) -> SelectedMemory:
         self.history, self.memory = history, self._policy.recall(history)
         return self.memory
 
     def clear(self) -> None:
-        self.candidates = self.before = self.choice = None
+        self.candidates = self.choice = None
 
 
 def policy_of(scenario: dict) -> Any:
@@ -81,6 +88,8 @@ def policy_of(scenario: dict) -> Any:
     known = PUBLISHED_OPTIONS[name]
     given = wanted.pop("set", {}) | {key: wanted.pop(key) for key in list(wanted) if key in known}
     options = {known[key]: value for key, value in given.items()}
+    if name == "dam4sam":
+        options["stretch"] = wanted.pop("length", None) != "unknown"
     if wanted:
         raise ValueError(f"unknown policy options {sorted(wanted)}")
     return replace(resolve_policy(name), **options)
@@ -117,40 +126,70 @@ def run_policy(model: VideoModel, scenario: dict, last_frame: int | None) -> Ite
             frame = Frame(index, index / 25, seeded_frame(number, size))
             tracker.step(frame, [prompts[index]] if index in prompts else [])
             for object_id, tracked in tracker.objects.items():
-                values_now = measured(tracked.best, recorder)
-                yield f"{values['tag']}/{index}/{object_id}", values_now
+                yield f"{values['tag']}/{index}/{object_id}", measured(tracker, tracked.best, recorder)
             if last_frame is not None and index >= last_frame:
                 break
 
 
-def measured(hypothesis: Any, recorder: Recorder) -> dict[str, Any]:
-    prediction, entry = hypothesis.known_prediction, hypothesis.bank.entries[-1]
+def measured(tracker: SamTracker, hypothesis: Any, recorder: Recorder) -> dict[str, Any]:
+    assert recorder.newest is not None
+    prediction, tokens = hypothesis.known_prediction, recorder.newest.tokens
     logits = prediction.logits[0, 0]
     values = {
         "mask_logits": logits[::4, ::4].numpy(),
         "mask_area": int((logits > 0).sum()),
         "obj_ptr": prediction.pointer[0].numpy(),
         "object_score": prediction.presence.numpy(),
-        "memory": entry.tokens.features[0].T[:, ::61].float().numpy(),
+        "memory": sampled(tokens),
     }
     if recorder.candidates is None or recorder.choice is None:
+        if prediction.given is not None:
+            values["prompt_mask"] = np.packbits(prediction.given[::4, ::4])
+            values["prompt_mask_area"] = prediction.given.sum()
         return values
+    if recorder.choice.binarise:
+        (sigmoid,) = tracker.runtime.remember(tracker._features, [prediction], [False])
+        values |= {"memory": sampled(sigmoid), "memory_promoted": sampled(tokens)}
     values |= {"ious": recorder.candidates.quality_n, "mask_index": recorder.choice.mask}
     owner = {id(e.tokens): e.index for e in recorder.history.entries}
     values["memory_frames"] = [owner[id(f.tokens)] for f in recorder.memory.frames]
     values["memory_rows"] = [f.code_row for f in recorder.memory.frames]
-    values["pointer_frames"] = [recorder.history.now - p.age for p in recorder.memory.pointers]
+    owner = {id(e.pointer): e.index for e in recorder.history.entries}
+    values["pointer_frames"] = [owner[id(p.pointer)] for p in recorder.memory.pointers]
     values["pointer_ages"] = [p.age for p in recorder.memory.pointers]
-    return values | samurai_values(recorder)
+    of_policy = samurai_values if isinstance(recorder.before.state, SamuraiState) else dam4sam_values
+    return values | of_policy(recorder, values)
 
 
-def samurai_values(recorder: Recorder) -> dict[str, Any]:
+def sampled(tokens: Any) -> np.ndarray:
+    found: np.ndarray = tokens.features[0].T[:, ::61].float().numpy()
+    return found
+
+
+def dam4sam_values(recorder: Recorder, values: dict[str, Any]) -> dict[str, Any]:
+    assert recorder.candidates is not None
+    assert isinstance(recorder.before.state, DistractorState)
+    found, now = recorder.assess(recorder.candidates, recorder.before), recorder.before.now
+    span = min(now, recorder.pointers) if recorder.stretch else recorder.pointers
+    lasting = {0, *recorder.before.state.promoted}
+    return {
+        "n_pixels": found.area,
+        "area_ratio": found.area_ratio,
+        "box_ious": found.overlaps,
+        "promoted": found.promoted,
+        "pointer_span": span,
+        "pointer_ages": np.round(np.multiply(values["pointer_ages"], span / recorder.pointers), 5),
+        "memory_promoted_frames": [frame in lasting for frame in values["memory_frames"]],
+    }
+
+
+def samurai_values(recorder: Recorder, values: dict[str, Any]) -> dict[str, Any]:
     assert recorder.candidates is not None
     assert recorder.choice is not None
-    before, state = recorder.before, recorder.choice.state
+    before, state = recorder.before.state, recorder.choice.state
     assert isinstance(before, SamuraiState)
     boxes = recorder.candidates.boxes()
-    values = {
+    found = {
         "mask_boxes": boxes,
         "kf_mean": state.mean,
         "kf_covariance": state.covariance,
@@ -158,8 +197,8 @@ def samurai_values(recorder: Recorder) -> dict[str, Any]:
     }
     if before.mean is not None and before.covariance is not None and before.stable >= recorder.stable_frames:
         predicted = _box(recorder.filter.predict(before.mean, before.covariance)[0])
-        values |= {"kf_ious": box_ious(boxes, predicted), "kf_predicted_box": predicted}
-    return values
+        found |= {"kf_ious": box_ious(boxes, predicted), "kf_predicted_box": predicted}
+    return found
 
 
 def exact(quantity: str) -> bool:
@@ -178,4 +217,9 @@ def exact(quantity: str) -> bool:
         "final_path",
         "mask_area_online",
         "uncertain",
+        "promoted",
+        "pointer_span",
+        "prompt_mask",
+        "prompt_mask_area",
+        "memory_promoted_frames",
     }

@@ -31,7 +31,9 @@ LARGE = {
     "efficienttam-ti-2--box": 8,
     "sam2.1-tiny--samurai": 23,  # its decisions alone: tests/memory/test_samurai.py
     "sam2.1-tiny--sam2long": 15,  # likewise: tests/memory/test_sam2long.py
+    "sam2.1-tiny--dam4sam": 23,  # likewise
 }
+LONG = LARGE | {"sam2.1-tiny--dam4sam-span": 23}
 
 
 def manifest(name: str) -> dict:
@@ -66,9 +68,9 @@ def test_first_frames_of_large_input(stem: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("stem", LARGE)
+@pytest.mark.parametrize("stem", LONG)
 def test_large_input(stem: str) -> None:
-    report = run(FIXTURES / f"{stem}.npz", last_frame=LARGE[stem])
+    report = run(FIXTURES / f"{stem}.npz", last_frame=LONG[stem])
     assert report.passed, str(report)
 
 
