@@ -44,6 +44,7 @@ def load(
 
         load("edgetam")                            # downloaded at first use, then from the cache
         load("sam2.1-tiny", policy="pruning")      # another memory policy with the same weights
+        load("sam2.1-tiny", policy="samurai:motion_weight=0.2")
         load(weights="efficienttam_s.pt")          # a file of your own, recognised by its keys and shapes
         load("efficienttam-s-512=efficienttam_s.pt")
 

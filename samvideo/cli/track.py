@@ -7,6 +7,7 @@ import typer
 
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, end_run, parse_window, verb
 from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP, choose_model
+from samvideo.cli.policies import POLICY_HELP, check_policy
 from samvideo.cli.searching import DETECTOR_HELP, PROMPTER_HELP, choose_search, searching_tracker, split_prompts
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, run_page
 from samvideo.moments import MOMENT_HELP, parse_moment
@@ -38,7 +39,7 @@ def track(
     model: str = typer.Option("auto", help=MODEL_HELP, autocompletion=completing("trackers")),
     weights: Path | None = typer.Option(None, help=WEIGHTS_HELP),
     memory: str | None = typer.Option(None, help="Another memory method, see `samvideo models --parts`."),
-    policy: str | None = typer.Option(None, help="Another memory policy, see `samvideo models --parts`."),
+    policy: str | None = typer.Option(None, help=POLICY_HELP),
     first_mask: str | None = typer.Option(None, metavar="NAME[=FILE]", help=FIRST_MASK_HELP),
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     dtype: str = typer.Option("auto", help="auto, fp32, bf16 or fp16 (not on a CPU)."),
@@ -69,7 +70,13 @@ def track(
     tools, texts = ([], others) if searches else split_prompts(others, PROMPT_HELP, resume)
     name, file = choose_model(model, weights, device, quiet=quiet)
     search = choose_search(name, prompter, wanted, detector, max_objects, every) if searches else None
-    options = {"memory": memory, "policy": policy, "device": device, "dtype": dtype, "first_mask": first_mask}
+    options = {
+        "memory": memory,
+        "policy": check_policy(policy),
+        "device": device,
+        "dtype": dtype,
+        "first_mask": first_mask,
+    }
     results = {"out": out, "overwrite": overwrite, "strip_source": strip_source, "resume": resume}
     found = {"search": search, "labelled": searches, "stride": stride}
     masks, moments = (threshold, void), (start, end)

@@ -3,6 +3,7 @@
 from functools import partial
 
 from samvideo.segmenters.specs.sam import facts_of
+from samvideo.policies import parse_policy
 from samvideo.specs import SPECS
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.specs import TrackerOptions, TrackerSpec
@@ -15,10 +16,9 @@ def build(name: str | None, options: TrackerOptions) -> Tracker:
     from samvideo.torch_runtime import TorchRuntime, resolve_device
     from samvideo.trackers.sam import SamTracker
 
-    resolve_device(options.device, options.dtype)  # fails before a long download
-    model = load(
-        name, weights=options.weights, memory=options.memory, policy=options.policy, progress=options.progress
-    )
+    resolve_device(options.device, options.dtype)  # fails before a long download, as the next line
+    policy = None if options.policy is None else parse_policy(options.policy)
+    model = load(name, weights=options.weights, memory=options.memory, policy=policy, progress=options.progress)
     return SamTracker(TorchRuntime(model, device=options.device, dtype=options.dtype))
 
 
