@@ -40,9 +40,7 @@ def models(
     typer.echo("\nof images, and of the first masks of a video (the others segment images as well):")
     segmenters = SEGMENTERS.all().items()
     _echo_table((name, spec.facts()) for name, spec in segmenters if name not in trackers)
-    typer.echo(
-        "\nencoders, memory methods and policies to combine: samvideo models --parts; policies explained: --policies"
-    )
+    typer.echo("\nencoders, memory methods and policies to combine: samvideo models --parts, and --policies")
 
 
 def _echo_parts() -> None:

@@ -7,6 +7,7 @@ import typer
 from samvideo.errors import ConfigError, shown
 
 POLICY_HELP = "Another memory policy, with options: NAME[:OPTION=VALUE,...], see `samvideo models --policies`."
+SEVERAL_HELP = "Repeatable: to compare them, in a folder each; a frame is encoded once for all."
 
 
 def check_policy(text: str | None) -> str | None:
@@ -27,7 +28,7 @@ def check_policies(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def echo_policies() -> None:
-    """Print a line for each policy: name, what it does, source, cost, options. Imports torch, which takes seconds."""
+    """Print a line for each policy: name, what it does, source, cost, options. Imports torch."""
     from samvideo.policies import REFERENCE, options_text, policy_facts, policy_options
     from samvideo.registry import MEMORY_POLICIES
 

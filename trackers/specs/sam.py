@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from samvideo.segmenters.specs.sam import facts_of
 from samvideo.policies import parse_policy
+from samvideo.segmenters.specs.sam import facts_of
 from samvideo.specs import SPECS
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.specs import TrackerOptions, TrackerSpec
