@@ -54,7 +54,9 @@ def test_together_as_one_by_one(protocol: str, davis: Path, tmp_path: Path, enco
     assert [out.name for out in together] == ["fifo", "samurai-stable_frames=2", "fifo-frames=1-pointers=0"]
     for policy, (out, found) in zip(POLICIES, together.items(), strict=True):
         make, alone = partial(create, "tiny", policy=policy), tmp_path / "alone" / out.name
-        one = Evaluation(run(davis, alone, protocol).task, "repeat", make, ("bear", "cow", "dog"), {"policy": policy})
+        one = Evaluation(
+            run(davis, alone, protocol).task, "repeat", make, ("bear", "cow", "dog"), {"policy": policy}
+        )
         want = evaluate(one)
         assert numbers(found) == numbers(want)
         assert files(out) == files(alone)

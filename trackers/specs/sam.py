@@ -16,9 +16,12 @@ def build(name: str | None, options: TrackerOptions) -> Tracker:
     from samvideo.torch_runtime import TorchRuntime, resolve_device
     from samvideo.trackers.sam import SamTracker
 
-    resolve_device(options.device, options.dtype)  # fails before a long download, as the next line
-    policy = None if options.policy is None else parse_policy(options.policy)
-    model = load(name, weights=options.weights, memory=options.memory, policy=policy, progress=options.progress)
+    resolve_device(options.device, options.dtype)  # fails before a long download, as does a wrong policy
+    if options.policy is not None:
+        parse_policy(options.policy)
+    model = load(
+        name, weights=options.weights, memory=options.memory, policy=options.policy, progress=options.progress
+    )
     return SamTracker(TorchRuntime(model, device=options.device, dtype=options.dtype))
 
 
