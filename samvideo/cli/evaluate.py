@@ -1,5 +1,6 @@
 """`samvideo evaluate`: run a model on a benchmark."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ import typer
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, Command, comma_list, completing, numbers, verb
 from samvideo.cli.evaluate_images import IMAGES, choose_task, evaluate_on_images, refuse
 from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP
-from samvideo.cli.policies import POLICY_HELP, SEVERAL_HELP, check_policies
+from samvideo.cli.policies import SEVERAL_HELP, check_policies
 from samvideo.cli.score import DATASET_HELP, score_summary
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def evaluate(
     split: str | None = typer.Option(None, help="Part of the data set [its validation split; of images, all]."),
     model: str = typer.Option("nano", help=MODEL_HELP, autocompletion=completing("trackers")),
     weights: Path | None = typer.Option(None, help=WEIGHTS_HELP),
-    policy: list[str] = typer.Option([], help=f"{POLICY_HELP} {SEVERAL_HELP}"),
+    policy: list[str] = typer.Option([], help=SEVERAL_HELP),
     out: Path = typer.Option(
         ..., "-o", "--out", help="Folder for masks and results; an unfinished evaluation is resumed."
     ),
@@ -75,29 +76,26 @@ def evaluate(
     from samvideo.weights.naming import split_name
 
     model, weights = split_name(model, weights)
-    reading = MaskRule(threshold, void)
-    pool = _pool(ray, workers)
-    options = _options(weights, device, dtype)
+    reading, pool, tracked = MaskRule(threshold, void), _pool(ray, workers), tuple(numbers(objects, "--objects"))
+    options = _options(weights, device, dtype, policies := check_policies(policy))
     if dataset == IMAGES:
         refuse("videos", "images", objects=objects, sequences=sequences, policy=policy)
         chosen = choose_task(root, split, protocol, out, threads, reading, prompter, proposals)
         evaluate_on_images(chosen, model, options, limit, pool, quiet=quiet)
         return
     refuse("images", "videos", prompter=prompter, proposals=proposals)
-    protocol = protocol or "mask"
-    opened = Task(dataset, root, split or "", protocol, out).open()
-    task = Task(dataset, root, opened.split, protocol, out, tuple(numbers(objects, "--objects")), threads, reading)
+    task = Task(dataset, root, split or "", protocol or "mask", out, tracked, threads, reading)
+    opened = task.open()
     names = choose_sequences(opened, comma_list(sequences), limit)
-    policies = check_policies(policy)
-    if len(policies) == 1:
-        options["policy"] = policies[0]
-    evaluation = Evaluation(task, model, partial(create_tracker, model, **options), names, options)
+    make = partial(create_tracker, model, **options)
+    evaluation = Evaluation(replace(task, split=opened.split), model, make, names, options)
     _run(evaluation, policies, pool, f"{dataset} {opened.split}", quiet=quiet)
 
 
-def _options(weights: Path | None, device: str, dtype: str) -> dict[str, Any]:
-    """What is given of the model, for its factory and for the record."""
+def _options(weights: Path | None, device: str, dtype: str, policies: tuple[str, ...]) -> dict[str, Any]:
+    """What is given of the model, for its factory and for the record; without policies that are to be compared."""
     given = {"weights": str(weights) if weights else "auto", "device": device, "dtype": dtype}
+    given["policy"] = policies[0] if len(policies) == 1 else "auto"
     return {key: value for key, value in given.items() if value != "auto"}
 
 

@@ -7,7 +7,7 @@ import typer
 from samvideo.errors import ConfigError, shown
 
 POLICY_HELP = "Another memory policy, with options: NAME[:OPTION=VALUE,...], see `samvideo models --policies`."
-SEVERAL_HELP = "Repeatable: to compare them, in a folder each; a frame is encoded once for all."
+SEVERAL_HELP = f"{POLICY_HELP} Repeatable: to compare them, in a folder each; a frame is encoded once for all."
 
 
 def check_policy(text: str | None) -> str | None:
