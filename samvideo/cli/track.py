@@ -66,17 +66,12 @@ def track(
     port: int | None = typer.Option(None, min=1, max=65535, help=PORT_HELP),
 ) -> None:
     """Track the prompted objects and write an overlay video, masks and tables."""
+    policy = check_policy(policy)
     searches, wanted, others = split_searches(prompt)
     tools, texts = ([], others) if searches else split_prompts(others, PROMPT_HELP, resume)
     name, file = choose_model(model, weights, device, quiet=quiet)
     search = choose_search(name, prompter, wanted, detector, max_objects, every) if searches else None
-    options = {
-        "memory": memory,
-        "policy": check_policy(policy),
-        "device": device,
-        "dtype": dtype,
-        "first_mask": first_mask,
-    }
+    options = {"memory": memory, "policy": policy, "device": device, "dtype": dtype, "first_mask": first_mask}
     results = {"out": out, "overwrite": overwrite, "strip_source": strip_source, "resume": resume}
     found = {"search": search, "labelled": searches, "stride": stride}
     masks, moments = (threshold, void), (start, end)

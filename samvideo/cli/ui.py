@@ -47,7 +47,7 @@ def ui(
     from samvideo.outputs import default_kinds
     from samvideo.run import RunSettings
 
-    checked = check_policy(policy)
+    policy = check_policy(policy)
     name, weights = choose_model(model, weights, device, quiet=quiet)
     with tempfile.TemporaryDirectory(prefix="samvideo-") as folder:
         if video is None:
@@ -55,7 +55,7 @@ def ui(
         settings = RunSettings(
             source=video,
             model=name,
-            options={"weights": str(weights) if weights else None, "policy": checked, "device": device},
+            options={"weights": str(weights) if weights else None, "policy": policy, "device": device},
             out=out,
             save=tuple(default_kinds(video) if save is None else comma_list(save)),
             overwrite=overwrite,

@@ -2,7 +2,6 @@
 
 from functools import partial
 
-from samvideo.policies import parse_policy
 from samvideo.segmenters.specs.sam import facts_of
 from samvideo.specs import SPECS
 from samvideo.trackers.base import Tracker
@@ -16,9 +15,7 @@ def build(name: str | None, options: TrackerOptions) -> Tracker:
     from samvideo.torch_runtime import TorchRuntime, resolve_device
     from samvideo.trackers.sam import SamTracker
 
-    resolve_device(options.device, options.dtype)  # fails before a long download, as does a wrong policy
-    if options.policy is not None:
-        parse_policy(options.policy)
+    resolve_device(options.device, options.dtype)  # fails before a long download
     model = load(
         name, weights=options.weights, memory=options.memory, policy=options.policy, progress=options.progress
     )
