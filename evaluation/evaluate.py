@@ -24,6 +24,7 @@ from samvideo.io.files import LOCK, unfinished
 from samvideo.io.locks import folder_lock
 from samvideo.io.mask_pictures import FROM_FILE, MaskRule
 from samvideo.io.schema import read_json
+from samvideo.policies import parse_policy
 from samvideo.resume import weights_digest
 
 log = logging.getLogger(__name__)
@@ -109,6 +110,11 @@ def evaluate_all(
             "them with samvideo score"
         )
     find_protocol(evaluations[0].task.protocol)
+    for policy in filter(None, (evaluation.options.get("policy") for evaluation in evaluations)):
+        if getattr(parse_policy(policy), "revises", 0):
+            raise ConfigError(
+                f"policy {policy!r} revises earlier masks, but each is scored as it comes: take another"
+            )
     with ExitStack() as stack:
         for evaluation in evaluations:
             task, described = evaluation.task, asdict(evaluation.task)

@@ -79,8 +79,8 @@ class PolicyFacts:
     """
 
     does: str
-    source: str = "-"
-    cost: str = "-"
+    source: str = ""
+    cost: str = ""
 
 
 class MemoryPolicy(Protocol):

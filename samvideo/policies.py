@@ -59,7 +59,7 @@ def policy_options(name: str) -> dict[str, Any]:
 def policy_facts(name: str) -> PolicyFacts:
     """What a policy does, its source and its cost: the `FACTS` of its module, else the title of that."""
     module = MEMORY_POLICIES.module(name)
-    title = (module.__doc__ or "-").strip().splitlines()[0]
+    title = (module.__doc__ or "-").strip().splitlines()[0].removesuffix(".")
     facts: PolicyFacts = getattr(module, "FACTS", PolicyFacts(title))
     return facts
 

@@ -39,4 +39,6 @@ def echo_policies() -> None:
         if inherits:
             options = {key: value for key, value in options.items() if common.get(key, ...) != value}
         texts = [options_text(options)] * bool(options) + [f"those of {REFERENCE}"] * inherits
-        typer.echo(f"{name:18} {facts.does} ({facts.source}); cost: {facts.cost}; options: {', '.join(texts)}")
+        source = f" ({facts.source})" if facts.source else ""
+        cost = f"; cost: {facts.cost}" if facts.cost else ""
+        typer.echo(f"{name:18} {facts.does}{source}{cost}; options: {', '.join(texts)}")
