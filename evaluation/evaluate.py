@@ -240,8 +240,9 @@ def _total(timing: Mapping[str, Any]) -> dict[str, Any]:
         "fps": round(frames / track_seconds, 3) if track_seconds else None,
         "sequences": timing,
     }
-    if timing and all("shared_seconds" in part for part in timing.values()):
-        total["shared_seconds"] = round(sum(part["shared_seconds"] for part in timing.values()), 6)
+    shared = [part.get("shared_seconds") for part in timing.values()]
+    if shared and None not in shared:
+        total["shared_seconds"] = round(sum(shared), 6)
     return total
 
 

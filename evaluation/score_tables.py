@@ -67,9 +67,8 @@ class ComparedRun:
     def shared(self) -> float | None:
         """Share of the tracker's time that was spent once for several policies; None if it ran alone."""
         timing = self.results["timing"] or {}
-        return (
-            timing["shared_seconds"] / timing["track_seconds"] if self.fps and "shared_seconds" in timing else None
-        )
+        shared = timing.get("shared_seconds")
+        return shared / timing["track_seconds"] if self.fps and shared is not None else None
 
     def objects(self, sequence: str) -> Mapping[str, Any]:
         """Scores by object of a sequence, empty if the run lacks it."""
@@ -114,8 +113,8 @@ def _label(results: Mapping[str, Any]) -> str:
         protocol = results["protocol"].get("prompter") or ""
     name = " ".join(results["model"]["name"].split())
     name = name.lstrip("_") or "unnamed"  # Matplotlib leaves out labels that begin with _
-    policy = results["model"]["options"].get("policy") or ""
-    return ", ".join([name, *filter(None, [f"{policy}", "" if protocol in ("mask", "unknown") else protocol])])
+    policy = " ".join(str(results["model"]["options"].get("policy") or "").split())
+    return ", ".join([name, *filter(None, [policy, "" if protocol in ("mask", "unknown") else protocol])])
 
 
 @dataclass(frozen=True)

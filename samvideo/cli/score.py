@@ -72,7 +72,7 @@ def score_summary(results: dict[str, Any], path: Path) -> str:
     lines.append(f"{scores['objects']} objects in {len(results['sequences'])} sequences")
     timing = results["timing"]
     if timing and timing["fps"]:
-        shared = timing.get("shared_seconds", 0) / timing["track_seconds"]
+        shared = (timing.get("shared_seconds") or 0) / timing["track_seconds"]
         note = f", {shared:.0%} of the time for encoding, done once for all policies" if shared else ""
         lines.append(f"{timing['fps']:.2f} frames per second in the tracker{note}")
     lines += [f"FAILED {name}: {failure['message']}" for name, failure in results["failed"].items()]
