@@ -1,13 +1,14 @@
 """Measure a video model: time by stage, FLOPs, share of the peak, memory, a peer beside it.
 
-Frames of both models are timed alternately, in one process, so that other load on the machine affects both.
+Frames of both models, and of several memory policies of ours, are timed alternately, in one process, so that other
+load on the machine affects all of them.
 """
 
 import platform
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
@@ -33,6 +34,7 @@ from samvideo.io.masks import index_map
 from samvideo.models import count_parameters
 from samvideo.object_prompts import group_prompts, input_points
 from samvideo.outputs import Outputs
+from samvideo.policies import parse_policy
 from samvideo.specs import IMAGE_SPECS, SPECS
 from samvideo.tensors import PromptTensors
 from samvideo.torch_runtime import DTYPES, TorchPrediction, TorchRuntime, resolve_device
@@ -72,20 +74,22 @@ class TimedTracker:
             if self._peer is not None:
                 self._compare(self._peer_step(index, self._peer))
 
-    def time(self, first: int, count: int) -> None:
-        """Time frames, and on a CPU the stages of the same frames; on a GPU those take a second round."""
-        on_cpu = self._model.device.type == "cpu"
-        for index in range(first, first + count):
-            with self.watch.frame() if on_cpu else nullcontext():
-                self.results.append(clocked(self.ours, self._model.device, partial(self.step, index)))
-            if self._peer is not None:
-                self._compare(
-                    clocked(self._theirs, self._model.device, partial(self._peer_step, index, self._peer))
-                )
-        if not on_cpu:
-            for index in range(first, first + count):
-                with self.watch.frame():
-                    self.step(index)
+    @property
+    def on_cpu(self) -> bool:
+        """Whether stages are timed with the frames."""
+        return self._model.device.type == "cpu"
+
+    def time(self, index: int) -> None:
+        """Time a frame, and on a CPU its stages."""
+        with self.watch.frame() if self.on_cpu else nullcontext():
+            self.results.append(clocked(self.ours, self._model.device, partial(self.step, index)))
+        if self._peer is not None:
+            self._compare(clocked(self._theirs, self._model.device, partial(self._peer_step, index, self._peer)))
+
+    def time_stages(self, index: int) -> None:
+        """Time the stages of a frame."""
+        with self.watch.frame():
+            self.step(index)
 
     def course(self, first: int) -> list[tuple[int, float]]:
         """(last frame, median seconds) of ten equal parts of the timed frames, the first of which was `first`."""
@@ -115,6 +119,28 @@ class TimedTracker:
         for ours, other in zip(torch.cat(logits)[:, 0] > 0, theirs > 0, strict=True):
             union = int((ours | other).sum())
             self._ious.append(int((ours & other).sum()) / union if union else 1.0)
+
+    def entry(self, plan: Plan, beside: Mapping[str, float], peak: float) -> dict[str, Any]:
+        """Its part of the entry in the JSON.
+
+        Args:
+            plan: of the frames that were timed.
+            beside: seconds of what is done with the results.
+            peak: FLOP per second of the machine.
+        """
+        stages, read = self.watch.medians(), median(self._clip.decode_seconds)
+        network = sum(seconds for name, seconds in stages.items() if name != "preprocess")
+        flops = meter.count_flops(lambda: self.step(plan.warmup + plan.frames))
+        return {
+            **self.ours.summary(),
+            "fps": 1 / median(self.ours.wall),
+            "course": self.course(plan.warmup),
+            "stages": {"read": read, **stages, **beside},
+            "beside_share": (read + sum(beside.values())) / network,
+            "flops": flops,
+            "network_seconds": network,
+            "peak_share": flops / network / peak,
+        }
 
     def compared(self, peer: Peer) -> dict[str, Any]:
         """The peer's entry in the JSON; ratios are of the same frame, so that both met the same load."""
@@ -150,14 +176,20 @@ def bench(cases: Sequence[Case], plan: Plan, progress: Callable[[str], None] = l
             raise ConfigError(f"timm has trunks only: --peer transformers expected for {case.model!r}")
         if case.model in IMAGE_SPECS:
             check_image_case(case)
+        if case.policies and plan.peer:
+            raise ConfigError("policies are compared with each other: leave --peer or --policy out")
+        for policy in case.policies:
+            parse_policy(policy)
         resolve_device(case.device, case.dtype)
         if case.prompted > 1 and (plan.peer or plan.warmup < case.prompted):
             raise ConfigError(f"{case.prompted} prompted frames: no peer, and --warmup of at least as many")
     clip = read_clip(plan, max(case.objects for case in cases))
     results = []
     for case in cases:
-        results.append((measure if case.model in SPECS else measure_image)(case, plan, clip))
-        progress(row(results[-1]))
+        measured = measure(case, plan, clip) if case.model in SPECS else [measure_image(case, plan, clip)]
+        results += measured
+        for result in measured:
+            progress(row(result))
     # file names only: a result that is shared does not reveal folders of this machine
     names = {key: Path(path).name for key in ("source", "weights") if (path := getattr(plan, key)) is not None}
     document: dict[str, Any] = {"environment": environment(), "plan": asdict(plan) | names, "cases": results}
@@ -167,28 +199,29 @@ def bench(cases: Sequence[Case], plan: Plan, progress: Callable[[str], None] = l
     return document
 
 
-def measure(case: Case, plan: Plan, clip: Clip) -> dict[str, Any]:
-    """One case: a row of the table, an entry of the JSON; times in seconds per frame, memory in bytes."""
+def measure(case: Case, plan: Plan, clip: Clip) -> list[dict[str, Any]]:
+    """One case: rows of the table, entries of the JSON, one for each policy.
+
+    Times are in seconds per frame, memory in bytes, that of all policies together.
+    """
     device, dtype = resolve_device(case.device, case.dtype)
     model = ready_model(case, plan).requires_grad_(False)  # the counter of FLOPs fails on gradients
     peer_dtype = dtype if plan.peer_dtype == "same" else DTYPES[plan.peer_dtype]
     peer = Peer(model, device, peer_dtype, clip.info.size_wh) if plan.peer else None
     parameters = count_parameters(model)
-    timed = TimedTracker(
-        TorchRuntime(model, device=device, dtype=dtype, static_shapes=plan.static_shapes), peer, clip, case
-    )
-    timed.warm_up(plan.warmup)
+    runtime = TorchRuntime(model, device=device, dtype=dtype, static_shapes=plan.static_shapes)
+    runtimes = [runtime.with_policy(policy) for policy in case.policies] or [runtime]
+    trackers = [TimedTracker(one, peer, clip, case) for one in runtimes]
+    for timed in trackers:
+        timed.warm_up(plan.warmup)
     peak = meter.matmul_peak(device, dtype)
     meter.reset_peak_memory(device)
-    timed.time(plan.warmup, plan.frames)
+    time_alternately(trackers, range(plan.warmup, plan.warmup + plan.frames))
     memory = meter.peak_memory(device)
     peak = max(peak, meter.matmul_peak(device, dtype))
-    stages = timed.watch.medians()
-    network = sum(seconds for name, seconds in stages.items() if name != "preprocess")
-    read = median(clip.decode_seconds)
-    beside = {"score": score_seconds(timed.results), "write": write_seconds(clip, timed.results)}
-    flops = meter.count_flops(lambda: timed.step(plan.warmup + plan.frames))
-    result: dict[str, Any] = {
+    first = trackers[0]
+    beside = {"score": score_seconds(first.results), "write": write_seconds(clip, first.results)}
+    common: dict[str, Any] = {
         "model": case.model,
         "input_wh": list(model.spec.input_wh),
         "objects": case.objects,
@@ -196,20 +229,27 @@ def measure(case: Case, plan: Plan, clip: Clip) -> dict[str, Any]:
         "device": str(device),
         "dtype": str(dtype).removeprefix("torch."),
         "parameters": parameters,
-        **timed.ours.summary(),
-        "fps": 1 / median(timed.ours.wall),
-        "course": timed.course(plan.warmup),
-        "stages": {"read": read, **stages, **beside},
-        "beside_share": (read + sum(beside.values())) / network,
-        "flops": flops,
-        "network_seconds": network,
         "matmul_peak": peak,
-        "peak_share": flops / network / peak,
         "peak_memory": memory,
     }
+    results = [common | timed.entry(plan, beside, peak) for timed in trackers]
+    for policy, timed, result in zip(case.policies, trackers, results, strict=False):
+        ratios = [own / other for own, other in zip(timed.ours.wall, first.ours.wall, strict=True)]
+        result |= {"policy": policy, "ratio": median(ratios)}
     if peer is not None:
-        result["peer"] = {"dtype": str(peer_dtype).removeprefix("torch."), **timed.compared(peer)}
-    return result
+        results[0]["peer"] = {"dtype": str(peer_dtype).removeprefix("torch."), **first.compared(peer)}
+    return results
+
+
+def time_alternately(trackers: Sequence[TimedTracker], frames: range) -> None:
+    """Time each frame by all trackers in turn; on a GPU stages take a second round."""
+    for index in frames:
+        for timed in trackers:
+            timed.time(index)
+    for index in frames:
+        for timed in trackers:
+            if not timed.on_cpu:
+                timed.time_stages(index)
 
 
 def write_seconds(clip: Clip, results: Sequence[FrameResult]) -> float:
@@ -269,6 +309,8 @@ def row(result: dict[str, Any]) -> str:
     text = "  ms: " + ", ".join(f"{name} {1000 * value:.0f}" for name, value in stages.items())
     if "beside_share" in result:
         text += f"; read, score and write: {result['beside_share']:.1%} of the network"
+    if "policy" in result:
+        text = f"  policy {result['policy']}: {result['ratio']:.2f}x the time of the first\n{text}"
     if peer is None:
         return f"{line}{'-':>7}\n{text}"
     beside = (

@@ -1,6 +1,6 @@
 """The chart of a benchmark's results."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -37,17 +37,18 @@ def draw(document: dict[str, Any], evaluated: Sequence[Path] = ()) -> str:
     axis = next((name for name, of in AXES.items() if len({of(case) for case in cases}) > 1), None)
     if axis is not None:
         return _time_against(axis, cases)
-    results = {tree["model"]["name"]: tree["scores"] for tree in map(read_results, evaluated)}
+    trees = map(read_results, evaluated)
+    results = {_name(tree["model"]["name"], tree["model"]["options"]): tree["scores"] for tree in trees}
     key = next((key for key in ("J&F", "J_mean") if any(scores.get(key) for scores in results.values())), "")
     dots = [
-        Dot(case["model"], case["fps"], 100 * results[case["model"]][key], colour)
+        Dot(name, case["fps"], 100 * results[name][key], colour)
         for case, colour in zip(cases, cycle(COLOURS), strict=False)
-        if results.get(case["model"], {}).get(key)
+        if results.get(name := _name(case["model"], case), {}).get(key)
     ]
     if dots:
         return accuracy_against_speed("accuracy against speed", dots, f"{key}, %")
     if min(len(case["course"]) for case in cases) == PARTS:
-        labels = [f"{case['model']} {case['input_wh'][0]} {case['dtype']}" for case in cases]
+        labels = [_name(f"{case['model']} {case['input_wh'][0]} {case['dtype']}", case) for case in cases]
         return _curves({label: case["course"] for label, case in zip(labels, cases, strict=True)}, "frames")
     raise ConfigError(
         "nothing to draw: give several --objects, --prompted or --sizes, results of these models with "
@@ -55,11 +56,16 @@ def draw(document: dict[str, Any], evaluated: Sequence[Path] = ()) -> str:
     )
 
 
+def _name(model: str, options: Mapping[str, Any]) -> str:
+    """Of a model, with the policy if one was chosen."""
+    return f"{model}, {options['policy']}" if options.get("policy") else model
+
+
 def _time_against(axis: str, cases: Sequence[Case]) -> str:
     points: dict[str, list[tuple[float, float]]] = {}
     for case in cases:
         size = "" if axis == "input side" else f" {case['input_wh'][0]}"
-        label = f"{case['model']}{size} {case['dtype']}"
+        label = _name(f"{case['model']}{size} {case['dtype']}", case)
         points.setdefault(label, []).append((AXES[axis](case), case["seconds"]["p50"]))
     return _curves(points, axis)
 

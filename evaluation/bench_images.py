@@ -30,11 +30,11 @@ SHARES = (0.05, 0.95)
 
 
 def check_image_case(case: Case) -> None:
-    """Raise ConfigError for a model without an encoder of its own, and for a case with `prompted` frames."""
+    """Raise ConfigError for a model without an encoder of its own, and for a case of tracking."""
     if IMAGE_SPECS[case.model].network is not None:
         raise ConfigError(f"{case.model!r} does not encode pictures apart from prompts: it cannot be timed here")
-    if case.prompted > 1:
-        raise ConfigError(f"{case.model!r} is an image model: --prompted is of no use")
+    if case.prompted > 1 or case.policies:
+        raise ConfigError(f"{case.model!r} is an image model: --prompted and --policy are of no use")
 
 
 def measure_image(case: Case, plan: Plan, clip: Clip) -> dict[str, Any]:

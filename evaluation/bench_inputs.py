@@ -40,6 +40,7 @@ class Case:
         device, dtype: as `resolve_device` takes them.
         objects: how many are tracked.
         prompted: on how many frames, from the first on, all objects are prompted.
+        policies: memory policies that are timed alternately, empty for the model's own.
     """
 
     model: str
@@ -48,6 +49,7 @@ class Case:
     dtype: str = "auto"
     objects: int = 1
     prompted: int = 1
+    policies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

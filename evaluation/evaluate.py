@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from samvideo.io.files import LOCK, unfinished
 from samvideo.io.locks import folder_lock
 from samvideo.io.mask_pictures import FROM_FILE, MaskRule
 from samvideo.io.schema import read_json
+from samvideo.policies import parse_policy
 from samvideo.resume import weights_digest
 
 log = logging.getLogger(__name__)
@@ -84,19 +85,44 @@ def evaluate(
         DatasetError: the data set or the scores of a finished sequence cannot be read.
         OutputError: the folder cannot be written.
     """
-    task = evaluation.task
-    dataset = task.open()
+    return evaluate_all([evaluation], evaluation.task, evaluation.make, pool, progress)[0]
+
+
+def evaluate_all(
+    evaluations: Sequence[Evaluation],
+    work: Work,
+    make: Maker,
+    pool: Pool = run_here,
+    progress: Progress = lambda name, done, total: None,
+) -> list[dict[str, Any]]:
+    """As `evaluate`, for evaluations of the same sequences by the same protocol that are run as one work.
+
+    Args:
+        evaluations: each with a folder of its own.
+        work: runs a sequence for all of them.
+        make: creates what `work` runs, in the place of their own `make`.
+        pool, progress: as of `evaluate`.
+    """
+    dataset = evaluations[0].task.open()
     if dataset.rule.matched:
         raise ConfigError(
             f"{dataset.name} gives no prompts: write masks with samvideo track --prompt everything, then score "
             "them with samvideo score"
         )
-    find_protocol(task.protocol)
-    described = asdict(task)
-    del described["out"]
-    record = {"format": FORMAT, "model": evaluation.model, "options": evaluation.options, **described}
-    with claimed(task.out, task.root, record):
-        return _evaluate(evaluation, dataset, pool, progress)
+    find_protocol(evaluations[0].task.protocol)
+    for policy in filter(None, (evaluation.options.get("policy") for evaluation in evaluations)):
+        if parse_policy(policy).revises:
+            raise ConfigError(
+                f"policy {policy!r} revises earlier masks, but each is scored as it comes: take another"
+            )
+    with ExitStack() as stack:
+        for evaluation in evaluations:
+            task, described = evaluation.task, asdict(evaluation.task)
+            del described["out"]
+            record = {"format": FORMAT, "model": evaluation.model, "options": evaluation.options, **described}
+            stack.enter_context(claimed(task.out, task.root, record))
+        failures = run_missing(work, make, evaluations[0].names, pool, progress)
+        return [_write(evaluation, dataset, failures) for evaluation in evaluations]
 
 
 @contextmanager
@@ -143,9 +169,10 @@ def run_missing(
     return failures
 
 
-def _evaluate(evaluation: Evaluation, dataset: Dataset, pool: Pool, progress: Progress) -> dict[str, Any]:
+def _write(evaluation: Evaluation, dataset: Dataset, found: Mapping[str, Failure]) -> dict[str, Any]:
+    """Write the results of an evaluation, and what the server of its benchmark expects."""
     task, names = evaluation.task, evaluation.names
-    failures = run_missing(task, evaluation.make, names, pool, progress)
+    failures = {name: failure for name, failure in found.items() if not task.entry_path(name).exists()}
     by_class = dataset.rule.by_class
     entries = {name: read_entry(task.entry_path(name), by_class) for name in names if name not in failures}
     protocol = find_protocol(task.protocol)
@@ -206,13 +233,17 @@ def _total(timing: Mapping[str, Any]) -> dict[str, Any]:
     frames, track_seconds, seconds = (
         sum(part[key] for part in timing.values()) for key in ("frames", "track_seconds", "seconds")
     )
-    return {
+    total = {
         "frames": frames,
         "track_seconds": round(track_seconds, 6),
         "seconds": round(seconds, 3),
         "fps": round(frames / track_seconds, 3) if track_seconds else None,
         "sequences": timing,
     }
+    shared = [part.get("shared_seconds") for part in timing.values()]
+    if shared and None not in shared:
+        total["shared_seconds"] = round(sum(shared), 6)
+    return total
 
 
 def _head(dataset: Dataset, objects: Sequence[int]) -> dict[str, Any]:

@@ -14,7 +14,8 @@
                 first_frame, group; per-frame lists frames (names), J, F, Dice, area and mask_area (pixels of the
                 truth and of the mask), predicted (J by the tracker, not for masks made elsewhere)
     failed      name -> message, exit_code
-    timing      frames, track_seconds, seconds, fps; sequences -> name -> the same
+    timing      frames, track_seconds, seconds, fps; sequences -> name -> the same; shared_seconds: of
+                track_seconds, spent once for several policies that were evaluated together
     versions, machine
 """
 
@@ -102,6 +103,7 @@ class _Timing(StrictModel):
     frames: Count
     track_seconds: Amount
     seconds: Amount
+    shared_seconds: Amount | None = None
 
 
 class _TotalTiming(_Timing):

@@ -63,6 +63,13 @@ class ComparedRun:
         fps: float | None = (self.results["timing"] or {"fps": None})["fps"]
         return fps
 
+    @property
+    def shared(self) -> float | None:
+        """Share of the tracker's time that was spent once for several policies; None if it ran alone."""
+        timing = self.results["timing"] or {}
+        shared = timing.get("shared_seconds")
+        return shared / timing["track_seconds"] if self.fps and shared is not None else None
+
     def objects(self, sequence: str) -> Mapping[str, Any]:
         """Scores by object of a sequence, empty if the run lacks it."""
         found: Mapping[str, Any] = self.results["sequences"].get(sequence, {"objects": {}})["objects"]
@@ -106,7 +113,8 @@ def _label(results: Mapping[str, Any]) -> str:
         protocol = results["protocol"].get("prompter") or ""
     name = " ".join(results["model"]["name"].split())
     name = name.lstrip("_") or "unnamed"  # Matplotlib leaves out labels that begin with _
-    return name + ("" if protocol in ("", "mask", "unknown") else f", {protocol}")
+    policy = " ".join(str(results["model"]["options"].get("policy") or "").split())
+    return ", ".join([name, *filter(None, [policy, "" if protocol in ("mask", "unknown") else protocol])])
 
 
 @dataclass(frozen=True)
@@ -125,11 +133,15 @@ class ScoreTable:
             for some in (SPECIAL_SCORES, CONFIDENCE_SCORES)
         )
         scores = special | SCORES | confidence
+        cost: dict[str, Callable[[ComparedRun], str]] = {"fps": lambda run: f"{run.fps:.1f}" if run.fps else "–"}
+        if any(run.shared is not None for run in runs):
+            cost["ms a frame"] = lambda run: f"{1000 / run.fps:.1f}" if run.fps else "–"
+            cost["shared encoding"] = lambda run: "–" if run.shared is None else f"{run.shared:.0%}"
         measured = [
             [
                 run.label,
                 *(_percent(run.results["scores"].get(key)) for key in scores.values()),
-                f"{run.fps:.1f}" if run.fps else "–",
+                *(cell(run) for cell in cost.values()),
                 str(run.results["scores"]["objects"]),
                 _source(run),
             ]
@@ -139,8 +151,9 @@ class ScoreTable:
         published = []
         for row in known:
             fps = f"{row.fps:.1f} {row.hardware}" if row.fps else ""
-            published.append([row.method, f"{row.percent:.1f}", *blank, fps, "", f"published: {row.source}"])
-        return cls(["method", *scores, "fps", "objects", "source"], measured, published)
+            cells = [f"{row.percent:.1f}", *blank, fps, *[""] * len(cost)]  # the last one for the objects
+            published.append([row.method, *cells, f"published: {row.source}"])
+        return cls(["method", *scores, *cost, "objects", "source"], measured, published)
 
     def markdown(self, title: str) -> str:
         """The table as Markdown, under a heading."""

@@ -2,11 +2,12 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
@@ -124,14 +125,35 @@ def frames_of(sequence: VideoSequence) -> Iterator[Frame]:
 
 
 class VideoRun:
-    """Runs one tracker over one video; see `evaluate_video`."""
+    """Runs one tracker over one video; see `evaluate_video`.
 
-    def __init__(self, task: Task, dataset: Dataset, sequence: VideoSequence) -> None:
-        self._dataset, self._sequence = dataset, sequence
+    Args:
+        task: what is run.
+        dataset, sequence: of the video.
+        tracker: is reset.
+        folder: for the masks.
+        clock: seconds; stands still while something is done that is not counted as the tracker's time.
+
+    Attributes:
+        seconds: spent in the tracker so far.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        dataset: Dataset,
+        sequence: VideoSequence,
+        tracker: Tracker,
+        folder: Path,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.task, self.folder, self.seconds = task, folder, 0.0
+        self._dataset, self._sequence, self._tracker, self._clock = dataset, sequence, tracker, clock
         self._protocol = find_protocol(task.protocol)
         self._schedule = ProtocolSchedule(self._protocol, sequence.first_seen, self._masks)
         self._size: tuple[int, int] | None = None
         self._truth = lru_cache(maxsize=1)(lambda index: dataset.truth(sequence, index))
+        self._scores = VideoScores(dataset, sequence)
 
     def _masks(self, index: int) -> Mapping[int, BoolArray] | None:
         if index not in self._sequence.masks:
@@ -145,42 +167,43 @@ class VideoRun:
         found = {number: truth.mask(number) for number in self._sequence.first_seen}
         return {number: mask for number, mask in found.items() if mask is not None}
 
-    def run(self, tracker: Tracker, folder: Path) -> tuple[dict[str, Any], float]:
-        """Track, save and score; gives the entry of this video and the seconds spent in the tracker."""
-        passes = self._protocol.frames if self._protocol.correction == "offline" else 1
-        seconds = 0.0
-        for number in range(passes):
-            last = number == passes - 1
-            scores, spent = self._pass(tracker, folder if last else None)
-            seconds += spent
-            if not last:
-                self._correct_worst(scores)
-        entry = scores.conclude()
+    @property
+    def passes(self) -> int:
+        """How often the video is tracked."""
+        return self._protocol.frames if self._protocol.correction == "offline" else 1
+
+    def entry(self) -> dict[str, Any]:
+        """The scores of the last pass."""
+        entry = self._scores.conclude()
         if self._protocol.kind == "clicks":
             entry["clicks"] = [
                 {"frame": self._sequence.frames[index], "object": self._sequence.labels[number], "xyl": made}
                 for (index, number), made in sorted(self._schedule.clicks.items())
                 if made
             ]
-        return entry, seconds
+        return entry
 
-    def _pass(self, tracker: Tracker, folder: Path | None) -> tuple[VideoScores, float]:
-        scores = VideoScores(self._dataset, self._sequence)
-        wanted = set(self._sequence.saved)
-        seconds, begin = 0.0, time.perf_counter()
-        for frame, result in self._schedule.run(tracker, self._watched(frames_of(self._sequence))):
-            seconds += time.perf_counter() - begin
-            if scores.wants(frame.index) or (folder and frame.index in wanted):
+    def track(self, frames: Iterator[Frame], *, last: bool) -> Iterator[None]:
+        """One pass, frame by frame; the masks of the `last` one are saved."""
+        self._scores = scores = VideoScores(self._dataset, self._sequence)
+        wanted = set(self._sequence.saved) if last else set()
+        seconds, begin = 0.0, self._clock()
+        for frame, result in self._schedule.run(self._tracker, self._watched(frames)):
+            seconds += self._clock() - begin
+            if scores.wants(frame.index) or frame.index in wanted:
                 masks = self._masks_found(result, frame)
-                if folder and frame.index in wanted:
+                if frame.index in wanted:
                     labels = {number: self._sequence.labels[number] for number in self._sequence.first_seen}
-                    write_prediction(folder, self._sequence.frames[frame.index], labels, masks)
+                    write_prediction(self.folder, self._sequence.frames[frame.index], labels, masks)
                 if scores.wants(frame.index):
                     known = np.clip(np.nan_to_num(result.scores), 0, 1).tolist()
                     confidence = dict(zip(result.object_ids, known, strict=True))
                     scores.add(frame.index, masks, self._truth(frame.index), confidence)
-            begin = time.perf_counter()
-        return scores, max(0.0, seconds - self._reading)
+            yield
+            begin = self._clock()
+        self.seconds += max(0.0, seconds - self._reading)
+        if not last:
+            self._correct_worst(scores)
 
     def _watched(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         """The same frames; notes their size, and the time to read them, which is not the tracker's."""
@@ -216,22 +239,61 @@ def evaluate_video(task: Task, dataset: Dataset, tracker: Tracker, name: str) ->
         SamVideoError: the video is broken or has no frame to score, nothing can be written, or there are masks
             under its name that this evaluation has not written. Nothing of this video is left.
     """
-    begin = time.perf_counter()
-    sequence = choose(dataset.sequence(name), task.objects)
+    evaluate_together((task,), dataset, (tracker,), name)
+
+
+def evaluate_together(
+    tasks: Sequence[Task],
+    dataset: Dataset,
+    trackers: Sequence[Tracker],
+    name: str,
+    shared: Callable[[], float] = lambda: 0.0,
+) -> None:
+    """As `evaluate_video`, with several trackers side by side, which get the same frames.
+
+    Args:
+        tasks: of one data set and protocol, each with a folder of its own.
+        dataset: of the tasks.
+        trackers: one for each task.
+        name: of the video.
+        shared: seconds spent so far on what is done once for all trackers; counted in the time of each.
+    """
+    begin, before = time.perf_counter(), shared()
+    sequence = choose(dataset.sequence(name), tasks[0].objects)
     check_scored(sequence)
-    done = task.out / "predictions" / name
+    places = {task: task.out / "predictions" / name for task in tasks}
     try:
-        with _fresh(done, task.entry_path(name)) as part:
-            entry, track_seconds = VideoRun(task, dataset, sequence).run(tracker, part)
-            part.replace(done)
-            timing = {
-                "frames": len(sequence.frames),
-                "track_seconds": round(track_seconds, 6),
-                "seconds": round(time.perf_counter() - begin, 3),
-            }
-            write_json(task.entry_path(name), {"result": entry, "timing": timing})
+        with ExitStack() as stack:
+            runs = []
+            for task, tracker in zip(tasks, trackers, strict=True):
+                part = stack.enter_context(_fresh(places[task], task.entry_path(name)))
+                runs.append(
+                    VideoRun(task, dataset, sequence, tracker, part, lambda: time.perf_counter() - shared())
+                )
+            _track(runs, sequence)
+            together = shared() - before
+            for run in runs:
+                run.folder.replace(places[run.task])
+                timing = {
+                    "frames": len(sequence.frames),
+                    "track_seconds": round(run.seconds + together, 6),
+                    "seconds": round(time.perf_counter() - begin, 3),
+                }
+                if len(runs) > 1:
+                    timing["shared_seconds"] = round(together, 6)
+                write_json(run.task.entry_path(name), {"result": run.entry(), "timing": timing})
     except OSError as error:
-        raise OutputError(f"{done} cannot be written: {error}") from error
+        raise OutputError(f"{', '.join(map(str, places.values()))} cannot be written: {error}") from error
+
+
+def _track(runs: Sequence[VideoRun], sequence: VideoSequence) -> None:
+    """All passes over a video, frame by frame, each frame by all runs before the next one is read."""
+    for number in range(runs[0].passes):
+        last = number == runs[0].passes - 1
+        copies = tee(frames_of(sequence), len(runs))
+        passes = [run.track(frames, last=last) for run, frames in zip(runs, copies, strict=True)]
+        for _ in zip(*passes, strict=True):
+            pass
 
 
 @contextmanager
@@ -253,6 +315,8 @@ def _fresh(done: Path, entry: Path) -> Iterator[Path]:
         part.mkdir(parents=True)
         yield part
     except BaseException:
+        if entry.exists():  # what is finished stays, whatever happens to another one
+            raise
         _remove(part, done)
         started.unlink(missing_ok=True)
         raise

@@ -70,6 +70,21 @@ class Choice(NamedTuple):
     binarise: bool = False
 
 
+@dataclass(frozen=True)
+class PolicyFacts:
+    """What `samvideo models --policies` says of the policies of a module, its `FACTS`.
+
+    Attributes:
+        does: in a line.
+        source: the paper.
+        cost: of a frame, against `fifo`.
+    """
+
+    does: str
+    source: str = ""
+    cost: str = ""
+
+
 class MemoryPolicy(Protocol):
     """Pure functions over the history of one object; a frozen dataclass of its options.
 

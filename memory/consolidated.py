@@ -16,10 +16,15 @@ memory is full the most redundant goes, not the least used.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from samvideo.memory.base import MemoryEntry
+from samvideo.memory.base import MemoryEntry, PolicyFacts
 from samvideo.memory.diverse import DiversePolicy
 
 KIND = "memory policy"
+FACTS = PolicyFacts(
+    "the same as diverse, each of the three the weighted mean of several frames",
+    "after XMem, Cheng and Schwing 2022",
+    "as fifo",
+)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,14 @@ visible, as in `samvideo.memory.dam4sam`.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from samvideo.memory.base import CODE_ROWS, History, MemoryEntry
+from samvideo.memory.base import CODE_ROWS, History, MemoryEntry, PolicyFacts
 from samvideo.memory.dam4sam import DistractorPolicy, pointers_in_units, promoted_entries
 from samvideo.runtime import MemoryFrame, SelectedMemory
 
 KIND = "memory policy"
+FACTS = PolicyFacts(
+    "the same as dam4sam in one bounded list for each object", "d4sm, Videnovic et al. 2025", "as fifo"
+)
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,17 @@ import numpy as np
 
 from samvideo.errors import ConfigError
 from samvideo.geometry import Box4, mask_box
-from samvideo.memory.base import CODE_ROWS, Choice, History, MemoryEntry, MemoryPolicy
+from samvideo.memory.base import CODE_ROWS, Choice, History, MemoryEntry, MemoryPolicy, PolicyFacts
 from samvideo.memory.fifo import bounded_prompts
 from samvideo.runtime import Candidates, MemoryFrame, MemoryPointer, Pointer, SelectedMemory
 from samvideo.types import BoolArray
 
 KIND = "memory policy"
+FACTS = PolicyFacts(
+    "remembers frames on which the other masks show a distractor, beside visible recent ones",
+    "DAM4SAM, Videnovic et al. 2025",
+    "as fifo, and a second memory encoding where a frame is promoted",
+)
 
 
 @dataclass(frozen=True)

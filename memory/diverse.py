@@ -12,11 +12,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from samvideo.errors import ConfigError
-from samvideo.memory.base import CODE_ROWS, History, MemoryEntry
+from samvideo.memory.base import CODE_ROWS, History, MemoryEntry, PolicyFacts
 from samvideo.memory.fifo import FifoPolicy
 from samvideo.runtime import MemoryFrame
 
 KIND = "memory policy"
+FACTS = PolicyFacts(
+    "keeps three reliable frames unlike each other, of the whole video, beside the last three",
+    "after ReSurgSAM2, Liu et al. 2025",
+    "as fifo",
+)
 
 
 @dataclass(frozen=True)

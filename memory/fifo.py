@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from samvideo.errors import ConfigError
-from samvideo.memory.base import CODE_ROWS, Choice, History, MemoryEntry, MemoryPolicy
+from samvideo.memory.base import CODE_ROWS, Choice, History, MemoryEntry, MemoryPolicy, PolicyFacts
 from samvideo.runtime import Candidates, MemoryFrame, MemoryPointer, SelectedMemory
 
 KIND = "memory policy"
+FACTS = PolicyFacts(
+    "attends to the prompted frames and the last six others", "SAM 2, Ravi et al. 2024", "the reference"
+)
 
 
 @dataclass(frozen=True)

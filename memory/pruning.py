@@ -8,11 +8,16 @@ left out stay candidates for later frames.
 from dataclasses import dataclass
 
 from samvideo.errors import ConfigError
-from samvideo.memory.base import CODE_ROWS, History
+from samvideo.memory.base import CODE_ROWS, History, PolicyFacts
 from samvideo.memory.fifo import FifoPolicy
 from samvideo.runtime import SelectedMemory
 
 KIND = "memory policy"
+FACTS = PolicyFacts(
+    "of the last seven frames, leaves out the two that are most similar to the newest",
+    "Surgical SAM 2, Liu et al. 2024",
+    "less attention",
+)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,16 @@ from typing import NamedTuple
 import numpy as np
 
 from samvideo.errors import ConfigError
-from samvideo.memory.base import CODE_ROWS, Choice, History, MemoryEntry
+from samvideo.memory.base import CODE_ROWS, Choice, History, MemoryEntry, PolicyFacts
 from samvideo.memory.fifo import FifoPolicy
 from samvideo.runtime import Candidates, MemoryFrame, MemoryPointer, SelectedMemory
 
 KIND = "memory policy"
+FACTS = PolicyFacts(
+    "follows three hypotheses of each object; goes on with those of the highest cumulative predicted IoU",
+    "SAM2Long, Ding et al. 2024",
+    "up to 3 x memory attention and decoder; identical hypotheses once",
+)
 
 
 class _Branch(NamedTuple):
@@ -156,7 +161,7 @@ class Sam2LongPolicy(FifoPolicy):
         return found
 
 
-VARIANTS = {"sam2long": Sam2LongPolicy(), "sam2long-final": Sam2LongPolicy(final=True)}
+VARIANTS = {"sam2long": Sam2LongPolicy()}
 
 
 def build(config: Sam2LongPolicy) -> Sam2LongPolicy:

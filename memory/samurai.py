@@ -10,12 +10,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from samvideo.memory.base import Choice, History, MemoryEntry
+from samvideo.memory.base import Choice, History, MemoryEntry, PolicyFacts
 from samvideo.memory.fifo import FifoPolicy
 from samvideo.runtime import Candidates, MemoryFrame
 from samvideo.types import FloatArray
 
 KIND = "memory policy"
+FACTS = PolicyFacts(
+    "a Kalman filter on the box weighs the masks; only good frames are recalled",
+    "SAMURAI, Yang et al. 2024",
+    "as fifo",
+)
 Vector = NDArray[np.float64]
 
 

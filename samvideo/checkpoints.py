@@ -9,6 +9,7 @@ from torch import Tensor
 from samvideo.errors import ConfigError, WeightsError
 from samvideo.memory.base import MemoryPolicy
 from samvideo.models import VideoModel, build, encoders
+from samvideo.policies import parse_policy
 from samvideo.specs import BUNDLED, IMAGE_SPECS, SPECS
 from samvideo.state_dict import Loadable, build_spec, load_state, recognise, spec_shapes
 from samvideo.weights.catalog import CATALOG, checkpoint
@@ -44,6 +45,7 @@ def load(
 
         load("edgetam")                            # downloaded at first use, then from the cache
         load("sam2.1-tiny", policy="pruning")      # another memory policy with the same weights
+        load("sam2.1-tiny", policy="samurai:motion_weight=0.2")
         load(weights="efficienttam_s.pt")          # a file of your own, recognised by its keys and shapes
         load("efficienttam-s-512=efficienttam_s.pt")
 
@@ -52,7 +54,8 @@ def load(
         weights: a published file (.pt, .pth or .safetensors, also in the layout of Hugging Face) instead of the
             cache. Models that differ only in how they are used have the same keys: the plainest is taken, so name
             the model to get another one. "random" stands for untrained weights from a fixed seed.
-        memory, policy, input_size: other than the published ones; the weights must fit.
+        memory, policy, input_size: other than the published ones; the weights must fit. A policy may have options,
+            see `samvideo models --policies`.
         progress: called during a download with the number of bytes present and expected.
 
     Raises:
@@ -84,6 +87,8 @@ def load_any(
         memory, policy, input_size: of a video model.
         progress: as of `load`.
     """
+    if isinstance(policy, str):
+        parse_policy(policy)  # a wrong one fails before a long download
     if name is not None:
         name, weights = split_name(name, weights)
         if name in BUNDLED:

@@ -5,6 +5,7 @@ All are pure networks: nothing is kept between calls. Building never touches net
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 
 import torch
@@ -20,6 +21,7 @@ from samvideo.image_model import ImageModel
 from samvideo.memory.base import MemoryPolicy
 from samvideo.memory.method import MemoryModule
 from samvideo.memory_context import memory_context
+from samvideo.policies import parse_policy
 from samvideo.runtime import SelectedMemory
 from samvideo.specs import BUNDLED, IMAGE_SPECS, SPECS, ModelSpec
 from samvideo.tensors import Features, MaskCandidates, MaskPrediction, MemoryTokens, PromptTensors
@@ -56,13 +58,24 @@ class VideoModel(ImageModel):
                 f"encoder {spec.encoder!r} makes a map of stride {self.encoder.stride}: memory needs one of stride "
                 f"{STRIDE}"
             )
-        self.policy = resolve_policy(spec.policy)
-        if self.policy.merges_tokens and not self.memory.mergeable:
+        self.policy = self._resolved(spec.policy)
+        self.pointers = PointerHead(spec.pointer_time_encoding) if spec.pointers else None
+
+    def with_policy(self, policy: str | MemoryPolicy) -> "VideoModel":
+        """The same network, not a copy of it, with another policy."""
+        other = copy(self)
+        other.policy = self._resolved(policy)
+        return other
+
+    def _resolved(self, wanted: str | MemoryPolicy) -> MemoryPolicy:
+        """The policy; ConfigError if the memory method is not made for it."""
+        policy = resolve_policy(wanted)
+        if policy.merges_tokens and not self.memory.mergeable:
             raise ConfigError(
-                f"policy {spec.policy!r} merges the tokens of several frames, and those of memory {spec.memory!r} "
+                f"policy {wanted!r} merges the tokens of several frames, and those of memory {self.spec.memory!r} "
                 "cannot be merged: take policy 'diverse', or memory 'plain', 'pooled' or 'perceiver'"
             )
-        self.pointers = PointerHead(spec.pointer_time_encoding) if spec.pointers else None
+        return policy
 
     def fuse(self) -> "VideoModel":
         """See `ImageModel.fuse`."""
@@ -195,11 +208,8 @@ def encoders() -> list[str]:
 
 
 def resolve_policy(policy: str | MemoryPolicy) -> MemoryPolicy:
-    """The policy of a name; a policy is returned as it is."""
-    if isinstance(policy, str):
-        built: MemoryPolicy = registry.MEMORY_POLICIES.build(policy)
-        return built
-    return policy
+    """The policy of a name with options, see `parse_policy`; a policy is returned as it is."""
+    return parse_policy(policy) if isinstance(policy, str) else policy
 
 
 def find_spec(name: str) -> ModelSpec:

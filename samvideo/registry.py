@@ -55,10 +55,13 @@ class Registry(Generic[T]):
         """Return the config or spec of a name; ConfigError, which lists the known names, if there is none."""
         return self._variants(self._point(name))[name]
 
+    def module(self, name: str) -> Any:
+        """Return the module that offers a name; ConfigError as of `find`."""
+        return _load(self._point(name))
+
     def build(self, name: str, **changes: Any) -> Any:
         """Build a network part, with some fields of its config changed; ConfigError for a wrong name or field."""
-        point = self._point(name)
-        module: Any = _load(point)
+        module = self.module(name)
         config: Any = module.VARIANTS[name]
         known = [field.name for field in fields(config)]
         if unknown := sorted(set(changes) - set(known)):

@@ -10,8 +10,8 @@ from samvideo.errors import SamVideoError
 from samvideo.io.source import VideoSource, open_video
 from samvideo.io.tracks import STRIPPED_NAME
 from samvideo.outputs import Outputs, check_outputs
+from samvideo.policies import parse_policy
 from samvideo.prompt_syntax import prompt_files
-from samvideo.registry import MEMORY_POLICIES
 from samvideo.run_base import OpenRun, StageTimer, Status, recorded, summary_entry, write_record
 from samvideo.run_folder import (
     JOURNAL,
@@ -58,7 +58,7 @@ class RunSettings:
     def revised(self) -> bool:
         """Whether results of earlier frames may change until the end, so that they are written in a second pass."""
         policy = self.options.get("policy")
-        return policy is not None and MEMORY_POLICIES.build(policy).revises > 0
+        return policy is not None and parse_policy(policy).revises > 0
 
     def open_source(self) -> VideoSource:
         """Open the source; see `open_video`."""

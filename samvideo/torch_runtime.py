@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from samvideo.errors import ConfigError
 from samvideo.heads.masks import upsample
+from samvideo.memory.base import MemoryPolicy
 from samvideo.models import MEMORY_BIAS, MEMORY_SCALE, VideoModel
 from samvideo.runtime import Candidates, Output, Pick, SelectedMemory
 from samvideo.tensors import Features, MaskCandidates, MaskPrediction, MemoryTokens, PromptTensors
@@ -146,6 +148,13 @@ class TorchRuntime:
         model.eval().fuse()  # before the conversion: folding wants float32
         self.model = model.convert(*where)
         self.policy, self.static_shapes = model.policy, static_shapes
+
+    def with_policy(self, policy: str | MemoryPolicy) -> "TorchRuntime":
+        """A runtime of the same network, not a copy of it, with another policy."""
+        other = copy(self)
+        other.model = self.model.with_policy(policy)
+        other.policy = other.model.policy
+        return other
 
     @property
     def _capacity(self) -> tuple[int, int] | None:

@@ -4,7 +4,7 @@ Counterpart: facebookresearch/sam2: sam2/sam2_video_predictor.py, which needs th
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar, get_args
 
@@ -18,7 +18,7 @@ from samvideo.memory.base import Choice, MemoryEntry, MemoryPolicy
 from samvideo.object_prompts import ObjectPrompt, group_prompts, input_points, size_changed
 from samvideo.runtime import Candidates, Features, Pick, Prediction, Runtime, SelectedMemory
 from samvideo.trackers.paths import PastResult, differing, past_result, settle
-from samvideo.types import FloatArray, Frame, FrameResult, Prompt
+from samvideo.types import FloatArray, Frame, FrameResult, Prompt, UInt8Array
 
 T = TypeVar("T")
 
@@ -98,6 +98,7 @@ class SamTracker:
             "published": ordinary memory, which has faded after six frames.
         non_overlap: give every pixel to the object with the highest logit there. Memory is not affected.
         logits: return logits with every result.
+        encode: encodes frames in the runtime's place, as for trackers that share it.
 
     Raises:
         ConfigError: an unknown value.
@@ -106,12 +107,18 @@ class SamTracker:
     lookahead = 0
 
     def __init__(
-        self, runtime: Runtime, *, corrections: Corrections = "pin", non_overlap: bool = False, logits: bool = False
+        self,
+        runtime: Runtime,
+        *,
+        corrections: Corrections = "pin",
+        non_overlap: bool = False,
+        logits: bool = False,
+        encode: Callable[[UInt8Array], Features] | None = None,
     ) -> None:
         if corrections not in get_args(Corrections):
             raise ConfigError(f'corrections must be "pin" or "published", not {corrections!r}')
         self.corrections, self.non_overlap, self.logits = corrections, non_overlap, logits
-        self.runtime = runtime
+        self.runtime, self._encode = runtime, encode or runtime.encode
         self.policy: MemoryPolicy = runtime.policy
         if self.policy.revises and non_overlap:
             raise ConfigError("masks that exclude each other cannot be revised: leave non_overlap or final out")
@@ -147,7 +154,7 @@ class SamTracker:
         changed = set(state.objects) | prompted if new else prompted
         if changed:
             if self._features is None:
-                self._features = self.runtime.encode(frame.rgb)
+                self._features = self._encode(frame.rgb)
             if new:
                 self._track(self._features)
             for prompt in grouped:

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from samvideo.cli.common import comma_list, completing, numbers, verb
+from samvideo.cli.policies import POLICY_HELP, check_policies
 from samvideo.errors import ConfigError
 
 MODELS_HELP = "Names from `samvideo models`, or NAME=FILE [edgetam]."
@@ -21,6 +22,7 @@ def bench(
     devices: str = typer.Option("auto", "--devices", metavar="cpu,cuda", help="auto, cpu, cuda, mps."),
     objects: str = typer.Option("1", "--objects", metavar="1,2,4", help="Number of tracked objects."),
     prompted: str = typer.Option("1", "--prompted", metavar="1,2,4", help="Number of prompted first frames."),
+    policy: list[str] = typer.Option([], help=f"{POLICY_HELP} Repeatable: to time them alternately."),
     frames: int = typer.Option(6, min=1, help="Timed frames."),
     warmup: int = typer.Option(8, min=1, help="Frames before the timed ones; 8 fill the memory."),
     source: str | None = typer.Option(None, help="A video [a synthetic clip of 854x480]."),
@@ -41,29 +43,40 @@ def bench(
     if peer_dtype not in ("fp32", "bf16", "fp16", "same"):
         raise ConfigError(f"--peer-dtype is fp32, bf16, fp16 or same, not {peer_dtype!r}")
     counts, prompted_frames = numbers(objects, "--objects"), numbers(prompted, "--prompted")
+    policies = check_policies(policy)
     sides: list[int | None] = [*numbers(sizes, "--sizes")] or [None]
     names, weights = _names_and_weights(models or ["edgetam"], weights)
     from samvideo.evaluation.bench import HEADER
     from samvideo.evaluation.bench import bench as run_bench
     from samvideo.evaluation.bench_inputs import Case, Plan
-    from samvideo.io.files import write_atomically
 
     _check_files([out, plot], accuracy, overwrite)
     if threads is not None:
         limit_loaded(threads)
     places = product(names, sides, comma_list(devices), comma_list(dtypes), counts, prompted_frames)
-    cases = [Case(*place) for place in places]
+    cases = [Case(*place, policies) for place in places]
     plan = Plan(frames, warmup, source, weights, peer, peer_dtype, static_shapes)
     if not as_json:
         typer.echo(HEADER)
     document = run_bench(cases, plan, lambda text: None if as_json else typer.echo(text))
+    _write(document, out, plot, accuracy, as_json)
+
+
+def _write(
+    document: dict[str, Any], out: Path | None, plot: Path | None, accuracy: list[Path], as_json: bool
+) -> None:
+    """Write and print what was measured."""
+    from samvideo.io.files import write_atomically
+
     text = json.dumps(document, indent=2) + "\n"
     if out is not None:
         write_atomically(out, text)
     if as_json:
         typer.echo(text, nl=False)
     if plot is not None:  # last: there may be nothing to draw
-        _write_plot(plot, document, accuracy)
+        from samvideo.evaluation.bench_chart import draw  # after the measurement: matplotlib takes memory
+
+        write_atomically(plot, draw(document, accuracy))
 
 
 def _names_and_weights(models: list[str], weights: Path | None) -> tuple[list[str], Path | None]:
@@ -89,10 +102,3 @@ def _check_files(targets: list[Path | None], accuracy: list[Path], overwrite: bo
         if target.is_dir() or targets.count(target) > 1:
             raise ConfigError(f"{target} is no path for a result: one file for each expected")
         check_writable(target.parent)
-
-
-def _write_plot(path: Path, document: dict[str, Any], accuracy: list[Path]) -> None:
-    from samvideo.evaluation.bench_chart import draw  # after the measurement: matplotlib takes memory
-    from samvideo.io.files import write_atomically
-
-    write_atomically(path, draw(document, accuracy))

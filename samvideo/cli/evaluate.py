@@ -1,5 +1,6 @@
 """`samvideo evaluate`: run a model on a benchmark."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,14 @@ import typer
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, Command, comma_list, completing, numbers, verb
 from samvideo.cli.evaluate_images import IMAGES, choose_task, evaluate_on_images, refuse
 from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP
+from samvideo.cli.policies import SEVERAL_HELP, check_policies
+from samvideo.cli.score import DATASET_HELP, score_summary
 
 if TYPE_CHECKING:
     from samvideo.evaluation.evaluate import Evaluation
     from samvideo.evaluation.shard import Pool
 
 RAY_HELP = "Use this Ray cluster (auto: a running one), or start one on this machine."
-DATASET_HELP = "images, or one of {datasets}."
 PROTOCOLS = (
     "mask, box, click1, click3, click5 on first appearance; online, offline: corrected where worst [mask]. "
     "Of images: box, click1 ... click20, or both [box,click5], or everything: what a prompter finds."
@@ -44,6 +46,7 @@ def evaluate(
     split: str | None = typer.Option(None, help="Part of the data set [its validation split; of images, all]."),
     model: str = typer.Option("nano", help=MODEL_HELP, autocompletion=completing("trackers")),
     weights: Path | None = typer.Option(None, help=WEIGHTS_HELP),
+    policy: list[str] = typer.Option([], help=SEVERAL_HELP),
     out: Path = typer.Option(
         ..., "-o", "--out", help="Folder for masks and results; an unfinished evaluation is resumed."
     ),
@@ -73,40 +76,45 @@ def evaluate(
     from samvideo.weights.naming import split_name
 
     model, weights = split_name(model, weights)
-    reading = MaskRule(threshold, void)
-    pool = _pool(ray, workers)
-    options = _options(weights, device, dtype)
+    reading, pool, tracked = MaskRule(threshold, void), _pool(ray, workers), tuple(numbers(objects, "--objects"))
+    options = _options(weights, device, dtype, policies := check_policies(policy))
     if dataset == IMAGES:
-        refuse("videos", "images", objects=objects, sequences=sequences)
+        refuse("videos", "images", objects=objects, sequences=sequences, policy=policy)
         chosen = choose_task(root, split, protocol, out, threads, reading, prompter, proposals)
         evaluate_on_images(chosen, model, options, limit, pool, quiet=quiet)
         return
     refuse("images", "videos", prompter=prompter, proposals=proposals)
-    protocol = protocol or "mask"
-    opened = Task(dataset, root, split or "", protocol, out).open()
-    task = Task(dataset, root, opened.split, protocol, out, tuple(numbers(objects, "--objects")), threads, reading)
+    task = Task(dataset, root, split or "", protocol or "mask", out, tracked, threads, reading)
+    opened = task.open()
     names = choose_sequences(opened, comma_list(sequences), limit)
-    evaluation = Evaluation(task, model, partial(create_tracker, model, **options), names, options)
-    _run(evaluation, pool, f"{dataset} {opened.split}", quiet=quiet)
+    make = partial(create_tracker, model, **options)
+    evaluation = Evaluation(replace(task, split=opened.split), model, make, names, options)
+    _run(evaluation, policies, pool, f"{dataset} {opened.split}", quiet=quiet)
 
 
-def _options(weights: Path | None, device: str, dtype: str) -> dict[str, Any]:
-    """What is given of the model, for its factory and for the record."""
+def _options(weights: Path | None, device: str, dtype: str, policies: tuple[str, ...]) -> dict[str, Any]:
+    """What is given of the model, for its factory and for the record; without policies that are to be compared."""
     given = {"weights": str(weights) if weights else "auto", "device": device, "dtype": dtype}
+    given["policy"] = policies[0] if len(policies) == 1 else "auto"
     return {key: value for key, value in given.items() if value != "auto"}
 
 
-def _run(evaluation: "Evaluation", pool: "Pool", title: str, *, quiet: bool) -> None:
+def _run(evaluation: "Evaluation", policies: tuple[str, ...], pool: "Pool", title: str, *, quiet: bool) -> None:
     """Evaluate, and print a summary; Exit with the code of the worst failure."""
     from samvideo.cli.progress import VideoProgress
     from samvideo.evaluation.evaluate import evaluate as run_evaluation
     from samvideo.evaluation.evaluate import exit_code_of
 
     with VideoProgress(title, quiet=quiet) as progress:
-        results = run_evaluation(evaluation, pool, progress.advance)
+        if len(policies) > 1:
+            from samvideo.evaluation.policies import evaluate_policies
+
+            found = evaluate_policies(evaluation, policies, pool, progress.advance)
+        else:
+            found = {evaluation.task.out: run_evaluation(evaluation, pool, progress.advance)}
     if not quiet:
-        typer.echo(score_summary(results, evaluation.task.out / "results.json"))
-    if code := exit_code_of(results):
+        typer.echo("\n\n".join(score_summary(results, out / "results.json") for out, results in found.items()))
+    if code := max(map(exit_code_of, found.values())):
         raise typer.Exit(code)
 
 
@@ -117,22 +125,3 @@ def _pool(ray: str | None, workers: int | None) -> "Pool":
     if ray is not None:
         return RayPool(None if ray == "local" else ray, workers)
     return LocalPool(workers) if workers is not None and workers > 1 else run_here
-
-
-def score_summary(results: dict[str, Any], path: Path) -> str:
-    """Summarise results in a few lines: protocol, rule, scores, failures, path of the file."""
-    scores, dataset = results["scores"], results["dataset"]
-    lines = [
-        f"{dataset['name']} {dataset['split']}, {results['model']['name']}",
-        f"protocol: {results['protocol']['description']}",
-        f"scored:   {dataset['rule']}",
-    ]
-    shown = [(key, value) for key, value in scores.items() if key != "objects" and value is not None]
-    lines += [
-        "  ".join(f"{key} {100 * value:.2f}" for key, value in shown[k : k + 4]) for k in range(0, len(shown), 4)
-    ]
-    lines.append(f"{scores['objects']} objects in {len(results['sequences'])} sequences")
-    if results["timing"] and results["timing"]["fps"]:
-        lines.append(f"{results['timing']['fps']:.2f} frames per second in the tracker")
-    lines += [f"FAILED {name}: {failure['message']}" for name, failure in results["failed"].items()]
-    return "\n".join([*lines, f"written to {path}"])

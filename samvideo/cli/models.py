@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from samvideo.cli.common import verb
+from samvideo.cli.policies import echo_policies
 from samvideo.cli.weights import download_progress
 
 if TYPE_CHECKING:
@@ -22,8 +23,12 @@ WEIGHTS_HELP = "Read the model from this file (.pt, .pth, .safetensors); random:
 @verb
 def models(
     parts: bool = typer.Option(False, "--parts", help="List the parts that models are made of instead."),
+    policies: bool = typer.Option(False, "--policies", help="Explain the memory policies instead."),
 ) -> None:
     """List the models, with licence and whether their weights are cached."""
+    if policies:
+        echo_policies()
+        return
     if parts:
         _echo_parts()
         return
@@ -35,7 +40,7 @@ def models(
     typer.echo("\nof images, and of the first masks of a video (the others segment images as well):")
     segmenters = SEGMENTERS.all().items()
     _echo_table((name, spec.facts()) for name, spec in segmenters if name not in trackers)
-    typer.echo("\nencoders, memory methods and policies to combine: samvideo models --parts")
+    typer.echo("\nencoders, memory methods and policies to combine: samvideo models --parts, and --policies")
 
 
 def _echo_parts() -> None:

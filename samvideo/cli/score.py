@@ -1,12 +1,13 @@
 """`samvideo score`: compare masks of another tool with the ground truth of a benchmark."""
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, numbers, verb
-from samvideo.cli.evaluate import DATASET_HELP, score_summary
 
+DATASET_HELP = "images, or one of {datasets}."
 UNSUPERVISED_HELP = "Masks are tracks without prompts: match up to 20 with the objects, over all annotated frames."
 
 
@@ -53,3 +54,26 @@ def score(
         typer.echo(score_summary(results, out))
     if code := exit_code_of(results):
         raise typer.Exit(code)
+
+
+def score_summary(results: dict[str, Any], path: Path) -> str:
+    """Summarise results in a few lines: protocol, rule, scores, failures, path of the file."""
+    scores, dataset = results["scores"], results["dataset"]
+    policy = results["model"]["options"].get("policy")
+    lines = [
+        f"{dataset['name']} {dataset['split']}, {results['model']['name']}{f', {policy}' if policy else ''}",
+        f"protocol: {results['protocol']['description']}",
+        f"scored:   {dataset['rule']}",
+    ]
+    shown = [(key, value) for key, value in scores.items() if key != "objects" and value is not None]
+    lines += [
+        "  ".join(f"{key} {100 * value:.2f}" for key, value in shown[k : k + 4]) for k in range(0, len(shown), 4)
+    ]
+    lines.append(f"{scores['objects']} objects in {len(results['sequences'])} sequences")
+    timing = results["timing"]
+    if timing and timing["fps"]:
+        shared = (timing.get("shared_seconds") or 0) / timing["track_seconds"]
+        note = f", {shared:.0%} of the time for encoding, done once for all policies" if shared else ""
+        lines.append(f"{timing['fps']:.2f} frames per second in the tracker{note}")
+    lines += [f"FAILED {name}: {failure['message']}" for name, failure in results["failed"].items()]
+    return "\n".join([*lines, f"written to {path}"])

@@ -14,6 +14,7 @@ import typer
 from samvideo.cli.common import comma_list, completing, end_run, verb
 from samvideo.cli.demo_clip import write_demo
 from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP, choose_model, ready_segmenter, ready_tracker
+from samvideo.cli.policies import POLICY_HELP, check_policy
 
 if TYPE_CHECKING:
     from samvideo.run import RunSettings
@@ -30,6 +31,7 @@ def ui(
     video: str | None = typer.Argument(None, help="Video file or folder of images; a demo clip when left out."),
     model: str = typer.Option("auto", help=MODEL_HELP, autocompletion=completing("trackers")),
     weights: Path | None = typer.Option(None, help=WEIGHTS_HELP),
+    policy: str | None = typer.Option(None, help=POLICY_HELP),
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     out: Path | None = typer.Option(None, "-o", "--out", help="Folder for the results [NAME_tracked]."),
     save: str | None = typer.Option(
@@ -45,6 +47,7 @@ def ui(
     from samvideo.outputs import default_kinds
     from samvideo.run import RunSettings
 
+    policy = check_policy(policy)
     name, weights = choose_model(model, weights, device, quiet=quiet)
     with tempfile.TemporaryDirectory(prefix="samvideo-") as folder:
         if video is None:
@@ -52,7 +55,7 @@ def ui(
         settings = RunSettings(
             source=video,
             model=name,
-            options={"weights": str(weights) if weights else None, "device": device},
+            options={"weights": str(weights) if weights else None, "policy": policy, "device": device},
             out=out,
             save=tuple(default_kinds(video) if save is None else comma_list(save)),
             overwrite=overwrite,

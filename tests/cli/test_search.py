@@ -42,7 +42,7 @@ def test_everything_is_found_and_tracked_without_a_download(
     [
         (("--every", "0"), "a number of seconds above 0"),
         (("--direction", "backward"), "leave --direction backward out"),
-        (("--policy", "sam2long-final"), "leave a --policy with final results out"),
+        (("--policy", "sam2long:final=true"), "leave a --policy with final results out"),
         (("--prompter", "boxes"), "needs a detector"),
         (("--model", "flow"), "needs a model of the SAM family"),
     ],

@@ -8,26 +8,29 @@ from tiny_sam import clip
 import samvideo
 from samvideo import models
 from samvideo.errors import ConfigError
-from samvideo.models import STRIDE
-from samvideo.registry import MEMORY_METHODS
+from samvideo.models import STRIDE, resolve_policy
+from samvideo.registry import MEMORY_METHODS, MEMORY_POLICIES
 from samvideo.torch_runtime import TorchRuntime
 from samvideo.trackers.sam import SamTracker
 
 ENCODERS, METHODS = models.encoders(), list(MEMORY_METHODS.all())
+POLICIES = list(MEMORY_POLICIES.all())
 DENSE = [name for name in ENCODERS if name.endswith("-dense")]
 QUICK = {"dilated-vit-t", "resnet-18", "sam-vit-slim-77", "tinyvit-5m", "vit-ti-global"}
 
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_every_encoder_takes_a_memory(name: str) -> None:
-    """Which one makes no difference: all attend from a map of one width and stride."""
+    """Which one makes no difference: all attend from a map of one width and stride. Policies take turns."""
+    policy = POLICIES[ENCODERS.index(name) % len(POLICIES)]
     with torch.device("meta"):
         if name in DENSE:
             with pytest.raises(ConfigError, match=f"map of stride 8: memory needs one of stride {STRIDE}"):
                 samvideo.build(name)
         else:
-            model = samvideo.build(name, memory="perceiver", policy="samurai")
+            model = samvideo.build(name, memory="perceiver", policy=policy)
             assert (model.spec.encoder, model.spec.memory, model.encoder.stride) == (name, "perceiver", STRIDE)
+            assert model.policy == resolve_policy(policy)
 
 
 def tracker(name: str, memory: str, dtype: str) -> SamTracker:

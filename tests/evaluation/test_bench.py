@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,10 +16,12 @@ from samvideo.evaluation import bench_inputs, meter
 from samvideo.evaluation.bench import HEADER, bench, row
 from samvideo.evaluation.bench_chart import draw
 from samvideo.evaluation.bench_inputs import Case, Plan, read_clip
+from samvideo.memory.base import MemoryPolicy
 from samvideo.nn.attention import attend
+from samvideo.policies import parse_policy
 from samvideo.torch_runtime import TorchRuntime
 from samvideo.trackers.sam import SamTracker
-from samvideo.types import Box
+from samvideo.types import Box, FrameResult
 
 CPU = torch.device("cpu")
 
@@ -106,6 +109,37 @@ def test_a_long_run_begins_the_clip_again(monkeypatch: pytest.MonkeyPatch) -> No
     assert "against frames" in draw(document)
     with pytest.raises(ConfigError, match="3 prompted frames"):
         bench([Case("edgetam", None, "cpu", "fp32", 1, prompted=3)], Plan(frames=1, warmup=2))
+
+
+@pytest.mark.usefixtures("tiny")
+def test_policies_are_timed_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One network for all, stepped alternately; each has its own numbers and its ratio to the first."""
+    order: list[MemoryPolicy] = []
+    step = SamTracker.step
+
+    def noted(tracker: SamTracker, *args: Any, **kwargs: Any) -> FrameResult:
+        order.append(tracker.policy)
+        return step(tracker, *args, **kwargs)
+
+    monkeypatch.setattr(SamTracker, "step", noted)
+    policies, rows = ("fifo", "samurai", "fifo:frames=1,pointers=0"), list[str]()
+    document = bench(
+        [Case("edgetam", None, "cpu", "fp32", policies=policies)], Plan(frames=10, warmup=8), rows.append
+    )
+    assert order[24:54] == [parse_policy(policy) for policy in policies] * 10
+    cases = document["cases"]
+    assert [case["policy"] for case in cases] == list(policies)
+    assert cases[0]["ratio"] == 1
+    assert cases[0]["flops"] > cases[2]["flops"]
+    assert cases[0]["flops"] == pytest.approx(cases[1]["flops"], rel=0.2)
+    assert f"policy samurai: {cases[1]['ratio']:.2f}x the time of the first" in rows[1]
+    assert "edgetam 64 float32, samurai" in draw(document)
+    for case, plan in (
+        (Case("edgetam", policies=("x",)), Plan()),
+        (Case("edgetam", policies=("fifo",)), Plan(peer="transformers")),
+    ):
+        with pytest.raises(ConfigError, match=r"no memory policy 'x'|leave --peer or --policy out"):
+            bench([case], plan)
 
 
 def test_a_row_names_the_peer() -> None:

@@ -20,6 +20,9 @@ class Colour:
     def similarity(self, other: "Colour", *, rounded: bool = False) -> float:
         return -float(np.abs(np.subtract(self.rgb, other.rgb)).sum())
 
+    def potentiate(self, frames: list["Colour"], sharpness: float) -> "Colour":
+        return self
+
 
 class Candidates:
     """The pixels that are as close to a colour as three thresholds demand."""
