@@ -12,8 +12,8 @@ from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP
 from samvideo.cli.searching import DETECTOR_HELP, PROMPTER_HELP
 
 if TYPE_CHECKING:
-    from samvideo.evaluation.evaluate import Evaluation
     from samvideo.evaluation.shard import Pool
+    from samvideo.evaluation.video import Task
 
 RAY_HELP = "Use this Ray cluster (auto: a running one), or start one on this machine."
 DATASET_HELP = "images, or one of {datasets}."
@@ -75,11 +75,10 @@ def evaluate(
     from samvideo.evaluation.threads import limit_unloaded
 
     limit_unloaded(threads)  # before anything that loads NumPy
-    from samvideo.evaluation.evaluate import Evaluation, choose_sequences
+    from samvideo.evaluation.evaluate import choose_sequences
     from samvideo.evaluation.image_evaluation import ImageTask
     from samvideo.evaluation.video import Task
     from samvideo.io.mask_pictures import MaskRule
-    from samvideo.trackers.factory import create_tracker
     from samvideo.weights.naming import split_name
 
     model, weights = split_name(model, weights)
@@ -94,9 +93,7 @@ def evaluate(
     protocol = protocol or "mask"
     opened = Task(dataset, root, split or "", protocol, out).open()
     task = Task(dataset, root, opened.split, protocol, out, tracked, threads, reading)
-    names = choose_sequences(opened, chosen, limit)
-    evaluation = Evaluation(task, model, partial(create_tracker, model, **options), names, options)
-    _run(evaluation, pool, f"{dataset} {opened.split}", quiet=quiet)
+    _run(task, model, options, choose_sequences(opened, chosen, limit), pool, quiet=quiet)
 
 
 def _options(weights: Path | None, device: str, dtype: str) -> dict[str, Any]:
@@ -105,16 +102,20 @@ def _options(weights: Path | None, device: str, dtype: str) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value != "auto"}
 
 
-def _run(evaluation: "Evaluation", pool: "Pool", title: str, *, quiet: bool) -> None:
-    """Evaluate, and print a summary; Exit with the code of the worst failure."""
+def _run(
+    task: "Task", model: str, options: dict[str, Any], names: tuple[str, ...], pool: "Pool", *, quiet: bool
+) -> None:
+    """Evaluate a tracker, and print a summary; Exit with the code of the worst failure."""
     from samvideo.cli.progress import VideoProgress
+    from samvideo.evaluation.evaluate import Evaluation, exit_code_of
     from samvideo.evaluation.evaluate import evaluate as run_evaluation
-    from samvideo.evaluation.evaluate import exit_code_of
+    from samvideo.trackers.factory import create_tracker
 
-    with VideoProgress(title, quiet=quiet) as progress:
+    evaluation = Evaluation(task, model, partial(create_tracker, model, **options), names, options)
+    with VideoProgress(f"{task.dataset} {task.split}", quiet=quiet) as progress:
         results = run_evaluation(evaluation, pool, progress.advance)
     if not quiet:
-        typer.echo(score_summary(results, evaluation.task.out / "results.json"))
+        typer.echo(score_summary(results, task.out / "results.json"))
     if code := exit_code_of(results):
         raise typer.Exit(code)
 
