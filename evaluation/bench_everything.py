@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from samvideo.evaluation.bench_inputs import Case, Clip, Plan, ready_image_model
@@ -88,9 +89,17 @@ def config_for_random(embed: Embed, rgb: UInt8Array, points: int) -> GridConfig:
     quality, stability = (
         np.array(values) for values in zip(*((f.quality, f.stability) for f in found), strict=True)
     )
-    least = max(0.0, float(np.quantile(quality, PASSING[0])))
-    stable = float(np.nanquantile(stability[quality > least] if least else stability, PASSING[1]))
-    return GridConfig(points=points, keep=MaskFilter(least, stable), box_overlap=1.0)
+    least = max(0.0, _between(quality, PASSING[0]))
+    measured = ~np.isnan(stability) & (quality > least if least else True)
+    return GridConfig(
+        points=points, keep=MaskFilter(least, _between(stability[measured], PASSING[1])), box_overlap=1.0
+    )
+
+
+def _between(values: NDArray[np.float64], share: float) -> float:
+    """The middle between the two values about a quantile, so that rounding decides on none of them."""
+    rank = min(max(1, int(share * len(values))), len(values) - 1)
+    return float(np.sort(values)[rank - 1 : rank + 1].mean())
 
 
 class TimedGrid:

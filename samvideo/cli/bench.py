@@ -52,7 +52,6 @@ def bench(
     from samvideo.evaluation.bench import bench as run_bench
     from samvideo.evaluation.bench_everything import HEADER as EVERYTHING_HEADER
     from samvideo.evaluation.bench_inputs import Case, Plan
-    from samvideo.io.files import write_atomically
 
     _check_files([out, plot], accuracy, overwrite)
     if threads is not None:
@@ -65,13 +64,7 @@ def bench(
     if not as_json:
         typer.echo(EVERYTHING_HEADER if everything else HEADER)
     document = run_bench(cases, plan, lambda text: None if as_json else typer.echo(text))
-    text = json.dumps(document, indent=2) + "\n"
-    if out is not None:
-        write_atomically(out, text)
-    if as_json:
-        typer.echo(text, nl=False)
-    if plot is not None:  # last: there may be nothing to draw
-        _write_plot(plot, document, accuracy)
+    _write(document, out, plot, accuracy, as_json)
 
 
 def _names_and_weights(models: list[str], weights: Path | None) -> tuple[list[str], Path | None]:
@@ -99,8 +92,18 @@ def _check_files(targets: list[Path | None], accuracy: list[Path], overwrite: bo
         check_writable(target.parent)
 
 
-def _write_plot(path: Path, document: dict[str, Any], accuracy: list[Path]) -> None:
-    from samvideo.evaluation.bench_chart import draw  # after the measurement: matplotlib takes memory
+def _write(
+    document: dict[str, Any], out: Path | None, plot: Path | None, accuracy: list[Path], as_json: bool
+) -> None:
+    """Write and print the numbers, and draw the plot."""
     from samvideo.io.files import write_atomically
 
-    write_atomically(path, draw(document, accuracy))
+    text = json.dumps(document, indent=2) + "\n"
+    if out is not None:
+        write_atomically(out, text)
+    if as_json:
+        typer.echo(text, nl=False)
+    if plot is not None:  # last: there may be nothing to draw
+        from samvideo.evaluation.bench_chart import draw  # after the measurement: matplotlib takes memory
+
+        write_atomically(plot, draw(document, accuracy))
