@@ -146,7 +146,9 @@ class TimedGrid:
         """The clicks, as the decoder takes them."""
         scaled = click_grid(self._config.points) * size_wh * prompt_scale(size_wh, self._model.spec)
         xy = torch.from_numpy(scaled.astype(np.float32))[:, None].to(self._model.device)
-        return [PromptTensors(part, torch.ones_like(part[..., 0], dtype=torch.int64)) for part in xy.split(BATCH)]
+        return [
+            PromptTensors(part, torch.ones_like(part[..., 0], dtype=torch.int64)) for part in torch.split(xy, BATCH)
+        ]
 
     def limit(self) -> dict[str, Any]:
         """The entries of the encoding and all decodings alone, and how many times as long the whole takes."""

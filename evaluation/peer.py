@@ -87,8 +87,8 @@ def mask_generation(model: torch.nn.Module, device: torch.device) -> Any:
     """transformers' pipeline of that name with a SamModel."""
     import transformers
 
-    processor = transformers.SamImageProcessor()
-    return transformers.pipeline("mask-generation", model=model, image_processor=processor, device=device)
+    pipeline: Any = transformers.MaskGenerationPipeline
+    return pipeline(model=model, image_processor=transformers.SamImageProcessor(), device=device)
 
 
 def to_hub(published: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
