@@ -127,14 +127,13 @@ class TimedGrid:
         model, device = self._model, self._model.device
         features = clocked(self._encode, device, lambda: model.encode(model.preprocess(rgb)))
         batches = self._batches(image_wh(rgb))
-        embedding = model.embedding(features)
-        clocked(
-            self._decode,
-            device,
-            lambda: [
-                model.decode(features, embedding.expand(len(points.xy), -1, -1, -1), points) for points in batches
-            ],
-        )
+
+        def decode() -> None:
+            for points in batches:
+                embedding = model.embedding(features).expand(len(points.xy), -1, -1, -1)
+                model.decode(features, embedding, points)
+
+        clocked(self._decode, device, decode)
         found = clocked(self.ours, device, partial(self._prompter.propose, rgb))
         self.masks += len(found)
         if self._peer is not None:

@@ -53,6 +53,8 @@ def bench(
     from samvideo.evaluation.bench_everything import HEADER as EVERYTHING_HEADER
     from samvideo.evaluation.bench_inputs import Case, Plan
 
+    if everything and plot is not None:
+        raise ConfigError("--plot draws the speed of encoders and trackers: leave it out with --everything")
     _check_files([out, plot], accuracy, overwrite)
     if threads is not None:
         limit_loaded(threads)

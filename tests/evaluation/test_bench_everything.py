@@ -2,10 +2,13 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from samvideo.cli.main import app
 from samvideo.encoders import sam_vit
 from samvideo.encoders.sam_vit import SamVitConfig
 from samvideo.errors import ConfigError
@@ -72,3 +75,9 @@ def test_thresholds_for_random_weights(shift: float, least: float) -> None:
 def test_what_is_refused(model: str, peer: str | None) -> None:
     with pytest.raises(ConfigError, match=r"times image models|does not encode"):
         bench([Case(model)], Plan(peer=peer, points=2))
+
+
+def test_a_plot_is_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["bench", "--everything", "--plot", str(tmp_path / "speed.svg")])
+    assert done.exit_code == 2
+    assert "leave it out with --everything" in " ".join(done.output.split())
