@@ -83,7 +83,7 @@ def evaluate(
 
     model, weights = split_name(model, weights)
     reading, pool, options = MaskRule(threshold, void), _pool(ray, workers), _options(weights, device, dtype)
-    search = choose_proposals(model, prompt, text, prompter, detector, proposals, protocol)
+    search = choose_proposals(model, weights, prompt, text, prompter, detector, proposals, protocol)
     chosen, tracked = comma_list(sequences), tuple(numbers(objects, "--objects"))
     if dataset == IMAGES or search is not None:
         pictures = ImageTask(root, split, protocol or "box,click5", out, threads, reading)

@@ -28,6 +28,7 @@ def refuse(of: str, others: str, **options: object) -> None:
 
 def choose_proposals(
     model: str,
+    weights: Path | None,
     prompts: list[str],
     text: str | None,
     prompter: str | None,
@@ -44,7 +45,9 @@ def choose_proposals(
     if protocol:
         raise ConfigError(f"--protocol {protocol} is no search for objects: leave it out; {PROMPTED}")
     from samvideo.evaluation.proposals import COUNTS
+    from samvideo.segmenters.factory import find_segmenter
 
+    model = find_segmenter(model, weights).name
     return choose_search(model, prompter or "auto", texts, detector, most or COUNTS[-1])
 
 
