@@ -24,6 +24,8 @@ from torch import Tensor
 
 from samvideo.errors import ConfigError
 from samvideo.evaluation import meter
+from samvideo.evaluation.bench_everything import measure_everything
+from samvideo.evaluation.bench_everything import row as everything_row
 from samvideo.evaluation.bench_images import check_image_case, measure_image
 from samvideo.evaluation.bench_inputs import Case, Clip, Plan, read_clip, ready_model
 from samvideo.evaluation.meter import Times, clocked
@@ -174,6 +176,8 @@ def bench(cases: Sequence[Case], plan: Plan, progress: Callable[[str], None] = l
             raise ConfigError(f"no model is called {case.model!r}; there are: {known}")
         if case.model in SPECS and plan.peer == "timm":
             raise ConfigError(f"timm has trunks only: --peer transformers expected for {case.model!r}")
+        if plan.points is not None and (case.model in SPECS or plan.peer == "timm"):
+            raise ConfigError("--everything times image models, such as sam-vit-b; its peer is transformers")
         if case.model in IMAGE_SPECS:
             check_image_case(case)
         if case.policies and plan.peer:
@@ -186,6 +190,10 @@ def bench(cases: Sequence[Case], plan: Plan, progress: Callable[[str], None] = l
     clip = read_clip(plan, max(case.objects for case in cases))
     results = []
     for case in cases:
+        if plan.points is not None:
+            results.append(measure_everything(case, plan, clip))
+            progress(everything_row(results[-1]))
+            continue
         measured = measure(case, plan, clip) if case.model in SPECS else [measure_image(case, plan, clip)]
         results += measured
         for result in measured:

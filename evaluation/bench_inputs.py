@@ -64,6 +64,7 @@ class Plan:
         peer: "transformers", for image models also "timm", or None.
         peer_dtype: what the peer computes in, "fp32" as it does by default, or "same".
         static_shapes: pad memories to a fixed capacity, see `samvideo.torch_runtime.TorchRuntime`.
+        points: clicks along each side of a picture, to time everything mode; None for the encoder or the tracker.
     """
 
     frames: int = 6
@@ -73,6 +74,7 @@ class Plan:
     peer: str | None = None
     peer_dtype: str = "fp32"
     static_shapes: bool = False
+    points: int | None = None
 
 
 @dataclass(frozen=True)

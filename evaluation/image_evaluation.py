@@ -9,13 +9,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any, Protocol
 
 import numpy as np
 
 from samvideo.errors import ConfigError, DatasetError
 from samvideo.evaluation.coco_images import CocoImages, annotation_file
-from samvideo.evaluation.evaluate import Progress, claimed, run_missing
+from samvideo.evaluation.datasets import open_dataset
+from samvideo.evaluation.evaluate import Progress, choose_sequences, claimed, run_missing
+from samvideo.evaluation.first_frames import FirstFrames
 from samvideo.evaluation.image_protocols import ImageProtocol, find_image_protocol, prompt_all
 from samvideo.evaluation.image_results import (
     FORMAT,
@@ -27,11 +30,10 @@ from samvideo.evaluation.image_results import (
 from samvideo.evaluation.image_sets import TREE, ImageSet, open_mask_images
 from samvideo.evaluation.results import environment, write_json
 from samvideo.evaluation.shard import Pool, run_here
-from samvideo.io.images import read_rgb
 from samvideo.io.mask_pictures import FROM_FILE, MaskRule
 from samvideo.io.masks import encode_rle
 from samvideo.segmenters.base import Segmenter
-from samvideo.types import BoolArray, UInt8Array
+from samvideo.types import BoolArray, UInt8Array, image_wh
 
 FOLDER = "images"
 """Folder of a run with one file for each finished image."""
@@ -50,6 +52,30 @@ def open_images(root: Path, split: str | None = None, reading: MaskRule = FROM_F
     return CocoImages(*found) if found else open_mask_images(root, split, reading)
 
 
+def open_pictures(
+    root: Path,
+    split: str | None = None,
+    reading: MaskRule = FROM_FILE,
+    dataset: str | None = None,
+    sequences: Sequence[str] = (),
+    objects: tuple[int, ...] = (),
+) -> ImageSet:
+    """Open a data set of images, or of a data set of videos the frames where objects first appear.
+
+    Args:
+        root, split, reading: as for `open_images`, or `open_dataset`.
+        dataset: name of the data set of videos; None for one of images.
+        sequences, objects: of videos, which; all where empty.
+
+    Raises:
+        ConfigError, DatasetError: see `open_images`, `open_dataset` and `FirstFrames`.
+    """
+    if dataset is None:
+        return open_images(root, split, reading)
+    videos = open_dataset(dataset, root, split, reading)
+    return FirstFrames(videos, choose_sequences(videos, sequences), objects)
+
+
 class ImageMeasures(Protocol):
     """What is scored of every object."""
 
@@ -66,6 +92,21 @@ class ImageMeasures(Protocol):
     def describe(self) -> str:
         """What is done, in a sentence, printed in every result."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedImage:
+    """An image of a data set.
+
+    Attributes:
+        name: as in `ImageSet.pictures`.
+        rgb: uint8 (H, W, 3).
+        truth: its objects by id, bool (H, W), not empty.
+    """
+
+    name: str
+    rgb: UInt8Array
+    truth: Mapping[str, BoolArray]
 
 
 @dataclass(frozen=True)
@@ -118,8 +159,8 @@ class PictureTask(ABC):
         """What is scored; ConfigError if there is no such protocol."""
 
     @abstractmethod
-    def score(self, made: Any, rgb: UInt8Array, truth: Mapping[str, BoolArray]) -> ScoredImage:
-        """Run what the maker made on one image, uint8 (H, W, 3), with these objects, bool (H, W), not empty."""
+    def score(self, made: Any, shown: AnnotatedImage) -> ScoredImage:
+        """Run what the maker made on one image."""
 
     def run(self, images: ImageSet, made: Any, name: str) -> None:
         """Segment one image, and write its scores and masks.
@@ -128,9 +169,9 @@ class PictureTask(ABC):
             SamVideoError: the image or its annotation is broken, or nothing can be written.
         """
         picture = images.pictures[name]
-        rgb = read_rgb(picture.path)
-        truth = images.masks(name, (rgb.shape[1], rgb.shape[0]))
-        found = self.score(made, rgb, truth)
+        rgb = images.read(name)
+        truth = images.masks(name, image_wh(rgb))
+        found = self.score(made, AnnotatedImage(name, rgb, truth))
         result = {
             "set": picture.group,
             "width": rgb.shape[1],
@@ -154,13 +195,13 @@ class ImageTask(PictureTask):
         """See `PictureTask`."""
         return find_image_protocol(self.protocol)
 
-    def score(self, made: Segmenter, rgb: UInt8Array, truth: Mapping[str, BoolArray]) -> ScoredImage:
+    def score(self, made: Segmenter, shown: AnnotatedImage) -> ScoredImage:
         """See `PictureTask`."""
         protocol = self.scored()
         begin = time.perf_counter()
-        embedded = made.embed(rgb) if truth else None
+        embedded = made.embed(shown.rgb) if shown.truth else None
         middle = time.perf_counter()
-        answers = prompt_all(embedded, truth, protocol) if embedded else {}
+        answers = prompt_all(embedded, shown.truth, protocol) if embedded else {}
         end = time.perf_counter()
         objects = {
             key: {
@@ -242,7 +283,7 @@ def evaluate_images(
                 "name": protocol.name,
                 "description": protocol.describe(),
                 "measures": list(protocol.measures),
-                "prompter": described.get("prompter"),
+                "prompter": described.get("search", {}).get("prompter"),
             },
             "model": {"name": evaluation.model, "options": dict(evaluation.options), "licence": evaluation.licence},
             **summarise_images(scored),
@@ -257,4 +298,5 @@ def evaluate_images(
 
 def _total(timing: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     total = {key: sum(part[key] for part in timing) for key in ("embed_seconds", "prompt_seconds", "prompts")}
-    return {"images": len(timing)} | {key: round(value, 6) for key, value in total.items()}
+    middle = median(part["embed_seconds"] for part in timing) if timing else None
+    return {"images": len(timing), "median_seconds": middle} | {k: round(value, 6) for k, value in total.items()}

@@ -2,14 +2,19 @@
 
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from samvideo.errors import ConfigError
-from samvideo.evaluation.peer import peer_model, to_hub
+from samvideo.evaluation.peer import mask_generation, peer_model, to_hub
 from samvideo.image_model import ImageModel
 from samvideo.models import count_parameters
+from samvideo.prompters.grid import GridConfig
+from samvideo.segmenters.image_model import BATCH
 from samvideo.tensors import PromptTensors
+from samvideo.types import BoolArray, UInt8Array
 
 _MAPS: dict[str, Any] = {"features_only": True}
 _SIZED: dict[str, Any] = {"img_size": None}  # these are built for one size
@@ -71,21 +76,49 @@ class SamPeer:
         published = {ours.published(key): value for key, value in ours.state_dict().items()}
         model.load_state_dict(to_hub(published, model.state_dict()))
         self.parameters = count_parameters(model)
-        self._model, self._dtype = model.to(device, dtype), dtype
+        self.model, self._dtype = model.to(device, dtype), dtype
 
     @torch.inference_mode()
     def encode(self, image_bchw: Tensor) -> Tensor:
         """(1, 256, h, w)."""
-        embeddings: Tensor = self._model.get_image_embeddings(image_bchw.to(self._dtype))
+        embeddings: Tensor = self.model.get_image_embeddings(image_bchw.to(self._dtype))
         return embeddings
 
     @torch.inference_mode()
     def masks(self, encoded: Tensor, points: PromptTensors) -> Tensor:
         """Prompts are boxes: two points each, the corners."""
         boxes = points.xy.flatten(1)[None].to(self._dtype)
-        output = self._model(image_embeddings=encoded, input_boxes=boxes, multimask_output=True)
+        output = self.model(image_embeddings=encoded, input_boxes=boxes, multimask_output=True)
         masks: Tensor = output.pred_masks[0]
         return masks
+
+
+class GridPeer:
+    """transformers' pipeline of mask generation, with our weights.
+
+    Args:
+        ours, device, dtype: see `SamPeer`.
+
+    Raises:
+        ConfigError: see `SamPeer`.
+    """
+
+    def __init__(self, ours: ImageModel, device: torch.device, dtype: torch.dtype) -> None:
+        peer = SamPeer(ours, device, dtype)
+        self.parameters, self._pipeline = peer.parameters, mask_generation(peer.model, device)
+
+    def propose(self, rgb: UInt8Array, config: GridConfig) -> list[BoolArray]:
+        """Masks (H, W) of an image, without crops."""
+        found = self._pipeline(
+            Image.fromarray(rgb),
+            points_per_batch=BATCH,
+            points_per_crop=config.points,
+            pred_iou_thresh=config.keep.quality,
+            stability_score_thresh=config.keep.stability,
+            stability_score_offset=config.keep.offset,
+            crops_nms_thresh=config.box_overlap,
+        )
+        return [np.asarray(mask, bool) for mask in found["masks"]]
 
 
 class TimmPeer:

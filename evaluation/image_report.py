@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, TypeAdapter
 
 from samvideo.errors import ConfigError, SamVideoError
-from samvideo.evaluation.image_evaluation import FOLDER, open_images
+from samvideo.evaluation.image_evaluation import FOLDER, open_pictures
 from samvideo.evaluation.image_results import (
     image_predictions,
     main_measures,
@@ -21,7 +21,6 @@ from samvideo.evaluation.score_charts import Predictions, reliability_chart
 from samvideo.evaluation.score_tables import ComparedRun, ScoreTable, TitledTable, load_runs
 from samvideo.evaluation.thumbnails import outlined
 from samvideo.geometry import mask_box
-from samvideo.io.images import read_rgb
 from samvideo.io.mask_pictures import MaskRule
 from samvideo.io.rle import decode_rle
 from samvideo.io.schema import read_json
@@ -39,6 +38,9 @@ class _Run(BaseModel):
     root: Path
     split: str | None
     reading: MaskRule
+    dataset: str | None = None
+    sequences: tuple[str, ...] = ()
+    objects: tuple[int, ...] = ()
 
 
 _RUN = TypeAdapter(_Run)
@@ -134,14 +136,14 @@ def _scores(runs: Sequence[ComparedRun]) -> ScoreTable:
                 *(_cell(own.get(measure)) for measure in measures),
                 *(f"{100 * own[m]['oracle']:.1f}" if m in own else "–" for m in several),
                 str(run.results["scores"]["objects"]),
-                f"{timing['embed_seconds'] / timing['images']:.3f}" if timing["images"] else "–",
+                "–" if timing["median_seconds"] is None else f"{timing['median_seconds']:.3f}",
                 _last_cell(run),
                 f"measured, {run.results['scores']['images']} images",
             ]
         )
     best = [f"{measure}, best candidate" for measure in several]
     last = "s per prompt" if _is_prompted(runs[0]) else "proposals per image"
-    header = ["model", *measures, *best, "objects", "s per image", last, "source"]
+    header = ["model", *measures, *best, "objects", "s per image, median", last, "source"]
     return ScoreTable(header, rows, [])
 
 
@@ -214,7 +216,7 @@ class ObjectGallery:
         self._folder, self._images = folder, None
         try:
             run = read_json(folder / "run.json", _RUN, "the record of an evaluation", ConfigError)
-            self._images = open_images(run.root, run.split, run.reading)
+            self._images = open_pictures(**vars(run))
         except (OSError, SamVideoError):
             return
 
@@ -223,7 +225,7 @@ class ObjectGallery:
         if self._images is None or name not in self._images.pictures:  # the name comes from a results.json
             return None
         try:
-            rgb = read_rgb(self._images.pictures[name].path)
+            rgb = self._images.read(name)
             size_wh = rgb.shape[1], rgb.shape[0]
             truth = self._images.masks(name, size_wh)[key]
             entry = read_image_entry(self._folder / FOLDER / f"{name}.json")

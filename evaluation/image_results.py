@@ -15,7 +15,8 @@
     images      name -> set, width, height, sha256, left_out, proposals, objects -> id -> area in pixels; iou,
                 oracle and predicted (IoU) by measure; of proposals, iou is the measure itself
     failed      name -> message, exit_code
-    timing      images, embed_seconds (or those of proposing), prompt_seconds (of all prompts), prompts
+    timing      images, embed_seconds (or those of proposing), median_seconds (the same, of an image),
+                prompt_seconds (of all prompts), prompts
     versions, machine
 """
 
@@ -83,6 +84,7 @@ class _Timing(StrictModel):
 
 class _TotalTiming(_Timing):
     images: Count
+    median_seconds: Amount | None = None
 
 
 class _Entry(StrictModel):

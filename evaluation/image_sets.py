@@ -7,11 +7,11 @@ from pathlib import Path
 
 from samvideo.errors import ConfigError, DatasetError, VideoError
 from samvideo.evaluation.datasets.base import check_names, list_files, read_list, subfolders
-from samvideo.io.images import SUFFIXES
+from samvideo.io.images import SUFFIXES, read_rgb
 from samvideo.io.mask_pictures import FROM_FILE, MaskRule
 from samvideo.io.masks import read_mask_objects
 from samvideo.io.paths import inside
-from samvideo.types import BoolArray
+from samvideo.types import BoolArray, UInt8Array
 
 ALL = "all"
 """The split of a data set that has none."""
@@ -48,6 +48,10 @@ class ImageSet(ABC):
 
     def __init__(self, name: str, split: str, pictures: Mapping[str, Picture]) -> None:
         self.name, self.split, self.pictures = name, split, dict(pictures)
+
+    def read(self, name: str) -> UInt8Array:
+        """A picture, uint8 (H, W, 3); VideoError if it cannot be read."""
+        return read_rgb(self.pictures[name].path)
 
     @abstractmethod
     def masks(self, name: str, size_wh: tuple[int, int]) -> dict[str, BoolArray]:

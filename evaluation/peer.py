@@ -83,6 +83,14 @@ def _sam_model(transformers: Any, ours: Any) -> torch.nn.Module:
     return model.eval()
 
 
+def mask_generation(model: torch.nn.Module, device: torch.device) -> Any:
+    """transformers' pipeline of that name with a SamModel."""
+    import transformers
+
+    pipeline: Any = transformers.MaskGenerationPipeline
+    return pipeline(model=model, image_processor=transformers.SamImageProcessor(), device=device)
+
+
 def to_hub(published: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Published weights, cut and named as transformers wants them."""
     state, sam = {}, keys.is_hub_sam(wanted)

@@ -7,36 +7,38 @@ pycocotools/cocoeval.py with iouType="segm" and useCats=0.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from samvideo.errors import ConfigError
-from samvideo.evaluation.image_evaluation import PictureTask, ScoredImage
+from samvideo.evaluation.image_evaluation import AnnotatedImage, PictureTask, ScoredImage, open_pictures
+from samvideo.evaluation.image_sets import ImageSet
 from samvideo.geometry import mask_box
 from samvideo.io.masks import encode_rle
 from samvideo.prompters.base import MaskProposal
+from samvideo.prompters.boxes import Detections
+from samvideo.search_settings import EVERYTHING, SearchSettings
 from samvideo.segmenters.base import Segmenter
-from samvideo.types import BoolArray, UInt8Array
+from samvideo.types import BoolArray
 
-EVERYTHING = "everything"
-"""The name of the protocol."""
 TRUTH = "truth"
-"""The name of the prompter whose boxes are those of the ground truth: what the others could reach."""
+"""The detector whose boxes are those of the ground truth: what any other could reach."""
 OWN_ORDER = ("learned",)
 """Prompters whose proposals come in an order of their own."""
-COUNTS = (10, 50, 100, 1000)
+COUNTS = (1, 10, 50, 100, 1000)
 """Numbers of proposals at which they are scored."""
 FOUND = 0.5
 """IoU from which an object counts as found."""
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """IoU of COCO's average recall."""
+GRID = SearchSettings("grid", most=COUNTS[-1])
 NONE = np.iinfo(np.int64).max
 
 Values = NDArray[np.float64]
-Propose = Callable[[UInt8Array, Mapping[str, BoolArray]], list[MaskProposal]]
+Propose = Callable[[AnnotatedImage], list[MaskProposal]]
 """Proposes the objects of an image, the best first; also gets those of the ground truth."""
 
 
@@ -45,18 +47,16 @@ class ProposalProtocol:
     """What is scored of proposals.
 
     Attributes:
-        prompter: its name.
-        most: proposals of an image that are scored.
+        search: see `ProposalTask`.
     """
 
-    prompter: str
-    most: int
+    search: SearchSettings
     name: str = EVERYTHING
 
     @property
     def counts(self) -> tuple[int, ...]:
         """Numbers of proposals at which they are scored."""
-        return (*(count for count in COUNTS if count < self.most), self.most)
+        return (*(count for count in COUNTS if count < self.search.most), self.search.most)
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -65,13 +65,18 @@ class ProposalProtocol:
 
     def describe(self) -> str:
         """The protocol in a sentence, printed in every result."""
-        source = "the boxes of the ground truth" if self.prompter == TRUTH else f"the prompter {self.prompter}"
-        order = (
-            "in its order" if _is_ordered(self.prompter) else "by the detector's score, or else by predicted IoU"
-        )
+        search = self.search
+        source = f"the prompter {search.prompter}"
+        if search.texts:
+            source += f" for {'; '.join(search.texts)}"
+        if search.detector:
+            truth = search.detector == TRUTH
+            source += " with " + ("the boxes of the ground truth" if truth else f"the detector {search.detector}")
+        ordered = _is_ordered(search.prompter)
+        order = "in its order" if ordered else "by the detector's score, or else by predicted IoU"
         return (
-            f"at most {self.most} proposals of {source}, {order}; of the first N: recall@N, the objects found with "
-            f"an IoU of at least {FOUND}, AR@N, as COCO without classes, and J@N, the IoU of the best"
+            f"at most {search.most} proposals of {source}, {order}; of the first N: recall@N, the objects found "
+            f"with an IoU of at least {FOUND}, AR@N, as COCO without classes, and J@N, the IoU of the best"
         )
 
 
@@ -80,29 +85,34 @@ class ProposalTask(PictureTask):
     """Proposals compared with the ground truth.
 
     Attributes:
-        prompter: name of the prompter, for the record.
-        most: proposals of an image that are scored.
+        search: the prompter, what it looks for and with, and how many proposals of an image are scored. The
+            detector may be `TRUTH`; boxes of a file may go by the names of the pictures.
+        dataset, sequences, objects: as for `open_pictures`.
     """
 
-    prompter: str = "grid"
-    most: int = COUNTS[-1]
+    search: SearchSettings = GRID
+    dataset: str | None = None
+    sequences: tuple[str, ...] = ()
+    objects: tuple[int, ...] = ()
+
+    def open(self) -> ImageSet:
+        """See `PictureTask`."""
+        return open_pictures(self.root, self.split, self.reading, self.dataset, self.sequences, self.objects)
 
     def scored(self) -> ProposalProtocol:
         """See `PictureTask`."""
-        if self.protocol != EVERYTHING:
-            raise ConfigError(f"proposals have no protocol {self.protocol!r}: {EVERYTHING} expected")
-        return ProposalProtocol(self.prompter, self.most)
+        return ProposalProtocol(self.search)
 
-    def score(self, made: Propose, rgb: UInt8Array, truth: Mapping[str, BoolArray]) -> ScoredImage:
+    def score(self, made: Propose, shown: AnnotatedImage) -> ScoredImage:
         """See `PictureTask`."""
         protocol = self.scored()
         begin = time.perf_counter()
-        proposals = made(rgb, truth)[: self.most]
+        proposals = made(shown)[: self.search.most]
         seconds = time.perf_counter() - begin
-        overlap = overlaps(proposals, list(truth.values()))
+        overlap = overlaps(proposals, list(shown.truth.values()))
         objects, masks = {}, {}
         scores = measure(overlap, protocol.counts)
-        for column, key in enumerate(truth):
+        for column, key in enumerate(shown.truth):
             reached = {name: float(scores[name][column]) for name in protocol.measures}
             objects[key] = {"iou": reached, "oracle": reached, "predicted": None}
             if proposals:
@@ -111,29 +121,48 @@ class ProposalTask(PictureTask):
         return ScoredImage(objects, masks, (seconds, 0.0), proposals=len(proposals))
 
 
-def make_propose(load: Callable[[], Segmenter], prompter: str) -> Propose:
+def make_propose(load: Callable[[], Segmenter], search: SearchSettings) -> Propose:
     """Make the prompter of a worker; its proposals are ranked.
 
     Args:
         load: loads the model that segments.
-        prompter: as for `load_prompter`, or `TRUTH`.
+        search: see `ProposalTask`.
 
     Raises:
-        ConfigError: see `load_prompter`.
+        ConfigError: see `load_prompter`; boxes of the ground truth for a prompter that takes none.
     """
-    from samvideo.prompters.boxes import Detections
     from samvideo.prompters.factory import load_prompter
 
+    order = list if _is_ordered(search.prompter) else ranked
     segmenter = load()
-    if prompter != TRUTH:
-        found, order = load_prompter(prompter, segmenter), list if _is_ordered(prompter) else ranked
-        return lambda rgb, truth: order(found.propose(rgb))
+    boxes_of = _given_boxes(search)
+    if boxes_of is None:
+        found = load_prompter(search.prompter, segmenter, detector=search.detector, texts=search.texts)
+        return lambda shown: order(found.propose(shown.rgb))
+    at_hand: list[Detections] = []
+    prompter = load_prompter(search.prompter, segmenter, detector=lambda rgb: at_hand[-1])
 
-    def from_truth(rgb: UInt8Array, truth: Mapping[str, BoolArray]) -> list[MaskProposal]:
-        boxes = np.array([mask_box(mask) for mask in truth.values()], np.float32).reshape(-1, 4)
-        return ranked(load_prompter("boxes", segmenter, detector=lambda rgb: Detections(boxes)).propose(rgb))
+    def from_given(shown: AnnotatedImage) -> list[MaskProposal]:
+        at_hand[:] = [boxes_of(shown)]
+        return order(prompter.propose(shown.rgb))
 
-    return from_truth
+    return from_given
+
+
+def _given_boxes(search: SearchSettings) -> Callable[[AnnotatedImage], Detections] | None:
+    """What gives the boxes of each image, where they come from the ground truth or a file; None elsewhere."""
+    if search.detector == TRUTH:
+        if search.prompter != "boxes":
+            raise ConfigError(f"--detector {TRUTH} is for --prompter boxes, not for {search.prompter}")
+        return lambda shown: Detections(
+            np.array([mask_box(mask) for mask in shown.truth.values()], np.float32).reshape(-1, 4)
+        )
+    if search.detector is None or not search.detector.lower().endswith(".json"):
+        return None
+    from samvideo.prompters.detectors import BoxesFile, load_detector
+
+    file = load_detector(search.detector, texts=search.texts)
+    return (lambda shown: file.of(shown.name)(shown.rgb)) if isinstance(file, BoxesFile) else None
 
 
 def _is_ordered(prompter: str) -> bool:

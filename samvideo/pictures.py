@@ -108,7 +108,11 @@ def to_picture(logits_bnhw: Tensor, size_wh: tuple[int, int], spec: ModelSpec) -
     if rule.masks == "by-input":
         side = spec.prompt_wh[0]
         width, height = fitted_wh(size_wh, side, rule)
-        logits_bnhw = upsample(logits_bnhw, (side, side))[..., :height, :width]
+        times, rest = divmod(side, logits_bnhw.shape[-2])
+        if not rest:  # rows that are padding need not be made, but for one that reaches into the others
+            logits_bnhw = logits_bnhw[..., : math.ceil(height / times) + 1, :]
+        rows = side if rest else times * logits_bnhw.shape[-2]
+        logits_bnhw = upsample(logits_bnhw, (rows, side))[..., :height, :width]
     elif rule.masks == "crop":
         longest = max(size_wh)
         width, height = (max(1, int(logits_bnhw.shape[-1] * x / longest)) for x in size_wh)

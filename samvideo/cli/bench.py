@@ -11,7 +11,10 @@ from samvideo.cli.common import comma_list, completing, numbers, verb
 from samvideo.cli.policies import POLICY_HELP, check_policies
 from samvideo.errors import ConfigError
 
-MODELS_HELP = "Names from `samvideo models`, or NAME=FILE [edgetam]."
+MODELS_HELP = "Names from `samvideo models`, or NAME=FILE [edgetam; sam-vit-b]."
+EVERYTHING_HELP = (
+    "Time the prompter grid, which finds all objects: against the network alone, and the peer's pipeline."
+)
 
 
 @verb
@@ -28,6 +31,8 @@ def bench(
     source: str | None = typer.Option(None, help="A video [a synthetic clip of 854x480]."),
     weights: Path | None = typer.Option(None, help="A checkpoint [random weights, which are as fast]."),
     peer: str | None = typer.Option(None, help="Time beside it: transformers, for encoders of images also timm."),
+    everything: bool = typer.Option(False, "--everything", help=EVERYTHING_HELP),
+    points_per_side: int = typer.Option(32, min=1, help="Clicks along each side, for --everything."),
     peer_dtype: str = typer.Option("fp32", help="Dtype of the peer: fp32 (its default), bf16, fp16 or same."),
     static_shapes: bool = typer.Option(False, "--static-shapes", help="Pad memories to a fixed capacity."),
     threads: int | None = typer.Option(None, min=1, help="CPU threads [PyTorch's default]."),
@@ -43,21 +48,24 @@ def bench(
     if peer_dtype not in ("fp32", "bf16", "fp16", "same"):
         raise ConfigError(f"--peer-dtype is fp32, bf16, fp16 or same, not {peer_dtype!r}")
     counts, prompted_frames = numbers(objects, "--objects"), numbers(prompted, "--prompted")
-    policies = check_policies(policy)
     sides: list[int | None] = [*numbers(sizes, "--sizes")] or [None]
-    names, weights = _names_and_weights(models or ["edgetam"], weights)
+    names, weights = _names_and_weights(models or ["sam-vit-b" if everything else "edgetam"], weights)
     from samvideo.evaluation.bench import HEADER
     from samvideo.evaluation.bench import bench as run_bench
+    from samvideo.evaluation.bench_everything import HEADER as EVERYTHING_HEADER
     from samvideo.evaluation.bench_inputs import Case, Plan
 
+    if everything and plot is not None:
+        raise ConfigError("--plot draws the speed of encoders and trackers: leave it out with --everything")
     _check_files([out, plot], accuracy, overwrite)
     if threads is not None:
         limit_loaded(threads)
     places = product(names, sides, comma_list(devices), comma_list(dtypes), counts, prompted_frames)
-    cases = [Case(*place, policies) for place in places]
-    plan = Plan(frames, warmup, source, weights, peer, peer_dtype, static_shapes)
+    cases = [Case(*place, check_policies(policy)) for place in places]
+    points = points_per_side if everything else None
+    plan = Plan(frames, warmup, source, weights, peer, peer_dtype, static_shapes, points)
     if not as_json:
-        typer.echo(HEADER)
+        typer.echo(EVERYTHING_HEADER if everything else HEADER)
     document = run_bench(cases, plan, lambda text: None if as_json else typer.echo(text))
     _write(document, out, plot, accuracy, as_json)
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, Command, comma_list, completing, numbers, verb
-from samvideo.cli.evaluate_images import IMAGES, choose_task, evaluate_on_images, refuse
+from samvideo.cli.evaluate_images import IMAGES, choose_proposals, evaluate_on_images, picture_task, refuse
 from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP
 from samvideo.cli.policies import SEVERAL_HELP, check_policies
 from samvideo.cli.score import DATASET_HELP, score_summary
+from samvideo.cli.searching import DETECTOR_HELP, PROMPTER_HELP
 
 if TYPE_CHECKING:
     from samvideo.evaluation.evaluate import Evaluation
@@ -20,9 +21,14 @@ if TYPE_CHECKING:
 RAY_HELP = "Use this Ray cluster (auto: a running one), or start one on this machine."
 PROTOCOLS = (
     "mask, box, click1, click3, click5 on first appearance; online, offline: corrected where worst [mask]. "
-    "Of images: box, click1 ... click20, or both [box,click5], or everything: what a prompter finds."
+    "Of images: box, click1 ... click20, or both [box,click5]."
 )
-PROMPTER_HELP = "Of images: what finds the objects [grid]; truth: the boxes of the ground truth."
+PROMPT_HELP = (
+    "everything: score what a prompter finds, by J and recall of the best proposal and COCO's AR; of videos, on "
+    "the frames where objects first appear. `score --unsupervised` scores whole tracks that nobody prompted."
+)
+TEXT_HELP = 'Find what these name, as "person; ball": the prompter text.'
+EVALUATED_DETECTOR_HELP = f"{DETECTOR_HELP} truth: the boxes of the ground truth, for boxes."
 LIMIT_HELP = "The first N sequences only; of images, N spread over all."
 
 
@@ -51,8 +57,11 @@ def evaluate(
         ..., "-o", "--out", help="Folder for masks and results; an unfinished evaluation is resumed."
     ),
     protocol: str | None = typer.Option(None, help=PROTOCOLS, show_default=False),
-    prompter: str | None = typer.Option(None, help=PROMPTER_HELP, show_default=False),
-    proposals: int | None = typer.Option(None, min=1, help="Of images: how many the prompter may give [1000]."),
+    prompt: list[str] = typer.Option([], "--prompt", "-p", help=PROMPT_HELP),
+    text: str | None = typer.Option(None, help=TEXT_HELP, show_default=False),
+    prompter: str | None = typer.Option(None, help=f"{PROMPTER_HELP} [auto]", show_default=False),
+    detector: str | None = typer.Option(None, help=EVALUATED_DETECTOR_HELP, show_default=False),
+    proposals: int | None = typer.Option(None, min=1, help="So many of an image at most [1000]."),
     objects: str | None = typer.Option(None, metavar="1,2", help="Track and score these objects only."),
     sequences: str | None = typer.Option(None, metavar="A,B", help="These sequences only."),
     threshold: int | None = typer.Option(None, min=1, help=THRESHOLD_HELP),
@@ -70,6 +79,7 @@ def evaluate(
 
     limit_unloaded(threads)  # before anything that loads NumPy
     from samvideo.evaluation.evaluate import Evaluation, choose_sequences
+    from samvideo.evaluation.image_evaluation import ImageTask
     from samvideo.evaluation.video import Task
     from samvideo.io.mask_pictures import MaskRule
     from samvideo.trackers.factory import create_tracker
@@ -78,15 +88,17 @@ def evaluate(
     model, weights = split_name(model, weights)
     reading, pool, tracked = MaskRule(threshold, void), _pool(ray, workers), tuple(numbers(objects, "--objects"))
     options = _options(weights, device, dtype, policies := check_policies(policy))
-    if dataset == IMAGES:
-        refuse("videos", "images", objects=objects, sequences=sequences, policy=policy)
-        chosen = choose_task(root, split, protocol, out, threads, reading, prompter, proposals)
-        evaluate_on_images(chosen, model, options, limit, pool, quiet=quiet)
+    search = choose_proposals(model, weights, prompt, text, prompter, detector, proposals, protocol)
+    chosen = comma_list(sequences)
+    if dataset == IMAGES or search is not None:
+        refuse("trackers", "images and searches", policy=policy)
+        pictures = ImageTask(root, split, protocol or "box,click5", out, threads, reading)
+        scored = picture_task(pictures, search, dataset, chosen, tracked, limit)
+        evaluate_on_images(scored, model, options, limit if dataset == IMAGES else None, pool, quiet=quiet)
         return
-    refuse("images", "videos", prompter=prompter, proposals=proposals)
     task = Task(dataset, root, split or "", protocol or "mask", out, tracked, threads, reading)
     opened = task.open()
-    names = choose_sequences(opened, comma_list(sequences), limit)
+    names = choose_sequences(opened, chosen, limit)
     make = partial(create_tracker, model, **options)
     evaluation = Evaluation(replace(task, split=opened.split), model, make, names, options)
     _run(evaluation, policies, pool, f"{dataset} {opened.split}", quiet=quiet)

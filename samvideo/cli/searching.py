@@ -19,6 +19,7 @@ PROMPTER_HELP = "How objects are found: auto, learned[=FILE], grid, hierarchical
 DETECTOR_HELP = (
     "Of boxes, text and instances: a name, folder or address of a detector, a file of boxes, MODULE:FUNCTION."
 )
+WITH_DETECTOR = ("boxes", "text", "instances")
 
 
 def choose_search(
@@ -34,6 +35,8 @@ def choose_search(
     if texts is None and prompter == "text":
         raise ConfigError("the prompter text needs texts: --prompt 'text=person; ball', for instance, expected")
     name = "text" if texts is not None else find_prompter(prompter, model)
+    if detector is not None and name not in WITH_DETECTOR:
+        raise ConfigError(f"--detector is for the prompters {', '.join(WITH_DETECTOR)}, not for {name}")
     return SearchSettings(name, texts, detector, most, every)
 
 

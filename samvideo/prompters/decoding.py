@@ -1,5 +1,7 @@
 """Parts of images in an image model: filtered masks of many prompts. Needs torch."""
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -7,7 +9,7 @@ from torch import Tensor
 
 from samvideo.image_model import ImageModel
 from samvideo.pictures import prompt_scale, to_picture
-from samvideo.prompters.base import Candidate, MaskFilter
+from samvideo.prompters.base import Candidate, MaskFilter, inclusive_box
 from samvideo.segmenters.image_model import BATCH, answers
 from samvideo.tensors import PromptTensors
 from samvideo.types import BoolArray, UInt8Array
@@ -52,9 +54,10 @@ class PromptedPart:
                 row, column = rows[start : start + at_once], columns[start : start + at_once]
                 whole = to_picture(low[row, column][None], self._size_wh, self._spec)[0]
                 stable, kept = _stability(whole, keep)
-                union |= (whole[kept] > above).any(0)
+                if math.isfinite(above):
+                    union |= (whole > above)[kept].any(0)
                 found += self._packed(
-                    whole[kept] > 0,
+                    (whole > 0)[kept],
                     quality[row, column][kept],
                     stable[kept],
                     xy_bn2[begin + row[kept].cpu().numpy()],
@@ -76,19 +79,24 @@ class PromptedPart:
         self, masks: Tensor, quality: Tensor, stable: Tensor, xy_mn2: NDArray[np.float64]
     ) -> list[Candidate]:
         """Candidates of (M, H, W) masks, and of the prompts that made them."""
-        boxes = inclusive_boxes(masks).tolist()
-        values = zip(masks.cpu().numpy(), boxes, quality.tolist(), stable.tolist(), xy_mn2.tolist(), strict=True)
+        values = zip(masks.cpu().numpy(), quality.tolist(), stable.tolist(), xy_mn2.tolist(), strict=True)
         return [
-            Candidate(np.packbits(mask), self._part, tuple(box), rating, stability, tuple(map(tuple, xy)))
-            for mask, box, rating, stability, xy in values
+            Candidate(np.packbits(mask), self._part, inclusive_box(mask), rating, stability, tuple(map(tuple, xy)))
+            for mask, rating, stability, xy in values
         ]
 
 
 def _stability(logits: Tensor, keep: MaskFilter) -> tuple[Tensor, Tensor]:
     """(M,) stability of (M, H, W) logits, NaN for empty masks, and which of them are kept."""
-    inner = (logits > keep.offset).flatten(1).sum(1).float()
-    stable = inner / (logits > -keep.offset).flatten(1).sum(1)
+    inner, outer = (_areas(logits > threshold) for threshold in (keep.offset, -keep.offset))
+    stable = inner.float() / outer
     return stable, stable >= keep.stability if keep.stability > 0 else torch.ones_like(stable, dtype=torch.bool)
+
+
+def _areas(masks: Tensor) -> Tensor:
+    """(M,) pixels of (M, H, W) masks. Sums of short integers take a fraction of the time of longer ones."""
+    short = masks.shape[-1] <= torch.iinfo(torch.int16).max
+    return masks.sum(-1, dtype=torch.int16 if short else torch.int32).sum(-1, dtype=torch.int32)
 
 
 def inclusive_boxes(masks: Tensor) -> Tensor:

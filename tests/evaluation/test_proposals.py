@@ -1,28 +1,43 @@
 """Evaluations of proposals: measures as pycocotools computes them, and a run from images to the report."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from evaluation_builders import BUILDERS, folder_of_masks
+from evaluation_helpers import SIZE_WH, index_map, number, write_frames, write_masks
 from fill_segmenter import FillSegmenter
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from typer.testing import CliRunner
 
-from samvideo.cli.evaluate_images import image_summary
+from samvideo.cli.image_summary import image_summary
 from samvideo.cli.main import app
-from samvideo.errors import ConfigError
-from samvideo.evaluation.image_evaluation import ImageEvaluation, ImageTask, evaluate_images
+from samvideo.errors import ConfigError, DatasetError
+from samvideo.evaluation.datasets import open_dataset
+from samvideo.evaluation.image_evaluation import (
+    AnnotatedImage,
+    ImageEvaluation,
+    ImageTask,
+    evaluate_images,
+    open_pictures,
+)
 from samvideo.evaluation.image_results import read_image_results
 from samvideo.evaluation.proposals import ProposalTask, Propose, make_propose, measure, overlaps, ranked
 from samvideo.evaluation.report import write_report
 from samvideo.io.masks import encode_rle, write_index_png
+from samvideo.io.sink import VideoWriter
+from samvideo.prompters import factory
 from samvideo.prompters.base import MaskProposal
-from samvideo.types import BoolArray, UInt8Array
+from samvideo.search_settings import SearchSettings
+from samvideo.segmenters.factory import load_segmenter
+from samvideo.types import BoolArray, UInt8Array, image_wh
 
 SIZE_HW = 30, 40
 CROP = (0.0, 0.0, 40.0, 30.0)
@@ -119,7 +134,7 @@ def pictures(tmp_path: Path) -> Path:
     return root
 
 
-def propose(rgb: UInt8Array, truth: Mapping[str, BoolArray]) -> list[MaskProposal]:
+def propose(shown: AnnotatedImage) -> list[MaskProposal]:
     """Half of the second object, then the first one."""
     masks = np.zeros((2, *SIZE_HW), bool)
     masks[0, 5:15, 20:25], masks[1, 5:15, 4:14] = True, True
@@ -131,7 +146,7 @@ def make() -> Propose:
 
 
 def evaluation(root: Path, out: Path, most: int = 1000) -> ImageEvaluation:
-    task = ProposalTask(root, None, "everything", out, prompter="halves", most=most)
+    task = ProposalTask(root, None, "everything", out, search=SearchSettings("halves", most=most))
     return ImageEvaluation(task, "made", make, tuple(task.open().pictures))
 
 
@@ -147,7 +162,7 @@ def test_from_images_to_the_report(pictures: Path, tmp_path: Path) -> None:
     assert {name: found["iou"] for name, found in first.items()} == {"recall@1": 0.5, "AR@1": 0.05, "J@1": 0.25}
     (tmp_path / "run/images/images/1.jpg.json").unlink()
     assert evaluate_images(evaluation(pictures, tmp_path / "run"))["scores"] == results["scores"]
-    with pytest.raises(ConfigError, match="another evaluation: its most"):
+    with pytest.raises(ConfigError, match="another evaluation: its search"):
         evaluate_images(evaluation(pictures, tmp_path / "run", most=5))
     summary = image_summary(results, tmp_path)
     assert "2.0 proposals per image" in summary
@@ -165,18 +180,99 @@ def test_from_images_to_the_report(pictures: Path, tmp_path: Path) -> None:
     assert "Worst objects: J@1000" in page
 
 
-def test_command(pictures: Path, tmp_path: Path) -> None:
-    def run(out: str, *arguments: str) -> Any:
-        return CliRunner().invoke(app, ["evaluate", "images", str(pictures), "-o", str(tmp_path / out), *arguments])
+def evaluate(*arguments: object) -> Any:
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
 
-    found = run("truth", "--prompter", "truth", "--proposals", "50", "--limit", "1")
+
+def test_boxes_of_the_ground_truth(pictures: Path, tmp_path: Path) -> None:
+    given = ("--prompter", "boxes", "--detector", "truth", "--proposals", 50, "--limit", 1)
+    found = evaluate("images", pictures, "-o", tmp_path / "truth", *given)
     assert found.exit_code == 0, found.output
     results = json.loads((tmp_path / "truth/results.json").read_text())
     assert results["proposals"] == 2
-    assert results["protocol"]["prompter"] == "truth"
-    assert "boxes of the ground truth" in found.output
-    assert run("a", "--protocol", "box", "--prompter", "grid").exit_code == 2
-    assert run("b", "--prompter", "nosuch", "--model", "grabcut").exit_code == 2
-    assert run("c", "--protocol", "everything", "--sequences", "a").exit_code == 2
+    assert results["protocol"]["prompter"] == "boxes"
+    assert results["timing"]["median_seconds"] > 0
+    assert "the prompter boxes with the boxes of the ground truth" in found.output
+    assert "s (median) and 2.0 proposals per image" in found.output
+
+
+def test_boxes_of_a_file_by_picture(pictures: Path) -> None:
+    boxes = pictures / "boxes.json"
+    boxes.write_text(json.dumps({"images": {"images/0.jpg": [[4, 5, 14, 15]]}}))
+    propose = make_propose(partial(load_segmenter, "nano"), SearchSettings("boxes", detector=str(boxes)))
+    rgb = np.zeros((*SIZE_HW, 3), np.uint8)
+    found = [len(propose(AnnotatedImage(name, rgb, {}))) for name in ("images/0.jpg", "images/1.jpg")]
+    assert found == [1, 0]
+
+
+@pytest.mark.parametrize(("name", "build"), BUILDERS)
+def test_first_frames_of_every_data_set(name: str, build: Callable[[Path], str], tmp_path: Path) -> None:
+    split = build(tmp_path)
+    if build is folder_of_masks:
+        with pytest.raises(DatasetError, match="no pictures"):
+            open_pictures(tmp_path, split, dataset=name)
+        return
+    images = open_pictures(tmp_path, split, dataset=name)
+    for file in (picture.path for picture in images.pictures.values() if not picture.path.exists()):
+        with VideoWriter(file, SIZE_WH, Fraction(24)) as writer:
+            for index in range(30):
+                writer.write(np.zeros((*SIZE_WH[::-1], 3), np.uint8), index / 24)
+    counts = {name: len(images.masks(name, image_wh(images.read(name)))) for name in images.pictures}
+    videos = open_dataset(name, tmp_path, split)
+    assert sum(counts.values()) == sum(len(videos.sequence(each).first_seen) for each in videos.sequences())
+    assert min(counts.values()) > 0
+
+
+def test_frames_of_videos_where_objects_first_appear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "videos"
+    for name, objects in (("a", {1: (2, 3), 2: (20, 8)}), ("b", {1: (4, 4)})):
+        write_frames(root / "JPEGImages" / name, number(3))
+        write_masks(root / "Annotations" / name, number(3), objects, late=1)
+
+    class Squares:
+        def propose(self, rgb: UInt8Array) -> list[MaskProposal]:
+            return [proposal(index_map({1: place}) > 0, 1.0) for place in ((2, 3), (21, 8), (4, 4))]
+
+    monkeypatch.setattr(factory, "load_prompter", lambda *arguments, **options: Squares())
+    found = evaluate("folder", root, "--prompt", "everything", "-o", tmp_path / "run")
+    assert found.exit_code == 0, found.output
+    results = read_image_results(tmp_path / "run")
+    assert results["dataset"]["description"] == "the frames where objects first appear, each with its new objects"
+    assert {name: list(image["objects"]) for name, image in results["images"].items()} == {
+        "a/00000": ["1"],
+        "a/00001": ["2"],
+        "b/00000": ["1"],
+    }
+    assert {name: part["measures"]["J@1000"]["iou"] for name, part in results["sets"].items()} == {"a": 1, "b": 1}
+    assert results["scores"]["measures"]["J@1"]["iou"] == pytest.approx(0.6, abs=0.2)
+    chosen = ("--sequences", "a", "--objects", 2, "-o", tmp_path / "chosen")
+    assert evaluate("folder", root, "--prompter", "learned", *chosen).exit_code == 0
+    assert list(read_image_results(tmp_path / "chosen")["images"]) == ["a/00001"]
+    page, *_ = write_report([tmp_path / "run"], tmp_path / "r.html")
+    assert "Worst objects: J@1000" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--protocol", "box", "--prompter", "grid"), "--protocol box is no search"),
+        (("--prompter", "nosuch"), "no prompter 'nosuch'"),
+        (("--prompt", "everything", "--sequences", "a"), "--sequences is for videos"),
+        (("--prompt", "box=1,2,3,4"), "--prompt 'box=1,2,3,4': everything expected"),
+        (("--prompt", "everything", "--text", "a cat"), "there are 2 searches"),
+        (("--prompter", "grid", "--text", "a cat"), "leave --prompter grid out"),
+        (("--detector", "truth"), "boxes, text, instances, not for learned"),
+        (("--prompter", "instances", "--detector", "truth"), "for --prompter boxes, not for instances"),
+        (("--prompter", "boxes"), "needs a detector"),
+        (("--prompter", "boxes", "--detector", "nosuch"), "no detector 'nosuch'"),
+    ],
+)
+def test_what_is_refused(pictures: Path, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    found = evaluate("images", pictures, "-o", tmp_path / "out", *arguments)
+    assert found.exit_code == 2, found.output
+    assert message in " ".join(found.output.split())
+
+
+def test_a_segmenter_without_a_model() -> None:
     with pytest.raises(ConfigError, match="model of the SAM family"):
-        make_propose(FillSegmenter, "grid")
+        make_propose(FillSegmenter, SearchSettings("grid"))
