@@ -24,6 +24,7 @@ from torch import Tensor
 
 from samvideo.errors import ConfigError
 from samvideo.evaluation import meter
+from samvideo.evaluation.bench_everything import HEADER as EVERYTHING_HEADER
 from samvideo.evaluation.bench_everything import measure_everything
 from samvideo.evaluation.bench_everything import row as everything_row
 from samvideo.evaluation.bench_images import check_image_case, measure_image
@@ -162,7 +163,7 @@ def bench(cases: Sequence[Case], plan: Plan, progress: Callable[[str], None] = l
     Args:
         cases: at least one.
         plan: the same for all.
-        progress: called with the row of each case when it is done.
+        progress: called with the header of the table, and with the row of each case when it is done.
 
     Raises:
         ConfigError: a model, device, dtype or peer that does not exist.
@@ -188,6 +189,7 @@ def bench(cases: Sequence[Case], plan: Plan, progress: Callable[[str], None] = l
         if case.prompted > 1 and (plan.peer or plan.warmup < case.prompted):
             raise ConfigError(f"{case.prompted} prompted frames: no peer, and --warmup of at least as many")
     clip = read_clip(plan, max(case.objects for case in cases))
+    progress(HEADER if plan.points is None else EVERYTHING_HEADER)
     results = []
     for case in cases:
         if plan.points is not None:

@@ -201,7 +201,7 @@ class DiscoveringTracker:
         if self._finder is not None:
             self._state.seen = self._finder.find_boxes(frame.rgb)
             proposals = [one for one in proposals if _rating(one) >= self.config.rating]
-        found = new_objects(proposals, result.masks.any(0), self.config)
+        found = new_objects(proposals, np.asarray(result.masks.any(0)), self.config)
         room = max(0, self.config.most - len(self._state.live))
         self._state.refused += len(found[room:])
         new = found[:room]

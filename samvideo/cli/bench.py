@@ -50,9 +50,7 @@ def bench(
     counts, prompted_frames = numbers(objects, "--objects"), numbers(prompted, "--prompted")
     sides: list[int | None] = [*numbers(sizes, "--sizes")] or [None]
     names, weights = _names_and_weights(models or ["sam-vit-b" if everything else "edgetam"], weights)
-    from samvideo.evaluation.bench import HEADER
     from samvideo.evaluation.bench import bench as run_bench
-    from samvideo.evaluation.bench_everything import HEADER as EVERYTHING_HEADER
     from samvideo.evaluation.bench_inputs import Case, Plan
 
     if everything and plot is not None:
@@ -60,13 +58,13 @@ def bench(
     _check_files([out, plot], accuracy, overwrite)
     if threads is not None:
         limit_loaded(threads)
-    places = product(names, sides, comma_list(devices), comma_list(dtypes), counts, prompted_frames)
-    cases = [Case(*place, check_policies(policy)) for place in places]
+    places = product(
+        names, sides, comma_list(devices), comma_list(dtypes), counts, prompted_frames, [check_policies(policy)]
+    )
     points = points_per_side if everything else None
     plan = Plan(frames, warmup, source, weights, peer, peer_dtype, static_shapes, points)
-    if not as_json:
-        typer.echo(EVERYTHING_HEADER if everything else HEADER)
-    document = run_bench(cases, plan, lambda text: None if as_json else typer.echo(text))
+    echo = (lambda text: None) if as_json else typer.echo
+    document = run_bench([Case(*place) for place in places], plan, echo)
     _write(document, out, plot, accuracy, as_json)
 
 

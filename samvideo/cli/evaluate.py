@@ -17,6 +17,7 @@ from samvideo.cli.searching import DETECTOR_HELP, PROMPTER_HELP
 if TYPE_CHECKING:
     from samvideo.evaluation.evaluate import Evaluation
     from samvideo.evaluation.shard import Pool
+    from samvideo.evaluation.video import Task
 
 RAY_HELP = "Use this Ray cluster (auto: a running one), or start one on this machine."
 PROTOCOLS = (
@@ -78,11 +79,9 @@ def evaluate(
     from samvideo.evaluation.threads import limit_unloaded
 
     limit_unloaded(threads)  # before anything that loads NumPy
-    from samvideo.evaluation.evaluate import Evaluation, choose_sequences
     from samvideo.evaluation.image_evaluation import ImageTask
     from samvideo.evaluation.video import Task
     from samvideo.io.mask_pictures import MaskRule
-    from samvideo.trackers.factory import create_tracker
     from samvideo.weights.naming import split_name
 
     model, weights = split_name(model, weights)
@@ -97,11 +96,20 @@ def evaluate(
         evaluate_on_images(scored, model, options, limit if dataset == IMAGES else None, pool, quiet=quiet)
         return
     task = Task(dataset, root, split or "", protocol or "mask", out, tracked, threads, reading)
+    _run(_evaluation(task, model, options, chosen, limit), policies, pool, quiet=quiet)
+
+
+def _evaluation(
+    task: "Task", model: str, options: dict[str, Any], chosen: list[str], limit: int | None
+) -> "Evaluation":
+    """The evaluation of a tracker on the chosen sequences."""
+    from samvideo.evaluation.evaluate import Evaluation, choose_sequences
+    from samvideo.trackers.factory import create_tracker
+
     opened = task.open()
     names = choose_sequences(opened, chosen, limit)
     make = partial(create_tracker, model, **options)
-    evaluation = Evaluation(replace(task, split=opened.split), model, make, names, options)
-    _run(evaluation, policies, pool, f"{dataset} {opened.split}", quiet=quiet)
+    return Evaluation(replace(task, split=opened.split), model, make, names, options)
 
 
 def _options(weights: Path | None, device: str, dtype: str, policies: tuple[str, ...]) -> dict[str, Any]:
@@ -111,13 +119,13 @@ def _options(weights: Path | None, device: str, dtype: str, policies: tuple[str,
     return {key: value for key, value in given.items() if value != "auto"}
 
 
-def _run(evaluation: "Evaluation", policies: tuple[str, ...], pool: "Pool", title: str, *, quiet: bool) -> None:
+def _run(evaluation: "Evaluation", policies: tuple[str, ...], pool: "Pool", *, quiet: bool) -> None:
     """Evaluate, and print a summary; Exit with the code of the worst failure."""
     from samvideo.cli.progress import VideoProgress
     from samvideo.evaluation.evaluate import evaluate as run_evaluation
     from samvideo.evaluation.evaluate import exit_code_of
 
-    with VideoProgress(title, quiet=quiet) as progress:
+    with VideoProgress(f"{evaluation.task.dataset} {evaluation.task.split}", quiet=quiet) as progress:
         if len(policies) > 1:
             from samvideo.evaluation.policies import evaluate_policies
 

@@ -71,7 +71,8 @@ def test_the_file(tmp_path: Path) -> None:
     rows: list[str] = []
     cases = [Case("edgetam", None, "cpu", "fp32", count) for count in (1, 2)]
     document = json.loads(json.dumps(bench(cases, Plan(frames=2, warmup=2), rows.append)))
-    assert len(rows) == 2
+    assert rows[0] == HEADER
+    assert len(rows) == 3
     assert "peer" not in document
     first, second = document["cases"]
     assert first["seconds"]["p50"] <= first["seconds"]["p95"]
@@ -132,7 +133,7 @@ def test_policies_are_timed_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cases[0]["ratio"] == 1
     assert cases[0]["flops"] > cases[2]["flops"]
     assert cases[0]["flops"] == pytest.approx(cases[1]["flops"], rel=0.2)
-    assert f"policy samurai: {cases[1]['ratio']:.2f}x the time of the first" in rows[1]
+    assert f"policy samurai: {cases[1]['ratio']:.2f}x the time of the first" in rows[2]
     assert "edgetam 64 float32, samurai" in draw(document)
     for case, plan in (
         (Case("edgetam", policies=("x",)), Plan()),
