@@ -63,6 +63,7 @@ class ModelSpec:
         window: side in pixels of the square input in which each prompted object is segmented, see
             `samvideo.windows`; None: in the input of the whole picture.
         network: variant of a network that takes the place of encoder and heads, see `samvideo.networks`.
+        mask_filter: least predicted IoU and stability of masks that a grid of clicks keeps; by default SAM's.
         prefixes: of encoder, prompt encoder and mask decoder in the published checkpoint of an image model.
     """
 
@@ -83,6 +84,7 @@ class ModelSpec:
     picture: PictureRule = PictureRule()
     window: int | None = None
     network: str | None = None
+    mask_filter: tuple[float, float] = (0.88, 0.95)
     prefixes: tuple[str, str, str] = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
 
     @property
@@ -176,6 +178,7 @@ NANO = ModelSpec(
     tracking="single",
     picture=PictureRule("area", "area"),
     window=320,
+    mask_filter=(0.5, 0.6),
 )
 BUNDLED = {"nano": NANO}
 """Models whose weights come with the package, by name."""

@@ -29,7 +29,8 @@ def check_policies(texts: Sequence[str]) -> tuple[str, ...]:
 
 def echo_policies() -> None:
     """Print a line for each policy: name, what it does, source, cost, options. Imports torch."""
-    from samvideo.policies import REFERENCE, options_text, policy_facts, policy_options
+    from samvideo.option_text import options_text
+    from samvideo.policies import REFERENCE, policy_facts, policy_options
     from samvideo.registry import MEMORY_POLICIES
 
     common = policy_options(REFERENCE)

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from samvideo.segmenters.base import Segmenter
     from samvideo.trackers.base import Tracker
 
-PROMPTER_HELP = "How objects are found: auto, learned[=FILE], grid, hierarchical, boxes, text or instances."
+PROMPTER_HELP = (
+    "How objects are found: auto, learned[=FILE], grid, hierarchical, boxes, text or instances; options: "
+    "grid:points=16,quality=0.7,stability=0.8."
+)
 DETECTOR_HELP = (
     "Of boxes, text and instances: a name, folder or address of a detector, a file of boxes, MODULE:FUNCTION."
 )

@@ -3,13 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from samvideo.errors import ConfigError
-from samvideo.prompters.base import AutoPrompter, Embed
+from samvideo.option_text import split_options, with_options
+from samvideo.prompters.base import PUBLISHED, AutoPrompter, Embed, MaskFilter
 from samvideo.prompters.boxes import BoxesPrompter, Detector
 from samvideo.prompters.detectors import load_detector
-from samvideo.prompters.grid import GridPrompter
-from samvideo.prompters.hierarchical import HierarchicalPrompter
+from samvideo.prompters.grid import GridConfig, GridPrompter
+from samvideo.prompters.hierarchical import HierarchicalConfig, HierarchicalPrompter
 from samvideo.prompters.rcnn import Rcnn
 from samvideo.prompters.text import TextPrompter
 from samvideo.segmenters.base import Segmenter
@@ -28,12 +30,14 @@ class PrompterOptions:
         segmenter: that model as a segmenter.
         detector: finds boxes, for prompters that need one.
         weights: of a prompter that has some.
+        config: of a prompter that has one.
     """
 
     embed: Embed
     segmenter: Segmenter
     detector: Detector | None = None
     weights: Path | None = None
+    config: Any = None
 
 
 def _boxes(options: PrompterOptions) -> AutoPrompter:
@@ -59,12 +63,24 @@ def _learned(options: PrompterOptions) -> AutoPrompter:
     from samvideo.segmenters.image_model import ImageModelSegmenter
 
     assert isinstance(options.segmenter, ImageModelSegmenter)
-    return load_learned(options.segmenter, options.weights)
+    return load_learned(options.segmenter, options.weights, options.config)
 
 
+def _learned_config(keep: MaskFilter) -> Any:
+    from samvideo.prompters.learned import LearnedConfig
+
+    return LearnedConfig()
+
+
+CONFIGS: Mapping[str, Callable[[MaskFilter], Any]] = {
+    "grid": lambda keep: GridConfig(keep=keep),
+    "hierarchical": lambda keep: HierarchicalConfig(keep=keep),
+    "learned": _learned_config,
+}
+"""Of prompters with options, by the masks that a model keeps."""
 PROMPTERS: Mapping[str, Callable[[PrompterOptions], AutoPrompter]] = {
-    "grid": lambda options: GridPrompter(options.embed),
-    "hierarchical": lambda options: HierarchicalPrompter(options.embed),
+    "grid": lambda options: GridPrompter(options.embed, options.config),
+    "hierarchical": lambda options: HierarchicalPrompter(options.embed, options.config),
     "boxes": _boxes,
     "text": _text,
     "instances": _instances,
@@ -76,17 +92,33 @@ DETECTORS: Mapping[str, str] = {"text": "grounding-dino", "instances": "mask-rcn
 
 
 def find_prompter(name: str, model: str) -> str:
-    """Return the name of a prompter, also NAME=FILE, and what "auto" means for a model; ConfigError for another."""
+    """Return the name of a prompter, also NAME=FILE or NAME:OPTION=VALUE,..., and what "auto" means for a model.
+
+    Raises:
+        ConfigError: no such prompter or option, or weights for one that has none.
+    """
     if name == AUTO:
         from samvideo.prompters.learned import bundled_file
 
         return "grid" if bundled_file(model) is None else "learned"
-    kind, weights = split_name(name)
+    text, options = split_options(name)
+    kind, weights = split_name(text)
     if kind not in PROMPTERS:
         raise ConfigError(f"there is no prompter {kind!r}; known: {AUTO}, {', '.join(PROMPTERS)}")
     if weights is not None and kind not in WITH_WEIGHTS:
         raise ConfigError(f"the prompter {kind} has no weights: leave ={weights} out")
+    if options is not None:
+        _config(kind, options, PUBLISHED)
     return name
+
+
+def _config(kind: str, options: str | None, keep: MaskFilter) -> Any:
+    """The config of a prompter with options as text; ConfigError for wrong ones."""
+    if kind in CONFIGS:
+        return with_options(CONFIGS[kind](keep), options, f"the prompter {kind}")
+    if options is not None:
+        raise ConfigError(f"the prompter {kind} has no options: leave :{options} out")
+    return None
 
 
 def load_prompter(
@@ -95,7 +127,8 @@ def load_prompter(
     """Make a prompter that segments with a model.
 
     Args:
-        name: one of `PROMPTERS`; learned=FILE for weights other than the package's, which it has for `nano`.
+        name: one of `PROMPTERS`; learned=FILE for weights other than the package's, which it has for `nano`;
+            grid:points=16,quality=0.8 for options, the fields of the prompter's config.
         segmenter: from `load_segmenter`; a model of the SAM family.
         detector: finds boxes, for `boxes` and `text`; or its name, as `samvideo.prompters.detectors.load_detector`
             takes it. See `DETECTORS`.
@@ -112,7 +145,9 @@ def load_prompter(
     if not isinstance(segmenter, ImageModelSegmenter):
         raise ConfigError(f"the prompter {name} needs a model of the SAM family, which this segmenter is not")
     model = segmenter.model
-    name, weights = split_name(find_prompter(name, model.name))
+    text, options = split_options(find_prompter(name, model.name))
+    name, weights = split_name(text)
+    config = _config(name, options, MaskFilter(*model.spec.mask_filter))
 
     def embed(rgb: UInt8Array, part: tuple[int, int, int, int]) -> PromptedPart:
         return PromptedPart(model, rgb, part)
@@ -125,4 +160,4 @@ def load_prompter(
         raise ConfigError(
             f"the prompter {name} has no use for texts: name a detector beside them, or leave them out"
         )
-    return PROMPTERS[name](PrompterOptions(embed, segmenter, detector, weights))
+    return PROMPTERS[name](PrompterOptions(embed, segmenter, detector, weights, config))

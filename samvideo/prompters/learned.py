@@ -120,12 +120,15 @@ class _Recipe(BaseModel):
     model: str
 
 
-def load_learned(segmenter: ImageModelSegmenter, weights: Path | None = None) -> LearnedPrompter:
+def load_learned(
+    segmenter: ImageModelSegmenter, weights: Path | None = None, config: LearnedConfig = LearnedConfig()
+) -> LearnedPrompter:
     """Make a prompter from a file of `samvideo train prompter`, or from the one that the package has for its model.
 
     Args:
         segmenter: of the model that the file was trained for.
         weights: the file, "random" for untrained weights from a fixed seed, or None for the package's.
+        config: options.
 
     Raises:
         ConfigError: the package has none for this model.
@@ -134,7 +137,7 @@ def load_learned(segmenter: ImageModelSegmenter, weights: Path | None = None) ->
     model = segmenter.model
     if is_random(weights):
         with random_weights(f"{model.name}-prompter"):
-            return LearnedPrompter(segmenter, ObjectnessHead.of(model))
+            return LearnedPrompter(segmenter, ObjectnessHead.of(model), config)
     file = bundled_file(model.name) if weights is None else weights
     if file is None:
         raise ConfigError(
@@ -153,7 +156,7 @@ def load_learned(segmenter: ImageModelSegmenter, weights: Path | None = None) ->
             f"{file} does not fit the features of {model.name}: a file of `samvideo train prompter --model "
             f"{model.name}` expected"
         ) from error
-    return LearnedPrompter(segmenter, head)
+    return LearnedPrompter(segmenter, head, config)
 
 
 def bundled_file(name: str) -> Path | None:

@@ -50,8 +50,8 @@ def test_values_have_the_types_of_the_options(text: str, policy: FifoPolicy, rec
     [
         ("samuray", "no memory policy 'samuray'; did you mean 'samurai'"),
         ("", "no memory policy ''; known: "),
-        ("fifo:", "fifo:OPTION=VALUE,..., not 'fifo:'"),
-        ("fifo:frames", "fifo:OPTION=VALUE,..., not 'fifo:frames'"),
+        ("fifo:", "policy 'fifo:': options of memory policy 'fifo' are given as OPTION=VALUE,..., not ''; "),
+        ("fifo:frames", "are given as OPTION=VALUE,..., not 'frames'; "),
         (
             "fifo:drm=3",
             "has no option 'drm'; its options and their defaults are: frames=6, pointers=15, prompted=8, near",
@@ -61,7 +61,7 @@ def test_values_have_the_types_of_the_options(text: str, policy: FifoPolicy, rec
         ("fifo:nearest=some", "is a whole number or none, not 'some'"),
         ("fifo:closest_first=1", "is true or false, not '1'"),
         ("samurai:motion_weight=nan", "is a number, not 'nan'"),
-        ("fifo:frames=1,frames=2", "'frames' is given twice"),
+        ("fifo:frames=1,frames=2", "option 'frames' of memory policy 'fifo' is given twice"),
         ("fifo:frames=9", "policy 'fifo:frames=9': frames must be 0 to 6"),
     ],
 )
