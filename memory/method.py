@@ -72,7 +72,13 @@ class MemoryModule(nn.Module):
 
 
 class MemoryMethod(MemoryModule):
-    """SAM 2's: maps of features and mask, attended to by the frame; the plain method, others override a part."""
+    """SAM 2's: maps of features and mask, attended to by the frame; the plain method, others override a part.
+
+    Attributes:
+        token_dtype: in which tokens are stored.
+    """
+
+    token_dtype = torch.bfloat16
 
     def __init__(self, config: MethodConfig) -> None:
         super().__init__()
@@ -90,7 +96,7 @@ class MemoryMethod(MemoryModule):
         """Tokens of (B, 64, H, W) memory maps and their (1, 64, H, W) position code."""
         height, width = memory_bchw.shape[-2:]
         return MemoryTokens(
-            memory_bchw.flatten(2).transpose(1, 2).to(torch.bfloat16), _flat(position), 0, (height, width)
+            memory_bchw.flatten(2).transpose(1, 2).to(self.token_dtype), _flat(position), 0, (height, width)
         )
 
     def encode(self, features: Features, masks: Tensor, present: Tensor) -> MemoryTokens:

@@ -141,7 +141,7 @@ class PerceiverMemory(MemoryMethod):
         grid = (self.perceiver.side, self.perceiver.side)
         places = sine_grid(grid, TOKEN_WIDTH, tokens.device, tokens.dtype).flatten(2).transpose(1, 2)
         unrotated = tokens.shape[1] - places.shape[1]
-        return MemoryTokens(tokens.to(torch.bfloat16), F.pad(places, (0, 0, unrotated, 0)), unrotated, grid)
+        return MemoryTokens(tokens.to(self.token_dtype), F.pad(places, (0, 0, unrotated, 0)), unrotated, grid)
 
 
 def build(config: PerceiverConfig) -> PerceiverMemory:

@@ -34,6 +34,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
     Returns:
         (B, heads, N, C).
     """
+    if torch.onnx.is_in_onnx_export():
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
+        return torch.softmax(scores if bias is None else scores + bias, -1) @ v
     batch, _, keys, width = k.shape
     narrow = width - v.shape[-1]
     if q.device.type == "cpu" and not torch.is_grad_enabled():

@@ -1,0 +1,84 @@
+"""Exports a model: a folder with its graphs, the constants that they lack, and a manifest."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from samvideo.deploy.graphs import Graph, graphs_of
+from samvideo.deploy.manifest import CONSTANTS, FORMAT, MANIFEST, SCHEMA, Manifest, file_of
+from samvideo.deploy.onnx_export import write_onnx
+from samvideo.errors import ConfigError
+from samvideo.io.files import write_atomically, writing
+from samvideo.models import VideoModel
+from samvideo.targets import complete
+
+KIND = "export-model"
+"""Names the list of files that a later export into the same folder may replace."""
+
+
+def export_model(
+    model: VideoModel, folder: Path, *, objects: int | None = None, progress: Callable[[str], None] = lambda _: None
+) -> Path:
+    """Export a model to ONNX; it is fused in place, and cannot be used otherwise afterwards.
+
+    Args:
+        model: in float32 on the CPU. Its policy's name and options are those of `model.spec.policy`.
+        folder: new, or of an earlier export, which is replaced.
+        objects: how many objects graphs take at a time; None for any number.
+        progress: called with the name of each graph before it is made.
+
+    Raises:
+        ConfigError: see `graphs_of`; the policy has no text, or the exporter's packages are missing.
+        OutputError: the folder cannot be written.
+    """
+    if not isinstance(model.spec.policy, str):
+        raise ConfigError(f"the policy of an exported model is given as text, not {model.spec.policy!r}")
+    model.eval().fuse()
+    graphs = graphs_of(model, objects)
+    with writing(folder), complete(folder, KIND) as part:
+        part.mkdir()
+        for name, graph in graphs.items():
+            progress(name)
+            write_onnx(graph, _graph_path(part, name))
+        np.savez(part / CONSTANTS, **_constants(model))  # type: ignore[arg-type]
+        manifest = _manifest(model, part, graphs, objects)
+        write_atomically(part / MANIFEST, SCHEMA.dump_json(manifest, indent=1))
+    return folder
+
+
+def _graph_path(folder: Path, name: str) -> Path:
+    return folder / f"{name}.onnx"
+
+
+def _constants(model: VideoModel) -> dict[str, np.ndarray]:
+    """What is used on the host: the convolution of given masks, and the pointer of absent objects."""
+    head = model.pointers
+    assert head is not None
+    with torch.no_grad():
+        return {
+            "mask_kernel": head.mask_downsample.weight[0, 0].numpy(),
+            "mask_bias": head.mask_downsample.bias.numpy(),  # type: ignore[union-attr]
+            "absent_pointer": head.no_obj_ptr[0].numpy(),
+        }
+
+
+def _manifest(model: VideoModel, folder: Path, graphs: dict[str, Graph], objects: int | None) -> Manifest:
+    spec = model.spec
+    return Manifest(
+        format=FORMAT,
+        samvideo=version("samvideo"),
+        model=spec.name,
+        policy=str(spec.policy),
+        input_wh=spec.input_wh,
+        answer=spec.answer,  # type: ignore[arg-type]
+        tracking=spec.tracking,
+        capacity=model.policy.capacity,
+        objects=objects,
+        graphs={name: file_of(_graph_path(folder, name)) for name in graphs},  # type: ignore[misc]
+        constants=file_of(folder / CONSTANTS),
+        spec=asdict(spec),
+    )

@@ -1,0 +1,90 @@
+"""What an exported model consists of: the file `manifest.json` beside its graphs; no torch."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, PositiveInt, TypeAdapter, with_config
+
+from samvideo.errors import WeightsError
+from samvideo.io.paths import inside
+from samvideo.io.schema import read_json
+
+MANIFEST = "manifest.json"
+CONSTANTS = "constants.npz"
+STAGES = ("encode", "prompt", "track", "remember")
+FORMAT = "samvideo-graphs-1"
+
+
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True)
+class File:
+    """A file of an export; `name` is relative to its folder."""
+
+    name: str
+    sha256: str
+
+
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True)
+class Manifest:
+    """An exported video model.
+
+    Attributes:
+        format: of the folder.
+        samvideo: version that exported it.
+        model: name.
+        policy: memory policy, see `samvideo.policies.parse_policy`.
+        input_wh: size of the pictures that are encoded, in pixels.
+        answer, tracking: as in `ModelSpec`.
+        capacity: the most frames and pointers of a memory.
+        objects: that `track` and `remember` take at a time; None for any number.
+        graphs: files of the stages.
+        constants: arrays that no graph holds.
+        spec: what was exported, for people.
+    """
+
+    format: Literal["samvideo-graphs-1"]
+    samvideo: str
+    model: str
+    policy: str
+    input_wh: tuple[PositiveInt, PositiveInt]
+    answer: Literal["stable", "single"]
+    tracking: Literal["alternatives", "single"]
+    capacity: tuple[PositiveInt, int]
+    objects: PositiveInt | None
+    graphs: dict[Literal["encode", "prompt", "track", "remember"], File]
+    constants: File
+    spec: dict[str, Any]
+
+
+SCHEMA = TypeAdapter(Manifest)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of an exported model.
+
+    Raises:
+        WeightsError: there is none, it is malformed, or a file is missing or is not the one that was exported.
+    """
+    expected = "the folder that `samvideo export-model` wrote"
+    manifest = read_json(folder / MANIFEST, SCHEMA, expected, WeightsError)
+    if missing := set(STAGES).difference(manifest.graphs):
+        raise WeightsError(f"{folder / MANIFEST} lists no graph {sorted(missing)}; {expected} expected")
+    for file in (*manifest.graphs.values(), manifest.constants):
+        path = inside(folder, file.name, f"a file of {folder / MANIFEST}", WeightsError)
+        if not path.is_file():
+            raise WeightsError(f"{path} is missing: export the model again")
+        if file_of(path).sha256 != file.sha256:
+            raise WeightsError(f"{path} is damaged or was changed: its checksum is not that of {MANIFEST}")
+    return manifest
+
+
+def file_of(path: Path) -> File:
+    """A file's entry in the manifest beside it."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return File(path.name, digest.hexdigest())
