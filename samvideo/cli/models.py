@@ -10,6 +10,7 @@ import typer
 from samvideo.cli.common import verb
 from samvideo.cli.policies import echo_policies
 from samvideo.cli.weights import download_progress
+from samvideo.errors import ConfigError
 
 if TYPE_CHECKING:
     from samvideo.segmenters.base import Segmenter
@@ -77,6 +78,8 @@ def choose_model(model: str, weights: Path | None, device: str, *, quiet: bool) 
 
 def ready_segmenter(model: str, options: Mapping[str, str | None]) -> "Segmenter":
     """Create the segmenter of a tracker whose weights are there."""
+    if "runtime" in options:
+        raise ConfigError(f"an exported model only tracks: with --runtime {options['runtime']}, give --first-mask")
     from samvideo.trackers.factory import create_segmenter
     from samvideo.trackers.specs import TrackerOptions
 

@@ -28,6 +28,7 @@ SOURCE_HELP = (
     "Video file, folder or glob of images, NIfTI volume (.nii, .nii.gz), camera index (0), RTSP or HTTP address, "
     "or - for stdin."
 )
+RUNTIME_HELP = "torch, or onnx: ONNX Runtime, with the folder of `samvideo export-model` as --weights."
 SAVE_HELP = "Results to write, of overlay, masks, rle, csv, and labels of a volume [all]."
 WINDOW_HELP = "Intensities of a volume that become black and white [the 0.5 and 99.5 percentiles]."
 
@@ -43,6 +44,7 @@ def track(
     first_mask: str | None = typer.Option(None, metavar="NAME[=FILE]", help=FIRST_MASK_HELP),
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     dtype: str = typer.Option("auto", help="auto, fp32, bf16 or fp16 (not on a CPU)."),
+    runtime: str = typer.Option("torch", help=RUNTIME_HELP),
     prompter: str = typer.Option("auto", help=PROMPTER_HELP),
     detector: str | None = typer.Option(None, help=DETECTOR_HELP),
     every: float = typer.Option(1.0, metavar="SECONDS", help="Search for new objects so often."),
@@ -72,6 +74,7 @@ def track(
     name, file = choose_model(model, weights, device, quiet=quiet)
     search = choose_search(name, prompter, wanted, detector, max_objects, every) if searches else None
     options = {"memory": memory, "policy": policy, "device": device, "dtype": dtype, "first_mask": first_mask}
+    options |= {} if runtime == "torch" else {"runtime": runtime}
     results = {"out": out, "overwrite": overwrite, "strip_source": strip_source, "resume": resume}
     found = {"search": search, "labelled": searches, "stride": stride}
     masks, moments = (threshold, void), (start, end)

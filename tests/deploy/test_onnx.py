@@ -1,0 +1,149 @@
+"""Exported models track as the model itself does, and what is wrong with an export is said."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_sam import clip, tiny_model
+
+from samvideo.errors import ConfigError, SamVideoError, WeightsError
+from samvideo.torch_runtime import TorchRuntime
+from samvideo.trackers.factory import create_tracker
+from samvideo.trackers.sam import SamTracker
+from samvideo.types import Box, FrameResult, Mask, Points
+
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+
+from samvideo.deploy.bundle import export_model
+from samvideo.deploy.graph_runtime import GraphTokens
+from samvideo.deploy.graphs import graphs_of
+from samvideo.deploy.onnx_runtime import open_onnx
+
+SPEC = {"occlusion_embedding": True, "pointer_time_encoding": True}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_model(tiny_model(**SPEC), tmp_path_factory.mktemp("export") / "tiny")
+
+
+def tracked(runtime: object) -> list[FrameResult]:
+    """Twelve frames: a box, another object's mask, a correction, absence, and a saved state."""
+    tracker = SamTracker(runtime, logits=True)  # type: ignore[arg-type]
+    mask = np.zeros((64, 64), bool)
+    mask[10:30, 20:50] = True
+    prompts = {
+        0: [Box((10, 10, 40, 40), object_id=1)],
+        2: [Mask(mask, object_id=2)],
+        4: [Mask(np.zeros((64, 64), bool), object_id=2)],
+        6: [Points([[20.0, 20.0]], [0], object_id=1)],
+    }
+    results = []
+    for frame in clip(12):
+        if frame.index == 8:
+            tracker.restore(tracker.state())
+        results.append(tracker.step(frame, prompts.get(frame.index, [])))
+    return results
+
+
+def check_equal(ours: list[FrameResult], theirs: list[FrameResult]) -> None:
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.object_ids == b.object_ids
+        assert a.logits is not None
+        assert b.logits is not None
+        assert np.linalg.norm(a.logits - b.logits) <= 1e-3 * np.linalg.norm(a.logits), a.index
+        assert np.mean(a.masks != b.masks) <= 1e-3
+        assert np.allclose(a.scores, b.scores, atol=1e-3)
+        assert np.array_equal(a.present, b.present)
+
+
+def test_tracks_as_the_model_does(exported: Path) -> None:
+    check_equal(tracked(TorchRuntime(tiny_model(**SPEC))), tracked(open_onnx(exported, threads=1)))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("memory", ["pooled", "pooled-2", "perceiver"])
+def test_memories_and_a_fixed_number_of_objects(memory: str, tmp_path: Path) -> None:
+    export_model(tiny_model(memory, **SPEC), tmp_path / "m", objects=3)
+    check_equal(tracked(TorchRuntime(tiny_model(memory, **SPEC))), tracked(open_onnx(tmp_path / "m", threads=1)))
+
+
+def test_torch_is_not_imported(exported: Path) -> None:
+    code = f"""
+import sys
+import numpy as np
+from samvideo.trackers.factory import create_tracker
+from samvideo.types import Box, Frame
+tracker = create_tracker("auto", weights={str(exported)!r}, runtime="onnx")
+for index in range(3):
+    rgb = np.full((48, 64, 3), 20 * index, np.uint8)
+    result = tracker.step(Frame(index, index / 25, rgb), [Box((5, 5, 30, 30), object_id=1)] * (index == 0))
+print(result.masks.shape, "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "(1, 48, 64) False"
+
+
+def changed(folder: Path, **values: object) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: changed(folder, format="other"), "format is 'other'"),
+        (lambda folder: changed(folder, capacity=[0, 1]), "capacity.0 is 0"),
+        (lambda folder: changed(folder, constants={"name": "../x", "sha256": ""}), r"'\.\./x': a name"),
+        (lambda folder: changed(folder, graphs={}), "lists no graph"),
+        (lambda folder: (folder / "track.onnx").unlink(), "track.onnx is missing"),
+        (lambda folder: (folder / "track.onnx").write_bytes(b"x"), "track.onnx is damaged or was changed"),
+        (lambda folder: (folder / "manifest.json").unlink(), "folder that `samvideo export-model` wrote"),
+    ],
+)
+def test_broken_exports(change: object, message: str, exported: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(exported, tmp_path / "copy")
+    change(folder)  # type: ignore[operator]
+    with pytest.raises(WeightsError, match=message):
+        open_onnx(folder)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights": None}, "export-model NAME"),
+        ({"policy": "fifo:frames=30"}, "recalls up to"),
+        ({"dtype": "bf16"}, "leave --memory and --dtype out"),
+        ({"device": "abacus"}, "no device of ONNX Runtime"),
+        ({"model": "edgetam"}, "holds tiny, not edgetam"),
+        ({"runtime": "abacus"}, "torch, onnx expected"),
+    ],
+)
+def test_options_that_do_not_fit(options: dict[str, str], message: str, exported: Path) -> None:
+    given = {"model": "auto", "weights": str(exported), "runtime": "onnx"} | options
+    with pytest.raises(SamVideoError, match=message):
+        create_tracker(**given)  # type: ignore[arg-type]
+
+
+def test_a_missing_package_is_named(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ConfigError, match=r"samvideo\[onnx\]"):
+        open_onnx(exported)
+
+
+def test_tokens_are_stored_as_in_pytorch() -> None:
+    import torch
+
+    values = np.random.default_rng(0).normal(size=(16, 64)).astype(np.float32)
+    rounded = torch.from_numpy(values).bfloat16().float().numpy()
+    assert np.array_equal(GraphTokens.of(values).features, rounded)
+
+
+def test_models_with_windows_are_refused() -> None:
+    with pytest.raises(ConfigError, match="cannot be exported"):
+        graphs_of(tiny_model(pointers=False))
