@@ -89,8 +89,8 @@ def _exported(model: str, options: TrackerOptions) -> Tracker:
 
     if options.weights is None:
         raise ConfigError(
-            "the runtime onnx needs an exported model: make one with samvideo export-model NAME -o DIR, and give it "
-            "with --weights DIR"
+            "the runtime onnx needs an exported model: make one with samvideo export-model NAME -o DIR, "
+            "and give it with --weights DIR"
         )
     if options.memory is not None or options.dtype not in ("auto", "fp32"):
         raise ConfigError("an exported model has its memory and number format: leave --memory and --dtype out")

@@ -74,9 +74,8 @@ def track(
     name, file = choose_model(model, weights, device, quiet=quiet)
     search = choose_search(name, prompter, wanted, detector, max_objects, every) if searches else None
     options = {"memory": memory, "policy": policy, "device": device, "dtype": dtype, "first_mask": first_mask}
-    options |= {} if runtime == "torch" else {"runtime": runtime}
     results = {"out": out, "overwrite": overwrite, "strip_source": strip_source, "resume": resume}
-    found = {"search": search, "labelled": searches, "stride": stride}
+    found = {"search": search, "labelled": searches, "stride": stride, "runtime": runtime}
     masks, moments = (threshold, void), (start, end)
     settings = _parse_settings(
         texts, save, direction, moments, masks, window, source, (name, file), options, **results, **found
@@ -97,6 +96,8 @@ def _parse_settings(
     source: str,
     model: tuple[str, Path | None],
     options: dict[str, str | None],
+    *,
+    runtime: str,
     **others: Any,
 ) -> "RunSettings":
     """Make the settings of a run; `others` are taken as they are."""
@@ -107,6 +108,8 @@ def _parse_settings(
     from samvideo.trackers.direction import check_direction
 
     name, weights = model
+    if runtime != "torch":  # which is not recorded
+        options = options | {"runtime": runtime}
     start, end = (parse_moment(moment) for moment in moments)
     return RunSettings(
         model=name,

@@ -117,7 +117,7 @@ def test_broken_exports(change: object, message: str, exported: Path, tmp_path: 
     ("options", "message"),
     [
         ({"weights": None}, "export-model NAME"),
-        ({"policy": "fifo:frames=30"}, "recalls up to"),
+        ({"policy": "fifo:prompted=30"}, "recalls up to"),
         ({"dtype": "bf16"}, "leave --memory and --dtype out"),
         ({"device": "abacus"}, "no device of ONNX Runtime"),
         ({"model": "edgetam"}, "holds tiny, not edgetam"),
