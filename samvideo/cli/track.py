@@ -74,8 +74,8 @@ def track(
     name, file = choose_model(model, weights, device, quiet=quiet)
     search = choose_search(name, prompter, wanted, detector, max_objects, every) if searches else None
     options = {"memory": memory, "policy": policy, "device": device, "dtype": dtype, "first_mask": first_mask}
-    results = {"out": out, "overwrite": overwrite, "strip_source": strip_source, "resume": resume}
-    found = {"search": search, "labelled": searches, "stride": stride, "runtime": runtime}
+    results: dict[str, Any] = {"out": out, "overwrite": overwrite, "strip_source": strip_source, "resume": resume}
+    found: dict[str, Any] = {"search": search, "labelled": searches, "stride": stride, "runtime": runtime}
     masks, moments = (threshold, void), (start, end)
     settings = _parse_settings(
         texts, save, direction, moments, masks, window, source, (name, file), options, **results, **found

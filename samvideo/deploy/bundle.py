@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from samvideo.deploy.graphs import Graph, graphs_of
-from samvideo.deploy.manifest import CONSTANTS, FORMAT, MANIFEST, SCHEMA, Manifest, file_of
+from samvideo.deploy.manifest import CONSTANTS, MANIFEST, SCHEMA, Manifest, file_of
 from samvideo.deploy.onnx_export import write_onnx
 from samvideo.errors import ConfigError
 from samvideo.io.files import write_atomically, writing
@@ -69,7 +69,7 @@ def _constants(model: VideoModel) -> dict[str, np.ndarray]:
 def _manifest(model: VideoModel, folder: Path, graphs: dict[str, Graph], objects: int | None) -> Manifest:
     spec = model.spec
     return Manifest(
-        format=FORMAT,
+        format="samvideo-graphs-1",
         samvideo=version("samvideo"),
         model=spec.name,
         policy=str(spec.policy),

@@ -289,8 +289,10 @@ class GraphRuntime:
         return self._candidates(self._graphs["prompt"](features | prompt), 0, ambiguous)
 
     def _candidates(self, found: Mapping[str, FloatArray], row: int, ambiguous: bool) -> GraphCandidates:
-        rows = (found[name][row] for name in ("logits", "quality", "pointers"))
-        return GraphCandidates(*rows, float(found["presence"][row]), ambiguous, self.manifest.input_wh)
+        logits, qualities, pointers = (found[name][row] for name in ("logits", "quality", "pointers"))
+        return GraphCandidates(
+            logits, qualities, pointers, float(found["presence"][row]), ambiguous, self.manifest.input_wh
+        )
 
     def _attend(self, features: Any, memories: Sequence[SelectedMemory]) -> Mapping[str, FloatArray]:
         frames, pointers = [m.frames for m in memories], [m.pointers for m in memories]

@@ -60,6 +60,9 @@ class _Stage(nn.Module):
 class Encode(_Stage):
     """A picture of bytes at the model's input size to maps; `embedding` is for prompts without memory."""
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, model: VideoModel) -> None:
         super().__init__(model)
         self.register_buffer("mean", 255 * torch.tensor(model.spec.mean)[:, None, None])
@@ -94,6 +97,9 @@ class Track(_Stage):
         sample: memory tokens of any frame.
         coarse: of any frame.
     """
+
+    position: Tensor
+    coarse: Tensor
 
     def __init__(self, model: VideoModel, sample: MemoryTokens, coarse: Tensor) -> None:
         super().__init__(model)
@@ -174,7 +180,6 @@ def graphs_of(model: VideoModel, objects: int | None = None) -> dict[str, Graph]
     memory.token_dtype = torch.float32
     width, height = spec.input_wh
     count = objects or 2
-    num_frames, num_pointers = model.policy.capacity
     with torch.no_grad():
         rgb = torch.zeros(1, height, width, 3, dtype=torch.uint8)
         coarse, embedding, *fine, self_attended = Encode(model)(rgb)
@@ -184,16 +189,7 @@ def graphs_of(model: VideoModel, objects: int | None = None) -> dict[str, Graph]
     maps = dict(zip(FINE, fine, strict=False))
     prompt = {"embedding": embedding, "xy": torch.zeros(1, 3, 2), "labels": torch.ones(1, 3, dtype=torch.long)}
     prompt |= {"mask": logits[:1], "masked": torch.zeros(1)}
-    bank = {
-        "tokens": sample.features[:, None].expand(-1, num_frames, -1, -1).clone(),
-        "code_rows": torch.zeros(count, num_frames, dtype=torch.long),
-        "frame_scale": torch.ones(count, num_frames),
-        "frame_valid": torch.ones(count, num_frames, dtype=torch.bool),
-        "past_pointers": torch.zeros(count, num_pointers, model.pointers.width),
-        "ages": torch.zeros(count, num_pointers),
-        "pointer_scale": torch.ones(count, num_pointers),
-        "pointer_valid": torch.ones(count, num_pointers, dtype=torch.bool),
-    }
+    bank = _bank(sample, model.policy.capacity, model.pointers.width)
     masks = {"logits": logits, "presence": score, "binarise": binarise}
     track = Track(model, sample, coarse)
     many, whole = {} if objects else {0: OBJECTS}, ("coarse", "embedding", *maps, "self_attended")
@@ -208,4 +204,19 @@ def graphs_of(model: VideoModel, objects: int | None = None) -> dict[str, Graph]
             dict.fromkeys(bank, many),
         ),
         "remember": Graph(Remember(model), {"coarse": coarse} | masks, ("tokens",), dict.fromkeys(masks, many)),
+    }
+
+
+def _bank(sample: MemoryTokens, capacity: tuple[int, int], width: int) -> dict[str, Tensor]:
+    """Full memories of as many objects as there are in `sample`, with pointers of `width`."""
+    frames, pointers = ((len(sample.features), size) for size in capacity)
+    return {
+        "tokens": sample.features[:, None].expand(-1, capacity[0], -1, -1).clone(),
+        "code_rows": torch.zeros(frames, dtype=torch.long),
+        "frame_scale": torch.ones(frames),
+        "frame_valid": torch.ones(frames, dtype=torch.bool),
+        "past_pointers": torch.zeros(*pointers, width),
+        "ages": torch.zeros(pointers),
+        "pointer_scale": torch.ones(pointers),
+        "pointer_valid": torch.ones(pointers, dtype=torch.bool),
     }

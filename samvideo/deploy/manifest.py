@@ -14,7 +14,6 @@ from samvideo.io.schema import read_json
 MANIFEST = "manifest.json"
 CONSTANTS = "constants.npz"
 STAGES = ("encode", "prompt", "track", "remember")
-FORMAT = "samvideo-graphs-1"
 
 
 @with_config(ConfigDict(extra="forbid"))

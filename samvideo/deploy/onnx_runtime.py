@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samvideo.deploy.graph_runtime import GraphRuntime
+from samvideo.deploy.graph_runtime import GraphRuntime, RunsGraph
 from samvideo.deploy.manifest import read_manifest
 from samvideo.errors import ConfigError, WeightsError
 
@@ -65,7 +65,9 @@ def open_onnx(folder: Path, *, policy: str | None = None, device: str = "auto", 
     manifest = read_manifest(folder)
     with np.load(folder / manifest.constants.name, allow_pickle=False) as file:
         constants = {name: file[name] for name in file.files}
-    graphs = {name: OnnxGraph(folder / file.name, providers, threads) for name, file in manifest.graphs.items()}
+    graphs: dict[str, RunsGraph] = {
+        name: OnnxGraph(folder / file.name, providers, threads) for name, file in manifest.graphs.items()
+    }
     return GraphRuntime(manifest, constants, graphs, policy)
 
 
