@@ -115,7 +115,7 @@ class MemoryMethod(MemoryModule):
     def attend(self, features: Features, context: MemoryContext) -> Tensor:
         """See `MemoryModule.attend`."""
         conditioned: Tensor = self.attention(features.self_attended, features.grid, context)
-        return conditioned.transpose(1, 2).unflatten(2, features.grid)
+        return torch.unflatten(conditioned.transpose(1, 2), 2, features.grid)
 
     def without_memory(self, features: Features) -> Tensor:
         """See `MemoryModule.without_memory`."""
