@@ -327,8 +327,6 @@ class GraphRuntime:
         for begin in range(0, count, size):
             index = np.minimum(np.arange(begin, begin + size), count - 1)
             parts.append(self._graphs[stage]({**shared, **{name: value[index] for name, value in rows.items()}}))
-        if len(parts) == 1:
-            return parts[0]
         return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
 
 
