@@ -12,8 +12,6 @@ POWER = 2.4
 """Of the errors that searched ranges minimise the sum of, as PTQ4SAM has it."""
 STEPS = 100
 """Ranges that the search over a weight tries."""
-CANDIDATES = 2**24
-"""Numbers that the search over a weight holds at a time; bounds memory, changes no result."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class MeanRange:
         self.find = find or torch.aminmax
         self.low, self.high, self.seen = torch.zeros(()), torch.zeros(()), 0
 
-    def observe(self, x: Tensor) -> None:
+    def observe(self, x: Tensor, values: Tensor | None = None) -> None:
         """Take a batch into account."""
         low, high = self.find(x)
         self.seen += x.numel()
@@ -88,29 +86,39 @@ def search_weight(weight: Tensor, bits: int) -> Affine:
     Returns:
         With scale and zero point (rows, 1).
     """
-    low, high = weight.aminmax(dim=1, keepdim=True)
     top = 2**bits - 1
+    lows, highs = weight.aminmax(dim=1)
     if weight.min() >= 0:
-        span, zeros = high, torch.zeros(1)
+        spans, zeros = highs, torch.zeros(1)
     elif weight.max() <= 0:
-        span, zeros = -low, torch.full((1,), float(top))
+        spans, zeros = -lows, torch.full((1,), float(top))
     else:
-        span, zeros = high - low, torch.arange(top + 1, dtype=weight.dtype)
-    best = torch.full_like(span, torch.inf)
-    scale, zero = torch.ones_like(span), torch.zeros_like(span)
-    for step in range(1, STEPS + 1):
-        # the range's ends are rounded as the published code rounds them
-        width = span / STEPS * step
-        for some in zeros.split(max(1, CANDIDATES // weight.numel())):
-            shift = width / top * some
-            tried = Affine.of_range(-shift[..., None], (width - shift)[..., None], bits)
-            errors = (tried(weight[:, None]) - weight[:, None]).abs_().pow_(POWER).sum(2)
-            least, at = errors.min(1, keepdim=True)
-            better = least < best
-            best = torch.where(better, least, best)
-            scale = torch.where(better, tried.scale[..., 0].gather(1, at), scale)
-            zero = torch.where(better, tried.zero[..., 0].gather(1, at), zero)
-    return Affine(scale, zero, bits)
+        spans, zeros = highs - lows, torch.arange(top + 1, dtype=weight.dtype)
+    shares = torch.arange(1, STEPS + 1).repeat_interleave(len(zeros)) / STEPS
+    zeros = zeros.repeat(STEPS)
+    spans = spans.clamp(min=torch.finfo(weight.dtype).eps)
+    found = [_best(row, shares * (span / top), zeros, bits) for row, span in zip(weight, spans, strict=True)]
+    scales, points = zip(*found, strict=True)
+    return Affine(torch.stack(scales)[:, None], torch.stack(points)[:, None], bits)
+
+
+def _best(row: Tensor, scales: Tensor, zeros: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """Which of many scales and zero points has the least error.
+
+    Few have to be tried: what is cut off the two extremes alone often is more than the error of another.
+    """
+
+    def errors(at: Tensor) -> Tensor:
+        return (Affine(scales[at, None], zeros[at, None], bits)(row) - row).abs_().pow_(POWER).sum(1)
+
+    low, high = row.aminmax()
+    cut = (-zeros * scales - low).clamp(min=0) ** POWER + (high - (2**bits - 1 - zeros) * scales).clamp(
+        min=0
+    ) ** POWER
+    # the bound and the error round differently
+    tried = (cut <= errors(cut.argmin()[None]) * (1 + 1e-4)).nonzero()[:, 0]
+    best = tried[errors(tried).argmin()]
+    return scales[best], zeros[best]
 
 
 def search_range(x: Tensor, bits: int) -> tuple[Tensor, Tensor]:
