@@ -147,10 +147,10 @@ class Site:
 
     def _enter(self, *_: object) -> None:
         self.mode.append(_Attention(self._quantised))
-        self.mode[-1].__enter__()
+        self.mode[-1].__enter__()  # type: ignore[no-untyped-call]
 
     def _exit(self, *_: object) -> None:
-        self.mode.pop().__exit__(None, None, None)
+        self.mode.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
 
 @dataclass(eq=False)

@@ -5,6 +5,7 @@ Counterpart: chengtao-lv/PTQ4SAM.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -77,7 +78,7 @@ class SoftmaxSearch:
         def error(scale: float, tau: int) -> float:
             return mean_error(LogSoftmax(scale, tau, self.bits)(x) @ values, mixed)
 
-        found = [bounded(lambda scale, tau=tau: error(scale, tau), least_width(width), width) for tau in TAUS]
+        found = [bounded(partial(error, tau=tau), least_width(width), width) for tau in TAUS]
         scales, errors = zip(*found, strict=True)
         self.scales.append(scales)
         self.errors.append(errors)

@@ -25,7 +25,7 @@ def wanda_scores(mlps: Mapping[str, Mlp], runs: Iterable[Callable[[], object]]) 
     Returns:
         By name, (hidden,).
     """
-    totals = {name: torch.zeros(mlp.layers[0].out_features) for name, mlp in mlps.items()}
+    totals = {name: torch.zeros(_two_layers(name, mlp)[0].out_features) for name, mlp in mlps.items()}
     halves = [(name, layer, i) for name, mlp in mlps.items() for i, layer in enumerate(_two_layers(name, mlp))]
 
     def add(name: str, layer: nn.Linear, second: int, x: Tensor) -> None:
