@@ -37,7 +37,7 @@ def disturbed_gradients(
         embedding = student(image)
         # the student's own one is not computed again: other kernels would differ by a hundredth of the noise
         undisturbed = embedding if teacher is None else teacher(image)
-        F.mse_loss(embedding, undisturbed.detach() + disturbance).backward()
+        F.mse_loss(embedding, undisturbed.detach() + disturbance).backward()  # type: ignore[no-untyped-call]
 
 
 def taylor(weight: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ def coupled(rows: Iterable[Tensor], columns: Iterable[Tensor], heads: int) -> Te
 
 def embedding_importance(encoder: SamVit) -> Tensor:
     """Of the width of the whole encoder, in as many chunks as attention has heads, as published."""
-    rows, columns = [taylor(encoder.patch_embed.proj.weight)], [taylor(encoder.neck[0].weight)]
+    rows, columns = [taylor(encoder.patch_embed.proj.weight)], [taylor(encoder.neck[0].weight)]  # type: ignore[arg-type]
     for block in _blocks(encoder):
         first, second = block.mlp.layers
         rows += [taylor(block.attn.proj.weight), taylor(second.weight)]
