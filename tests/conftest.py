@@ -19,7 +19,10 @@ settings.load_profile("checked" if os.environ.get("CI") else "local")
 
 GRACE = 3.0  # seconds for threads and processes to end after a test
 # Names of threads that live as long as the process by design, with the reason.
-LASTING_THREADS = {"AnyIO worker thread": "the pool of the page's server, which ends with the server"}
+LASTING_THREADS = {
+    "AnyIO worker thread": "the pool of the page's server, which ends with the server",
+    "tqdm_monitor": "of the progress bars of the ONNX exporter",
+}
 # Parts of command lines of such processes.
 LASTING_PROCESSES = {
     "multiprocessing.resource_tracker": "started by multiprocessing with the first spawned process",

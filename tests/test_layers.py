@@ -46,6 +46,7 @@ LAYERS = {
     "samvideo.torch_runtime": 3.2,
     "samvideo.checkpoints": 3.3,
     "samvideo.deploy": 3.4,
+    "samvideo.compress": 3.4,
     "samvideo.segmenters": 4.0,
     "samvideo.prompters": 4.05,
     "samvideo.trackers": 4.1,
