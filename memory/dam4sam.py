@@ -256,7 +256,7 @@ def _box_area(box: Box4, inclusive: bool) -> float:
 
 @dataclass(frozen=True)
 class Dam4SamPolicy(DistractorPolicy):
-    """As published: a box becomes a mask first, and promoted memory is encoded anew. Clicks are used as they are.
+    """As published: a box becomes a mask first, and promoted memory is encoded again. Clicks are used as they are.
 
     Attributes:
         stretch: the time code of pointers counts in units of the frames seen so far, until there are `pointers` of

@@ -1,7 +1,7 @@
 """SAM2Long: several hypotheses of the past, a tree whose best paths go on (Ding et al. 2024).
 
 Counterpart: Mark12Ding/SAM2Long: sam2/modeling/sam2_base.py and sam2_video_predictor.py, for one object and one
-prompt. Here every object has a tree of its own, and a prompt starts it anew from the best path.
+prompt. Here every object has a tree of its own, and a prompt restarts it from the best path.
 """
 
 import math
