@@ -66,7 +66,7 @@ def test_a_console_of_another_encoding(folder: Path, encoding: str) -> None:
         ("bash", "track v.mp4 --model fl", {"flow"}),
         ("zsh", "evaluate davis", {"davis2016", "davis2017", "davis2017-unsupervised"}),
         ("fish", "export run -f coco-", {"coco-polygons", "coco-video"}),
-        ("bash", "exp", {"export"}),
+        ("bash", "exp", {"export", "export-model"}),
     ],
 )
 def test_shells_complete_names(name: str, words: str, found: set[str]) -> None:
