@@ -167,15 +167,20 @@ class TorchRuntime:
     @torch.inference_mode()
     def encode(self, rgb: UInt8Array) -> TorchFeatures:
         """See `Runtime.encode`."""
-        maps = self.model.encode(self.model.preprocess(rgb))
+        maps = self._encode(self.model.preprocess(rgb))
         return TorchFeatures(maps, None if self.model.spec.window is None else rgb)
+
+    def _encode(self, image: Tensor) -> Features:
+        return self.model.encode(image)
 
     @torch.inference_mode()
     def track(self, features: TorchFeatures, memories: Sequence[SelectedMemory]) -> list[Candidates]:
         """See `Runtime.track`."""
-        maps = features.maps
-        candidates = self.model.decode(maps, self.model.attend_to_memory(maps, memories, self._capacity))
-        return _Batch(candidates, self.model.is_ambiguous(None), self.model.input_wh(maps)).rows()
+        candidates = self._find(features.maps, memories)
+        return _Batch(candidates, self.model.is_ambiguous(None), self.model.input_wh(features.maps)).rows()
+
+    def _find(self, maps: Features, memories: Sequence[SelectedMemory]) -> MaskCandidates:
+        return self.model.decode(maps, self.model.attend_to_memory(maps, memories, self._capacity))
 
     @torch.inference_mode()
     def prompt(
@@ -237,8 +242,11 @@ class TorchRuntime:
     ) -> list[MemoryTokens]:
         """See `Runtime.remember`."""
         binary = torch.tensor(binarise).to(self.model.device, non_blocking=True)
-        tokens = self.model.encode_memory(features.maps, MaskPrediction.join(list(predictions)), binary)
+        tokens = self._tokens(features.maps, MaskPrediction.join(list(predictions)), binary)
         return [tokens.row(row) for row in range(len(predictions))]
+
+    def _tokens(self, maps: Features, prediction: MaskPrediction, binarise: Tensor) -> MemoryTokens:
+        return self.model.encode_memory(maps, prediction, binarise)
 
     @torch.inference_mode()
     def output(

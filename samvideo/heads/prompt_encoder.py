@@ -65,7 +65,8 @@ class PromptEncoder(nn.Module):
         if self.padding == "always" or without_box:
             xy, labels = F.pad(xy, (0, 0, 0, 1)), F.pad(labels, (0, 1), value=PADDING)
         kinds = torch.cat([self.not_a_point_embed.weight, *self.point_embeddings.parameters()])
-        code = self.pe_layer(xy / torch.tensor(size_wh, device=xy.device)).to(kinds.dtype)
+        sides = torch.cat([xy.new_full((1,), side) for side in size_wh])  # made on the device, as CUDA graphs want
+        code = self.pe_layer(xy / sides).to(kinds.dtype)
         valid = (labels != PADDING)[..., None]
         tokens: Tensor = code * valid + kinds[labels + 1]
         return tokens

@@ -39,7 +39,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
         return torch.softmax(scores if bias is None else scores + bias, -1) @ v
     batch, _, keys, width = k.shape
     narrow = width - v.shape[-1]
-    if q.device.type == "cpu" and not torch.is_grad_enabled():
+    if q.device.type == "cpu" and not (torch.is_grad_enabled() or torch.compiler.is_compiling()):
         slow = q.dtype == torch.bfloat16 and not has_amx()
         if keys >= MANY_KEYS and (slow or (narrow and q.dtype == torch.float32)):
             return _in_blocks(q.expand(batch, -1, -1, -1), k, v, bias)
@@ -104,7 +104,8 @@ def attend_grid(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) 
     if k.shape[2] < MANY_KEYS:
         mask = (rows[..., None] + columns[..., None, :]).flatten(3)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    if q.device.type == "cpu" and q.dtype == torch.float32 and not torch.is_grad_enabled():
+    in_parts = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+    if q.device.type == "cpu" and q.dtype == torch.float32 and in_parts:
         return _masked_in_parts(q, k, v, rows, columns)
     h, w = (torch.eye(bias.shape[-1], dtype=k.dtype, device=k.device) for bias in (rows, columns))
     codes = torch.cat([h.repeat_interleave(len(w), 0), w.repeat(len(h), 1)], 1).expand(*k.shape[:2], -1, -1)

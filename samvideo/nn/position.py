@@ -15,13 +15,16 @@ def _periods(count: int) -> Tensor:
     return TEMPERATURE ** (2 * (torch.arange(count, dtype=torch.float32) // 2) / count)
 
 
-@lru_cache(maxsize=16)
 def sine_grid(grid: Grid, channels: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """(1, channels, H, W): interleaved sine and cosine of y in the first half of the channels, of x in the second.
 
     Positions run from just above 0 to 2 pi along each side (Carion et al. 2020, DETR).
     """
+    return _sine_grid(grid, channels, device, dtype)
 
+
+@lru_cache(maxsize=16)
+def _sine_grid(grid: Grid, channels: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     def line(length: int) -> Tensor:
         at = torch.arange(1, length + 1, dtype=torch.float32) / (length + 1e-6) * 2 * math.pi
         angles = at[:, None] / _periods(channels // 2)

@@ -22,9 +22,13 @@ class RotaryTable(NamedTuple):
     sin: Tensor
 
 
-@lru_cache(maxsize=16)
 def rotary_table(grid: Grid, channels: int, device: torch.device, dtype: torch.dtype) -> RotaryTable:
     """Angles for the tokens of a grid, row by row: half of the channel pairs turn with x, the others with y."""
+    return _rotary_table(grid, channels, device, dtype)
+
+
+@lru_cache(maxsize=16)
+def _rotary_table(grid: Grid, channels: int, device: torch.device, dtype: torch.dtype) -> RotaryTable:
     height, width = grid
     with torch.inference_mode(False):  # what is cached must do for training, too
         rates = THETA ** -(torch.arange(0, channels, 4, dtype=torch.float32) / channels)

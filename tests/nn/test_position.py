@@ -58,8 +58,8 @@ def test_sine_time_is_odd_in_its_first_half() -> None:
 
 
 def test_cached_codes_serve_training() -> None:
-    sine_grid.cache_clear()
-    rotary_table.cache_clear()
+    _sine_grid.cache_clear()
+    _rotary_table.cache_clear()
     with torch.inference_mode():
         grid, table = sine_grid((2, 2), 8, CPU, torch.float32), rotary_table((2, 2), 8, CPU, torch.float32)
     x = torch.randn(4, 8, requires_grad=True)
