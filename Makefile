@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The tests of one file run in one process, so that its fixtures are built once.
 PYTEST_FLAGS ?= -n auto --dist loadfile
 
-.PHONY: demo test test-long fuzz lint types wheel clean
+.PHONY: demo test test-long fuzz gpu-check lint types wheel clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("samvideo needs Python 3.10 or newer; this is " + sys.version.split()[0] + ": run make PYTHON=python3.12")'
@@ -31,6 +31,10 @@ test-long: .venv/installed-dev
 # Two minutes of broken inputs; `make test` tries them for 20 seconds.
 fuzz: .venv/installed-dev
 	SAMVIDEO_FUZZ_SECONDS=120 $(BIN)/python -m pytest tests/test_fuzz.py
+
+# Speed and agreement on a GPU, in at most four minutes; nothing where there is none.
+gpu-check: .venv/installed-dev
+	$(BIN)/python tests/gpu_check.py -o build/gpu-check.md
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -30,7 +30,7 @@ COMPILERS = ("c++", "g++", "clang++", "cl")
 
 
 class CompiledRuntime(TorchRuntime):
-    """`TorchRuntime` with compiled stages: encode, track (attend and decode) and remember. Prompts are not compiled.
+    """`TorchRuntime` whose stages encode, track (attend and decode) and remember are compiled; prompts are not.
 
     Memories have their full capacity from the first frame on, and the number of objects is filled up to a power of
     two, so that few shapes are compiled. Results differ by rounding.
@@ -111,7 +111,9 @@ def compiled(function: Callable[P, R], device: torch.device) -> Callable[P, R]:
             # a graph writes to the same memory each time
             return pytree.tree_map_only(Tensor, Tensor.clone, inner(*args, **kwargs))
         except TorchDynamoException as error:
-            raise ConfigError(f"PyTorch cannot compile the model here: {_first_line(error)}; run uncompiled") from error
+            raise ConfigError(
+                f"PyTorch cannot compile the model here: {_first_line(error)}; run uncompiled"
+            ) from error
 
     return call
 
@@ -123,11 +125,13 @@ def check_compiler(device: torch.device) -> None:
     names = [os.environ["CXX"]] if os.environ.get("CXX") else COMPILERS
     if not any(map(shutil.which, names)):
         raise ConfigError(
-            f"to compile models, PyTorch needs a C++ compiler, and none is found ({', '.join(names)}): install one, "
-            "such as the package g++, or run uncompiled"
+            f"to compile models, PyTorch needs a C++ compiler, and none is found ({', '.join(names)}): install "
+            "one, such as the package g++, or run uncompiled"
         )
     if device.type == "cuda" and find_spec("triton") is None:
-        raise ConfigError("to compile models for a GPU, PyTorch needs triton: pip install triton, or run uncompiled")
+        raise ConfigError(
+            "to compile models for a GPU, PyTorch needs triton: pip install triton, or run uncompiled"
+        )
 
 
 def _filled(count: int) -> int:
