@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samvideo.compiled import CompiledRuntime
 from samvideo.errors import ConfigError
 from samvideo.evaluation import meter
 from samvideo.evaluation.bench_everything import HEADER as EVERYTHING_HEADER
@@ -181,6 +182,8 @@ def bench(cases: Sequence[Case], plan: Plan, progress: Callable[[str], None] = l
             raise ConfigError("--everything times image models, such as sam-vit-b; its peer is transformers")
         if case.model in IMAGE_SPECS:
             check_image_case(case)
+            if plan.compiled:
+                raise ConfigError(f"--compile is for trackers, and {case.model!r} is none: leave it out")
         if case.policies and plan.peer:
             raise ConfigError("policies are compared with each other: leave --peer or --policy out")
         for policy in case.policies:
@@ -219,7 +222,10 @@ def measure(case: Case, plan: Plan, clip: Clip) -> list[dict[str, Any]]:
     peer_dtype = dtype if plan.peer_dtype == "same" else DTYPES[plan.peer_dtype]
     peer = Peer(model, device, peer_dtype, clip.info.size_wh) if plan.peer else None
     parameters = count_parameters(model)
-    runtime = TorchRuntime(model, device=device, dtype=dtype, static_shapes=plan.static_shapes)
+    if plan.compiled:
+        runtime: TorchRuntime = CompiledRuntime(model, device=device, dtype=dtype)
+    else:
+        runtime = TorchRuntime(model, device=device, dtype=dtype, static_shapes=plan.static_shapes)
     runtimes = [runtime.with_policy(policy) for policy in case.policies] or [runtime]
     trackers = [TimedTracker(one, peer, clip, case) for one in runtimes]
     for timed in trackers:

@@ -64,6 +64,7 @@ class Plan:
         peer: "transformers", for image models also "timm", or None.
         peer_dtype: what the peer computes in, "fp32" as it does by default, or "same".
         static_shapes: pad memories to a fixed capacity, see `samvideo.torch_runtime.TorchRuntime`.
+        compiled: compile the network of trackers, see `samvideo.compiled`; their shapes are static.
         points: clicks along each side of a picture, to time everything mode; None for the encoder or the tracker.
     """
 
@@ -75,6 +76,7 @@ class Plan:
     peer_dtype: str = "fp32"
     static_shapes: bool = False
     points: int | None = None
+    compiled: bool = False
 
 
 @dataclass(frozen=True)

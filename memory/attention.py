@@ -77,8 +77,11 @@ class RotaryCrossAttention(CrossAttention):
 
 
 def mask_bias(valid: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B, M) bool to (B, 1, 1, M) for attention scores: 0, or -inf for what must not be attended to."""
-    return torch.zeros_like(valid, dtype=dtype).masked_fill(~valid, -torch.inf)[:, None, None]
+    """(B, M) bool to (B, 1, 1, M) for attention scores: 0, or the lowest number for what must not be attended to.
+
+    Infinity would do as well, but gives NaN where nothing is valid.
+    """
+    return torch.zeros_like(valid, dtype=dtype).masked_fill(~valid, torch.finfo(dtype).min)[:, None, None]
 
 
 class _SelfAttention(Attention):

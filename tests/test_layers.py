@@ -45,6 +45,7 @@ LAYERS = {
     "samvideo.state_dict": 3.2,
     "samvideo.torch_runtime": 3.2,
     "samvideo.checkpoints": 3.3,
+    "samvideo.compiled": 3.3,
     "samvideo.deploy": 3.4,
     "samvideo.compress": 3.4,
     "samvideo.segmenters": 4.0,

@@ -46,6 +46,7 @@ def create_tracker(
     device: str = "auto",
     dtype: str = "auto",
     runtime: str = "torch",
+    compiled: bool = False,
     first_mask: Segmenter | str | None = None,
     progress: Progress | None = None,
 ) -> Tracker:
@@ -59,6 +60,7 @@ def create_tracker(
         device: auto, cpu, cuda or mps; of the runtime "onnx" see `samvideo.deploy.onnx_runtime.open_onnx`.
         dtype: auto, fp32, bf16 or fp16.
         runtime: what computes: torch or onnx, which does not import torch.
+        compiled: compile the network, see `samvideo.compiled`; the first frames take minutes.
         first_mask: a segmenter, or its name or NAME=FILE (see `load_segmenter`), that turns boxes and clicks into
             masks in the tracker's place; see `samvideo.trackers.first_mask`.
         progress: called during a download.
@@ -69,7 +71,7 @@ def create_tracker(
     """
     name, file = split_name(model, weights)
     options = TrackerOptions(
-        weights=file, memory=memory, policy=policy, device=device, dtype=dtype, progress=progress
+        weights=file, memory=memory, policy=policy, device=device, dtype=dtype, compiled=compiled, progress=progress
     )
     if runtime not in RUNTIMES:
         raise ConfigError(f"no runtime is called {runtime!r}: {', '.join(RUNTIMES)} expected")
@@ -94,6 +96,8 @@ def _exported(model: str, options: TrackerOptions) -> Tracker:
         )
     if options.memory is not None or options.dtype not in ("auto", "fp32"):
         raise ConfigError("an exported model has its memory and number format: leave --memory and --dtype out")
+    if options.compiled:
+        raise ConfigError("PyTorch compiles its own models, not exported ones: leave --compile or --runtime out")
     runtime = open_onnx(Path(options.weights), policy=options.policy, device=options.device)
     if model not in (AUTO, runtime.manifest.model):
         raise ConfigError(f"{options.weights} holds {runtime.manifest.model}, not {model}: leave --model out")
@@ -113,6 +117,8 @@ def _find_spec(model: str, options: TrackerOptions) -> TrackerSpec:
     for name in ("weights", "memory", "policy"):
         if getattr(options, name) is not None and name not in spec.options:
             raise ConfigError(f"{spec.name} has no {name}: name a model of the SAM 2 family, or leave --{name} out")
+    if options.compiled and "compiled" not in spec.options:
+        raise ConfigError(f"{spec.name} has no network to compile: leave --compile out")
     return spec
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from samvideo.cli.common import comma_list, completing, numbers, verb
+from samvideo.cli.common import COMPILE_HELP, comma_list, completing, numbers, verb
 from samvideo.cli.policies import POLICY_HELP, check_policies
 from samvideo.errors import ConfigError
 
@@ -35,6 +35,7 @@ def bench(
     points_per_side: int = typer.Option(32, min=1, help="Clicks along each side, for --everything."),
     peer_dtype: str = typer.Option("fp32", help="Dtype of the peer: fp32 (its default), bf16, fp16 or same."),
     static_shapes: bool = typer.Option(False, "--static-shapes", help="Pad memories to a fixed capacity."),
+    compiled: bool = typer.Option(False, "--compile", help=COMPILE_HELP),
     threads: int | None = typer.Option(None, min=1, help="CPU threads [PyTorch's default]."),
     out: Path | None = typer.Option(None, "-o", "--out", help="Write the numbers to this JSON file."),
     plot: Path | None = typer.Option(None, help="Draw speed, and accuracy if known, into this SVG file."),
@@ -62,7 +63,7 @@ def bench(
         names, sides, comma_list(devices), comma_list(dtypes), counts, prompted_frames, [check_policies(policy)]
     )
     points = points_per_side if everything else None
-    plan = Plan(frames, warmup, source, weights, peer, peer_dtype, static_shapes, points)
+    plan = Plan(frames, warmup, source, weights, peer, peer_dtype, static_shapes, points, compiled)
     echo = (lambda text: None) if as_json else typer.echo
     document = run_bench([Case(*place) for place in places], plan, echo)
     _write(document, out, plot, accuracy, as_json)

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, Command, comma_list, completing, numbers, verb
+from samvideo.cli.common import (
+    COMPILE_HELP,
+    THRESHOLD_HELP,
+    VOID_HELP,
+    Command,
+    comma_list,
+    completing,
+    numbers,
+    verb,
+)
 from samvideo.cli.evaluate_images import IMAGES, choose_proposals, evaluate_on_images, picture_task, refuse
 from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP
 from samvideo.cli.policies import SEVERAL_HELP, check_policies
@@ -73,6 +82,7 @@ def evaluate(
     threads: int = typer.Option(1, min=1, help="Threads of each worker."),
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     dtype: str = typer.Option("auto", help="auto, fp32, bf16 or fp16 (not on a CPU)."),
+    compiled: bool = typer.Option(False, "--compile", help=COMPILE_HELP),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
 ) -> None:
     """Evaluate a model on a benchmark; the same command resumes an interrupted evaluation."""
@@ -90,12 +100,13 @@ def evaluate(
     search = choose_proposals(model, weights, prompt, text, prompter, detector, proposals, protocol)
     chosen = comma_list(sequences)
     if dataset == IMAGES or search is not None:
-        refuse("trackers", "images and searches", policy=policy)
+        refuse("trackers", "images and searches", policy=policy, compile=compiled)
         pictures = ImageTask(root, split, protocol or "box,click5", out, threads, reading)
         scored = picture_task(pictures, search, dataset, chosen, tracked, limit)
         evaluate_on_images(scored, model, options, limit if dataset == IMAGES else None, pool, quiet=quiet)
         return
     task = Task(dataset, root, split or "", protocol or "mask", out, tracked, threads, reading)
+    options |= {"compiled": True} if compiled else {}
     _run(_evaluation(task, model, options, chosen, limit), policies, pool, quiet=quiet)
 
 

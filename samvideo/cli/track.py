@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, end_run, parse_window, verb
+from samvideo.cli.common import (
+    COMPILE_HELP,
+    THRESHOLD_HELP,
+    VOID_HELP,
+    comma_list,
+    completing,
+    end_run,
+    parse_window,
+    verb,
+)
 from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP, choose_model
 from samvideo.cli.policies import POLICY_HELP, check_policy
 from samvideo.cli.searching import DETECTOR_HELP, PROMPTER_HELP, choose_search, searching_tracker, split_prompts
@@ -45,6 +54,7 @@ def track(
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     dtype: str = typer.Option("auto", help="auto, fp32, bf16 or fp16 (not on a CPU)."),
     runtime: str = typer.Option("torch", help=RUNTIME_HELP),
+    compiled: bool = typer.Option(False, "--compile", help=COMPILE_HELP),
     prompter: str = typer.Option("auto", help=PROMPTER_HELP),
     detector: str | None = typer.Option(None, help=DETECTOR_HELP),
     every: float = typer.Option(1.0, metavar="SECONDS", help="Search for new objects so often."),
@@ -75,7 +85,8 @@ def track(
     search = choose_search(name, prompter, wanted, detector, max_objects, every) if searches else None
     options = {"memory": memory, "policy": policy, "device": device, "dtype": dtype, "first_mask": first_mask}
     results: dict[str, Any] = {"out": out, "overwrite": overwrite, "strip_source": strip_source, "resume": resume}
-    found: dict[str, Any] = {"search": search, "labelled": searches, "stride": stride, "runtime": runtime}
+    found: dict[str, Any] = {"search": search, "labelled": searches, "stride": stride}
+    found |= {"runtime": runtime, "compiled": compiled}
     masks, moments = (threshold, void), (start, end)
     settings = _parse_settings(
         texts, save, direction, moments, masks, window, source, (name, file), options, **results, **found
@@ -98,6 +109,7 @@ def _parse_settings(
     options: dict[str, str | None],
     *,
     runtime: str,
+    compiled: bool,
     **others: Any,
 ) -> "RunSettings":
     """Make the settings of a run; `others` are taken as they are."""
@@ -108,12 +120,12 @@ def _parse_settings(
     from samvideo.trackers.direction import check_direction
 
     name, weights = model
-    if runtime != "torch":  # which is not recorded
-        options = options | {"runtime": runtime}
+    speed: dict[str, Any] = {} if runtime == "torch" else {"runtime": runtime}  # defaults are not recorded
+    speed |= {"compiled": True} if compiled else {}
     start, end = (parse_moment(moment) for moment in moments)
     return RunSettings(
         model=name,
-        options={"weights": str(weights) if weights else None, **options},
+        options={"weights": str(weights) if weights else None, **options, **speed},
         prompts=tuple(parse_prompts(prompts, MaskRule(*masks))),
         prompt_texts=tuple(prompts),
         direction=check_direction(direction),

@@ -12,6 +12,8 @@ import torch
 
 from samvideo.evaluation.meter import synchronise
 
+FIRST = 3
+"""Frames within which everything is compiled and captured."""
 LEAST = 15.0
 """Seconds that must be left for one more variant."""
 COLUMNS = "subject", "variant", "ms", "times as fast", "first frames, s", "peak MiB", "mask IoU", "note"
@@ -96,15 +98,19 @@ def measure(
 
 
 def warm_up(variant: Variant, device: torch.device, frames: int) -> np.ndarray:
-    """The masks of the last of the first frames; notes the time of the first three, and the memory taken."""
+    """The masks of the last of the first frames; notes the time of the first few, and the memory taken."""
     before = 0
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
     variant.step = variant.open()
-    variant.first = sum(timed(partial(variant.step, index), device) for index in range(min(3, frames)))
-    for index in range(min(3, frames), frames):
+    for index in range(frames):
+        synchronise(device)
+        begin = time.perf_counter()
         masks = variant.step(index)
+        synchronise(device)
+        if index < FIRST:
+            variant.first += time.perf_counter() - begin
     if device.type == "cuda":
         variant.peak = (torch.cuda.max_memory_allocated() - before) / 2**20
     return masks

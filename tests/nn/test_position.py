@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from samvideo.nn.position import sine_grid, sine_time
-from samvideo.nn.rope import project_rotated, quarter_turn, rotary_table, rotate
+from samvideo.nn.position import _sine_grid, sine_grid, sine_time
+from samvideo.nn.rope import _rotary_table, project_rotated, quarter_turn, rotary_table, rotate
 
 CPU = torch.device("cpu")
 

@@ -10,9 +10,15 @@ from samvideo.trackers.base import Tracker
 
 @dataclass(frozen=True, kw_only=True)
 class TrackerOptions(ModelOptions):
-    """The options of a tracker; `policy` is the name of another memory policy than the model's own."""
+    """The options of a tracker.
+
+    Attributes:
+        policy: name of another memory policy than the model's own.
+        compiled: compile the network, see `samvideo.compiled`.
+    """
 
     policy: str | None = None
+    compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,7 @@ class TrackerSpec(SelectableModel[TrackerOptions, Tracker]):
     """One tracker.
 
     Attributes:
-        options: which of `weights`, `memory` and `policy` it takes.
+        options: which of `weights`, `memory`, `policy` and `compiled` it takes.
         segmenter: name of the segmenter that previews its first masks, with the same options.
     """
 

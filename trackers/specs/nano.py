@@ -11,7 +11,7 @@ VARIANTS = {
         partial(build, "nano"),
         "a small network with bundled weights",
         devices=("cpu", "cuda", "mps"),
-        options=frozenset({"weights", "memory", "policy"}),
+        options=frozenset({"weights", "memory", "policy", "compiled"}),
         facts=lambda: ModelFacts("efficientnet-lite0", "affinity-ridge", "fifo", "1.6 M", licence="Apache-2.0"),
         segmenter="nano",
     )

@@ -19,6 +19,10 @@ def build(name: str | None, options: TrackerOptions) -> Tracker:
     model = load(
         name, weights=options.weights, memory=options.memory, policy=options.policy, progress=options.progress
     )
+    if options.compiled:
+        from samvideo.compiled import CompiledRuntime
+
+        return SamTracker(CompiledRuntime(model, device=options.device, dtype=options.dtype))
     return SamTracker(TorchRuntime(model, device=options.device, dtype=options.dtype))
 
 
@@ -26,7 +30,7 @@ _sam = partial(
     TrackerSpec,
     needs_weights=True,
     devices=("cpu", "cuda", "mps"),
-    options=frozenset({"weights", "memory", "policy"}),
+    options=frozenset({"weights", "memory", "policy", "compiled"}),
 )
 VARIANTS = {
     name: _sam(
