@@ -62,10 +62,13 @@ class Validation:
     Attributes:
         measure: returns what goes into the log by name; it changes nothing, random numbers apart.
         every: steps between two measurements; there is one after the last step, too.
+        patience: end after so many measurements without a higher first value; the result is then the best average
+            instead of the last. None: train to the end.
     """
 
     measure: Callable[[], Mapping[str, float]]
     every: int
+    patience: int | None = None
 
 
 def fit(
@@ -101,7 +104,7 @@ def fit(
         log(f"resumed after step {training.step}")
     meters = _Meters(training.step)
     with Interrupt() as stop:
-        while training.step < stage.steps:
+        while training.step < stage.steps and not training.ended:
             torch.manual_seed(stage.seed * 1_000_003 + training.step)
             meters.add(gradients(training.step))
             training.update()
@@ -110,13 +113,14 @@ def fit(
                 log(meters.line(training.step, stage.steps))
                 training.save(state_file)
             if validation and (training.step == stage.steps or training.step % validation.every == 0):
-                with training.averaged():
-                    found = ", ".join(f"{name} {value:.3f}" for name, value in validation.measure().items())
-                log(f"validation after step {training.step}: {found}")
+                training.validate(validation, log)
+                if training.ended:
+                    log(f"ended after step {training.step}: no better than before for {validation.patience} times")
+                    training.save(state_file)
             if stop.requested:
                 log(f"interrupted after step {training.step}: the same command resumes it")
                 raise KeyboardInterrupt
-    model.load_state_dict(training.average, strict=False)
+    model.load_state_dict(training.best or training.average, strict=False)
 
 
 def backward(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -125,6 +129,10 @@ def backward(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     assert isinstance(total, Tensor)
     torch.autograd.backward(total)
     return {name: part.detach() for name, part in parts.items()}
+
+
+_OWN = ("step", "best", "highest", "stale", "ended")
+"""What is saved of a training as it is."""
 
 
 class _Training:
@@ -136,6 +144,8 @@ class _Training:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, stage.factor)
         self.average = {name: value.detach().clone() for name, value in model.named_parameters()}
         self.norm = torch.zeros(())
+        self.best: dict[str, Tensor] = {}
+        self.highest, self.stale, self.ended = -math.inf, 0, False
 
     def update(self) -> None:
         """Change the weights by their gradients."""
@@ -148,6 +158,21 @@ class _Training:
         with torch.no_grad():
             values: list[Tensor] = [parameters[name] for name in self.average]
             torch._foreach_lerp_(list(self.average.values()), values, 1 - decay)
+
+    def validate(self, validation: Validation, log: Log) -> None:
+        """Measure the averaged weights, keep the best ones, and end the training if it is time."""
+        with self.averaged():
+            found = dict(validation.measure())
+        values = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+        log(f"validation after step {self.step}: {values}")
+        if validation.patience is None or not found:
+            return
+        if (first := next(iter(found.values()))) > self.highest:
+            self.highest, self.stale = first, 0
+            self.best = {name: value.clone() for name, value in self.average.items()}
+        else:
+            self.stale += 1
+            self.ended = self.stale >= validation.patience
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -174,7 +199,8 @@ class _Training:
         """Write the state."""
         parts = {name: getattr(self, name).state_dict() for name in ("model", "optimiser", "schedule")}
         content = io.BytesIO()
-        torch.save({"step": self.step, "stage": repr(self.stage), "average": self.average, **parts}, content)
+        ours = {name: getattr(self, name) for name in _OWN}
+        torch.save({"stage": repr(self.stage), "average": self.average, **ours, **parts}, content)
         write_atomically(file, content.getvalue())
 
     def restore(self, file: Path) -> None:
@@ -192,7 +218,8 @@ class _Training:
             for name in ("model", "optimiser", "schedule"):
                 getattr(self, name).load_state_dict(state[name])
             self.average.update(state["average"])
-            self.step = int(state["step"])
+            for name in _OWN:
+                setattr(self, name, state[name])
         except ConfigError:
             raise
         except Exception as error:  # unpickling raises nearly anything

@@ -20,30 +20,17 @@ from samvideo.specs import IMAGE_SPECS
 from samvideo.state_dict import build_spec
 from samvideo.tensors import PromptTensors
 from samvideo.training.ahead import Ahead
+from samvideo.training.candidates import MaskWeights, chosen_losses
 from samvideo.training.clips import MIN_SHARE, ClipSampler
 from samvideo.training.compose import ClipConfig
 from samvideo.training.drawn import draw_shots
 from samvideo.training.engine import Log, Stage, Validation, backward, fit
 from samvideo.training.files import check_output, record_file, write
 from samvideo.training.library import Library, Shot
-from samvideo.training.losses import dice_loss, focal_loss, soft_iou
+from samvideo.training.losses import soft_iou
 from samvideo.training.prompting import STRIDE, box_prompts, click_prompts, corrected
 
 FORMAT = "samvideo-image-1"
-
-
-@dataclass(frozen=True)
-class MaskWeights:
-    """Weights of the losses of masks: SAM's.
-
-    Attributes:
-        focal, dice: of the mask, on a single click of the best of the three alternatives.
-        quality: of the squared error of the predicted IoU.
-    """
-
-    focal: float = 20.0
-    dice: float = 1.0
-    quality: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -176,31 +163,6 @@ def prompted_losses(model: ImageModel, pictures: Tensor, masks: Tensor, weights:
     box, box_again, click_, click_again = (part.pop("iou") for part in found)
     losses = {name: torch.stack([part[name] for part in found]).mean() for name in found[0]}
     return losses | {"box IoU": box, "click IoU": click_, "corrected IoU": (box_again + click_again) / 2}
-
-
-def chosen_losses(
-    logits_bnhw: Tensor, quality_bn: Tensor, truth_bhw: Tensor, weights: MaskWeights
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """The logits (B, h, w) that are rated best, detached, and losses by name: of masks only the best one learns.
-
-    Args:
-        logits_bnhw: of N candidates.
-        quality_bn: their predicted IoU.
-        truth_bhw: masks in 0..1.
-        weights: of the losses.
-    """
-    count = logits_bnhw.shape[1]
-    flat, truth = logits_bnhw.flatten(0, 1), truth_bhw.repeat_interleave(count, 0)
-    focal, dice, iou = (loss(flat, truth).view(-1, count) for loss in (focal_loss, dice_loss, soft_iou))
-    focal, dice = weights.focal * focal, weights.dice * dice
-    rows, best = torch.arange(len(logits_bnhw), device=flat.device), (focal + dice).argmin(1)
-    rated = quality_bn.argmax(1)
-    return logits_bnhw[rows, rated].detach(), {
-        "focal": focal[rows, best].mean(),
-        "dice": dice[rows, best].mean(),
-        "quality": weights.quality * F.mse_loss(quality_bn, iou),
-        "iou": iou[rows, rated].mean().detach(),
-    }
 
 
 def _measure(

@@ -17,8 +17,9 @@ from samvideo.encoders.sam_vit import SamVitConfig
 from samvideo.specs import IMAGE_SPECS
 from samvideo.state_dict import build_spec
 from samvideo.training import image, splits
+from samvideo.training.candidates import MaskWeights, chosen_losses
 from samvideo.training.engine import Stage, fit
-from samvideo.training.image import RECIPES, ImageRecipe, MaskWeights, box_iou, chosen_losses
+from samvideo.training.image import RECIPES, ImageRecipe, box_iou
 from samvideo.training.library import Library
 
 SIDE = 64
