@@ -3,7 +3,8 @@
 import io
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,22 @@ class Stage:
         return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
 
 
+@dataclass(frozen=True)
+class Validation:
+    """What is measured in the course of a training, with the averaged weights.
+
+    Attributes:
+        measure: returns what goes into the log by name; it changes nothing, random numbers apart.
+        every: steps between two measurements; there is one after the last step, too.
+        patience: end after so many measurements without a higher first value; the result is then the best average
+            instead of the last. None: train to the end.
+    """
+
+    measure: Callable[[], Mapping[str, float]]
+    every: int
+    patience: int | None = None
+
+
 def fit(
     model: nn.Module,
     gradients: Gradients,
@@ -61,6 +78,7 @@ def fit(
     state_file: Path,
     log: Log,
     pretrained: Iterable[nn.Parameter] = (),
+    validation: Validation | None = None,
 ) -> None:
     """Train in place; the model has the averaged weights afterwards.
 
@@ -72,6 +90,7 @@ def fit(
             caller to remove, once the result is safe.
         log: gets a line every `REPORT_SECONDS`.
         pretrained: parameters that learn more slowly.
+        validation: what is measured now and then.
 
     Raises:
         ConfigError: the state is of another model or stage.
@@ -85,7 +104,7 @@ def fit(
         log(f"resumed after step {training.step}")
     meters = _Meters(training.step)
     with Interrupt() as stop:
-        while training.step < stage.steps:
+        while training.step < stage.steps and not training.ended:
             torch.manual_seed(stage.seed * 1_000_003 + training.step)
             meters.add(gradients(training.step))
             training.update()
@@ -93,10 +112,15 @@ def fit(
                 training.check()
                 log(meters.line(training.step, stage.steps))
                 training.save(state_file)
+            if validation and (training.step == stage.steps or training.step % validation.every == 0):
+                training.validate(validation, log)
+                if training.ended:
+                    log(f"ended after step {training.step}: no better than before for {validation.patience} times")
+                    training.save(state_file)
             if stop.requested:
                 log(f"interrupted after step {training.step}: the same command resumes it")
                 raise KeyboardInterrupt
-    model.load_state_dict(training.average, strict=False)
+    model.load_state_dict(training.best or training.average, strict=False)
 
 
 def backward(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -105,6 +129,10 @@ def backward(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     assert isinstance(total, Tensor)
     torch.autograd.backward(total)
     return {name: part.detach() for name, part in parts.items()}
+
+
+_OWN = ("step", "best", "highest", "stale", "ended")
+"""What is saved of a training as it is."""
 
 
 class _Training:
@@ -116,6 +144,8 @@ class _Training:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, stage.factor)
         self.average = {name: value.detach().clone() for name, value in model.named_parameters()}
         self.norm = torch.zeros(())
+        self.best: dict[str, Tensor] = {}
+        self.highest, self.stale, self.ended = -math.inf, 0, False
 
     def update(self) -> None:
         """Change the weights by their gradients."""
@@ -129,6 +159,34 @@ class _Training:
             values: list[Tensor] = [parameters[name] for name in self.average]
             torch._foreach_lerp_(list(self.average.values()), values, 1 - decay)
 
+    def validate(self, validation: Validation, log: Log) -> None:
+        """Measure the averaged weights, keep the best ones, and end the training if it is time."""
+        with self.averaged():
+            found = dict(validation.measure())
+        values = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+        log(f"validation after step {self.step}: {values}")
+        if validation.patience is None or not found:
+            return
+        if (first := next(iter(found.values()))) > self.highest:
+            self.highest, self.stale = first, 0
+            self.best = {name: value.clone() for name, value in self.average.items()}
+        else:
+            self.stale += 1
+            self.ended = self.stale >= validation.patience
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The model has the averaged weights within the block."""
+        parameters = dict(self.model.named_parameters())
+        own = {name: parameters[name].data for name in self.average}
+        for name, value in self.average.items():
+            parameters[name].data = value
+        try:
+            yield
+        finally:
+            for name, value in own.items():
+                parameters[name].data = value
+
     def check(self) -> None:
         """Raise SamVideoError if the last gradient was not finite: from then on, no weight is."""
         if not bool(self.norm.isfinite()):
@@ -141,7 +199,8 @@ class _Training:
         """Write the state."""
         parts = {name: getattr(self, name).state_dict() for name in ("model", "optimiser", "schedule")}
         content = io.BytesIO()
-        torch.save({"step": self.step, "stage": repr(self.stage), "average": self.average, **parts}, content)
+        ours = {name: getattr(self, name) for name in _OWN}
+        torch.save({"stage": repr(self.stage), "average": self.average, **ours, **parts}, content)
         write_atomically(file, content.getvalue())
 
     def restore(self, file: Path) -> None:
@@ -159,7 +218,8 @@ class _Training:
             for name in ("model", "optimiser", "schedule"):
                 getattr(self, name).load_state_dict(state[name])
             self.average.update(state["average"])
-            self.step = int(state["step"])
+            for name in _OWN:
+                setattr(self, name, state[name])
         except ConfigError:
             raise
         except Exception as error:  # unpickling raises nearly anything

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from samvideo.errors import ConfigError, SamVideoError
 from samvideo.training.ahead import Ahead
-from samvideo.training.engine import Stage, backward, fit
+from samvideo.training.engine import Stage, Validation, backward, fit
 
 STAGE = Stage(6, rate=0.1, average=0.5, seed=3)
 CPU = torch.device("cpu")
@@ -86,6 +86,43 @@ def test_the_result_is_the_average_of_the_weights(tmp_path: Path) -> None:
         average = torch.lerp(average, weight, 1 - min(0.3, step / (step + 9)))
     last = (training.model[0].weight - average * 3 / 12) / (1 - 3 / 12)
     assert (last - weights[-1]).abs().max() < 2 * Stage.rate
+
+
+def test_a_training_that_no_longer_improves_ends_with_its_best_weights(tmp_path: Path) -> None:
+    def run(interrupted: int = -1) -> tuple[Regression, list[float]]:
+        training, seen = Regression(interrupted), list[float]()
+
+        def measure() -> dict[str, float]:
+            seen.append(training.model[0].weight.sum().item())
+            return {"score": -abs(len(seen) + done - 3.0), "weight": seen[-1]}
+
+        fit(
+            training.model,
+            training.gradients,
+            Stage(90, rate=0.1),
+            state,
+            training.log.append,
+            (),
+            Validation(measure, 2, 2),
+        )
+        return training, seen
+
+    state, done = tmp_path / "whole", 0
+    whole, seen = run()
+    assert len(seen) == 5
+    assert "ended after step 10: no better than before for 2 times" in whole.log[-1]
+    assert "validation after step 6: score -0.000, weight" in whole.log[2]
+    assert whole.model[0].weight.sum().item() == seen[2]
+    again, nothing = run()
+    assert not nothing, "what has ended stays so"
+    assert torch.equal(again.model[0].weight, whole.model[0].weight)
+    state = tmp_path / "parts"
+    with pytest.raises(KeyboardInterrupt):
+        run(interrupted=6)
+    done = 3
+    rest, later = run()
+    assert len(later) == 2
+    assert torch.equal(rest.model[0].weight, whole.model[0].weight)
 
 
 def test_rates_rise_and_fall() -> None:
