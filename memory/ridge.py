@@ -42,7 +42,8 @@ class _Labels(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(channels, LABELS, 1))
 
     def forward(self, mask: Tensor) -> tuple[Tensor, Tensor]:
-        learned, weight = torch.split(self.layers(mask).float(), [LABELS - 1, 1], 1)
+        given = mask.to(next(self.layers.parameters()).dtype)
+        learned, weight = torch.split(self.layers(given).float(), [LABELS - 1, 1], 1)
         height, width = learned.shape[-2:]
         pooled = F.adaptive_avg_pool2d(mask.float(), (height, width))
         return torch.cat([2 * pooled - 1, learned], 1), balanced(pooled) * weight.clamp(-3, 3).exp()

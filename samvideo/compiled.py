@@ -140,4 +140,5 @@ def _filled(count: int) -> int:
 
 
 def _first_line(error: Exception) -> str:
+    error = getattr(error, "inner_exception", error)  # what a compiler raised, without the wrapping
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -91,15 +91,18 @@ class ImageModel(nn.Module):
         if device.type == "cpu" and dtype == torch.float16:
             raise ConfigError("float16 is not usable on a CPU (about 1000 times slower): choose fp32 or bf16")
         self.mixed = device.type == "cpu" and dtype == torch.bfloat16
-        self.to(device, torch.float32 if self.mixed else dtype).to(memory_format=torch.channels_last)
-        for layer in self.prompts.modules():
-            if isinstance(layer, FourierPosition):
-                layer.float()
+        self._convert_all(device, torch.float32 if self.mixed else dtype)
         if self.mixed:  # autocast would convert them on every frame
             for layer in (layer for part in self._mixed_parts() for layer in part.modules()):
                 if isinstance(layer, nn.Linear | nn.Conv2d):
                     layer.to(torch.bfloat16)
         return self
+
+    def _convert_all(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.to(device, dtype).to(memory_format=torch.channels_last)
+        for layer in self.prompts.modules():
+            if isinstance(layer, FourierPosition):
+                layer.float()
 
     def _mixed_parts(self) -> Sequence[nn.Module]:
         """What multiplies in bfloat16 on a CPU."""

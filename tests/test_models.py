@@ -135,6 +135,21 @@ def test_on_a_cpu_bfloat16_is_for_products_only() -> None:
     assert 0 < (want - got).norm() < 0.03 * want.norm()
 
 
+@pytest.mark.parametrize(
+    ("name", "memory"),
+    [("nano", None), ("vit-ti", "plain"), ("vit-ti", "pooled-2"), ("repvit-m1", "perceiver"), ("vit-ti", "ridge")],
+)
+def test_all_parameters_in_bfloat16_as_on_a_gpu(name: str, memory: str | None) -> None:
+    model = build(name, memory=memory, input_size=None if name == "nano" else 256)
+    runtime = TorchRuntime(model)
+    model._convert_all(torch.device("cpu"), torch.bfloat16)
+    tracker = SamTracker(runtime)
+    for frame in clip(3):
+        result = tracker.step(frame, [Box((10, 20, 40, 60)), Points([(20, 30)])] if frame.index == 0 else [])
+    assert result.masks.shape[0] == 2
+    assert np.isfinite(result.scores).all()
+
+
 @pytest.mark.parametrize("name", ["repvit-m1", "hiera-tiny", "vit-ti"])
 def test_fusing_changes_no_feature(name: str) -> None:
     """Branches, batch norms, and the 1x1 convolutions of the fine maps; twice is once."""

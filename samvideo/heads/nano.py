@@ -171,7 +171,7 @@ class NanoDecoder(nn.Module):
         y = _double(self.to_eighth(x)) + self.lateral_eighth(torch.cat([eighth, prompt_eighth], 1))
         z = _double(self.to_quarter(self.eighth(y))) + self.lateral_quarter(torch.cat([quarter, points], 1))
         logits = self.masks(self.quarter(z)).float()
-        judged = _summaries(x.float(), logits)
+        judged = _summaries(x.float(), logits).to(image.dtype)
         quality = self.quality(judged)[..., 0].float().sigmoid()
         presence = self.presence(judged[:, 0])[:, 0].float()
         return MaskCandidates(logits, quality, image.new_zeros(batch, MASKS, 0), presence)
