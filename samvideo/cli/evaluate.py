@@ -7,18 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from samvideo.cli.common import (
-    COMPILE_HELP,
-    THRESHOLD_HELP,
-    VOID_HELP,
-    Command,
-    comma_list,
-    completing,
-    numbers,
-    verb,
-)
+from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, Command, comma_list, completing, numbers, verb
 from samvideo.cli.evaluate_images import IMAGES, choose_proposals, evaluate_on_images, picture_task, refuse
-from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP
+from samvideo.cli.models import COMPILE_HELP, MODEL_HELP, WEIGHTS_HELP
 from samvideo.cli.policies import SEVERAL_HELP, check_policies
 from samvideo.cli.score import DATASET_HELP, score_summary
 from samvideo.cli.searching import DETECTOR_HELP, PROMPTER_HELP

@@ -5,17 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from samvideo.cli.common import (
-    COMPILE_HELP,
-    THRESHOLD_HELP,
-    VOID_HELP,
-    comma_list,
-    completing,
-    end_run,
-    parse_window,
-    verb,
-)
-from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP, choose_model
+from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, end_run, parse_window, verb
+from samvideo.cli.models import COMPILE_HELP, MODEL_HELP, WEIGHTS_HELP, choose_model
 from samvideo.cli.policies import POLICY_HELP, check_policy
 from samvideo.cli.searching import DETECTOR_HELP, PROMPTER_HELP, choose_search, searching_tracker, split_prompts
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, run_page
