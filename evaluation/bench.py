@@ -186,9 +186,7 @@ def bench(cases: Sequence[Case], plan: Plan, progress: Callable[[str], None] = l
         if plan.points is not None and (case.model in SPECS or plan.peer == "timm"):
             raise ConfigError("--everything times image models, such as sam-vit-b; its peer is transformers")
         if case.model in IMAGE_SPECS:
-            check_image_case(case)
-            if plan.compiled:
-                raise ConfigError(f"--compile is for trackers, and {case.model!r} is none: leave it out")
+            check_image_case(case, plan)
         if case.policies and plan.peer:
             raise ConfigError("policies are compared with each other: leave --peer or --policy out")
         for policy in case.policies:

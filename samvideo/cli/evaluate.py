@@ -117,10 +117,9 @@ def _options(
     weights: Path | None, device: str, dtype: str, policies: tuple[str, ...], compiled: bool
 ) -> dict[str, Any]:
     """What is given of the model, for its factory and for the record; without policies that are to be compared."""
-    given = {"weights": str(weights) if weights else "auto", "device": device, "dtype": dtype}
-    given["policy"] = policies[0] if len(policies) == 1 else "auto"
-    chosen: dict[str, Any] = {key: value for key, value in given.items() if value != "auto"}
-    return chosen | ({"compiled": True} if compiled else {})
+    given: dict[str, Any] = {"weights": str(weights) if weights else "auto", "device": device, "dtype": dtype}
+    given |= {"policy": policies[0] if len(policies) == 1 else "auto", "compiled": compiled or "auto"}
+    return {key: value for key, value in given.items() if value != "auto"}
 
 
 def _run(evaluation: "Evaluation", policies: tuple[str, ...], pool: "Pool", *, quiet: bool) -> None:
