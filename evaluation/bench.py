@@ -64,9 +64,13 @@ class TimedTracker:
 
     def __init__(self, runtime: TorchRuntime, peer: Peer | None, clip: Clip, case: Case) -> None:
         self._model, self._peer, self._clip = runtime.model, peer, clip
-        self._tracker = SamTracker(runtime)
+        self._tracker = SamTracker(runtime, encode=lambda rgb: runtime.encode(rgb))  # which may be timed
         self._prompts, self._prompted = clip.prompts[: case.objects], case.prompted
-        self.watch = meter.Stopwatch(self._model)
+        self._compiled = isinstance(runtime, CompiledRuntime)
+        if self._compiled:
+            self.watch = meter.Stopwatch(runtime, self._model.device, meter.COMPILED_STAGES)
+        else:
+            self.watch = meter.Stopwatch(self._model, self._model.device)
         self.ours, self._theirs = Times(), Times()
         self.results: deque[FrameResult] = deque(maxlen=KEPT_RESULTS)
         self._ious: list[float] = []
@@ -134,7 +138,8 @@ class TimedTracker:
         """
         stages, read = self.watch.medians(), median(self._clip.decode_seconds)
         network = sum(seconds for name, seconds in stages.items() if name != "preprocess")
-        flops = meter.count_flops(lambda: self.step(plan.warmup + plan.frames))
+        with torch.compiler.set_stance("force_eager") if self._compiled else nullcontext():
+            flops = meter.count_flops(lambda: self.step(plan.warmup + plan.frames))
         return {
             **self.ours.summary(),
             "fps": 1 / median(self.ours.wall),
@@ -181,9 +186,7 @@ def bench(cases: Sequence[Case], plan: Plan, progress: Callable[[str], None] = l
         if plan.points is not None and (case.model in SPECS or plan.peer == "timm"):
             raise ConfigError("--everything times image models, such as sam-vit-b; its peer is transformers")
         if case.model in IMAGE_SPECS:
-            check_image_case(case)
-            if plan.compiled:
-                raise ConfigError(f"--compile is for trackers, and {case.model!r} is none: leave it out")
+            check_image_case(case, plan)
         if case.policies and plan.peer:
             raise ConfigError("policies are compared with each other: leave --peer or --policy out")
         for policy in case.policies:

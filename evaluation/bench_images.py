@@ -29,8 +29,10 @@ SHARES = (0.05, 0.95)
 """Of the foreground, in masks that are compared by IoU: in others, single pixels decide it."""
 
 
-def check_image_case(case: Case) -> None:
+def check_image_case(case: Case, plan: Plan) -> None:
     """Raise ConfigError for a model without an encoder of its own, and for a case of tracking."""
+    if plan.compiled:
+        raise ConfigError(f"--compile is for trackers, and {case.model!r} is none: leave it out")
     if IMAGE_SPECS[case.model].network is not None:
         raise ConfigError(f"{case.model!r} does not encode pictures apart from prompts: it cannot be timed here")
     if case.prompted > 1 or case.policies:

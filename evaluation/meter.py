@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from samvideo.models import VideoModel
-
 T = TypeVar("T")
 STAGES = ("preprocess", "encode", "attend_to_memory", "decode", "choose", "use_mask_as_output", "encode_memory")
 """Methods of a `VideoModel` that are timed; all but the first are the network."""
+COMPILED_STAGES = ("encode", "prompt", "track", "choose", "use_mask_as_output", "remember")
+"""Methods of a runtime that are timed where what they call is compiled; `encode` includes the preprocessing."""
 
 
 def synchronise(device: torch.device) -> None:
@@ -65,7 +65,7 @@ def clocked(times: Times, device: torch.device, work: Callable[[], T]) -> T:
 
 
 class Stopwatch:
-    """Times the stages of a model from outside, frame by frame; the model does not know of it.
+    """Times the stages of a model or runtime from outside, frame by frame; which does not know of it.
 
     On a GPU every stage waits for the device, which slows the frame: time frames and stages in separate passes.
 
@@ -73,28 +73,28 @@ class Stopwatch:
         frames: seconds by stage, of each frame.
     """
 
-    def __init__(self, model: VideoModel) -> None:
-        self._model = model
+    def __init__(self, timed: object, device: torch.device, stages: Sequence[str] = STAGES) -> None:
+        self._timed_object, self._device, self._stages = timed, device, stages
         self.frames: list[dict[str, float]] = []
 
     @contextmanager
     def frame(self) -> Iterator[None]:
         """Time the stages of one frame, which is computed within the context."""
         seconds: dict[str, float] = defaultdict(float)
-        for name in STAGES:
-            setattr(self._model, name, self._timed(name, getattr(self._model, name), seconds))
+        for name in self._stages:
+            setattr(self._timed_object, name, self._timed(name, getattr(self._timed_object, name), seconds))
         try:
             yield
         finally:
-            for name in STAGES:
-                delattr(self._model, name)
+            for name in self._stages:
+                delattr(self._timed_object, name)
         self.frames.append(seconds)
 
     def _timed(self, name: str, method: Callable[..., Any], seconds: dict[str, float]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             begin = time.perf_counter()
             result = method(*args, **kwargs)
-            synchronise(self._model.device)
+            synchronise(self._device)
             seconds[name] += time.perf_counter() - begin
             return result
 
@@ -102,7 +102,7 @@ class Stopwatch:
 
     def medians(self) -> dict[str, float]:
         """Seconds per frame of each stage that ran."""
-        ran = [name for name in STAGES if any(name in frame for frame in self.frames)]
+        ran = [name for name in self._stages if any(name in frame for frame in self.frames)]
         return {name: median(frame.get(name, 0.0) for frame in self.frames) for name in ran}
 
 

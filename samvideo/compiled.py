@@ -52,14 +52,15 @@ class CompiledRuntime(TorchRuntime):
         for cached in (sine_grid, rotary_table):
             torch.compiler.assume_constant_result(cached)
         self._positions: dict[Grid, MemoryTokens] = {}
+        decode, encode_memory, dtype = network.decode, network.encode_memory, network.dtype
 
         def find(maps: Features, context: MemoryContext) -> MaskCandidates:
             with network._autocast():
                 embedding = network.memory.attend(maps, context)
-            return network.decode(maps, embedding.to(network.dtype))
+            return decode(maps, embedding.to(dtype))
 
         def remember(maps: Features, prediction: MaskPrediction, binarise: Tensor) -> Tensor:
-            return network.encode_memory(maps, prediction, binarise).features
+            return encode_memory(maps, prediction, binarise).features
 
         self._compiled_encode = compiled(network.encode, network.device)
         self._compiled_find = compiled(find, network.device)

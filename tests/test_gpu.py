@@ -13,6 +13,7 @@ from tiny_sam import clip, tiny_model
 from typer.testing import CliRunner
 
 from samvideo.cli.main import app
+from samvideo.compiled import CompiledRuntime
 from samvideo.image_model import ImageModel
 from samvideo.models import build
 from samvideo.segmenters.image_model import ImageModelSegmenter, ModelImage
@@ -61,6 +62,21 @@ def test_the_tracker_gives_the_masks_of_the_cpu() -> None:
     for on_cpu, on_gpu in zip(*results, strict=True):
         assert on_cpu.object_ids == on_gpu.object_ids
         assert np.linalg.norm(on_gpu.logits - on_cpu.logits) <= 1e-3 * np.linalg.norm(on_cpu.logits)
+
+
+def test_compiled_stages_give_the_same_masks() -> None:
+    """Two objects, then three: results of earlier frames are not overwritten by the graphs of later ones."""
+    results = []
+    for runtime in (TorchRuntime, CompiledRuntime):
+        tracker = SamTracker(runtime(tiny_model(), device="cuda"), logits=True)
+        prompts = {
+            0: [Box((10, 20, 40, 60)), Box((5, 5, 30, 30), object_id=2)],
+            4: [Box((9, 9, 50, 50), object_id=3)],
+        }
+        results.append([tracker.step(frame, prompts.get(frame.index, [])) for frame in clip(12)])
+    for eager, compiled in zip(*results, strict=True):
+        assert eager.object_ids == compiled.object_ids
+        assert np.linalg.norm(compiled.logits - eager.logits) <= 5e-3 * np.linalg.norm(eager.logits)
 
 
 def test_the_gpus_memory_does_not_grow() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import typer
 
-from samvideo.cli.common import COMPILE_HELP, comma_list, completing, numbers, verb
+from samvideo.cli.common import comma_list, completing, numbers, verb
+from samvideo.cli.models import COMPILE_HELP
 from samvideo.cli.policies import POLICY_HELP, check_policies
 from samvideo.errors import ConfigError
 

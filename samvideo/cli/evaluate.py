@@ -7,21 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from samvideo.cli.common import (
-    COMPILE_HELP,
-    THRESHOLD_HELP,
-    VOID_HELP,
-    Command,
-    comma_list,
-    completing,
-    numbers,
-    verb,
-)
+from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, Command, comma_list, completing, numbers, verb
 from samvideo.cli.evaluate_images import IMAGES, choose_proposals, evaluate_on_images, picture_task, refuse
-from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP
+from samvideo.cli.models import COMPILE_HELP, MODEL_HELP, WEIGHTS_HELP
 from samvideo.cli.policies import SEVERAL_HELP, check_policies
 from samvideo.cli.score import DATASET_HELP, score_summary
 from samvideo.cli.searching import DETECTOR_HELP, PROMPTER_HELP
+from samvideo.weights.naming import split_name
 
 if TYPE_CHECKING:
     from samvideo.evaluation.evaluate import Evaluation
@@ -92,11 +84,10 @@ def evaluate(
     from samvideo.evaluation.image_evaluation import ImageTask
     from samvideo.evaluation.video import Task
     from samvideo.io.mask_pictures import MaskRule
-    from samvideo.weights.naming import split_name
 
     model, weights = split_name(model, weights)
     reading, pool, tracked = MaskRule(threshold, void), _pool(ray, workers), tuple(numbers(objects, "--objects"))
-    options = _options(weights, device, dtype, policies := check_policies(policy))
+    options = _options(weights, device, dtype, policies := check_policies(policy), compiled)
     search = choose_proposals(model, weights, prompt, text, prompter, detector, proposals, protocol)
     chosen = comma_list(sequences)
     if dataset == IMAGES or search is not None:
@@ -106,7 +97,6 @@ def evaluate(
         evaluate_on_images(scored, model, options, limit if dataset == IMAGES else None, pool, quiet=quiet)
         return
     task = Task(dataset, root, split or "", protocol or "mask", out, tracked, threads, reading)
-    options |= {"compiled": True} if compiled else {}
     _run(_evaluation(task, model, options, chosen, limit), policies, pool, quiet=quiet)
 
 
@@ -123,10 +113,12 @@ def _evaluation(
     return Evaluation(replace(task, split=opened.split), model, make, names, options)
 
 
-def _options(weights: Path | None, device: str, dtype: str, policies: tuple[str, ...]) -> dict[str, Any]:
+def _options(
+    weights: Path | None, device: str, dtype: str, policies: tuple[str, ...], compiled: bool
+) -> dict[str, Any]:
     """What is given of the model, for its factory and for the record; without policies that are to be compared."""
-    given = {"weights": str(weights) if weights else "auto", "device": device, "dtype": dtype}
-    given["policy"] = policies[0] if len(policies) == 1 else "auto"
+    given: dict[str, Any] = {"weights": str(weights) if weights else "auto", "device": device, "dtype": dtype}
+    given |= {"policy": policies[0] if len(policies) == 1 else "auto", "compiled": compiled or "auto"}
     return {key: value for key, value in given.items() if value != "auto"}
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from samvideo.trackers.base import Tracker
 
 MODEL_HELP = "auto, {trackers} (no download), one of `samvideo models`, or NAME=FILE."
+COMPILE_HELP = "Compile the network: the first frames take a minute or more, the others less."
 WEIGHTS_HELP = "Read the model from this file (.pt, .pth, .safetensors); random: untrained weights."
 
 

@@ -5,17 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from samvideo.cli.common import (
-    COMPILE_HELP,
-    THRESHOLD_HELP,
-    VOID_HELP,
-    comma_list,
-    completing,
-    end_run,
-    parse_window,
-    verb,
-)
-from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP, choose_model
+from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, end_run, parse_window, verb
+from samvideo.cli.models import COMPILE_HELP, MODEL_HELP, WEIGHTS_HELP, choose_model
 from samvideo.cli.policies import POLICY_HELP, check_policy
 from samvideo.cli.searching import DETECTOR_HELP, PROMPTER_HELP, choose_search, searching_tracker, split_prompts
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, run_page
@@ -78,18 +69,16 @@ def track(
     port: int | None = typer.Option(None, min=1, max=65535, help=PORT_HELP),
 ) -> None:
     """Track the prompted objects and write an overlay video, masks and tables."""
-    policy = check_policy(policy)
-    searches, wanted, others = split_searches(prompt)
+    policy, (searches, wanted, others) = check_policy(policy), split_searches(prompt)
     tools, texts = ([], others) if searches else split_prompts(others, PROMPT_HELP, resume)
     name, file = choose_model(model, weights, device, quiet=quiet)
     search = choose_search(name, prompter, wanted, detector, max_objects, every) if searches else None
     options = {"memory": memory, "policy": policy, "device": device, "dtype": dtype, "first_mask": first_mask}
     results: dict[str, Any] = {"out": out, "overwrite": overwrite, "strip_source": strip_source, "resume": resume}
     found: dict[str, Any] = {"search": search, "labelled": searches, "stride": stride}
-    found |= {"runtime": runtime, "compiled": compiled}
-    masks, moments = (threshold, void), (start, end)
+    masks, moments, fast = (threshold, void), (start, end), {"runtime": runtime, "compiled": compiled}
     settings = _parse_settings(
-        texts, save, direction, moments, masks, window, source, (name, file), options, **results, **found
+        texts, save, direction, moments, masks, window, source, (name, file), options, **results, **found, **fast
     )
     if tools:
         run_page(settings, tools[0], quiet, as_json, browser, host, port)

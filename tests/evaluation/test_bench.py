@@ -45,7 +45,7 @@ def test_flops_are_those_of_the_formulas() -> None:
 
 def test_the_stopwatch_leaves_no_trace() -> None:
     tracker = SamTracker(TorchRuntime(model := tiny_model()))
-    watch, frames = meter.Stopwatch(model), clip(3)
+    watch, frames = meter.Stopwatch(model, model.device), clip(3)
     tracker.step(frames[0], [Box(object_id=1, xyxy=(10, 20, 34, 44))])
     for frame in frames[1:]:
         with watch.frame():
