@@ -11,6 +11,7 @@ const [files, rate, track, status, stage] = ids.map((id) => document.getElementB
 const canvas = stage.getContext("2d", { willReadFrequently: true });
 
 let model, tracker, frames, frame; // the frame is {index, bitmap, rgb}
+let picture; // what is shown of it, with masks
 let tracking = false;
 let busy = false;
 let corner = null; // where a box was begun
@@ -47,7 +48,7 @@ function draw(objects) {
   const { width, height } = frame.bitmap;
   if (stage.width !== width || stage.height !== height) Object.assign(stage, { width, height });
   canvas.drawImage(frame.bitmap, 0, 0);
-  const picture = canvas.getImageData(0, 0, width, height);
+  picture = canvas.getImageData(0, 0, width, height);
   for (const { id, logits } of objects) {
     const colour = COLOURS[(id - 1) % COLOURS.length];
     const inner = model.manifest.input_wh.map((side) => side / 4);
@@ -110,11 +111,20 @@ stage.addEventListener("pointerdown", (event) => {
   corner = place(event);
 });
 
+stage.addEventListener("pointermove", (event) => {
+  if (!corner) return;
+  const [x, y] = place(event);
+  canvas.putImageData(picture, 0, 0);
+  canvas.strokeStyle = "white"; // resizing forgets it
+  canvas.strokeRect(...corner, x - corner[0], y - corner[1]);
+});
+
 stage.addEventListener("pointerup", (event) => exclusively(async () => {
   if (!corner) return;
   const other = place(event);
   const box = [Math.min, Math.max].flatMap((of) => [0, 1].map((axis) => of(corner[axis], other[axis])));
   corner = null;
+  canvas.putImageData(picture, 0, 0);
   if (box[2] - box[0] < SMALLEST_BOX || box[3] - box[1] < SMALLEST_BOX) return;
   const scale = model.manifest.input_wh.map((side, axis) => side / [stage.width, stage.height][axis]);
   objectCount += 1;
