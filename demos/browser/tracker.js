@@ -224,12 +224,13 @@ function recall(entries, now, policy) {
   const age = (entry) => now - entry.index;
   const recent = others.filter((entry) => age(entry) <= policy.frames && entry.tokens);
   const pointed = others.filter((entry) => age(entry) <= policy.pointers).reverse();
+  const pointing = policy.pointers ? [...pinned, ...pointed] : [];
   return {
     frames: [
       ...pinned.map(({ tokens }) => ({ row: PROMPTED_ROW, tokens })),
       ...recent.map((entry) => ({ row: age(entry) - 1, tokens: entry.tokens })),
     ],
-    pointers: [...pinned, ...pointed].map((entry) => ({ age: age(entry), pointer: entry.pointer })),
+    pointers: pointing.map((entry) => ({ age: age(entry), pointer: entry.pointer })),
   };
 }
 

@@ -1,6 +1,5 @@
 """The page of demos/browser finds the masks that Python finds with the same export."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from page_helpers import find_chromium, open_browser, wait_until
 from PIL import Image
 from tiny_sam import clip, tiny_model
 
+from samvideo.object_prompts import group_prompts
 from samvideo.trackers.sam import SamTracker
 from samvideo.types import Box, Points, Prompt
 
@@ -26,6 +26,17 @@ DEMO = Path(__file__).parents[2] / "demos" / "browser"
 FRAMES = 12
 
 pytestmark = pytest.mark.long
+
+COLLECT = """async () => {
+    const {resized} = await import("./pictures.js");
+    const mask = (logits) => Array.from(resized(logits, [16, 16], [64, 64]), (logit) => Number(logit > 0));
+    window.plain = (objects) => objects.map((found) => (
+        {...found, logits: [...found.logits], mask: mask(found.logits)}
+    ));
+    window.found = [];
+    document.addEventListener("frame", ({detail}) => found.push({...detail, objects: plain(detail.objects)}));
+}"""
+"""Keeps what the page finds on each frame, in values that can be read from here."""
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +69,7 @@ def tab(address: str) -> Iterator[Any]:
         complaints: list[str] = []
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(address)
+        page.evaluate(COLLECT)
         wait_until(lambda: page.is_enabled("#files") or complaints)
         yield page
         assert not complaints
@@ -87,20 +99,7 @@ def check_equal(export: Path, prompts: dict[int, list[Prompt]], found: list[dict
             assert entry["present"] == result.present[row]
 
 
-COLLECT = """async () => {
-    const {resized} = await import("./pictures.js");
-    window.found = [];
-    document.addEventListener("frame", ({detail: {index, prompts, objects}}) => {
-        const plain = objects.map(({logits, ...rest}) => ({
-            ...rest, logits: [...logits], mask: [...resized(logits, [16, 16], [64, 64])].map((x) => Number(x > 0)),
-        }));
-        window.found.push({index, prompts, objects: plain});
-    });
-}"""
-
-
 def test_boxes_drawn_on_the_page(export: Path, tab: Any, pictures: list[Path]) -> None:
-    tab.evaluate(COLLECT)
     tab.set_input_files("#files", pictures)
     wait_until(lambda: "draw a box" in tab.inner_text("#status"))
     stage = tab.locator("#stage").bounding_box()
@@ -120,15 +119,12 @@ def test_boxes_drawn_on_the_page(export: Path, tab: Any, pictures: list[Path]) -
 
 
 LOOP = """async ({frames, prompts}) => {
-    const [{Tracker, openModel}, {resized}, ort] = await Promise.all(
-        ["./tracker.js", "./pictures.js", "./vendor/ort.wasm.bundle.min.mjs"].map((name) => import(name)));
+    const {Tracker, openModel} = await import("./tracker.js");
+    const ort = await import("./vendor/ort.wasm.bundle.min.mjs");
     const tracker = new Tracker(await openModel(ort, new URL("model/", location.href)));
     const found = [];
     for (const [index, rgb] of frames.entries()) {
-        const objects = await tracker.step(index, Uint8Array.from(rgb), prompts[index] ?? []);
-        found.push({objects: objects.map(({logits, ...rest}) => ({
-            ...rest, logits: [...logits], mask: [...resized(logits, [16, 16], [64, 64])].map((x) => Number(x > 0)),
-        }))});
+        found.push({objects: plain(await tracker.step(index, Uint8Array.from(rgb), prompts[index] ?? []))});
     }
     return found;
 }"""
@@ -142,15 +138,12 @@ def test_clicks_corrections_and_expiry(export: Path, tab: Any) -> None:
         7: [Points([[50.0, 20.0]], [0], object_id=1)],
     }
     theirs = {
-        index: [
-            {"id": p.object_id, "xy": [*p.xyxy], "labels": [2, 3]}
-            if isinstance(p, Box)
-            else {"id": p.object_id, "xy": np.ravel(p.xy).tolist(), "labels": np.asarray(p.labels).tolist()}
-            for p in given
-            if isinstance(p, (Box, Points))
+        str(index): [
+            {"id": p.object_id, "xy": p.points[0].ravel().tolist(), "labels": p.points[1].tolist()}
+            for p in group_prompts(given, (), (64, 64))
         ]
         for index, given in prompts.items()
     }
     frames = [frame.rgb.ravel().tolist() for frame in clip(FRAMES)]
-    found = tab.evaluate(LOOP, {"frames": frames, "prompts": json.loads(json.dumps(theirs))})
+    found = tab.evaluate(LOOP, {"frames": frames, "prompts": theirs})
     check_equal(export, prompts, found)
