@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 MODEL_HELP = "auto, {trackers} (no download), one of `samvideo models`, or NAME=FILE."
 WEIGHTS_HELP = "Read the model from this file (.pt, .pth, .safetensors); random: untrained weights."
+RUNTIME_HELP = (
+    "torch, or onnx: ONNX Runtime, without torch, with the folder of `samvideo export-model` as --weights, or a "
+    "model that is exported once."
+)
 
 
 @verb
@@ -74,6 +78,14 @@ def choose_model(model: str, weights: Path | None, device: str, *, quiet: bool) 
     if choice.reason and not quiet:
         typer.echo(f"model {name}: {choice.reason}; choose another with --model NAME (`samvideo models`)", err=True)
     return name, weights
+
+
+def with_runtime(options: dict[str, str | None], runtime: str) -> dict[str, str | None]:
+    """Options with the runtime, but that of torch is not recorded; ConfigError if there is none of that name."""
+    from samvideo.deploy.runtimes import TORCH, check_runtime
+
+    check_runtime(runtime)
+    return options if runtime == TORCH else options | {"runtime": runtime}
 
 
 def ready_segmenter(model: str, options: Mapping[str, str | None]) -> "Segmenter":

@@ -116,9 +116,14 @@ def test_broken_exports(change: object, message: str, exported: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weights": None}, "export-model NAME"),
+        ({"weights": "nowhere"}, "nowhere is not there: the runtime onnx takes the folder"),
+        ({"weights": __file__}, r"test_onnx.py is a file: the runtime onnx takes the folder"),
+        ({"weights": str(Path(__file__).parent)}, "folder that `samvideo export-model` wrote"),
+        ({"weights": "nowhere.pt", "model": "edgetam"}, "there is no file nowhere.pt"),
+        ({"weights": None, "model": "flow"}, "flow is no network"),
         ({"policy": "fifo:prompted=30"}, "recalls up to"),
-        ({"dtype": "bf16"}, "leave --memory and --dtype out"),
+        ({"dtype": "bf16"}, "leave --dtype bf16 out"),
+        ({"memory": "perceiver"}, "leave --memory perceiver out"),
         ({"device": "abacus"}, "no device of ONNX Runtime"),
         ({"model": "edgetam"}, "holds tiny, not edgetam"),
         ({"runtime": "abacus"}, "torch, onnx expected"),
