@@ -82,25 +82,29 @@ def create_tracker(
         check_device(tracker.name, tracker.devices, device)
     if isinstance(first_mask, str):
         first_mask = load_segmenter(first_mask, device=device, dtype=dtype, progress=progress)
-    built = tracker.build(options) if runtime == TORCH else _exported(name, runtime, options)
+    built = tracker.build(options) if runtime == TORCH else _exported_tracker(name, runtime, options)
     return built if first_mask is None else FirstMaskTracker(built, first_mask)
 
 
-def _exported(model: str, runtime: str, options: TrackerOptions) -> Tracker:
-    """The tracker of an exported model."""
+def _exported_tracker(model: str, runtime: str, options: TrackerOptions) -> Tracker:
     from samvideo.trackers.sam import SamTracker
 
+    return SamTracker(_exported(model, runtime, options))
+
+
+def _exported(model: str, runtime: str, options: TrackerOptions) -> "GraphRuntime":
+    """An exported model on a runtime other than torch."""
     if options.dtype not in ("auto", "fp32"):
         raise ConfigError(f"an exported model has its number format: leave --dtype {options.dtype} out")
     weights = options.weights
     if weights is None or is_random(weights) or is_weights(weights):
-        return SamTracker(_exported_once(model, runtime, options))
+        return _exported_once(model, runtime, options)
     if options.memory is not None:
         raise ConfigError(f"an exported model has its memory: leave --memory {options.memory} out")
     found = open_exported(runtime, weights, policy=options.policy, device=options.device)
     if model not in (AUTO, found.manifest.model):
         raise ConfigError(f"{weights} holds {found.manifest.model}, not {model}: leave --model out")
-    return SamTracker(found)
+    return found
 
 
 def _exported_once(model: str, runtime: str, options: TrackerOptions) -> "GraphRuntime":
@@ -120,9 +124,13 @@ def _exported_once(model: str, runtime: str, options: TrackerOptions) -> "GraphR
     )
 
 
-def create_segmenter(model: str, options: TrackerOptions) -> Segmenter:
+def create_segmenter(model: str, options: TrackerOptions, runtime: str = TORCH) -> Segmenter:
     """Create the segmenter with which a tracker infers first masks; errors as of `create_tracker`."""
     name, file = split_name(model, options.weights)
+    if runtime != TORCH:
+        from samvideo.segmenters.exported import ExportedSegmenter
+
+        return ExportedSegmenter(_exported(name, runtime, replace(options, weights=file)))
     spec = _find_spec(name, replace(options, weights=file))
     given = {field.name: getattr(options, field.name) for field in fields(ModelOptions)}
     return find_segmenter(spec.segmenter, file).build(SegmenterOptions(**given | {"weights": file}))

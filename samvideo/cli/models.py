@@ -10,7 +10,6 @@ import typer
 from samvideo.cli.common import verb
 from samvideo.cli.policies import echo_policies
 from samvideo.cli.weights import download_progress
-from samvideo.errors import ConfigError
 
 if TYPE_CHECKING:
     from samvideo.segmenters.base import Segmenter
@@ -90,15 +89,14 @@ def with_runtime(options: dict[str, str | None], runtime: str) -> dict[str, str 
 
 def ready_segmenter(model: str, options: Mapping[str, str | None]) -> "Segmenter":
     """Create the segmenter of a tracker whose weights are there."""
-    if "runtime" in options:
-        raise ConfigError(f"an exported model only tracks: with --runtime {options['runtime']}, give --first-mask")
     from samvideo.trackers.factory import create_segmenter
     from samvideo.trackers.specs import TrackerOptions
 
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    runtime = given.pop("runtime", "torch")
     if "weights" in given:
         given["weights"] = Path(given["weights"])
-    return create_segmenter(model, TrackerOptions(**given))
+    return create_segmenter(model, TrackerOptions(**given), runtime)
 
 
 def ready_tracker(model: str, *, quiet: bool, first_mask: str | None = None, **options: str | None) -> "Tracker":

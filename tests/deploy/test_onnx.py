@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_sam import EXPORTED as SPEC
 from tiny_sam import clip, tiny_model
 
 from samvideo.errors import ConfigError, SamVideoError, WeightsError
@@ -23,13 +24,6 @@ from samvideo.deploy.bundle import export_model
 from samvideo.deploy.graph_runtime import GraphTokens
 from samvideo.deploy.graphs import graphs_of
 from samvideo.deploy.onnx_runtime import open_onnx
-
-SPEC = {"occlusion_embedding": True, "pointer_time_encoding": True}
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_model(tiny_model(**SPEC), tmp_path_factory.mktemp("export") / "tiny")
 
 
 def tracked(runtime: object) -> list[FrameResult]:
