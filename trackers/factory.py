@@ -102,8 +102,9 @@ def _exported(model: str, runtime: str, options: TrackerOptions) -> "GraphRuntim
     if options.memory is not None:
         raise ConfigError(f"an exported model has its memory: leave --memory {options.memory} out")
     found = open_exported(runtime, weights, policy=options.policy, device=options.device)
-    if model not in (AUTO, found.manifest.model):
-        raise ConfigError(f"{weights} holds {found.manifest.model}, not {model}: leave --model out")
+    held = found.manifest.model
+    if model not in (AUTO, held):
+        raise ConfigError(f"{weights} holds {held}, not {model}: give --model {held}")
     return found
 
 

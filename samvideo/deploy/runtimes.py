@@ -1,5 +1,6 @@
 """The runtimes by name, and exported models on them; no torch."""
 
+import os
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
@@ -29,10 +30,16 @@ def open_exported(runtime: str, folder: Path, *, policy: str | None = None, devi
             f"{folder} is {'a file' if folder.exists() else 'not there'}: the runtime {runtime} takes the folder "
             f"that `samvideo export-model` wrote, or weights that it exports once ({', '.join(SUFFIXES)})"
         )
-    found: GraphRuntime = resolve_name(OPENERS[runtime])(folder, policy=policy, device=device)
+    found: GraphRuntime = resolve_name(OPENERS[runtime])(folder, policy=policy, device=device, threads=_threads())
     return found
 
 
 def is_weights(path: Path) -> bool:
     """Whether a path names weights for PyTorch, to be exported first, and not an exported model."""
     return not path.is_dir() and path.suffix.lower() in SUFFIXES
+
+
+def _threads() -> int:
+    """As many as OMP_NUM_THREADS says, which libraries read themselves where they use OpenMP; 0 for one a core."""
+    text = os.environ.get("OMP_NUM_THREADS", "")
+    return int(text) if text.isdecimal() else 0
