@@ -70,7 +70,8 @@ class ExportedImage(EmbeddedImage):
         if isinstance(previous, Segmentation) and logits is not None and logits.shape[1:] == (height, width):
             return _prediction_of(logits[previous.chosen])
         shares = Image.fromarray(mask.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
-        return _prediction_of(np.asarray(shares) * np.float32(MASK_SCALE) + np.float32(MASK_BIAS))
+        inside = (np.asarray(shares) >= 0.5).astype(np.float32)
+        return _prediction_of(inside * np.float32(MASK_SCALE) + np.float32(MASK_BIAS))
 
 
 def _prediction_of(logits: FloatArray) -> GraphPrediction:

@@ -119,7 +119,7 @@ def test_previews_are_those_of_the_model(exported: Path) -> None:
         again = Points([(50.0, 50.0)], [0], object_id=1)
         for previous in (one, one.best):
             pair = [image.segment([again], previous={1: previous})[0].best for image in embedded]
-            assert np.mean(pair[0] != pair[1]) <= 0.02
+            assert np.mean(pair[0] != pair[1]) <= 1e-3
 
 
 @pytest.fixture
