@@ -59,13 +59,14 @@ def open_cached(
     facts["weights"] = _digest(name, weights, progress)
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     folder = exports_folder() / f"{name or 'model'}-{key}"
-    if not folder.is_dir():
-        _make(folder, name, weights, memory, policy, replacing=False)
-    try:
-        return open_exported(runtime, folder, policy=policy, device=device)
-    except WeightsError as error:
-        log.warning("%s; it is exported again", error)
-    _make(folder, name, weights, memory, policy, replacing=True)
+    damaged = False
+    if folder.is_dir():
+        try:
+            return open_exported(runtime, folder, policy=policy, device=device)
+        except WeightsError as error:
+            log.warning("%s; it is exported again", error)
+            damaged = True
+    _make(folder, name, weights, memory, policy, replacing=damaged)
     return open_exported(runtime, folder, policy=policy, device=device)
 
 
