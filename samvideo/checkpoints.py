@@ -10,7 +10,7 @@ from samvideo.errors import ConfigError, WeightsError
 from samvideo.memory.base import MemoryPolicy
 from samvideo.models import VideoModel, build, encoders
 from samvideo.policies import parse_policy
-from samvideo.specs import BUNDLED, IMAGE_SPECS, SPECS
+from samvideo.specs import BUNDLED, BUNDLED_FOLDER, IMAGE_SPECS, SPECS
 from samvideo.state_dict import Loadable, build_spec, load_state, recognise, spec_shapes
 from samvideo.weights.catalog import CATALOG, checkpoint
 from samvideo.weights.fetch import fetch
@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 
 ENCODER = "image_encoder."
 """Prefix of the encoder in the checkpoints of most models."""
-BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 NO_MEMORY = (
     "an image model, which has no memory to track with: use load_segmenter, or build(ENCODER, memory=...) for its "
     "encoder with a memory"

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
+from samvideo.deploy.manifest import MANIFEST
 from samvideo.errors import ConfigError, OutputError, VideoError, WeightsError
 from samvideo.io.background import Background
 from samvideo.io.base import Closing
@@ -240,7 +241,12 @@ def files_digest(files: Sequence[Path]) -> str:
 
 
 def weights_digest(weights: str) -> str:
-    """Return a digest of the files that `weights` mean; of what means none, such as "random", the text."""
+    """Return a digest of the files that `weights` mean; of what means none, such as "random", the text.
+
+    Of an exported model it is that of its manifest, which holds the checksums of all its files.
+    """
+    if (manifest := Path(weights) / MANIFEST).is_file():
+        return files_digest([manifest])
     with suppress(WeightsError):
         return files_digest(weight_files(weights))
     return weights

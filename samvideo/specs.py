@@ -1,6 +1,7 @@
 """What tells one model from another, and the published models; no torch."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from samvideo.memory.base import MemoryPolicy
@@ -182,6 +183,7 @@ NANO = ModelSpec(
     mask_filter=(0.5, 0.6),
 )
 BUNDLED = {"nano": NANO}
+BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 """Models whose weights come with the package, by name."""
 SPECS = _specs()
 """The published video models by name."""

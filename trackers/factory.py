@@ -6,8 +6,10 @@ import socket
 import threading
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from samvideo.deploy.runtimes import TORCH, check_runtime, is_weights, open_exported
 from samvideo.errors import ConfigError
 from samvideo.segmenters.base import Segmenter
 from samvideo.segmenters.factory import check_device, find_segmenter, load_segmenter
@@ -19,11 +21,13 @@ from samvideo.trackers.specs import TRACKERS, TrackerOptions, TrackerSpec
 from samvideo.trackers.specs.sam import RECOGNISED
 from samvideo.weights.catalog import checkpoint
 from samvideo.weights.fetch import cached_path
-from samvideo.weights.naming import split_name
+from samvideo.weights.naming import is_random, split_name
 from samvideo.weights.transfer import Progress
 
+if TYPE_CHECKING:
+    from samvideo.deploy.graph_runtime import GraphRuntime
+
 AUTO = "auto"
-RUNTIMES = ("torch", "onnx")
 ON_CPU = "nano"
 ON_GPU = "edgetam"
 PATIENCE = 3.0  # seconds to find out whether a server can be reached
@@ -54,12 +58,13 @@ def create_tracker(
 
     Args:
         model: a name that `samvideo models` lists, NAME=FILE, or "auto", see `choose`.
-        weights: a file to read the model from, or "random", see `samvideo.checkpoints.load`; of the runtime "onnx"
-            the folder of an exported model.
+        weights: a file to read the model from, or "random", see `samvideo.checkpoints.load`; of other runtimes than
+            torch also the folder of an exported model.
         memory, policy: other than the model's own.
         device: auto, cpu, cuda or mps; of the runtime "onnx" see `samvideo.deploy.onnx_runtime.open_onnx`.
         dtype: auto, fp32, bf16 or fp16.
-        runtime: what computes: torch or onnx, which does not import torch.
+        runtime: what computes: torch, or another of `samvideo.deploy.runtimes.RUNTIMES`, which run exported models
+            without torch. A model that is not exported yet is exported once, see `samvideo.deploy.cache`.
         compiled: compile the network, see `samvideo.compiled`; the first frames take minutes.
         first_mask: a segmenter, or its name or NAME=FILE (see `load_segmenter`), that turns boxes and clicks into
             masks in the tracker's place; see `samvideo.trackers.first_mask`.
@@ -73,40 +78,64 @@ def create_tracker(
     options = TrackerOptions(
         weights=file, memory=memory, policy=policy, device=device, dtype=dtype, compiled=compiled, progress=progress
     )
-    if runtime not in RUNTIMES:
-        raise ConfigError(f"no runtime is called {runtime!r}: {', '.join(RUNTIMES)} expected")
-    if runtime == "torch":
+    check_runtime(runtime)
+    if runtime == TORCH:
         tracker = _find_spec(name, options)
         check_device(tracker.name, tracker.devices, device)
     if isinstance(first_mask, str):
         first_mask = load_segmenter(first_mask, device=device, dtype=dtype, progress=progress)
-    built = tracker.build(options) if runtime == "torch" else _exported(name, options)
+    built = tracker.build(options) if runtime == TORCH else _exported_tracker(name, runtime, options)
     return built if first_mask is None else FirstMaskTracker(built, first_mask)
 
 
-def _exported(model: str, options: TrackerOptions) -> Tracker:
-    """The tracker of an exported model, on ONNX Runtime."""
-    from samvideo.deploy.onnx_runtime import open_onnx
+def _exported_tracker(model: str, runtime: str, options: TrackerOptions) -> Tracker:
     from samvideo.trackers.sam import SamTracker
 
-    if options.weights is None:
-        raise ConfigError(
-            "the runtime onnx needs an exported model: make one with samvideo export-model NAME -o DIR, "
-            "and give it with --weights DIR"
-        )
-    if options.memory is not None or options.dtype not in ("auto", "fp32"):
-        raise ConfigError("an exported model has its memory and number format: leave --memory and --dtype out")
+    return SamTracker(_exported(model, runtime, options))
+
+
+def _exported(model: str, runtime: str, options: TrackerOptions) -> "GraphRuntime":
+    """An exported model on a runtime other than torch."""
+    if options.dtype not in ("auto", "fp32"):
+        raise ConfigError(f"an exported model has its number format: leave --dtype {options.dtype} out")
     if options.compiled:
         raise ConfigError("PyTorch compiles its own models, not exported ones: leave --compile or --runtime out")
-    runtime = open_onnx(Path(options.weights), policy=options.policy, device=options.device)
-    if model not in (AUTO, runtime.manifest.model):
-        raise ConfigError(f"{options.weights} holds {runtime.manifest.model}, not {model}: leave --model out")
-    return SamTracker(runtime)
+    weights = options.weights
+    if weights is None or is_random(weights) or is_weights(weights):
+        return _exported_once(model, runtime, options)
+    if options.memory is not None:
+        raise ConfigError(f"an exported model has its memory: leave --memory {options.memory} out")
+    found = open_exported(runtime, weights, policy=options.policy, device=options.device)
+    held = found.manifest.model
+    if model not in (AUTO, held):
+        raise ConfigError(f"{weights} holds {held}, not {model}: give --model {held}")
+    return found
 
 
-def create_segmenter(model: str, options: TrackerOptions) -> Segmenter:
+def _exported_once(model: str, runtime: str, options: TrackerOptions) -> "GraphRuntime":
+    from samvideo.deploy.cache import open_cached
+
+    spec = _find_spec(model, options)
+    if "weights" not in spec.options:
+        raise ConfigError(f"{spec.name} is no network, and has no graphs: leave --runtime {runtime} out")
+    return open_cached(
+        runtime,
+        None if spec is RECOGNISED else spec.name,
+        weights=options.weights,
+        memory=options.memory,
+        policy=options.policy,
+        device=options.device,
+        progress=options.progress,
+    )
+
+
+def create_segmenter(model: str, options: TrackerOptions, runtime: str = TORCH) -> Segmenter:
     """Create the segmenter with which a tracker infers first masks; errors as of `create_tracker`."""
     name, file = split_name(model, options.weights)
+    if runtime != TORCH:
+        from samvideo.segmenters.exported import ExportedSegmenter
+
+        return ExportedSegmenter(_exported(name, runtime, replace(options, weights=file)))
     spec = _find_spec(name, replace(options, weights=file))
     given = {field.name: getattr(options, field.name) for field in fields(ModelOptions)}
     return find_segmenter(spec.segmenter, file).build(SegmenterOptions(**given | {"weights": file}))

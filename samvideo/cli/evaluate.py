@@ -9,7 +9,7 @@ import typer
 
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, Command, comma_list, completing, numbers, verb
 from samvideo.cli.evaluate_images import IMAGES, choose_proposals, evaluate_on_images, picture_task, refuse
-from samvideo.cli.models import COMPILE_HELP, MODEL_HELP, WEIGHTS_HELP
+from samvideo.cli.models import COMPILE_HELP, MODEL_HELP, RUNTIME_HELP, WEIGHTS_HELP, with_runtime
 from samvideo.cli.policies import SEVERAL_HELP, check_policies
 from samvideo.cli.score import DATASET_HELP, score_summary
 from samvideo.cli.searching import DETECTOR_HELP, PROMPTER_HELP
@@ -31,6 +31,7 @@ PROMPT_HELP = (
 )
 TEXT_HELP = 'Find what these name, as "person; ball": the prompter text.'
 EVALUATED_DETECTOR_HELP = f"{DETECTOR_HELP} truth: the boxes of the ground truth, for boxes."
+OUT_HELP = "Folder for masks and results; an unfinished evaluation is resumed."
 LIMIT_HELP = "The first N sequences only; of images, N spread over all."
 
 
@@ -55,9 +56,7 @@ def evaluate(
     model: str = typer.Option("nano", help=MODEL_HELP, autocompletion=completing("trackers")),
     weights: Path | None = typer.Option(None, help=WEIGHTS_HELP),
     policy: list[str] = typer.Option([], help=SEVERAL_HELP),
-    out: Path = typer.Option(
-        ..., "-o", "--out", help="Folder for masks and results; an unfinished evaluation is resumed."
-    ),
+    out: Path = typer.Option(..., "-o", "--out", help=OUT_HELP),
     protocol: str | None = typer.Option(None, help=PROTOCOLS, show_default=False),
     prompt: list[str] = typer.Option([], "--prompt", "-p", help=PROMPT_HELP),
     text: str | None = typer.Option(None, help=TEXT_HELP, show_default=False),
@@ -75,6 +74,7 @@ def evaluate(
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     dtype: str = typer.Option("auto", help="auto, fp32, bf16 or fp16 (not on a CPU)."),
     compiled: bool = typer.Option(False, "--compile", help=COMPILE_HELP),
+    runtime: str = typer.Option("torch", help=RUNTIME_HELP),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
 ) -> None:
     """Evaluate a model on a benchmark; the same command resumes an interrupted evaluation."""
@@ -87,11 +87,11 @@ def evaluate(
 
     model, weights = split_name(model, weights)
     reading, pool, tracked = MaskRule(threshold, void), _pool(ray, workers), tuple(numbers(objects, "--objects"))
-    options = _options(weights, device, dtype, policies := check_policies(policy), compiled)
+    options = with_runtime(_options(weights, device, dtype, policies := check_policies(policy)), runtime, compiled)
     search = choose_proposals(model, weights, prompt, text, prompter, detector, proposals, protocol)
     chosen = comma_list(sequences)
     if dataset == IMAGES or search is not None:
-        refuse("trackers", "images and searches", policy=policy, compile=compiled)
+        refuse("trackers", "images and searches", policy=policy, runtime=options.get("runtime"), compile=compiled)
         pictures = ImageTask(root, split, protocol or "box,click5", out, threads, reading)
         scored = picture_task(pictures, search, dataset, chosen, tracked, limit)
         evaluate_on_images(scored, model, options, limit if dataset == IMAGES else None, pool, quiet=quiet)
@@ -113,12 +113,10 @@ def _evaluation(
     return Evaluation(replace(task, split=opened.split), model, make, names, options)
 
 
-def _options(
-    weights: Path | None, device: str, dtype: str, policies: tuple[str, ...], compiled: bool
-) -> dict[str, Any]:
+def _options(weights: Path | None, device: str, dtype: str, policies: tuple[str, ...]) -> dict[str, Any]:
     """What is given of the model, for its factory and for the record; without policies that are to be compared."""
     given: dict[str, Any] = {"weights": str(weights) if weights else "auto", "device": device, "dtype": dtype}
-    given |= {"policy": policies[0] if len(policies) == 1 else "auto", "compiled": compiled or "auto"}
+    given |= {"policy": policies[0] if len(policies) == 1 else "auto"}
     return {key: value for key, value in given.items() if value != "auto"}
 
 

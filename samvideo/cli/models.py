@@ -10,7 +10,6 @@ import typer
 from samvideo.cli.common import verb
 from samvideo.cli.policies import echo_policies
 from samvideo.cli.weights import download_progress
-from samvideo.errors import ConfigError
 
 if TYPE_CHECKING:
     from samvideo.segmenters.base import Segmenter
@@ -20,6 +19,10 @@ if TYPE_CHECKING:
 MODEL_HELP = "auto, {trackers} (no download), one of `samvideo models`, or NAME=FILE."
 COMPILE_HELP = "Compile the network: the first frames take a minute or more, the others less."
 WEIGHTS_HELP = "Read the model from this file (.pt, .pth, .safetensors); random: untrained weights."
+RUNTIME_HELP = (
+    "torch, or onnx: ONNX Runtime, without torch, with the folder of `samvideo export-model` as --weights, or a "
+    "model that is exported once."
+)
 
 
 @verb
@@ -77,17 +80,25 @@ def choose_model(model: str, weights: Path | None, device: str, *, quiet: bool) 
     return name, weights
 
 
+def with_runtime(options: Mapping[str, Any], runtime: str, compiled: bool = False) -> dict[str, Any]:
+    """Options with runtime and --compile where they differ from the default; ConfigError for an unknown one."""
+    from samvideo.deploy.runtimes import TORCH, check_runtime
+
+    check_runtime(runtime)
+    chosen: dict[str, Any] = {} if runtime == TORCH else {"runtime": runtime}
+    return {**options, **chosen, **({"compiled": True} if compiled else {})}
+
+
 def ready_segmenter(model: str, options: Mapping[str, str | None]) -> "Segmenter":
     """Create the segmenter of a tracker whose weights are there."""
-    if "runtime" in options:
-        raise ConfigError(f"an exported model only tracks: with --runtime {options['runtime']}, give --first-mask")
     from samvideo.trackers.factory import create_segmenter
     from samvideo.trackers.specs import TrackerOptions
 
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    runtime = given.pop("runtime", "torch")
     if "weights" in given:
         given["weights"] = Path(given["weights"])
-    return create_segmenter(model, TrackerOptions(**given))
+    return create_segmenter(model, TrackerOptions(**given), runtime)
 
 
 def ready_tracker(model: str, *, quiet: bool, first_mask: str | None = None, **options: str | None) -> "Tracker":

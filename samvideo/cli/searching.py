@@ -68,6 +68,8 @@ def _segmenter(settings: "RunSettings", quiet: bool) -> "Segmenter":
     """What segments the objects that are found: that of --first-mask, or the model itself."""
     options = dict(settings.options)
     first_mask = options.pop("first_mask")
+    if first_mask is None and "runtime" in options:
+        raise ConfigError(f"objects are found with torch: with --runtime {options['runtime']}, give --first-mask")
     if first_mask is None:
         return ready_segmenter(settings.model, options)
     return image_segmenter(first_mask, quiet=quiet, device=options["device"], dtype=options["dtype"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, end_run, parse_window, verb
-from samvideo.cli.models import COMPILE_HELP, MODEL_HELP, WEIGHTS_HELP, choose_model
+from samvideo.cli.models import COMPILE_HELP, MODEL_HELP, RUNTIME_HELP, WEIGHTS_HELP, choose_model, with_runtime
 from samvideo.cli.policies import POLICY_HELP, check_policy
 from samvideo.cli.searching import DETECTOR_HELP, PROMPTER_HELP, choose_search, searching_tracker, split_prompts
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, run_page
@@ -28,7 +28,6 @@ SOURCE_HELP = (
     "Video file, folder or glob of images, NIfTI volume (.nii, .nii.gz), camera index (0), RTSP or HTTP address, "
     "or - for stdin."
 )
-RUNTIME_HELP = "torch, or onnx: ONNX Runtime, with the folder of `samvideo export-model` as --weights."
 SAVE_HELP = "Results to write, of overlay, masks, rle, csv, and labels of a volume [all]."
 WINDOW_HELP = "Intensities of a volume that become black and white [the 0.5 and 99.5 percentiles]."
 
@@ -109,12 +108,10 @@ def _parse_settings(
     from samvideo.trackers.direction import check_direction
 
     name, weights = model
-    speed: dict[str, Any] = {} if runtime == "torch" else {"runtime": runtime}  # defaults are not recorded
-    speed |= {"compiled": True} if compiled else {}
     start, end = (parse_moment(moment) for moment in moments)
     return RunSettings(
         model=name,
-        options={"weights": str(weights) if weights else None, **options, **speed},
+        options=with_runtime({"weights": str(weights) if weights else None, **options}, runtime, compiled),
         prompts=tuple(parse_prompts(prompts, MaskRule(*masks))),
         prompt_texts=tuple(prompts),
         direction=check_direction(direction),

@@ -13,7 +13,15 @@ import typer
 
 from samvideo.cli.common import comma_list, completing, end_run, verb
 from samvideo.cli.demo_clip import write_demo
-from samvideo.cli.models import MODEL_HELP, WEIGHTS_HELP, choose_model, ready_segmenter, ready_tracker
+from samvideo.cli.models import (
+    MODEL_HELP,
+    RUNTIME_HELP,
+    WEIGHTS_HELP,
+    choose_model,
+    ready_segmenter,
+    ready_tracker,
+    with_runtime,
+)
 from samvideo.cli.policies import POLICY_HELP, check_policy
 
 if TYPE_CHECKING:
@@ -33,6 +41,7 @@ def ui(
     weights: Path | None = typer.Option(None, help=WEIGHTS_HELP),
     policy: str | None = typer.Option(None, help=POLICY_HELP),
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
+    runtime: str = typer.Option("torch", help=RUNTIME_HELP),
     out: Path | None = typer.Option(None, "-o", "--out", help="Folder for the results [NAME_tracked]."),
     save: str | None = typer.Option(
         None, help="What to write, of overlay, masks, rle, csv, and labels of a volume [all]."
@@ -49,13 +58,14 @@ def ui(
 
     policy = check_policy(policy)
     name, weights = choose_model(model, weights, device, quiet=quiet)
+    options = {"weights": str(weights) if weights else None, "policy": policy, "device": device}
     with tempfile.TemporaryDirectory(prefix="samvideo-") as folder:
         if video is None:
             video = str(write_demo(Path(folder) / "demo.mp4"))
         settings = RunSettings(
             source=video,
             model=name,
-            options={"weights": str(weights) if weights else None, "policy": policy, "device": device},
+            options=with_runtime(options, runtime),
             out=out,
             save=tuple(default_kinds(video) if save is None else comma_list(save)),
             overwrite=overwrite,

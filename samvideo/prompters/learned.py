@@ -14,7 +14,6 @@ import torch
 from pydantic import BaseModel, TypeAdapter
 from safetensors import SafetensorError, safe_open
 
-from samvideo.checkpoints import BUNDLED_FOLDER
 from samvideo.errors import ConfigError, WeightsError
 from samvideo.geometry import Box4
 from samvideo.image_model import ImageModel
@@ -24,6 +23,7 @@ from samvideo.prompters.base import Boxes, MaskProposal, box_prompt, suppress, s
 from samvideo.prompters.boxes import Detections
 from samvideo.prompters.objectness import ObjectnessHead
 from samvideo.segmenters.image_model import ImageModelSegmenter, ModelImage
+from samvideo.specs import BUNDLED_FOLDER
 from samvideo.types import FloatArray, UInt8Array
 from samvideo.weights.naming import is_random
 from samvideo.weights.read import read_state

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_sam import EXPORTED as SPEC
 from tiny_sam import clip, tiny_model
 
 from samvideo.errors import ConfigError, SamVideoError, WeightsError
@@ -23,13 +24,6 @@ from samvideo.deploy.bundle import export_model
 from samvideo.deploy.graph_runtime import GraphTokens
 from samvideo.deploy.graphs import graphs_of
 from samvideo.deploy.onnx_runtime import open_onnx
-
-SPEC = {"occlusion_embedding": True, "pointer_time_encoding": True}
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_model(tiny_model(**SPEC), tmp_path_factory.mktemp("export") / "tiny")
 
 
 def tracked(runtime: object) -> list[FrameResult]:
@@ -116,9 +110,14 @@ def test_broken_exports(change: object, message: str, exported: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weights": None}, "export-model NAME"),
+        ({"weights": "nowhere"}, "nowhere is not there: the runtime onnx takes the folder"),
+        ({"weights": __file__}, r"test_onnx.py is a file: the runtime onnx takes the folder"),
+        ({"weights": str(Path(__file__).parent)}, "folder that `samvideo export-model` wrote"),
+        ({"weights": "nowhere.pt", "model": "edgetam"}, "there is no file nowhere.pt"),
+        ({"weights": None, "model": "flow"}, "flow is no network"),
         ({"policy": "fifo:prompted=30"}, "recalls up to"),
-        ({"dtype": "bf16"}, "leave --memory and --dtype out"),
+        ({"dtype": "bf16"}, "leave --dtype bf16 out"),
+        ({"memory": "perceiver"}, "leave --memory perceiver out"),
         ({"device": "abacus"}, "no device of ONNX Runtime"),
         ({"model": "edgetam"}, "holds tiny, not edgetam"),
         ({"runtime": "abacus"}, "torch, onnx expected"),

@@ -57,7 +57,8 @@ class Command:
 
     def __init__(self, folder: Path, *arguments: object) -> None:
         model = "grabcut" if arguments[0] == "segment" else "flow"
-        line = [sys.executable, "-m", "samvideo", *map(str, arguments), "--no-browser", "--model", model]
+        named = [] if "--weights" in arguments else ["--model", model]
+        line = [sys.executable, "-m", "samvideo", *map(str, arguments), "--no-browser", *named]
         self._process = subprocess.Popen(
             line, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
         )

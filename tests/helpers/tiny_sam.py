@@ -18,6 +18,8 @@ from samvideo.types import Frame, VideoInfo
 
 torch.set_num_threads(1)  # on tensors as small as these, threads only stand in each other's way
 
+EXPORTED = {"occlusion_embedding": True, "pointer_time_encoding": True}
+"""The spec of the tiny model that tests export."""
 TINY_VIT = VitConfig(dim=32, heads=2, depth=2, window=2, global_blocks=(1,))
 
 
