@@ -1,5 +1,6 @@
 """Writes graphs in OpenVINO's format, and runs exported models on OpenVINO; no torch."""
 
+import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -29,15 +30,13 @@ class OpenVinoGraph:
     """
 
     def __init__(self, path: Path, device: str, hint: str, threads: int = 0) -> None:
-        import openvino
-
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
         if device == "CPU":
             # from the second call on, its compiler of elementwise operations gives wrong logits (2026.4)
             options["SNIPPETS_MODE"] = "DISABLE"
             if threads:
                 options["INFERENCE_NUM_THREADS"] = threads
-        core = openvino.Core()
+        core = import_openvino().Core()
         self._compile = partial(core.compile_model, device_name=device, config=options)
         self._compiled: dict[tuple[tuple[int, ...], ...], Any] = {}
         try:
@@ -111,7 +110,8 @@ def _hint(precision: Precision, device: str) -> str:
 
 
 def import_openvino() -> Any:
-    """The package; ConfigError if it is missing."""
+    """The package, without the usage data that it sends when it is imported; ConfigError if it is missing."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino
     except ImportError as error:
