@@ -65,6 +65,7 @@ class Plan:
         peer_dtype: what the peer computes in, "fp32" as it does by default, or "same".
         static_shapes: pad memories to a fixed capacity, see `samvideo.torch_runtime.TorchRuntime`.
         compiled: compile the network of trackers, see `samvideo.compiled`; their shapes are static.
+        runtimes: that are timed alternately, see `samvideo.evaluation.bench_runtimes`; empty for PyTorch alone.
         points: clicks along each side of a picture, to time everything mode; None for the encoder or the tracker.
     """
 
@@ -75,6 +76,7 @@ class Plan:
     peer: str | None = None
     peer_dtype: str = "fp32"
     static_shapes: bool = False
+    runtimes: tuple[str, ...] = ()
     points: int | None = None
     compiled: bool = False
 

@@ -61,7 +61,8 @@ def create_tracker(
         weights: a file to read the model from, or "random", see `samvideo.checkpoints.load`; of other runtimes than
             torch also the folder of an exported model.
         memory, policy: other than the model's own.
-        device: auto, cpu, cuda or mps; of the runtime "onnx" see `samvideo.deploy.onnx_runtime.open_onnx`.
+        device: auto, cpu, cuda or mps; of the other runtimes see `samvideo.deploy.onnx_runtime.open_onnx` and
+            `samvideo.deploy.openvino_runtime.open_openvino`.
         dtype: auto, fp32, bf16 or fp16.
         runtime: what computes: torch, or another of `samvideo.deploy.runtimes.RUNTIMES`, which run exported models
             without torch. A model that is not exported yet is exported once, see `samvideo.deploy.cache`.

@@ -20,8 +20,8 @@ MODEL_HELP = "auto, {trackers} (no download), one of `samvideo models`, or NAME=
 COMPILE_HELP = "Compile the network: the first frames take a minute or more, the others less."
 WEIGHTS_HELP = "Read the model from this file (.pt, .pth, .safetensors); random: untrained weights."
 RUNTIME_HELP = (
-    "torch, or onnx: ONNX Runtime, without torch, with the folder of `samvideo export-model` as --weights, or a "
-    "model that is exported once."
+    "torch, onnx (ONNX Runtime) or openvino, both without torch, with the folder of `samvideo export-model` as "
+    "--weights, or a model that is exported once."
 )
 
 

@@ -1,16 +1,31 @@
 """Exports a model: a folder with its graphs, the constants that they lack, and a manifest."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from samvideo.deploy.graphs import Graph, graphs_of
-from samvideo.deploy.manifest import CONSTANTS, MANIFEST, SCHEMA, Manifest, file_of
+from samvideo.deploy.calibration import Tracking, record
+from samvideo.deploy.graphs import graphs_of
+from samvideo.deploy.manifest import (
+    CONSTANTS,
+    MANIFEST,
+    SCHEMA,
+    STAGES,
+    File,
+    GraphFormat,
+    Manifest,
+    Precision,
+    Stage,
+    file_of,
+    graph_path,
+)
 from samvideo.deploy.onnx_export import write_onnx
+from samvideo.deploy.openvino_runtime import convert, import_openvino
+from samvideo.deploy.precision import check_packages, to_float16, to_int8
 from samvideo.errors import ConfigError
 from samvideo.io.files import write_atomically, writing
 from samvideo.models import VideoModel
@@ -21,13 +36,25 @@ KIND = "export-model"
 
 
 def export_model(
-    model: VideoModel, folder: Path, *, objects: int | None = None, progress: Callable[[str], None] = lambda _: None
+    model: VideoModel,
+    folder: Path,
+    *,
+    to: GraphFormat = "onnx",
+    precision: Precision = "fp32",
+    calibrate: Tracking | None = None,
+    objects: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Path:
-    """Export a model to ONNX; it is fused in place, and cannot be used otherwise afterwards.
+    """Export a model as graphs; it is fused in place, and cannot be used otherwise afterwards.
 
     Args:
         model: in float32 on the CPU. Its policy's name and options are those of `model.spec.policy`.
         folder: new, or of an earlier export, which is replaced.
+        to: format of the graphs.
+        precision: of encoder and memory attention, see `samvideo.deploy.precision`. With bf16 the files are
+            in float32, and the runtime computes in bfloat16.
+        calibrate: tracks some ten frames, for int8 with fixed ranges, see `samvideo.trackers.calibration`; without,
+            ranges are computed for each frame.
         objects: how many objects graphs take at a time; None for any number.
         progress: called with the name of each graph before it is made.
 
@@ -35,23 +62,38 @@ def export_model(
         ConfigError: see `graphs_of`; the policy has no text, or the exporter's packages are missing.
         OutputError: the folder cannot be written.
     """
-    if not isinstance(model.spec.policy, str):
-        raise ConfigError(f"the policy of an exported model is given as text, not {model.spec.policy!r}")
+    _check(model, to, precision, calibrate)
     model.eval().fuse()
     graphs = graphs_of(model, objects)
     with writing(folder), complete(folder, KIND) as part:
         part.mkdir()
         for name, graph in graphs.items():
             progress(name)
-            write_onnx(graph, _graph_path(part, name))
+            write_onnx(graph, graph_path(part, name))
         np.savez(part / CONSTANTS, **_constants(model))  # type: ignore[arg-type]
-        manifest = _manifest(model, part, graphs, objects)
+        samples = None if calibrate is None else record(part, _manifest(model, part, objects), calibrate)
+        for name in graphs:
+            path = graph_path(part, name)
+            if precision == "fp16":
+                to_float16(path, name)
+            elif precision == "int8":
+                to_int8(path, name, None if samples is None else samples[name])
+            if to == "openvino":
+                convert(path)
+        manifest = replace(_manifest(model, part, objects), graph_format=to, precision=precision)
         write_atomically(part / MANIFEST, SCHEMA.dump_json(manifest, indent=1))
     return folder
 
 
-def _graph_path(folder: Path, name: str) -> Path:
-    return folder / f"{name}.onnx"
+def _check(model: VideoModel, to: str, precision: str, calibrate: object) -> None:
+    if not isinstance(model.spec.policy, str):
+        raise ConfigError(f"the policy of an exported model is given as text, not {model.spec.policy!r}")
+    if calibrate is not None and precision != "int8":
+        raise ConfigError(f"frames to calibrate with are for the precision int8, not {precision}")
+    if precision in ("fp16", "int8"):
+        check_packages()
+    if to == "openvino":
+        import_openvino()
 
 
 def _constants(model: VideoModel) -> dict[str, np.ndarray]:
@@ -66,8 +108,12 @@ def _constants(model: VideoModel) -> dict[str, np.ndarray]:
         }
 
 
-def _manifest(model: VideoModel, folder: Path, graphs: dict[str, Graph], objects: int | None) -> Manifest:
+def _manifest(model: VideoModel, folder: Path, objects: int | None) -> Manifest:
     spec = model.spec
+    files: dict[str, dict[Stage, File]] = {
+        suffix: {name: file_of(path) for name in STAGES if (path := graph_path(folder, name, suffix)).exists()}
+        for suffix in ("onnx", "xml", "bin")
+    }
     return Manifest(
         format="samvideo-graphs-1",
         samvideo=version("samvideo"),
@@ -78,7 +124,8 @@ def _manifest(model: VideoModel, folder: Path, graphs: dict[str, Graph], objects
         tracking=spec.tracking,
         capacity=model.policy.capacity,
         objects=objects,
-        graphs={name: file_of(_graph_path(folder, name)) for name in graphs},  # type: ignore[misc]
+        graphs=files["onnx"] | files["xml"],
         constants=file_of(folder / CONSTANTS),
         spec=asdict(spec),
+        weights=files["bin"],
     )

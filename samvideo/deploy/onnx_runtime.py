@@ -1,14 +1,14 @@
 """Runs exported models on ONNX Runtime; no torch."""
 
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from samvideo.deploy.graph_runtime import GraphRuntime, RunsGraph
-from samvideo.deploy.manifest import read_manifest
+from samvideo.deploy.manifest import read_constants, read_manifest
 from samvideo.errors import ConfigError, WeightsError
 
 PROVIDERS = {
@@ -25,14 +25,17 @@ class OnnxGraph:
 
     Args:
         path: of the file.
-        providers: of ONNX Runtime, by preference.
+        providers: of ONNX Runtime, by preference, or pairs of one and its options.
         threads: to compute with; 0 for one a core.
+        bf16: multiply matrices in bfloat16 on Arm CPUs.
     """
 
-    def __init__(self, path: Path, providers: list[str], threads: int = 0) -> None:
+    def __init__(self, path: Path, providers: list[Any], threads: int = 0, *, bf16: bool = False) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
+        if bf16:
+            options.add_session_config_entry("mlas.enable_gemm_fastmath_arm64_bfloat16", "1")
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors only
         try:
@@ -63,15 +66,30 @@ def open_onnx(folder: Path, *, policy: str | None = None, device: str = "auto", 
     """
     providers = _providers(device)
     manifest = read_manifest(folder)
-    with np.load(folder / manifest.constants.name, allow_pickle=False) as file:
-        constants = {name: file[name] for name in file.files}
+    if manifest.graph_format != "onnx":
+        raise ConfigError(f"{folder} holds graphs for OpenVINO: track with --runtime openvino")
+    bf16 = manifest.precision == "bf16"
+    if bf16:
+        providers = _with_bfloat16(providers)
     graphs: dict[str, RunsGraph] = {
-        name: OnnxGraph(folder / file.name, providers, threads) for name, file in manifest.graphs.items()
+        name: OnnxGraph(folder / file.name, providers, threads, bf16=bf16) for name, file in manifest.graphs.items()
     }
-    return GraphRuntime(manifest, constants, graphs, policy)
+    return GraphRuntime(manifest, read_constants(folder, manifest), graphs, policy)
 
 
-def _providers(device: str) -> list[str]:
+def _with_bfloat16(providers: list[Any]) -> list[Any]:
+    """The providers, told to compute in bfloat16; graphs are float32."""
+    if providers[0] == PROVIDERS["tensorrt"]:
+        return [(providers[0], {"trt_bf16_enable": True}), *providers[1:]]
+    if providers[0] != PROVIDERS["cpu"] or platform.machine().lower() not in ("arm64", "aarch64"):
+        raise ConfigError(
+            "ONNX Runtime computes in bfloat16 with TensorRT and on Arm CPUs only: track with --runtime openvino, "
+            "or export with another --precision"
+        )
+    return providers
+
+
+def _providers(device: str) -> list[Any]:
     try:
         import onnxruntime
     except ImportError as error:

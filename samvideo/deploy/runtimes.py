@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from samvideo.deploy.graph_runtime import GraphRuntime
 
 TORCH = "torch"
-OPENERS = {"onnx": "samvideo.deploy.onnx_runtime:open_onnx"}
+OPENERS = {
+    "onnx": "samvideo.deploy.onnx_runtime:open_onnx",
+    "openvino": "samvideo.deploy.openvino_runtime:open_openvino",
+}
 """What opens an exported model, as `open_exported` without its first argument, by the name of the runtime."""
 RUNTIMES = (TORCH, *OPENERS)
 
@@ -23,14 +26,20 @@ def check_runtime(name: str) -> None:
         raise ConfigError(f"no runtime is called {name!r}: {', '.join(RUNTIMES)} expected")
 
 
-def open_exported(runtime: str, folder: Path, *, policy: str | None = None, device: str = "auto") -> "GraphRuntime":
-    """Open an exported model; arguments and errors as of `samvideo.deploy.onnx_runtime.open_onnx`."""
+def open_exported(
+    runtime: str, folder: Path, *, policy: str | None = None, device: str = "auto", threads: int | None = None
+) -> "GraphRuntime":
+    """Open an exported model; arguments and errors as of `samvideo.deploy.onnx_runtime.open_onnx`.
+
+    Without `threads`, OMP_NUM_THREADS says how many.
+    """
     if not folder.is_dir():
         raise WeightsError(
             f"{folder} is {'a file' if folder.exists() else 'not there'}: the runtime {runtime} takes the folder "
             f"that `samvideo export-model` wrote, or weights that it exports once ({', '.join(SUFFIXES)})"
         )
-    found: GraphRuntime = resolve_name(OPENERS[runtime])(folder, policy=policy, device=device, threads=_threads())
+    threads = _threads() if threads is None else threads
+    found: GraphRuntime = resolve_name(OPENERS[runtime])(folder, policy=policy, device=device, threads=threads)
     return found
 
 

@@ -54,7 +54,7 @@ def test_track(exported: Path) -> None:
         (["--device", "mps"], 2, "no device of ONNX Runtime is called 'mps'"),
         (["--policy", "fifo:prompted=30"], 2, "export the model with --policy"),
         (["--first-mask", "nothing"], 2, "there is no segmenter 'nothing'"),
-        (["--runtime", "abacus"], 2, "torch, onnx"),
+        (["--runtime", "abacus"], 2, "torch, onnx, openvino"),
         (["-p", "everything", "--prompter", "grid"], 2, "give"),
     ],
 )
