@@ -47,6 +47,7 @@ LAYERS = {
     "samvideo.checkpoints": 3.3,
     "samvideo.deploy": 3.4,
     "samvideo.compress": 3.4,
+    "samvideo.compress.saved": 3.25,
     "samvideo.segmenters": 4.0,
     "samvideo.prompters": 4.05,
     "samvideo.trackers": 4.1,
