@@ -7,20 +7,25 @@ hidden layer of each MLP; blocks may differ. The encoder is changed in place and
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, JsonValue, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
+from samvideo.compress.saved import Operation, Recipe, recipe_of, save_compressed
 from samvideo.encoders.base import ImageEncoder
 from samvideo.encoders.hiera import Hiera
 from samvideo.encoders.sam_vit import SamVit
 from samvideo.encoders.vit import PlainVit
 from samvideo.errors import ConfigError
+from samvideo.image_model import ImageModel
 from samvideo.nn.mlp import Mlp
 from samvideo.nn.windows import WindowAttention
 
+OPERATION = "slim"
+"""Name in the recipes of compressed models."""
 QKV = 3
 """Queries, keys and values are the outputs of one layer."""
 
@@ -286,3 +291,28 @@ def left_of(encoder: ImageEncoder, blocks: Sequence[int] | None = None) -> Slim:
 def restore(model: Any, parameters: Mapping[str, JsonValue], tensors: Mapping[str, Tensor]) -> None:
     """See `samvideo.compress.saved.Restore`."""
     Slim.model_validate(parameters).cut(model.encoder)
+
+
+def save_slim(path: Path, model: ImageModel, source: Path | None, slim: Slim) -> None:
+    """Write a model whose encoder was cut.
+
+    Args:
+        path: ends in .safetensors.
+        model: after cutting.
+        source: the file that it was read from before, if any.
+        slim: what is left.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    recipe = check_source(source) or Recipe(model=model.name, operations=[])
+    operation = Operation(name=OPERATION, parameters=slim.model_dump())
+    save_compressed(path, model, recipe.model_copy(update={"operations": [*recipe.operations, operation]}))
+
+
+def check_source(source: Path | None) -> Recipe | None:
+    """The recipe of what is to be cut, None for a model as published; ConfigError if it was quantised."""
+    recipe = recipe_of(source)
+    if recipe is not None and (others := [x.name for x in recipe.operations if x.name != OPERATION]):
+        raise ConfigError(f"{source} was compressed by {others[0]}: cut the model before that, not after it")
+    return recipe

@@ -11,18 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from samvideo.compress.distil import maps_of
 from samvideo.compress.slim import Channels, in_heads
 from samvideo.encoders.base import ImageEncoder
 from samvideo.errors import ConfigError
 
 EPS = 1e-8
 """Added to the deviation of scores, as published."""
-
-
-def maps_of(encoder: ImageEncoder, images_bchw: Tensor) -> tuple[Tensor, ...]:
-    """The coarse map, and the finer ones if there are any."""
-    coarse, fine = encoder(images_bchw)
-    return coarse, *fine
 
 
 def disturbed_gradients(

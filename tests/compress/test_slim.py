@@ -2,31 +2,13 @@
 
 import pytest
 import torch
-from tiny_sam import TINY_VIT
+from small_encoders import ENCODERS, encoder
 from torch import Tensor
 
 from samvideo.compress.slim import Slim, find_transformer, left_of
 from samvideo.encoders.base import ImageEncoder
-from samvideo.encoders.hiera import Hiera, HieraConfig
-from samvideo.encoders.sam_vit import SamVit, SamVitConfig
-from samvideo.encoders.vit import PlainVit
 from samvideo.errors import ConfigError
 from samvideo.models import build
-
-ENCODERS = {
-    "plain": lambda: PlainVit(TINY_VIT),
-    "sam": lambda: SamVit(SamVitConfig(32, 2, 3, (1,), 64, window=3)),
-    "hiera": lambda: Hiera(HieraConfig(16, 1, (1, 2, 3, 1), (4,), (4, 2, 2, 1))),
-}
-
-
-def encoder(kind: str) -> ImageEncoder:
-    torch.manual_seed(0)
-    made: ImageEncoder = ENCODERS[kind]().eval()
-    with torch.no_grad():
-        for value in made.parameters():
-            value.copy_(0.3 * torch.randn(value.shape))
-    return made
 
 
 @torch.no_grad()

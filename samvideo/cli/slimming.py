@@ -1,0 +1,58 @@
+"""What `prune` and `search` share: options, loading, progress."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from samvideo.cli.weights import download_progress
+from samvideo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from samvideo.cli.progress import VideoProgress
+    from samvideo.image_model import ImageModel
+
+MODEL_HELP = "A model with a plain ViT, SAM's ViT or Hiera, or NAME=FILE [what --weights holds]."
+DATA_HELP = "Folder of pictures; of its folders {images,masks}, objects are prompted by boxes for the table."
+STEPS_HELP = "Steps of distillation, for which pictures need no masks; 0 for none."
+TEST_HELP = "Folder of pictures for the table, as of --data [an eighth of --data, which is not learned from]."
+HELD_HELP = "Pictures of the table at most."
+OUT_HELP = "Weights to write, .safetensors; read them with --weights FILE."
+
+
+def check_target(out: Path, overwrite: bool, source: Path | None) -> None:
+    """Raise the errors of the file to write before the work."""
+    from samvideo.io.files import check_new, check_writable
+
+    if out.suffix != ".safetensors" or out.is_dir():
+        raise ConfigError(f"{out}: a file ending in .safetensors expected")
+    check_new(out, overwrite, keep=[] if source is None else [source])
+    check_writable(out.parent)
+
+
+def load_sam(
+    model: str | None, weights: Path | None, device: str, *, quiet: bool
+) -> tuple["ImageModel", Path | None]:
+    """A model whose encoder can be cut, and the file that it was read from if one was given."""
+    from samvideo.checkpoints import load_any
+    from samvideo.compress.slim import check_source, find_transformer
+    from samvideo.image_model import ImageModel
+    from samvideo.torch_runtime import resolve_device
+    from samvideo.weights.naming import is_random, split_name
+
+    if model is None and weights is None:
+        raise ConfigError("name a model, such as efficienttam-ti-512, or give --weights FILE")
+    name, file = (None, weights) if model is None else split_name(model, weights)
+    source = None if is_random(file) else file
+    check_source(source)
+    place, _ = resolve_device(device, "fp32")
+    with download_progress(name or "", quiet=quiet) as progress:
+        loaded = load_any(name, weights=file, progress=progress.advance)
+    if not isinstance(loaded, ImageModel):
+        raise ConfigError(f"{loaded.name} is a network of its own kind: a SAM or a video model expected")
+    find_transformer(loaded.encoder)
+    return loaded.to(place), source
+
+
+def training_report(progress: "VideoProgress") -> Callable[[int, int, float], None]:
+    """Show the steps and the loss of a distillation."""
+    return lambda step, total, loss: progress.advance(f"loss {loss:.4f}", step, total)
