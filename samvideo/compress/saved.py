@@ -26,7 +26,7 @@ ENTRY = "samvideo.compressed"
 """Key of the JSON text in the metadata of the file."""
 EXTRA = "operations."
 """Begins the names of the tensors of operations."""
-RESTORES = {"fuse": "samvideo.compress.saved.fuse"}
+RESTORES = {"fuse": "samvideo.compress.saved.fuse", "quantise": "samvideo.compress.quantised.restore"}
 """By the name of an operation, its `Restore`; imported only for files that need it."""
 
 
