@@ -66,6 +66,7 @@ LAYERS = {
     "samvideo.resume": 5.15,
     "samvideo.evaluation": 5.2,
     "samvideo.run": 5.2,
+    "samvideo.calibrate": 5.3,
     # what only the command line uses
     "samvideo.analysis": 5.3,
     "samvideo.exports": 5.3,

@@ -1,7 +1,8 @@
 """Quantised models in files, by any method: the quantisers of each site as numbers and tensors."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter
@@ -11,13 +12,24 @@ from samvideo.compress.affine import Affine
 from samvideo.compress.dynamic import Dynamic, InputRange
 from samvideo.compress.fake import FakeQuantised, Kind, Layer, Method, Quantiser, Site, attach
 from samvideo.compress.minmax import MinMax
+from samvideo.compress.pqsam import PQSAM, Grouped
 from samvideo.compress.ptq4sam import PTQ4SAM, LogSoftmax
-from samvideo.compress.saved import Operation
+from samvideo.compress.saved import Operation, Recipe, operation_tensors, recipe_of, save_compressed
 from samvideo.compress.w8a8 import W8A8, AfterGelu, SplitSoftmax, Symmetric
+from samvideo.errors import ConfigError
+from samvideo.image_model import ImageModel
+from samvideo.weights.read import read_state
 
-METHODS: dict[str, type[Method]] = {"minmax": MinMax, "dynamic": Dynamic, "w8a8": W8A8, "ptq4sam": PTQ4SAM}
+METHODS: dict[str, Callable[[int], Method]] = {
+    "minmax": MinMax,
+    "dynamic": Dynamic,
+    "w8a8": W8A8,
+    "ptq4sam": PTQ4SAM,
+    "pqsam": PQSAM,
+}
+"""From bits to the method."""
 QUANTISERS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Affine, AfterGelu, InputRange, LogSoftmax, SplitSoftmax, Symmetric)
+    kind.__name__: kind for kind in (Affine, AfterGelu, Grouped, InputRange, LogSoftmax, SplitSoftmax, Symmetric)
 }
 OPERATION = "quantise"
 
@@ -37,6 +49,34 @@ class _Parameters(BaseModel):
 
 
 _PARAMETERS = TypeAdapter(_Parameters)
+
+
+class Base:
+    """What a model was before it is quantised, for its file.
+
+    Args:
+        model: the model.
+        weights: file that it was loaded from; None for its own weights.
+
+    Raises:
+        ConfigError: it is quantised already.
+    """
+
+    def __init__(self, model: ImageModel, weights: Path | None) -> None:
+        self.recipe = recipe_of(weights) or Recipe(model=model.name, operations=[])
+        self.tensors = []
+        if self.recipe.operations:
+            state = read_state(Path(str(weights)))
+            self.tensors = [operation_tensors(state, i) for i in range(len(self.recipe.operations))]
+        if any(operation.name == OPERATION for operation in self.recipe.operations):
+            raise ConfigError(f"{weights} is quantised already: give the model that it was made from")
+
+    def save(self, path: Path, model: ImageModel, method: str, quantised: FakeQuantised) -> None:
+        """Write the quantised model, which is fused; see `save_compressed`."""
+        operation, tensors = operation_of(method, quantised)
+        operations = [*self.recipe.operations, Operation(name="fuse"), operation]
+        recipe = Recipe(model=self.recipe.model, operations=operations)
+        save_compressed(path, model, recipe, [*self.tensors, {}, tensors])
 
 
 def operation_of(method: str, quantised: FakeQuantised) -> tuple[Operation, dict[str, Tensor]]:
