@@ -67,6 +67,7 @@ LAYERS = {
     "samvideo.evaluation": 5.2,
     "samvideo.compress.compare": 5.25,
     "samvideo.run": 5.2,
+    "samvideo.calibrate": 5.3,
     # what only the command line uses
     "samvideo.analysis": 5.3,
     "samvideo.exports": 5.3,

@@ -26,7 +26,11 @@ ENTRY = "samvideo.compressed"
 """Key of the JSON text in the metadata of the file."""
 EXTRA = "operations."
 """Begins the names of the tensors of operations."""
-RESTORES = {"fuse": "samvideo.compress.saved.fuse", "slim": "samvideo.compress.slim.restore"}
+RESTORES = {
+    "fuse": "samvideo.compress.saved.fuse",
+    "quantise": "samvideo.compress.quantised.restore",
+    "slim": "samvideo.compress.slim.restore",
+}
 """By the name of an operation, its `Restore`; imported only for files that need it."""
 
 
@@ -133,6 +137,13 @@ def recipe_of(path: Path | str | None) -> Recipe | None:
     return recipe
 
 
+def operation_tensors(state: dict[str, Tensor], index: int) -> dict[str, Tensor]:
+    """Take the tensors of an operation out of what a file holds."""
+    prefix = f"{EXTRA}{index}."
+    keys = [key for key in state if key.startswith(prefix)]
+    return {key.removeprefix(prefix): state.pop(key) for key in keys}
+
+
 def load_compressed(path: Path, recipe: Recipe, model: ImageModel) -> None:
     """Compress a model as a file says, and load the file's weights into it.
 
@@ -146,9 +157,7 @@ def load_compressed(path: Path, recipe: Recipe, model: ImageModel) -> None:
     """
     state = read_state(path)
     for i, operation in enumerate(recipe.operations):
-        prefix = f"{EXTRA}{i}."
-        keys = [key for key in state if key.startswith(prefix)]
-        tensors = {key.removeprefix(prefix): state.pop(key) for key in keys}
+        tensors = operation_tensors(state, i)
         module, function = RESTORES[operation.name].rsplit(".", 1)
         restore: Restore = getattr(import_module(module), function)
         try:
