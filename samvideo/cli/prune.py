@@ -15,6 +15,7 @@ from samvideo.cli.slimming import (
     STEPS_HELP,
     TEST_HELP,
     check_target,
+    finish,
     load_sam,
     training_report,
 )
@@ -41,11 +42,10 @@ def prune(
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Neither progress nor the table."),
 ) -> None:
     """Make a vision transformer narrower as SlimSAM does: cut what matters least, and distil, twice."""
-    from samvideo.compress.compare import Comparison, Pictures, open_data, table, with_encoder
+    from samvideo.compress.compare import Comparison, Pictures, open_data
     from samvideo.compress.distil import Training
     from samvideo.compress.prune import Pruning
     from samvideo.compress.prune import prune as stages
-    from samvideo.compress.slim import left_of, save_slim
 
     pruning = Pruning(keep, uneven)
     loaded, source = load_sam(model, weights, device, quiet=quiet)
@@ -59,8 +59,4 @@ def prune(
             row = comparison.add(stage.name, encoder := stage.encoder)
             if not quiet:
                 typer.echo(f"{row.stage}: {row.parameters:.2f} M parameters, error {row.error:.4f}", err=True)
-    save_slim(out, with_encoder(loaded, encoder), source, left_of(encoder))
-    if not quiet:
-        comparison.time(encoder)
-        typer.echo(table(comparison.rows))
-        typer.echo(f"written to {out}", err=True)
+    finish(out, comparison, encoder, source, blocks=None, quiet=quiet)

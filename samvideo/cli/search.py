@@ -15,6 +15,7 @@ from samvideo.cli.slimming import (
     STEPS_HELP,
     TEST_HELP,
     check_target,
+    finish,
     load_sam,
     training_report,
 )
@@ -46,26 +47,21 @@ def search(
     """Choose blocks and widths of MLPs of a vision transformer under a budget of time, as SuperSAM; then distil."""
     if budget_ms is not None and budget_share is not None:
         raise ConfigError("the budget is given twice: leave --budget-ms or --budget-share out")
-    from samvideo.compress.compare import Comparison, Pictures, open_data, table, with_encoder
+    from samvideo.compress.compare import Comparison, Pictures, open_data
     from samvideo.compress.distil import Training, distil
     from samvideo.compress.search import Search, part_of, search_encoder
-    from samvideo.compress.slim import left_of, save_slim
 
     loaded, source = load_sam(model, weights, device, quiet=quiet)
     check_target(out, overwrite, source)
     found = open_data(data, held, test)
     comparison, pictures = Comparison(loaded, found), Pictures(found.learned, loaded)
     teacher = loaded.encoder
-    share = (budget_share or 0.6) if budget_ms is None else None
+    share = 0.6 if budget_share is None and budget_ms is None else budget_share
     settings = Search(generations=generations, images=images, seed=seed)
     with VideoProgress("search", quiet=quiet) as progress:
+        report = training_report(progress, "error")
         best = search_encoder(
-            teacher,
-            pictures,
-            budget_ms=budget_ms,
-            budget_share=share,
-            search=settings,
-            report=lambda done, total, error: progress.advance(f"error {error:.4f}", done, total),
+            teacher, pictures, budget_ms=budget_ms, budget_share=share, search=settings, report=report
         )
     encoder = part_of(teacher, best.candidate)
     comparison.add("searched", encoder)
@@ -78,8 +74,4 @@ def search(
             distil(encoder, teacher, pictures, training, report=training_report(progress))
         comparison.add("distilled", encoder)
     kept = [i for i, width in enumerate(best.candidate) if width is not None]
-    save_slim(out, with_encoder(loaded, encoder), source, left_of(encoder, kept))
-    if not quiet:
-        comparison.time(encoder)
-        typer.echo(table(comparison.rows))
-        typer.echo(f"written to {out}", err=True)
+    finish(out, comparison, encoder, source, blocks=kept, quiet=quiet)

@@ -4,11 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from samvideo.cli.weights import download_progress
 from samvideo.errors import ConfigError
 
 if TYPE_CHECKING:
     from samvideo.cli.progress import VideoProgress
+    from samvideo.compress.compare import Comparison
+    from samvideo.encoders.base import ImageEncoder
     from samvideo.image_model import ImageModel
 
 MODEL_HELP = "A model with a plain ViT, SAM's ViT or Hiera, or NAME=FILE [what --weights holds]."
@@ -53,6 +57,29 @@ def load_sam(
     return loaded.to(place), source
 
 
-def training_report(progress: "VideoProgress") -> Callable[[int, int, float], None]:
-    """Show the steps and the loss of a distillation."""
-    return lambda step, total, loss: progress.advance(f"loss {loss:.4f}", step, total)
+def training_report(progress: "VideoProgress", name: str = "loss") -> Callable[[int, int, float], None]:
+    """Show the steps of a distillation or search, and the value of that name."""
+    return lambda step, total, value: progress.advance(f"{name} {value:.4f}", step, total)
+
+
+def finish(
+    out: Path,
+    comparison: "Comparison",
+    encoder: "ImageEncoder",
+    source: Path | None,
+    *,
+    blocks: list[int] | None,
+    quiet: bool,
+) -> None:
+    """Write the model with another encoder, measure its time, and print the table unless `quiet`.
+
+    `blocks` are those that stayed, None for all.
+    """
+    from samvideo.compress.compare import table, with_encoder
+    from samvideo.compress.slim import left_of, save_slim
+
+    save_slim(out, with_encoder(comparison.model, encoder), source, left_of(encoder, blocks))
+    if not quiet:
+        comparison.time(encoder)
+        typer.echo(table(comparison.rows))
+        typer.echo(f"written to {out}", err=True)

@@ -27,10 +27,12 @@ HELD_OUT = 8
 OBJECTS = 16
 """At most so many objects of a picture are prompted."""
 ROUNDS = 5
+KEPT_BYTES = 2**30
+"""Of inputs that are not read again."""
 
 
 class Pictures(Sequence[Tensor]):
-    """The pictures of a folder as inputs of a model, read when they are needed.
+    """The pictures of a folder as inputs of a model, on its device, read when they are needed.
 
     Args:
         files: of the pictures.
@@ -39,13 +41,19 @@ class Pictures(Sequence[Tensor]):
 
     def __init__(self, files: Sequence[Path], model: ImageModel) -> None:
         self.files, self._model = files, model
+        self._kept: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> Tensor:  # type: ignore[override]
-        with torch.no_grad():
-            return self._model.preprocess(read_rgb(self.files[index]))
+        if index not in self._kept:
+            with torch.no_grad():
+                image = self._model.preprocess(read_rgb(self.files[index]))
+            if (1 + len(self._kept)) * image.nbytes > KEPT_BYTES:
+                return image
+            self._kept[index] = image
+        return self._kept[index]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Distillation without labels: a cut encoder learns the feature maps of the one that it was cut from."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from samvideo.encoders.base import ImageEncoder
+from samvideo.errors import ConfigError
 
 Images = Sequence[Tensor]
 """Inputs of an encoder, (1, 3, H, W) each, of one size."""
@@ -32,6 +34,10 @@ class Training:
     batch: int = 4
     rate: float = 1e-4
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate < math.inf:
+            raise ConfigError(f"learning rate {self.rate}: more than 0 expected")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +86,9 @@ def distil(
         training: how.
         guide: without one, the maps alone are learned.
         report: of the progress.
+
+    Raises:
+        ConfigError: the loss is no longer finite.
     """
     generator = torch.Generator().manual_seed(training.seed)
     device = next(student.parameters()).device
@@ -97,8 +106,13 @@ def distil(
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(student.parameters(), CLIP)
         optimiser.step()
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise ConfigError(
+                f"the loss is {value} after {step + 1} steps at a learning rate of {training.rate}: lower it"
+            )
         if report is not None:
-            report(step + 1, training.steps, float(loss.detach()))
+            report(step + 1, training.steps, value)
 
 
 def _error(

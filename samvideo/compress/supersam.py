@@ -25,7 +25,7 @@ def wanda_scores(mlps: Mapping[str, Mlp], runs: Iterable[Callable[[], object]]) 
     Returns:
         By name, (hidden,).
     """
-    totals = {name: torch.zeros(mlp_channels(mlp, name).width) for name, mlp in mlps.items()}
+    totals = {name: _layers(name, mlp)[0].weight.new_zeros(mlp_channels(mlp).width) for name, mlp in mlps.items()}
     halves = [(name, layer, i) for name, mlp in mlps.items() for i, layer in enumerate(_layers(name, mlp))]
 
     def add(name: str, layer: nn.Linear | nn.Conv2d, second: int, x: Tensor) -> None:
