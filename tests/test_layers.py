@@ -65,7 +65,7 @@ LAYERS = {
     "samvideo.segment_run": 5.25,
     "samvideo.resume": 5.15,
     "samvideo.evaluation": 5.2,
-    "samvideo.compress.compare": 5.25,
+    "samvideo.comparison": 5.25,
     "samvideo.run": 5.2,
     "samvideo.calibrate": 5.3,
     # what only the command line uses

@@ -42,7 +42,7 @@ def prune(
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Neither progress nor the table."),
 ) -> None:
     """Make a vision transformer narrower as SlimSAM does: cut what matters least, and distil, twice."""
-    from samvideo.compress.compare import Comparison, Pictures, open_data
+    from samvideo.comparison import Comparison, Pictures, open_data
     from samvideo.compress.distil import Training
     from samvideo.compress.prune import Pruning
     from samvideo.compress.prune import prune as stages

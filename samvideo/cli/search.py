@@ -47,7 +47,7 @@ def search(
     """Choose blocks and widths of MLPs of a vision transformer under a budget of time, as SuperSAM; then distil."""
     if budget_ms is not None and budget_share is not None:
         raise ConfigError("the budget is given twice: leave --budget-ms or --budget-share out")
-    from samvideo.compress.compare import Comparison, Pictures, open_data
+    from samvideo.comparison import Comparison, Pictures, open_data
     from samvideo.compress.distil import Training, distil
     from samvideo.compress.search import Search, part_of, search_encoder
 
@@ -56,7 +56,7 @@ def search(
     found = open_data(data, held, test)
     comparison, pictures = Comparison(loaded, found), Pictures(found.learned, loaded)
     teacher = loaded.encoder
-    share = 0.6 if budget_share is None and budget_ms is None else budget_share
+    share = 0.6 if budget_share is None else budget_share
     settings = Search(generations=generations, images=images, seed=seed)
     with VideoProgress("search", quiet=quiet) as progress:
         report = training_report(progress, "error")

@@ -11,7 +11,7 @@ from samvideo.errors import ConfigError
 
 if TYPE_CHECKING:
     from samvideo.cli.progress import VideoProgress
-    from samvideo.compress.compare import Comparison
+    from samvideo.comparison import Comparison
     from samvideo.encoders.base import ImageEncoder
     from samvideo.image_model import ImageModel
 
@@ -75,7 +75,7 @@ def finish(
 
     `blocks` are those that stayed, None for all.
     """
-    from samvideo.compress.compare import table, with_encoder
+    from samvideo.comparison import table, with_encoder
     from samvideo.compress.slim import left_of, save_slim
 
     save_slim(out, with_encoder(comparison.model, encoder), source, left_of(encoder, blocks))

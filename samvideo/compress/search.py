@@ -20,6 +20,8 @@ from samvideo.compress.supersam import order_of, wanda_scores
 from samvideo.encoders.base import ImageEncoder
 from samvideo.errors import ConfigError
 
+ROUNDS = 8
+"""Measurements of an encoder, of which the fastest counts."""
 Candidate = tuple[int | None, ...]
 """For each block the hidden width of its MLP, None where the block is left out."""
 
@@ -157,7 +159,7 @@ def search_encoder(
     images: Images,
     *,
     budget_ms: float | None = None,
-    budget_share: float | None = None,
+    budget_share: float = 0.6,
     search: Search | None = None,
     report: Callable[[int, int, float], None] | None = None,
 ) -> Found:
@@ -166,8 +168,8 @@ def search_encoder(
     Args:
         encoder: whose output does not change.
         images: on which feature maps are compared with those of the whole encoder.
-        budget_ms, budget_share: milliseconds for one image on this machine, or their share of what the whole
-            encoder takes; one of the two.
+        budget_ms: milliseconds for one image on this machine.
+        budget_share: without these, their share of what the whole encoder takes.
         search: how.
         report: called after each generation with its number, the number of all and the least error.
 
@@ -178,15 +180,28 @@ def search_encoder(
     device = next(encoder.parameters()).device
     images = [images[i].to(device) for i in range(min(len(images), search.images))]
     reorder(encoder, images)
-    widths = [
-        sorted({max(1, round(share * one.width)) for share in search.shares})
-        for one in find_transformer(encoder).hidden
-    ]
+    found = find_transformer(encoder)
+    widths = [sorted({max(1, round(share * one.width)) for share in search.shares}) for one in found.hidden]
     latency = measure_latency(encoder, images[0], widths)
-    if budget_ms is None:
-        assert budget_share is not None
-        (whole,) = encoder_ms([encoder], images[0], 8)
-        budget_ms = budget_share * whole
+    choices = [[*([] if i in found.fixed else [None]), *of] for i, of in enumerate(widths)]
+    evolution = Evolution(choices, latency, _errors(encoder, images), search)
+    (whole,) = encoder_ms([encoder], images[0], ROUNDS)
+    budget, least = budget_share * whole if budget_ms is None else budget_ms, float("inf")
+    for _ in range(search.tries):
+        candidate = evolution.best(budget, report)
+        whole, ms = encoder_ms([encoder, part_of(encoder, candidate)], images[0], ROUNDS)
+        allowed = budget_share * whole if budget_ms is None else budget_ms
+        if ms <= allowed:
+            return Found(candidate, evolution.error(candidate), ms, whole)
+        least, budget = min(least, ms), budget * allowed / ms
+    raise ConfigError(
+        f"a budget of {allowed:.1f} ms: what was found takes {least:.1f} ms; choose a larger budget, or search while "
+        "this machine does nothing else"
+    )
+
+
+def _errors(encoder: ImageEncoder, images: Images) -> Callable[[Candidate], float]:
+    """The mean error of the feature maps of a candidate."""
     with torch.no_grad():
         wanted = [maps_of(encoder, image) for image in images]
 
@@ -196,18 +211,4 @@ def search_encoder(
             pairs = zip(images, wanted, strict=True)
             return float(np.mean([float(feature_error(maps_of(part, image), maps)) for image, maps in pairs]))
 
-    fixed = find_transformer(encoder).fixed
-    choices = [[*([] if i in fixed else [None]), *of] for i, of in enumerate(widths)]
-    evolution = Evolution(choices, latency, error, search)
-    budget, least = budget_ms, float("inf")
-    for _ in range(search.tries):
-        candidate = evolution.best(budget, report)
-        whole, ms = encoder_ms([encoder, part_of(encoder, candidate)], images[0], 8)
-        allowed = budget_ms if budget_share is None else budget_share * whole
-        if ms <= allowed:
-            return Found(candidate, evolution.error(candidate), ms, whole)
-        least, budget = min(least, ms), budget * allowed / ms
-    raise ConfigError(
-        f"a budget of {budget_ms:.1f} ms: what was found takes {least:.1f} ms; choose a larger budget, or search "
-        "while this machine does nothing else"
-    )
+    return error
