@@ -195,8 +195,8 @@ def search_encoder(
             return Found(candidate, evolution.error(candidate), ms, whole)
         least, budget = min(least, ms), budget * allowed / ms
     raise ConfigError(
-        f"a budget of {allowed:.1f} ms: what was found takes {least:.1f} ms; choose a larger budget, or search while "
-        "this machine does nothing else"
+        f"a budget of {allowed:.1f} ms: what was found takes {least:.1f} ms; choose a larger budget, or search "
+        "while this machine does nothing else"
     )
 
 
