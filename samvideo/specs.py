@@ -114,7 +114,7 @@ def _specs() -> dict[str, ModelSpec]:
 
 
 def _image_specs() -> dict[str, ModelSpec]:
-    """The image models, in the order of the survey; their statistics are ImageNet's, as SAM writes them."""
+    """The image models, those of the survey in its order; their statistics are ImageNet's, as SAM writes them."""
     sam = ModelSpec(
         "sam-vit-b",
         "sam-vit-b",
@@ -130,14 +130,15 @@ def _image_specs() -> dict[str, ModelSpec]:
         replace(sam, name="mobilesam", encoder="tinyvit-5m"),
         replace(sam, name="tinysam", encoder="tinyvit-5m", answer="alternatives"),
         replace(sam, name="mobilesamv2", encoder="tinyvit-5m"),
-        replace(sam, name="edgesam", encoder="repvit-m1-fused", answer="stability"),
-        replace(sam, name="edgesam-3x", encoder="repvit-m1-fused", answer="stability"),
+        *(replace(sam, name=f"edgesam{x}", encoder="repvit-m1-fused", answer="stability") for x in ("", "-3x")),
         replace(sam, name="repvit-sam", encoder="repvit-m2.3"),
         replace(sam, name="slimsam-50", encoder="sam-vit-slim-50"),
         replace(sam, name="slimsam-77", encoder="sam-vit-slim-77"),
         replace(sam, name="sam-lightening", encoder="dilated-vit-t"),
         replace(sam, name="esam", encoder="efficientformer-s2"),
     ]
+    mini = PictureRule("stretch", "pil-bilinear")
+    specs.append(replace(sam, name="sam-vit-mini", encoder="sam-vit-mini", input_wh=(256, 256), picture=mini))
     stretched = PictureRule("stretch", "bilinear", prompt_side=1024, masks="bicubic")
     imagenet = replace(sam, heads="efficientsam", picture=stretched, mean=ModelSpec.mean, std=ModelSpec.std)
     specs += [replace(imagenet, name=f"efficientsam-{size}", encoder=f"vit-{size}-global") for size in ("ti", "s")]

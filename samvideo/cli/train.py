@@ -1,15 +1,12 @@
 """`samvideo train`: train a model."""
 
-import time
-from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import typer
 
 from samvideo.cli.common import verb
-from samvideo.errors import ConfigError, shown
+from samvideo.cli.training import log_to, parse_data, parse_fold, training_device
 
 train = typer.Typer(help="Train models.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -22,7 +19,6 @@ FOLD_HELP = "Leave out fold K of N of the scenes, for cross-validation."
 TEACHER_HELP = "An image model that answers the same prompts, MODEL=FILE, such as mobilesam=mobile_sam.pt."
 MODEL_HELP = "The model whose features are read, of the SAM family."
 PROMPTER_HELP = "Weights to write, .safetensors; beside it: .log, .recipe.json and, while unfinished, .state."
-TERMS = {"open": ("open",), "unstated": ("open", "unstated")}
 CLIPS_HELP = "Clips of a step; other pictures in proportion [the recipe's]."
 
 
@@ -55,7 +51,7 @@ def train_nano(
 
     if threads is not None:
         limit_loaded(threads)
-    device = _device(device)
+    device = training_device(device)
     recipe = RECIPES["short" if short else device].changed(steps, clips)
     inputs = Inputs(tuple(objects), tuple(videos), backbone, init, teacher)
     log = log_to(out, quiet=quiet)
@@ -84,10 +80,37 @@ def train_prompter(
 
     if threads is not None:
         limit_loaded(threads)
-    device = _device(device)
+    device = training_device(device)
     inputs = PrompterInputs(tuple(objects), tuple(videos), model)
     recipe = replace(RECIPES[device].changed(steps), seed=seed, terms=terms)
     train_head(recipe, inputs, out, device, log_to(out, quiet=quiet))
+
+
+@train.command("image")
+@verb
+def train_image(
+    model: str = typer.Argument(help="An image model of the SAM family, such as sam-vit-mini."),
+    objects: list[Path] = typer.Option([], metavar="DIR", help=OBJECTS_HELP),
+    out: Path = typer.Option(..., "-o", "--out", metavar="FILE", help=PROMPTER_HELP),
+    data: str = typer.Option("open", help=DATA_HELP),
+    seed: int = typer.Option(1, min=0, max=2**31 - 1, help="Of everything random."),
+    steps: int | None = typer.Option(None, min=1, help="Steps [the recipe's]."),
+    pictures: int | None = typer.Option(None, min=1, help="Whole pictures of a step [the recipe's]; crops beside."),
+    device: str = typer.Option("auto", help="auto, cpu or cuda; it decides on the recipe."),
+    threads: int | None = typer.Option(None, min=1, help="CPU threads [all cores]."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
+) -> None:
+    """Train an image model on stills with masks, from random weights; the same command resumes it."""
+    terms = parse_data(data)
+    from samvideo.evaluation.threads import limit_loaded
+    from samvideo.training.image import RECIPES
+    from samvideo.training.image import train as train_model
+
+    if threads is not None:
+        limit_loaded(threads)
+    device = training_device(device)
+    recipe = replace(RECIPES[device].changed(steps, pictures), seed=seed, terms=terms)
+    train_model(recipe, model, objects, out, device, log_to(out, quiet=quiet))
 
 
 @train.command("average")
@@ -100,47 +123,3 @@ def train_average(
     from samvideo.training.average import average
 
     average(files, out)
-
-
-def parse_data(text: str) -> tuple[str, ...]:
-    """Parse --data; ConfigError for another value than `open` and `unstated`."""
-    if text not in TERMS:
-        raise ConfigError(f"--data is open or unstated, not {shown(text)}")
-    return TERMS[text]
-
-
-def parse_fold(text: str | None) -> tuple[int, int] | None:
-    """Parse `1/3`; ConfigError for anything else than K/N with K from 1 to N."""
-    if text is None:
-        return None
-    number, _, count = text.partition("/")
-    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise ConfigError(f"--fold takes K/N with K from 1 to N, such as 1/3, not {shown(text)}")
-    return int(number), int(count)
-
-
-def _device(name: str) -> str:
-    """Which device to train on, cpu or cuda; ConfigError if it is not there."""
-    import torch
-
-    from samvideo.torch_runtime import resolve_device
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name not in ("cpu", "cuda"):
-        raise ConfigError(f"--device is auto, cpu or cuda, not {shown(name)}")
-    return resolve_device(name, "fp32")[0].type
-
-
-def log_to(out: Path, *, quiet: bool) -> Callable[[str], None]:
-    """Write lines with the time since now into the log beside `out` and, unless `quiet`, on stderr."""
-    began = time.monotonic()
-
-    def log(line: str) -> None:
-        line = f"{timedelta(seconds=int(time.monotonic() - began))} {line}"
-        with out.with_suffix(".log").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-        if not quiet:
-            typer.echo(line, err=True)
-
-    return log

@@ -18,7 +18,7 @@ from samvideo.weights.keys import SAM_MLP, renamed
 KIND = "encoder"
 PATCH = 16
 SIDE = 64
-"""Of the tables of positions: 1024-pixel pictures in patches of 16."""
+"""Of the published tables of positions: 1024-pixel pictures in patches of 16."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class SamVitConfig:
         global_blocks: blocks that attend over the whole picture.
         hidden: channels within the MLPs.
         window: side of the attention windows, in patches.
+        side: of the tables of positions, in patches.
     """
 
     dim: int
@@ -40,6 +41,7 @@ class SamVitConfig:
     global_blocks: tuple[int, ...]
     hidden: int
     window: int = 14
+    side: int = SIDE
 
 
 VARIANTS = {
@@ -48,14 +50,15 @@ VARIANTS = {
     "sam-vit-h": SamVitConfig(1280, 16, 32, (7, 15, 23, 31), 5120),
     "sam-vit-slim-50": SamVitConfig(384, 12, 12, (2, 5, 8, 11), 1536),
     "sam-vit-slim-77": SamVitConfig(168, 12, 12, (2, 5, 8, 11), 696),
+    "sam-vit-mini": SamVitConfig(192, 3, 8, (3, 7), 768, window=8, side=16),
 }
 
 
 class SamVit(ImageEncoder):
     """A column of equal blocks at stride 16, most of them with windowed attention; no finer maps.
 
-    At other input sizes than 1024, the table of absolute positions is resized by bicubic interpolation and those of
-    relative positions by linear interpolation.
+    At other input sizes than the tables are made for, that of absolute positions is resized by bicubic
+    interpolation, and those of relative positions by linear interpolation.
     """
 
     step = PATCH
@@ -64,7 +67,7 @@ class SamVit(ImageEncoder):
     def __init__(self, config: SamVitConfig) -> None:
         super().__init__()
         self.patch_embed = PatchEmbed(config.dim, PATCH, PATCH)
-        self.pos_embed = nn.Parameter(torch.zeros(1, SIDE, SIDE, config.dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, config.side, config.side, config.dim))
         windows = [0 if i in config.global_blocks else config.window for i in range(config.depth)]
         self.blocks = nn.ModuleList(
             Block(self.attention(config, window), config.dim, config.hidden, window) for window in windows
@@ -73,7 +76,7 @@ class SamVit(ImageEncoder):
 
     def attention(self, config: SamVitConfig, window: int) -> nn.Module:
         """The attention of a block, windowed or, with window 0, global."""
-        return RelativeAttention(config.dim, config.heads, window or SIDE)
+        return RelativeAttention(config.dim, config.heads, window or config.side)
 
     def forward(self, image_bchw: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """See `ImageEncoder.forward`."""

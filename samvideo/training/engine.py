@@ -3,7 +3,8 @@
 import io
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,19 @@ class Stage:
         return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
 
 
+@dataclass(frozen=True)
+class Validation:
+    """What is measured in the course of a training, with the averaged weights.
+
+    Attributes:
+        measure: returns what goes into the log by name; it changes nothing, random numbers apart.
+        every: steps between two measurements; there is one after the last step, too.
+    """
+
+    measure: Callable[[], Mapping[str, float]]
+    every: int
+
+
 def fit(
     model: nn.Module,
     gradients: Gradients,
@@ -61,6 +75,7 @@ def fit(
     state_file: Path,
     log: Log,
     pretrained: Iterable[nn.Parameter] = (),
+    validation: Validation | None = None,
 ) -> None:
     """Train in place; the model has the averaged weights afterwards.
 
@@ -72,6 +87,7 @@ def fit(
             caller to remove, once the result is safe.
         log: gets a line every `REPORT_SECONDS`.
         pretrained: parameters that learn more slowly.
+        validation: what is measured now and then.
 
     Raises:
         ConfigError: the state is of another model or stage.
@@ -93,6 +109,10 @@ def fit(
                 training.check()
                 log(meters.line(training.step, stage.steps))
                 training.save(state_file)
+            if validation and (training.step == stage.steps or training.step % validation.every == 0):
+                with training.averaged():
+                    found = ", ".join(f"{name} {value:.3f}" for name, value in validation.measure().items())
+                log(f"validation after step {training.step}: {found}")
             if stop.requested:
                 log(f"interrupted after step {training.step}: the same command resumes it")
                 raise KeyboardInterrupt
@@ -128,6 +148,19 @@ class _Training:
         with torch.no_grad():
             values: list[Tensor] = [parameters[name] for name in self.average]
             torch._foreach_lerp_(list(self.average.values()), values, 1 - decay)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The model has the averaged weights within the block."""
+        parameters = dict(self.model.named_parameters())
+        own = {name: parameters[name].data for name in self.average}
+        for name, value in self.average.items():
+            parameters[name].data = value
+        try:
+            yield
+        finally:
+            for name, value in own.items():
+                parameters[name].data = value
 
     def check(self) -> None:
         """Raise SamVideoError if the last gradient was not finite: from then on, no weight is."""

@@ -6,6 +6,8 @@ from torch import Tensor
 
 HARD_SHARE = 0.25
 """Share of pixels, those with the highest loss, that count (hard-pixel cross-entropy)."""
+FOCUS, OBJECT_SHARE = 2.0, 0.25
+"""Exponent and weight of the object's pixels of the focal loss (Lin et al. 2017), as SAM has them."""
 SMOOTH = 1.0
 """Pixels added to both sides of the Dice ratio, so that an empty mask has a loss."""
 
@@ -15,10 +17,23 @@ def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
     logits, target = logits.flatten(1), target.flatten(1)
     pixels = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     hard = pixels.topk(max(1, round(HARD_SHARE * pixels.shape[1])), 1).values.mean(1)
-    probability = logits.sigmoid()
+    return hard + dice_loss(logits, target)
+
+
+def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """(B,) cross-entropy of pixels, which count less where the prediction is good; the target may be soft."""
+    logits, target = logits.flatten(1), target.flatten(1)
+    pixels = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    error = (logits.sigmoid() - target).abs()
+    share = OBJECT_SHARE * target + (1 - OBJECT_SHARE) * (1 - target)
+    return (share * error**FOCUS * pixels).mean(1)
+
+
+def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """(B,) one minus the Dice ratio of the probability and the target, which may be soft."""
+    probability, target = logits.flatten(1).sigmoid(), target.flatten(1)
     overlap = (probability * target).sum(1)
-    dice = 1 - (2 * overlap + SMOOTH) / (probability.sum(1) + target.sum(1) + SMOOTH)
-    return hard + dice
+    return 1 - (2 * overlap + SMOOTH) / (probability.sum(1) + target.sum(1) + SMOOTH)
 
 
 def soft_iou(logits: Tensor, target: Tensor) -> Tensor:

@@ -97,6 +97,10 @@ _FAST_SAM3D_NOTE = (
     "published in parts: download encoder, prompt encoder and mask decoder from "
     "https://huggingface.co/techlove/FastSAM3D by hand and pass them with --weights ENCODER,PROMPT_ENCODER,DECODER"
 )
+_MINI_NOTE = (
+    "no weights are published: train it with `samvideo train image sam-vit-mini --objects DIR -o FILE` and pass "
+    "them with --weights FILE, or take --weights random"
+)
 _NEVER = "its weights were never published: train it and pass them with --weights FILE, or take --weights random"
 
 
@@ -186,6 +190,9 @@ def _local() -> Iterator[Checkpoint]:
         parts=("backbone.", "up_1.", *_HEADS),
         files=("encoder", "decoder"),
     )
+    yield Checkpoint(
+        "sam-vit-mini", None, 17, "none", "nobody: a small SAM to be trained", note=_MINI_NOTE, parts=_VIT
+    )
     rows = (
         (
             "sam-lightening",
@@ -257,6 +264,7 @@ PARAMETERS = {
     "repvit-sam": 27.2,
     "slimsam-50": 28.0,
     "slimsam-77": 9.7,
+    "sam-vit-mini": 8.5,
     "sam-lightening": 18.2,
     "esam": 17.1,
     "efficientsam-ti": 10.2,

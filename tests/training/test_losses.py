@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from samvideo.training.losses import mask_loss, quality_loss, soft_iou
+from samvideo.training.losses import dice_loss, focal_loss, mask_loss, quality_loss, soft_iou
 from samvideo.training.objective import recall_codes, some_objects
 from samvideo.training.prompting import (
     STRIDE,
@@ -34,6 +34,17 @@ def test_mask_loss_has_the_right_values() -> None:
     assert mask_loss(torch.full((1, 4, 4), -40.0), torch.zeros(1, 4, 4)).item() == pytest.approx(0, abs=1e-4)
     soft = torch.full((1, 4, 4), 0.5)
     assert mask_loss(torch.zeros(1, 4, 4), soft) < mask_loss(SURE, soft)
+
+
+def test_focal_loss_has_the_right_values() -> None:
+    assert focal_loss(SURE, HALF).item() == pytest.approx(0, abs=1e-6)
+    assert focal_loss(torch.zeros(1, 4, 4), HALF).item() == pytest.approx(0.5 * 0.25 * math.log(2))
+    one = SURE.clone()
+    one[0, 0, 0] = -40
+    assert focal_loss(one, HALF).item() == pytest.approx(0.25 * 40 / 16)
+    one[0, 0, 0], one[0, 3, 3] = 40, 40
+    assert focal_loss(one, HALF).item() == pytest.approx(0.75 * 40 / 16)
+    assert dice_loss(torch.zeros(1, 4, 4), HALF).item() == pytest.approx(1 - 9 / 17)
 
 
 def test_iou_and_quality() -> None:

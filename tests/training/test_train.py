@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from samvideo import models
 from samvideo.checkpoints import BUNDLED_FOLDER
 from samvideo.cli.main import app
-from samvideo.cli.train import parse_fold
+from samvideo.cli.training import parse_fold
 from samvideo.encoders.efficientnet_lite import EfficientNetLite
 from samvideo.errors import ConfigError
 from samvideo.trackers.factory import create_tracker
