@@ -169,7 +169,7 @@ class Transformer:
         blocks = self.blocks
         self.trunk.blocks = nn.ModuleList(blocks[i] for i in kept)
         if hasattr(self.trunk, "ends"):  # of the stages
-            self.trunk.ends = [sum(i <= end for i in kept) - 1 for end in self.trunk.ends]  # type: ignore[union-attr]
+            self.trunk.ends = [sum(i <= end for i in kept) - 1 for end in self.trunk.ends]  # type: ignore[assignment, union-attr]
 
 
 def find_transformer(encoder: ImageEncoder) -> Transformer:
