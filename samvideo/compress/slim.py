@@ -148,7 +148,7 @@ class Transformer:
         fixed: indices of blocks that cannot be left out.
     """
 
-    trunk: nn.Module
+    trunk: Any
     embedding: list[Channels]
     attention: list[Channels]
     hidden: list[Channels]
@@ -157,7 +157,7 @@ class Transformer:
     @property
     def blocks(self) -> list[Any]:
         """The blocks, whose parts are known to have layers of certain classes."""
-        return list(self.trunk.blocks)  # type: ignore[arg-type]
+        return list(self.trunk.blocks)
 
     def leave_blocks(self, kept: Sequence[int]) -> None:
         """Keep these blocks only; what was found in the encoder before is then out of date."""
@@ -169,7 +169,7 @@ class Transformer:
         blocks = self.blocks
         self.trunk.blocks = nn.ModuleList(blocks[i] for i in kept)
         if hasattr(self.trunk, "ends"):  # of the stages
-            self.trunk.ends = [sum(i <= end for i in kept) - 1 for end in self.trunk.ends]  # type: ignore[assignment, union-attr]
+            self.trunk.ends = [sum(i <= end for i in kept) - 1 for end in self.trunk.ends]
 
 
 def find_transformer(encoder: ImageEncoder) -> Transformer:
