@@ -140,7 +140,7 @@ class Evolution:
     def _changed(self, candidate: Candidate, chance: float) -> Candidate:
         """With other choices for some blocks."""
         return tuple(
-            choices[self._random.integers(len(choices))] if self._random.random() < chance else own
+            choices[int(self._random.integers(len(choices)))] if self._random.random() < chance else own
             for own, choices in zip(candidate, self._choices, strict=True)
         )
 

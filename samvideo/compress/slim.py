@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from samvideo.compress.saved import Operation, Recipe, recipe_of, save_compressed
 from samvideo.encoders.base import ImageEncoder
-from samvideo.encoders.hiera import Hiera
 from samvideo.encoders.sam_vit import SamVit
 from samvideo.encoders.vit import PlainVit
 from samvideo.errors import ConfigError
@@ -182,6 +181,8 @@ def find_transformer(encoder: ImageEncoder) -> Transformer:
         return _column(encoder.trunk, encoder.neck.convs[0].conv_1x1)
     if isinstance(encoder, SamVit) and all(isinstance(block.attn, WindowAttention) for block in encoder.blocks):
         return _column(encoder, encoder.neck[0])
+    from samvideo.encoders.hiera import Hiera  # late: it imports timm, which the others do without
+
     if isinstance(encoder, Hiera):
         return _stages(encoder)
     raise ConfigError(
@@ -197,7 +198,7 @@ def _column(trunk: Any, exit_layer: Any) -> Transformer:
     return Transformer(trunk, [stream], *_within(blocks), frozenset({0}))
 
 
-def _stages(encoder: Hiera) -> Transformer:
+def _stages(encoder: Any) -> Transformer:
     """Of blocks in stages; the first block of each but the first stage reads from the stream before."""
     trunk: Any = encoder.trunk
     blocks = list(trunk.blocks)
@@ -207,7 +208,7 @@ def _stages(encoder: Hiera) -> Transformer:
         entry = Part(blocks[begin].proj if stage else trunk.patch_embed.proj, 0)
         readers = blocks[begin + (stage > 0) : end + 1]
         tables = () if stage else tuple(Table(trunk, name, 1) for name in ("pos_embed", "pos_embed_window"))
-        lateral: Any = encoder.neck.convs[len(trunk.ends) - 1 - stage]  # coarsest first
+        lateral = encoder.neck.convs[len(trunk.ends) - 1 - stage]  # coarsest first
         streams.append(_stream(entry, blocks[begin:end], readers, lateral.conv, tables))
     return Transformer(trunk, streams, *_within(blocks), frozenset(begins[:-1]))
 
