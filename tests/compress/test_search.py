@@ -24,7 +24,7 @@ def cost(candidate: Candidate) -> float:
 
 
 def test_the_best_candidate_is_found_within_the_budget() -> None:
-    """Of 8 ms beside the rest, the block of worth 9 takes 5 and the first, which stays, 2."""
+    """Of 17 ms beside the rest, the first block, which stays, takes 2; the three of most worth take 5 each."""
     found = [Evolution(CHOICES, LATENCY, cost, Search(seed=1)).best(2 + 17) for _ in range(2)]
     assert found[0] == found[1] == (1, 4, None, 4, None, 4)
     assert LATENCY.of(found[0]) == 19
