@@ -181,26 +181,7 @@ def bench(cases: Sequence[Case], plan: Plan, progress: Callable[[str], None] = l
     if plan.peer not in (None, *PEERS):
         raise ConfigError(f"no peer is called {plan.peer!r}: {' or '.join(PEERS)} expected")
     for case in cases:
-        if case.model not in {**SPECS, **IMAGE_SPECS}:
-            known = ", ".join([*SPECS, *IMAGE_SPECS])
-            raise ConfigError(f"no model is called {case.model!r}; there are: {known}")
-        if case.model in SPECS and plan.peer == "timm":
-            raise ConfigError(f"timm has trunks only: --peer transformers expected for {case.model!r}")
-        if plan.points is not None and (case.model in SPECS or plan.peer == "timm"):
-            raise ConfigError("--everything times image models, such as sam-vit-b; its peer is transformers")
-        if case.model in IMAGE_SPECS:
-            check_image_case(case, plan)
-        if plan.runtimes:
-            check_runtimes(plan.runtimes, case)
-            if plan.peer or plan.points is not None:
-                raise ConfigError("--runtimes times alone: leave --peer and --everything out")
-        if case.policies and plan.peer:
-            raise ConfigError("policies are compared with each other: leave --peer or --policy out")
-        for policy in case.policies:
-            parse_policy(policy)
-        resolve_device(case.device, case.dtype)
-        if case.prompted > 1 and (plan.peer or plan.warmup < case.prompted):
-            raise ConfigError(f"{case.prompted} prompted frames: no peer, and --warmup of at least as many")
+        _check(case, plan)
     clip = read_clip(plan, max(case.objects for case in cases))
     progress(RUNTIMES_HEADER if plan.runtimes else HEADER if plan.points is None else EVERYTHING_HEADER)
     results = []
@@ -226,6 +207,30 @@ def bench(cases: Sequence[Case], plan: Plan, progress: Callable[[str], None] = l
     if speedups:
         document["peer"] = {"name": plan.peer, "speedup": min(speedups)}
     return document
+
+
+def _check(case: Case, plan: Plan) -> None:
+    """Raise ConfigError for what does not exist, or does not go together."""
+    if case.model not in {**SPECS, **IMAGE_SPECS}:
+        known = ", ".join([*SPECS, *IMAGE_SPECS])
+        raise ConfigError(f"no model is called {case.model!r}; there are: {known}")
+    if case.model in SPECS and plan.peer == "timm":
+        raise ConfigError(f"timm has trunks only: --peer transformers expected for {case.model!r}")
+    if plan.points is not None and (case.model in SPECS or plan.peer == "timm"):
+        raise ConfigError("--everything times image models, such as sam-vit-b; its peer is transformers")
+    if case.model in IMAGE_SPECS:
+        check_image_case(case, plan)
+    if plan.runtimes:
+        check_runtimes(plan.runtimes, case)
+        if plan.peer or plan.points is not None:
+            raise ConfigError("--runtimes times alone: leave --peer and --everything out")
+    if case.policies and plan.peer:
+        raise ConfigError("policies are compared with each other: leave --peer or --policy out")
+    for policy in case.policies:
+        parse_policy(policy)
+    resolve_device(case.device, case.dtype)
+    if case.prompted > 1 and (plan.peer or plan.warmup < case.prompted):
+        raise ConfigError(f"{case.prompted} prompted frames: no peer, and --warmup of at least as many")
 
 
 def measure(case: Case, plan: Plan, clip: Clip) -> list[dict[str, Any]]:

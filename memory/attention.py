@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samvideo.nn.attention import Attention, attend
+from samvideo.nn.attention import Attention
+from samvideo.nn.hooks import is_hooked
 from samvideo.nn.rope import project_rotated
 from samvideo.tensors import Grid, MemoryContext
 
@@ -71,7 +72,10 @@ class RotaryCrossAttention(CrossAttention):
 
     def attend_values(self, q: Tensor, keys: Tensor, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
         """Attend from (B, 1, N, C) to (B, M, C) keys of (B, M, 64) tokens, then project; see the class."""
-        mixed = attend(q, keys[:, None].to(q.dtype), tokens[:, None].to(q.dtype), bias)[:, 0]
+        mixed = self.product(q, keys[:, None].to(q.dtype), tokens[:, None].to(q.dtype), bias)[:, 0]
+        if is_hooked(self.v_proj) or is_hooked(self.out_proj):
+            out: Tensor = self.out_proj(self.v_proj(mixed))
+            return out
         weight = self.out_proj.weight @ self.v_proj.weight
         return F.linear(mixed, weight, F.linear(self.v_proj.bias, self.out_proj.weight, self.out_proj.bias))
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from samvideo.compress.saved import load_compressed, recipe_of
 from samvideo.errors import ConfigError, WeightsError
+from samvideo.image_model import ImageModel
 from samvideo.memory.base import MemoryPolicy
 from samvideo.models import VideoModel, build, encoders
 from samvideo.policies import parse_policy
@@ -51,8 +53,9 @@ def load(
     Args:
         name: a published model, see `samvideo models`, or NAME=FILE; may be left out if `weights` is given.
         weights: a published file (.pt, .pth or .safetensors, also in the layout of Hugging Face) instead of the
-            cache. Models that differ only in how they are used have the same keys: the plainest is taken, so name
-            the model to get another one. "random" stands for untrained weights from a fixed seed.
+            cache, or a compressed model (`samvideo.compress.saved`). Models that differ only in how they are used
+            have the same keys: the plainest is taken, so name the model to get another one. "random" stands for
+            untrained weights from a fixed seed.
         memory, policy, input_size: other than the published ones; the weights must fit. A policy may have options,
             see `samvideo models --policies`.
         progress: called during a download with the number of bytes present and expected.
@@ -90,6 +93,9 @@ def load_any(
         parse_policy(policy)  # a wrong one fails before a long download
     if name is not None:
         name, weights = split_name(name, weights)
+    if (compressed := _compressed(name, weights, memory, policy, input_size)) is not None:
+        return compressed
+    if name is not None:
         if name in BUNDLED:
             return load_bundled(name, weights, memory=memory, policy=policy, input_size=input_size)
         if name not in CATALOG and name in encoders():
@@ -130,6 +136,28 @@ def load_bundled(
     state = read_state(file)
     model = build(name, memory=memory, policy=policy, input_size=input_size)
     load_state(model, state)
+    return model
+
+
+def _compressed(
+    name: str | None,
+    weights: Path | str | None,
+    memory: str | None,
+    policy: str | MemoryPolicy | None,
+    input_size: int | tuple[int, int] | None,
+) -> ImageModel | None:
+    """The compressed model of a file; None if it is no such file."""
+    recipe = recipe_of(weights)
+    if recipe is None:
+        return None
+    if name not in (None, recipe.model):
+        raise WeightsError(f"{weights} holds a compressed {recipe.model}, not {name}: leave the name out")
+    if recipe.model not in {**SPECS, **IMAGE_SPECS, **BUNDLED}:
+        raise WeightsError(f"{weights} holds a compressed {recipe.model[:60]!r}, which is no model known here")
+    model = _untrained(recipe.model, memory, policy, input_size)
+    if not isinstance(model, ImageModel):
+        raise WeightsError(f"{weights} holds a compressed {recipe.model}: SAMs and video models only expected")
+    load_compressed(Path(str(weights)), recipe, model)
     return model
 
 

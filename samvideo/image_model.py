@@ -37,7 +37,7 @@ class ImageModel(nn.Module):
         heads: tuple[PromptEncoder, MaskDecoder] = registry.HEADS.build(spec.heads, fine_widths=fine_widths)
         self.prompts, self.decoder = heads
         self.step = self.encoder.step
-        self.mixed = False
+        self.mixed = self.fused = False
         if spec.window is not None:
             check_multiple((spec.window, spec.window), self.encoder.step, f"a window of encoder {spec.encoder!r}")
             if spec.picture.fit == "pad" or spec.picture.prompt_side is not None:
@@ -73,9 +73,10 @@ class ImageModel(nn.Module):
         return {self.spec.prefixes[0] + name: shape for name, shape in self.encoder.unused.items()}
 
     def fuse(self) -> "ImageModel":
-        """Fold layers for inference, in place, after loading weights: the published keys are gone then."""
-        if self.encoder.fuse(self.decoder.fine_convs()):
+        """Fold layers for inference, once, in place, after loading weights: the published keys are gone then."""
+        if not self.fused and self.encoder.fuse(self.decoder.fine_convs()):
             self.decoder.hand_over_fine()
+        self.fused = True
         return self
 
     def convert(self, device: torch.device, dtype: torch.dtype) -> "ImageModel":

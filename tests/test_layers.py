@@ -50,6 +50,7 @@ LAYERS = {
     "samvideo.compiled": 3.3,
     "samvideo.deploy": 3.4,
     "samvideo.compress": 3.4,
+    "samvideo.compress.saved": 3.25,
     "samvideo.segmenters": 4.0,
     "samvideo.prompters": 4.05,
     "samvideo.trackers": 4.1,
@@ -64,7 +65,9 @@ LAYERS = {
     "samvideo.segment_run": 5.25,
     "samvideo.resume": 5.15,
     "samvideo.evaluation": 5.2,
+    "samvideo.comparison": 5.25,
     "samvideo.run": 5.2,
+    "samvideo.calibrate": 5.3,
     # what only the command line uses
     "samvideo.analysis": 5.3,
     "samvideo.exports": 5.3,

@@ -16,9 +16,12 @@ from samvideo.cli.export import export
 from samvideo.cli.export_model import export_model
 from samvideo.cli.info import info
 from samvideo.cli.models import models
+from samvideo.cli.prune import prune
+from samvideo.cli.quantize import quantize
 from samvideo.cli.redact import redact
 from samvideo.cli.report import report
 from samvideo.cli.score import score
+from samvideo.cli.search import search
 from samvideo.cli.segment import segment
 from samvideo.cli.track import track
 from samvideo.cli.train import train
@@ -58,7 +61,9 @@ def _root(
     pass
 
 
-for verb in (track, segment, ui, analyze, export, redact, info, models, demo_clip, score, report, bench):
+VERBS = (track, segment, ui, analyze, export, redact, info, models, demo_clip, score, report, bench)
+
+for verb in (*VERBS, quantize, prune, search):
     app.command(epilog=EPILOG, cls=Command)(verb)
 app.command(epilog=EPILOG, cls=EvaluateCommand)(evaluate)
 app.command("export-model", epilog=EPILOG, cls=Command)(export_model)

@@ -22,6 +22,7 @@ Kind = Literal["input", "query", "key", "value", "softmax"]
 Layer = nn.Linear | nn.Conv2d
 Quantiser = Callable[[Tensor], Tensor]
 BITS = range(2, 17)
+OUTSIDE = "attention that the memory computes outside of any module"
 
 
 class Observer(Protocol):
@@ -155,10 +156,18 @@ class Site:
 
 @dataclass(eq=False)
 class FakeQuantised:
-    """What was quantised in a model; `remove` restores it."""
+    """What was quantised in a model; `remove` restores it.
+
+    Attributes:
+        sites: what is quantised.
+        handles: of the hooks.
+        left: names of layers and attentions that stay in floating point, since the method skips them, the
+            calibration data do not reach them, or no module computes them.
+    """
 
     sites: list[Site]
     handles: list[RemovableHandle]
+    left: list[str] = field(default_factory=list)
 
     def remove(self) -> None:
         """Restore the weights, and quantise no more."""
@@ -189,6 +198,7 @@ class _Calibration:
         self.observers: dict[tuple[str, Kind], Observer] = {}
         self.samples: dict[str, list[Tensor]] = {}
         self.stack: list[str] = []
+        self.outside = False
 
     def run(self, run: Callable[[], object]) -> None:
         handles: list[RemovableHandle] = []
@@ -217,9 +227,19 @@ class _Calibration:
         self.stack.pop()
 
     def _observe_attention(self, kind: Kind, x: Tensor, values: Tensor | None) -> Tensor:
-        if self.stack:  # else a model's own method, such as those of memory, that calls no module
+        if self.stack:
             self._observe(self.stack[-1], kind, x, values)
+        else:
+            self.outside = True
         return x
+
+    def left(self) -> list[str]:
+        """Of what a run reached and did not reach; see `FakeQuantised`."""
+        reached = {name for name, _ in self.observers}
+        layers = [
+            name for name, module in self.modules.items() if isinstance(module, Layer) and name not in reached
+        ]
+        return [*layers, OUTSIDE] if self.outside else layers
 
     def _observe(self, name: str, kind: Kind, x: Tensor, values: Tensor | None) -> None:
         if (name, kind) not in self.observers:
@@ -236,7 +256,9 @@ class _Calibration:
             site.quantisers[kind] = observer.quantiser()
         for site in found.values():
             if site.layer is not None:
-                samples, quantiser = self.samples.pop(site.name), site.quantisers["input"]
+                quantiser = site.quantisers["input"]
+                # copies can be learned from, also if the run was in inference mode
+                samples = [x.clone() for x in self.samples.pop(site.name)]
                 site.weight = self.method.weight(site.layer, samples, quantiser)
         return list(found.values())
 
@@ -244,8 +266,7 @@ class _Calibration:
 def quantise(model: nn.Module, method: Method, run: Callable[[], object]) -> FakeQuantised:
     """Fake-quantise a model in place: float32, on a CPU, fused if it has layers to fold.
 
-    Layers and attentions that `run` does not reach, or whose weights are used without calling the layer, stay as
-    they are.
+    Layers and attentions that `run` does not reach stay as they are: see `FakeQuantised.left`.
 
     Args:
         model: any module.
@@ -259,9 +280,13 @@ def quantise(model: nn.Module, method: Method, run: Callable[[], object]) -> Fak
     sites = calibration.sites()
     if not sites:
         raise ConfigError("the calibration data reach no layer that could be quantised")
-    return FakeQuantised(
-        sites, [handle for site in sites for handle in site.attach(calibration.modules[site.name])]
-    )
+    return attach(model, sites, calibration.left())
+
+
+def attach(model: nn.Module, sites: list[Site], left: list[str]) -> FakeQuantised:
+    """Quantise a model, in place, at sites that are known."""
+    handles = [handle for site in sites for handle in site.attach(model.get_submodule(site.name))]
+    return FakeQuantised(sites, handles, left)
 
 
 def sensitivity(

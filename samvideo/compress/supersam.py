@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from samvideo.errors import ConfigError
+from samvideo.compress.slim import mlp_channels
 from samvideo.nn.mlp import Mlp
 
 
@@ -25,10 +25,10 @@ def wanda_scores(mlps: Mapping[str, Mlp], runs: Iterable[Callable[[], object]]) 
     Returns:
         By name, (hidden,).
     """
-    totals = {name: torch.zeros(_two_layers(name, mlp)[0].out_features) for name, mlp in mlps.items()}
-    halves = [(name, layer, i) for name, mlp in mlps.items() for i, layer in enumerate(_two_layers(name, mlp))]
+    totals = {name: _layers(name, mlp)[0].weight.new_zeros(mlp_channels(mlp).width) for name, mlp in mlps.items()}
+    halves = [(name, layer, i) for name, mlp in mlps.items() for i, layer in enumerate(_layers(name, mlp))]
 
-    def add(name: str, layer: nn.Linear, second: int, x: Tensor) -> None:
+    def add(name: str, layer: nn.Linear | nn.Conv2d, second: int, x: Tensor) -> None:
         weighted = layer.weight.detach().abs() * x.detach().flatten(0, -2).norm(dim=0)
         totals[name] += weighted.sum(0 if second else 1) / 2
 
@@ -50,7 +50,7 @@ def wanda_scores(mlps: Mapping[str, Mlp], runs: Iterable[Callable[[], object]]) 
 
 def magnitude_scores(mlp: Mlp) -> Tensor:
     """(hidden,): half the sum of the weights of each unit, with their signs as published."""
-    first, second = _two_layers("the MLP", mlp)
+    first, second = _layers("the MLP", mlp)
     return (first.weight.sum(1) + second.weight.sum(0)).detach() / 2
 
 
@@ -59,19 +59,5 @@ def order_of(scores: Tensor) -> Tensor:
     return scores.argsort(descending=True)
 
 
-def keep_units(mlp: Mlp, units: Tensor) -> None:
-    """Keep these hidden units, in this order, in place; with all of them, the output does not change."""
-    first, second = _two_layers("the MLP", mlp)
-    first.weight = nn.Parameter(first.weight.detach()[units])
-    first.bias = nn.Parameter(first.bias.detach()[units])
-    second.weight = nn.Parameter(second.weight.detach()[:, units])
-    first.out_features = second.in_features = len(units)
-
-
-def _two_layers(name: str, mlp: Mlp) -> tuple[nn.Linear, nn.Linear]:
-    if len(mlp.layers) != 2:
-        raise ConfigError(f"{name} has {len(mlp.layers)} layers: two expected")
-    first, second = mlp.layers
-    assert isinstance(first, nn.Linear)
-    assert isinstance(second, nn.Linear)
-    return first, second
+def _layers(name: str, mlp: Mlp) -> list[nn.Linear | nn.Conv2d]:
+    return [part.layer for part in mlp_channels(mlp, name).parts]

@@ -7,6 +7,7 @@ from itertools import product
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import has_torch_function
 
 SCORE_BYTES = 24 * 2**20
 """On a CPU, scores are made for so many queries at a time as fit in here: they stay in the last-level cache."""
@@ -39,7 +40,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
         return torch.softmax(scores if bias is None else scores + bias, -1) @ v
     batch, _, keys, width = k.shape
     narrow = width - v.shape[-1]
-    if q.device.type == "cpu" and not (torch.is_grad_enabled() or torch.compiler.is_compiling()):
+    watched = has_torch_function((q, k, v))  # by a mode, which is to see all queries and keys at once
+    if q.device.type == "cpu" and not (watched or torch.is_grad_enabled() or torch.compiler.is_compiling()):
         slow = q.dtype == torch.bfloat16 and not has_amx()
         if keys >= MANY_KEYS and (slow or (narrow and q.dtype == torch.float32)):
             return _in_blocks(q.expand(batch, -1, -1, -1), k, v, bias)
@@ -104,8 +106,11 @@ def attend_grid(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) 
     if k.shape[2] < MANY_KEYS:
         mask = (rows[..., None] + columns[..., None, :]).flatten(3)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    in_parts = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
-    if q.device.type == "cpu" and q.dtype == torch.float32 and in_parts:
+    in_parts = q.device.type == "cpu" and q.dtype == torch.float32
+    in_parts = in_parts and not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+    if in_parts or has_torch_function(
+        (q, k, v)
+    ):  # a mode that watches attention is to see queries and keys as they are
         return _masked_in_parts(q, k, v, rows, columns)
     h, w = (torch.eye(bias.shape[-1], dtype=k.dtype, device=k.device) for bias in (rows, columns))
     codes = torch.cat([h.repeat_interleave(len(w), 0), w.repeat(len(h), 1)], 1).expand(*k.shape[:2], -1, -1)
@@ -136,6 +141,14 @@ def _masked_in_parts(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Ten
     return out.view(*shape, -1)
 
 
+class Product(nn.Module):
+    """`attend` as a module: what watches attention finds it by name, also where no module's `forward` runs."""
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        """See `attend`."""
+        return attend(q, k, v, bias)
+
+
 class Attention(nn.Module):
     """Projects queries, keys and values to `inner` channels, attends in heads, projects back.
 
@@ -157,6 +170,7 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(memory_channels, inner)
         self.v_proj = nn.Linear(memory_channels, inner)
         self.out_proj = nn.Linear(inner, channels)
+        self.product = Product()
 
     def split(self, x: Tensor) -> Tensor:
         """(B, N, C) to (B, heads, N, C / heads)."""
@@ -165,7 +179,7 @@ class Attention(nn.Module):
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         """Attention of split heads, joined and projected; `bias` is added to the attention logits."""
-        out: Tensor = self.out_proj(attend(q, k, v, bias).transpose(1, 2).flatten(2))
+        out: Tensor = self.out_proj(self.product(q, k, v, bias).transpose(1, 2).flatten(2))
         return out
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

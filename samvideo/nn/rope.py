@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from samvideo.nn.hooks import is_hooked
 from samvideo.tensors import Grid
 
 THETA = 10000.0
@@ -56,5 +57,8 @@ def project_rotated(layer: nn.Linear, x: Tensor, grid: Grid) -> Tensor:
     in place of eight over every other channel.
     """
     y = layer(x)
-    turned = F.linear(x, quarter_turn(layer.weight), quarter_turn(layer.bias))
+    if is_hooked(layer):
+        turned = quarter_turn(y.movedim(-1, 0)).movedim(0, -1)
+    else:
+        turned = F.linear(x, quarter_turn(layer.weight), quarter_turn(layer.bias))
     return rotate(y, turned, rotary_table(grid, y.shape[-1], y.device, y.dtype))

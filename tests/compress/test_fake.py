@@ -61,7 +61,7 @@ def test_layers_and_attention_are_found() -> None:
     model = tiny_model()
     sites = {site.name: set(site.quantisers) for site in calibrated(model, MinMax()).sites}
     assert sites["encoder.trunk.blocks.0.attn"] == {"query", "key", "value", "softmax"}
-    assert sites["decoder.transformer.final_attn_token_to_image"] == {"query", "key", "value", "softmax"}
+    assert sites["decoder.transformer.final_attn_token_to_image.product"] == {"query", "key", "value", "softmax"}
     assert sites["encoder.trunk.blocks.1.mlp.layers.0"] == {"input"}
     assert not any(name.startswith("memory.encoder") for name in sites), "not reached by clicks"
 

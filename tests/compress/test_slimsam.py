@@ -1,26 +1,20 @@
 """SlimSAM's importances and kept channels against the published code's own."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
 from method_fixtures import SEEDED, close, gauss, pictures, small_sam, stored_numbers
 from torch import Tensor
 
+from samvideo.compress.slim import find_transformer
 from samvideo.compress.slimsam import (
-    attention_importance,
     disturbed_gradients,
-    embedding_importance,
-    hidden_importance,
-    keep_attention,
-    keep_embedding,
+    importance,
     keep_global,
     keep_local,
     kept_width,
     standardised,
 )
-from samvideo.compress.supersam import keep_units
 from samvideo.encoders.sam_vit import SamVit
 from samvideo.errors import ConfigError
 
@@ -39,14 +33,8 @@ def seeded(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def gradients(model: SamVit, step: int) -> None:
-    noise: Iterator[Tensor] = (0.01 * gauss(f"slim{step}/noise{f}", 1, 256, 16, 16) for f in range(4))
-    model_of = torch.nn.Sequential(model, _First())
-    disturbed_gradients(model_of, (pictures(f) for f in range(4)), noise)
-
-
-class _First(torch.nn.Module):
-    def forward(self, maps: tuple[Tensor, ...]) -> Tensor:
-        return maps[0]
+    noise = (0.01 * gauss(f"slim{step}/noise{f}", 1, 256, 16, 16) for f in range(4))
+    disturbed_gradients(model, (pictures(f) for f in range(4)), lambda map_: map_ + next(noise))
 
 
 def same(scores: Tensor, name: str, heads: int) -> None:
@@ -57,14 +45,19 @@ def same(scores: Tensor, name: str, heads: int) -> None:
 def test_both_steps() -> None:
     model = small_sam(seeded)
     gradients(model, 1)
-    scores = embedding_importance(model)
+    (embedding,) = find_transformer(model).embedding
+    scores = importance(embedding)
     same(scores, "step1/importance", HEADS)
     kept = keep_local(scores, RATIO, HEADS, HEADS)
     assert kept.tolist() == FIXTURE["step1/kept"].tolist()
-    keep_embedding(model, kept)
+    embedding.keep(kept)
+    with torch.no_grad():  # as published
+        for block in model.blocks:
+            block.attn.rel_pos_h.zero_()
+            block.attn.rel_pos_w.zero_()
     gradients(model, 2)
-    within = [attention_importance(block) for block in model.blocks]
-    hidden = [hidden_importance(block) for block in model.blocks]
+    found = find_transformer(model)
+    within, hidden = ([importance(one) for one in of] for of in (found.attention, found.hidden))
     within_kept, hidden_kept = keep_global(within, RATIO, HEADS, HEADS), keep_global(hidden, RATIO, 1, HEADS)
     for i in range(12):
         at = f"step2/local/importance/blocks.{i}"
@@ -77,9 +70,8 @@ def test_both_steps() -> None:
         close(standardised(hidden[i], 1), torch.from_numpy(FIXTURE[f"{at}.mlp.lin1"]), 1e-5)
         assert within_kept[i].tolist() == FIXTURE[f"step2/global/qkv_kept/{i}"].tolist()
         assert hidden_kept[i].tolist() == FIXTURE[f"step2/global/mlp_kept/{i}"].tolist()
-    for block, a, b in zip(model.blocks, within_kept, hidden_kept, strict=True):
-        keep_attention(block, a)
-        keep_units(block.mlp, b)
+    for channels, stay in zip(found.attention + found.hidden, within_kept + hidden_kept, strict=True):
+        channels.keep(stay)
     assert model(pictures(0))[0].shape == (1, 256, 16, 16)
 
 
@@ -89,4 +81,4 @@ def test_wrong_input_is_named() -> None:
     with pytest.raises(ConfigError, match="choose a smaller"):
         kept_width(48, 0.95, 4)
     with pytest.raises(ConfigError, match="no gradient"):
-        embedding_importance(small_sam(seeded))
+        importance(find_transformer(small_sam(seeded)).embedding[0])

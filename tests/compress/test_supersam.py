@@ -4,7 +4,8 @@ import pytest
 import torch
 from method_fixtures import SEEDED, close, pictures, small_sam, stored_numbers
 
-from samvideo.compress.supersam import keep_units, magnitude_scores, order_of, wanda_scores
+from samvideo.compress.slim import mlp_channels
+from samvideo.compress.supersam import magnitude_scores, order_of, wanda_scores
 from samvideo.nn.mlp import Mlp
 
 FIXTURE = stored_numbers("supersam--reorder")
@@ -43,6 +44,6 @@ def test_units_in_another_order_compute_the_same(keep: int) -> None:
     mlp, x = Mlp(4, 16, 4), torch.randn(5, 4)
     before = mlp(x)
     order = torch.randperm(16)
-    keep_units(mlp, order[:keep])
+    mlp_channels(mlp).keep(order[:keep])
     assert mlp.layers[0].out_features == keep
     assert torch.allclose(mlp(x), before, atol=1e-6) == (keep == 16)

@@ -1,0 +1,130 @@
+"""`samvideo quantize`: a model with weights and activations of few bits."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from samvideo.cli.common import verb
+from samvideo.cli.models import WEIGHTS_HELP
+from samvideo.cli.weights import download_progress
+from samvideo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from samvideo.compress.fake import FakeQuantised
+    from samvideo.image_model import ImageModel
+
+METHODS = ("minmax", "dynamic", "w8a8", "ptq4sam", "pqsam")
+METHOD_HELP = f"How ranges are found: {', '.join(METHODS)}."
+CALIBRATE_HELP = "A video, picture, or folder of pictures or of images/ and masks/. Repeatable."
+BUDGET_HELP = "Give each layer 4, 6 or 8 bits by what it costs, with so many per weight on average [all --bits]."
+SENSITIVITY_HELP = "Print so many of the layers that cost most mask IoU when they alone are quantised."
+
+
+@verb
+def quantize(
+    model: str | None = typer.Argument(None, help="A model, or NAME=FILE [what --weights holds]."),
+    weights: Path | None = typer.Option(None, help=WEIGHTS_HELP),
+    method: str = typer.Option("w8a8", help=METHOD_HELP),
+    bits: int = typer.Option(8, min=2, max=16, help="Of weights and activations."),
+    calibrate: list[Path] = typer.Option(..., metavar="PATH", help=CALIBRATE_HELP),
+    out: Path = typer.Option(..., "-o", "--out", metavar="FILE", help="Write this .safetensors file."),
+    budget: float | None = typer.Option(None, metavar="BITS", help=BUDGET_HELP),
+    sensitivity: int = typer.Option(0, min=0, metavar="N", help=SENSITIVITY_HELP),
+    pictures: int = typer.Option(16, min=1, help="Pictures of each folder to calibrate with."),
+    frames: int = typer.Option(8, min=1, help="Frames of each video to calibrate with."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace the file if it exists."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Print nothing but the table of --sensitivity."),
+) -> None:
+    """Quantise a model, and say what that costs in masks; the file is used as --weights FILE.
+
+    In PyTorch, its values are those of integers, but computed in floating point: no faster, to see what they cost.
+    """
+    if method not in METHODS:
+        raise ConfigError(f"no method is called {method!r}: {', '.join(METHODS)} expected")
+    if model is None and weights is None:
+        raise ConfigError("name a model, such as edgetam, or give --weights FILE")
+    if out.suffix != ".safetensors":
+        raise ConfigError(f"{out} is to be a file ending in .safetensors")
+    from samvideo.io.files import check_new, check_writable
+
+    check_new(out, overwrite)
+    check_writable(out.parent)
+    from samvideo.calibrate import mean_iou, predict, read_shots, true_masks
+    from samvideo.compress.fake import quantise
+    from samvideo.compress.quantised import METHODS as CLASSES
+    from samvideo.compress.quantised import Base
+    from samvideo.weights.naming import split_name
+
+    if model is not None:
+        model, weights = split_name(model, weights)
+    loaded = _load(model, weights, quiet)
+    base = Base(loaded, weights)
+    shots = read_shots(calibrate, loaded, pictures=pictures, frames=frames)
+    run = partial(predict, loaded, shots)
+    before, truth = run(), true_masks(loaded, shots)
+
+    def score() -> float:
+        return mean_iou(run(), before)
+
+    say = _nothing if quiet else partial(typer.echo, err=True)
+    if budget is None:
+        quantised, chosen = quantise(loaded, CLASSES[method](bits), run), None
+    else:
+        quantised, chosen = _mixed(loaded, CLASSES[method], run, score, budget, say)
+    base.save(out, loaded, method, quantised)
+    after = run()
+    say(f"mask IoU with the model before: {mean_iou(after, before):.4f}, over {len(after)} masks")
+    if truth:
+        say(f"mask IoU with the annotation: {mean_iou(after, truth):.4f}, before {mean_iou(before, truth):.4f}")
+    for name in quantised.left:
+        say(f"stays in floating point: {name}")
+    if sensitivity:
+        _echo_table(quantised, score, chosen, sensitivity)
+    say(f"written to {out}; quantised values are computed in floating point")
+
+
+def _nothing(text: str) -> None:
+    pass
+
+
+def _load(model: str | None, weights: Path | None, quiet: bool) -> "ImageModel":
+    from samvideo.checkpoints import load_any
+    from samvideo.image_model import ImageModel
+
+    with download_progress((model or "").partition("=")[0], quiet=quiet) as progress:
+        loaded = load_any(model, weights=weights, progress=progress.advance)
+    if not isinstance(loaded, ImageModel):
+        raise ConfigError(f"{model} cannot be quantised: a SAM or a video model expected")
+    return loaded
+
+
+def _mixed(
+    model: "ImageModel",
+    method: "Callable[[int], Any]",
+    run: "Callable[[], object]",
+    score: "Callable[[], float]",
+    budget: float,
+    say: "Callable[[str], None]",
+) -> "tuple[FakeQuantised, dict[str, int]]":
+    from samvideo.compress.mixed import mean_bits, quantise_mixed
+
+    quantised, chosen = quantise_mixed(model, method, run, score, budget)
+    sizes = {site.name: site.layer.weight.numel() for site in quantised.sites if site.layer is not None}
+    for count in sorted(set(chosen.values())):
+        say(f"{list(chosen.values()).count(count)} layers with {count} bits")
+    say(f"{mean_bits(chosen, sizes):.2f} bits per weight")
+    return quantised, chosen
+
+
+def _echo_table(
+    quantised: "FakeQuantised", score: "Callable[[], float]", chosen: dict[str, int] | None, rows: int
+) -> None:
+    from samvideo.compress.fake import sensitivity
+
+    typer.echo("loss    layer")
+    for name, loss in sensitivity(quantised, score)[:rows]:
+        typer.echo(f"{loss:6.4f}  {name}{f'  {chosen[name]} bits' if chosen and name in chosen else ''}")
