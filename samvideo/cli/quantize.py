@@ -70,7 +70,7 @@ def quantize(
     def score() -> float:
         return mean_iou(run(), before)
 
-    say = _nothing if quiet else partial(typer.echo, err=True)
+    say: Callable[[str], None] = _nothing if quiet else partial(typer.echo, err=True)
     if budget is None:
         quantised, chosen = quantise(loaded, CLASSES[method](bits), run), None
     else:
