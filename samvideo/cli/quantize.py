@@ -50,10 +50,8 @@ def quantize(
     from samvideo.compress.quantised import Base
     from samvideo.weights.naming import split_name
 
-    if model is not None:
-        model, weights = split_name(model, weights)
     loaded = _load(model, weights, quiet)
-    base = Base(loaded, weights)
+    base = Base(loaded, split_name(model or "", weights)[1])
     shots = read_shots(calibrate, loaded, pictures=pictures, frames=frames)
     run = partial(predict, loaded, shots)
     before, truth = run(), true_masks(loaded, shots)
