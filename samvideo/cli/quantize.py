@@ -43,26 +43,15 @@ def quantize(
 
     In PyTorch, its values are those of integers, but computed in floating point: no faster, to see what they cost.
     """
-    if method not in METHODS:
-        raise ConfigError(f"no method is called {method!r}: {', '.join(METHODS)} expected")
-    if model is None and weights is None:
-        raise ConfigError("name a model, such as edgetam, or give --weights FILE")
-    if out.suffix != ".safetensors":
-        raise ConfigError(f"{out} is to be a file ending in .safetensors")
-    from samvideo.io.files import check_new, check_writable
-
-    check_new(out, overwrite)
-    check_writable(out.parent)
+    _check(model, weights, method, out, overwrite)
     from samvideo.calibrate import mean_iou, predict, read_shots, true_masks
     from samvideo.compress.fake import quantise
     from samvideo.compress.quantised import METHODS as CLASSES
     from samvideo.compress.quantised import Base
     from samvideo.weights.naming import split_name
 
-    if model is not None:
-        model, weights = split_name(model, weights)
     loaded = _load(model, weights, quiet)
-    base = Base(loaded, weights)
+    base = Base(loaded, split_name(model or "", weights)[1])
     shots = read_shots(calibrate, loaded, pictures=pictures, frames=frames)
     run = partial(predict, loaded, shots)
     before, truth = run(), true_masks(loaded, shots)
@@ -70,7 +59,7 @@ def quantize(
     def score() -> float:
         return mean_iou(run(), before)
 
-    say = _nothing if quiet else partial(typer.echo, err=True)
+    say: Callable[[str], None] = _nothing if quiet else partial(typer.echo, err=True)
     if budget is None:
         quantised, chosen = quantise(loaded, CLASSES[method](bits), run), None
     else:
@@ -85,6 +74,20 @@ def quantize(
     if sensitivity:
         _echo_table(quantised, score, chosen, sensitivity)
     say(f"written to {out}; quantised values are computed in floating point")
+
+
+def _check(model: str | None, weights: Path | None, method: str, out: Path, overwrite: bool) -> None:
+    """Raise ConfigError or OutputError for options that cannot work, before anything is loaded."""
+    if method not in METHODS:
+        raise ConfigError(f"no method is called {method!r}: {', '.join(METHODS)} expected")
+    if model is None and weights is None:
+        raise ConfigError("name a model, such as edgetam, or give --weights FILE")
+    if out.suffix != ".safetensors":
+        raise ConfigError(f"{out} is to be a file ending in .safetensors")
+    from samvideo.io.files import check_new, check_writable
+
+    check_new(out, overwrite)
+    check_writable(out.parent)
 
 
 def _nothing(text: str) -> None:

@@ -24,6 +24,8 @@ TOKENS = 512
 """Of a batch, evenly spaced, that are learned from."""
 BATCHES = 8
 """That are learned from, at most."""
+POWERS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Of the ranges of groups, which scales may begin with."""
 EPS = 1e-6
 
 
@@ -122,11 +124,10 @@ class GroupedSearch:
     def quantiser(self) -> Grouped:
         """Of the batches so far, learned."""
         groups = group_channels(self.low, self.high)
-        shift, scale = torch.zeros(int(groups.max()) + 1), torch.ones(int(groups.max()) + 1)
-        for group in range(len(shift)):
-            low, high = self.low[groups == group].min(), self.high[groups == group].max()
-            shift[group], scale[group] = (low + high) / 2, ((high - low) / 2).clamp(min=EPS)
-        step = torch.tensor(1 / (2 ** (self.method.bits - 1) - 1))
+        members = [groups == group for group in range(int(groups.max()) + 1)]
+        low = torch.stack([self.low[own].min() for own in members])
+        high = torch.stack([self.high[own].max() for own in members])
+        shift, scale, step = self._begin(groups, (low + high) / 2, ((high - low) / 2).clamp(min=EPS))
         if self.method.steps:
             shift, scale, step = self._learn(groups, shift, scale, step)
         shift, scale = shift[groups], scale[groups]
@@ -134,9 +135,29 @@ class GroupedSearch:
             shift, scale = shift[:, None, None], scale[:, None, None]
         return Grouped(shift, scale, step, self.method.bits)
 
+    def _begin(self, groups: Tensor, shift: Tensor, reach: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scales between equal ones and the ranges: those with the least error of input and weights together.
+
+        Scales multiply the weights, so that what is gained for the input may be lost there.
+        """
+        best: tuple[float, Tensor, Tensor] | None = None
+        weight, x = self.layer.weight.detach(), self.kept[0]
+        gram = _gram(weight, self.layer, len(groups))
+        for power in POWERS:
+            scale = reach**power
+            step = (reach / scale).max() / (2 ** (self.method.bits - 1) - 1)
+            found = Grouped(shift[groups], scale[groups], step, self.method.bits)
+            change = _scaled_weight(self.layer, found, self.method.bits) - weight
+            error = found(x) - x
+            loss = (error @ gram * error).sum() + (x @ _gram(change, self.layer, len(groups)) * x).sum()
+            if best is None or float(loss) < best[0]:
+                best = float(loss), scale, step
+        assert best is not None
+        return shift, *best[1:]
+
     def _learn(self, groups: Tensor, shift: Tensor, scale: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Those with the least squared error of the layer's output."""
-        gram = _gram(self.layer, len(groups))
+        gram = _gram(self.layer.weight, self.layer, len(groups))
         inputs = [x.clone() for x in self.kept]  # copies can be learned from, also those of inference mode
         # relative to where they begin, so that one rate suits all
         moves, widths = (torch.zeros(len(shift), requires_grad=True) for _ in range(2))
@@ -153,16 +174,30 @@ class GroupedSearch:
         return tuple(x.detach() for x in (shift + moves * scale, scale * widths.exp(), step * finer.exp()))  # type: ignore[return-value]
 
 
-def _gram(layer: Layer, channels: int) -> Tensor:
+def _gram(weight: Tensor, layer: Layer, channels: int) -> Tensor:
     """(C, C) products of the weights of channels, by which errors of the input become those of the output.
 
-    Of a convolution, errors of different places are taken to be independent.
+    Of a convolution, errors of different places are taken to be independent; with groups, also those of channels.
     """
-    weight = rows_of(layer.weight)
-    if isinstance(layer, nn.Conv2d) and layer.groups > 1:
-        return torch.eye(channels)
-    parts = weight.view(len(weight), channels, -1).movedim(1, 2).flatten(0, 1)
+    rows = rows_of(weight)
+    if _is_grouped(layer):
+        return torch.eye(channels) * rows.square().sum() / channels
+    parts = rows.view(len(rows), channels, -1).movedim(1, 2).flatten(0, 1)
     return parts.mT @ parts
+
+
+def _is_grouped(layer: Layer) -> bool:
+    return isinstance(layer, nn.Conv2d) and layer.groups > 1
+
+
+def _scaled_weight(layer: Layer, quantiser: Grouped, bits: int) -> Tensor:
+    """The weight, rounded after it was multiplied by the scales of the input, with a step for each row."""
+    weight, scale = layer.weight.detach(), torch.ones(())
+    if not _is_grouped(layer):
+        scale = quantiser.scale.flatten().view(-1, *[1] * (weight.ndim - 2))
+    rows, none = rows_of(weight * scale), torch.zeros(())
+    step = best_step(rows, rows.abs().amax(1, keepdim=True), bits, lambda s: Symmetric(s, bits, none))
+    return Symmetric(step, bits, none)(rows).view_as(weight) / scale
 
 
 @dataclass(frozen=True)
@@ -191,10 +226,4 @@ class PQSAM(Method):
     def weight(self, layer: Layer, inputs: list[Tensor], quantiser: Quantiser) -> Tensor:
         """See `Method.weight`."""
         assert isinstance(quantiser, Grouped)
-        weight, scale = layer.weight.detach(), torch.ones(())
-        if not (isinstance(layer, nn.Conv2d) and layer.groups > 1):
-            scale = quantiser.scale[..., :1] if weight.ndim == 4 else quantiser.scale
-        rows = rows_of(weight * scale)
-        none = torch.zeros(())
-        step = best_step(rows, rows.abs().amax(1, keepdim=True), self.bits, lambda s: Symmetric(s, self.bits, none))
-        return Symmetric(step, self.bits, none)(rows).view_as(weight) / scale
+        return _scaled_weight(layer, quantiser, self.bits)

@@ -64,7 +64,7 @@ class Base:
 
     def __init__(self, model: ImageModel, weights: Path | None) -> None:
         self.recipe = recipe_of(weights) or Recipe(model=model.name, operations=[])
-        self.tensors = []
+        self.tensors: list[dict[str, Tensor]] = []
         if self.recipe.operations:
             state = read_state(Path(str(weights)))
             self.tensors = [operation_tensors(state, i) for i in range(len(self.recipe.operations))]

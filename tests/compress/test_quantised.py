@@ -10,6 +10,7 @@ from tiny_sam import clip, tiny_model
 from samvideo.checkpoints import load
 from samvideo.compress.fake import OUTSIDE, FakeQuantised, Method, quantise
 from samvideo.compress.minmax import MinMax
+from samvideo.compress.pqsam import PQSAM
 from samvideo.compress.ptq4sam import PTQ4SAM
 from samvideo.compress.quantised import METHODS, operation_of
 from samvideo.compress.saved import Operation, Recipe, save_compressed
@@ -64,7 +65,8 @@ def test_attention_of_no_module_is_named() -> None:
 def test_loaded_model_is_quantised(method: str, tmp_path: Path) -> None:
     model = load("nano", input_size=64)
     before = tracked(model)
-    made = PTQ4SAM(6, steps=1) if method == "ptq4sam" else METHODS[method](6)
+    quick = {"ptq4sam": PTQ4SAM(6, steps=1), "pqsam": PQSAM(6, steps=1)}
+    made = quick.get(method) or METHODS[method](6)
     operation, tensors = operation_of(method, calibrated(model, made))
     path = tmp_path / "nano.safetensors"
     recipe = Recipe(model="nano", operations=[Operation(name="fuse"), operation])
