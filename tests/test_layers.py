@@ -115,8 +115,10 @@ COMMON = {"PIL", "cv2", "einops", "numpy", "pydantic", "safetensors", "scipy", "
 # What works without torch, but for the modules named in WITH_TORCH.
 TORCH_FREE = (
     "samvideo.analysis",
+    "samvideo.deploy.detail",
     "samvideo.deploy.graph_runtime",
     "samvideo.deploy.manifest",
+    "samvideo.deploy.nano_runtime",
     "samvideo.deploy.onnx_runtime",
     "samvideo.exports",
     "samvideo.io",

@@ -10,10 +10,11 @@ import torch
 
 from samvideo.deploy.graphs import Graph, graphs_of
 from samvideo.deploy.manifest import CONSTANTS, MANIFEST, SCHEMA, Manifest, file_of
+from samvideo.deploy.nano_graphs import is_nano, nano_constants, nano_graphs
 from samvideo.deploy.onnx_export import write_onnx
-from samvideo.errors import ConfigError
 from samvideo.io.files import write_atomically, writing
 from samvideo.models import VideoModel
+from samvideo.policies import text_of
 from samvideo.targets import complete
 
 KIND = "export-model"
@@ -32,13 +33,12 @@ def export_model(
         progress: called with the name of each graph before it is made.
 
     Raises:
-        ConfigError: see `graphs_of`; the policy has no text, or the exporter's packages are missing.
+        ConfigError: see `graphs_of`; the policy is not one of the registry, or the exporter's packages are missing.
         OutputError: the folder cannot be written.
     """
-    if not isinstance(model.spec.policy, str):
-        raise ConfigError(f"the policy of an exported model is given as text, not {model.spec.policy!r}")
+    text_of(model.spec.policy)  # a wrong one fails before the work
     model.eval().fuse()
-    graphs = graphs_of(model, objects)
+    graphs = nano_graphs(model, objects) if is_nano(model) else graphs_of(model, objects)
     with writing(folder), complete(folder, KIND) as part:
         part.mkdir()
         for name, graph in graphs.items():
@@ -56,6 +56,8 @@ def _graph_path(folder: Path, name: str) -> Path:
 
 def _constants(model: VideoModel) -> dict[str, np.ndarray]:
     """What is used on the host: the convolution of given masks, and the pointer of absent objects."""
+    if is_nano(model):
+        return nano_constants(model)
     head = model.pointers
     assert head is not None
     with torch.no_grad():
@@ -72,7 +74,7 @@ def _manifest(model: VideoModel, folder: Path, graphs: dict[str, Graph], objects
         format="samvideo-graphs-1",
         samvideo=version("samvideo"),
         model=spec.name,
-        policy=str(spec.policy),
+        policy=text_of(spec.policy),
         input_wh=spec.input_wh,
         answer=spec.answer,  # type: ignore[arg-type]
         tracking=spec.tracking,
@@ -81,4 +83,5 @@ def _manifest(model: VideoModel, folder: Path, graphs: dict[str, Graph], objects
         graphs={name: file_of(_graph_path(folder, name)) for name in graphs},  # type: ignore[misc]
         constants=file_of(folder / CONSTANTS),
         spec=asdict(spec),
+        window=spec.window,
     )

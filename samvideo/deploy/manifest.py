@@ -42,6 +42,7 @@ class Manifest:
         graphs: files of the stages.
         constants: arrays that no graph holds.
         spec: what was exported, for people.
+        window: as in `ModelSpec`.
     """
 
     format: Literal["samvideo-graphs-1"]
@@ -56,6 +57,7 @@ class Manifest:
     graphs: dict[Literal["encode", "prompt", "track", "remember"], File]
     constants: File
     spec: dict[str, Any]
+    window: PositiveInt | None = None
 
 
 SCHEMA = TypeAdapter(Manifest)

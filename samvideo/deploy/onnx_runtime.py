@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from samvideo.deploy.graph_runtime import GraphRuntime, RunsGraph
 from samvideo.deploy.manifest import read_manifest
+from samvideo.deploy.nano_runtime import NanoRuntime
 from samvideo.errors import ConfigError, WeightsError
 
 PROVIDERS = {
@@ -68,7 +69,8 @@ def open_onnx(folder: Path, *, policy: str | None = None, device: str = "auto", 
     graphs: dict[str, RunsGraph] = {
         name: OnnxGraph(folder / file.name, providers, threads) for name, file in manifest.graphs.items()
     }
-    return GraphRuntime(manifest, constants, graphs, policy)
+    kind = GraphRuntime if manifest.window is None else NanoRuntime
+    return kind(manifest, constants, graphs, policy)
 
 
 def _providers(device: str) -> list[str]:
