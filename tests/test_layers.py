@@ -117,6 +117,7 @@ TORCH_FREE = (
     "samvideo.analysis",
     "samvideo.deploy.detail",
     "samvideo.deploy.graph_runtime",
+    "samvideo.deploy.image_pictures",
     "samvideo.deploy.manifest",
     "samvideo.deploy.nano_runtime",
     "samvideo.deploy.onnx_runtime",

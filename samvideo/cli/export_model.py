@@ -25,7 +25,7 @@ def export_model(
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an earlier export."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
 ) -> None:
-    """Export a video model, to track with `--runtime onnx --weights DIR` or elsewhere."""
+    """Export a model, to track or segment with `--runtime onnx --weights DIR` or elsewhere."""
     if to not in FORMATS:
         raise ConfigError(f"no format of graphs is called {to!r}: {', '.join(FORMATS)} expected")
     if model is None and weights is None:
@@ -35,11 +35,16 @@ def export_model(
 
     check_empty(out, overwrite, "export")
     check_writable(out)
-    from samvideo.checkpoints import load
+    from samvideo.checkpoints import load_any
     from samvideo.deploy.bundle import export_model as write
+    from samvideo.image_model import ImageModel
 
     with download_progress((model or "").partition("=")[0], quiet=quiet) as progress:
-        loaded = load(model, weights=weights, policy=policy, input_size=size, progress=progress.advance)
+        loaded = load_any(model, weights=weights, policy=policy, input_size=size, progress=progress.advance)
+    if not isinstance(loaded, ImageModel):
+        raise ConfigError(
+            f"{loaded.name} cannot be exported: it has a network of its own, not an encoder with SAM's heads"
+        )
     write(loaded, out, objects=objects, progress=lambda name: None if quiet else typer.echo(name, err=True))
     if not quiet:
         typer.echo(f"written to {out}", err=True)

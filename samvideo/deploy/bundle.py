@@ -9,9 +9,12 @@ import numpy as np
 import torch
 
 from samvideo.deploy.graphs import Graph, graphs_of
+from samvideo.deploy.image_graphs import image_facts, image_graphs
 from samvideo.deploy.manifest import CONSTANTS, MANIFEST, SCHEMA, Manifest, file_of
 from samvideo.deploy.nano_graphs import is_nano, nano_constants, nano_graphs
 from samvideo.deploy.onnx_export import write_onnx
+from samvideo.errors import ConfigError
+from samvideo.image_model import ImageModel
 from samvideo.io.files import write_atomically, writing
 from samvideo.models import VideoModel
 from samvideo.policies import text_of
@@ -22,7 +25,7 @@ KIND = "export-model"
 
 
 def export_model(
-    model: VideoModel, folder: Path, *, objects: int | None = None, progress: Callable[[str], None] = lambda _: None
+    model: ImageModel, folder: Path, *, objects: int | None = None, progress: Callable[[str], None] = lambda _: None
 ) -> Path:
     """Export a model to ONNX; it is fused in place, and cannot be used otherwise afterwards.
 
@@ -37,8 +40,10 @@ def export_model(
         OutputError: the folder cannot be written.
     """
     text_of(model.spec.policy)  # a wrong one fails before the work
+    if objects and not isinstance(model, VideoModel):
+        raise ConfigError(f"{model.name} takes one object at a time: leave --objects out")
     model.eval().fuse()
-    graphs = nano_graphs(model, objects) if is_nano(model) else graphs_of(model, objects)
+    graphs = _graphs(model, objects)
     with writing(folder), complete(folder, KIND) as part:
         part.mkdir()
         for name, graph in graphs.items():
@@ -50,12 +55,20 @@ def export_model(
     return folder
 
 
+def _graphs(model: ImageModel, objects: int | None) -> dict[str, Graph]:
+    if not isinstance(model, VideoModel):
+        return image_graphs(model)
+    return nano_graphs(model, objects) if is_nano(model) else graphs_of(model, objects)
+
+
 def _graph_path(folder: Path, name: str) -> Path:
     return folder / f"{name}.onnx"
 
 
-def _constants(model: VideoModel) -> dict[str, np.ndarray]:
+def _constants(model: ImageModel) -> dict[str, np.ndarray]:
     """What is used on the host: the convolution of given masks, and the pointer of absent objects."""
+    if not isinstance(model, VideoModel):
+        return {}
     if is_nano(model):
         return nano_constants(model)
     head = model.pointers
@@ -68,7 +81,7 @@ def _constants(model: VideoModel) -> dict[str, np.ndarray]:
         }
 
 
-def _manifest(model: VideoModel, folder: Path, graphs: dict[str, Graph], objects: int | None) -> Manifest:
+def _manifest(model: ImageModel, folder: Path, graphs: dict[str, Graph], objects: int | None) -> Manifest:
     spec = model.spec
     return Manifest(
         format="samvideo-graphs-1",
@@ -76,12 +89,13 @@ def _manifest(model: VideoModel, folder: Path, graphs: dict[str, Graph], objects
         model=spec.name,
         policy=text_of(spec.policy),
         input_wh=spec.input_wh,
-        answer=spec.answer,  # type: ignore[arg-type]
+        answer=spec.answer,
         tracking=spec.tracking,
-        capacity=model.policy.capacity,
+        capacity=model.policy.capacity if isinstance(model, VideoModel) else (1, 0),
         objects=objects,
         graphs={name: file_of(_graph_path(folder, name)) for name in graphs},  # type: ignore[misc]
         constants=file_of(folder / CONSTANTS),
         spec=asdict(spec),
         window=spec.window,
+        image=None if isinstance(model, VideoModel) else image_facts(model),
     )

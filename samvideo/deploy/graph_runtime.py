@@ -136,7 +136,7 @@ class GraphCandidates:
         best = 1 + int(self.qualities[1:].argmax())
         if self.ambiguous:
             return best, best
-        stable = answer != "stable" or _stability(self.logits[0]) >= STABILITY_THRESHOLD
+        stable = answer != "stable" or stability(self.logits[0]) >= STABILITY_THRESHOLD
         return (0 if stable else best), 0
 
 
@@ -232,8 +232,8 @@ class GraphRuntime:
     def use_mask_as_output(self, features: Any, mask: BoolArray) -> GraphPrediction:
         """See `Runtime.use_mask_as_output`."""
         height, width = (STRIDE * side for side in features["coarse"].shape[-2:])
-        inside = (_shrunk(mask.astype(np.float32), (width, height)) >= 0.5).astype(np.float32)
-        logits = _shrunk(inside * MASK_SCALE + MASK_BIAS, (width // 4, height // 4))
+        inside = (shrunk(mask.astype(np.float32), (width, height)) >= 0.5).astype(np.float32)
+        logits = shrunk(inside * MASK_SCALE + MASK_BIAS, (width // 4, height // 4))
         present = bool(inside.any())
         pointer = self._constants["absent_pointer"]
         if present and len(pointer):
@@ -364,16 +364,16 @@ def resized(logits: FloatArray, size_wh: tuple[int, int]) -> FloatArray:
     return np.asarray(cv2.resize(logits, size_wh, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def _shrunk(values: FloatArray, size_wh: tuple[int, int]) -> FloatArray:
+def shrunk(values: FloatArray, size_wh: tuple[int, int]) -> FloatArray:
     """Bilinear resize whose filter widens where the picture shrinks."""
     if values.shape[::-1] == size_wh:
         return values
     return np.asarray(Image.fromarray(values).resize(size_wh, Image.Resampling.BILINEAR), np.float32)
 
 
-def _stability(logits: FloatArray) -> float:
+def stability(logits: FloatArray, delta: float = STABILITY_DELTA) -> float:
     """How little the mask's area changes when its threshold moves; see `samvideo.heads.masks.stability`."""
-    inner, outer = (np.count_nonzero(logits > delta) for delta in (STABILITY_DELTA, -STABILITY_DELTA))
+    inner, outer = (np.count_nonzero(logits > delta) for delta in (delta, -delta))
     return inner / outer if outer else 1.0
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samvideo.deploy.graph_runtime import GraphRuntime, RunsGraph
-from samvideo.deploy.manifest import read_manifest
+from samvideo.deploy.manifest import Manifest, read_manifest
 from samvideo.deploy.nano_runtime import NanoRuntime
 from samvideo.errors import ConfigError, WeightsError
 
@@ -62,15 +62,22 @@ def open_onnx(folder: Path, *, policy: str | None = None, device: str = "auto", 
         ConfigError: ONNX Runtime is missing or lacks the device, or the policy does not suit the export.
         WeightsError: see `read_manifest`.
     """
-    providers = _providers(device)
-    manifest = read_manifest(folder)
+    manifest, graphs = open_graphs(folder, device=device, threads=threads)
+    if manifest.image is not None:
+        raise ConfigError(f"{folder} holds {manifest.model}, which segments images and cannot track")
     with np.load(folder / manifest.constants.name, allow_pickle=False) as file:
         constants = {name: file[name] for name in file.files}
-    graphs: dict[str, RunsGraph] = {
-        name: OnnxGraph(folder / file.name, providers, threads) for name, file in manifest.graphs.items()
-    }
     kind = GraphRuntime if manifest.window is None else NanoRuntime
     return kind(manifest, constants, graphs, policy)
+
+
+def open_graphs(folder: Path, *, device: str = "auto", threads: int = 0) -> tuple[Manifest, dict[str, RunsGraph]]:
+    """The manifest and the graphs of an exported video or image model; arguments and errors as of `open_onnx`."""
+    providers = _providers(device)
+    manifest = read_manifest(folder)
+    return manifest, {
+        name: OnnxGraph(folder / file.name, providers, threads) for name, file in manifest.graphs.items()
+    }
 
 
 def _providers(device: str) -> list[str]:
