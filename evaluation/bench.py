@@ -29,6 +29,9 @@ from samvideo.evaluation.bench_everything import measure_everything
 from samvideo.evaluation.bench_everything import row as everything_row
 from samvideo.evaluation.bench_images import check_image_case, measure_image
 from samvideo.evaluation.bench_inputs import Case, Clip, Plan, read_clip, ready_model
+from samvideo.evaluation.bench_runtimes import HEADER as RUNTIMES_HEADER
+from samvideo.evaluation.bench_runtimes import check_runtimes, measure_runtimes
+from samvideo.evaluation.bench_runtimes import row as runtimes_row
 from samvideo.evaluation.meter import Times, clocked
 from samvideo.evaluation.metrics import score_indices
 from samvideo.evaluation.peer import Peer
@@ -181,6 +184,10 @@ def bench(cases: Sequence[Case], plan: Plan, progress: Callable[[str], None] = l
             raise ConfigError("--everything times image models, such as sam-vit-b; its peer is transformers")
         if case.model in IMAGE_SPECS:
             check_image_case(case)
+        if plan.runtimes:
+            check_runtimes(plan.runtimes, case)
+            if plan.peer or plan.points is not None:
+                raise ConfigError("--runtimes times alone: leave --peer and --everything out")
         if case.policies and plan.peer:
             raise ConfigError("policies are compared with each other: leave --peer or --policy out")
         for policy in case.policies:
@@ -189,12 +196,18 @@ def bench(cases: Sequence[Case], plan: Plan, progress: Callable[[str], None] = l
         if case.prompted > 1 and (plan.peer or plan.warmup < case.prompted):
             raise ConfigError(f"{case.prompted} prompted frames: no peer, and --warmup of at least as many")
     clip = read_clip(plan, max(case.objects for case in cases))
-    progress(HEADER if plan.points is None else EVERYTHING_HEADER)
+    progress(RUNTIMES_HEADER if plan.runtimes else HEADER if plan.points is None else EVERYTHING_HEADER)
     results = []
     for case in cases:
         if plan.points is not None:
             results.append(measure_everything(case, plan, clip))
             progress(everything_row(results[-1]))
+            continue
+        if plan.runtimes:
+            beside = measure_runtimes(case, plan, clip)
+            results += beside
+            for result in beside:
+                progress(runtimes_row(result))
             continue
         measured = measure(case, plan, clip) if case.model in SPECS else [measure_image(case, plan, clip)]
         results += measured

@@ -64,6 +64,7 @@ class Plan:
         peer: "transformers", for image models also "timm", or None.
         peer_dtype: what the peer computes in, "fp32" as it does by default, or "same".
         static_shapes: pad memories to a fixed capacity, see `samvideo.torch_runtime.TorchRuntime`.
+        runtimes: that are timed alternately, see `samvideo.evaluation.bench_runtimes`; empty for PyTorch alone.
         points: clicks along each side of a picture, to time everything mode; None for the encoder or the tracker.
     """
 
@@ -74,6 +75,7 @@ class Plan:
     peer: str | None = None
     peer_dtype: str = "fp32"
     static_shapes: bool = False
+    runtimes: tuple[str, ...] = ()
     points: int | None = None
 
 

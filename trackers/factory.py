@@ -23,7 +23,7 @@ from samvideo.weights.naming import split_name
 from samvideo.weights.transfer import Progress
 
 AUTO = "auto"
-RUNTIMES = ("torch", "onnx")
+RUNTIMES = ("torch", "onnx", "openvino")
 ON_CPU = "nano"
 ON_GPU = "edgetam"
 PATIENCE = 3.0  # seconds to find out whether a server can be reached
@@ -53,12 +53,13 @@ def create_tracker(
 
     Args:
         model: a name that `samvideo models` lists, NAME=FILE, or "auto", see `choose`.
-        weights: a file to read the model from, or "random", see `samvideo.checkpoints.load`; of the runtime "onnx"
-            the folder of an exported model.
+        weights: a file to read the model from, or "random", see `samvideo.checkpoints.load`; of the other
+            runtimes the folder of an exported model.
         memory, policy: other than the model's own.
-        device: auto, cpu, cuda or mps; of the runtime "onnx" see `samvideo.deploy.onnx_runtime.open_onnx`.
+        device: auto, cpu, cuda or mps; of the other runtimes see `samvideo.deploy.onnx_runtime.open_onnx` and
+            `samvideo.deploy.openvino_runtime.open_openvino`.
         dtype: auto, fp32, bf16 or fp16.
-        runtime: what computes: torch or onnx, which does not import torch.
+        runtime: what computes: torch, or onnx or openvino, which do not import torch.
         first_mask: a segmenter, or its name or NAME=FILE (see `load_segmenter`), that turns boxes and clicks into
             masks in the tracker's place; see `samvideo.trackers.first_mask`.
         progress: called during a download.
@@ -78,26 +79,28 @@ def create_tracker(
         check_device(tracker.name, tracker.devices, device)
     if isinstance(first_mask, str):
         first_mask = load_segmenter(first_mask, device=device, dtype=dtype, progress=progress)
-    built = tracker.build(options) if runtime == "torch" else _exported(name, options)
+    built = tracker.build(options) if runtime == "torch" else _exported(runtime, name, options)
     return built if first_mask is None else FirstMaskTracker(built, first_mask)
 
 
-def _exported(model: str, options: TrackerOptions) -> Tracker:
-    """The tracker of an exported model, on ONNX Runtime."""
+def _exported(runtime: str, model: str, options: TrackerOptions) -> Tracker:
+    """The tracker of an exported model."""
     from samvideo.deploy.onnx_runtime import open_onnx
+    from samvideo.deploy.openvino_runtime import open_openvino
     from samvideo.trackers.sam import SamTracker
 
     if options.weights is None:
         raise ConfigError(
-            "the runtime onnx needs an exported model: make one with samvideo export-model NAME -o DIR, "
-            "and give it with --weights DIR"
+            f"the runtime {runtime} needs an exported model: make one with samvideo export-model NAME -o DIR "
+            f"--to {runtime}, and give it with --weights DIR"
         )
     if options.memory is not None or options.dtype not in ("auto", "fp32"):
         raise ConfigError("an exported model has its memory and number format: leave --memory and --dtype out")
-    runtime = open_onnx(Path(options.weights), policy=options.policy, device=options.device)
-    if model not in (AUTO, runtime.manifest.model):
-        raise ConfigError(f"{options.weights} holds {runtime.manifest.model}, not {model}: leave --model out")
-    return SamTracker(runtime)
+    open_export = open_onnx if runtime == "onnx" else open_openvino
+    opened = open_export(Path(options.weights), policy=options.policy, device=options.device)
+    if model not in (AUTO, opened.manifest.model):
+        raise ConfigError(f"{options.weights} holds {opened.manifest.model}, not {model}: leave --model out")
+    return SamTracker(opened)
 
 
 def create_segmenter(model: str, options: TrackerOptions) -> Segmenter:

@@ -1,6 +1,8 @@
 """`samvideo export-model`: a model as graphs for other runtimes."""
 
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -10,7 +12,18 @@ from samvideo.cli.policies import POLICY_HELP, check_policy
 from samvideo.cli.weights import download_progress
 from samvideo.errors import ConfigError
 
-FORMATS = ("onnx",)
+if TYPE_CHECKING:
+    from samvideo.types import Frame
+
+FORMATS = ("onnx", "openvino")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+PRECISION_HELP = (
+    f"{', '.join(PRECISIONS)}: of encoder and memory attention. fp16 is for GPUs; bf16 for OpenVINO, TensorRT and "
+    "Arm CPUs; int8 without --calibrate leaves convolutions in float32."
+)
+CALIBRATE_HELP = "A video or folder of frames: int8 then has ranges fixed by tracking the middle of its first ones."
+CALIBRATION_FRAMES = 12
+"""Enough to fill a memory; all that the graphs are given for them is held."""
 
 
 @verb
@@ -19,15 +32,19 @@ def export_model(
     weights: Path | None = typer.Option(None, help=WEIGHTS_HELP),
     out: Path = typer.Option(..., "-o", "--out", metavar="DIR", help="Folder to write."),
     to: str = typer.Option("onnx", help=f"Format of the graphs: {', '.join(FORMATS)}."),
+    precision: str = typer.Option("fp32", help=PRECISION_HELP),
+    calibrate: str | None = typer.Option(None, metavar="VIDEO", help=CALIBRATE_HELP),
     policy: str | None = typer.Option(None, help=POLICY_HELP),
     size: int | None = typer.Option(None, min=64, help="Side of the input in pixels [the model's own]."),
     objects: int | None = typer.Option(None, min=1, help="Graphs take exactly so many objects at a time [any]."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an earlier export."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
 ) -> None:
-    """Export a model, to track or segment with `--runtime onnx --weights DIR` or elsewhere."""
+    """Export a model, to track or segment with `--runtime onnx` or `openvino` and `--weights DIR`, or elsewhere."""
     if to not in FORMATS:
         raise ConfigError(f"no format of graphs is called {to!r}: {', '.join(FORMATS)} expected")
+    if precision not in PRECISIONS:
+        raise ConfigError(f"no precision is called {precision!r}: {', '.join(PRECISIONS)} expected")
     if model is None and weights is None:
         raise ConfigError("name a model, such as edgetam, or give --weights FILE")
     policy = check_policy(policy)
@@ -42,9 +59,18 @@ def export_model(
     with download_progress((model or "").partition("=")[0], quiet=quiet) as progress:
         loaded = load_any(model, weights=weights, policy=policy, input_size=size, progress=progress.advance)
     if not isinstance(loaded, ImageModel):
-        raise ConfigError(
-            f"{loaded.name} cannot be exported: it has a network of its own, not an encoder with SAM's heads"
-        )
-    write(loaded, out, objects=objects, progress=lambda name: None if quiet else typer.echo(name, err=True))
+        raise ConfigError(f"{loaded.name} cannot be exported: models with an encoder and the heads of SAM can")
+    frames = None if calibrate is None else _first_frames(calibrate)
+    report = (lambda _: None) if quiet else (lambda name: typer.echo(name, err=True))
+    formats: Any = {"to": to, "precision": precision}
+    write(loaded, out, **formats, calibrate=frames, objects=objects, progress=report)
     if not quiet:
         typer.echo(f"written to {out}", err=True)
+
+
+def _first_frames(source: str) -> "list[Frame]":
+    """Read before the export, which takes longer to fail."""
+    from samvideo.io.source import open_video
+
+    with open_video(source) as video:
+        return list(islice(video, CALIBRATION_FRAMES))

@@ -28,7 +28,7 @@ SOURCE_HELP = (
     "Video file, folder or glob of images, NIfTI volume (.nii, .nii.gz), camera index (0), RTSP or HTTP address, "
     "or - for stdin."
 )
-RUNTIME_HELP = "torch, or onnx: ONNX Runtime, with the folder of `samvideo export-model` as --weights."
+RUNTIME_HELP = "torch; onnx or openvino, with the folder of `samvideo export-model` as --weights."
 SAVE_HELP = "Results to write, of overlay, masks, rle, csv, and labels of a volume [all]."
 WINDOW_HELP = "Intensities of a volume that become black and white [the 0.5 and 99.5 percentiles]."
 

@@ -1,37 +1,65 @@
 """Exports a model: a folder with its graphs, the constants that they lack, and a manifest."""
 
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from samvideo.deploy.calibration import record
 from samvideo.deploy.graphs import Graph, graphs_of
 from samvideo.deploy.image_graphs import image_facts, image_graphs
-from samvideo.deploy.manifest import CONSTANTS, MANIFEST, SCHEMA, Manifest, file_of
+from samvideo.deploy.manifest import (
+    CONSTANTS,
+    MANIFEST,
+    SCHEMA,
+    STAGES,
+    File,
+    GraphFormat,
+    Manifest,
+    Precision,
+    Stage,
+    file_of,
+    graph_path,
+)
 from samvideo.deploy.nano_graphs import is_nano, nano_constants, nano_graphs
 from samvideo.deploy.onnx_export import write_onnx
+from samvideo.deploy.openvino_runtime import convert, import_openvino
+from samvideo.deploy.precision import check_packages, to_float16, to_int8
 from samvideo.errors import ConfigError
 from samvideo.image_model import ImageModel
 from samvideo.io.files import write_atomically, writing
 from samvideo.models import VideoModel
 from samvideo.policies import text_of
 from samvideo.targets import complete
+from samvideo.types import Frame
 
 KIND = "export-model"
 """Names the list of files that a later export into the same folder may replace."""
 
 
 def export_model(
-    model: ImageModel, folder: Path, *, objects: int | None = None, progress: Callable[[str], None] = lambda _: None
+    model: ImageModel,
+    folder: Path,
+    *,
+    to: GraphFormat = "onnx",
+    precision: Precision = "fp32",
+    calibrate: Iterable[Frame] | None = None,
+    objects: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Path:
-    """Export a model to ONNX; it is fused in place, and cannot be used otherwise afterwards.
+    """Export a model as graphs; it is fused in place, and cannot be used otherwise afterwards.
 
     Args:
         model: in float32 on the CPU. Its policy's name and options are those of `model.spec.policy`.
         folder: new, or of an earlier export, which is replaced.
+        to: format of the graphs.
+        precision: of encoder and memory attention, see `samvideo.deploy.precision`. With bf16 the files are
+            in float32, and the runtime computes in bfloat16.
+        calibrate: frames of a video, some ten, for int8 with fixed ranges; without, ranges are computed for each
+            frame.
         objects: how many objects graphs take at a time; None for any number.
         progress: called with the name of each graph before it is made.
 
@@ -39,18 +67,25 @@ def export_model(
         ConfigError: see `graphs_of`; the policy is not one of the registry, or the exporter's packages are missing.
         OutputError: the folder cannot be written.
     """
-    text_of(model.spec.policy)  # a wrong one fails before the work
-    if objects and not isinstance(model, VideoModel):
-        raise ConfigError(f"{model.name} takes one object at a time: leave --objects out")
+    _check(model, to, precision, calibrate, objects)
     model.eval().fuse()
     graphs = _graphs(model, objects)
     with writing(folder), complete(folder, KIND) as part:
         part.mkdir()
         for name, graph in graphs.items():
             progress(name)
-            write_onnx(graph, _graph_path(part, name))
+            write_onnx(graph, graph_path(part, name))
         np.savez(part / CONSTANTS, **_constants(model))  # type: ignore[arg-type]
-        manifest = _manifest(model, part, graphs, objects)
+        samples = None if calibrate is None else record(part, _manifest(model, part, objects), calibrate)
+        for name in graphs:
+            path = graph_path(part, name)
+            if precision == "fp16":
+                to_float16(path, name)
+            elif precision == "int8":
+                to_int8(path, name, None if samples is None else samples[name])
+            if to == "openvino":
+                convert(path)
+        manifest = replace(_manifest(model, part, objects), graph_format=to, precision=precision)
         write_atomically(part / MANIFEST, SCHEMA.dump_json(manifest, indent=1))
     return folder
 
@@ -61,8 +96,19 @@ def _graphs(model: ImageModel, objects: int | None) -> dict[str, Graph]:
     return nano_graphs(model, objects) if is_nano(model) else graphs_of(model, objects)
 
 
-def _graph_path(folder: Path, name: str) -> Path:
-    return folder / f"{name}.onnx"
+def _check(model: ImageModel, to: str, precision: str, calibrate: object, objects: int | None) -> None:
+    text_of(model.spec.policy)
+    if not isinstance(model, VideoModel) and (objects or calibrate is not None):
+        raise ConfigError(
+            f"{model.name} is an image model, of one object at a time, and is not calibrated with a video: leave "
+            "--objects and --calibrate out"
+        )
+    if calibrate is not None and precision != "int8":
+        raise ConfigError(f"frames to calibrate with are for the precision int8, not {precision}")
+    if precision in ("fp16", "int8"):
+        check_packages()
+    if to == "openvino":
+        import_openvino()
 
 
 def _constants(model: ImageModel) -> dict[str, np.ndarray]:
@@ -81,8 +127,12 @@ def _constants(model: ImageModel) -> dict[str, np.ndarray]:
         }
 
 
-def _manifest(model: ImageModel, folder: Path, graphs: dict[str, Graph], objects: int | None) -> Manifest:
+def _manifest(model: ImageModel, folder: Path, objects: int | None) -> Manifest:
     spec = model.spec
+    files: dict[str, dict[Stage, File]] = {
+        suffix: {name: file_of(path) for name in STAGES if (path := graph_path(folder, name, suffix)).exists()}
+        for suffix in ("onnx", "xml", "bin")
+    }
     return Manifest(
         format="samvideo-graphs-1",
         samvideo=version("samvideo"),
@@ -93,9 +143,10 @@ def _manifest(model: ImageModel, folder: Path, graphs: dict[str, Graph], objects
         tracking=spec.tracking,
         capacity=model.policy.capacity if isinstance(model, VideoModel) else (1, 0),
         objects=objects,
-        graphs={name: file_of(_graph_path(folder, name)) for name in graphs},  # type: ignore[misc]
+        graphs=files["onnx"] | files["xml"],
         constants=file_of(folder / CONSTANTS),
         spec=asdict(spec),
         window=spec.window,
         image=None if isinstance(model, VideoModel) else image_facts(model),
+        weights=files["bin"],
     )

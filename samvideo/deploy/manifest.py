@@ -1,10 +1,12 @@
 """What an exported model consists of: the file `manifest.json` beside its graphs; no torch."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, get_args
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ConfigDict, PositiveInt, TypeAdapter, with_config
 
 from samvideo.errors import WeightsError
@@ -14,7 +16,11 @@ from samvideo.specs import Answer, PictureRule
 
 MANIFEST = "manifest.json"
 CONSTANTS = "constants.npz"
-STAGES = ("encode", "prompt", "track", "remember")
+Stage: TypeAlias = Literal["encode", "prompt", "track", "remember"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+GraphFormat: TypeAlias = Literal["onnx", "openvino"]
+Precision: TypeAlias = Literal["fp32", "fp16", "bf16", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -64,6 +70,9 @@ class Manifest:
         spec: what was exported, for people.
         window: as in `ModelSpec`.
         image: of image models, which have no `track` and `remember`, and no policy; None of video models.
+        graph_format: of the files in `graphs`.
+        precision: that the graphs are computed in; inputs and outputs are float32 always.
+        weights: of graphs in OpenVINO's format, which have them in a file of their own.
     """
 
     format: Literal["samvideo-graphs-1"]
@@ -75,11 +84,14 @@ class Manifest:
     tracking: Literal["alternatives", "single"]
     capacity: tuple[PositiveInt, int]
     objects: PositiveInt | None
-    graphs: dict[Literal["encode", "prompt", "track", "remember"], File]
+    graphs: dict[Stage, File]
     constants: File
     spec: dict[str, Any]
     window: PositiveInt | None = None
     image: ImageFacts | None = None
+    graph_format: GraphFormat = "onnx"
+    precision: Precision = "fp32"
+    weights: dict[Stage, File] = field(default_factory=dict)
 
 
 SCHEMA = TypeAdapter(Manifest)
@@ -96,13 +108,24 @@ def read_manifest(folder: Path) -> Manifest:
     wanted = STAGES if manifest.image is None else STAGES[:2]
     if missing := set(wanted).difference(manifest.graphs):
         raise WeightsError(f"{folder / MANIFEST} lists no graph {sorted(missing)}; {expected} expected")
-    for file in (*manifest.graphs.values(), manifest.constants):
+    for file in (*manifest.graphs.values(), *manifest.weights.values(), manifest.constants):
         path = inside(folder, file.name, f"a file of {folder / MANIFEST}", WeightsError)
         if not path.is_file():
             raise WeightsError(f"{path} is missing: export the model again")
         if file_of(path).sha256 != file.sha256:
             raise WeightsError(f"{path} is damaged or was changed: its checksum is not that of {MANIFEST}")
     return manifest
+
+
+def graph_path(folder: Path, name: str, suffix: str = "onnx") -> Path:
+    """Where an export has the graph of a stage, or its weights."""
+    return folder / f"{name}.{suffix}"
+
+
+def read_constants(folder: Path, manifest: Manifest) -> dict[str, NDArray[Any]]:
+    """The arrays that no graph holds, by name."""
+    with np.load(folder / manifest.constants.name, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
 
 
 def file_of(path: Path) -> File:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samvideo.deploy.detail import Detail, sample
-from samvideo.deploy.graph_runtime import STRIDE, GraphCandidates, GraphPrediction, GraphRuntime, cosines
+from samvideo.deploy.graph_runtime import STRIDE, GraphCandidates, GraphPrediction, GraphRuntime, RunsGraph, cosines
+from samvideo.deploy.manifest import Manifest
 from samvideo.errors import ConfigError
 from samvideo.geometry import cut, prompt_window, resize_rgb, scale_points
 from samvideo.picture_sizes import area_wh
@@ -112,3 +113,20 @@ class NanoRuntime(GraphRuntime):
             read[name] = np.linalg.solve(normal, rows[:, width : width + labels]).astype(np.float32)
             begin += width
         return read
+
+
+def runtime_of(
+    manifest: Manifest,
+    constants: Mapping[str, NDArray[Any]],
+    graphs: Mapping[str, RunsGraph],
+    policy: str | None = None,
+) -> GraphRuntime:
+    """The runtime of an exported video model; arguments and errors as of `GraphRuntime`.
+
+    Raises:
+        ConfigError: also of an image model.
+    """
+    if manifest.image is not None:
+        raise ConfigError(f"{manifest.model} segments images and cannot track: export a video model")
+    kind = GraphRuntime if manifest.window is None else NanoRuntime
+    return kind(manifest, constants, graphs, policy)

@@ -1,15 +1,15 @@
 """Runs exported models on ONNX Runtime; no torch."""
 
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from samvideo.deploy.graph_runtime import GraphRuntime, RunsGraph
-from samvideo.deploy.manifest import Manifest, read_manifest
-from samvideo.deploy.nano_runtime import NanoRuntime
+from samvideo.deploy.manifest import Manifest, read_constants, read_manifest
+from samvideo.deploy.nano_runtime import runtime_of
 from samvideo.errors import ConfigError, WeightsError
 
 PROVIDERS = {
@@ -26,14 +26,17 @@ class OnnxGraph:
 
     Args:
         path: of the file.
-        providers: of ONNX Runtime, by preference.
+        providers: of ONNX Runtime, by preference, or pairs of one and its options.
         threads: to compute with; 0 for one a core.
+        bf16: multiply matrices in bfloat16 on Arm CPUs.
     """
 
-    def __init__(self, path: Path, providers: list[str], threads: int = 0) -> None:
+    def __init__(self, path: Path, providers: list[Any], threads: int = 0, *, bf16: bool = False) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
+        if bf16:
+            options.add_session_config_entry("mlas.enable_gemm_fastmath_arm64_bfloat16", "1")
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors only
         try:
@@ -63,24 +66,36 @@ def open_onnx(folder: Path, *, policy: str | None = None, device: str = "auto", 
         WeightsError: see `read_manifest`.
     """
     manifest, graphs = open_graphs(folder, device=device, threads=threads)
-    if manifest.image is not None:
-        raise ConfigError(f"{folder} holds {manifest.model}, which segments images and cannot track")
-    with np.load(folder / manifest.constants.name, allow_pickle=False) as file:
-        constants = {name: file[name] for name in file.files}
-    kind = GraphRuntime if manifest.window is None else NanoRuntime
-    return kind(manifest, constants, graphs, policy)
+    return runtime_of(manifest, read_constants(folder, manifest), graphs, policy)
 
 
 def open_graphs(folder: Path, *, device: str = "auto", threads: int = 0) -> tuple[Manifest, dict[str, RunsGraph]]:
     """The manifest and the graphs of an exported video or image model; arguments and errors as of `open_onnx`."""
     providers = _providers(device)
     manifest = read_manifest(folder)
+    if manifest.graph_format != "onnx":
+        raise ConfigError(f"{folder} holds graphs for OpenVINO: track with --runtime openvino")
+    bf16 = manifest.precision == "bf16"
+    if bf16:
+        providers = _with_bfloat16(providers)
     return manifest, {
-        name: OnnxGraph(folder / file.name, providers, threads) for name, file in manifest.graphs.items()
+        name: OnnxGraph(folder / file.name, providers, threads, bf16=bf16) for name, file in manifest.graphs.items()
     }
 
 
-def _providers(device: str) -> list[str]:
+def _with_bfloat16(providers: list[Any]) -> list[Any]:
+    """The providers, told to compute in bfloat16; graphs are float32."""
+    if providers[0] == PROVIDERS["tensorrt"]:
+        return [(providers[0], {"trt_bf16_enable": True}), *providers[1:]]
+    if providers[0] != PROVIDERS["cpu"] or platform.machine().lower() not in ("arm64", "aarch64"):
+        raise ConfigError(
+            "ONNX Runtime computes in bfloat16 with TensorRT and on Arm CPUs only: track with --runtime openvino, "
+            "or export with another --precision"
+        )
+    return providers
+
+
+def _providers(device: str) -> list[Any]:
     try:
         import onnxruntime
     except ImportError as error:

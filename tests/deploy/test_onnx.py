@@ -4,6 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,10 @@ pytest.importorskip("onnxruntime")
 from samvideo.deploy.bundle import export_model
 from samvideo.deploy.graph_runtime import GraphTokens
 from samvideo.deploy.graphs import graphs_of
+from samvideo.deploy.manifest import STAGES, file_of
 from samvideo.deploy.onnx_runtime import open_onnx
+from samvideo.deploy.openvino_runtime import open_openvino
+from samvideo.deploy.precision import to_float16, to_int8
 
 SPEC = {"occlusion_embedding": True, "pointer_time_encoding": True}
 
@@ -62,8 +67,66 @@ def check_equal(ours: list[FrameResult], theirs: list[FrameResult]) -> None:
         assert np.array_equal(a.present, b.present)
 
 
-def test_tracks_as_the_model_does(exported: Path) -> None:
-    check_equal(tracked(TorchRuntime(tiny_model(**SPEC))), tracked(open_onnx(exported, threads=1)))
+@pytest.fixture(scope="module")
+def expected() -> list[FrameResult]:
+    return tracked(TorchRuntime(tiny_model(**SPEC)))
+
+
+def test_tracks_as_the_model_does(exported: Path, expected: list[FrameResult]) -> None:
+    check_equal(expected, tracked(open_onnx(exported, threads=1)))
+
+
+def check_close(ours: list[FrameResult], theirs: list[FrameResult]) -> None:
+    """On average: on a frame or two, another of the mask candidates may be chosen."""
+    assert np.mean([np.mean(a.masks != b.masks) for a, b in zip(ours, theirs, strict=True)]) <= 0.05
+
+
+def test_int8_and_the_format_of_openvino(exported: Path, expected: list[FrameResult], tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="the extra samvideo[openvino]")
+    model, options = tiny_model(**SPEC), {"to": "openvino", "precision": "int8", "calibrate": clip(8)}
+    folder = export_model(model, tmp_path / "tiny", **options)  # type: ignore[arg-type]
+    assert {path.suffix for path in folder.iterdir()} == {".xml", ".bin", ".npz", ".json"}
+    assert (folder / "encode.bin").stat().st_size < (exported / "encode.onnx").stat().st_size / 2
+    check_close(expected, tracked(open_openvino(folder, threads=1)))
+    with pytest.raises(ConfigError, match="--runtime openvino"):
+        open_onnx(folder)
+    with pytest.raises(ConfigError, match="no device 'abacus' here: auto, cpu expected"):
+        open_openvino(folder, device="abacus")
+    (folder / "encode.bin").write_bytes(b"x")
+    with pytest.raises(WeightsError, match=r"encode\.bin is damaged"):
+        open_openvino(folder)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_other_precisions(precision: str, exported: Path, expected: list[FrameResult], tmp_path: Path) -> None:
+    folder = shutil.copytree(exported, tmp_path / "copy")
+    for name in STAGES:
+        path, before = folder / f"{name}.onnx", (folder / f"{name}.onnx").read_bytes()
+        to_float16(path, name) if precision == "fp16" else to_int8(path, name, None)
+        assert (path.read_bytes() == before) == (name in ("prompt", "remember"))
+    changed(folder, graphs={name: asdict(file_of(folder / f"{name}.onnx")) for name in STAGES}, precision=precision)
+    check_close(expected, tracked(open_onnx(folder, threads=1)))
+
+
+def test_bfloat16_is_for_devices_that_have_it(
+    exported: Path, expected: list[FrameResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(exported, tmp_path / "copy")
+    changed(folder, precision="bf16")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    with pytest.raises(ConfigError, match="track with --runtime openvino"):
+        open_onnx(folder, device="cpu")
+    openvino = pytest.importorskip("openvino", reason="the extra samvideo[openvino]")
+    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        check_close(expected, tracked(open_openvino(folder, threads=1)))
+    else:
+        with pytest.raises(ConfigError, match="no instructions for bfloat16"):
+            open_openvino(folder)
+
+
+def test_openvino_reads_onnx(exported: Path, expected: list[FrameResult]) -> None:
+    pytest.importorskip("openvino", reason="the extra samvideo[openvino]")
+    check_equal(expected, tracked(open_openvino(exported, threads=1)))
 
 
 @pytest.mark.long
@@ -73,13 +136,15 @@ def test_memories_and_a_fixed_number_of_objects(memory: str, tmp_path: Path) -> 
     check_equal(tracked(TorchRuntime(tiny_model(memory, **SPEC))), tracked(open_onnx(tmp_path / "m", threads=1)))
 
 
-def test_torch_is_not_imported(exported: Path) -> None:
+@pytest.mark.parametrize(("runtime", "package"), [("onnx", "onnxruntime"), ("openvino", "openvino")])
+def test_torch_is_not_imported(runtime: str, package: str, exported: Path) -> None:
+    pytest.importorskip(package)
     code = f"""
 import sys
 import numpy as np
 from samvideo.trackers.factory import create_tracker
 from samvideo.types import Box, Frame
-tracker = create_tracker("auto", weights={str(exported)!r}, runtime="onnx")
+tracker = create_tracker("auto", weights={str(exported)!r}, runtime={runtime!r})
 for index in range(3):
     rgb = np.full((48, 64, 3), 20 * index, np.uint8)
     result = tracker.step(Frame(index, index / 25, rgb), [Box((5, 5, 30, 30), object_id=1)] * (index == 0))
@@ -121,7 +186,7 @@ def test_broken_exports(change: object, message: str, exported: Path, tmp_path: 
         ({"dtype": "bf16"}, "leave --memory and --dtype out"),
         ({"device": "abacus"}, "no device of ONNX Runtime"),
         ({"model": "edgetam"}, "holds tiny, not edgetam"),
-        ({"runtime": "abacus"}, "torch, onnx expected"),
+        ({"runtime": "abacus"}, "torch, onnx, openvino expected"),
     ],
 )
 def test_options_that_do_not_fit(options: dict[str, str], message: str, exported: Path) -> None:
@@ -130,10 +195,15 @@ def test_options_that_do_not_fit(options: dict[str, str], message: str, exported
         create_tracker(**given)  # type: ignore[arg-type]
 
 
-def test_a_missing_package_is_named(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ConfigError, match=r"samvideo\[onnx\]"):
-        open_onnx(exported)
+@pytest.mark.parametrize(
+    ("package", "extra", "opened"), [("onnxruntime", "onnx", open_onnx), ("openvino", "openvino", open_openvino)]
+)
+def test_a_missing_package_is_named(
+    package: str, extra: str, opened: Callable[[Path], object], exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ConfigError, match=rf"samvideo\[{extra}\]"):
+        opened(exported)
 
 
 def test_tokens_are_stored_as_in_pytorch() -> None:

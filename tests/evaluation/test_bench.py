@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from samvideo.cli.main import app
 from samvideo.errors import ConfigError
 from samvideo.evaluation import bench as module
-from samvideo.evaluation import bench_inputs, meter
+from samvideo.evaluation import bench_inputs, bench_runtimes, meter
 from samvideo.evaluation.bench import HEADER, bench, row
 from samvideo.evaluation.bench_chart import draw
 from samvideo.evaluation.bench_inputs import Case, Plan, read_clip
@@ -202,3 +202,34 @@ def test_the_command(tmp_path: Path) -> None:
         assert again.exit_code in (2, 3, 5), again.output
         assert "p50" not in again.output
     assert (tmp_path / "mine.json").read_text() == "{}"
+
+
+def test_runtimes_are_timed_beside_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(bench_runtimes, "ready_model", lambda case, plan: tiny_model())
+    rows: list[str] = []
+    plan = Plan(frames=2, warmup=2, runtimes=("torch", "onnx"))
+    document = json.loads(json.dumps(bench([Case("edgetam", None, "cpu")], plan, rows.append)))
+    assert [case["runtime"] for case in document["cases"]] == ["torch", "onnx", "torch:fp32"]
+    torch_, onnx, reference = document["cases"]
+    assert torch_["speed"] == 1
+    assert reference["mask_iou"] == {"mean": 1, "min": 1}
+    assert onnx["mask_iou"]["min"] > 0.99
+    assert rows[0] == bench_runtimes.HEADER
+    assert len(rows) == 4
+
+
+@pytest.mark.parametrize(
+    ("case", "options", "message"),
+    [
+        (Case("edgetam"), {"runtimes": ("abacus",)}, "no runtime is called 'abacus'"),
+        (Case("edgetam"), {"runtimes": ("onnx:int3",)}, "no runtime is called 'onnx:int3'"),
+        (Case("sam-vit-b"), {"runtimes": ("onnx",)}, "sam-vit-b is none"),
+        (Case("edgetam", policies=("fifo",)), {"runtimes": ("onnx",)}, "own policy"),
+        (Case("edgetam"), {"runtimes": ("onnx",), "peer": "transformers"}, "--runtimes times alone"),
+    ],
+)
+def test_what_runtimes_are_not_compared_in(case: Case, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        bench([case], Plan(**options))

@@ -2,6 +2,7 @@
 
 Every `<model>--<scenario>.npz` in DIR (or DIR/fixtures) is run; `<scenario>.scenario.json` and
 `<model>.manifest.json` lie beside it or in the folder above. One line a fixture; exit status 1 if one fails.
+`--runtime onnx` or `openvino` exports each model first and runs its graphs.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -21,9 +23,14 @@ from policies import UnknownPolicy, change_weights, exact, run_policy
 from published import Clip, Options, Output, Predictor
 from seeded import seeded_array
 
+from samvideo.deploy.bundle import export_model
+from samvideo.deploy.graph_runtime import GraphRuntime, GraphTokens
+from samvideo.deploy.onnx_runtime import open_onnx
+from samvideo.deploy.openvino_runtime import open_openvino
 from samvideo.models import VideoModel, build
 from samvideo.state_dict import load_state
-from samvideo.tensors import MemoryTokens, PromptTensors
+from samvideo.tensors import MemoryTokens
+from samvideo.torch_runtime import TorchRuntime
 
 MASK_LIMIT, SIGN_LIMIT, POINTER_LIMIT = 1e-3, 0.999, 1e-2
 # of fixtures with a policy, whose weights hide small errors of memory in the masks
@@ -98,7 +105,7 @@ def seeded_model(
     return model.fuse()
 
 
-def prompt_of(step: dict, size: int) -> tuple[PromptTensors | None, np.ndarray | None]:
+def prompt_of(step: dict, size: int) -> tuple[tuple[np.ndarray, np.ndarray] | None, np.ndarray | None]:
     """A scenario's prompt, written for 256 pixels, at the model's input size."""
     scale = size / 256
     if "disc" in step:
@@ -112,26 +119,36 @@ def prompt_of(step: dict, size: int) -> tuple[PromptTensors | None, np.ndarray |
         labels = np.concatenate([[2, 3], labels])
     if not len(xy):
         raise ValueError(f"a prompt has a box, points or a disc; this one has {sorted(step)}")
-    return PromptTensors(torch.from_numpy(xy * scale)[None], torch.from_numpy(labels)[None]), None
+    return (xy * np.float32(scale), labels), None
 
 
 def compare(report: Report, fixture: dict, key: str, output: Output) -> None:
     prediction, entry = output.prediction, output.entry
-    logits = prediction.logits[0, 0]
+    logits, pointer = array(prediction.logits), array(prediction.pointer)
+    logits = logits.reshape(logits.shape[-2:])
     values = {
         "mask_logits": logits[::4, ::4],
         "mask_area": (logits > 0).sum(),
-        "obj_ptr": prediction.pointer[0],
-        "object_score": prediction.presence,
-        "memory": sampled(entry.tokens),
+        "obj_ptr": pointer.reshape(-1),
+        "object_score": array(prediction.presence).reshape(1),
     }
     for quantity, value in values.items():
         if f"{key}/{quantity}" in fixture:
-            report.take(f"{key}/{quantity}", fixture[f"{key}/{quantity}"], value.float().cpu().numpy())
+            report.take(f"{key}/{quantity}", fixture[f"{key}/{quantity}"], value)
+    if f"{key}/memory" in fixture:
+        expected = fixture[f"{key}/memory"]
+        report.take(f"{key}/memory", expected, sampled(entry.tokens, expected.shape))
 
 
-def sampled(tokens: MemoryTokens) -> torch.Tensor:
-    return tokens.features[0, ::8] if tokens.num_unrotated else tokens.features[0].T[:, ::61]
+def array(value: torch.Tensor | np.ndarray | float) -> np.ndarray:
+    return value.float().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+
+
+def sampled(tokens: MemoryTokens | GraphTokens, shape: tuple[int, ...]) -> np.ndarray:
+    """Every eighth of the tokens of a Perceiver, (N, C), or every 61st of a map's, (C, N)."""
+    features = array(tokens.features)
+    rows = features.reshape(-1, features.shape[-1])
+    return rows[::8] if rows[::8].shape == shape else rows.T[:, ::61]
 
 
 def check_step(kind: str, step: dict) -> None:
@@ -140,9 +157,12 @@ def check_step(kind: str, step: dict) -> None:
         raise ValueError(f"{kind} step: unknown {sorted(unknown)}; known: {sorted(ALPHABET[kind])}")
 
 
-@torch.inference_mode()
 def run(
-    path: Path, last_frame: int | None = None, dtype: torch.dtype = torch.float32, device: str = "cpu"
+    path: Path,
+    last_frame: int | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    runtime: str = "torch",
 ) -> Report:
     """Run one fixture; `last_frame` cuts the clip's runs short for quick tests."""
     name, scenario_name = path.name.removesuffix(".npz").split("--")
@@ -151,8 +171,11 @@ def run(
     fixture = dict(np.load(path))
     model = seeded_model(name, manifest, scenario.get("score_bias", {}).get(name), scenario.get("weights", ()))
     if "policy" in scenario:
+        if runtime != "torch":
+            raise UnknownPolicy("scenarios of policies run in PyTorch only")
         return run_with_policy(model, scenario, fixture, last_frame)
-    clip = Clip(model.convert(torch.device(device), dtype), scenario["frames"])
+    opened = TorchRuntime(model, device=device, dtype=dtype) if runtime == "torch" else exported(model, runtime)
+    clip = Clip(opened, scenario["frames"])
     options = Options.of(scenario.get("set", {}))
     objects: dict[int, Predictor] = {}
     report = Report()
@@ -165,8 +188,6 @@ def run(
             if step["object"] not in objects:
                 objects[step["object"]] = Predictor(clip, options, not name.startswith(KEEPING))
             points, mask = prompt_of(step, clip.size)
-            if points is not None:
-                points = PromptTensors(points.xy.to(device), points.labels.to(device))
             objects[step["object"]].prompt(step["frame"], points, mask)
             continue
         for object_id, predictor in objects.items():
@@ -174,20 +195,25 @@ def run(
                 compare(report, fixture, f"{step['tag']}/{frame}/{object_id}", output)
                 if last_frame is not None and frame >= last_frame:
                     break
-    maps = [*clip.features(0).fine, clip.features(0).coarse]
-    for level, value in enumerate(maps):
+    for level, value in enumerate(clip.maps(0)):
         if f"act/image_fpn{level}" in fixture:
-            report.take(
-                f"act/image_fpn{level}",
-                fixture[f"act/image_fpn{level}"],
-                value[0, :16, ::4, ::4].float().cpu().numpy(),
-            )
+            report.take(f"act/image_fpn{level}", fixture[f"act/image_fpn{level}"], value[:16, ::4, ::4])
     left = sorted(set(fixture) - report.compared)
     if left and last_frame is None:
         raise ValueError(f"{path.name}: the run never reached {len(left)} entries, first {left[:3]}")
     return report
 
 
+def exported(model: VideoModel, runtime: str) -> GraphRuntime:
+    """The model as graphs; nothing is left on disk."""
+    with TemporaryDirectory() as folder:
+        if runtime == "onnx":
+            return open_onnx(export_model(model, Path(folder) / "graphs"), threads=torch.get_num_threads())
+        path = export_model(model, Path(folder) / "graphs", to="openvino")
+        return open_openvino(path, threads=torch.get_num_threads())
+
+
+@torch.inference_mode()
 def run_with_policy(model: VideoModel, scenario: dict, fixture: dict, last_frame: int | None) -> Report:
     """Run a scenario of a policy through the streaming tracker."""
     report = Report(limits=POLICY_LIMITS)
@@ -206,6 +232,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", default="*", metavar="PATTERN", help="shell pattern for <model>--<scenario>")
+    parser.add_argument("--runtime", default="torch", choices=("torch", "onnx", "openvino"))
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -217,7 +244,7 @@ def main() -> int:
     for path in paths:
         began = time.perf_counter()
         try:
-            report = run(path)
+            report = run(path, runtime=arguments.runtime)
             passed, text = report.passed, str(report)
         except UnknownPolicy as error:
             print(f"skip  {path.stem:40} {error}", flush=True)

@@ -1,4 +1,4 @@
-"""The published predictors' offline semantics, one object at a time, on samvideo's networks and policies.
+"""The published predictors' offline semantics, one object at a time, on samvideo's runtimes and policies.
 
 Whole clip at hand, nothing ever freed, prompts gathered first and put into memory when a run starts. The product's
 tracker streams instead; here lies only what is needed to walk through the scenarios as the published code did.
@@ -6,17 +6,16 @@ Counterparts: sam2_video_predictor.py of facebookresearch/sam2 (December 2024), 
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import torch
 from seeded import seeded_frame
 
+from samvideo.deploy.graph_runtime import GraphRuntime
 from samvideo.memory.base import History, MemoryEntry
 from samvideo.memory.fifo import FifoPolicy
-from samvideo.models import VideoModel, resolve_policy
-from samvideo.runtime import SelectedMemory
-from samvideo.tensors import Features, MaskPrediction, PromptTensors
-from samvideo.torch_runtime import CLAMP
+from samvideo.runtime import Candidates, Pick, SelectedMemory
+from samvideo.torch_runtime import TorchRuntime
 
 NO_EFFECT = {  # on the low-resolution output of a single object
     "non_overlap_masks",
@@ -55,34 +54,40 @@ class Options:
 
 @dataclass
 class Output:
-    prediction: MaskPrediction
+    prediction: Any
     entry: MemoryEntry | None = None
 
 
 class Clip:
     """Frames of the synthetic clip and their features, computed once."""
 
-    def __init__(self, model: VideoModel, frames: list[int]) -> None:
-        self.model, self.frames = model, frames
-        self.size = model.spec.input_wh[0]
-        self._features: dict[int, Features] = {}
+    def __init__(self, runtime: TorchRuntime | GraphRuntime, frames: list[int]) -> None:
+        self.runtime, self.frames = runtime, frames
+        self.size = runtime.input_size((1, 1))[0]
+        self._features: dict[int, Any] = {}
 
     def __len__(self) -> int:
         return len(self.frames)
 
-    def features(self, index: int) -> Features:
+    def features(self, index: int) -> Any:
         if index not in self._features:
-            picture = self.model.preprocess(seeded_frame(self.frames[index], self.size))
-            self._features[index] = self.model.encode(picture)
+            self._features[index] = self.runtime.encode(seeded_frame(self.frames[index], self.size))
         return self._features[index]
+
+    def maps(self, index: int) -> list[np.ndarray]:
+        """The finest first."""
+        found = self.features(index)
+        if isinstance(self.runtime, TorchRuntime):
+            return [x[0].float().cpu().numpy() for x in (*found.maps.fine, found.maps.coarse)]
+        return [found[name][0] for name in ("fine_4", "fine_8", "coarse") if name in found]
 
 
 class Predictor:
     """One object's state. `retracks`: a corrected frame that is not pinned is tracked again when a run meets it."""
 
     def __init__(self, clip: Clip, options: Options, retracks: bool) -> None:
-        self.clip, self.model, self.options, self.retracks = clip, clip.model, options, retracks
-        policy = resolve_policy(clip.model.policy)
+        self.clip, self.runtime, self.options, self.retracks = clip, clip.runtime, options, retracks
+        policy = self.runtime.policy
         assert isinstance(policy, FifoPolicy)
         nearest = options.max_cond_frames_in_attn
         self.policy = replace(
@@ -93,30 +98,32 @@ class Predictor:
             stride=options.memory_temporal_stride_for_eval,
             past_only=options.only_obj_ptrs_in_the_past_for_eval,
         )
-        self.model.policy = self.policy
+        self.runtime.policy = self.policy
+        if isinstance(self.runtime, TorchRuntime):
+            self.runtime.model.policy = self.policy
         self.conditioning: dict[int, Output] = {}
         self.others: dict[int, Output] = {}
         self.tracked: dict[int, bool] = {}
         self.prompts: dict[bool, dict[int, Output]] = {False: {}, True: {}}
         self.corrected: set[int] = set()
 
-    def prompt(self, frame: int, points: PromptTensors | None, mask: np.ndarray | None) -> None:
+    def prompt(self, frame: int, points: tuple[np.ndarray, np.ndarray] | None, mask: np.ndarray | None) -> None:
         first = frame not in self.tracked
         conditioning = first or self.options.add_all_frames_to_correct_as_cond
         features = self.clip.features(frame)
         if mask is not None:
-            prediction = self.model.use_mask_as_output(
-                features, torch.from_numpy(mask)[None, None].float().to(self.model.device)
-            )
+            prediction = self.runtime.use_mask_as_output(features, mask)
         else:
             earlier = (
                 self.prompts[conditioning].get(frame) or self.conditioning.get(frame) or self.others.get(frame)
             )
-            logits = None if earlier is None else earlier.prediction.logits.clamp(-CLAMP, CLAMP)
             memory = SelectedMemory() if first else self.recall(frame, self.tracked[frame])
-            embedding = self.model.attend_to_memory(features, [memory])
-            prediction = self.model.predict(features, embedding, points, logits)
+            previous = None if earlier is None else earlier.prediction
+            prediction = self.choose(self.runtime.prompt(features, memory, *points, previous))
         self.prompts[conditioning][frame] = Output(prediction)
+
+    def choose(self, candidates: Candidates) -> Any:
+        return self.runtime.choose([Pick(candidates)], 0.0)[0]
 
     def recall(self, frame: int, reverse: bool) -> SelectedMemory:
         """Policies know one direction of time: a reverse run is one on a clock with the opposite sign."""
@@ -125,11 +132,9 @@ class Predictor:
         entries = [replace(o.entry, index=sign * o.entry.index) for o in outputs if o.entry is not None]
         return self.policy.recall(History(sign * frame, entries))
 
-    def remember(self, frame: int, prediction: MaskPrediction, prompted: bool, spoken: bool) -> MemoryEntry:
-        binary = torch.tensor(
-            [spoken and self.options.binarize_mask_from_pts_for_mem_enc], device=self.model.device
-        )
-        tokens = self.model.encode_memory(self.clip.features(frame), prediction, binary)
+    def remember(self, frame: int, prediction: Any, prompted: bool, spoken: bool) -> MemoryEntry:
+        binary = spoken and self.options.binarize_mask_from_pts_for_mem_enc
+        (tokens,) = self.runtime.remember(self.clip.features(frame), [prediction], [binary])
         return MemoryEntry(frame, prompted, tokens, prediction.pointer)
 
     def settle(self) -> None:
@@ -169,9 +174,8 @@ class Predictor:
             elif frame in self.corrected and frame in self.others and not self.retracks:
                 output = self.others[frame]
             else:
-                features = self.clip.features(frame)
-                embedding = self.model.attend_to_memory(features, [self.recall(frame, reverse)])
-                prediction = self.model.predict(features, embedding)
+                memory = self.recall(frame, reverse)
+                prediction = self.choose(self.runtime.track(self.clip.features(frame), [memory])[0])
                 output = Output(prediction, self.remember(frame, prediction, False, False))
                 self.others[frame] = output
             self.tracked[frame] = reverse
