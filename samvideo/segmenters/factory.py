@@ -62,7 +62,7 @@ def load_segmenter(
 
 
 def _exported(name: str, folder: Path | None, runtime: str, device: str, choose: Chooser) -> Segmenter:
-    from samvideo.segmenters.exported import open_segmenter
+    from samvideo.segmenters.exported_image import open_segmenter
 
     if runtime != "onnx":
         raise ConfigError(f"no runtime of segmenters is called {runtime!r}: torch or onnx expected")
