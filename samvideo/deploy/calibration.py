@@ -37,7 +37,7 @@ def record(folder: Path, manifest: Manifest, frames: Iterable[Frame]) -> dict[st
     Raises:
         ConfigError: there are fewer than two.
     """
-    graphs = {
+    graphs: dict[str, _Recorder] = {
         stage: _Recorder(OnnxGraph(folder / file.name, ["CPUExecutionProvider"]))
         for stage, file in manifest.graphs.items()
     }

@@ -42,7 +42,7 @@ def sample(maps_nhw: FloatArray, region: Box4, size_hw: tuple[int, int]) -> Floa
     low, high, share, inside_down = down
     rows = maps_nhw[:, low] * (1 - share[:, None]) + maps_nhw[:, high] * share[:, None]
     low, high, share, inside_across = across
-    found: FloatArray = rows[..., low] * (1 - share) + rows[..., high] * share
+    found = np.asarray(rows[..., low] * (1 - share) + rows[..., high] * share, np.float32)
     found[:, ~(inside_down[:, None] & inside_across)] = OUTSIDE
     return found
 

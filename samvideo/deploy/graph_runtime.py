@@ -245,7 +245,7 @@ class GraphRuntime:
 
     def remember(
         self, features: Any, predictions: Sequence[GraphPrediction], binarise: Sequence[bool]
-    ) -> Sequence[Any]:
+    ) -> list[Any]:
         """See `Runtime.remember`."""
         masks = {
             "logits": np.stack([p.logits for p in predictions])[:, None],
@@ -254,7 +254,7 @@ class GraphRuntime:
         }
         return self._tokens(self._batched("remember", masks, features))
 
-    def _tokens(self, found: Mapping[str, FloatArray]) -> Sequence[Any]:
+    def _tokens(self, found: Mapping[str, FloatArray]) -> list[Any]:
         """The memory tokens of each object."""
         return [GraphTokens.of(row) for row in found["tokens"]]
 

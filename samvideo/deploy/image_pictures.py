@@ -30,7 +30,7 @@ def to_input(rgb: UInt8Array, spec: ModelSpec) -> FloatArray:
     if rule.resize == "bilinear" and image_wh(rgb) != size_wh:
         image = np.asarray(cv2.resize(image, size_wh, interpolation=cv2.INTER_LINEAR))
     found = np.zeros((1, 3, *spec.input_wh[::-1]), np.float32)
-    normalised = (image - np.float32(spec.mean)) / np.float32(spec.std)
+    normalised = (image - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
     found[0, :, : size_wh[1], : size_wh[0]] = normalised.transpose(2, 0, 1)
     return found
 

@@ -43,7 +43,7 @@ class _Stage(nn.Module):
     @cached_property
     def _fixed(self) -> int:
         """Rows of memory whose number does not depend on the picture: those of the target model."""
-        return sum(reader.rows(0) for reader in self._memory.readers)  # type: ignore[operator,misc]
+        return sum(reader.rows(0) for reader in self._memory.readers)  # type: ignore[operator]
 
 
 class NanoEncode(_Stage):
@@ -56,7 +56,7 @@ class NanoEncode(_Stage):
     def forward(self, rgb: Tensor) -> tuple[Tensor, ...]:
         """Encode a uint8 (1, H, W, 3) picture whose sides are multiples of 16."""
         coarse, embedding, *fine, queries = self.encode(rgb)
-        return coarse, embedding, *fine, queries.unflatten(1, coarse.shape[-2:])
+        return coarse, embedding, *fine, torch.unflatten(queries, 1, coarse.shape[-2:])
 
 
 class NanoPrompt(_Stage):
@@ -96,7 +96,7 @@ class NanoTrack(_Stage):
             codes: (B, 2, 3) temporal codes of both.
             target_16, target_8: (B, c, 16) solutions of the target model at strides 16 and 8.
         """
-        memory, grid = self._memory, coarse.shape[-2:]
+        memory, grid = self._memory, (coarse.shape[-2], coarse.shape[-1])
         each = torch.split(queries.flatten(1, 2), [r.query_width for r in memory.readers], 2)  # type: ignore[misc]
         cells = torch.stack([first.flatten(1, 2), newest.flatten(1, 2)], 1)
         maps = []
@@ -121,7 +121,7 @@ class NanoRemember(_Stage):
         prediction = MaskPrediction(logits, presence, presence, presence)
         features = Features(coarse, fine, queries.flatten(1, 2))
         tokens = self.model.encode_memory(features, prediction, binarise).features
-        return tokens[:, : self._fixed], tokens[:, self._fixed :].unflatten(1, features.grid)
+        return tokens[:, : self._fixed], torch.unflatten(tokens[:, self._fixed :], 1, features.grid)
 
 
 def _outputs(found: MaskCandidates) -> tuple[Tensor, ...]:
@@ -131,7 +131,8 @@ def _outputs(found: MaskCandidates) -> tuple[Tensor, ...]:
 def is_nano(model: VideoModel) -> bool:
     """Whether these are the stages of a model: it has the heads of the bundled one, and its memory."""
     readers = [type(reader) for reader in getattr(model.memory, "readers", ())]
-    return isinstance(model.prompts, NanoPrompts) and readers == [Ridge, Ridge, Affinity]
+    prompts: nn.Module = model.prompts
+    return isinstance(prompts, NanoPrompts) and readers == [Ridge, Ridge, Affinity]
 
 
 def nano_graphs(model: VideoModel, objects: int | None = None) -> dict[str, Graph]:

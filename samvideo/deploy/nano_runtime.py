@@ -88,7 +88,7 @@ class NanoRuntime(GraphRuntime):
         whole = sample(found.logits, window.shares_of((0, 0, *size_wh)), (4 * grid[0], 4 * grid[1]))
         return replace(found, logits=whole, details=tuple(Detail(row, window) for row in found.logits))
 
-    def _tokens(self, found: Mapping[str, FloatArray]) -> list[NanoTokens]:
+    def _tokens(self, found: Mapping[str, FloatArray]) -> list[Any]:
         return [
             NanoTokens(sums.copy(), cells.copy()) for sums, cells in zip(found["sums"], found["cells"], strict=True)
         ]

@@ -95,7 +95,7 @@ class ExportedImage(EmbeddedImage):
         low, quality = answers(found["logits"][0], found["quality"][0], self._facts.answer, ambiguous)
         return Segmentation(prompt.object_id, to_picture(low, self.size_wh, self._spec), quality, low)
 
-    def _points(self, xy: FloatArray, labels: NDArray[np.int64], boxed: bool) -> dict[str, NDArray[Any]]:
+    def _points(self, xy: NDArray[Any], labels: NDArray[np.int64], boxed: bool) -> dict[str, NDArray[Any]]:
         """Points in the frame of prompts, as many as the graph wants."""
         scaled, count = (xy * prompt_scale(self.size_wh, self._spec)).astype(np.float32), self._facts.points
         missing = int(self._facts.padded and not boxed) if count is None else count - len(labels)
