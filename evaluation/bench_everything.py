@@ -20,7 +20,7 @@ from samvideo.evaluation.image_protocols import iou
 from samvideo.evaluation.meter import Times, clocked
 from samvideo.image_model import ImageModel
 from samvideo.models import count_parameters
-from samvideo.pictures import prompt_scale
+from samvideo.picture_sizes import prompt_scale
 from samvideo.prompters.base import Embed, MaskFilter
 from samvideo.prompters.decoding import PromptedPart
 from samvideo.prompters.grid import GridConfig, GridPrompter, click_grid

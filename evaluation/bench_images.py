@@ -18,7 +18,7 @@ from samvideo.evaluation.image_peers import ImagePeer, TimmPeer, image_peer
 from samvideo.evaluation.meter import Clock, Times, clocked
 from samvideo.image_model import ImageModel
 from samvideo.models import count_parameters
-from samvideo.pictures import prompt_scale
+from samvideo.picture_sizes import prompt_scale
 from samvideo.specs import IMAGE_SPECS
 from samvideo.tensors import Features, PromptTensors
 from samvideo.torch_runtime import DTYPES, resolve_device

@@ -129,8 +129,8 @@ def _only(column: int, codes: Tensor) -> Tensor:
 
 def _places(grid: Grid, device: torch.device) -> Tensor:
     """(N, 2) centred y and x of the cells, in cells."""
-    y, x = (torch.arange(side, device=device) - (side - 1) / 2 for side in grid)
-    return torch.stack(torch.meshgrid(y, x, indexing="ij"), 2).flatten(0, 1)
+    y, x = (torch.arange(side, device=device, dtype=torch.float32) for side in grid)
+    return torch.stack(torch.meshgrid(y - y.mean(), x - x.mean(), indexing="ij"), 2).flatten(0, 1)
 
 
 def build(config: AffinityConfig) -> TargetMemory:

@@ -34,6 +34,7 @@ class _Labels(nn.Module):
 
     def __init__(self, halvings: int) -> None:
         super().__init__()
+        self.cell = 2**halvings
         layers: list[nn.Module] = []
         channels = 1
         for _ in range(halvings):
@@ -44,8 +45,7 @@ class _Labels(nn.Module):
     def forward(self, mask: Tensor) -> tuple[Tensor, Tensor]:
         given = mask.to(next(self.layers.parameters()).dtype)
         learned, weight = torch.split(self.layers(given).float(), [LABELS - 1, 1], 1)
-        height, width = learned.shape[-2:]
-        pooled = F.adaptive_avg_pool2d(mask.float(), (height, width))
+        pooled = F.avg_pool2d(mask.float(), self.cell)
         return torch.cat([2 * pooled - 1, learned], 1), balanced(pooled) * weight.clamp(-3, 3).exp()
 
 
@@ -111,7 +111,11 @@ class Ridge(Reader):
             factor = torch.linalg.cholesky_ex(normal + ridge).L
             half = torch.linalg.solve_triangular(factor, right, upper=False)
             solution = torch.linalg.solve_triangular(factor.mT, half, upper=True)
-            scores = self._pixels(query) @ solution
+            return self.score(query, solution, grid)
+
+    def score(self, query: Tensor, solution: Tensor, grid: Grid) -> Tensor:
+        """(B, out, h, w): every pixel of a query scored by (B, width, LABELS) solutions."""
+        scores = self._pixels(query) @ solution
         return scores.reshape(len(scores), *grid, -1).permute(0, 3, 1, 2)
 
     def _pixels(self, tokens: Tensor) -> Tensor:

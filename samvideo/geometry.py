@@ -1,12 +1,37 @@
 """Conversion of boxes, points and masks between video and model pixels; NumPy and OpenCV only."""
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
 from samvideo.errors import PromptError
-from samvideo.types import BoolArray, FloatArray, UInt8Array
+from samvideo.types import BoolArray, FloatArray, UInt8Array, image_wh
 
 Box4 = tuple[float, float, float, float]
+MARGIN = 1.5
+"""Side of a window in longer sides of what it is around: prompts are seldom exact, and contours need context."""
+LEAST_SIDE = 32
+"""Of a window, in pixels of the picture: in fewer there is nothing more to be seen."""
+
+
+class Window(NamedTuple):
+    """A square of a picture in whole pixels: its left and top edge, which may be outside, and its side."""
+
+    x: int
+    y: int
+    side: int
+
+    def shares(self, size_wh: tuple[int, int]) -> Box4:
+        """The window in shares of a picture of `size_wh`: x1, y1, x2, y2, which are 0, 0, 1, 1 for all of it."""
+        width, height = size_wh
+        return self.x / width, self.y / height, (self.x + self.side) / width, (self.y + self.side) / height
+
+    def shares_of(self, box: Box4) -> Box4:
+        """A box of the picture in shares of the window."""
+        x1, y1, x2, y2 = box
+        side = self.side
+        return (x1 - self.x) / side, (y1 - self.y) / side, (x2 - self.x) / side, (y2 - self.y) / side
 
 
 def scale_points(xy: FloatArray, from_wh: tuple[int, int], to_wh: tuple[int, int]) -> FloatArray:
@@ -92,3 +117,37 @@ def resize_rgb(rgb: UInt8Array, size_wh: tuple[int, int]) -> UInt8Array:
         return rgb
     method = cv2.INTER_AREA if size_wh[0] < rgb.shape[1] else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(rgb, size_wh, interpolation=method), np.uint8)
+
+
+def window_around(box: Box4) -> Window:
+    """The window around a box (x1, y1, x2, y2) in pixels of the picture."""
+    x1, y1, x2, y2 = box
+    side = max(round(MARGIN * max(x2 - x1, y2 - y1)), LEAST_SIDE)
+    return Window(round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2), side)
+
+
+def cut(rgb: UInt8Array, window: Window) -> UInt8Array:
+    """The (side, side, 3) pixels of a window; outside of the picture those at its edge are repeated."""
+    width, height = image_wh(rgb)
+    x, y, side = window
+    left, top, right, bottom = max(-x, 0), max(-y, 0), max(x + side - width, 0), max(y + side - height, 0)
+    inside = rgb[y + top : y + side - bottom, x + left : x + side - right]
+    return np.asarray(cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_REPLICATE), np.uint8)
+
+
+def prompt_window(xy: FloatArray, boxed: bool, mask: BoolArray | None, size_wh: tuple[int, int]) -> Window:
+    """The window around prompts.
+
+    Args:
+        xy: (N, 2) points in pixels of the picture.
+        boxed: whether the first two are the corners of a box.
+        mask: (h, w) of the whole picture, at any size, which the prompts correct.
+        size_wh: of the picture; without box and mask, all of it counts.
+    """
+    found = None if mask is None else mask_box(mask)
+    if mask is None or found is None:
+        corners = np.reshape(xy, (-1, 2)) if boxed else np.array([(0, 0), size_wh])
+    else:
+        cell = np.array(size_wh) / mask.shape[::-1]
+        corners = np.concatenate([np.reshape(found, (2, 2)) * cell, xy])
+    return window_around((*corners.min(0).tolist(), *corners.max(0).tolist()))

@@ -12,7 +12,8 @@ from samvideo.errors import ConfigError
 from samvideo.heads.masks import MaskDecoder
 from samvideo.heads.prompt_encoder import PromptEncoder
 from samvideo.nn.position import FourierPosition
-from samvideo.pictures import spec_for, to_input
+from samvideo.picture_sizes import spec_for
+from samvideo.pictures import to_input
 from samvideo.specs import ModelSpec
 from samvideo.tensors import Features, MaskCandidates, PromptTensors
 from samvideo.types import UInt8Array, image_wh
@@ -114,7 +115,7 @@ class ImageModel(nn.Module):
         return torch.autocast("cpu", torch.bfloat16) if self.mixed else nullcontext()
 
     def spec_for(self, size_wh: tuple[int, int]) -> ModelSpec:
-        """The spec for pictures of one size; see `samvideo.pictures.spec_for`."""
+        """The spec for pictures of one size; see `samvideo.picture_sizes.spec_for`."""
         return spec_for(self.spec, size_wh, self.step)
 
     def preprocess(self, rgb: UInt8Array) -> Tensor:

@@ -40,6 +40,24 @@ def policy_text(text: str) -> str:
     return f"{name}:{options_text(changed, ',')}" if changed else name
 
 
+def text_of(policy: str | MemoryPolicy) -> str:
+    """The text that `parse_policy` makes this policy of; a text is returned as it is.
+
+    Raises:
+        ConfigError: there is none, as the policy is not one of the registry.
+    """
+    if isinstance(policy, str):
+        return policy
+    for name in MEMORY_POLICIES.all():
+        if type(MEMORY_POLICIES.find(name)) is type(policy):
+            text = policy_text(f"{name}:{options_text(options_of(policy), ',')}")
+            if parse_policy(text) == policy:
+                return text
+    raise ConfigError(
+        f"the policy of an exported model is one that `samvideo models --policies` lists, not {policy!r}"
+    )
+
+
 def policy_options(name: str) -> dict[str, Any]:
     """Options that can be given as text, with their defaults.
 

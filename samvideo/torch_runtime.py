@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samvideo.errors import ConfigError
+from samvideo.geometry import Window
 from samvideo.heads.masks import upsample
 from samvideo.memory.base import MemoryPolicy
 from samvideo.models import MEMORY_BIAS, MEMORY_SCALE, VideoModel
 from samvideo.runtime import Candidates, Output, Pick, SelectedMemory
 from samvideo.tensors import Features, MaskCandidates, MaskPrediction, MemoryTokens, PromptTensors
 from samvideo.types import BoolArray, FloatArray, UInt8Array
-from samvideo.windows import Detail, Window, decode_prompts
+from samvideo.windows import Detail, decode_prompts
 
 CLAMP = 32.0
 """Earlier logits are clamped to this before they are corrected, as published."""

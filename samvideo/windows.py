@@ -7,13 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-import cv2
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from samvideo.geometry import Box4, mask_box
+from samvideo.geometry import Window, cut, prompt_window
 from samvideo.heads.masks import best_alternative
 from samvideo.heads.prompt_encoder import FIRST_CORNER
 from samvideo.image_model import ImageModel
@@ -21,33 +19,10 @@ from samvideo.pictures import to_input
 from samvideo.tensors import Features, MaskCandidates, PromptTensors
 from samvideo.types import UInt8Array, image_wh
 
-MARGIN = 1.5
-"""Side of a window in longer sides of what it is around: prompts are seldom exact, and contours need context."""
-LEAST_SIDE = 32
-"""Of a window, in pixels of the picture: in fewer there is nothing more to be seen."""
 OUTSIDE = -10.0
 """Logit outside of a window, and of the picture."""
 BATCH = 16
 """Windows are encoded at most so many at a time, so that peak memory is bounded."""
-
-
-class Window(NamedTuple):
-    """A square of a picture in whole pixels: its left and top edge, which may be outside, and its side."""
-
-    x: int
-    y: int
-    side: int
-
-    def shares(self, size_wh: tuple[int, int]) -> Box4:
-        """The window in shares of a picture of `size_wh`: x1, y1, x2, y2, which are 0, 0, 1, 1 for all of it."""
-        width, height = size_wh
-        return self.x / width, self.y / height, (self.x + self.side) / width, (self.y + self.side) / height
-
-    def shares_of(self, box: Box4) -> Box4:
-        """A box of the picture in shares of the window."""
-        x1, y1, x2, y2 = box
-        side = self.side
-        return (x1 - self.x) / side, (y1 - self.y) / side, (x2 - self.x) / side, (y2 - self.y) / side
 
 
 class Detail(NamedTuple):
@@ -76,22 +51,6 @@ class Proposals(NamedTuple):
 
     candidates: MaskCandidates
     details: tuple[Detail, ...] = ()
-
-
-def window_around(box: Box4) -> Window:
-    """The window around a box (x1, y1, x2, y2) in pixels of the picture."""
-    x1, y1, x2, y2 = box
-    side = max(round(MARGIN * max(x2 - x1, y2 - y1)), LEAST_SIDE)
-    return Window(round((x1 + x2 - side) / 2), round((y1 + y2 - side) / 2), side)
-
-
-def cut(rgb: UInt8Array, window: Window) -> UInt8Array:
-    """The (side, side, 3) pixels of a window; outside of the picture those at its edge are repeated."""
-    width, height = image_wh(rgb)
-    x, y, side = window
-    left, top, right, bottom = max(-x, 0), max(-y, 0), max(x + side - width, 0), max(y + side - height, 0)
-    inside = rgb[y + top : y + side - bottom, x + left : x + side - right]
-    return np.asarray(cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_REPLICATE), np.uint8)
 
 
 def sample(maps_bnhw: Tensor, regions_b4: Tensor, size_hw: tuple[int, int], outside: float = OUTSIDE) -> Tensor:
@@ -166,17 +125,10 @@ def _best(candidates: MaskCandidates, ambiguous: bool) -> Tensor:
 
 def _windows(xy: Tensor, boxed: bool, earlier: Tensor | None, size_wh: tuple[int, int]) -> list[Window]:
     """Around the points of each object, in pixels of the picture, and the mask that they correct."""
-    windows = []
-    for row, points in enumerate(xy.cpu().numpy()):
-        mask = None if earlier is None else earlier[row, 0].cpu().numpy() > 0
-        found = None if mask is None else mask_box(mask)
-        if mask is None or found is None:
-            corners = points.reshape(-1, 2) if boxed else np.array([(0, 0), size_wh])
-        else:
-            cell = np.array(size_wh) / mask.shape[::-1]
-            corners = np.concatenate([np.reshape(found, (2, 2)) * cell, points])
-        windows.append(window_around((*corners.min(0).tolist(), *corners.max(0).tolist())))
-    return windows
+    masks = [None] * len(xy) if earlier is None else list(earlier[:, 0].cpu().numpy() > 0)
+    return [
+        prompt_window(points, boxed, mask, size_wh) for points, mask in zip(xy.cpu().numpy(), masks, strict=True)
+    ]
 
 
 def _decode(

@@ -6,7 +6,7 @@ import torch
 from tiny_sam import box_model, picture
 
 from samvideo.geometry import mask_box
-from samvideo.pictures import area_wh
+from samvideo.picture_sizes import area_wh
 from samvideo.segmenters.image_model import ImageModelSegmenter
 from samvideo.torch_runtime import TorchRuntime
 from samvideo.trackers.sam import SamTracker

@@ -7,14 +7,14 @@ import torch.nn.functional as F
 from tiny_sam import box_model, picture
 
 from samvideo.errors import ConfigError
-from samvideo.geometry import mask_box
+from samvideo.geometry import LEAST_SIDE, Window, cut, mask_box, window_around
 from samvideo.segmenters.image_model import ImageModelSegmenter
 from samvideo.specs import IMAGE_SPECS, ModelSpec
 from samvideo.state_dict import build_spec
 from samvideo.torch_runtime import TorchRuntime
 from samvideo.trackers.sam import SamTracker
 from samvideo.types import Box, Frame, Mask, Points
-from samvideo.windows import LEAST_SIDE, OUTSIDE, Detail, Window, cut, sample, window_around
+from samvideo.windows import OUTSIDE, Detail, sample
 
 INPUT_WH, SIZE_WH, WINDOW = (432, 240), (854, 480), 160
 SMALL = Box(object_id=1, xyxy=(600, 100, 641, 125))

@@ -41,7 +41,7 @@ def export_model(
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an earlier export."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
 ) -> None:
-    """Export a video model, to track with `--runtime onnx` or `openvino` and `--weights DIR`, or elsewhere."""
+    """Export a model, to track or segment with `--runtime onnx` or `openvino` and `--weights DIR`, or elsewhere."""
     if to not in FORMATS:
         raise ConfigError(f"no format of graphs is called {to!r}: {', '.join(FORMATS)} expected")
     if precision not in PRECISIONS:
@@ -53,11 +53,14 @@ def export_model(
 
     check_empty(out, overwrite, "export")
     check_writable(out)
-    from samvideo.checkpoints import load
+    from samvideo.checkpoints import load_any
     from samvideo.deploy.bundle import export_model as write
+    from samvideo.image_model import ImageModel
 
     with download_progress((model or "").partition("=")[0], quiet=quiet) as progress:
-        loaded = load(model, weights=weights, policy=policy, input_size=size, progress=progress.advance)
+        loaded = load_any(model, weights=weights, policy=policy, input_size=size, progress=progress.advance)
+    if not isinstance(loaded, ImageModel):
+        raise ConfigError(f"{loaded.name} cannot be exported: models with an encoder and the heads of SAM can")
     tracking = None if calibrate is None else _first_frames(calibrate)
     report = (lambda _: None) if quiet else (lambda name: typer.echo(name, err=True))
     formats: Any = {"to": to, "precision": precision}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ALL = "overlay,masks,rle,csv"
 MODEL_HELP = "auto, {segmenters} (no download), one of `samvideo models`, or NAME=FILE."
+RUNTIME_HELP = "torch, or onnx, with the folder of `samvideo export-model` as --weights."
 PROMPT_HELP = (
     "box=X1,Y1,X2,Y2 | points=X,Y/-X,Y/... (a leading minus: not on the object) | mask=FILE.png, for all images; "
     'or FILE.json, such as {"images": {"a.jpg": [{"box": [...]}]}}; each may end in #ID or #ID:LABEL. '
@@ -34,6 +35,7 @@ def segment(
     weights: Path | None = typer.Option(None, help=WEIGHTS_HELP),
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     dtype: str = typer.Option("auto", help="auto, fp32, bf16 or fp16 (not on a CPU)."),
+    runtime: str = typer.Option("torch", help=RUNTIME_HELP),
     out: Path | None = typer.Option(None, "-o", "--out", help="Folder for the results [NAME_segmented]."),
     save: str = typer.Option(ALL, help="Results to write: overlay, masks, rle, csv, coco."),
     everything: bool = typer.Option(False, "--everything", help="Find the objects: short for --prompt everything."),
@@ -60,12 +62,13 @@ def segment(
         segment_in_volume(volume, texts, model, weights, device, out, overwrite, quiet, as_json)
         return
     name, file = _choose(model, weights, quiet)
+    other = {} if runtime == "torch" else {"runtime": runtime}
     settings = _settings(
         texts,
         (threshold, void),
         sources=tuple(images),
         model=name,
-        options={"weights": str(file) if file else None, "device": device, "dtype": dtype},
+        options={"weights": str(file) if file else None, "device": device, "dtype": dtype} | other,
         out=out,
         save=tuple(comma_list(save)),
         multimask=multimask,

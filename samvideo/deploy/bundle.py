@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from samvideo.deploy.calibration import Tracking, record
-from samvideo.deploy.graphs import graphs_of
+from samvideo.deploy.graphs import Graph, graphs_of
+from samvideo.deploy.image_graphs import image_facts, image_graphs
 from samvideo.deploy.manifest import (
     CONSTANTS,
     MANIFEST,
@@ -23,12 +24,15 @@ from samvideo.deploy.manifest import (
     file_of,
     graph_path,
 )
+from samvideo.deploy.nano_graphs import is_nano, nano_constants, nano_graphs
 from samvideo.deploy.onnx_export import write_onnx
 from samvideo.deploy.openvino_runtime import convert, import_openvino
 from samvideo.deploy.precision import check_packages, to_float16, to_int8
 from samvideo.errors import ConfigError
+from samvideo.image_model import ImageModel
 from samvideo.io.files import write_atomically, writing
 from samvideo.models import VideoModel
+from samvideo.policies import text_of
 from samvideo.targets import complete
 
 KIND = "export-model"
@@ -36,7 +40,7 @@ KIND = "export-model"
 
 
 def export_model(
-    model: VideoModel,
+    model: ImageModel,
     folder: Path,
     *,
     to: GraphFormat = "onnx",
@@ -59,12 +63,12 @@ def export_model(
         progress: called with the name of each graph before it is made.
 
     Raises:
-        ConfigError: see `graphs_of`; the policy has no text, or the exporter's packages are missing.
+        ConfigError: see `graphs_of`; the policy is not one of the registry, or the exporter's packages are missing.
         OutputError: the folder cannot be written.
     """
-    _check(model, to, precision, calibrate)
+    _check(model, to, precision, calibrate, objects)
     model.eval().fuse()
-    graphs = graphs_of(model, objects)
+    graphs = _graphs(model, objects)
     with writing(folder), complete(folder, KIND) as part:
         part.mkdir()
         for name, graph in graphs.items():
@@ -85,9 +89,19 @@ def export_model(
     return folder
 
 
-def _check(model: VideoModel, to: str, precision: str, calibrate: object) -> None:
-    if not isinstance(model.spec.policy, str):
-        raise ConfigError(f"the policy of an exported model is given as text, not {model.spec.policy!r}")
+def _graphs(model: ImageModel, objects: int | None) -> dict[str, Graph]:
+    if not isinstance(model, VideoModel):
+        return image_graphs(model)
+    return nano_graphs(model, objects) if is_nano(model) else graphs_of(model, objects)
+
+
+def _check(model: ImageModel, to: str, precision: str, calibrate: object, objects: int | None) -> None:
+    text_of(model.spec.policy)
+    if not isinstance(model, VideoModel) and (objects or calibrate is not None):
+        raise ConfigError(
+            f"{model.name} is an image model, of one object at a time, and is not calibrated with a video: leave "
+            "--objects and --calibrate out"
+        )
     if calibrate is not None and precision != "int8":
         raise ConfigError(f"frames to calibrate with are for the precision int8, not {precision}")
     if precision in ("fp16", "int8"):
@@ -96,8 +110,12 @@ def _check(model: VideoModel, to: str, precision: str, calibrate: object) -> Non
         import_openvino()
 
 
-def _constants(model: VideoModel) -> dict[str, np.ndarray]:
+def _constants(model: ImageModel) -> dict[str, np.ndarray]:
     """What is used on the host: the convolution of given masks, and the pointer of absent objects."""
+    if not isinstance(model, VideoModel):
+        return {}
+    if is_nano(model):
+        return nano_constants(model)
     head = model.pointers
     assert head is not None
     with torch.no_grad():
@@ -108,7 +126,7 @@ def _constants(model: VideoModel) -> dict[str, np.ndarray]:
         }
 
 
-def _manifest(model: VideoModel, folder: Path, objects: int | None) -> Manifest:
+def _manifest(model: ImageModel, folder: Path, objects: int | None) -> Manifest:
     spec = model.spec
     files: dict[str, dict[Stage, File]] = {
         suffix: {name: file_of(path) for name in STAGES if (path := graph_path(folder, name, suffix)).exists()}
@@ -118,14 +136,16 @@ def _manifest(model: VideoModel, folder: Path, objects: int | None) -> Manifest:
         format="samvideo-graphs-1",
         samvideo=version("samvideo"),
         model=spec.name,
-        policy=str(spec.policy),
+        policy=text_of(spec.policy),
         input_wh=spec.input_wh,
-        answer=spec.answer,  # type: ignore[arg-type]
+        answer=spec.answer,
         tracking=spec.tracking,
-        capacity=model.policy.capacity,
+        capacity=model.policy.capacity if isinstance(model, VideoModel) else (1, 0),
         objects=objects,
         graphs=files["onnx"] | files["xml"],
         constants=file_of(folder / CONSTANTS),
         spec=asdict(spec),
+        window=spec.window,
+        image=None if isinstance(model, VideoModel) else image_facts(model),
         weights=files["bin"],
     )

@@ -6,8 +6,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from samvideo.deploy.graph_runtime import GraphRuntime, RunsGraph
+from samvideo.deploy.graph_runtime import RunsGraph
 from samvideo.deploy.manifest import Manifest, read_constants
+from samvideo.deploy.nano_runtime import runtime_of
 from samvideo.deploy.onnx_runtime import OnnxGraph
 from samvideo.errors import ConfigError
 from samvideo.runtime import Runtime
@@ -41,7 +42,7 @@ def record(folder: Path, manifest: Manifest, track: Tracking) -> dict[str, list[
         stage: _Recorder(OnnxGraph(folder / file.name, ["CPUExecutionProvider"]))
         for stage, file in manifest.graphs.items()
     }
-    track(GraphRuntime(manifest, read_constants(folder, manifest), graphs))
+    track(runtime_of(manifest, read_constants(folder, manifest), graphs))
     if not graphs["track"].seen:
         raise ConfigError("one frame is too little to calibrate with: a video of ten or more expected")
     return {stage: graph.seen for stage, graph in graphs.items()}

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from samvideo.deploy.detail import Detail
 from samvideo.deploy.manifest import Manifest
 from samvideo.errors import ConfigError
 from samvideo.io.snapshot import dump_state, load_state
@@ -20,6 +21,8 @@ from samvideo.types import BoolArray, FloatArray, UInt8Array
 CLAMP = 32.0
 """Earlier logits are clamped to this before they are corrected, as published."""
 ABSENT_LOGIT = -1024.0
+STRIDE = 16
+"""Of the coarse map."""
 MASK_SCALE, MASK_BIAS = 20.0, -10.0
 """A given mask m of 0 and 1 has the logits 20 m - 10."""
 STABILITY_DELTA, STABILITY_THRESHOLD = 0.05, 0.98
@@ -54,30 +57,32 @@ class GraphTokens:
 
     def similarity(self, other: "GraphTokens", *, rounded: bool = False) -> float:
         """See `samvideo.runtime.Tokens.similarity`."""
-        cosines = _cosines(self.features, other.features)
+        found = cosines(self.features, other.features)
         if not rounded:
-            return float(cosines.sum())
-        return float(GraphTokens.of(GraphTokens.of(cosines).features.sum(keepdims=True)).features[0])
+            return float(found.sum())
+        return float(GraphTokens.of(GraphTokens.of(found).features.sum(keepdims=True)).features[0])
 
     def potentiate(self, frames: Sequence["GraphTokens"], sharpness: float) -> "GraphTokens":
         """See `samvideo.runtime.Tokens.potentiate`."""
         features = np.stack([frame.features for frame in frames])
-        weights = np.exp(sharpness * (_cosines(self.features, features) - 1))
+        weights = np.exp(sharpness * (cosines(self.features, features) - 1))
         weights /= weights.sum(0)
         return GraphTokens.of((weights[..., None] * features).sum(0))
 
 
-def _cosines(a: FloatArray, b: FloatArray) -> FloatArray:
+def cosines(a: FloatArray, b: FloatArray) -> FloatArray:
+    """(...) cosine similarities of (..., C) vectors."""
     norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
     return (a * b).sum(-1) / np.maximum(norms, 1e-8)
 
 
 @dataclass(frozen=True, eq=False)
 class GraphPrediction:
-    """The chosen mask of one object: logits (h, w), and pointer (256,).
+    """The chosen mask of one object: logits (h, w), and pointer (256,), or (0,) of models without.
 
     Attributes:
         given: the user's own mask at frame size, where that is the answer.
+        detail: logits in the window in which the object was segmented, where it was.
     """
 
     logits: FloatArray
@@ -85,18 +90,22 @@ class GraphPrediction:
     pointer: FloatArray
     presence: float
     given: BoolArray | None = None
+    detail: Detail | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class GraphCandidates:
-    """Implements `samvideo.runtime.Candidates`; `logits`, `qualities` and `pointers` have a row for each mask."""
+    """Implements `samvideo.runtime.Candidates`; `logits`, `qualities` and `pointers` have a row for each mask.
+
+    Where they come of a window, there is one of `details` for each mask, too.
+    """
 
     logits: FloatArray
     qualities: FloatArray
     pointers: FloatArray
     presence: float
     ambiguous: bool
-    input_wh: tuple[int, int]
+    details: tuple[Detail, ...] = ()
 
     @property
     def first(self) -> int:
@@ -119,14 +128,15 @@ class GraphCandidates:
 
     def boxes(self) -> FloatArray:
         """See `Candidates.boxes`."""
-        return np.array([_extremes(mask) for mask in self.masks(self.input_wh)], np.float32)
+        height, width = self.logits.shape[1:]
+        return np.array([_extremes(mask) for mask in self.masks((4 * width, 4 * height))], np.float32)
 
     def published_choice(self, answer: str) -> tuple[int, int]:
         """Which mask, and the pointer of which, the decoder takes itself; see `VideoModel.default_choice`."""
         best = 1 + int(self.qualities[1:].argmax())
         if self.ambiguous:
             return best, best
-        stable = answer != "stable" or _stability(self.logits[0]) >= STABILITY_THRESHOLD
+        stable = answer != "stable" or stability(self.logits[0]) >= STABILITY_THRESHOLD
         return (0 if stable else best), 0
 
 
@@ -140,10 +150,11 @@ class GraphRuntime:
         policy: another memory policy than the one it was exported with.
 
     Raises:
-        ConfigError: the memory of the export is too small for the policy.
+        ConfigError: the memory of the export does not suit the policy.
     """
 
     static_shapes = True
+    _modules: tuple[str, ...] = ()  # with classes of tokens and predictions
 
     def __init__(
         self,
@@ -154,7 +165,11 @@ class GraphRuntime:
     ) -> None:
         self.manifest, self._constants, self._graphs = manifest, constants, graphs
         self.policy: MemoryPolicy = parse_policy(policy or manifest.policy)
-        wanted, there = self.policy.capacity, manifest.capacity
+        self._check(policy or manifest.policy)
+
+    def _check(self, policy: str) -> None:
+        """Raise ConfigError for a policy that the export is not made for."""
+        wanted, there = self.policy.capacity, self.manifest.capacity
         if wanted[0] > there[0] or wanted[1] > there[1]:
             raise ConfigError(
                 f"policy {policy!r} recalls up to {wanted[0]} frames and {wanted[1]} pointers, and this export has "
@@ -187,11 +202,13 @@ class GraphRuntime:
         xy: FloatArray,
         labels: NDArray[np.int64],
         previous: GraphPrediction | None,
-    ) -> Candidates:
+    ) -> GraphCandidates:
         """See `Runtime.prompt`."""
         embedding = self._attend(features, [memory])["embedding"] if memory.frames else features["embedding"]
-        earlier = None if previous is None else previous.logits.clip(-CLAMP, CLAMP)
-        return self._decode(features, embedding, (xy, labels), earlier, len(labels) <= 1)
+        return self._decode(features, embedding, (xy, labels), self._clamped(previous), len(labels) <= 1)
+
+    def _clamped(self, previous: GraphPrediction | None) -> FloatArray | None:
+        return None if previous is None else previous.logits.clip(-CLAMP, CLAMP)
 
     def choose(self, picks: Sequence[Pick], presence_threshold: float) -> list[GraphPrediction]:
         """See `Runtime.choose`."""
@@ -209,16 +226,17 @@ class GraphRuntime:
             float(found.qualities[mask]),
             found.pointers[token].copy() if present else self._constants["absent_pointer"],
             found.presence,
+            detail=found.details[mask] if present and found.details else None,
         )
 
     def use_mask_as_output(self, features: Any, mask: BoolArray) -> GraphPrediction:
         """See `Runtime.use_mask_as_output`."""
-        width, height = self.manifest.input_wh
-        inside = (_shrunk(mask.astype(np.float32), (width, height)) >= 0.5).astype(np.float32)
-        logits = _shrunk(inside * MASK_SCALE + MASK_BIAS, (width // 4, height // 4))
+        height, width = (STRIDE * side for side in features["coarse"].shape[-2:])
+        inside = (shrunk(mask.astype(np.float32), (width, height)) >= 0.5).astype(np.float32)
+        logits = shrunk(inside * MASK_SCALE + MASK_BIAS, (width // 4, height // 4))
         present = bool(inside.any())
         pointer = self._constants["absent_pointer"]
-        if present:
+        if present and len(pointer):
             cells = inside.reshape(height // 4, 4, width // 4, 4)
             prompt = np.einsum("yixj,ij->yx", cells, self._constants["mask_kernel"]) + self._constants["mask_bias"]
             decoded = self._decode(features, features["coarse"], None, prompt, ambiguous=False)
@@ -227,15 +245,18 @@ class GraphRuntime:
 
     def remember(
         self, features: Any, predictions: Sequence[GraphPrediction], binarise: Sequence[bool]
-    ) -> list[GraphTokens]:
+    ) -> list[Any]:
         """See `Runtime.remember`."""
         masks = {
             "logits": np.stack([p.logits for p in predictions])[:, None],
             "presence": np.array([p.presence for p in predictions], np.float32),
             "binarise": np.array(binarise),
         }
-        tokens = self._batched("remember", masks, {"coarse": features["coarse"]})["tokens"]
-        return [GraphTokens.of(row) for row in tokens]
+        return self._tokens(self._batched("remember", masks, features))
+
+    def _tokens(self, found: Mapping[str, FloatArray]) -> list[Any]:
+        """The memory tokens of each object."""
+        return [GraphTokens.of(row) for row in found["tokens"]]
 
     def output(
         self, predictions: Sequence[GraphPrediction], size_wh: tuple[int, int], *, exclusive: bool, logits: bool
@@ -246,6 +267,8 @@ class GraphRuntime:
         for row, prediction in enumerate(predictions):
             if prediction.given is not None:
                 found[row] = prediction.given * np.float32(MASK_SCALE) + np.float32(MASK_BIAS)
+            elif prediction.detail is not None:
+                found[row] = prediction.detail.paste(size_wh)
             else:
                 found[row] = resized(prediction.logits, size_wh)
         if exclusive and len(found) > 1:
@@ -264,7 +287,7 @@ class GraphRuntime:
 
     def unpack(self, data: bytes) -> list[Any]:
         """See `Runtime.unpack`."""
-        values: list[Any] = load_state(KIND, data, (__name__,))
+        values: list[Any] = load_state(KIND, data, (__name__, *self._modules))
         return values
 
     def _decode(
@@ -276,9 +299,9 @@ class GraphRuntime:
         ambiguous: bool,
     ) -> GraphCandidates:
         """Candidates of one object from points or, without any, from one that says nothing."""
-        width, height = self.manifest.input_wh
+        height, width = embedding.shape[-2:]
         xy, labels = points or (np.zeros((1, 2)), np.full(1, -1))
-        mask_hw = np.zeros((height // 4, width // 4), np.float32) if mask is None else mask
+        mask_hw = np.zeros((4 * height, 4 * width), np.float32) if mask is None else mask
         prompt = {
             "embedding": embedding,
             "xy": np.asarray(xy, np.float32)[None],
@@ -289,10 +312,9 @@ class GraphRuntime:
         return self._candidates(self._graphs["prompt"](features | prompt), 0, ambiguous)
 
     def _candidates(self, found: Mapping[str, FloatArray], row: int, ambiguous: bool) -> GraphCandidates:
-        logits, qualities, pointers = (found[name][row] for name in ("logits", "quality", "pointers"))
-        return GraphCandidates(
-            logits, qualities, pointers, float(found["presence"][row]), ambiguous, self.manifest.input_wh
-        )
+        logits, qualities = found["logits"][row], found["quality"][row]
+        pointers = found["pointers"][row] if "pointers" in found else np.zeros((len(logits), 0), np.float32)
+        return GraphCandidates(logits, qualities, pointers, float(found["presence"][row]), ambiguous)
 
     def _attend(self, features: Any, memories: Sequence[SelectedMemory]) -> Mapping[str, FloatArray]:
         frames, pointers = [m.frames for m in memories], [m.pointers for m in memories]
@@ -342,16 +364,16 @@ def resized(logits: FloatArray, size_wh: tuple[int, int]) -> FloatArray:
     return np.asarray(cv2.resize(logits, size_wh, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def _shrunk(values: FloatArray, size_wh: tuple[int, int]) -> FloatArray:
+def shrunk(values: FloatArray, size_wh: tuple[int, int]) -> FloatArray:
     """Bilinear resize whose filter widens where the picture shrinks."""
     if values.shape[::-1] == size_wh:
         return values
     return np.asarray(Image.fromarray(values).resize(size_wh, Image.Resampling.BILINEAR), np.float32)
 
 
-def _stability(logits: FloatArray) -> float:
+def stability(logits: FloatArray, delta: float = STABILITY_DELTA) -> float:
     """How little the mask's area changes when its threshold moves; see `samvideo.heads.masks.stability`."""
-    inner, outer = (np.count_nonzero(logits > delta) for delta in (STABILITY_DELTA, -STABILITY_DELTA))
+    inner, outer = (np.count_nonzero(logits > delta) for delta in (delta, -delta))
     return inner / outer if outer else 1.0
 
 

@@ -175,7 +175,7 @@ def graphs_of(model: VideoModel, objects: int | None = None) -> dict[str, Graph]
     if not isinstance(memory, MemoryMethod) or model.pointers is None or spec.window is not None:
         raise ConfigError(
             f"{spec.name!r} cannot be exported: models with the memory attention and the object pointers of SAM 2 "
-            "can, such as edgetam"
+            "can, such as edgetam, and nano"
         )
     memory.token_dtype = torch.float32
     width, height = spec.input_wh

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, PositiveInt, TypeAdapter, with_config
 from samvideo.errors import WeightsError
 from samvideo.io.paths import inside
 from samvideo.io.schema import read_json
+from samvideo.specs import Answer, PictureRule
 
 MANIFEST = "manifest.json"
 CONSTANTS = "constants.npz"
@@ -33,8 +34,27 @@ class File:
 
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
+class ImageFacts:
+    """What the host does for an exported image model.
+
+    Attributes:
+        picture, answer, mean, std: as in `ModelSpec`.
+        padded: whether prompts without a box get a point that says nothing.
+        points: exactly so many are given; None for any number.
+    """
+
+    picture: PictureRule
+    answer: Answer
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    padded: bool
+    points: PositiveInt | None
+
+
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True)
 class Manifest:
-    """An exported video model.
+    """An exported model.
 
     Attributes:
         format: of the folder.
@@ -48,6 +68,8 @@ class Manifest:
         graphs: files of the stages.
         constants: arrays that no graph holds.
         spec: what was exported, for people.
+        window: as in `ModelSpec`.
+        image: of image models, which have no `track` and `remember`, and no policy; None of video models.
         graph_format: of the files in `graphs`.
         precision: that the graphs are computed in; inputs and outputs are float32 always.
         weights: of graphs in OpenVINO's format, which have them in a file of their own.
@@ -58,13 +80,15 @@ class Manifest:
     model: str
     policy: str
     input_wh: tuple[PositiveInt, PositiveInt]
-    answer: Literal["stable", "single"]
+    answer: Answer
     tracking: Literal["alternatives", "single"]
     capacity: tuple[PositiveInt, int]
     objects: PositiveInt | None
     graphs: dict[Stage, File]
     constants: File
     spec: dict[str, Any]
+    window: PositiveInt | None = None
+    image: ImageFacts | None = None
     graph_format: GraphFormat = "onnx"
     precision: Precision = "fp32"
     weights: dict[Stage, File] = field(default_factory=dict)
@@ -81,7 +105,8 @@ def read_manifest(folder: Path) -> Manifest:
     """
     expected = "the folder that `samvideo export-model` wrote"
     manifest = read_json(folder / MANIFEST, SCHEMA, expected, WeightsError)
-    if missing := set(STAGES).difference(manifest.graphs):
+    wanted = STAGES if manifest.image is None else STAGES[:2]
+    if missing := set(wanted).difference(manifest.graphs):
         raise WeightsError(f"{folder / MANIFEST} lists no graph {sorted(missing)}; {expected} expected")
     for file in (*manifest.graphs.values(), *manifest.weights.values(), manifest.constants):
         path = inside(folder, file.name, f"a file of {folder / MANIFEST}", WeightsError)

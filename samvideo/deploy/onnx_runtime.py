@@ -8,7 +8,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from samvideo.deploy.graph_runtime import GraphRuntime, RunsGraph
-from samvideo.deploy.manifest import read_constants, read_manifest
+from samvideo.deploy.manifest import Manifest, read_constants, read_manifest
+from samvideo.deploy.nano_runtime import runtime_of
 from samvideo.errors import ConfigError, WeightsError
 
 PROVIDERS = {
@@ -64,6 +65,12 @@ def open_onnx(folder: Path, *, policy: str | None = None, device: str = "auto", 
         ConfigError: ONNX Runtime is missing or lacks the device, or the policy does not suit the export.
         WeightsError: see `read_manifest`.
     """
+    manifest, graphs = open_graphs(folder, device=device, threads=threads)
+    return runtime_of(manifest, read_constants(folder, manifest), graphs, policy)
+
+
+def open_graphs(folder: Path, *, device: str = "auto", threads: int = 0) -> tuple[Manifest, dict[str, RunsGraph]]:
+    """The manifest and the graphs of an exported video or image model; arguments and errors as of `open_onnx`."""
     providers = _providers(device)
     manifest = read_manifest(folder)
     if manifest.graph_format != "onnx":
@@ -71,10 +78,9 @@ def open_onnx(folder: Path, *, policy: str | None = None, device: str = "auto", 
     bf16 = manifest.precision == "bf16"
     if bf16:
         providers = _with_bfloat16(providers)
-    graphs: dict[str, RunsGraph] = {
+    return manifest, {
         name: OnnxGraph(folder / file.name, providers, threads, bf16=bf16) for name, file in manifest.graphs.items()
     }
-    return GraphRuntime(manifest, read_constants(folder, manifest), graphs, policy)
 
 
 def _with_bfloat16(providers: list[Any]) -> list[Any]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from samvideo.deploy.graph_runtime import GraphRuntime, RunsGraph
 from samvideo.deploy.manifest import Precision, read_constants, read_manifest
+from samvideo.deploy.nano_runtime import runtime_of
 from samvideo.errors import ConfigError, WeightsError
 
 KEPT = 8
@@ -82,7 +83,7 @@ def open_openvino(
         name: OpenVinoGraph(folder / file.name, place, "f32" if name == "prompt" else hint, threads)
         for name, file in manifest.graphs.items()
     }
-    return GraphRuntime(manifest, read_constants(folder, manifest), graphs, policy)
+    return runtime_of(manifest, read_constants(folder, manifest), graphs, policy)
 
 
 def convert(path: Path) -> None:

@@ -64,6 +64,10 @@ class PromptEncoder(nn.Module):
         without_box = self.padding == "without box" and labels.numel() and (labels[0] != FIRST_CORNER).all()
         if self.padding == "always" or without_box:
             xy, labels = F.pad(xy, (0, 0, 0, 1)), F.pad(labels, (0, 1), value=PADDING)
+        return self.tokens(xy, labels, size_wh)
+
+    def tokens(self, xy: Tensor, labels: Tensor, size_wh: tuple[int, int]) -> Tensor:
+        """(B, N, width) tokens of just these points, (B, N, 2) from the corner of pixels, with (B, N) labels."""
         kinds = torch.cat([self.not_a_point_embed.weight, *self.point_embeddings.parameters()])
         sides = torch.cat([xy.new_full((1,), side) for side in size_wh])  # made on the device, as CUDA graphs want
         code = self.pe_layer(xy / sides).to(kinds.dtype)

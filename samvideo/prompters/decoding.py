@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samvideo.image_model import ImageModel
-from samvideo.pictures import prompt_scale, to_picture
+from samvideo.picture_sizes import prompt_scale
+from samvideo.pictures import to_picture
 from samvideo.prompters.base import Candidate, MaskFilter, inclusive_box
 from samvideo.segmenters.image_model import BATCH, answers
 from samvideo.tensors import PromptTensors

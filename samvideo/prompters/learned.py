@@ -18,7 +18,7 @@ from samvideo.errors import ConfigError, WeightsError
 from samvideo.geometry import Box4
 from samvideo.image_model import ImageModel
 from samvideo.io.schema import parse_json
-from samvideo.pictures import prompt_scale
+from samvideo.picture_sizes import prompt_scale
 from samvideo.prompters.base import Boxes, MaskProposal, box_prompt, suppress, suppress_masks
 from samvideo.prompters.boxes import Detections
 from samvideo.prompters.objectness import ObjectnessHead

@@ -24,6 +24,7 @@ def load_segmenter(
     weights: Path | str | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    runtime: str = "torch",
     choose: Chooser = by_quality,
     progress: Progress | None = None,
 ) -> Segmenter:
@@ -43,6 +44,8 @@ def load_segmenter(
             these separated by commas, or their folder; "random" for untrained weights from a fixed seed.
         device: auto, cpu, cuda or mps.
         dtype: auto, fp32, bf16 or fp16.
+        runtime: what computes: torch or onnx, which does not import torch and takes the folder of
+            `samvideo export-model` as weights.
         choose: chooses among the candidates of an object; by default the one with the highest predicted IoU.
         progress: called during a download with the number of bytes present and expected.
 
@@ -51,9 +54,27 @@ def load_segmenter(
         WeightsError: the weights are not available, or are another model's.
     """
     name, file = split_name(name, weights)
+    if runtime != "torch":
+        return _exported(name, file, runtime, device, choose)
     spec = find_segmenter(name, file)
     check_device(spec.name, spec.devices, device)
     return spec.build(SegmenterOptions(weights=file, device=device, dtype=dtype, choose=choose, progress=progress))
+
+
+def _exported(name: str, folder: Path | None, runtime: str, device: str, choose: Chooser) -> Segmenter:
+    from samvideo.segmenters.exported_image import open_segmenter
+
+    if runtime != "onnx":
+        raise ConfigError(f"no runtime of segmenters is called {runtime!r}: torch or onnx expected")
+    if folder is None:
+        raise ConfigError(
+            "the runtime onnx needs an exported model: make one with samvideo export-model NAME -o DIR, and give "
+            "it with --weights DIR"
+        )
+    found = open_segmenter(folder, device=device, choose=choose)
+    if name not in (AUTO, found.manifest.model):
+        raise ConfigError(f"{folder} holds {found.manifest.model}, not {name}: leave --model out")
+    return found
 
 
 def check_device(name: str, devices: Collection[str], device: str) -> None:

@@ -11,7 +11,8 @@ from samvideo.heads.masks import single_if_stable, stability
 from samvideo.image_model import ImageModel
 from samvideo.models import MEMORY_BIAS, MEMORY_SCALE
 from samvideo.object_prompts import ObjectPrompt
-from samvideo.pictures import fitted_wh, prompt_scale, to_picture
+from samvideo.picture_sizes import fitted_wh, prompt_scale
+from samvideo.pictures import to_picture
 from samvideo.segmenters.base import Chooser, EmbeddedImage, Previous, Segmentation, by_quality, mask_of
 from samvideo.tensors import Features, MaskCandidates, PromptTensors
 from samvideo.torch_runtime import resize_mask, resolve_device

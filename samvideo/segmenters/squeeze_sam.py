@@ -12,7 +12,8 @@ from torch import Tensor
 from samvideo.errors import PromptError
 from samvideo.networks.squeeze_sam import SqueezeSam, draw_prompts
 from samvideo.object_prompts import ObjectPrompt
-from samvideo.pictures import prompt_scale, to_input, to_picture
+from samvideo.picture_sizes import prompt_scale
+from samvideo.pictures import to_input, to_picture
 from samvideo.segmenters.base import Chooser, EmbeddedImage, Previous, Segmentation, by_quality
 from samvideo.specs import IMAGE_SPECS, ModelSpec
 from samvideo.tensors import PromptTensors

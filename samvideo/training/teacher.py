@@ -13,7 +13,8 @@ from samvideo.checkpoints import load_any
 from samvideo.encoders.base import WIDTH
 from samvideo.errors import ConfigError
 from samvideo.image_model import ImageModel
-from samvideo.pictures import normalised, prompt_scale
+from samvideo.picture_sizes import prompt_scale
+from samvideo.pictures import normalised
 from samvideo.tensors import PromptTensors
 from samvideo.training.losses import soft_iou
 from samvideo.weights.naming import split_name

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from samvideo.heads.masks import stability
 from samvideo.image_model import ImageModel
-from samvideo.pictures import prompt_scale, resized, to_input, to_picture
+from samvideo.picture_sizes import prompt_scale
+from samvideo.pictures import resized, to_input, to_picture
 from samvideo.tensors import Features, MaskCandidates, PromptTensors
 
 QUANTITIES = ("low_res", "logits", "area", "stability", "iou")

@@ -8,7 +8,8 @@ import torch
 from images import prompt_points, sampled
 
 from samvideo.networks.squeeze_sam import SqueezeSam
-from samvideo.pictures import prompt_scale, to_picture
+from samvideo.picture_sizes import prompt_scale
+from samvideo.pictures import to_picture
 from samvideo.segmenters.squeeze_sam import SqueezeSamSegmenter
 
 Arrays = dict[str, np.ndarray]
