@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 DATA_HELP = "NAME=FOLDER, a data set that `samvideo evaluate` reads: davis2017=DAVIS, folder=my_clips."
 WEIGHTS_HELP = "Weights to start from [the published ones]; random: untrained ones."
 TRAIN_HELP = "What learns: all, or some of decoder, memory, encoder and lora:RANK."
-OUT_HELP = "Folder of the run: model.safetensors, under the published names, .log, .recipe.json and the state."
+OUT_HELP = (
+    "Folder of the run: model.safetensors, under the published names, .log, .recipe.json, TensorBoard events."
+)
 VALIDATE_HELP = "Sequences to measure J&F on [a tenth of them, of two at least]."
 FRAMES_HELP = "Learn from the frames FIRST to END - 1 only."
 KEPT = 0.1

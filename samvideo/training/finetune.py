@@ -129,15 +129,8 @@ def finetune(
         )
         if not output.exists():
             stage, state = replace(recipe.fit, seed=recipe.seed), output.with_suffix(".state")
-            fit(
-                network,
-                _gradients(network, footage, recipe),
-                stage,
-                state,
-                log,
-                network.encoder.parameters(),
-                validation,
-            )
+            slow, steps = network.encoder.parameters(), _gradients(network, footage, recipe)
+            fit(network, steps, stage, state, log, slow, validation, run / "events")
             merge_parts(network)
             write(output, {network.published(key): value for key, value in network.state_dict().items()}, record)
             state.unlink(missing_ok=True)
