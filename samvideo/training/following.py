@@ -135,15 +135,11 @@ def _answered(
     found: list[Losses] = []
     earlier: Tensor | None = None
     while True:
-        candidates, ambiguous = (
-            model.decode(features, embedding, prompts, earlier),
-            model.is_ambiguous(prompts, earlier),
-        )
-        several = ambiguous and candidates.quality_bn.shape[1] > 1
-        kept = slice(1, None) if several else slice(0, 1)
-        logits, losses = chosen_losses(
-            candidates.logits_bnhw[:, kept], candidates.quality_bn[:, kept], truth, weights
-        )
+        ambiguous = model.is_ambiguous(prompts, earlier)
+        candidates = model.decode(features, embedding, prompts, earlier)
+        offered, quality = candidates.logits_bnhw, candidates.quality_bn
+        kept = slice(1, None) if ambiguous and quality.shape[1] > 1 else slice(0, 1)
+        logits, losses = chosen_losses(offered[:, kept], quality[:, kept], truth, weights)
         there = (truth.amax((1, 2)) > 0.5).float()
         presence = F.binary_cross_entropy_with_logits(candidates.presence_b, there)
         found.append(losses | {"presence": weights.presence * presence})

@@ -58,7 +58,8 @@ class Footage:
                 f"{model.name} is trained by `samvideo train`; edgetam or efficienttam-ti expected here"
             )
         self.dataset, self.model = dataset, model
-        self.sequences = [(found := dataset.sequence(name), _annotated(found, frames)) for name in names]
+        found = [dataset.sequence(name) for name in names]
+        self.sequences = [(sequence, _annotated(sequence, frames)) for sequence in found]
         if not self.sequences:
             raise ConfigError("no sequence to train on: give other --sequences")
 

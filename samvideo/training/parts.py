@@ -1,7 +1,5 @@
 """What learns of a video model: whole parts, or low-rank changes of linear layers (LoRA, Hu et al. 2022)."""
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -53,19 +51,12 @@ def choose_parts(model: VideoModel, text: str) -> None:
         if (module := getattr(model, name)) is not None:
             module.requires_grad_(True)
     for rank in map(int, ranks):
-        for layer in [
-            layer for layer in model.modules() if type(layer) is nn.Linear and not layer.weight.requires_grad
-        ]:
+        linear = [layer for layer in model.modules() if type(layer) is nn.Linear]
+        for layer in (layer for layer in linear if not layer.weight.requires_grad):
             parametrize.register_parametrization(layer, "weight", LowRank(layer.weight, rank))
 
 
 def merge_parts(model: VideoModel) -> None:
     """Put low-rank changes into the weights themselves, in place: the names are the published ones again."""
-    for layer in list(_changed(model)):
+    for layer in [layer for layer in model.modules() if parametrize.is_parametrized(layer, "weight")]:
         parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
-
-
-def _changed(model: nn.Module) -> Iterator[nn.Module]:
-    for layer in model.modules():
-        if parametrize.is_parametrized(layer, "weight"):
-            yield layer
