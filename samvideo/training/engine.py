@@ -61,7 +61,7 @@ class Validation:
     """What is measured in the course of a training, with the averaged weights.
 
     Attributes:
-        measure: returns what goes into the log by name; it changes nothing, random numbers apart.
+        measure: returns what goes into the log by name, or nothing; it changes nothing, random numbers apart.
         every: steps between two measurements; there is one after the last step, too.
         patience: end after so many measurements without a higher first value; the result is then the best average
             instead of the last. None: train to the end.
@@ -169,9 +169,11 @@ class _Training:
         """Measure the averaged weights, keep the best ones, and end the training if it is time."""
         with self.averaged():
             found = dict(validation.measure())
+        if not found:
+            return found
         values = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
         log(f"validation after step {self.step}: {values}")
-        if validation.patience is None or not found:
+        if validation.patience is None:
             return found
         if (first := next(iter(found.values()))) > self.highest:
             self.highest, self.stale = first, 0
