@@ -116,17 +116,12 @@ def fit(
                 training.check()
                 board.add("validation", training.validate(validation, log), training.step)
             if stop.requested or last or training.ended or meters.seconds > REPORT_SECONDS:
-                training.check()
-                means = meters.means()
-                log(meters.line(means, training.step, stage.steps))
-                board.add("training", means, training.step)
+                board.add("training", meters.report(training.step, stage.steps, log), training.step)
                 training.save(state_file)
             if stop.requested:
                 log(f"interrupted after step {training.step}: the same command resumes it")
                 raise KeyboardInterrupt
-    if training.ended:
-        log(f"ended after step {training.step}: the validations before the last ones were better")
-    model.load_state_dict(training.best or training.average, strict=False)
+    training.finish(log)
 
 
 def backward(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -171,8 +166,7 @@ class _Training:
             found = dict(validation.measure())
         if not found:
             return found
-        values = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
-        log(f"validation after step {self.step}: {values}")
+        log(f"validation after step {self.step}: {_written(found)}")
         if validation.patience is None:
             return found
         if (first := next(iter(found.values()))) > self.highest:
@@ -196,6 +190,12 @@ class _Training:
             for name, value in own.items():
                 parameters[name].data = value
 
+    def finish(self, log: Log) -> None:
+        """Give the model the weights that are the result."""
+        if self.ended:
+            log(f"ended after step {self.step}: the validations before the last ones were better")
+        self.model.load_state_dict(self.best or self.average, strict=False)
+
     def check(self) -> None:
         """Raise SamVideoError if the last gradient was not finite: from then on, no weight is."""
         if not bool(self.norm.isfinite()):
@@ -205,7 +205,8 @@ class _Training:
             )
 
     def save(self, file: Path) -> None:
-        """Write the state."""
+        """Write the state, unless the training diverged."""
+        self.check()
         parts = {name: getattr(self, name).state_dict() for name in ("model", "optimiser", "schedule")}
         content = io.BytesIO()
         ours = {name: getattr(self, name) for name in _OWN}
@@ -252,16 +253,17 @@ class _Meters:
         for name, part in parts.items():
             self._values.setdefault(name, []).append(part)
 
-    def means(self) -> dict[str, float]:
-        """Since the last line."""
-        return {name: torch.stack(values).nanmean().item() for name, values in self._values.items()}
-
-    def line(self, means: Mapping[str, float], step: int, steps: int) -> str:
-        """The line, after some steps of all; the next begins."""
+    def report(self, step: int, steps: int, log: Log) -> dict[str, float]:
+        """Log the means, after some steps of all, and return them; the next line begins."""
         each = self.seconds / (step - self._step)
+        means = {name: torch.stack(values).nanmean().item() for name, values in self._values.items()}
         self.__init__(step)  # type: ignore[misc]
-        values = ", ".join(f"{name} {value:.3f}" for name, value in means.items())
-        return f"step {step}/{steps} ({each:.2f} s each): {values}"
+        log(f"step {step}/{steps} ({each:.2f} s each): {_written(means)}")
+        return means
+
+
+def _written(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in values.items())
 
 
 def _groups(model: nn.Module, pretrained: set[nn.Parameter], stage: Stage) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ class Events:
         if folder is not None and find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(folder, purge_step=step)  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(folder, purge_step=step)
 
     def add(self, group: str, values: Mapping[str, float], step: int) -> None:
         """Add the values of a step, as `group/name`."""

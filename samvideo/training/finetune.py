@@ -110,11 +110,7 @@ def finetune(
     if name not in SPECS:
         raise ConfigError(f"{name!r} is not fine-tuned here; one of {', '.join(SPECS)} expected")
     output = run / RESULT
-    origin = str(file) if file is None or is_random(file) else [*map(sha256, weight_files(file))]
-    chosen = [data.dataset.name, data.dataset.split, data.train, data.validation, data.frames]
-    record = json.dumps(
-        {"format": FORMAT, "model": name, "from": origin, "data": chosen, **asdict(recipe)}, indent=1
-    )
+    record = _record(name, file, data, recipe)
     check_output(output, record)
     network = load(name, weights=file).to(device)
     torch.manual_seed(recipe.seed)
@@ -123,10 +119,7 @@ def finetune(
     validation = Validation(_measure(network, data, recipe), recipe.every, recipe.patience)
     with folder_lock(run):
         write_atomically(record_file(output), record)
-        learning = sum(value.numel() for value in network.parameters() if value.requires_grad) / 1e6
-        log(
-            f"{name}, seed {recipe.seed}, on {device}; {learning:.1f} M values learn of {len(data.train)} sequences"
-        )
+        log(f"{name}, seed {recipe.seed}, on {device}; {_learning(network)} of {len(data.train)} sequences")
         if not output.exists():
             stage, state = replace(recipe.fit, seed=recipe.seed), output.with_suffix(".state")
             slow, steps = network.encoder.parameters(), _gradients(network, footage, recipe)
@@ -135,6 +128,18 @@ def finetune(
             write(output, {network.published(key): value for key, value in network.state_dict().items()}, record)
             state.unlink(missing_ok=True)
         log(f"{output} is finished ({output.stat().st_size / 1e6:.1f} MB)")
+
+
+def _learning(model: VideoModel) -> str:
+    return f"{sum(value.numel() for value in model.parameters() if value.requires_grad) / 1e6:.1f} M values learn"
+
+
+def _record(name: str, file: Path | None, data: Sequences, recipe: FinetuneRecipe) -> str:
+    """What the result of a fine-tuning depends on."""
+    origin = str(file) if file is None or is_random(file) else [*map(sha256, weight_files(file))]
+    chosen = [data.dataset.name, data.dataset.split, data.train, data.validation, data.frames]
+    whole = {"format": FORMAT, "model": name, "from": origin, "data": chosen, **asdict(recipe)}
+    return json.dumps(whole, indent=1)
 
 
 def _gradients(
