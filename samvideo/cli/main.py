@@ -14,6 +14,7 @@ from samvideo.cli.demo_clip import demo_clip
 from samvideo.cli.evaluate import EvaluateCommand, evaluate
 from samvideo.cli.export import export
 from samvideo.cli.export_model import export_model
+from samvideo.cli.finetune import finetune
 from samvideo.cli.info import info
 from samvideo.cli.models import models
 from samvideo.cli.prune import prune
@@ -63,7 +64,7 @@ def _root(
 
 VERBS = (track, segment, ui, analyze, export, redact, info, models, demo_clip, score, report, bench)
 
-for verb in (*VERBS, quantize, prune, search):
+for verb in (*VERBS, quantize, prune, search, finetune):
     app.command(epilog=EPILOG, cls=Command)(verb)
 app.command(epilog=EPILOG, cls=EvaluateCommand)(evaluate)
 app.command("export-model", epilog=EPILOG, cls=Command)(export_model)

@@ -4,7 +4,7 @@ import io
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from samvideo.errors import ConfigError, SamVideoError
 from samvideo.interrupt import Interrupt
 from samvideo.io.files import write_atomically
+from samvideo.training.events import Events
 
 Log = Callable[[str], None]
 Gradients = Callable[[int], Mapping[str, Tensor]]
@@ -60,7 +61,7 @@ class Validation:
     """What is measured in the course of a training, with the averaged weights.
 
     Attributes:
-        measure: returns what goes into the log by name; it changes nothing, random numbers apart.
+        measure: returns what goes into the log by name, or nothing; it changes nothing, random numbers apart.
         every: steps between two measurements; there is one after the last step, too.
         patience: end after so many measurements without a higher first value; the result is then the best average
             instead of the last. None: train to the end.
@@ -79,6 +80,7 @@ def fit(
     log: Log,
     pretrained: Iterable[nn.Parameter] = (),
     validation: Validation | None = None,
+    events: Path | None = None,
 ) -> None:
     """Train in place; the model has the averaged weights afterwards.
 
@@ -91,6 +93,7 @@ def fit(
         log: gets a line every `REPORT_SECONDS`.
         pretrained: parameters that learn more slowly.
         validation: what is measured now and then.
+        events: folder for event files of TensorBoard, see `Events`.
 
     Raises:
         ConfigError: the state is of another model or stage.
@@ -103,24 +106,22 @@ def fit(
         training.restore(state_file)
         log(f"resumed after step {training.step}")
     meters = _Meters(training.step)
-    with Interrupt() as stop:
+    with closing(Events(events, training.step)) as board, Interrupt() as stop:
         while training.step < stage.steps and not training.ended:
             torch.manual_seed(stage.seed * 1_000_003 + training.step)
             meters.add(gradients(training.step))
             training.update()
-            if stop.requested or training.step == stage.steps or meters.seconds > REPORT_SECONDS:
+            last = training.step == stage.steps
+            if validation and (last or training.step % validation.every == 0):
                 training.check()
-                log(meters.line(training.step, stage.steps))
+                board.add("validation", training.validate(validation, log), training.step)
+            if stop.requested or last or training.ended or meters.seconds > REPORT_SECONDS:
+                board.add("training", meters.report(training.step, stage.steps, log), training.step)
                 training.save(state_file)
-            if validation and (training.step == stage.steps or training.step % validation.every == 0):
-                training.validate(validation, log)
-                if training.ended:
-                    log(f"ended after step {training.step}: no better than before for {validation.patience} times")
-                    training.save(state_file)
             if stop.requested:
                 log(f"interrupted after step {training.step}: the same command resumes it")
                 raise KeyboardInterrupt
-    model.load_state_dict(training.best or training.average, strict=False)
+    training.finish(log)
 
 
 def backward(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -159,20 +160,22 @@ class _Training:
             values: list[Tensor] = [parameters[name] for name in self.average]
             torch._foreach_lerp_(list(self.average.values()), values, 1 - decay)
 
-    def validate(self, validation: Validation, log: Log) -> None:
+    def validate(self, validation: Validation, log: Log) -> dict[str, float]:
         """Measure the averaged weights, keep the best ones, and end the training if it is time."""
         with self.averaged():
             found = dict(validation.measure())
-        values = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
-        log(f"validation after step {self.step}: {values}")
-        if validation.patience is None or not found:
-            return
+        if not found:
+            return found
+        log(f"validation after step {self.step}: {_written(found)}")
+        if validation.patience is None:
+            return found
         if (first := next(iter(found.values()))) > self.highest:
             self.highest, self.stale = first, 0
             self.best = {name: value.clone() for name, value in self.average.items()}
         else:
             self.stale += 1
             self.ended = self.stale >= validation.patience
+        return found
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -187,6 +190,12 @@ class _Training:
             for name, value in own.items():
                 parameters[name].data = value
 
+    def finish(self, log: Log) -> None:
+        """Give the model the weights that are the result."""
+        if self.ended:
+            log(f"ended after step {self.step}: the validations before the last ones were better")
+        self.model.load_state_dict(self.best or self.average, strict=False)
+
     def check(self) -> None:
         """Raise SamVideoError if the last gradient was not finite: from then on, no weight is."""
         if not bool(self.norm.isfinite()):
@@ -196,7 +205,8 @@ class _Training:
             )
 
     def save(self, file: Path) -> None:
-        """Write the state."""
+        """Write the state, unless the training diverged."""
+        self.check()
         parts = {name: getattr(self, name).state_dict() for name in ("model", "optimiser", "schedule")}
         content = io.BytesIO()
         ours = {name: getattr(self, name) for name in _OWN}
@@ -243,12 +253,17 @@ class _Meters:
         for name, part in parts.items():
             self._values.setdefault(name, []).append(part)
 
-    def line(self, step: int, steps: int) -> str:
-        """The line, after some steps of all; the next begins."""
+    def report(self, step: int, steps: int, log: Log) -> dict[str, float]:
+        """Log the means, after some steps of all, and return them; the next line begins."""
         each = self.seconds / (step - self._step)
-        means = [f"{name} {torch.stack(values).nanmean().item():.3f}" for name, values in self._values.items()]
+        means = {name: torch.stack(values).nanmean().item() for name, values in self._values.items()}
         self.__init__(step)  # type: ignore[misc]
-        return f"step {step}/{steps} ({each:.2f} s each): {', '.join(means)}"
+        log(f"step {step}/{steps} ({each:.2f} s each): {_written(means)}")
+        return means
+
+
+def _written(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in values.items())
 
 
 def _groups(model: nn.Module, pretrained: set[nn.Parameter], stage: Stage) -> list[dict[str, Any]]:
