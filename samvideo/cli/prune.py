@@ -6,7 +6,6 @@ import typer
 
 from samvideo.cli.common import verb
 from samvideo.cli.models import WEIGHTS_HELP
-from samvideo.cli.progress import VideoProgress
 from samvideo.cli.slimming import (
     DATA_HELP,
     HELD_HELP,
@@ -42,6 +41,7 @@ def prune(
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Neither progress nor the table."),
 ) -> None:
     """Make a vision transformer narrower as SlimSAM does: cut what matters least, and distil, twice."""
+    from samvideo.cli.progress import VideoProgress
     from samvideo.comparison import Comparison, Pictures, open_data
     from samvideo.compress.distil import Training
     from samvideo.compress.prune import Pruning

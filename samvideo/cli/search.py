@@ -6,7 +6,6 @@ import typer
 
 from samvideo.cli.common import verb
 from samvideo.cli.models import WEIGHTS_HELP
-from samvideo.cli.progress import VideoProgress
 from samvideo.cli.slimming import (
     DATA_HELP,
     HELD_HELP,
@@ -47,6 +46,7 @@ def search(
     """Choose blocks and widths of MLPs of a vision transformer under a budget of time, as SuperSAM; then distil."""
     if budget_ms is not None and budget_share is not None:
         raise ConfigError("the budget is given twice: leave --budget-ms or --budget-share out")
+    from samvideo.cli.progress import VideoProgress
     from samvideo.comparison import Comparison, Pictures, open_data
     from samvideo.compress.distil import Training, distil
     from samvideo.compress.search import Search, part_of, search_encoder

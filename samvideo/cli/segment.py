@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, end_run, verb
-from samvideo.cli.models import WEIGHTS_HELP, image_segmenter
+from samvideo.cli.models import WEIGHTS_HELP, image_segmenter, with_runtime
 from samvideo.cli.searching import DETECTOR_HELP, PROMPTER_HELP, choose_search, make_prompter, split_prompts
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, run_page
 from samvideo.cli.volumes import segment_in_volume
@@ -62,13 +62,12 @@ def segment(
         segment_in_volume(volume, texts, model, weights, device, out, overwrite, quiet, as_json)
         return
     name, file = _choose(model, weights, quiet)
-    other = {} if runtime == "torch" else {"runtime": runtime}
     settings = _settings(
         texts,
         (threshold, void),
         sources=tuple(images),
         model=name,
-        options={"weights": str(file) if file else None, "device": device, "dtype": dtype} | other,
+        options=with_runtime({"weights": str(file) if file else None, "device": device, "dtype": dtype}, runtime),
         out=out,
         save=tuple(comma_list(save)),
         multimask=multimask,
