@@ -122,7 +122,7 @@ def predict(
     masks: list[BoolArray] = []
     total = sum(len(shot.frames) for shot in shots)
     for done, found in enumerate(chain.from_iterable(_masks(model, shot) for shot in shots), 1):
-        masks += found
+        masks.extend(found)
         report(done, total)
     return masks
 
