@@ -14,6 +14,7 @@ from samvideo.cli.demo_clip import demo_clip
 from samvideo.cli.evaluate import EvaluateCommand, evaluate
 from samvideo.cli.export import export
 from samvideo.cli.export_model import export_model
+from samvideo.cli.finetune import finetune
 from samvideo.cli.info import info
 from samvideo.cli.models import models
 from samvideo.cli.redact import redact
@@ -58,7 +59,7 @@ def _root(
     pass
 
 
-for verb in (track, segment, ui, analyze, export, redact, info, models, demo_clip, score, report, bench):
+for verb in (track, segment, ui, analyze, export, redact, info, models, demo_clip, score, report, bench, finetune):
     app.command(epilog=EPILOG, cls=Command)(verb)
 app.command(epilog=EPILOG, cls=EvaluateCommand)(evaluate)
 app.command("export-model", epilog=EPILOG, cls=Command)(export_model)

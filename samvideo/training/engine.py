@@ -4,7 +4,7 @@ import io
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from samvideo.errors import ConfigError, SamVideoError
 from samvideo.interrupt import Interrupt
 from samvideo.io.files import write_atomically
+from samvideo.training.events import Events
 
 Log = Callable[[str], None]
 Gradients = Callable[[int], Mapping[str, Tensor]]
@@ -79,6 +80,7 @@ def fit(
     log: Log,
     pretrained: Iterable[nn.Parameter] = (),
     validation: Validation | None = None,
+    events: Path | None = None,
 ) -> None:
     """Train in place; the model has the averaged weights afterwards.
 
@@ -91,6 +93,7 @@ def fit(
         log: gets a line every `REPORT_SECONDS`.
         pretrained: parameters that learn more slowly.
         validation: what is measured now and then.
+        events: folder for event files of TensorBoard, see `Events`.
 
     Raises:
         ConfigError: the state is of another model or stage.
@@ -103,23 +106,26 @@ def fit(
         training.restore(state_file)
         log(f"resumed after step {training.step}")
     meters = _Meters(training.step)
-    with Interrupt() as stop:
+    with closing(Events(events, training.step)) as board, Interrupt() as stop:
         while training.step < stage.steps and not training.ended:
             torch.manual_seed(stage.seed * 1_000_003 + training.step)
             meters.add(gradients(training.step))
             training.update()
-            if stop.requested or training.step == stage.steps or meters.seconds > REPORT_SECONDS:
+            last = training.step == stage.steps
+            if validation and (last or training.step % validation.every == 0):
                 training.check()
-                log(meters.line(training.step, stage.steps))
+                board.add("validation", training.validate(validation, log), training.step)
+            if stop.requested or last or training.ended or meters.seconds > REPORT_SECONDS:
+                training.check()
+                means = meters.means()
+                log(meters.line(means, training.step, stage.steps))
+                board.add("training", means, training.step)
                 training.save(state_file)
-            if validation and (training.step == stage.steps or training.step % validation.every == 0):
-                training.validate(validation, log)
-                if training.ended:
-                    log(f"ended after step {training.step}: no better than before for {validation.patience} times")
-                    training.save(state_file)
             if stop.requested:
                 log(f"interrupted after step {training.step}: the same command resumes it")
                 raise KeyboardInterrupt
+    if training.ended:
+        log(f"ended after step {training.step}: the validations before the last ones were better")
     model.load_state_dict(training.best or training.average, strict=False)
 
 
@@ -159,20 +165,21 @@ class _Training:
             values: list[Tensor] = [parameters[name] for name in self.average]
             torch._foreach_lerp_(list(self.average.values()), values, 1 - decay)
 
-    def validate(self, validation: Validation, log: Log) -> None:
+    def validate(self, validation: Validation, log: Log) -> dict[str, float]:
         """Measure the averaged weights, keep the best ones, and end the training if it is time."""
         with self.averaged():
             found = dict(validation.measure())
         values = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
         log(f"validation after step {self.step}: {values}")
         if validation.patience is None or not found:
-            return
+            return found
         if (first := next(iter(found.values()))) > self.highest:
             self.highest, self.stale = first, 0
             self.best = {name: value.clone() for name, value in self.average.items()}
         else:
             self.stale += 1
             self.ended = self.stale >= validation.patience
+        return found
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -243,12 +250,16 @@ class _Meters:
         for name, part in parts.items():
             self._values.setdefault(name, []).append(part)
 
-    def line(self, step: int, steps: int) -> str:
+    def means(self) -> dict[str, float]:
+        """Since the last line."""
+        return {name: torch.stack(values).nanmean().item() for name, values in self._values.items()}
+
+    def line(self, means: Mapping[str, float], step: int, steps: int) -> str:
         """The line, after some steps of all; the next begins."""
         each = self.seconds / (step - self._step)
-        means = [f"{name} {torch.stack(values).nanmean().item():.3f}" for name, values in self._values.items()]
         self.__init__(step)  # type: ignore[misc]
-        return f"step {step}/{steps} ({each:.2f} s each): {', '.join(means)}"
+        values = ", ".join(f"{name} {value:.3f}" for name, value in means.items())
+        return f"step {step}/{steps} ({each:.2f} s each): {values}"
 
 
 def _groups(model: nn.Module, pretrained: set[nn.Parameter], stage: Stage) -> list[dict[str, Any]]:

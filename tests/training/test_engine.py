@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,25 @@ def test_a_resumed_training_equals_an_unbroken_one(tmp_path: Path) -> None:
     assert "loss " in rest.log[-1]
     again = Regression(interrupted=0)  # a finished stage is not trained again
     assert all(map(torch.equal, again.fit(tmp_path / "state"), whole))
+
+
+def test_a_killed_training_goes_on_from_its_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("samvideo.training.engine.REPORT_SECONDS", -1.0)
+    whole = Regression().fit(tmp_path / "whole")
+    killed = Regression()
+    gradients = killed.gradients
+
+    def until_killed(step: int) -> dict[str, Tensor]:
+        if step == 4:
+            raise SystemExit  # as sudden as SIGKILL: nothing is written any more
+        return gradients(step)
+
+    monkeypatch.setattr(killed, "gradients", until_killed)
+    with pytest.raises(SystemExit):
+        killed.fit(tmp_path / "state")
+    rest = Regression()
+    assert all(map(torch.equal, rest.fit(tmp_path / "state"), whole))
+    assert rest.log[0] == "resumed after step 4"
 
 
 def test_states_that_do_not_fit_are_told(tmp_path: Path) -> None:
@@ -110,7 +130,7 @@ def test_a_training_that_no_longer_improves_ends_with_its_best_weights(tmp_path:
     state, done = tmp_path / "whole", 0
     whole, seen = run()
     assert len(seen) == 5
-    assert "ended after step 10: no better than before for 2 times" in whole.log[-1]
+    assert "ended after step 10: the validations before the last ones were better" in whole.log[-1]
     assert "validation after step 6: score -0.000, weight" in whole.log[2]
     assert whole.model[0].weight.sum().item() == seen[2]
     again, nothing = run()
@@ -123,6 +143,14 @@ def test_a_training_that_no_longer_improves_ends_with_its_best_weights(tmp_path:
     rest, later = run()
     assert len(later) == 2
     assert torch.equal(rest.model[0].weight, whole.model[0].weight)
+
+
+def test_events_are_written_where_tensorboard_is_installed(tmp_path: Path) -> None:
+    training = Regression()
+    validation = Validation(lambda: {"score": 1.0}, 2)
+    fit(training.model, training.gradients, STAGE, tmp_path / "s", print, (), validation, tmp_path / "events")
+    installed = find_spec("tensorboard") is not None
+    assert len(list(tmp_path.glob("events/events.out.tfevents.*"))) == installed
 
 
 def test_rates_rise_and_fall() -> None:

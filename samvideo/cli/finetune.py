@@ -1,0 +1,98 @@
+"""`samvideo finetune`: train a video model on annotated videos."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, verb
+from samvideo.cli.training import log_to, training_device
+from samvideo.errors import ConfigError, shown
+
+if TYPE_CHECKING:
+    from samvideo.training.finetune import FinetuneRecipe
+
+DATA_HELP = "NAME=FOLDER, a data set that `samvideo evaluate` reads: davis2017=DAVIS, folder=my_clips."
+WEIGHTS_HELP = "Weights to start from [the published ones]; random: untrained ones."
+TRAIN_HELP = "What learns: all, or some of decoder, memory, encoder and lora:RANK."
+OUT_HELP = (
+    "Folder of the run: model.safetensors, under the published names, .log, .recipe.json, TensorBoard events."
+)
+VALIDATE_HELP = "Sequences to measure J&F on [a tenth of them, of two at least]."
+FRAMES_HELP = "Learn from the frames FIRST to END - 1 only."
+KEPT = 0.1
+"""Share of the sequences that is kept for validation."""
+
+
+@verb
+def finetune(
+    model: str = typer.Argument(help="A video model of the SAM 2 family.", autocompletion=completing("trackers")),
+    data: str = typer.Option(..., metavar="NAME=FOLDER", help=DATA_HELP),
+    split: str | None = typer.Option(None, help="Part of the data set [its first]."),
+    weights: Path | None = typer.Option(None, help=WEIGHTS_HELP),
+    train: str = typer.Option("decoder,memory", "--train", help=TRAIN_HELP),
+    out: Path = typer.Option(..., "-o", "--out", metavar="RUN", help=OUT_HELP),
+    sequences: str | None = typer.Option(None, metavar="A,B", help="These sequences only."),
+    validate: str | None = typer.Option(None, metavar="A,B", help=VALIDATE_HELP),
+    frames: str | None = typer.Option(None, metavar="FIRST:END", help=FRAMES_HELP),
+    steps: int | None = typer.Option(None, min=1, help="Steps [400]."),
+    batch: int = typer.Option(1, min=1, help="Clips of a step."),
+    length: int = typer.Option(8, min=2, help="Frames of a clip."),
+    rate: float | None = typer.Option(None, min=1e-9, help="Highest learning rate [5e-5]."),
+    every: int = typer.Option(100, min=1, help="Steps between two validations."),
+    patience: int | None = typer.Option(None, min=1, help="End after so many validations without a better one."),
+    seed: int = typer.Option(1, min=0, max=2**31 - 1, help="Of everything random."),
+    threshold: int | None = typer.Option(None, min=1, help=THRESHOLD_HELP),
+    void: int | None = typer.Option(None, min=0, help=VOID_HELP),
+    device: str = typer.Option("auto", help="auto, cpu or cuda."),
+    threads: int | None = typer.Option(None, min=1, help="CPU threads [all cores]."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
+) -> None:
+    """Fine-tune a video model on your own annotated videos; the same command resumes it."""
+    name, equals, root = data.partition("=")
+    if not (name and equals and root):
+        raise ConfigError(f"--data takes NAME=FOLDER, such as folder=my_clips, not {shown(data)}")
+    window = _parse_frames(frames)
+    from samvideo.evaluation.datasets import open_dataset
+    from samvideo.evaluation.threads import limit_loaded
+    from samvideo.io.mask_pictures import MaskRule
+    from samvideo.training.finetune import RESULT, FinetuneRecipe, Sequences
+    from samvideo.training.finetune import finetune as run
+
+    if threads is not None:
+        limit_loaded(threads)
+    dataset = open_dataset(name, Path(root), split, MaskRule(threshold, void))
+    learned, measured = _split(dataset.sequences(), comma_list(sequences), comma_list(validate))
+    chosen = Sequences(dataset, learned, measured, window)
+    recipe = _changed(FinetuneRecipe(train, batch, every=every, patience=patience, seed=seed), steps, rate, length)
+    run(model, weights, chosen, recipe, out, training_device(device), log_to(out / RESULT, quiet=quiet))
+
+
+def _changed(recipe: "FinetuneRecipe", steps: int | None, rate: float | None, length: int) -> "FinetuneRecipe":
+    """The recipe with another number of steps, rate or length of clips."""
+    fit = replace(recipe.fit, steps=steps or recipe.fit.steps, rate=rate or recipe.fit.rate)
+    return replace(recipe, fit=fit, clip=replace(recipe.clip, length=length))
+
+
+def _split(known: list[str], wanted: list[str], kept: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the sequences to learn from and to measure on; ConfigError if one does not exist or none is left."""
+    if missing := [name for name in [*wanted, *kept] if name not in known]:
+        raise ConfigError(f"there is no sequence {shown(missing[0])}; there are: {', '.join(known[:20])}")
+    names = [name for name in wanted or known if wanted or name not in kept]
+    if not kept and len(names) > 1:
+        kept = names[-max(1, round(KEPT * len(names))) :]
+        names = names[: -len(kept)]
+    if not names:
+        raise ConfigError("every sequence is kept for validation: leave one to learn from")
+    return tuple(names), tuple(kept)
+
+
+def _parse_frames(text: str | None) -> tuple[int, int] | None:
+    """Parse `0:48`; ConfigError for anything else than FIRST:END with FIRST before END."""
+    if text is None:
+        return None
+    first, _, end = text.partition(":")
+    if not (first.isdecimal() and end.isdecimal() and int(first) < int(end)):
+        raise ConfigError(f"--frames takes FIRST:END, such as 0:48, not {shown(text)}")
+    return int(first), int(end)

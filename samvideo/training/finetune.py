@@ -1,0 +1,178 @@
+"""Fine-tuning of a video model of the SAM 2 family on annotated videos."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samvideo.checkpoints import load
+from samvideo.errors import ConfigError
+from samvideo.evaluation.datasets.base import Dataset
+from samvideo.evaluation.metrics import score_masks
+from samvideo.io.files import write_atomically
+from samvideo.io.locks import folder_lock
+from samvideo.models import VideoModel
+from samvideo.specs import SPECS
+from samvideo.training.candidates import MaskWeights
+from samvideo.training.engine import Log, Stage, Validation, backward, fit
+from samvideo.training.files import check_output, record_file, sha256, write
+from samvideo.training.following import PromptRule, clip_losses, followed
+from samvideo.training.footage import ClipRule, Footage
+from samvideo.training.parts import choose_parts, merge_parts
+from samvideo.weights.naming import is_random, split_name, weight_files
+
+FORMAT = "samvideo-finetune-1"
+RESULT = "model.safetensors"
+"""Name of the weights in the folder of a run."""
+
+
+@dataclass(frozen=True)
+class FinetuneRecipe:
+    """What a fine-tuning depends on beside its inputs.
+
+    Attributes:
+        train: what learns, see `choose_parts`.
+        batch: clips of a step, one after the other.
+        clip: which clips are drawn.
+        prompts: how objects are prompted.
+        weights: of the losses; SAM 2's.
+        fit: steps and rates; `trunk_rate` is the factor of the encoder's.
+        every: steps between two validations.
+        patience: see `Validation`.
+        validated: annotated frames of a sequence that are followed for validation.
+        saving: see `Following`.
+        seed: of everything random.
+    """
+
+    train: str = "decoder,memory"
+    batch: int = 1
+    clip: ClipRule = field(default_factory=ClipRule)
+    prompts: PromptRule = field(default_factory=PromptRule)
+    weights: MaskWeights = field(default_factory=lambda: MaskWeights(squared=False))
+    fit: Stage = field(default_factory=lambda: Stage(400, rate=5e-5, trunk_rate=0.6, decay=0.1, average=0.99))
+    every: int = 100
+    patience: int | None = None
+    validated: int = 24
+    saving: bool = True
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """What a fine-tuning reads.
+
+    Attributes:
+        dataset: opened by `open_dataset`.
+        train: names of the sequences to learn from.
+        validation: names of those that are measured; none to measure nothing.
+        frames: first index, and the one after the last, of the frames to learn from; None for all.
+    """
+
+    dataset: Dataset
+    train: tuple[str, ...]
+    validation: tuple[str, ...] = ()
+    frames: tuple[int, int] | None = None
+
+
+def finetune(
+    model: str,
+    weights: Path | str | None,
+    data: Sequences,
+    recipe: FinetuneRecipe,
+    run: Path,
+    device: str,
+    log: Log,
+) -> None:
+    """Train a model and write `RESULT` under the published names; the same arguments resume it.
+
+    Args:
+        model: a published video model of the SAM 2 family, or NAME=FILE.
+        weights: to start from, see `samvideo.load`; "random" for untrained ones.
+        data: what it learns from.
+        recipe: steps, rates, clips, prompts and losses.
+        run: a folder.
+        device: cpu or cuda.
+        log: gets the progress.
+
+    Raises:
+        ConfigError: the folder is of another recipe, or the model is no video model of the SAM 2 family.
+        OutputError: it cannot be written.
+        DatasetError: broken or no data.
+        WeightsError: the weights are not there, or are another model's.
+        SamVideoError: the training diverged.
+        KeyboardInterrupt: a signal asked for the end.
+    """
+    name, file = split_name(model, weights)
+    if name not in SPECS:
+        raise ConfigError(f"{name!r} is not fine-tuned here; one of {', '.join(SPECS)} expected")
+    output = run / RESULT
+    origin = str(file) if file is None or is_random(file) else [*map(sha256, weight_files(file))]
+    chosen = [data.dataset.name, data.dataset.split, data.train, data.validation, data.frames]
+    record = json.dumps(
+        {"format": FORMAT, "model": name, "from": origin, "data": chosen, **asdict(recipe)}, indent=1
+    )
+    check_output(output, record)
+    network = load(name, weights=file).to(device)
+    torch.manual_seed(recipe.seed)
+    choose_parts(network, recipe.train)
+    footage = Footage(data.dataset, data.train, network, data.frames)
+    validation = Validation(_measure(network, data, recipe), recipe.every, recipe.patience)
+    with folder_lock(run):
+        write_atomically(record_file(output), record)
+        learning = sum(value.numel() for value in network.parameters() if value.requires_grad) / 1e6
+        log(
+            f"{name}, seed {recipe.seed}, on {device}; {learning:.1f} M values learn of {len(data.train)} sequences"
+        )
+        if not output.exists():
+            stage, state = replace(recipe.fit, seed=recipe.seed), output.with_suffix(".state")
+            slow, steps = network.encoder.parameters(), _gradients(network, footage, recipe)
+            fit(network, steps, stage, state, log, slow, validation, run / "events")
+            merge_parts(network)
+            write(output, {network.published(key): value for key, value in network.state_dict().items()}, record)
+            state.unlink(missing_ok=True)
+        log(f"{output} is finished ({output.stat().st_size / 1e6:.1f} MB)")
+
+
+def _gradients(
+    model: VideoModel, footage: Footage, recipe: FinetuneRecipe
+) -> Callable[[int], Mapping[str, Tensor]]:
+    """The steps; what one sees depends on the seed and its number alone, so that it can be resumed."""
+
+    def gradients(step: int) -> dict[str, Tensor]:
+        model.zero_grad(set_to_none=True)
+        rng = np.random.default_rng((recipe.seed, step))
+        found = []
+        for _ in range(recipe.batch):
+            frames, masks = footage.draw(recipe.clip, rng)
+            losses = clip_losses(model, frames, masks, recipe.prompts, recipe.weights, saving=recipe.saving)
+            found.append(backward({name: value / recipe.batch for name, value in losses.items()}))
+        return {name: torch.stack([part[name] for part in found]).sum(0) for name in found[0]}
+
+    return gradients
+
+
+def _measure(model: VideoModel, data: Sequences, recipe: FinetuneRecipe) -> Callable[[], Mapping[str, float]]:
+    """What validation measures: J&F of objects from their masks on the first annotated frame."""
+    if not data.validation:
+        return dict
+    footage = Footage(data.dataset, data.validation, model)
+    return lambda: validate(footage, recipe.validated)
+
+
+def validate(footage: Footage, length: int) -> dict[str, float]:
+    """Mean J&F and J, of all objects that the first annotated frames show, on at most `length` - 1 that follow."""
+    scores = []
+    for sequence, known in footage.sequences:
+        masks = footage.masks(sequence, known[:length])
+        masks = masks[masks[:, 0].flatten(1).any(1)]
+        frames = footage.frames(sequence, known[:length])
+        answers = followed(footage.model, frames, masks[:, 0].to(frames.device)) if len(masks) else iter(())
+        for index, found in enumerate(answers, 1):
+            pairs = zip(masks[:, index].bool().numpy(), found.cpu().numpy(), strict=True)
+            scores += [score_masks(true, answer) for true, answer in pairs]
+    j, f = (float(np.mean([score[k] for score in scores] or [0.0])) for k in (0, 1))
+    return {"J&F": (j + f) / 2, "J": j}

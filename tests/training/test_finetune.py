@@ -1,0 +1,222 @@
+"""`samvideo finetune`: clips, the losses of a clip, what learns, resuming, and loading the result."""
+
+import signal
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_sam import tiny_model
+from typer.testing import CliRunner
+
+from samvideo.cli.main import app
+from samvideo.errors import ConfigError, DatasetError
+from samvideo.evaluation.datasets import open_dataset
+from samvideo.io.masks import write_index_png
+from samvideo.models import VideoModel
+from samvideo.state_dict import load_state
+from samvideo.training import finetune
+from samvideo.training.candidates import MaskWeights
+from samvideo.training.engine import Stage, fit
+from samvideo.training.finetune import FinetuneRecipe, validate
+from samvideo.training.following import PromptRule, clip_losses, followed
+from samvideo.training.footage import ClipRule, Footage, _walk
+from samvideo.training.parts import choose_parts, merge_parts
+from samvideo.weights.read import read_state
+
+NAMES = ("a", "b", "c")
+WEIGHTS = MaskWeights(squared=False)
+RULE = ClipRule(length=3, objects=2)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three sequences of six frames: a disc and a square that move over grey."""
+    root = tmp_path_factory.mktemp("clips")
+    for shift, name in enumerate(NAMES):
+        for t in range(6):
+            picture, ids = np.full((80, 96, 3), 60 + 20 * shift, np.uint8), np.zeros((80, 96), np.uint8)
+            cv2.circle(ids, (24 + 3 * t, 30 + shift), 14, 1, -1)
+            cv2.rectangle(ids, (60, 50 - 3 * t), (80, 70 - 3 * t), 2, -1)
+            picture[ids == 1], picture[ids == 2] = (40, 200, 40), (220, 40, 40)
+            for part in ("JPEGImages", "Annotations"):
+                (root / part / name).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(root / "JPEGImages" / name / f"{t:05}.png"), picture)
+            write_index_png(root / "Annotations" / name / f"{t:05}.png", ids)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finetune, "load", lambda name, weights: tiny_model())
+
+
+def footage(data: Path, model: VideoModel, frames: tuple[int, int] | None = None) -> Footage:
+    return Footage(open_dataset("folder", data), NAMES, model, frames)
+
+
+def test_clips_show_their_objects_on_the_first_frame(data: Path) -> None:
+    clips = footage(data, tiny_model())
+    frames, masks = clips.draw(RULE, np.random.default_rng(0))
+    again = clips.draw(RULE, np.random.default_rng(0))
+    assert frames.shape == (3, 3, 64, 64)
+    assert masks.shape == (2, 3, 64, 64)
+    assert masks[:, 0].flatten(1).any(1).all()
+    assert torch.equal(frames, again[0])
+    assert torch.equal(masks, again[1])
+    colour = (frames * masks[:, :, None]).sum((3, 4)) / masks.sum((2, 3))[..., None]
+    assert (colour.amax(2) - colour.amin(2)).min() > 1, "masks lie on their objects, mirrored or not"
+    rng = np.random.default_rng(1)
+    walks = [_walk([0, 5, 10, 15], ClipRule(length=8, step=2), rng) for _ in range(40)]
+    assert {index for walk in walks for index in walk} == {0, 5, 10, 15}
+    assert max(abs(a - b) for walk in walks for a, b in pairwise(walk)) == 10
+
+
+def test_clips_that_cannot_be_drawn(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DatasetError, match="1 annotated frames to train on"):
+        footage(data, tiny_model(), (2, 3))
+    with pytest.raises(ConfigError, match="samvideo train"):
+        footage(data, tiny_model(window=32))
+    monkeypatch.setattr("samvideo.training.footage.LEAST", 10_000)
+    with pytest.raises(DatasetError, match="show no object"):
+        footage(data, tiny_model()).draw(RULE, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("memory", ["plain", "pooled", "perceiver"])
+def test_gradients_reach_every_part_through_memory(data: Path, memory: str) -> None:
+    model = tiny_model(memory)
+    frames, masks = footage(data, model).draw(RULE, np.random.default_rng(0))
+    found = {}
+    for saving in (False, True):
+        model.zero_grad()
+        torch.manual_seed(5)
+        losses = clip_losses(model, frames, masks, PromptRule(0, 0, 2, 1, 1), WEIGHTS, saving=saving)
+        assert set(losses) == {"focal", "dice", "quality", "iou", "presence"}
+        sum(value for value in losses.values() if value.requires_grad).backward()  # type: ignore[union-attr]
+        found[saving] = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
+    for part in (
+        "encoder.trunk.patch_embed",
+        "memory.encoder.out_proj",
+        "memory.attention",
+        "pointers.obj_ptr_proj",
+    ):
+        assert any(name.startswith(part) and bool(grad.any()) for name, grad in found[False].items()), part
+    for name, grad in found[False].items():
+        assert torch.allclose(grad, found[True][name], rtol=1e-3, atol=1e-5), name
+
+
+def test_a_mask_is_no_question_and_absence_teaches_presence_alone(data: Path) -> None:
+    model = tiny_model()
+    frames, masks = footage(data, model).draw(RULE, np.random.default_rng(0))
+    masks[:, 1:] = 0
+    torch.manual_seed(0)
+    losses = clip_losses(model, frames, masks, PromptRule(mask=1, frames=1), WEIGHTS)
+    assert losses["focal"] == losses["dice"] == losses["quality"] == 0
+    assert losses["presence"] > 5, "the tiny model is sure to see every object"
+
+
+def test_following_is_what_a_tracker_does(data: Path) -> None:
+    model = tiny_model()
+    clips = footage(data, model)
+    sequence, known = clips.sequences[0]
+    frames, masks = clips.frames(sequence, known), clips.masks(sequence, known)
+    found = list(followed(model, frames, masks[:, 0]))
+    assert [tuple(x.shape) for x in found] == [(2, 64, 64)] * 5
+    scores = validate(clips, 6)
+    assert set(scores) == {"J&F", "J"}
+    assert 0 <= scores["J"] <= 1
+
+
+def learned(before: Mapping[str, torch.Tensor], model: VideoModel) -> set[str]:
+    return {
+        name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, before[name])
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("decoder,memory", {"prompts", "decoder", "memory", "pointers"}),
+        ("encoder", {"encoder"}),
+        ("lora:2", {"encoder", "memory", "decoder", "pointers"}),
+    ],
+)
+def test_only_what_is_chosen_learns(data: Path, tmp_path: Path, text: str, expected: set[str]) -> None:
+    model = tiny_model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    choose_parts(model, text)
+    recipe = FinetuneRecipe(clip=RULE, prompts=PromptRule(0, 0, 1, 1, 1), saving=False)
+    fit(model, finetune._gradients(model, footage(data, model), recipe), Stage(2, rate=1e-2), tmp_path / "s", print)
+    merge_parts(model)
+    assert set(model.state_dict()) == set(before)
+    assert learned(before, model) == expected
+    if text.startswith("lora"):
+        change = model.encoder.trunk.blocks[0].attn.qkv.weight - before["encoder.trunk.blocks.0.attn.qkv.weight"]
+        assert torch.linalg.matrix_rank(change.detach(), atol=1e-5) == 2
+
+
+@pytest.mark.parametrize("text", ["", "lora", "lora:0", "decoder,nose", "lora:2,lora:3"])
+def test_names_of_parts_are_checked(text: str) -> None:
+    with pytest.raises(ConfigError, match="--train takes all"):
+        choose_parts(tiny_model(), text)
+
+
+def run(out: Path, data: Path, *options: str, code: int = 0) -> str:
+    arguments = ["finetune", "edgetam", "--data", f"folder={data}", "-o", str(out), "--weights", "random"]
+    arguments += ["--device", "cpu", "--threads", "1", "--steps", "3", "--length", "2", "--every", "2", *options]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+def test_a_run_is_interrupted_resumed_and_loaded(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = run(tmp_path / "whole", data, "--train", "decoder,memory,lora:2")
+    assert "edgetam, seed 1, on cpu;" in said
+    assert "of 2 sequences" in said
+    assert "validation after step 2: J&F 0." in said
+    assert {path.name for path in (tmp_path / "whole").iterdir()} == {
+        "model.safetensors",
+        "model.log",
+        "model.recipe.json",
+    }
+    losses = finetune.clip_losses
+
+    def interrupted(*arguments: object, **options: object) -> object:
+        signal.raise_signal(signal.SIGINT)
+        return losses(*arguments, **options)  # type: ignore[arg-type]
+
+    out = tmp_path / "parts"
+    with monkeypatch.context() as patch:
+        patch.setattr(finetune, "clip_losses", interrupted)
+        assert "after step 1: the same command resumes it" in run(
+            out, data, "--train", "decoder,memory,lora:2", code=130
+        )
+    assert "resumed after step 1" in run(out, data, "--train", "decoder,memory,lora:2")
+    file = out / "model.safetensors"
+    assert file.read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
+    assert "another recipe" in run(out, data, code=2)
+    assert "sam_mask_decoder.iou_token.weight" in load_file(file)
+    load_state(tiny_model(), read_state(file))
+
+
+REFUSED = [
+    (("--data", "folder"), 2, "NAME=FOLDER"),
+    (("--frames", "5:2"), 2, "FIRST:END"),
+    (("--sequences", "d"), 2, "no sequence 'd'"),
+    (("--validate", "a,b,c"), 2, "leave one to learn from"),
+    (("--train", "all,nose"), 2, "--train takes"),
+]
+
+
+@pytest.mark.parametrize(("options", "code", "said"), REFUSED, ids=[row[2] for row in REFUSED])
+def test_what_is_refused_leaves_nothing(
+    options: tuple[str, ...], code: int, said: str, data: Path, tmp_path: Path
+) -> None:
+    assert said in run(tmp_path / "run", data, *options, code=code)
+    assert not (tmp_path / "run").exists()
