@@ -11,6 +11,7 @@ from samvideo.cli.bench import bench
 from samvideo.cli.common import Command
 from samvideo.cli.console import replace_streams
 from samvideo.cli.demo_clip import demo_clip
+from samvideo.cli.distill import distill
 from samvideo.cli.evaluate import EvaluateCommand, evaluate
 from samvideo.cli.export import export
 from samvideo.cli.export_model import export_model
@@ -59,7 +60,22 @@ def _root(
     pass
 
 
-for verb in (track, segment, ui, analyze, export, redact, info, models, demo_clip, score, report, bench, finetune):
+for verb in (
+    track,
+    segment,
+    ui,
+    analyze,
+    export,
+    redact,
+    info,
+    models,
+    demo_clip,
+    score,
+    report,
+    bench,
+    finetune,
+    distill,
+):
     app.command(epilog=EPILOG, cls=Command)(verb)
 app.command(epilog=EPILOG, cls=EvaluateCommand)(evaluate)
 app.command("export-model", epilog=EPILOG, cls=Command)(export_model)
