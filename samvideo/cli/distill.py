@@ -10,7 +10,7 @@ from samvideo.cli.training import log_to, training_device
 STUDENT_HELP = "Model that learns, NAME or NAME=FILE; without a file, untrained, with the heads of the teacher."
 TEACHER_HELP = "Model to learn from, NAME or NAME=FILE."
 IMAGES_HELP = "Folder of pictures, which need no labels; those in folders called masks are left out."
-RECIPE_HELP = "What is learned, NAME or NAME:OPTION=VALUE,...: features, prompts."
+RECIPE_HELP = "What is learned, NAME or NAME:OPTION=VALUE,...: features, prompts, full, sami, layers."
 CACHE_HELP = "Folder that keeps the features of the teacher: computed once for any number of trainings."
 OUT_HELP = "Weights to write, .safetensors; beside it: .log, .recipe.json and, while unfinished, .state."
 

@@ -180,13 +180,13 @@ class Pair:
         squares = self.squares(pictures)
         if self.inputs.cache is None:
             return squares
-        return TeacherCache(self.inputs.cache, f"{self.taught} {self.recipe.further_key}", squares)
+        return TeacherCache(self.inputs.cache, f"{self.taught} {self.recipe.taught_key}", squares)
 
     @torch.no_grad()
     def teach(self, pictures: Tensor) -> list[Tensor]:
         """What the teacher makes of pictures, uint8 (B, 3, S, S): maps."""
-        features = encoded(self.teacher, pictures)
-        return [features.coarse, *features.fine, *self.recipe.further(pictures)]
+        features, further = self.recipe.taught(pictures)
+        return [features.coarse, *features.fine, *further]
 
     def learn(self, examples: Dataset[Example], state: Path, log: Log, rank: int = 0, count: int = 1) -> None:
         """Train in place, as process `rank` of `count`."""

@@ -1,5 +1,6 @@
 """Prompts without labels: objects are what the teacher finds at random places; both models answer the same ones."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from samvideo.image_model import ImageModel
 from samvideo.pictures import prompt_scale
 from samvideo.tensors import Features, MaskCandidates, PromptTensors
 from samvideo.training.losses import dice_loss
-from samvideo.training.prompting import STRIDE, box_prompts, click_prompts
+from samvideo.training.prompting import STRIDE, box_prompts, click_prompts, corrected
 
 AREAS = (2e-3, 0.8)
 """Least and largest share of the picture that an object of the teacher fills."""
@@ -78,6 +79,47 @@ def first_prompts(masks: Tensor) -> tuple[PromptTensors, bool]:
     """A box around each mask, or a click inside of each, with equal chances; and whether it is a click."""
     click = bool(torch.rand(()) < 0.5)
     return (click_prompts if click else box_prompts)(masks), click
+
+
+class Answer(NamedTuple):
+    """Of both models, to the same prompts.
+
+    Attributes:
+        own, theirs: candidates of the student and of the teacher.
+        index: (B,) which candidate of the teacher answers.
+        logits: (B, h, w) that candidate of the student.
+        target: (B, h, w) that mask of the teacher, of 0 and 1.
+    """
+
+    own: MaskCandidates
+    theirs: MaskCandidates
+    index: Tensor
+    logits: Tensor
+    target: Tensor
+
+
+def answers(
+    student: ImageModel, own: Features, teacher: ImageModel, theirs: Features, objects: Objects, rounds: int
+) -> Iterator[Answer]:
+    """Ask both models for objects: by a box or a click first, then with further clicks where their masks differ.
+
+    Args:
+        student, own: a model, and its features of a picture for each object.
+        teacher, theirs: likewise.
+        objects: as `find_objects` has them.
+        rounds: answers that are yielded.
+    """
+    side = student.spec.input_wh[0]
+    prompts, click = first_prompts(objects.masks)
+    for number in range(rounds):
+        with torch.no_grad():
+            candidates = ask(teacher, theirs, prompts, side)
+            index = chosen(teacher, candidates, click and number == 0)
+            target = (picked(candidates, index) > 0).float()
+        found = ask(student, own, prompts, side)
+        logits = picked(found, index)
+        yield Answer(found, candidates, index, logits, target)
+        prompts = corrected(prompts, logits.detach(), target)
 
 
 def repeated(features: Features, times: int) -> Features:

@@ -22,7 +22,7 @@ class Lesson(NamedTuple):
     Attributes:
         pictures: (B, 3, S, S) in 0..1, as the student sees them.
         features: of the teacher, of the same pictures before they were changed; B rows.
-        further: what else the teacher gave, see `Recipe.further`.
+        further: what else the teacher gave, see `Recipe.taught`.
         progress: share of the steps that are done, in [0, 1).
     """
 
@@ -56,19 +56,19 @@ class Recipe:
 
     Attributes:
         learner: the student and, in `aids`, what is of no use later; all that is trained.
-        further_key: what tells maps of `further` from those of other recipes, in names of cached ones.
+        taught_key: what tells the maps of `taught` from those of other recipes, in names of cached ones.
     """
 
-    further_key = ""
+    taught_key = ""
 
     def __init__(self, student: ImageModel, teacher: ImageModel) -> None:
         self.student, self.teacher = student, teacher
         self.aids = nn.ModuleDict()
         self.learner = nn.ModuleDict({"student": student, "aids": self.aids})
 
-    def further(self, pictures: Tensor) -> Sequence[Tensor]:
-        """What else the teacher makes of pictures, uint8 (B, 3, S, S): maps with B rows, which are cached, too."""
-        return ()
+    def taught(self, pictures: Tensor) -> tuple[Features, Sequence[Tensor]]:
+        """What the teacher makes of pictures, uint8 (B, 3, S, S): features, and further maps (B, C, h, w)."""
+        return encoded(self.teacher, pictures), ()
 
     def losses(self, lesson: Lesson) -> dict[str, Tensor]:
         """Losses and, without gradients, measurements by name."""

@@ -18,12 +18,16 @@ from samvideo.encoders import sam_vit
 from samvideo.encoders.sam_vit import SamVitConfig
 from samvideo.errors import ConfigError, DatasetError
 from samvideo.image_model import ImageModel
+from samvideo.registry import ENCODERS
 from samvideo.specs import IMAGE_SPECS
 from samvideo.training import distil, splits
 from samvideo.training.distil import Inputs, Pair, Plan, agreement
 from samvideo.training.distil_prompts import Objects, mask_distance
 from samvideo.training.distil_recipe import feature_loss
 from samvideo.training.images import Picture, Squares, Wear, find_pictures, order, square, worn
+from samvideo.training.recipes.full import hard_weights, token_loss
+from samvideo.training.recipes.layers import _as_map, blocks_of, layer_weights, pairs
+from samvideo.training.recipes.sami import filled
 from samvideo.training.teacher_cache import TeacherCache
 
 SIDE = 64
@@ -78,22 +82,21 @@ def measured(pair: Pair, data: Path) -> dict[str, float]:
     return agreement(pair.student, pair.teacher, torch.stack([kept[row][0] for row in range(len(kept))]))
 
 
-# Of a recipe: steps, and what is left of the errors of features and of masks (1 - IoU) on other pictures.
-LEARNED = {"features": (40, 0.5, 0.7), "prompts": (40, 0.5, 0.7)}
+# Learned in 30 steps: feature error below 0.3 of that before, mask error (1 - IoU) below 0.6 of that.
+LEARNED = ("features", "prompts:objects=2", "full:objects=2", "sami", "layers")
 
 
 @pytest.mark.parametrize("recipe", LEARNED)
 def test_a_student_comes_near_its_teacher_on_other_pictures(data: Path, tmp_path: Path, recipe: str) -> None:
-    steps, features, masks = LEARNED[recipe]
-    pair = Pair(inputs(data, tmp_path / "cache"), Plan(recipe, steps, batch=4))
+    pair = Pair(inputs(data, tmp_path / "cache"), Plan(recipe, 30, batch=4))
     before = measured(pair, data)
     examples = pair.examples(find_pictures(data, "train"))
     assert isinstance(examples, TeacherCache)
     examples.fill(pair.teach, print)
     pair.learn(examples, tmp_path / "state", print)
     after = measured(pair, data)
-    assert after["feature error"] < features * before["feature error"]
-    assert 1 - after["mask IoU"] < masks * (1 - before["mask IoU"])
+    assert after["feature error"] < 0.3 * before["feature error"]
+    assert 1 - after["mask IoU"] < 0.6 * (1 - before["mask IoU"])
 
 
 def test_losses_by_hand() -> None:
@@ -105,6 +108,29 @@ def test_losses_by_hand() -> None:
     assert mask_distance(logits, mask, 5, 2).item() == pytest.approx(5 * math.log(2) + 2 * dice)
     objects = Objects(torch.zeros(3, 1, 1), torch.tensor([1.0, 0, 1]))
     assert objects.mean(torch.tensor([1.0, 9, 3])).item() == 2
+
+
+def test_losses_of_further_recipes_by_hand() -> None:
+    assert hard_weights(torch.tensor([0.2, 0.8]), 0.75, 2.0).tolist() == [2, 1]
+    tokens = torch.tensor([[[1.0, 2.0]], [[0.0, 0.0]]])
+    assert token_loss(tokens, torch.tensor([[[0.0, 4.0]], [[0.0, 2.0]]])).tolist() == [2.5, 2]
+    places = torch.arange(4.0)[None, :, None]
+    assert filled(places, torch.tensor([[[8.0], [9.0]]]), torch.tensor([[3, 1]])).flatten().tolist() == [0, 9, 2, 8]
+    assert pairs(2, 4) == [(0, 1), (1, 3)]
+    assert pairs(6, 4) == [(0, 0), (2, 1), (3, 2), (5, 3)]
+    assert layer_weights(0, 2) == [1, 0, 0]
+    assert layer_weights(0.25, 2) == [0.5, 0.5, 0]
+    assert layer_weights(1, 2) == [0, 0, 1]
+
+
+def test_blocks_of_encoders_as_maps() -> None:
+    channels_last, channels_first = torch.rand(1, 4, 4, 6), torch.rand(1, 6, 4, 4)
+    assert _as_map(channels_last).shape == _as_map(channels_first).shape == (1, 6, 4, 4)
+    assert torch.equal(_as_map(channels_last.flatten(1, 2)), channels_last.permute(0, 3, 1, 2))
+    for name, count in (("tinyvit-5m", 4), ("vit-ti", 12), ("efficientformer-s2", 4)):
+        assert len(blocks_of(ENCODERS.build(name))) == count
+    with pytest.raises(ConfigError, match="no list of blocks"):
+        blocks_of(ENCODERS.build("resnet-18"))
 
 
 def test_all_pictures_come_before_any_comes_again_in_an_order_of_the_seed() -> None:

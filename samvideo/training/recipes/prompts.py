@@ -10,18 +10,9 @@ import torch
 from torch import Tensor
 
 from samvideo.image_model import ImageModel
-from samvideo.training.distil_prompts import (
-    ask,
-    chosen,
-    find_objects,
-    first_prompts,
-    mask_distance,
-    picked,
-    repeated,
-)
+from samvideo.training.distil_prompts import answers, find_objects, mask_distance, repeated
 from samvideo.training.distil_recipe import Lesson, Recipe, RecipeConfig, encoded, features_loss, train_only
 from samvideo.training.losses import soft_iou
-from samvideo.training.prompting import corrected
 
 
 @dataclass(frozen=True)
@@ -68,17 +59,11 @@ class PromptsRecipe(Recipe):
         times, side = self.config.objects, self.student.spec.input_wh[0]
         own, theirs = repeated(own, times), repeated(lesson.features, times)
         objects = find_objects(self.teacher, theirs, side)
-        prompts, click = first_prompts(objects.masks)
         losses, ious = [], []
-        for number in range(self.config.rounds):
-            with torch.no_grad():
-                answer = ask(self.teacher, theirs, prompts, side)
-                index = chosen(self.teacher, answer, click and number == 0)
-                target = (picked(answer, index) > 0).float()
-            logits = picked(ask(self.student, own, prompts, side), index)
-            losses.append(objects.mean(mask_distance(logits, target, self.config.entropy, self.config.dice)))
-            ious.append(objects.mean(soft_iou(logits, target)))
-            prompts = corrected(prompts, logits.detach(), target)
+        for answer in answers(self.student, own, self.teacher, theirs, objects, self.config.rounds):
+            distance = mask_distance(answer.logits, answer.target, self.config.entropy, self.config.dice)
+            losses.append(objects.mean(distance))
+            ious.append(objects.mean(soft_iou(answer.logits, answer.target)))
         masks = torch.stack(losses).mean()
         return {"features": self.config.features * features, "masks": masks, "mask IoU": torch.stack(ious).mean()}
 
