@@ -9,8 +9,9 @@ from samvideo.cli.training import log_to, training_device
 
 STUDENT_HELP = "Model that learns, NAME or NAME=FILE; without a file, untrained, with the heads of the teacher."
 TEACHER_HELP = "Model to learn from, NAME or NAME=FILE."
-IMAGES_HELP = "Folder of pictures, which need no labels; those in folders called masks are left out."
-RECIPE_HELP = "What is learned, NAME or NAME:OPTION=VALUE,...: features, prompts, full, sami, layers."
+IMAGES_HELP = "Folder of pictures, which need no labels; folders called masks or Annotations are not read."
+VIDEOS_HELP = "Folder of video files or of folders of frames, instead of pictures; recipe video needs it."
+RECIPE_HELP = "What is learned, NAME or NAME:OPTION=VALUE,...: features, prompts, full, sami, layers, video."
 CACHE_HELP = "Folder that keeps the features of the teacher: computed once for any number of trainings."
 OUT_HELP = "Weights to write, .safetensors; beside it: .log, .recipe.json and, while unfinished, .state."
 
@@ -19,7 +20,8 @@ OUT_HELP = "Weights to write, .safetensors; beside it: .log, .recipe.json and, w
 def distill(
     student: str = typer.Argument(help=STUDENT_HELP),
     teacher: str = typer.Option(..., metavar="MODEL[=FILE]", help=TEACHER_HELP),
-    images: Path = typer.Option(..., metavar="DIR", help=IMAGES_HELP),
+    images: Path | None = typer.Option(None, metavar="DIR", help=IMAGES_HELP),
+    videos: Path | None = typer.Option(None, metavar="DIR", help=VIDEOS_HELP),
     recipe: str = typer.Option("features", metavar="NAME", help=RECIPE_HELP),
     out: Path = typer.Option(..., "-o", "--out", metavar="FILE", help=OUT_HELP),
     steps: int | None = typer.Option(None, min=1, help="Steps [the recipe's]."),
@@ -39,6 +41,6 @@ def distill(
 
     if threads is not None:
         limit_loaded(threads)
-    inputs = Inputs(student, teacher, images, cache, training_device(device), workers)
+    inputs = Inputs(student, teacher, images, videos, cache, training_device(device), workers)
     plan = Plan(recipe, steps, batch, seed, every)
     distil(inputs, plan, out, log_to(out, quiet=quiet), nproc)

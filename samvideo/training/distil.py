@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,8 @@ from samvideo.io.locks import folder_lock
 from samvideo.specs import IMAGE_SPECS, SPECS
 from samvideo.state_dict import build_spec
 from samvideo.tensors import Features
+from samvideo.training import splits
+from samvideo.training.distil_clips import Clip, Clips, find_clips
 from samvideo.training.distil_processes import average_gradients, joined
 from samvideo.training.distil_prompts import ask, chosen, find_objects, picked, repeated
 from samvideo.training.distil_recipe import Lesson, Recipe, encoded, parse_recipe, resized, shrunk
@@ -36,6 +39,8 @@ from samvideo.weights.naming import is_random, split_name
 FORMAT = "samvideo-distil-1"
 SHARED = ("prompts", "decoder", "memory", "pointers")
 """Parts that an untrained student takes over from its teacher, where they have the same shapes."""
+Found: TypeAlias = Sequence[Picture] | Sequence[Clip]
+"""What is learned from, in order."""
 PLACES = 4
 """Of a picture, at which the teacher is asked for objects to measure on."""
 
@@ -70,7 +75,7 @@ class Inputs:
     Attributes:
         student: MODEL or MODEL=FILE; without a file, it begins untrained, with the heads of the teacher.
         teacher: MODEL or MODEL=FILE.
-        images: folder of pictures.
+        images, videos: folder of pictures or of videos; one of them.
         cache: folder of the teacher's features; None to compute them again for every step.
         device: cpu or cuda.
         workers: processes that decode pictures; 0: none beside the training.
@@ -78,7 +83,8 @@ class Inputs:
 
     student: str
     teacher: str
-    images: Path
+    images: Path | None = None
+    videos: Path | None = None
     cache: Path | None = None
     device: str = "cpu"
     workers: int = 2
@@ -108,8 +114,12 @@ def distil(inputs: Inputs, plan: Plan, output: Path, log: Log, processes: int = 
             f"a batch of {plan.batch} is not to be shared by {processes} processes: a multiple expected"
         )
     parse_recipe(plan.recipe)
+    if (inputs.images is None) == (inputs.videos is None):
+        raise ConfigError("a folder of pictures or one of videos is needed to learn from, not both")
+    if inputs.cache is not None and inputs.videos is not None:
+        raise ConfigError("features are kept of pictures only: leave the cache out, or give a folder of pictures")
     pair = Pair(inputs, plan)
-    pictures = find_pictures(inputs.images, "train")
+    pictures = pair.find("train")
     seen = hashlib.sha256("".join(picture.digest for picture in pictures).encode()).hexdigest()
     record = json.dumps(
         {"format": FORMAT, **pair.origin, "pictures": [len(pictures), seen], **asdict(plan)}, indent=1
@@ -136,7 +146,7 @@ def distil(inputs: Inputs, plan: Plan, output: Path, log: Log, processes: int = 
         log(f"{output} is finished ({output.stat().st_size / 1e6:.1f} MB)")
 
 
-def help_learn(inputs: Inputs, plan: Plan, pictures: list[Picture], state: Path, rank: int, count: int) -> None:
+def help_learn(inputs: Inputs, plan: Plan, pictures: Found, state: Path, rank: int, count: int) -> None:
     """What a further process does: all steps, with its own part of every batch; nothing is written."""
     pair = Pair(inputs, plan)
     with tempfile.TemporaryDirectory() as folder:
@@ -163,22 +173,34 @@ class Pair:
         self.student, untrained = _load_student(inputs.student)
         self.shared = share_heads(self.student, self.teacher) if untrained else 0
         _, config = parse_recipe(plan.recipe)
-        origin = "random" if untrained else state_digest(self.student)
+        origin: str = "random" if untrained else state_digest(self.student)
         self.taught = state_digest(self.teacher)
         self.origin = {"student": [self.student.name, origin], "teacher": [self.teacher.name, self.taught]}
         self.recipe: Recipe = config.build(self.student.to(inputs.device), self.teacher)
         self.recipe.learner.to(inputs.device)
+        if self.recipe.clip[0] > 1 and inputs.videos is None:
+            raise ConfigError(f"recipe {plan.recipe!r} learns from clips: give a folder of videos")
         self.stage = replace(config.fit, steps=plan.steps or config.fit.steps, seed=plan.seed)
         self.norms = [layer for layer in self.student.modules() if isinstance(layer, nn.BatchNorm2d) and untrained]
 
-    def squares(self, pictures: list[Picture]) -> Squares:
-        """Pictures at the larger input size of both models, in the frame of the student."""
-        return Squares(pictures, self.student.spec, max(*self.student.spec.input_wh, *self.teacher.spec.input_wh))
+    def find(self, side: splits.Side) -> Found:
+        """Pictures, or clips of videos, of one side of the split."""
+        if self.inputs.videos is not None:
+            return find_clips(self.inputs.videos, side, *self.recipe.clip)
+        assert self.inputs.images is not None
+        return find_pictures(self.inputs.images, side)
 
-    def examples(self, pictures: list[Picture]) -> Dataset[Example]:
-        """Pictures and, if there is a cache, what the teacher makes of them."""
-        squares = self.squares(pictures)
-        if self.inputs.cache is None:
+    def squares(self, found: Found) -> Squares | Clips:
+        """Pictures or clips at the larger input size of both models, in the frame of the student."""
+        spec, side = self.student.spec, max(*self.student.spec.input_wh, *self.teacher.spec.input_wh)
+        if self.inputs.videos is not None:
+            return Clips([clip for clip in found if isinstance(clip, Clip)], spec, side, *self.recipe.clip)
+        return Squares([picture for picture in found if isinstance(picture, Picture)], spec, side)
+
+    def examples(self, found: Found) -> Dataset[Example]:
+        """Pictures or clips and, if there is a cache, what the teacher makes of them."""
+        squares = self.squares(found)
+        if self.inputs.cache is None or isinstance(squares, Clips):
             return squares
         return TeacherCache(self.inputs.cache, f"{self.taught} {self.recipe.taught_key}", squares)
 
@@ -190,7 +212,7 @@ class Pair:
 
     def learn(self, examples: Dataset[Example], state: Path, log: Log, rank: int = 0, count: int = 1) -> None:
         """Train in place, as process `rank` of `count`."""
-        steps = _Steps(self, examples, rank, count)
+        steps = Steps(self, examples, rank, count)
         heads = [value for name, value in self.student.named_parameters() if name.split(".")[0] in SHARED]
         validation = None if rank else Validation(self._measure(log), self.plan.every)
         self._learn_norms(True)
@@ -204,11 +226,12 @@ class Pair:
 
     def _measure(self, log: Log) -> Callable[[], Mapping[str, float]]:
         """What validation measures, on the pictures kept for it; nothing where there are none."""
-        pictures = find_pictures(self.inputs.images, "validation")[: self.plan.validated]
-        if not pictures:
-            log("no validation: the folder has no picture on that side of the split")
+        kept = self.squares(self.find("validation")[: self.plan.validated])
+        if not len(kept):
+            log("no validation: the folder has nothing on that side of the split")
             return dict
-        squares = torch.stack([self.squares(pictures)[row][0] for row in range(len(pictures))])
+        squares = torch.stack([kept[row][0] for row in range(len(kept))])
+        squares = squares.flatten(0, -4)
 
         def measure() -> dict[str, float]:
             self._learn_norms(False)
@@ -219,7 +242,7 @@ class Pair:
         return measure
 
 
-class _Steps:
+class Steps:
     """The steps; what one sees depends on the seed and its number alone, so that it can be resumed."""
 
     def __init__(self, pair: Pair, examples: Dataset[Example], rank: int, count: int) -> None:
@@ -253,14 +276,16 @@ class _Steps:
 
     def _lesson(self, step: int, batch: Sequence[Tensor]) -> Lesson:
         device, teacher = self.pair.student.device, self.pair.teacher
-        pictures, *maps = (value.to(device) for value in batch)
+        clips, *maps = (value.to(device) for value in batch)
+        clips = clips if clips.ndim == 5 else clips[:, None]
+        pictures = clips.flatten(0, 1)
         if not maps:
             maps = self.pair.teach(pictures)
         coarse, *others = (value.float() for value in maps)
         fine = 2 if teacher.encoder.fine else 0
         seeds = [(self.plan.seed, step, place) for place in range(self.own.start, self.own.stop)]
-        clips = shrunk(pictures, self.pair.student)[:, None]
-        seen = worn(clips, self.plan.wear, seeds)[:, 0]
+        seen = shrunk(pictures, self.pair.student).unflatten(0, clips.shape[:2])
+        seen = worn(seen, self.plan.wear, seeds).flatten(0, 1)
         features = Features(coarse, tuple(others[:fine]))
         return Lesson(seen, features, tuple(others[fine:]), step / self.pair.stage.steps)
 

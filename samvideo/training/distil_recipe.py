@@ -57,9 +57,11 @@ class Recipe:
     Attributes:
         learner: the student and, in `aids`, what is of no use later; all that is trained.
         taught_key: what tells the maps of `taught` from those of other recipes, in names of cached ones.
+        clip: frames of a clip and their distance; pictures of a video are clips of one frame.
     """
 
     taught_key = ""
+    clip = (1, 8)
 
     def __init__(self, student: ImageModel, teacher: ImageModel) -> None:
         self.student, self.teacher = student, teacher

@@ -25,6 +25,10 @@ Example: TypeAlias = tuple[Tensor, ...]
 """A picture, uint8 (3, S, S), or clip, and what a teacher makes of it, if that is cached."""
 
 
+LABELS = frozenset({"masks", "Annotations"})
+"""Names of folders whose pictures are labels."""
+
+
 @dataclass(frozen=True)
 class Picture:
     """A picture file.
@@ -56,7 +60,7 @@ class Wear:
 
 
 def find_pictures(folder: Path, side: splits.Side) -> list[Picture]:
-    """The pictures of one side of the split in a folder and all below it, but folders called `masks`, in order.
+    """The pictures of one side of the split in a folder and all below it, but folders of labels, in order.
 
     Raises:
         DatasetError: there is no such folder, or no picture of that side.
@@ -64,7 +68,7 @@ def find_pictures(folder: Path, side: splits.Side) -> list[Picture]:
     """
     if not folder.is_dir():
         raise DatasetError(f"there is no folder {folder}")
-    inner = [path for path in folder.rglob("*") if "masks" not in path.relative_to(folder).parts[:-1]]
+    inner = [path for path in folder.rglob("*") if not LABELS & {*path.relative_to(folder).parts[:-1]}]
     paths = find_images(inner)
     check_companions(paths)
     found = [Picture(path, sha256(path)) for path in paths if splits.side(path.stem) == side]

@@ -3,13 +3,17 @@
 import math
 import signal
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import tiny_sam
 import torch
+from torch import nn
 from typer.testing import CliRunner
 
 from samvideo.checkpoints import load_any
@@ -22,8 +26,10 @@ from samvideo.registry import ENCODERS
 from samvideo.specs import IMAGE_SPECS
 from samvideo.training import distil, splits
 from samvideo.training.distil import Inputs, Pair, Plan, agreement
+from samvideo.training.distil_clips import Clips, find_clips
+from samvideo.training.distil_processes import joined
 from samvideo.training.distil_prompts import Objects, mask_distance
-from samvideo.training.distil_recipe import feature_loss
+from samvideo.training.distil_recipe import Lesson, feature_loss
 from samvideo.training.images import Picture, Squares, Wear, find_pictures, order, square, worn
 from samvideo.training.recipes.full import hard_weights, token_loss
 from samvideo.training.recipes.layers import _as_map, blocks_of, layer_weights, pairs
@@ -66,7 +72,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def inputs(data: Path, cache: Path | None = None) -> Inputs:
-    return Inputs(STUDENT, f"{TEACHER}=random", data, cache, workers=0)
+    return Inputs(STUDENT, f"{TEACHER}=random", data, cache=cache, workers=0)
 
 
 def distill(data: Path, out: Path, *options: str | Path, code: int = 0) -> str:
@@ -99,6 +105,85 @@ def test_a_student_comes_near_its_teacher_on_other_pictures(data: Path, tmp_path
     assert 1 - after["mask IoU"] < 0.6 * (1 - before["mask IoU"])
 
 
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    """Two videos of six and seven frames, as folders, beside their labels."""
+    for number, name in enumerate(("a", "b")):
+        for k, frame in enumerate(tiny_sam.clip(6 + number)):
+            for part in ("JPEGImages", "Annotations"):
+                (tmp_path / part / name).mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(tmp_path / part / name / f"{k:05}.png"), frame.rgb[..., ::-1])
+    return tmp_path
+
+
+def test_clips_of_videos(clips: Path) -> None:
+    found = find_clips(clips, "train", 2, 2) + find_clips(clips, "validation", 2, 2)
+    assert [(clip.source.name, clip.first) for clip in found] == [("a", 0), ("b", 0), ("b", 4)]
+    (pixels,) = Clips(found, IMAGE_SPECS[TEACHER], 64, 2, 2)[2]
+    want = [frame.rgb for frame in tiny_sam.clip(7)]
+    assert pixels.permute(0, 2, 3, 1).tolist() == np.stack([want[4], want[6]]).tolist()
+    with pytest.raises(DatasetError, match="15 frames"):
+        find_clips(clips, "train", 8, 2)
+
+
+def test_a_memory_is_distilled_along_clips(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distil, "load_teacher", lambda text, device: tiny_sam.tiny_model())
+    other = tiny_sam.randomise(tiny_sam.tiny_model(), 1)
+    monkeypatch.setattr(distil, "_load_student", lambda text: (other, True))
+    given = replace(inputs(clips), images=None, videos=clips)
+    pair = Pair(given, Plan("video:length=3,stride=1,objects=2", 24, batch=2))
+    frames = torch.stack([torch.from_numpy(frame.rgb.transpose(2, 0, 1)) for frame in tiny_sam.clip(3)])
+
+    def errors() -> dict[str, float]:
+        torch.manual_seed(3)
+        features, _ = pair.recipe.taught(frames)
+        with torch.no_grad():
+            losses = pair.recipe.losses(Lesson(frames / 255, features, (), 0.9))
+        return {name: value.item() for name, value in losses.items()}
+
+    before = errors()
+    found = [*pair.find("train"), *pair.find("validation")]
+    pair.learn(pair.examples(found), tmp_path / "state", print)
+    after = errors()
+    print(before, after)
+    assert after["features"] < 0.5 * before["features"]
+    assert after["memory"] < 0.5 * before["memory"]
+    assert after["masks"] < before["masks"]
+
+
+def _beside(*arguments: Any, rank: int, count: int) -> None:
+    """What the second process of a test does: the models are tiny there, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch)
+        distil.help_learn(*arguments, rank=rank, count=count)
+
+
+def test_two_processes_equal_one(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses within 1e-4, weights within 1e-3: sums are in another order, and Adam divides by small numbers."""
+    plan, pictures = Plan("features", 5, batch=4), find_pictures(data, "train")
+    monkeypatch.setattr(Pair, "_measure", lambda self, log: dict)
+    curves, weights = [], []
+    gradients = distil.Steps.gradients
+    for count in (1, 2):
+        curve: list[float] = []
+
+        def noted(self: distil.Steps, step: int, curve: list[float] = curve) -> Mapping[str, torch.Tensor]:
+            parts = gradients(self, step)
+            curve.append(parts["features"].item())
+            return parts
+
+        monkeypatch.setattr(distil.Steps, "gradients", noted)
+        pair, state = Pair(inputs(data), plan), tmp_path / f"state-{count}"
+        with joined(count, _beside, inputs(data), plan, pictures, state) if count > 1 else nullcontext():
+            pair.learn(pair.examples(pictures), state, print, count=count)
+        curves.append(curve)
+        weights.append(nn.utils.parameters_to_vector(pair.student.parameters()))
+    assert curves[1] == pytest.approx(curves[0], rel=1e-4)
+    assert curves[0][-1] < curves[0][0]
+    print((weights[1] - weights[0]).abs().max())
+    assert (weights[1] - weights[0]).abs().max() < 1e-3
+
+
 def test_losses_by_hand() -> None:
     own, target = torch.tensor([[[[1.0, 2.0]]]]), torch.tensor([[[[0.0, 4.0]]]])
     assert feature_loss(own, target).item() == (1 + 4) / 2
@@ -127,10 +212,11 @@ def test_blocks_of_encoders_as_maps() -> None:
     channels_last, channels_first = torch.rand(1, 4, 4, 6), torch.rand(1, 6, 4, 4)
     assert _as_map(channels_last).shape == _as_map(channels_first).shape == (1, 6, 4, 4)
     assert torch.equal(_as_map(channels_last.flatten(1, 2)), channels_last.permute(0, 3, 1, 2))
-    for name, count in (("tinyvit-5m", 4), ("vit-ti", 12), ("efficientformer-s2", 4)):
-        assert len(blocks_of(ENCODERS.build(name))) == count
-    with pytest.raises(ConfigError, match="no list of blocks"):
-        blocks_of(ENCODERS.build("resnet-18"))
+    with torch.device("meta"):
+        for name, count in (("tinyvit-5m", 4), ("vit-ti", 12), ("efficientformer-s2", 4)):
+            assert len(blocks_of(ENCODERS.build(name))) == count
+        with pytest.raises(ConfigError, match="no list of blocks"):
+            blocks_of(ENCODERS.build("resnet-18"))
 
 
 def test_all_pictures_come_before_any_comes_again_in_an_order_of_the_seed() -> None:
@@ -193,16 +279,16 @@ def test_a_distillation_is_interrupted_resumed_and_used(
     options = ("--steps", 4, "--batch", 2, "--recipe", "prompts", "--cache", tmp_path / "cache")
     said = distill(data, tmp_path / "whole/m.safetensors", *options)
     assert "validation after step 4: mask IoU 0." in said
-    gradients = distil._Steps.gradients
+    gradients = distil.Steps.gradients
 
-    def interrupted(self: distil._Steps, step: int) -> Mapping[str, torch.Tensor]:
+    def interrupted(self: distil.Steps, step: int) -> Mapping[str, torch.Tensor]:
         if step == 1:
             signal.raise_signal(signal.SIGINT)
         return gradients(self, step)
 
     out = tmp_path / "parts/m.safetensors"
     with monkeypatch.context() as patch:
-        patch.setattr(distil._Steps, "gradients", interrupted)
+        patch.setattr(distil.Steps, "gradients", interrupted)
         assert "the same command resumes it" in distill(data, out, *options, code=130)
     assert "resumed after step 2" in distill(data, out, *options)
     assert out.read_bytes() == (tmp_path / "whole/m.safetensors").read_bytes()
