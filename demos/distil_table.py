@@ -3,8 +3,8 @@
     python demos/distil_table.py --teacher sam-vit-mini=mini.safetensors --images OBJECTS/open --minutes 20 -o OUT
 
 OBJECTS/open: sets of still images with masks, `<set>/{images,masks}`. The masks are for measuring alone: mean IoU
-of the answers to exact boxes, on the pictures that `samvideo.training.splits` keeps for validation. The student is a
-ViT like sam-vit-mini with half of its blocks and two thirds of its width. `a+b` is recipe a for half of the time,
+of the answers to exact boxes, on the pictures that `samvideo.training.splits` keeps for validation. The student is
+a ViT like sam-vit-mini with half of its blocks and two thirds of its width. `a+b` is recipe a for half of the time,
 then b. The same command resumes; steps are counted off at the speed of the first call.
 """
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -109,15 +110,7 @@ def distil(inputs: Inputs, plan: Plan, output: Path, log: Log, processes: int = 
         SamVideoError: the training diverged, or another process of it ended.
         KeyboardInterrupt: a signal asked for the end.
     """
-    if plan.batch % processes:
-        raise ConfigError(
-            f"a batch of {plan.batch} is not to be shared by {processes} processes: a multiple expected"
-        )
-    parse_recipe(plan.recipe)
-    if (inputs.images is None) == (inputs.videos is None):
-        raise ConfigError("a folder of pictures or one of videos is needed to learn from, not both")
-    if inputs.cache is not None and inputs.videos is not None:
-        raise ConfigError("features are kept of pictures only: leave the cache out, or give a folder of pictures")
+    _check(inputs, plan, processes)
     pair = Pair(inputs, plan)
     pictures = pair.find("train")
     seen = hashlib.sha256("".join(picture.digest for picture in pictures).encode()).hexdigest()
@@ -144,6 +137,19 @@ def distil(inputs: Inputs, plan: Plan, output: Path, log: Log, processes: int = 
             write(output, {student.published(key): value for key, value in student.state_dict().items()}, record)
             state.unlink(missing_ok=True)
         log(f"{output} is finished ({output.stat().st_size / 1e6:.1f} MB)")
+
+
+def _check(inputs: Inputs, plan: Plan, processes: int) -> None:
+    """Raise ConfigError for what can be known to be wrong before models are loaded."""
+    parse_recipe(plan.recipe)
+    if plan.batch % processes:
+        raise ConfigError(
+            f"a batch of {plan.batch} is not shared evenly by {processes} processes: choose a multiple"
+        )
+    if (inputs.images is None) == (inputs.videos is None):
+        raise ConfigError("pictures (--images) or videos (--videos) are needed to learn from: give one of them")
+    if inputs.cache is not None and inputs.videos is not None:
+        raise ConfigError("--cache keeps features of pictures, not of videos: leave it out, or give --images")
 
 
 def help_learn(inputs: Inputs, plan: Plan, pictures: Found, state: Path, rank: int, count: int) -> None:
@@ -179,7 +185,7 @@ class Pair:
         self.recipe: Recipe = config.build(self.student.to(inputs.device), self.teacher)
         self.recipe.learner.to(inputs.device)
         if self.recipe.clip[0] > 1 and inputs.videos is None:
-            raise ConfigError(f"recipe {plan.recipe!r} learns from clips: give a folder of videos")
+            raise ConfigError(f"recipe {plan.recipe!r} learns from clips: give --videos")
         self.stage = replace(config.fit, steps=plan.steps or config.fit.steps, seed=plan.seed)
         self.norms = [layer for layer in self.student.modules() if isinstance(layer, nn.BatchNorm2d) and untrained]
 
@@ -226,12 +232,12 @@ class Pair:
 
     def _measure(self, log: Log) -> Callable[[], Mapping[str, float]]:
         """What validation measures, on the pictures kept for it; nothing where there are none."""
-        kept = self.squares(self.find("validation")[: self.plan.validated])
-        if not len(kept):
+        found = self.find("validation")
+        if not found:
             log("no validation: the folder has nothing on that side of the split")
             return dict
-        squares = torch.stack([kept[row][0] for row in range(len(kept))])
-        squares = squares.flatten(0, -4)
+        kept = self.squares(found[:: math.ceil(len(found) / self.plan.validated)])
+        squares = torch.stack([kept[row][0] for row in range(len(kept))]).flatten(0, -4)
 
         def measure() -> dict[str, float]:
             self._learn_norms(False)

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from samvideo.errors import DatasetError
 from samvideo.geometry import resize_rgb
-from samvideo.io.images import check_companions, find_images, read_still
+from samvideo.io.images import find_images, read_still
 from samvideo.pictures import fitted_wh
 from samvideo.specs import ModelSpec
 from samvideo.training import effects, splits
@@ -63,14 +63,12 @@ def find_pictures(folder: Path, side: splits.Side) -> list[Picture]:
     """The pictures of one side of the split in a folder and all below it, but folders of labels, in order.
 
     Raises:
-        DatasetError: there is no such folder, or no picture of that side.
-        VideoError: a folder holds pictures and their masks.
+        DatasetError: there is no such folder, or no picture to learn from.
     """
     if not folder.is_dir():
         raise DatasetError(f"there is no folder {folder}")
     inner = [path for path in folder.rglob("*") if not LABELS & {*path.relative_to(folder).parts[:-1]}]
     paths = find_images(inner)
-    check_companions(paths)
     found = [Picture(path, sha256(path)) for path in paths if splits.side(path.stem) == side]
     if not found and side == "train":
         raise DatasetError(f"{folder} has no picture to learn from: JPEG or PNG files expected, in it or below it")

@@ -304,7 +304,7 @@ def test_what_is_refused(data: Path, tmp_path: Path) -> None:
         data, out, "--recipe", "feature", code=2
     )
     assert "has no option 'depth'" in distill(data, out, "--recipe", "prompts:depth=1", code=2)
-    assert "shared by 3 processes" in distill(data, out, "--nproc", 3, code=2)
+    assert "evenly by 3 processes" in distill(data, out, "--nproc", 3, code=2)
     assert "no picture to learn from" in distill(tmp_path, out, code=3)
     assert not list(tmp_path.iterdir())
     for name in ("squeezesam", "nano"):
