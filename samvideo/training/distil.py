@@ -290,8 +290,8 @@ class Steps:
         coarse, *others = (value.float() for value in maps)
         fine = 2 if teacher.encoder.fine else 0
         seeds = [(self.plan.seed, step, place) for place in range(self.own.start, self.own.stop)]
-        seen = shrunk(pictures, self.pair.student).unflatten(0, clips.shape[:2])
-        seen = worn(seen, self.plan.wear, seeds).flatten(0, 1)
+        seen = shrunk(pictures, self.pair.student)
+        seen = worn(seen.view(*clips.shape[:2], *seen.shape[1:]), self.plan.wear, seeds).flatten(0, 1)
         features = Features(coarse, tuple(others[:fine]))
         return Lesson(seen, features, tuple(others[fine:]), step / self.pair.stage.steps)
 
@@ -335,7 +335,7 @@ def agreement(student: ImageModel, teacher: ImageModel, pictures: Tensor, batch:
     side, ious, errors, variances = student.spec.input_wh[0], [], [], []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        for some in pictures.split(batch):
+        for some in torch.split(pictures, batch):
             own, theirs = encoded(student, some), encoded(teacher, some)
             target = resized(theirs.coarse, own.coarse)
             errors.append((own.coarse - target).square().mean())

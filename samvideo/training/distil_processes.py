@@ -77,7 +77,7 @@ def average_gradients(parameters: Iterable[nn.Parameter], parts: Mapping[str, Te
         raise SamVideoError(
             f"another process of this training has ended ({str(error)[:80]}): the same command resumes it"
         ) from error
-    means = (flat / dist.get_world_size()).split([value.numel() for value in values])
+    means = torch.split(flat / dist.get_world_size(), [value.numel() for value in values])
     for gradient, mean in zip(gradients, means, strict=False):
         gradient.copy_(mean.view(gradient.shape))
     return dict(zip(parts, (mean[0] for mean in means[len(gradients) :]), strict=True))

@@ -86,16 +86,14 @@ class Answer(NamedTuple):
 
     Attributes:
         own, theirs: candidates of the student and of the teacher.
-        index: (B,) which candidate of the teacher answers.
-        logits: (B, h, w) that candidate of the student.
-        target: (B, h, w) that mask of the teacher, of 0 and 1.
+        target: (B, h, w) the teacher's mask, of 0 and 1.
+        logits: (B, h, w) of the student's candidate in the same place.
     """
 
     own: MaskCandidates
     theirs: MaskCandidates
-    index: Tensor
-    logits: Tensor
     target: Tensor
+    logits: Tensor
 
 
 def answers(
@@ -118,7 +116,7 @@ def answers(
             target = (picked(candidates, index) > 0).float()
         found = ask(student, own, prompts, side)
         logits = picked(found, index)
-        yield Answer(found, candidates, index, logits, target)
+        yield Answer(found, candidates, target, logits)
         prompts = corrected(prompts, logits.detach(), target)
 
 

@@ -51,7 +51,7 @@ class TeacherCache(Dataset[Example]):
             rows = range(number * SHARD, min((number + 1) * SHARD, len(self.squares)))
             pictures = torch.stack([self.squares[row][0] for row in rows])
             with torch.no_grad():
-                parts = [[x.cpu().half() for x in encode(some)] for some in pictures.split(batch)]
+                parts = [[x.cpu().half() for x in encode(some)] for some in torch.split(pictures, batch)]
             maps = [torch.cat(part).contiguous() for part in zip(*parts, strict=True)]
             write_atomically(self.files[number], save({str(k): value for k, value in enumerate(maps)}))
 
@@ -62,7 +62,7 @@ class TeacherCache(Dataset[Example]):
         """A picture and its maps; DatasetError if the shard is damaged."""
         file = self.files[row // SHARD]
         try:
-            with safe_open(file, "pt") as shard:  # type: ignore[no-untyped-call]
+            with safe_open(file, "pt") as shard:
                 names = sorted(shard.keys(), key=int)
                 maps = [shard.get_slice(name)[row % SHARD] for name in names]
         except (SafetensorError, OSError) as error:

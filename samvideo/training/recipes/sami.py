@@ -92,9 +92,8 @@ class SamiRecipe(Recipe):
         height, width = (size // stride for size in lesson.pictures.shape[-2:])
         count, batch = height * width, len(lesson.pictures)
         cells = torch.rand(batch, count, device=lesson.pictures.device).argsort(1)
-        hidden, visible = cells.split(
-            [round(self.config.hidden * count), count - round(self.config.hidden * count)], 1
-        )
+        number = round(self.config.hidden * count)
+        hidden, visible = cells[:, :number], cells[:, number:]
         covered = torch.zeros_like(cells, dtype=torch.float).scatter(1, hidden, 1.0).view(batch, 1, height, width)
         covered = covered.repeat_interleave(stride, 2).repeat_interleave(stride, 3)
         mean = torch.tensor(self.student.spec.mean, device=covered.device)[:, None, None]
