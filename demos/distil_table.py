@@ -10,8 +10,8 @@ then b. The same command resumes; steps are counted off at the speed of the firs
 
 import argparse
 import time
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -51,7 +51,6 @@ def affordable(inputs: Inputs, plan: Plan, seconds: float) -> int:
 def distilled(recipe: str, inputs: Inputs, seconds: float, plan: Plan, out: Path) -> tuple[ImageModel, str]:
     """The student after all recipes of `a+b`, and their steps; a file that is there is taken as it is."""
     parts, counts = recipe.split("+"), []
-    log: Callable[[str], None] = print
     for number, part in enumerate(parts):
         file = out / f"{recipe}-{number}.safetensors"
         own = replace(plan, recipe=part)
@@ -60,7 +59,7 @@ def distilled(recipe: str, inputs: Inputs, seconds: float, plan: Plan, out: Path
             file.parent.mkdir(parents=True, exist_ok=True)
             known.write_text(str(affordable(inputs, own, seconds / len(parts))))
         counts.append(known.read_text())
-        distil(inputs, replace(own, steps=int(counts[-1])), file, log)
+        distil(inputs, replace(own, steps=int(counts[-1])), file, partial(print, flush=True))
         inputs = replace(inputs, student=f"{STUDENT}={file}")
     return Pair(inputs, plan).student.eval(), "+".join(counts)
 
@@ -89,7 +88,7 @@ def main() -> None:
         table = ["| recipe | steps | box IoU | share of the teacher's |", "|---|---|---|---|"]
         table += [f"| {name} | {count} | {iou:.3f} | {100 * iou / best:.0f} % |" for name, count, iou in rows]
         (given.out / "table.md").write_text("\n".join(table) + "\n")
-        print("\n".join(table))
+        print("\n".join(table), flush=True)
 
 
 if __name__ == "__main__":

@@ -88,8 +88,14 @@ def measured(pair: Pair, data: Path) -> dict[str, float]:
     return agreement(pair.student, pair.teacher, torch.stack([kept[row][0] for row in range(len(kept))]))
 
 
-# Learned in 30 steps: feature error below 0.3 of that before, mask error (1 - IoU) below 0.6 of that.
-LEARNED = ("features", "prompts:objects=2", "full:objects=2", "sami", "layers")
+# Learned in 30 steps: feature error to a fifth of that before, mask error (1 - IoU) to half of that.
+LEARNED = (
+    "features",
+    "prompts:objects=2",
+    "sami",
+    "layers",
+    pytest.param("full:objects=2", marks=pytest.mark.long),
+)
 
 
 @pytest.mark.parametrize("recipe", LEARNED)
@@ -101,8 +107,8 @@ def test_a_student_comes_near_its_teacher_on_other_pictures(data: Path, tmp_path
     examples.fill(pair.teach, print)
     pair.learn(examples, tmp_path / "state", print)
     after = measured(pair, data)
-    assert after["feature error"] < 0.3 * before["feature error"]
-    assert 1 - after["mask IoU"] < 0.6 * (1 - before["mask IoU"])
+    assert after["feature error"] < 0.2 * before["feature error"]
+    assert 1 - after["mask IoU"] < 0.5 * (1 - before["mask IoU"])
 
 
 @pytest.fixture

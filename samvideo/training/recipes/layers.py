@@ -139,7 +139,7 @@ def _as_map(x: Tensor) -> Tensor:
     """Maps (B, h, w, C) with h = w, as ViTs have them, or tokens (B, h w, C), as (B, C, h, w)."""
     if x.ndim == 3:
         side = round(x.shape[1] ** 0.5)
-        x = x.unflatten(1, (side, side))
+        x = x.view(len(x), side, side, -1)
     return x.permute(0, 3, 1, 2) if x.shape[1] == x.shape[2] else x
 
 

@@ -101,7 +101,7 @@ class SamiRecipe(Recipe):
         tokens = coarse.flatten(2).transpose(1, 2)
         code = self.student.prompts.grid_code((height, width)).flatten(2).transpose(1, 2).expand_as(tokens)
         rebuilt = self.aids["decoder"](_at(tokens, visible), _at(code, visible), _at(code, hidden))
-        whole = filled(tokens, rebuilt, hidden).transpose(1, 2).unflatten(2, (height, width))
+        whole = filled(tokens, rebuilt, hidden).transpose(1, 2).reshape(coarse.shape)
         return {"reconstruction": feature_loss(whole, lesson.features.coarse)}
 
 
