@@ -23,6 +23,7 @@ from samvideo.specs import IMAGE_SPECS
 from samvideo.training.distil import Inputs, Pair, Plan, Steps, distil
 from samvideo.training.image import box_iou
 from samvideo.training.library import Library
+from samvideo.training.teacher_cache import TeacherCache
 from samvideo.weights.catalog import CATALOG
 
 LIKE, STUDENT = "sam-vit-mini", "sam-vit-mini-half"
@@ -40,7 +41,10 @@ def register_student() -> None:
 def affordable(inputs: Inputs, plan: Plan, seconds: float) -> int:
     """How many steps fit into a time."""
     pair = Pair(inputs, replace(plan, steps=TIMED + 1))
-    steps = Steps(pair, pair.examples(pair.find("train")), 0, 1)
+    examples = pair.examples(pair.find("train"))
+    if isinstance(examples, TeacherCache):
+        examples.fill(pair.teach, partial(print, flush=True))
+    steps = Steps(pair, examples, 0, 1)
     steps.gradients(0)
     began = time.monotonic()
     for step in range(1, TIMED + 1):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from samvideo.checkpoints import load_any
-from samvideo.errors import ConfigError, shown
+from samvideo.errors import ConfigError, SamVideoError, shown
 from samvideo.image_model import ImageModel
 from samvideo.io.files import write_atomically
 from samvideo.io.locks import folder_lock
@@ -262,7 +262,7 @@ class Steps:
         if self._batches is None:
             self._batches = self._load(step)
         self.recipe.learner.zero_grad(set_to_none=True)
-        lesson = self._lesson(step, next(self._batches))
+        lesson = self._lesson(step, self._next(self._batches))
         if self.rank:  # other prompts than the first process
             torch.manual_seed((self.plan.seed * 1_000_003 + step) * self.count + self.rank)
         parts = backward(self.recipe.losses(lesson))
@@ -279,6 +279,15 @@ class Steps:
             generator=torch.Generator(),  # the loader draws a number, which must not be the training's
         )
         return iter(loader)
+
+    @staticmethod
+    def _next(batches: Iterator[Sequence[Tensor]]) -> Sequence[Tensor]:
+        """The next batch; errors in workers come with a traceback, which is left out."""
+        try:
+            return next(batches)
+        except SamVideoError as error:
+            last = str(error).strip().splitlines()[-1]
+            raise type(error)(last.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from None
 
     def _lesson(self, step: int, batch: Sequence[Tensor]) -> Lesson:
         device, teacher = self.pair.student.device, self.pair.teacher

@@ -1,5 +1,6 @@
 """Pictures without labels: found, decoded in workers, brought to the frame of a model, drawn in a fixed order."""
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch.utils.data import Dataset
 
 from samvideo.errors import DatasetError
 from samvideo.geometry import resize_rgb
+from samvideo.interrupt import SIGNALS
 from samvideo.io.images import find_images, read_still
 from samvideo.pictures import fitted_wh
 from samvideo.specs import ModelSpec
@@ -148,6 +150,8 @@ def _worn(frames: Tensor, wear: Wear, seed: tuple[int, ...]) -> Tensor:
 
 
 def start_worker(_: int) -> None:
-    """What a worker process does first: one thread each, as there are several."""
+    """What a worker process does first: it has one thread, and is ended by the training, not by Ctrl-C."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)

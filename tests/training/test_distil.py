@@ -2,7 +2,7 @@
 
 import math
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from samvideo.checkpoints import load_any
 from samvideo.cli.main import app
 from samvideo.encoders import sam_vit
 from samvideo.encoders.sam_vit import SamVitConfig
-from samvideo.errors import ConfigError, DatasetError
+from samvideo.errors import ConfigError, DatasetError, VideoError
 from samvideo.image_model import ImageModel
 from samvideo.registry import ENCODERS
 from samvideo.specs import IMAGE_SPECS
@@ -300,6 +300,17 @@ def test_a_distillation_is_interrupted_resumed_and_used(
     student, teacher = load_any(STUDENT, weights=out), load_any(TEACHER, weights="random")
     assert isinstance(student, ImageModel)
     assert student.state_dict().keys() != teacher.state_dict().keys()
+
+
+def test_an_error_of_a_worker_is_told_without_its_traceback() -> None:
+    def batches() -> Iterator[list[torch.Tensor]]:
+        yield []
+        raise VideoError("Caught in a worker.\nTraceback:\n  line\nsamvideo.errors.VideoError: 0.png is damaged\n")
+
+    found = batches()
+    assert distil.Steps._next(found) == []
+    with pytest.raises(VideoError, match=r"^0\.png is damaged$"):
+        distil.Steps._next(found)
 
 
 def test_what_is_refused(data: Path, tmp_path: Path) -> None:
