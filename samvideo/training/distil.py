@@ -275,6 +275,7 @@ class Steps:
             self.examples,
             batch_sampler=(some[self.own] for some in rows),
             num_workers=self.pair.inputs.workers,
+            multiprocessing_context="spawn" if self.pair.inputs.workers else None,  # OpenCV hangs after a fork
             worker_init_fn=start_worker,
             generator=torch.Generator(),  # the loader draws a number, which must not be the training's
         )
