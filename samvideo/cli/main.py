@@ -11,6 +11,7 @@ from samvideo.cli.bench import bench
 from samvideo.cli.common import Command
 from samvideo.cli.console import replace_streams
 from samvideo.cli.demo_clip import demo_clip
+from samvideo.cli.distill import distill
 from samvideo.cli.evaluate import EvaluateCommand, evaluate
 from samvideo.cli.export import export
 from samvideo.cli.export_model import export_model
@@ -62,9 +63,10 @@ def _root(
     pass
 
 
-VERBS = (track, segment, ui, analyze, export, redact, info, models, demo_clip, score, report, bench)
+USE = (track, segment, ui, analyze, export, redact, info, models, demo_clip, score, report, bench)
+TRAIN = (quantize, prune, search, finetune, distill)
 
-for verb in (*VERBS, quantize, prune, search, finetune):
+for verb in USE + TRAIN:
     app.command(epilog=EPILOG, cls=Command)(verb)
 app.command(epilog=EPILOG, cls=EvaluateCommand)(evaluate)
 app.command("export-model", epilog=EPILOG, cls=Command)(export_model)

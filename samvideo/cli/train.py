@@ -47,7 +47,7 @@ def train_nano(
     folds = parse_fold(fold)
     from samvideo.evaluation.threads import limit_loaded
     from samvideo.training.nano import train as train_stages
-    from samvideo.training.recipes import RECIPES, Inputs
+    from samvideo.training.nano_recipes import RECIPES, Inputs
 
     if threads is not None:
         limit_loaded(threads)

@@ -128,7 +128,7 @@ class ClipSampler:
         """Change colours, and blur or damage some of the clips."""
         count, length, _, side, _ = frames.shape
         config, finer = self.config, side / 320
-        frames = effects.colour(frames, *_colours(rng, count, length, config.grey))
+        frames = effects.colour(frames, *colours(rng, count, length, config.grey))
 
         def some(probability: float, effect: Effect, values: Floats) -> None:
             rows = np.flatnonzero(rng.random(count) < probability)
@@ -151,7 +151,7 @@ def _seen(good: Tensor) -> Tensor:
     return torch.where(good, torch.arange(len(good), device=good.device), good.float().argmax())
 
 
-def _colours(rng: np.random.Generator, count: int, length: int, grey: float) -> tuple[Floats, Floats]:
+def colours(rng: np.random.Generator, count: int, length: int, grey: float) -> tuple[Floats, Floats]:
     """Return colour matrices (n, T, 3, 3) and offsets (n, T, 3): of a clip, with a small change over time."""
     both: list[Any] = []
     for _ in range(count):

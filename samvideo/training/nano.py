@@ -27,8 +27,8 @@ from samvideo.training.engine import Log, backward, fit
 from samvideo.training.files import check_output, record_file, sha256, write
 from samvideo.training.graphed import Step, graphed
 from samvideo.training.library import Library
+from samvideo.training.nano_recipes import Inputs, NanoStage, Recipe
 from samvideo.training.objective import Objective, recall_codes, some_objects
-from samvideo.training.recipes import Inputs, NanoStage, Recipe
 from samvideo.training.teacher import Teacher, TeacherConfig, load_teacher
 from samvideo.weights.naming import is_random, split_name, weight_files
 from samvideo.weights.read import read_state

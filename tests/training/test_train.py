@@ -20,7 +20,7 @@ from samvideo.trackers.factory import create_tracker
 from samvideo.training import nano
 from samvideo.training.engine import Stage
 from samvideo.training.files import sha256
-from samvideo.training.recipes import RECIPES, NanoStage, Recipe
+from samvideo.training.nano_recipes import RECIPES, NanoStage, Recipe
 from samvideo.types import Mask
 from tests.scenes import RED, Shape, scene
 

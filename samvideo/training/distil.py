@@ -1,0 +1,361 @@
+"""Distillation: a student learns from a teacher on pictures without labels."""
+
+import hashlib
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from samvideo.checkpoints import load_any
+from samvideo.errors import ConfigError, SamVideoError, shown
+from samvideo.image_model import ImageModel
+from samvideo.io.files import write_atomically
+from samvideo.io.locks import folder_lock
+from samvideo.specs import IMAGE_SPECS, SPECS
+from samvideo.state_dict import build_spec
+from samvideo.tensors import Features
+from samvideo.training import splits
+from samvideo.training.distil_clips import Clip, Clips, find_clips
+from samvideo.training.distil_processes import average_gradients, joined
+from samvideo.training.distil_prompts import ask, chosen, find_objects, picked, repeated
+from samvideo.training.distil_recipe import Lesson, Recipe, encoded, parse_recipe, resized, shrunk
+from samvideo.training.engine import Log, Validation, backward, fit
+from samvideo.training.files import check_output, record_file, write
+from samvideo.training.images import Example, Picture, Squares, Wear, find_pictures, order, start_worker, worn
+from samvideo.training.losses import soft_iou
+from samvideo.training.prompting import box_prompts
+from samvideo.training.teacher import load_teacher
+from samvideo.training.teacher_cache import TeacherCache, state_digest
+from samvideo.weights.naming import is_random, split_name
+
+FORMAT = "samvideo-distil-1"
+SHARED = ("prompts", "decoder", "memory", "pointers")
+"""Parts that an untrained student takes over from its teacher, where they have the same shapes."""
+Found: TypeAlias = Sequence[Picture] | Sequence[Clip]
+"""What is learned from, in order."""
+PLACES = 4
+"""Of a picture, at which the teacher is asked for objects to measure on."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a distillation depends on beside its inputs.
+
+    Attributes:
+        recipe: NAME or NAME:OPTION=VALUE,..., see `samvideo.training.recipes`.
+        steps: of the optimiser; None for the recipe's.
+        batch: pictures of a step, of all processes together.
+        seed: of everything random.
+        every: steps between two validations.
+        wear: how pictures are changed before the student sees them; the teacher sees them as they are.
+        validated: pictures that are measured at most.
+    """
+
+    recipe: str = "features"
+    steps: int | None = None
+    batch: int = 8
+    seed: int = 1
+    every: int = 250
+    wear: Wear = field(default_factory=Wear)
+    validated: int = 48
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a distillation reads, and where it runs.
+
+    Attributes:
+        student: MODEL or MODEL=FILE; without a file, it begins untrained, with the heads of the teacher.
+        teacher: MODEL or MODEL=FILE.
+        images, videos: folder of pictures or of videos; one of them.
+        cache: folder of the teacher's features; None to compute them again for every step.
+        device: cpu or cuda.
+        workers: processes that decode pictures; 0: none beside the training.
+    """
+
+    student: str
+    teacher: str
+    images: Path | None = None
+    videos: Path | None = None
+    cache: Path | None = None
+    device: str = "cpu"
+    workers: int = 2
+
+
+def distil(inputs: Inputs, plan: Plan, output: Path, log: Log, processes: int = 1) -> None:
+    """Train a student and write it under the published names; the same arguments resume it.
+
+    Args:
+        inputs: models and pictures.
+        plan: recipe, steps, sizes and seed.
+        output: a safetensors file; its record and the unfinished state lie beside it.
+        log: gets the progress.
+        processes: that share each batch.
+
+    Raises:
+        ConfigError: `output` is of something else, there is no such recipe, or it is not for these models.
+        DatasetError: there are no pictures.
+        VideoError: a picture is damaged.
+        WeightsError: weights are not there, or are another model's.
+        OutputError: the output cannot be written.
+        SamVideoError: the training diverged, or another process of it ended.
+        KeyboardInterrupt: a signal asked for the end.
+    """
+    _check(inputs, plan, processes)
+    pair = Pair(inputs, plan)
+    pictures = pair.find("train")
+    seen = hashlib.sha256("".join(picture.digest for picture in pictures).encode()).hexdigest()
+    record = json.dumps(
+        {"format": FORMAT, **pair.origin, "pictures": [len(pictures), seen], **asdict(plan)}, indent=1
+    )
+    check_output(output, record)
+    with folder_lock(output.parent):
+        write_atomically(record_file(output), record)
+        log(
+            f"{pair.student.name} from {pair.teacher.name} by {plan.recipe}, seed {plan.seed}, on {inputs.device}; "
+            f"{len(pictures)} pictures, {pair.shared} entries of the teacher's heads"
+        )
+        if not output.exists():
+            state = output.with_suffix(".state")
+            examples = pair.examples(pictures)
+            if isinstance(examples, TeacherCache):
+                examples.fill(pair.teach, log)
+            with ExitStack() as stack:
+                if processes > 1:
+                    stack.enter_context(joined(processes, help_learn, inputs, plan, pictures, state))
+                pair.learn(examples, state, log, count=processes)
+            student = pair.student
+            write(output, {student.published(key): value for key, value in student.state_dict().items()}, record)
+            state.unlink(missing_ok=True)
+        log(f"{output} is finished ({output.stat().st_size / 1e6:.1f} MB)")
+
+
+def _check(inputs: Inputs, plan: Plan, processes: int) -> None:
+    """Raise ConfigError for what can be known to be wrong before models are loaded."""
+    parse_recipe(plan.recipe)
+    if plan.batch % processes:
+        raise ConfigError(
+            f"a batch of {plan.batch} is not shared evenly by {processes} processes: choose a multiple"
+        )
+    if (inputs.images is None) == (inputs.videos is None):
+        raise ConfigError("pictures (--images) or videos (--videos) are needed to learn from: give one of them")
+    if inputs.cache is not None and inputs.videos is not None:
+        raise ConfigError("--cache keeps features of pictures, not of videos: leave it out, or give --images")
+
+
+def help_learn(inputs: Inputs, plan: Plan, pictures: Found, state: Path, rank: int, count: int) -> None:
+    """What a further process does: all steps, with its own part of every batch; nothing is written."""
+    pair = Pair(inputs, plan)
+    with tempfile.TemporaryDirectory() as folder:
+        own = Path(folder) / "state"
+        if state.exists():
+            shutil.copyfile(state, own)
+        pair.learn(pair.examples(pictures), own, lambda line: None, rank=rank, count=count)
+
+
+class Pair:
+    """A student and its teacher, by a recipe.
+
+    Attributes:
+        student, teacher: the models.
+        recipe: computes losses.
+        origin: what tells both from all others, as values of JSON.
+        shared: entries that the student has from the teacher.
+    """
+
+    def __init__(self, inputs: Inputs, plan: Plan) -> None:
+        self.inputs, self.plan = inputs, plan
+        self.teacher = load_teacher(inputs.teacher, inputs.device).eval().requires_grad_(False)
+        torch.manual_seed(plan.seed)
+        self.student, untrained = _load_student(inputs.student)
+        self.shared = share_heads(self.student, self.teacher) if untrained else 0
+        _, config = parse_recipe(plan.recipe)
+        origin: str = "random" if untrained else state_digest(self.student)
+        self.taught = state_digest(self.teacher)
+        self.origin = {"student": [self.student.name, origin], "teacher": [self.teacher.name, self.taught]}
+        self.recipe: Recipe = config.build(self.student.to(inputs.device), self.teacher)
+        self.recipe.learner.to(inputs.device)
+        if self.recipe.clip[0] > 1 and inputs.videos is None:
+            raise ConfigError(f"recipe {plan.recipe!r} learns from clips: give --videos")
+        self.stage = replace(config.fit, steps=plan.steps or config.fit.steps, seed=plan.seed)
+        self.norms = [layer for layer in self.student.modules() if isinstance(layer, nn.BatchNorm2d) and untrained]
+
+    def find(self, side: splits.Side) -> Found:
+        """Pictures, or clips of videos, of one side of the split."""
+        if self.inputs.videos is not None:
+            return find_clips(self.inputs.videos, side, *self.recipe.clip)
+        assert self.inputs.images is not None
+        return find_pictures(self.inputs.images, side)
+
+    def squares(self, found: Found) -> Squares | Clips:
+        """Pictures or clips at the larger input size of both models, in the frame of the student."""
+        spec, side = self.student.spec, max(*self.student.spec.input_wh, *self.teacher.spec.input_wh)
+        if self.inputs.videos is not None:
+            return Clips([clip for clip in found if isinstance(clip, Clip)], spec, side, *self.recipe.clip)
+        return Squares([picture for picture in found if isinstance(picture, Picture)], spec, side)
+
+    def examples(self, found: Found) -> Dataset[Example]:
+        """Pictures or clips and, if there is a cache, what the teacher makes of them."""
+        squares = self.squares(found)
+        if self.inputs.cache is None or isinstance(squares, Clips):
+            return squares
+        return TeacherCache(self.inputs.cache, f"{self.taught} {self.recipe.taught_key}", squares)
+
+    @torch.no_grad()
+    def teach(self, pictures: Tensor) -> list[Tensor]:
+        """What the teacher makes of pictures, uint8 (B, 3, S, S): maps."""
+        features, further = self.recipe.taught(pictures)
+        return [features.coarse, *features.fine, *further]
+
+    def learn(self, examples: Dataset[Example], state: Path, log: Log, rank: int = 0, count: int = 1) -> None:
+        """Train in place, as process `rank` of `count`."""
+        steps = Steps(self, examples, rank, count)
+        heads = [value for name, value in self.student.named_parameters() if name.split(".")[0] in SHARED]
+        validation = None if rank else Validation(self._measure(log), self.plan.every)
+        self._learn_norms(True)
+        fit(self.recipe.learner, steps.gradients, self.stage, state, log, heads, validation)
+        self._learn_norms(False)
+
+    def _learn_norms(self, wanted: bool) -> None:
+        """Whether batch norms measure their statistics: those of an untrained student do while it learns."""
+        for layer in self.norms:
+            layer.train(wanted)
+
+    def _measure(self, log: Log) -> Callable[[], Mapping[str, float]]:
+        """What validation measures, on the pictures kept for it; nothing where there are none."""
+        found = self.find("validation")
+        if not found:
+            log("no validation: the folder has nothing on that side of the split")
+            return dict
+        kept = self.squares(found[:: math.ceil(len(found) / self.plan.validated)])
+        squares = torch.stack([kept[row][0] for row in range(len(kept))]).flatten(0, -4)
+
+        def measure() -> dict[str, float]:
+            self._learn_norms(False)
+            found = agreement(self.student, self.teacher, squares)
+            self._learn_norms(True)
+            return found
+
+        return measure
+
+
+class Steps:
+    """The steps; what one sees depends on the seed and its number alone, so that it can be resumed."""
+
+    def __init__(self, pair: Pair, examples: Dataset[Example], rank: int, count: int) -> None:
+        self.pair, self.recipe, self.examples = pair, pair.recipe, examples
+        self.plan, self.rank, self.count = pair.plan, rank, count
+        self.own = slice(rank * self.plan.batch // count, (rank + 1) * self.plan.batch // count)
+        self._batches: Iterator[Sequence[Tensor]] | None = None
+
+    def gradients(self, step: int) -> Mapping[str, Tensor]:
+        """Compute gradients of a step; steps follow each other."""
+        if self._batches is None:
+            self._batches = self._load(step)
+        self.recipe.learner.zero_grad(set_to_none=True)
+        lesson = self._lesson(step, self._next(self._batches))
+        if self.rank:  # other prompts than the first process
+            torch.manual_seed((self.plan.seed * 1_000_003 + step) * self.count + self.rank)
+        parts = backward(self.recipe.losses(lesson))
+        return parts if self.count == 1 else average_gradients(self.recipe.learner.parameters(), parts)
+
+    def _load(self, first: int) -> Iterator[Sequence[Tensor]]:
+        size = len(self.examples)  # type: ignore[arg-type]
+        rows = order(size, self.plan.batch, self.plan.seed, first, self.pair.stage.steps)
+        loader = DataLoader(
+            self.examples,
+            batch_sampler=(some[self.own] for some in rows),
+            num_workers=self.pair.inputs.workers,
+            multiprocessing_context="spawn" if self.pair.inputs.workers else None,  # OpenCV hangs after a fork
+            worker_init_fn=start_worker,
+            generator=torch.Generator(),  # the loader draws a number, which must not be the training's
+        )
+        return iter(loader)
+
+    @staticmethod
+    def _next(batches: Iterator[Sequence[Tensor]]) -> Sequence[Tensor]:
+        """The next batch; errors in workers come with a traceback, which is left out."""
+        try:
+            return next(batches)
+        except SamVideoError as error:
+            last = str(error).strip().splitlines()[-1]
+            raise type(error)(last.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")) from None
+
+    def _lesson(self, step: int, batch: Sequence[Tensor]) -> Lesson:
+        device, teacher = self.pair.student.device, self.pair.teacher
+        clips, *maps = (value.to(device) for value in batch)
+        clips = clips if clips.ndim == 5 else clips[:, None]
+        pictures = clips.flatten(0, 1)
+        if not maps:
+            maps = self.pair.teach(pictures)
+        coarse, *others = (value.float() for value in maps)
+        fine = 2 if teacher.encoder.fine else 0
+        seeds = [(self.plan.seed, step, place) for place in range(self.own.start, self.own.stop)]
+        seen = shrunk(pictures, self.pair.student)
+        seen = worn(seen.view(*clips.shape[:2], *seen.shape[1:]), self.plan.wear, seeds).flatten(0, 1)
+        features = Features(coarse, tuple(others[:fine]))
+        return Lesson(seen, features, tuple(others[fine:]), step / self.pair.stage.steps)
+
+
+def _load_student(text: str) -> tuple[ImageModel, bool]:
+    """The model of MODEL or MODEL=FILE, and whether it is untrained; ConfigError if it has no heads of SAM."""
+    name, file = split_name(text)
+    untrained = file is None or is_random(file)
+    if name not in IMAGE_SPECS and name not in SPECS:
+        raise ConfigError(
+            f"{shown(name)} is no student known here: an image model, or a video model of the SAM 2 family"
+        )
+    if not untrained:
+        model = load_any(name, weights=file)
+    else:
+        model = build_spec(IMAGE_SPECS[name] if name in IMAGE_SPECS else SPECS[name])
+    if not isinstance(model, ImageModel):
+        raise ConfigError(
+            f"{name} cannot learn from another model: it is a network of its own, without an image embedding"
+        )
+    return model, untrained
+
+
+def share_heads(student: ImageModel, teacher: ImageModel) -> int:
+    """Copy entries of heads and memory from the teacher where both have them in one shape; returns their count."""
+    theirs = {name: value for name, value in teacher.state_dict().items() if name.split(".")[0] in SHARED}
+    own = student.state_dict()
+    same = {name: value for name, value in theirs.items() if name in own and own[name].shape == value.shape}
+    student.load_state_dict(same, strict=False)
+    return len(same)
+
+
+@torch.no_grad()
+def agreement(student: ImageModel, teacher: ImageModel, pictures: Tensor, batch: int = 8) -> dict[str, float]:
+    """How well a student agrees with its teacher on pictures, uint8 (N, 3, S, S).
+
+    Returns:
+        `mask IoU`, mean IoU of both models' masks on boxes around what the teacher finds at random places, and
+        `feature error`, mean squared error of the coarse map as a share of the variance of the teacher's.
+    """
+    side, ious, errors, variances = student.spec.input_wh[0], [], [], []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for some in torch.split(pictures, batch):
+            own, theirs = encoded(student, some), encoded(teacher, some)
+            target = resized(theirs.coarse, own.coarse)
+            errors.append((own.coarse - target).square().mean())
+            variances.append(target.var(dim=(0, 2, 3)).mean())
+            own, theirs = repeated(own, PLACES), repeated(theirs, PLACES)
+            objects = find_objects(teacher, theirs, side)
+            prompts = box_prompts(objects.masks)
+            answer = ask(teacher, theirs, prompts, side)
+            index = chosen(teacher, answer, False)
+            found = picked(ask(student, own, prompts, side), index)
+            ious.append(soft_iou(found, (picked(answer, index) > 0).float())[objects.good > 0])
+    error = (torch.stack(errors).mean() / torch.stack(variances).mean().clamp(min=1e-9)).item()
+    return {"mask IoU": torch.cat(ious).mean().item() if len(torch.cat(ious)) else 0.0, "feature error": error}

@@ -1,0 +1,98 @@
+"""Clips without labels: found in folders, decoded in workers, brought to the frame of a model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch.utils.data import Dataset
+
+from samvideo.errors import DatasetError
+from samvideo.io.images import find_images
+from samvideo.io.source import open_video
+from samvideo.specs import ModelSpec
+from samvideo.training import splits
+from samvideo.training.files import sha256
+from samvideo.training.images import LABELS, Example, square
+
+SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm"})
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Some frames of a video, which follow each other.
+
+    Attributes:
+        source: a video file, or a folder of its frames.
+        first: index of the first frame.
+        digest: what tells the video from others.
+    """
+
+    source: Path
+    first: int
+    digest: str
+
+
+def find_clips(folder: Path, side: splits.Side, length: int, stride: int) -> list[Clip]:
+    """Clips of all videos of one side of the split in a folder and all below it, one after the other, in order.
+
+    A video is a file, or a folder of frames; folders of labels are left out.
+
+    Args:
+        folder: of videos.
+        side: a video belongs to one, by its name.
+        length: frames of a clip.
+        stride: of its frames; clips of one video have none in common.
+
+    Raises:
+        DatasetError: there is no such folder, or no video of that side with so many frames.
+        VideoError: a video cannot be read.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"there is no folder {folder}")
+    places = sorted(path for path in folder.rglob("*") if not LABELS & {*path.relative_to(folder).parts})
+    clips: list[Clip] = []
+    for place in [folder, *places]:
+        images = find_images(place.iterdir()) if place.is_dir() else []
+        if (not images and place.suffix.lower() not in SUFFIXES) or splits.side(place.stem) != side:
+            continue
+        digest = sha256(images[0] if images else place)
+        with open_video(place) as video:
+            count = video.length() or 0
+        clips += [Clip(place, k, digest) for k in range(0, count - (length - 1) * stride, length * stride)]
+    if not clips and side == "train":
+        raise DatasetError(
+            f"{folder} has no video of {1 + (length - 1) * stride} frames to learn from: video files or folders of "
+            "frames expected, in it or below it"
+        )
+    return clips
+
+
+class Clips(Dataset[Example]):
+    """Clips as squares in the frame of a model, uint8 (T, 3, S, S).
+
+    Args:
+        clips: to be read.
+        spec: of the model.
+        side: S, in pixels.
+        length: T.
+        stride: of the frames.
+    """
+
+    def __init__(self, clips: Sequence[Clip], spec: ModelSpec, side: int, length: int, stride: int) -> None:
+        self.clips, self.spec, self.side, self.length, self.stride = clips, spec, side, length, stride
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, row: int) -> Example:
+        """Decode a clip; VideoError if it is damaged."""
+        clip = self.clips[row]
+        with open_video(clip.source) as video:
+            video.seek(clip.first)
+            frames = islice(video, 0, 1 + (self.length - 1) * self.stride, self.stride)
+            found = [torch.from_numpy(square(frame.rgb, self.spec, self.side)) for frame in frames]
+        if len(found) < self.length:
+            raise DatasetError(f"{clip.source} ends {self.length - len(found)} frames before its stated length")
+        return (torch.stack(found),)

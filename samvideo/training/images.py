@@ -1,0 +1,157 @@
+"""Pictures without labels: found, decoded in workers, brought to the frame of a model, drawn in a fixed order."""
+
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from samvideo.errors import DatasetError
+from samvideo.geometry import resize_rgb
+from samvideo.interrupt import SIGNALS
+from samvideo.io.images import find_images, read_still
+from samvideo.pictures import fitted_wh
+from samvideo.specs import ModelSpec
+from samvideo.training import effects, splits
+from samvideo.training.clips import colours
+from samvideo.training.files import sha256
+from samvideo.types import UInt8Array
+
+Example: TypeAlias = tuple[Tensor, ...]
+"""A picture, uint8 (3, S, S), or clip, and what a teacher makes of it, if that is cached."""
+
+
+LABELS = frozenset({"masks", "Annotations"})
+"""Names of folders whose pictures are labels."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture file.
+
+    Attributes:
+        path: of the file.
+        digest: SHA-256 of its content.
+    """
+
+    path: Path
+    digest: str
+
+
+@dataclass(frozen=True)
+class Wear:
+    """How often pictures are changed as cameras and files change them, as probabilities; colours always are.
+
+    Attributes:
+        grey, gamma, blur, noise, compression: of a picture; see `samvideo.training.effects`.
+        plain: none of it happens, nor to colours.
+    """
+
+    grey: float = 0.06
+    gamma: float = 0.3
+    blur: float = 0.2
+    noise: float = 0.25
+    compression: float = 0.3
+    plain: float = 0.2
+
+
+def find_pictures(folder: Path, side: splits.Side) -> list[Picture]:
+    """The pictures of one side of the split in a folder and all below it, but folders of labels, in order.
+
+    Raises:
+        DatasetError: there is no such folder, or no picture to learn from.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"there is no folder {folder}")
+    inner = [path for path in folder.rglob("*") if not LABELS & {*path.relative_to(folder).parts[:-1]}]
+    paths = find_images(inner)
+    found = [Picture(path, sha256(path)) for path in paths if splits.side(path.stem) == side]
+    if not found and side == "train":
+        raise DatasetError(f"{folder} has no picture to learn from: JPEG or PNG files expected, in it or below it")
+    return found
+
+
+class Squares(Dataset[Example]):
+    """Pictures as squares in the frame of a model, uint8 (3, S, S).
+
+    Args:
+        pictures: to be read.
+        spec: of the model; its picture rule stretches pictures, or pads them with the mean colour.
+        side: S, in pixels.
+    """
+
+    def __init__(self, pictures: Sequence[Picture], spec: ModelSpec, side: int) -> None:
+        self.pictures, self.spec, self.side = pictures, spec, side
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, row: int) -> Example:
+        """Decode a picture; VideoError if it is damaged."""
+        return (torch.from_numpy(square(read_still(self.pictures[row].path), self.spec, self.side)),)
+
+
+def square(rgb: UInt8Array, spec: ModelSpec, side: int) -> UInt8Array:
+    """A picture (H, W, 3) as (3, S, S): stretched or, under "pad", with the mean colour right or below."""
+    size_wh = (rgb.shape[1], rgb.shape[0])
+    width, height = fitted_wh(size_wh, side, spec.picture) if spec.picture.fit == "pad" else (side, side)
+    out = np.empty((side, side, 3), np.uint8)
+    out[:] = np.round(255 * np.array(spec.mean))
+    out[:height, :width] = resize_rgb(rgb, (width, height))
+    return np.ascontiguousarray(out.transpose(2, 0, 1))
+
+
+def order(count: int, batch: int, seed: int, first: int, steps: int) -> Iterator[list[int]]:
+    """Yield the rows of `count` pictures of each step from `first` on: all of them before any comes again."""
+    epoch, rows = -1, np.arange(count)
+    for step in range(first, steps):
+        chosen = []
+        for place in range(step * batch, (step + 1) * batch):
+            if place // count != epoch:
+                epoch = place // count
+                rows = np.random.default_rng((seed, epoch)).permutation(count)
+            chosen.append(int(rows[place % count]))
+        yield chosen
+
+
+def worn(clips: Tensor, wear: Wear, seeds: Sequence[tuple[int, ...]]) -> Tensor:
+    """Clips (B, T, 3, S, S) in 0..1, changed as cameras and files do; where things are stays the same.
+
+    Args:
+        clips: to be changed; T is 1 for pictures.
+        wear: how often.
+        seeds: of each clip, so that what happens to it does not depend on the others.
+    """
+    return torch.cat([_worn(clip[None], wear, seed) for clip, seed in zip(clips, seeds, strict=True)])
+
+
+def _worn(frames: Tensor, wear: Wear, seed: tuple[int, ...]) -> Tensor:
+    """One clip, (1, T, 3, S, S)."""
+    rng, finer = np.random.default_rng(seed), frames.shape[-1] / 320
+    draw = rng.random(5)
+    if draw[0] < wear.plain:
+        return frames
+    frames = effects.colour(frames, *colours(rng, 1, frames.shape[1], wear.grey))
+    if draw[1] < wear.gamma:
+        frames = effects.gamma(frames, np.exp(rng.normal(0, 0.25, 1)))
+    if draw[2] < wear.blur:
+        frames = effects.blur(frames, rng.uniform(0.4, 1.6, 1) * finer)
+    if draw[3] < wear.noise:
+        frames = effects.noise(frames, rng.uniform(0.005, 0.04, 1), int(rng.integers(2**31)))
+    if draw[4] < wear.compression and frames.shape[-1] % effects.BLOCK == 0:
+        frames = effects.compress(frames, np.exp(rng.uniform(-2, 1, 1)))
+    return frames
+
+
+def start_worker(_: int) -> None:
+    """What a worker process does first: it has one thread, and is ended by the training, not by Ctrl-C."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)

@@ -1,0 +1,1 @@
+"""Recipes of distillation, a file each: what a light model learns from a teacher, without labels."""
