@@ -1,6 +1,9 @@
 """`samvideo finetune`: clips, the losses of a clip, what learns, resuming, and loading the result."""
 
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -8,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tiny_sam
 import torch
 from safetensors.torch import load_file
 from tiny_sam import tiny_model
@@ -165,10 +169,13 @@ def test_names_of_parts_are_checked(text: str) -> None:
         choose_parts(tiny_model(), text)
 
 
+def arguments(out: Path, data: Path, *options: str) -> list[str]:
+    given = ["finetune", "edgetam", "--data", f"folder={data}", "-o", str(out), "--weights", "random"]
+    return [*given, "--device", "cpu", "--threads", "1", "--steps", "3", "--length", "2", "--every", "2", *options]
+
+
 def run(out: Path, data: Path, *options: str, code: int = 0) -> str:
-    arguments = ["finetune", "edgetam", "--data", f"folder={data}", "-o", str(out), "--weights", "random"]
-    arguments += ["--device", "cpu", "--threads", "1", "--steps", "3", "--length", "2", "--every", "2", *options]
-    done = CliRunner().invoke(app, arguments)
+    done = CliRunner().invoke(app, arguments(out, data, *options))
     assert done.exit_code == code, done.output
     return done.output
 
@@ -203,6 +210,40 @@ def test_a_run_is_interrupted_resumed_and_loaded(
     assert "another recipe" in run(out, data, code=2)
     assert "sam_mask_decoder.iou_token.weight" in load_file(file)
     load_state(tiny_model(), read_state(file))
+
+
+KILLED = """
+import os, signal, sys
+from tiny_sam import tiny_model
+from samvideo.cli.main import app
+from samvideo.training import engine, finetune
+
+engine.REPORT_SECONDS = -1.0
+finetune.load = lambda name, weights: tiny_model()
+losses, left = finetune.clip_losses, iter(range(2))
+
+def killed(*arguments, **options):
+    if next(left, None) is None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return losses(*arguments, **options)
+
+finetune.clip_losses = killed
+app(sys.argv[1:])
+"""
+"""A fine-tuning that writes its state after every step, and is killed in the third."""
+
+
+def test_a_killed_run_is_resumed_with_equal_weights(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    environment = os.environ | {"PYTHONPATH": str(Path(tiny_sam.__file__).parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, *arguments(out, data)], env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not (out / "model.safetensors").exists()
+    assert "resumed after step 2" in run(out, data)
+    run(tmp_path / "whole", data)
+    assert (out / "model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
 
 
 REFUSED = [
