@@ -1,10 +1,10 @@
 """What a model is run on while it is quantised, and its masks are compared on: pictures or clips with boxes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -109,18 +109,33 @@ def _find(model: ImageModel, rgb: UInt8Array) -> tuple[Box4, ...]:
     return tuple(boxes[:OBJECTS]) or ((0.0, 0.0, width - 1.0, height - 1.0),)
 
 
-def predict(model: ImageModel, shots: Sequence[Shot]) -> list[BoolArray]:
-    """The masks of all objects of all frames, by boxes and, with a video model, by tracking; float32 on the CPU."""
-    return [mask for shot in shots for mask in _masks(model, shot)]
+def predict(
+    model: ImageModel, shots: Sequence[Shot], report: Callable[[int, int], None] = lambda done, total: None
+) -> list[BoolArray]:
+    """The masks of all objects of all frames, by boxes and, with a video model, by tracking; float32 on the CPU.
+
+    Args:
+        model: an image or a video model.
+        shots: what it is run on.
+        report: called with the number of frames so far, and of all.
+    """
+    masks: list[BoolArray] = []
+    total = sum(len(shot.frames) for shot in shots)
+    for done, found in enumerate(chain.from_iterable(_masks(model, shot) for shot in shots), 1):
+        masks.extend(found)
+        report(done, total)
+    return masks
 
 
-def _masks(model: ImageModel, shot: Shot) -> Iterable[BoolArray]:
+def _masks(model: ImageModel, shot: Shot) -> Iterator[Iterable[BoolArray]]:
+    """Those of each frame."""
     boxes = [box_prompt(box) for box in shot.boxes]
     if not isinstance(model, VideoModel):
-        return [found.best for found in ImageModelSegmenter(model).embed(shot.frames[0]).segment(boxes)]
+        yield [found.best for found in ImageModelSegmenter(model).embed(shot.frames[0]).segment(boxes)]
+        return
     tracker = SamTracker(TorchRuntime(model))
-    frames = [Frame(i, float(i), rgb) for i, rgb in enumerate(shot.frames)]
-    return [mask for frame in frames for mask in tracker.step(frame, boxes if frame.index == 0 else []).masks]
+    for i, rgb in enumerate(shot.frames):
+        yield tracker.step(Frame(i, float(i), rgb), [] if i else boxes).masks
 
 
 def true_masks(model: ImageModel, shots: Sequence[Shot]) -> list[BoolArray]:

@@ -50,7 +50,7 @@ class CompiledRuntime(TorchRuntime):
         network = self.model
         check_compiler(network.device)
         for cached in (sine_grid, rotary_table):
-            torch.compiler.assume_constant_result(cached)
+            torch.compiler.assume_constant_result(cached)  # type: ignore[no-untyped-call]
         self._positions: dict[Grid, MemoryTokens] = {}
         decode, encode_memory, dtype = network.decode, network.encode_memory, network.dtype
 
@@ -108,7 +108,7 @@ def compiled(function: Callable[P, R], device: torch.device) -> Callable[P, R]:
         try:
             if not graphs:
                 return inner(*args, **kwargs)
-            torch.compiler.cudagraph_mark_step_begin()
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
             # a graph writes to the same memory each time
             return pytree.tree_map_only(Tensor, Tensor.clone, inner(*args, **kwargs))
         except TorchDynamoException as error:

@@ -1,5 +1,7 @@
 """`samvideo quantize`: a model with weights and activations of few bits."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +14,10 @@ from samvideo.cli.weights import download_progress
 from samvideo.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from samvideo.calibrate import Shot
     from samvideo.compress.fake import FakeQuantised
     from samvideo.image_model import ImageModel
+    from samvideo.types import BoolArray
 
 METHODS = ("minmax", "dynamic", "w8a8", "ptq4sam", "pqsam")
 METHOD_HELP = f"How ranges are found: {', '.join(METHODS)}."
@@ -44,7 +46,7 @@ def quantize(
     In PyTorch, its values are those of integers, but computed in floating point: no faster, to see what they cost.
     """
     _check(model, weights, method, out, overwrite)
-    from samvideo.calibrate import mean_iou, predict, read_shots, true_masks
+    from samvideo.calibrate import mean_iou, read_shots, true_masks
     from samvideo.compress.fake import quantise
     from samvideo.compress.quantised import METHODS as CLASSES
     from samvideo.compress.quantised import Base
@@ -53,27 +55,33 @@ def quantize(
     loaded = _load(model, weights, quiet)
     base = Base(loaded, split_name(model or "", weights)[1])
     shots = read_shots(calibrate, loaded, pictures=pictures, frames=frames)
-    run = partial(predict, loaded, shots)
-    before, truth = run(), true_masks(loaded, shots)
+    say: Callable[[str], None] = (lambda text: None) if quiet else partial(typer.echo, err=True)
+    with _running(loaded, shots, quiet) as run:
+        before, truth = run(), true_masks(loaded, shots)
 
-    def score() -> float:
-        return mean_iou(run(), before)
+        def score() -> float:
+            return mean_iou(run(), before)
 
-    say: Callable[[str], None] = _nothing if quiet else partial(typer.echo, err=True)
-    if budget is None:
-        quantised, chosen = quantise(loaded, CLASSES[method](bits), run), None
-    else:
-        quantised, chosen = _mixed(loaded, CLASSES[method], run, score, budget, say)
-    base.save(out, loaded, method, quantised)
-    after = run()
-    say(f"mask IoU with the model before: {mean_iou(after, before):.4f}, over {len(after)} masks")
-    if truth:
-        say(f"mask IoU with the annotation: {mean_iou(after, truth):.4f}, before {mean_iou(before, truth):.4f}")
-    for name in quantised.left:
-        say(f"stays in floating point: {name}")
-    if sensitivity:
-        _echo_table(quantised, score, chosen, sensitivity)
+        if budget is None:
+            quantised, chosen = quantise(loaded, CLASSES[method](bits), run), None
+        else:
+            quantised, chosen = _mixed(loaded, CLASSES[method], run, score, budget, say)
+        base.save(out, loaded, method, quantised)
+        after = run()
+        table = _table(quantised, score, chosen, sensitivity) if sensitivity else []
+    _report(say, quantised, mean_iou(after, before), [mean_iou(x, truth) for x in (before, after) if truth])
+    typer.echo("".join(f"{line}\n" for line in table), nl=False)
     say(f"written to {out}; quantised values are computed in floating point")
+
+
+@contextmanager
+def _running(model: "ImageModel", shots: "list[Shot]", quiet: bool) -> "Iterator[Callable[[], list[BoolArray]]]":
+    """What runs the model on the shots, with progress."""
+    from samvideo.calibrate import predict
+    from samvideo.cli.progress import VideoProgress
+
+    with VideoProgress("frames", quiet=quiet) as progress:
+        yield lambda: predict(model, shots, partial(progress.advance, ""))
 
 
 def _check(model: str | None, weights: Path | None, method: str, out: Path, overwrite: bool) -> None:
@@ -90,8 +98,13 @@ def _check(model: str | None, weights: Path | None, method: str, out: Path, over
     check_writable(out.parent)
 
 
-def _nothing(text: str) -> None:
-    pass
+def _report(say: Callable[[str], None], quantised: "FakeQuantised", kept: float, true: list[float]) -> None:
+    """What was lost, where it was calibrated; `true` are the IoUs with the annotation before and after, if any."""
+    say(f"mask IoU with the model before, on what it was calibrated with: {kept:.4f}")
+    if true:
+        say(f"mask IoU with the annotation: {true[1]:.4f}, before {true[0]:.4f}")
+    for name in quantised.left:
+        say(f"stays in floating point: {name}")
 
 
 def _load(model: str | None, weights: Path | None, quiet: bool) -> "ImageModel":
@@ -107,11 +120,11 @@ def _load(model: str | None, weights: Path | None, quiet: bool) -> "ImageModel":
 
 def _mixed(
     model: "ImageModel",
-    method: "Callable[[int], Any]",
-    run: "Callable[[], object]",
-    score: "Callable[[], float]",
+    method: Callable[[int], Any],
+    run: Callable[[], object],
+    score: Callable[[], float],
     budget: float,
-    say: "Callable[[str], None]",
+    say: Callable[[str], None],
 ) -> "tuple[FakeQuantised, dict[str, int]]":
     from samvideo.compress.mixed import mean_bits, quantise_mixed
 
@@ -123,11 +136,12 @@ def _mixed(
     return quantised, chosen
 
 
-def _echo_table(
-    quantised: "FakeQuantised", score: "Callable[[], float]", chosen: dict[str, int] | None, rows: int
-) -> None:
+def _table(
+    quantised: "FakeQuantised", score: Callable[[], float], chosen: dict[str, int] | None, rows: int
+) -> list[str]:
     from samvideo.compress.fake import sensitivity
 
-    typer.echo("loss    layer")
+    lines = ["loss    layer"]
     for name, loss in sensitivity(quantised, score)[:rows]:
-        typer.echo(f"{loss:6.4f}  {name}{f'  {chosen[name]} bits' if chosen and name in chosen else ''}")
+        lines.append(f"{loss:6.4f}  {name}{f'  {chosen[name]} bits' if chosen and name in chosen else ''}")
+    return lines

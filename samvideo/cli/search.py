@@ -73,5 +73,4 @@ def search(
             training = Training(steps, batch, rate, seed)
             distil(encoder, teacher, pictures, training, report=training_report(progress))
         comparison.add("distilled", encoder)
-    kept = [i for i, width in enumerate(best.candidate) if width is not None]
-    finish(out, comparison, encoder, source, blocks=kept, quiet=quiet)
+    finish(out, comparison, encoder, source, blocks=best.blocks, quiet=quiet)

@@ -53,9 +53,7 @@ def segment(
     port: int | None = typer.Option(None, min=1, max=65535, help=PORT_HELP),
 ) -> None:
     """Segment the prompted objects of images and write masks, overlays and tables."""
-    searches, wanted, others = split_searches([*["everything"] * everything, *prompt])
-    if searches and (others or multimask):
-        raise ConfigError("a search finds the objects itself: leave other prompts and --multimask out")
+    searches, wanted = _searches([*["everything"] * everything, *prompt], multimask)
     tools, texts = ([], []) if searches else split_prompts(prompt, PROMPT_HELP)
     plain = not (searches or tools or multimask) and save == ALL and dtype in ("auto", "fp32")
     if volume := _volume(images, plain):
@@ -79,6 +77,14 @@ def segment(
         _run_page(settings, tools[0], quiet, as_json, browser, host, port)
     else:
         _run(settings, quiet, as_json)
+
+
+def _searches(prompts: list[str], multimask: bool) -> tuple[bool, tuple[str, ...] | None]:
+    """Whether prompts search, and the names that they search for; ConfigError if others are given beside them."""
+    searches, wanted, others = split_searches(prompts)
+    if searches and (others or multimask):
+        raise ConfigError("a search finds the objects itself: leave other prompts and --multimask out")
+    return searches, wanted
 
 
 def _volume(images: list[str], plain: bool) -> Path | None:

@@ -74,11 +74,11 @@ def track(
     search = choose_search(name, prompter, wanted, detector, max_objects, every) if searches else None
     options = {"memory": memory, "policy": policy, "device": device, "dtype": dtype, "first_mask": first_mask}
     results: dict[str, Any] = {"out": out, "overwrite": overwrite, "strip_source": strip_source, "resume": resume}
-    found: dict[str, Any] = {"search": search, "labelled": searches, "stride": stride}
-    masks, moments, fast = (threshold, void), (start, end), {"runtime": runtime, "compiled": compiled}
-    settings = _parse_settings(
-        texts, save, direction, moments, masks, window, source, (name, file), options, **results, **found, **fast
-    )
+    speed: dict[str, Any] = {"stride": stride, "runtime": runtime, "compiled": compiled}
+    found: dict[str, Any] = {"search": search, "labelled": searches, **speed}
+    masks, moments = (threshold, void), (start, end)
+    chosen = (name, file), options
+    settings = _parse_settings(texts, save, direction, moments, masks, window, source, *chosen, **results, **found)
     if tools:
         run_page(settings, tools[0], quiet, as_json, browser, host, port)
     else:

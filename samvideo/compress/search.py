@@ -65,6 +65,11 @@ class Found:
     ms: float
     whole_ms: float
 
+    @property
+    def blocks(self) -> list[int]:
+        """Those that are kept."""
+        return [i for i, width in enumerate(self.candidate) if width is not None]
+
 
 def reorder(encoder: ImageEncoder, images: Images) -> None:
     """Put the MLP units that matter most first, in place; the output does not change."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -132,6 +133,12 @@ def _manifest(model: ImageModel, folder: Path, objects: int | None) -> Manifest:
         suffix: {name: file_of(path) for name in STAGES if (path := graph_path(folder, name, suffix)).exists()}
         for suffix in ("onnx", "xml", "bin")
     }
+    facts: dict[str, Any] = {}
+    if isinstance(model, VideoModel):
+        policy = model.policy
+        facts = {"pointer_span": policy.pointer_span, "presence_threshold": policy.presence_threshold}
+    else:
+        facts = {"image": image_facts(model)}
     return Manifest(
         format="samvideo-graphs-1",
         samvideo=version("samvideo"),
@@ -146,6 +153,6 @@ def _manifest(model: ImageModel, folder: Path, objects: int | None) -> Manifest:
         constants=file_of(folder / CONSTANTS),
         spec=asdict(spec),
         window=spec.window,
-        image=None if isinstance(model, VideoModel) else image_facts(model),
         weights=files["bin"],
+        **facts,
     )

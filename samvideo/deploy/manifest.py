@@ -64,6 +64,8 @@ class Manifest:
         input_wh: size of the pictures that are encoded, in pixels.
         answer, tracking: as in `ModelSpec`.
         capacity: the most frames and pointers of a memory.
+        pointer_span: that the ages of pointers are divided by.
+        presence_threshold: object score logit above which the policy takes an object as visible.
         objects: that `track` and `remember` take at a time; None for any number.
         graphs: files of the stages.
         constants: arrays that no graph holds.
@@ -89,6 +91,8 @@ class Manifest:
     spec: dict[str, Any]
     window: PositiveInt | None = None
     image: ImageFacts | None = None
+    pointer_span: float = 1.0
+    presence_threshold: float = 0.0
     graph_format: GraphFormat = "onnx"
     precision: Precision = "fp32"
     weights: dict[Stage, File] = field(default_factory=dict)

@@ -53,7 +53,7 @@ class ExportedImage(EmbeddedImage):
         xy, labels = input_points(prompt, self.size_wh, runtime.input_size(self.size_wh))
         found = runtime.prompt(self._features, SelectedMemory(), xy, labels, earlier)
         ambiguous = (earlier is None and len(labels) <= 1) if multimask is None else multimask
-        found = replace(found, ambiguous=ambiguous)  # type: ignore[type-var]
+        found = replace(found, ambiguous=ambiguous)
         picks = [Pick(found, row) for row in range(ALTERNATIVES)] if ambiguous else [Pick(found)]
         predictions = runtime.choose(picks, -np.inf)
         masks = runtime.output(predictions, self.size_wh, exclusive=False, logits=False).masks_khw

@@ -15,7 +15,8 @@ from samvideo.errors import ConfigError, DatasetError
 from samvideo.image_model import ImageModel
 from samvideo.io.files import write_atomically
 from samvideo.io.locks import folder_lock
-from samvideo.pictures import normalised, prompt_scale
+from samvideo.picture_sizes import prompt_scale
+from samvideo.pictures import normalised
 from samvideo.specs import IMAGE_SPECS
 from samvideo.state_dict import build_spec
 from samvideo.tensors import PromptTensors
