@@ -68,9 +68,6 @@ def finetune(
 
     The bundled model, nano, learns to track from masks; what it makes of other prompts may change with it.
     """
-    name, equals, root = data.partition("=")
-    if not (name and equals and root):
-        raise ConfigError(f"--data takes NAME=FOLDER, such as folder=my_clips, not {shown(data)}")
     windows = _parse_frames("--frames", frames), _parse_frames("--measure", measure)
     from samvideo.evaluation.threads import limit_loaded
     from samvideo.io.mask_pictures import MaskRule
@@ -80,7 +77,7 @@ def finetune(
 
     if threads is not None:
         limit_loaded(threads)
-    dataset = _open(name, Path(root), video, split, MaskRule(threshold, void))
+    dataset = _open(data, video, split, MaskRule(threshold, void))
     learned, measured = _split(dataset.sequences(), comma_list(sequences), comma_list(validate))
     chosen = Sequences(dataset, learned, measured, *windows)
     recipe = FinetuneRecipe(train or "decoder,memory", batch, every=every, patience=patience, seed=seed)
@@ -90,8 +87,11 @@ def finetune(
     run(model, weights, chosen, recipe, out, training_device(device), log_to(out / RESULT, quiet=quiet))
 
 
-def _open(name: str, root: Path, video: Path | None, split: str | None, rule: "MaskRule") -> "Dataset":
-    """The data set, or the runs; ConfigError if an option is for the other kind."""
+def _open(data: str, video: Path | None, split: str | None, rule: "MaskRule") -> "Dataset":
+    """The data set, or the runs, of NAME=FOLDER; ConfigError if an option is for the other kind."""
+    name, equals, root = data.partition("=")
+    if not (name and equals and root):
+        raise ConfigError(f"--data takes NAME=FOLDER, such as folder=my_clips, not {shown(data)}")
     from samvideo.evaluation.datasets import open_dataset
     from samvideo.io.mask_pictures import FROM_FILE
     from samvideo.training.runs import Runs
@@ -99,10 +99,10 @@ def _open(name: str, root: Path, video: Path | None, split: str | None, rule: "M
     if name != Runs.name:
         if video is not None:
             raise ConfigError(f"--video is for --data run=FOLDER, not for {name}: leave it out")
-        return open_dataset(name, root, split, rule)
+        return open_dataset(name, Path(root), split, rule)
     if split is not None or rule != FROM_FILE:
         raise ConfigError("--split, --threshold and --void are for data sets, not for runs: leave them out")
-    return Runs(root, video)
+    return Runs(Path(root), video)
 
 
 def _changed(recipe: "FinetuneRecipe", steps: int | None, rate: float | None, length: int) -> "FinetuneRecipe":
