@@ -13,7 +13,7 @@ from samvideo.evaluation.datasets.base import Dataset, ScoringRule, VideoSequenc
 from samvideo.evaluation.files import MaskSet
 from samvideo.io.paired import RunVideo
 from samvideo.io.schema import read_json
-from samvideo.io.tracks import STRIPPED_NAME, FrameRecord, TracksFile, labels_in, open_masks
+from samvideo.io.tracks import FrameRecord, TracksFile, labels_in, open_masks
 from samvideo.moments import parse_moment
 from samvideo.run_folder import RECORD
 
@@ -73,12 +73,17 @@ class Runs(Dataset):
 
         Raises:
             VideoError: its masks are missing or damaged, or the video is another one.
-            DatasetError: it has no object, or its video is not there.
+            DatasetError: it has no object, its frames are renumbered, or its video is not there.
         """
         tracks, records = self._records(name)
         seen = {number: record.index for record in reversed(records.values()) for number in record.visible()}
         if not seen:
             raise DatasetError(f"{self.folders[name]} has no object to learn from: track one, or leave the run out")
+        if tracks.info.renumbered:
+            raise DatasetError(
+                f"the frames of {tracks.path} are counted from the first one tracked, and cannot be found in the "
+                "video: track without --strip-source"
+            )
         video = self._video_of(tracks)
         with RunVideo(tracks, str(video)) as paired:
             paired.frame_of(next(iter(records.values())))
@@ -109,7 +114,7 @@ class Runs(Dataset):
             return self._video
         named = tracks.info.name
         found = [path for path in self._video.iterdir() if named in (path.stem, path.name)]
-        if len(found) != 1 or named == STRIPPED_NAME:
+        if len(found) != 1:
             raise DatasetError(
                 f"{self._video} holds {len(found)} videos named {shown(named)}, which {tracks.path} is of: "
                 "exactly one expected, or give the file itself"

@@ -145,18 +145,20 @@ def test_following_is_what_a_tracker_does(data: Path) -> None:
 SIZE = (96, 80)
 
 
-def tracked(root: Path) -> tuple[Path, Path]:
+def tracked(root: Path, *, renumbered: bool = False) -> tuple[Path, Path]:
     """A video of a disc that moves, and the run that followed it, which was prompted on frames 0 and 4."""
     y, x = np.mgrid[: SIZE[1], : SIZE[0]]
     masks = [(x - 24 - 4 * t) ** 2 + (y - 40) ** 2 < 200 for t in range(8)]
     pictures = [np.where(mask[..., None], (220, 40, 40), (70, 70, 70)).astype(np.uint8) for mask in masks]
-    video, run = write_clip(root / "op.mp4", pictures), root / "runs/first"
+    run = root / "runs/first"
     run.mkdir(parents=True)
+    video = write_clip(root / "op.mp4", pictures)
     results = [
         FrameResult(t, t / 25, (1,), mask[None], np.ones(1, np.float32), np.ones(1, bool), labels={1: "gall"})
         for t, mask in enumerate(masks)
     ]
-    write_run(run, results, ("rle",), lambda t: pictures[t], VideoInfo("op", SIZE, Fraction(25), 8), labelled=True)
+    info = VideoInfo("op", SIZE, Fraction(25), 8, renumbered=renumbered)
+    write_run(run, results, ("rle",), lambda t: pictures[t], info, labelled=True)
     prompts = ["box=10,26,38,54#1:gall", "points=40,40@0.17s#1"]
     (run / "run.json").write_text(json.dumps({"settings": {"prompts": prompts}, "status": "complete"}))
     return run, video
@@ -181,6 +183,8 @@ def test_runs_that_teach_nothing_are_told(tmp_path: Path) -> None:
     run, video = tracked(tmp_path)
     with pytest.raises(ConfigError, match="--video is missing"):
         Runs(run, None)
+    with pytest.raises(DatasetError, match="without --strip-source"):
+        Runs(*tracked(tmp_path / "stripped", renumbered=True)).sequence("first")
     with pytest.raises(DatasetError, match="is no run"):
         Runs(tmp_path, video)
     video.rename(tmp_path / "another.mp4")
