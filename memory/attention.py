@@ -102,7 +102,7 @@ class _SelfAttention(Attention):
 class _Layer(nn.Module):
     """Self-attention, cross-attention, MLP; each on normalised input and added to its own input."""
 
-    def __init__(self, width: int, cross: CrossAttention, hidden: int = 2048) -> None:
+    def __init__(self, width: int, cross: CrossAttention, hidden: int) -> None:
         super().__init__()
         self.self_attn = _SelfAttention(width)
         self.cross_attn_image = cross
@@ -131,7 +131,7 @@ class MemoryAttention(nn.Module):
 
     def __init__(self, layers: int, width: int, cross: Callable[[], CrossAttention]) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(_Layer(width, cross()) for _ in range(layers))
+        self.layers = nn.ModuleList(_Layer(width, cross(), 8 * width) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
     def self_attend(self, current: Tensor, position: Tensor, grid: Grid) -> Tensor:

@@ -25,11 +25,14 @@ class MethodConfig:
         layers: of the memory attention.
         occlusion_embedding: whether the memory of frames without the object gets a learned code (SAM 2.1).
         fine_widths: channels of the maps of strides 4 and 8 that come with the features; None without.
+        width, token_width: channels of the features, and of memory tokens.
     """
 
     layers: int = 4
     occlusion_embedding: bool = False
     fine_widths: tuple[int, int] | None = None
+    width: int = WIDTH
+    token_width: int = TOKEN_WIDTH
 
 
 class MemoryModule(nn.Module):
@@ -82,15 +85,16 @@ class MemoryMethod(MemoryModule):
 
     def __init__(self, config: MethodConfig) -> None:
         super().__init__()
-        self.encoder = MemoryEncoder(WIDTH, TOKEN_WIDTH)
-        self.attention = MemoryAttention(config.layers, WIDTH, self.cross_attention)
-        self.frame_codes = nn.Parameter(torch.zeros(CODE_ROWS, 1, 1, TOKEN_WIDTH))
-        self.no_memory = nn.Parameter(torch.zeros(1, 1, WIDTH))
-        self.absent = nn.Parameter(torch.zeros(1, TOKEN_WIDTH)) if config.occlusion_embedding else None
+        self.widths = config.width, config.token_width
+        self.encoder = MemoryEncoder(*self.widths)
+        self.attention = MemoryAttention(config.layers, config.width, self.cross_attention)
+        self.frame_codes = nn.Parameter(torch.zeros(CODE_ROWS, 1, 1, config.token_width))
+        self.no_memory = nn.Parameter(torch.zeros(1, 1, config.width))
+        self.absent = nn.Parameter(torch.zeros(1, config.token_width)) if config.occlusion_embedding else None
 
     def cross_attention(self) -> CrossAttention:
         """A new cross-attention for one layer."""
-        return RotaryCrossAttention(WIDTH, TOKEN_WIDTH)
+        return RotaryCrossAttention(*self.widths)
 
     def compress(self, memory_bchw: Tensor, position: Tensor) -> MemoryTokens:
         """Tokens of (B, 64, H, W) memory maps and their (1, 64, H, W) position code."""
@@ -104,12 +108,12 @@ class MemoryMethod(MemoryModule):
         memory = self.encoder(features.coarse, masks)
         if self.absent is not None:
             memory = memory + (~present)[:, None, None, None] * self.absent[..., None, None]
-        return self.compress(memory, sine_grid(_grid(memory), TOKEN_WIDTH, memory.device, memory.dtype))
+        return self.compress(memory, sine_grid(_grid(memory), memory.shape[1], memory.device, memory.dtype))
 
     def self_attend(self, features: Features) -> Tensor:
         """(1, N, 256): the coarse map after the first self-attention."""
         coarse, grid = features.coarse, features.grid
-        position = sine_grid(grid, WIDTH, coarse.device, coarse.dtype)
+        position = sine_grid(grid, coarse.shape[1], coarse.device, coarse.dtype)
         return self.attention.self_attend(_flat(coarse), _flat(position), grid)
 
     def attend(self, features: Features, context: MemoryContext) -> Tensor:

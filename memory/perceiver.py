@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from samvideo.errors import ConfigError
-from samvideo.memory.method import TOKEN_WIDTH, MemoryMethod, MethodConfig
+from samvideo.memory.method import MemoryMethod, MethodConfig
 from samvideo.nn.position import sine_grid
 from samvideo.tensors import MemoryTokens
 
@@ -132,14 +132,14 @@ class PerceiverMemory(MemoryMethod):
         if min(config.latents, config.side, config.depth) < 1:
             raise ConfigError(f"latents, side and depth must be at least 1, not {config}")
         super().__init__(config)
-        self.perceiver = SpatialPerceiver(config, TOKEN_WIDTH)
+        self.perceiver = SpatialPerceiver(config, config.token_width)
         self.step = 16 * config.side
 
     def compress(self, memory_bchw: Tensor, position: Tensor) -> MemoryTokens:
         """See `MemoryMethod.compress`; global latents have neither position nor rotary code."""
         tokens = self.perceiver(memory_bchw, position)
         grid = (self.perceiver.side, self.perceiver.side)
-        places = sine_grid(grid, TOKEN_WIDTH, tokens.device, tokens.dtype).flatten(2).transpose(1, 2)
+        places = sine_grid(grid, tokens.shape[2], tokens.device, tokens.dtype).flatten(2).transpose(1, 2)
         unrotated = tokens.shape[1] - places.shape[1]
         return MemoryTokens(tokens.to(self.token_dtype), F.pad(places, (0, 0, unrotated, 0)), unrotated, grid)
 

@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor
 
 from samvideo.memory.attention import CrossAttention, RotaryCrossAttention, mask_bias
-from samvideo.memory.method import TOKEN_WIDTH, WIDTH, MemoryMethod, MethodConfig
+from samvideo.memory.method import MemoryMethod, MethodConfig
 from samvideo.tensors import MemoryContext
 
 KIND = "memory method"
@@ -101,7 +101,7 @@ class PooledMemory(MemoryMethod):
 
     def cross_attention(self) -> CrossAttention:
         """See `MemoryMethod.cross_attention`."""
-        return PooledCrossAttention(WIDTH, TOKEN_WIDTH, self.on_keys)
+        return PooledCrossAttention(*self.widths, self.on_keys)
 
 
 def build(config: PooledConfig) -> PooledMemory:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samvideo.memory.base import CODE_ROWS
-from samvideo.memory.method import WIDTH, MemoryModule, MethodConfig
+from samvideo.memory.method import MemoryModule, MethodConfig
 from samvideo.tensors import Features, Grid, MemoryContext, MemoryTokens
 
 MASK_SCALE = 20.0
@@ -25,12 +25,10 @@ class TargetConfig(MethodConfig):
     """Options of these methods.
 
     Attributes:
-        width: channels of the coarse map.
         ridge_width: of the pixels' embedding of the target model at stride 16; half of it at stride 8.
         key_width, value_width: channels of the keys and values of the affinity.
     """
 
-    width: int = WIDTH
     ridge_width: int = 96
     key_width: int = 32
     value_width: int = 80

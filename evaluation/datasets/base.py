@@ -40,6 +40,7 @@ class VideoSequence:
         scored: object -> indices of the frames that count; empty where the ground truth is not public.
         saved: indices of the frames whose predictions are kept.
         groups: object -> "seen" or "unseen", or the name of its class, where the benchmark tells them apart.
+        prompted: indices of frames whose masks a person has prompted, where that is known.
     """
 
     name: str
@@ -52,6 +53,7 @@ class VideoSequence:
     saved: tuple[int, ...]
     video: Path | None = None
     groups: Mapping[int, str] = field(default_factory=dict)
+    prompted: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_names(self.labels.values(), Path(self.name), f"an object of {self.name}")

@@ -38,6 +38,7 @@ class VitConfig:
         window: side of the attention windows, in patches.
         global_blocks: blocks that attend over the whole picture.
         names: whose names of weights are the published ones.
+        width: channels of the map that it makes.
     """
 
     dim: int
@@ -46,6 +47,7 @@ class VitConfig:
     window: int = 14
     global_blocks: tuple[int, ...] = (2, 5, 8, 11)
     names: Literal["efficienttam", "efficientsam"] = "efficienttam"
+    width: int = WIDTH
 
 
 _EVERY = tuple(range(12))
@@ -93,12 +95,12 @@ class _Trunk(nn.Module):
 
 
 class _Project(nn.Module):
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, width: int) -> None:
         super().__init__()
-        self.conv_1x1 = nn.Conv2d(dim, WIDTH, 1, bias=False)
-        self.norm_0 = LayerNorm2d(WIDTH)
-        self.conv_3x3 = nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False)
-        self.norm_1 = LayerNorm2d(WIDTH)
+        self.conv_1x1 = nn.Conv2d(dim, width, 1, bias=False)
+        self.norm_0 = LayerNorm2d(width)
+        self.conv_3x3 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm_1 = LayerNorm2d(width)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.norm_1(self.conv_3x3(self.norm_0(self.conv_1x1(x))))
@@ -106,9 +108,9 @@ class _Project(nn.Module):
 
 
 class _Neck(nn.Module):
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, width: int) -> None:
         super().__init__()
-        self.convs = nn.ModuleList([_Project(dim)])
+        self.convs = nn.ModuleList([_Project(dim, width)])
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.convs[0](x)
@@ -127,7 +129,7 @@ class PlainVit(ImageEncoder):
             raise ConfigError(f"{config.heads} heads do not divide {config.dim} channels")
         self.config = config
         self.trunk = _Trunk(config)
-        self.neck = _Neck(config.dim)
+        self.neck = _Neck(config.dim, config.width)
 
     def forward(self, image_bchw: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """See `ImageEncoder.forward`."""

@@ -117,7 +117,7 @@ class MaskDecoder(nn.Module):
         super().__init__()
         self.object_score = object_score
         self.projected_widths = None if fine_widths is None else (width // 8, width // 4)
-        self.transformer = TwoWayTransformer(width, eps=eps, residual=residual)
+        self.transformer = TwoWayTransformer(width, hidden=8 * width, eps=eps, residual=residual)
         self.iou_token = nn.Embedding(1, width)
         self.mask_tokens = nn.Embedding(4, width)
         self.output_upscaling = nn.Sequential(

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from samvideo.training.losses import dice_loss, focal_loss, soft_iou
+from samvideo.training.losses import dice_loss, focal_loss, hard_loss, soft_iou
+
+MASK_LOSSES = {"focal": focal_loss, "hard": hard_loss, "dice": dice_loss}
 
 
 @dataclass(frozen=True)
@@ -13,14 +15,18 @@ class MaskWeights:
     """Weights of the losses of masks: SAM's, and SAM 2's with `squared` off.
 
     Attributes:
-        focal, dice: of the mask; of several candidates, the best one learns.
+        focal, hard, dice: of the mask (focal loss, cross-entropy of the hardest pixels, Dice); of several
+            candidates, the best one learns.
+        spread: of the mean of the masks' losses, beside the best one's.
         quality: of the error of the predicted IoU.
         presence: of the cross-entropy of the object score.
         squared: the error of the predicted IoU is squared, instead of absolute.
     """
 
     focal: float = 20.0
+    hard: float = 0.0
     dice: float = 1.0
+    spread: float = 0.0
     quality: float = 1.0
     presence: float = 1.0
     squared: bool = True
@@ -31,7 +37,8 @@ def chosen_losses(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The logits (B, h, w) that are rated best, detached, and losses by name, as means over the objects there are.
 
-    Of the masks of an object, only the best one learns; all ratings do. Objects with an empty mask teach nothing.
+    Of the masks of an object, the best one learns, the others by `spread`; all ratings do. Objects with an empty
+    mask teach nothing.
 
     Args:
         logits_bnhw: of N candidates.
@@ -41,9 +48,10 @@ def chosen_losses(
     """
     count = logits_bnhw.shape[1]
     flat, truth = logits_bnhw.flatten(0, 1), truth_bhw.repeat_interleave(count, 0)
-    focal, dice, iou = (loss(flat, truth).view(-1, count) for loss in (focal_loss, dice_loss, soft_iou))
-    focal, dice = weights.focal * focal, weights.dice * dice
-    rows, best = torch.arange(len(logits_bnhw), device=flat.device), (focal + dice).argmin(1)
+    used = {name: weight for name in MASK_LOSSES if (weight := getattr(weights, name))}
+    masks = {name: weight * MASK_LOSSES[name](flat, truth).view(-1, count) for name, weight in used.items()}
+    iou = soft_iou(flat, truth).view(-1, count)
+    rows, best = torch.arange(len(logits_bnhw), device=flat.device), torch.stack([*masks.values()]).sum(0).argmin(1)
     rated = quality_bn.argmax(1)
     error = (quality_bn - iou).square() if weights.squared else (quality_bn - iou).abs()
     there = (truth_bhw.amax((1, 2)) > 0.5).float()
@@ -52,8 +60,7 @@ def chosen_losses(
         return (values * there).sum() / there.sum().clamp(min=1)
 
     return logits_bnhw[rows, rated].detach(), {
-        "focal": mean(focal[rows, best]),
-        "dice": mean(dice[rows, best]),
+        **{name: mean(loss[rows, best] + weights.spread * loss.mean(1)) for name, loss in masks.items()},
         "quality": weights.quality * mean(error.mean(1)),
         "iou": mean(iou[rows, rated]).detach(),
     }

@@ -16,12 +16,13 @@ from samvideo.evaluation.metrics import score_masks
 from samvideo.io.files import write_atomically
 from samvideo.io.locks import folder_lock
 from samvideo.models import VideoModel
-from samvideo.specs import SPECS
+from samvideo.specs import BUNDLED, SPECS
 from samvideo.training.candidates import MaskWeights
 from samvideo.training.engine import Log, Stage, Validation, backward, fit
 from samvideo.training.files import check_output, record_file, sha256, write
-from samvideo.training.following import PromptRule, clip_losses, followed
+from samvideo.training.following import Losses, PromptRule, clip_losses, followed
 from samvideo.training.footage import ClipRule, Footage
+from samvideo.training.objective import Objective
 from samvideo.training.parts import choose_parts, merge_parts
 from samvideo.weights.naming import is_random, split_name, weight_files
 
@@ -60,6 +61,16 @@ class FinetuneRecipe:
     saving: bool = True
     seed: int = 1
 
+    def from_scratch(self) -> "FinetuneRecipe":
+        """For random weights.
+
+        SAM's focal loss teaches them slowly, a click says little about an object, and where only the best of
+        several masks learns, each becomes that of another object in the picture, without a look at memory.
+        """
+        weights = replace(self.weights, focal=0, hard=1, spread=1)
+        fit = replace(self.fit, rate=1.5e-3, trunk_rate=1.0)
+        return replace(self, prompts=PromptRule(0.5, 0.5, 1, 0), weights=weights, fit=fit)
+
 
 @dataclass(frozen=True)
 class Sequences:
@@ -70,12 +81,14 @@ class Sequences:
         train: names of the sequences to learn from.
         validation: names of those that are measured; none to measure nothing.
         frames: first index, and the one after the last, of the frames to learn from; None for all.
+        measured: the same of those that are measured.
     """
 
     dataset: Dataset
     train: tuple[str, ...]
     validation: tuple[str, ...] = ()
     frames: tuple[int, int] | None = None
+    measured: tuple[int, int] | None = None
 
 
 def finetune(
@@ -90,7 +103,7 @@ def finetune(
     """Train a model and write `RESULT` under the published names; the same arguments resume it.
 
     Args:
-        model: a published video model of the SAM 2 family, or NAME=FILE.
+        model: a published video model of the SAM 2 family, the bundled one, or NAME=FILE.
         weights: to start from, see `samvideo.load`; "random" for untrained ones.
         data: what it learns from.
         recipe: steps, rates, clips, prompts and losses.
@@ -99,7 +112,7 @@ def finetune(
         log: gets the progress.
 
     Raises:
-        ConfigError: the folder is of another recipe, or the model is no video model of the SAM 2 family.
+        ConfigError: the folder is of another recipe, or there is no such model.
         OutputError: it cannot be written.
         DatasetError: broken or no data.
         WeightsError: the weights are not there, or are another model's.
@@ -107,8 +120,8 @@ def finetune(
         KeyboardInterrupt: a signal asked for the end.
     """
     name, file = split_name(model, weights)
-    if name not in SPECS:
-        raise ConfigError(f"{name!r} is not fine-tuned here; one of {', '.join(SPECS)} expected")
+    if name not in SPECS | BUNDLED:
+        raise ConfigError(f"{name!r} is not fine-tuned here; one of {', '.join(SPECS | BUNDLED)} expected")
     output = run / RESULT
     record = _record(name, file, data, recipe)
     check_output(output, record)
@@ -137,7 +150,7 @@ def _learning(model: VideoModel) -> str:
 def _record(name: str, file: Path | None, data: Sequences, recipe: FinetuneRecipe) -> str:
     """What the result of a fine-tuning depends on."""
     origin = str(file) if file is None or is_random(file) else [*map(sha256, weight_files(file))]
-    chosen = [data.dataset.name, data.dataset.split, data.train, data.validation, data.frames]
+    chosen = [data.dataset.name, data.dataset.split, data.train, data.validation, data.frames, data.measured]
     whole = {"format": FORMAT, "model": name, "from": origin, "data": chosen, **asdict(recipe)}
     return json.dumps(whole, indent=1)
 
@@ -147,24 +160,34 @@ def _gradients(
 ) -> Callable[[int], Mapping[str, Tensor]]:
     """The steps; what one sees depends on the seed and its number alone, so that it can be resumed."""
 
+    losses_of = _losses(model, recipe)
+
     def gradients(step: int) -> dict[str, Tensor]:
         model.zero_grad(set_to_none=True)
         rng = np.random.default_rng((recipe.seed, step))
         found = []
         for _ in range(recipe.batch):
-            frames, masks = footage.draw(recipe.clip, rng)
-            losses = clip_losses(model, frames, masks, recipe.prompts, recipe.weights, saving=recipe.saving)
+            losses = losses_of(*footage.draw(recipe.clip, rng))
             found.append(backward({name: value / recipe.batch for name, value in losses.items()}))
         return {name: torch.stack([part[name] for part in found]).sum(0) for name in found[0]}
 
     return gradients
 
 
+def _losses(model: VideoModel, recipe: FinetuneRecipe) -> Callable[[Tensor, Tensor], Losses]:
+    """What is learned from the frames and masks of a clip; the bundled model has an objective of its own."""
+    if model.name in BUNDLED:
+        return Objective(model).clip
+    return lambda frames, masks: clip_losses(
+        model, frames, masks, recipe.prompts, recipe.weights, saving=recipe.saving
+    )
+
+
 def _measure(model: VideoModel, data: Sequences, recipe: FinetuneRecipe) -> Callable[[], Mapping[str, float]]:
     """What validation measures: J&F of objects from their masks on the first annotated frame."""
     if not data.validation:
         return dict
-    footage = Footage(data.dataset, data.validation, model)
+    footage = Footage(data.dataset, data.validation, model, data.measured)
     return lambda: validate(footage, recipe.validated)
 
 

@@ -1,6 +1,6 @@
 """Clips of annotated videos, as a model sees them: from any data set that `samvideo evaluate` reads."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,10 @@ from torch import Tensor
 from samvideo.errors import ConfigError, DatasetError
 from samvideo.evaluation.datasets.base import Dataset, VideoSequence
 from samvideo.io.images import read_still
+from samvideo.io.source import open_video
 from samvideo.models import VideoModel
 from samvideo.torch_runtime import resize_mask
+from samvideo.types import UInt8Array
 
 LEAST = 8
 """Pixels of an object's mask at stride 4 on the first frame of a clip, so that prompts can point at it."""
@@ -46,17 +48,13 @@ class Footage:
         frames: first index, and the one after the last, of the frames that are used; None for all.
 
     Raises:
-        ConfigError: no name, or a model whose inputs are no squares.
+        ConfigError: no name.
         DatasetError: frames are missing, or not pictures.
     """
 
     def __init__(
         self, dataset: Dataset, names: Sequence[str], model: VideoModel, frames: tuple[int, int] | None = None
     ) -> None:
-        if model.spec.picture.fit != "stretch" or model.spec.window is not None:
-            raise ConfigError(
-                f"{model.name} is trained by `samvideo train`; edgetam or efficienttam-ti expected here"
-            )
         self.dataset, self.model = dataset, model
         found = [dataset.sequence(name) for name in names]
         self.sequences = [(sequence, _annotated(sequence, frames)) for sequence in found]
@@ -66,14 +64,15 @@ class Footage:
     def draw(self, rule: ClipRule, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """A clip: normalised frames (T, 3, H, W) at the size of the input, and masks (O, T, H, W) of 0 and 1.
 
-        It may be mirrored or reversed, is a little brighter or has more contrast.
+        It may be mirrored or reversed, is a little brighter or has more contrast. It begins at a prompted frame of
+        its sequence, if that has some: there, the masks are as a person wants them.
 
         Raises:
             DatasetError: hardly any frame shows an object of some size.
         """
         for _ in range(TRIES):
             sequence, known = self.sequences[rng.integers(len(self.sequences))]
-            indices = _walk(known, rule, rng)
+            indices = _walk(known, sequence.prompted, rule, rng)
             masks = self.masks(sequence, indices[:1])
             large = np.flatnonzero(masks[:, 0].sum((1, 2)).numpy() >= LEAST * STRIDE**2)
             if len(large):
@@ -86,13 +85,14 @@ class Footage:
 
     def frames(self, sequence: VideoSequence, indices: Sequence[int]) -> Tensor:
         """(T, 3, H, W) of some frames."""
-        read = {index: self.model.preprocess(read_still(sequence.images[index])) for index in set(indices)}
+        read = {index: self.model.preprocess(rgb) for index, rgb in _pictures(sequence, sorted(set(indices)))}
         return torch.cat([read[index] for index in indices])
 
     def masks(self, sequence: VideoSequence, indices: Sequence[int]) -> Tensor:
         """(O, T, H, W) of all objects of a sequence, on the CPU; empty where one is not there."""
-        size = self.model.spec.input_wh
         read = {index: self.dataset.truth(sequence, index) for index in set(indices)}
+        shape = next((found.shape_hw for found in read.values() if found.shape_hw), (1, 1))
+        size = self.model.spec_for(shape[::-1]).input_wh
         planes = []
         for number in sequence.labels:
             masks = [read[index].mask(number) for index in indices]
@@ -110,22 +110,36 @@ class Footage:
 
 
 def _annotated(sequence: VideoSequence, frames: tuple[int, int] | None) -> list[int]:
-    """Indices of the annotated frames; DatasetError if they are fewer than two, or in a video file."""
+    """Indices of the annotated frames; DatasetError if they are fewer than two, or there are masks only."""
     first, end = frames or (0, len(sequence.frames))
     known = sorted(index for index in sequence.masks if first <= index < end)
-    if not sequence.images:
-        raise DatasetError(
-            f"sequence {sequence.name} has no pictures: extract the frames of its video as JPEG files"
-        )
+    if not (sequence.images or sequence.video):
+        raise DatasetError(f"sequence {sequence.name} has masks only: add its pictures, or its video")
     if len(known) < 2:
         raise DatasetError(f"sequence {sequence.name} has {len(known)} annotated frames to train on: two expected")
     return known
 
 
-def _walk(known: Sequence[int], rule: ClipRule, rng: np.random.Generator) -> list[int]:
-    """Indices of the frames of a clip, forward or backward, to and fro at the ends."""
-    step, last = int(rng.integers(1, rule.step + 1)), len(known) - 1
-    places = rng.integers(len(known)) + step * np.arange(rule.length)
-    there_and_back = places % (2 * last)
-    places = np.minimum(there_and_back, 2 * last - there_and_back)
-    return [known[place] for place in (places if rng.random() < 0.5 else places[::-1])]
+def _pictures(sequence: VideoSequence, indices: Sequence[int]) -> Iterator[tuple[int, UInt8Array]]:
+    """Some frames, in ascending order, with their index; DatasetError if the video ends before the last one."""
+    if sequence.video is None:
+        yield from ((index, read_still(sequence.images[index])) for index in indices)
+        return
+    with open_video(sequence.video) as video:
+        video.seek(indices[0])
+        wanted = list(indices)
+        for frame in video:
+            if frame.index == wanted[0]:
+                yield wanted.pop(0), frame.rgb
+            if not wanted:
+                return
+    raise DatasetError(f"{sequence.video} has no frame {wanted[0]}, which has a mask: restore the video")
+
+
+def _walk(known: Sequence[int], prompted: Sequence[int], rule: ClipRule, rng: np.random.Generator) -> list[int]:
+    """Indices of the frames of a clip, forward or backward, to and fro at the ends, from a prompted one if any."""
+    begins = sorted({*known} & {*prompted}) or known
+    begin, last = known.index(begins[rng.integers(len(begins))]), len(known) - 1
+    step = int(rng.integers(1, rule.step + 1)) * (1 if rng.random() < 0.5 else -1)
+    there_and_back = (begin + step * np.arange(rule.length)) % (2 * last)
+    return [known[place] for place in np.minimum(there_and_back, 2 * last - there_and_back)]

@@ -14,10 +14,14 @@ SMOOTH = 1.0
 
 def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
     """(B,) cross-entropy of the hardest pixels plus Dice; the target may be soft."""
+    return hard_loss(logits, target) + dice_loss(logits, target)
+
+
+def hard_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """(B,) cross-entropy of the hardest pixels; the target may be soft."""
     logits, target = logits.flatten(1), target.flatten(1)
     pixels = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    hard = pixels.topk(max(1, round(HARD_SHARE * pixels.shape[1])), 1).values.mean(1)
-    return hard + dice_loss(logits, target)
+    return pixels.topk(max(1, round(HARD_SHARE * pixels.shape[1])), 1).values.mean(1)
 
 
 def focal_loss(logits: Tensor, target: Tensor) -> Tensor:

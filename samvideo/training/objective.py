@@ -106,6 +106,13 @@ class Objective:
             remembered.append(self.memory.write(at[t], probability, present))
         return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
 
+    def clip(self, frames: Tensor, masks: Tensor) -> dict[str, Tensor]:
+        """Track the objects of one clip: normalised frames (T, 3, H, W), and masks (O, T, H, W) of 0 and 1."""
+        objects = torch.arange(len(masks), device=frames.device)
+        rows = torch.stack([torch.zeros_like(objects), objects], 1)
+        codes = recall_codes(len(frames), frames.device, torch.default_generator)
+        return self.tracking((frames * self.std + self.mean)[None], masks[None], rows, codes)
+
     def _tracking_losses(
         self, candidates: MaskCandidates, reads: Sequence[Tensor], truth: Tensor
     ) -> dict[str, Tensor]:

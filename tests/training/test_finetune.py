@@ -1,22 +1,31 @@
 """`samvideo finetune`: clips, the losses of a clip, what learns, resuming, and loading the result."""
 
+import json
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Mapping
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import tiny_sam
 import torch
+from runs_made import write_run
 from safetensors.torch import load_file
 from tiny_sam import tiny_model
 from typer.testing import CliRunner
 
+from samvideo.checkpoints import load
 from samvideo.cli.main import app
-from samvideo.errors import ConfigError, DatasetError
+from samvideo.errors import ConfigError, DatasetError, VideoError
 from samvideo.evaluation.datasets import open_dataset
 from samvideo.io.masks import write_index_png
+from samvideo.io.source import open_video
 from samvideo.models import VideoModel
 from samvideo.state_dict import load_state
 from samvideo.training import finetune
@@ -26,7 +35,10 @@ from samvideo.training.finetune import FinetuneRecipe, validate
 from samvideo.training.following import PromptRule, clip_losses, followed
 from samvideo.training.footage import ClipRule, Footage, _walk
 from samvideo.training.parts import choose_parts, merge_parts
+from samvideo.training.runs import Runs
+from samvideo.types import FrameResult, VideoInfo
 from samvideo.weights.read import read_state
+from tests.clips import write_clip
 
 NAMES = ("a", "b", "c")
 WEIGHTS = MaskWeights(squared=False)
@@ -71,16 +83,15 @@ def test_clips_show_their_objects_on_the_first_frame(data: Path) -> None:
     colour = (frames * masks[:, :, None]).sum((3, 4)) / masks.sum((2, 3))[..., None]
     assert (colour.amax(2) - colour.amin(2)).min() > 1, "masks lie on their objects, mirrored or not"
     rng = np.random.default_rng(1)
-    walks = [_walk([0, 5, 10, 15], ClipRule(length=8, step=2), rng) for _ in range(40)]
+    walks = [_walk([0, 5, 10, 15], (), ClipRule(length=8, step=2), rng) for _ in range(40)]
     assert {index for walk in walks for index in walk} == {0, 5, 10, 15}
     assert max(abs(a - b) for walk in walks for a, b in pairwise(walk)) == 10
+    assert {_walk([0, 5, 10], (5, 7), RULE, rng)[0] for _ in range(9)} == {5}
 
 
 def test_clips_that_cannot_be_drawn(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DatasetError, match="1 annotated frames to train on"):
         footage(data, tiny_model(), (2, 3))
-    with pytest.raises(ConfigError, match="samvideo train"):
-        footage(data, tiny_model(window=32))
     monkeypatch.setattr("samvideo.training.footage.LEAST", 10_000)
     with pytest.raises(DatasetError, match="show no object"):
         footage(data, tiny_model()).draw(RULE, np.random.default_rng(0))
@@ -131,6 +142,93 @@ def test_following_is_what_a_tracker_does(data: Path) -> None:
     assert 0 <= scores["J"] <= 1
 
 
+SIZE = (96, 80)
+
+
+def tracked(root: Path, *, renumbered: bool = False) -> tuple[Path, Path]:
+    """A video of a disc that moves, and the run that followed it, which was prompted on frames 0 and 4."""
+    y, x = np.mgrid[: SIZE[1], : SIZE[0]]
+    masks = [(x - 24 - 4 * t) ** 2 + (y - 40) ** 2 < 200 for t in range(8)]
+    pictures = [np.where(mask[..., None], (220, 40, 40), (70, 70, 70)).astype(np.uint8) for mask in masks]
+    run = root / "runs/first"
+    run.mkdir(parents=True)
+    video = write_clip(root / "op.mp4", pictures)
+    results = [
+        FrameResult(t, t / 25, (1,), mask[None], np.ones(1, np.float32), np.ones(1, bool), labels={1: "gall"})
+        for t, mask in enumerate(masks)
+    ]
+    info = VideoInfo("op", SIZE, Fraction(25), 8, renumbered=renumbered)
+    write_run(run, results, ("rle",), lambda t: pictures[t], info, labelled=True)
+    prompts = ["box=10,26,38,54#1:gall", "points=40,40@0.17s#1"]
+    (run / "run.json").write_text(json.dumps({"settings": {"prompts": prompts}, "status": "complete"}))
+    return run, video
+
+
+def test_clips_of_a_run_begin_where_it_was_prompted(tmp_path: Path) -> None:
+    run, video = tracked(tmp_path)
+    for root, place in ((run, video), (run.parent, tmp_path)):
+        clips = Footage(Runs(root, place), ("first",), tiny_model())
+        sequence, known = clips.sequences[0]
+        assert sequence.labels == {1: "gall"}
+        assert sequence.prompted == (0, 4)
+        assert known == [*range(8)]
+        frames, masks = clips.frames(sequence, [6, 2]), clips.masks(sequence, [6, 2])[0]
+        inside = (frames[:, 0] * masks).sum((1, 2)) / masks.sum((1, 2))
+        outside = (frames[:, 0] * (1 - masks)).sum((1, 2)) / (1 - masks).sum((1, 2))
+        assert (inside - outside).min() > 1.5, "masks lie on the disc of their frame"
+        assert clips.draw(RULE, np.random.default_rng(0))[0].shape == (3, 3, 64, 64)
+
+
+def test_runs_that_teach_nothing_are_told(tmp_path: Path) -> None:
+    run, video = tracked(tmp_path)
+    with pytest.raises(ConfigError, match="--video is missing"):
+        Runs(run, None)
+    with pytest.raises(DatasetError, match="without --strip-source"):
+        Runs(*tracked(tmp_path / "stripped", renumbered=True)).sequence("first")
+    with pytest.raises(DatasetError, match="is no run"):
+        Runs(tmp_path, video)
+    video.rename(tmp_path / "another.mp4")
+    with pytest.raises(DatasetError, match="0 videos named 'op'"):
+        Runs(run, tmp_path).sequence("first")
+    with pytest.raises(VideoError, match="the video that was tracked"):
+        Runs(run, write_clip(video, 8)).sequence("first")
+    for path in run.glob("tracks.json*"):
+        path.unlink()
+    with pytest.raises(VideoError, match="--save rle"):
+        Runs(run, video).sequence("first")
+
+
+def test_frames_are_read_from_videos(tmp_path: Path) -> None:
+    _, video = tracked(tmp_path)
+    for part in ("videos", "Annotations/op"):
+        (tmp_path / part).mkdir(parents=True)
+    video = video.rename(tmp_path / "videos/op.mp4")
+    for t in (2, 7):
+        write_index_png(tmp_path / f"Annotations/op/{t:05}.png", np.eye(*SIZE[::-1], dtype=np.uint8))
+    dataset = open_dataset("folder", tmp_path)
+    frames = (clips := Footage(dataset, ("op",), tiny_model())).frames(clips.sequences[0][0], [7, 2])
+    with open_video(video) as opened:
+        expected = [clips.model.preprocess(frame.rgb) for frame in opened if frame.index in (2, 7)]
+    assert torch.equal(frames, torch.cat(expected[::-1]))
+    write_index_png(tmp_path / "Annotations/op/00009.png", np.eye(*SIZE[::-1], dtype=np.uint8))
+    clips = Footage(dataset, ("op",), tiny_model())
+    with pytest.raises((DatasetError, VideoError), match="no frame 9"):
+        clips.frames(clips.sequences[0][0], [2, 9])
+
+
+def test_the_bundled_model_learns_to_track(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finetune, "load", lambda name, weights: load(name, weights=weights, input_size=(96, 80)))
+    options = ("--frames", "0:4", "--measure", "3:6", "--sequences", "a", "--validate", "a")
+    given = arguments(tmp_path / "run", data, *options)
+    given[1] = "nano"
+    del given[given.index("--weights") : given.index("--weights") + 2]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 0, done.output
+    assert "validation after step 2: J&F" in done.output
+    model = load("nano", weights=tmp_path / "run/model.safetensors")
+    assert learned(load("nano").state_dict(), model) == {"memory", "decoder"}
+
+
 def learned(before: Mapping[str, torch.Tensor], model: VideoModel) -> set[str]:
     return {
         name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, before[name])
@@ -165,10 +263,13 @@ def test_names_of_parts_are_checked(text: str) -> None:
         choose_parts(tiny_model(), text)
 
 
+def arguments(out: Path, data: Path, *options: str) -> list[str]:
+    given = ["finetune", "edgetam", "--data", f"folder={data}", "-o", str(out), "--weights", "random"]
+    return [*given, "--device", "cpu", "--threads", "1", "--steps", "3", "--length", "2", "--every", "2", *options]
+
+
 def run(out: Path, data: Path, *options: str, code: int = 0) -> str:
-    arguments = ["finetune", "edgetam", "--data", f"folder={data}", "-o", str(out), "--weights", "random"]
-    arguments += ["--device", "cpu", "--threads", "1", "--steps", "3", "--length", "2", "--every", "2", *options]
-    done = CliRunner().invoke(app, arguments)
+    done = CliRunner().invoke(app, arguments(out, data, *options))
     assert done.exit_code == code, done.output
     return done.output
 
@@ -205,9 +306,45 @@ def test_a_run_is_interrupted_resumed_and_loaded(
     load_state(tiny_model(), read_state(file))
 
 
+KILLED = """
+import os, signal, sys
+from tiny_sam import tiny_model
+from samvideo.cli.main import app
+from samvideo.training import engine, finetune
+
+engine.REPORT_SECONDS = -1.0
+finetune.load = lambda name, weights: tiny_model()
+losses, left = finetune.clip_losses, iter(range(2))
+
+def killed(*arguments, **options):
+    if next(left, None) is None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return losses(*arguments, **options)
+
+finetune.clip_losses = killed
+app(sys.argv[1:])
+"""
+"""A fine-tuning that writes its state after every step, and is killed in the third."""
+
+
+def test_a_killed_run_is_resumed_with_equal_weights(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    environment = os.environ | {"PYTHONPATH": str(Path(tiny_sam.__file__).parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, *arguments(out, data)], env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not (out / "model.safetensors").exists()
+    assert "resumed after step 2" in run(out, data)
+    run(tmp_path / "whole", data)
+    assert (out / "model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
+
+
 REFUSED = [
     (("--data", "folder"), 2, "NAME=FOLDER"),
     (("--frames", "5:2"), 2, "FIRST:END"),
+    (("--video", "op.mp4"), 2, "--video is for --data run=FOLDER"),
+    (("--data", "run=runs", "--void", "3"), 2, "are for data sets, not for runs"),
     (("--sequences", "d"), 2, "no sequence 'd'"),
     (("--validate", "a,b,c"), 2, "leave one to learn from"),
     (("--train", "all,nose"), 2, "--train takes"),

@@ -21,6 +21,7 @@ from samvideo.training.candidates import MaskWeights, chosen_losses
 from samvideo.training.engine import Stage, fit
 from samvideo.training.image import RECIPES, ImageRecipe, box_iou
 from samvideo.training.library import Library
+from samvideo.training.losses import dice_loss, hard_loss
 
 SIDE = 64
 NAME = "sam-vit-mini"
@@ -93,6 +94,11 @@ def test_of_several_candidates_the_best_learns_and_all_ratings_do() -> None:
     assert quality.grad is not None
     assert logits.grad.abs().sum((0, 2, 3)).bool().tolist() == [False, True, False]
     assert quality.grad.abs().bool().all()
+    _, spread = chosen_losses(logits, quality, truth, MaskWeights(focal=0, hard=2, spread=1))
+    dice, hard = dice_loss(logits[0], truth.expand(3, -1, -1)), hard_loss(logits[0], truth.expand(3, -1, -1))
+    assert "focal" not in spread
+    assert spread["dice"].item() == pytest.approx((dice[1] + dice.mean()).item())
+    assert spread["hard"].item() == pytest.approx(2 * (hard[1] + hard.mean()).item())
 
 
 def test_validation_asks_exact_boxes_at_the_size_of_the_input(data: Path) -> None:
