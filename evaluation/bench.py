@@ -42,7 +42,7 @@ from samvideo.models import count_parameters
 from samvideo.object_prompts import group_prompts, input_points
 from samvideo.outputs import Outputs
 from samvideo.policies import parse_policy
-from samvideo.specs import IMAGE_SPECS, SPECS
+from samvideo.specs import BUNDLED, IMAGE_SPECS, SPECS
 from samvideo.tensors import PromptTensors
 from samvideo.torch_runtime import DTYPES, TorchPrediction, TorchRuntime, resolve_device
 from samvideo.trackers.sam import SamTracker
@@ -211,7 +211,9 @@ def bench(cases: Sequence[Case], plan: Plan, progress: Callable[[str], None] = l
 
 def _check(case: Case, plan: Plan) -> None:
     """Raise ConfigError for what does not exist, or does not go together."""
-    if case.model not in {**SPECS, **IMAGE_SPECS}:
+    if case.model in BUNDLED and not plan.runtimes:
+        raise ConfigError(f"{case.model} is timed beside its exports: give --runtimes, such as torch,onnx")
+    if case.model not in {**BUNDLED, **SPECS, **IMAGE_SPECS}:
         known = ", ".join([*SPECS, *IMAGE_SPECS])
         raise ConfigError(f"no model is called {case.model!r}; there are: {known}")
     if case.model in SPECS and plan.peer == "timm":
