@@ -33,6 +33,7 @@ from samvideo.evaluation.bench_inputs import Case, Clip, Plan, read_clip, ready_
 from samvideo.evaluation.bench_runtimes import HEADER as RUNTIMES_HEADER
 from samvideo.evaluation.bench_runtimes import check_runtimes, measure_runtimes
 from samvideo.evaluation.bench_runtimes import row as runtimes_row
+from samvideo.evaluation.bench_runtimes import shown as shown_runtime
 from samvideo.evaluation.meter import Times, clocked
 from samvideo.evaluation.metrics import score_indices
 from samvideo.evaluation.peer import Peer
@@ -201,7 +202,10 @@ def bench(cases: Sequence[Case], plan: Plan, progress: Callable[[str], None] = l
         for result in measured:
             progress(row(result))
     # file names only: a result that is shared does not reveal folders of this machine
-    names = {key: Path(path).name for key in ("source", "weights") if (path := getattr(plan, key)) is not None}
+    names: dict[str, Any] = {
+        key: Path(path).name for key in ("source", "weights") if (path := getattr(plan, key)) is not None
+    }
+    names |= {"runtimes": [shown_runtime(name) for name in plan.runtimes]}
     document: dict[str, Any] = {"environment": environment(), "plan": asdict(plan) | names, "cases": results}
     speedups = [result["peer"]["speedup"] for result in results if "peer" in result]
     if speedups:

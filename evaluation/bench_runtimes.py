@@ -86,7 +86,7 @@ def measure_runtimes(case: Case, plan: Plan, clip: Clip) -> list[dict[str, Any]]
 def _entry(name: str, case: Case, times: dict[str, Times], ious: dict[str, list[float]]) -> dict[str, Any]:
     ratios = [base / own for base, own in zip(times[BASELINE].wall, times[name].wall, strict=True)]
     return {
-        "runtime": name,
+        "runtime": shown(name),
         "input": case.input_size or (SPECS | BUNDLED)[case.model].input_wh[0],
         **times[name].summary(),
         "fps": 1 / median(times[name].wall),
@@ -111,6 +111,12 @@ def _open(name: str, case: Case, plan: Plan, clip: Clip, folder: Path) -> Runtim
     formats: Any = {"to": runtime, "precision": precision or "fp32"}
     export_model(model, folder, calibrate=track, **formats)
     return open_exported(runtime, folder, device=case.device, threads=torch.get_num_threads())
+
+
+def shown(name: str) -> str:
+    """The name of a runtime without the path of an exported model's folder."""
+    runtime, exported, folder = name.partition(EXPORTED)
+    return f"{runtime}{exported}{Path(folder).name}"
 
 
 def _fitting_policy(model: VideoModel, prompted: int) -> str:

@@ -20,7 +20,7 @@ FORMATS = ("onnx", "openvino")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 PRECISION_HELP = (
     f"{', '.join(PRECISIONS)}: of encoder and memory attention. fp16 is for GPUs; bf16 for OpenVINO, TensorRT and "
-    "Arm CPUs; int8 without --calibrate leaves convolutions in float32."
+    "Arm CPUs; int8 without --calibrate leaves convolutions in float32, and nano needs it."
 )
 CALIBRATE_HELP = "A video or folder of frames: int8 then has ranges fixed by tracking the middle of its first ones."
 CALIBRATION_FRAMES = 12
