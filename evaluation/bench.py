@@ -33,6 +33,7 @@ from samvideo.evaluation.bench_inputs import Case, Clip, Plan, read_clip, ready_
 from samvideo.evaluation.bench_runtimes import HEADER as RUNTIMES_HEADER
 from samvideo.evaluation.bench_runtimes import check_runtimes, measure_runtimes
 from samvideo.evaluation.bench_runtimes import row as runtimes_row
+from samvideo.evaluation.bench_runtimes import shown as shown_runtime
 from samvideo.evaluation.meter import Times, clocked
 from samvideo.evaluation.metrics import score_indices
 from samvideo.evaluation.peer import Peer
@@ -42,7 +43,7 @@ from samvideo.models import count_parameters
 from samvideo.object_prompts import group_prompts, input_points
 from samvideo.outputs import Outputs
 from samvideo.policies import parse_policy
-from samvideo.specs import IMAGE_SPECS, SPECS
+from samvideo.specs import BUNDLED, IMAGE_SPECS, SPECS
 from samvideo.tensors import PromptTensors
 from samvideo.torch_runtime import DTYPES, TorchPrediction, TorchRuntime, resolve_device
 from samvideo.trackers.sam import SamTracker
@@ -201,7 +202,10 @@ def bench(cases: Sequence[Case], plan: Plan, progress: Callable[[str], None] = l
         for result in measured:
             progress(row(result))
     # file names only: a result that is shared does not reveal folders of this machine
-    names = {key: Path(path).name for key in ("source", "weights") if (path := getattr(plan, key)) is not None}
+    names: dict[str, Any] = {
+        key: Path(path).name for key in ("source", "weights") if (path := getattr(plan, key)) is not None
+    }
+    names |= {"runtimes": [shown_runtime(name) for name in plan.runtimes]}
     document: dict[str, Any] = {"environment": environment(), "plan": asdict(plan) | names, "cases": results}
     speedups = [result["peer"]["speedup"] for result in results if "peer" in result]
     if speedups:
@@ -211,7 +215,9 @@ def bench(cases: Sequence[Case], plan: Plan, progress: Callable[[str], None] = l
 
 def _check(case: Case, plan: Plan) -> None:
     """Raise ConfigError for what does not exist, or does not go together."""
-    if case.model not in {**SPECS, **IMAGE_SPECS}:
+    if case.model in BUNDLED and not plan.runtimes:
+        raise ConfigError(f"{case.model} is timed beside its exports: give --runtimes, such as torch,onnx")
+    if case.model not in {**BUNDLED, **SPECS, **IMAGE_SPECS}:
         known = ", ".join([*SPECS, *IMAGE_SPECS])
         raise ConfigError(f"no model is called {case.model!r}; there are: {known}")
     if case.model in SPECS and plan.peer == "timm":

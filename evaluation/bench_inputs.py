@@ -19,7 +19,7 @@ from samvideo.image_model import ImageModel
 from samvideo.io.sink import VideoWriter
 from samvideo.io.source import open_video
 from samvideo.models import VideoModel, build
-from samvideo.specs import IMAGE_SPECS
+from samvideo.specs import BUNDLED, IMAGE_SPECS
 from samvideo.state_dict import build_spec, load_state
 from samvideo.types import BoolArray, Box, Frame, VideoInfo
 
@@ -60,7 +60,7 @@ class Plan:
         frames: timed.
         warmup: frames before those; 8 fill the memory of frames.
         source: a video; None for a synthetic clip of 854x480.
-        weights: a file; None for random weights, which take the same time.
+        weights: a file; None for random weights, which take the same time, or the bundled ones.
         peer: "transformers", for image models also "timm", or None.
         peer_dtype: what the peer computes in, "fp32" as it does by default, or "same".
         static_shapes: pad memories to a fixed capacity, see `samvideo.torch_runtime.TorchRuntime`.
@@ -142,8 +142,8 @@ def _boxes(count: int, size_wh: tuple[int, int], known: list[Box4]) -> list[Box4
 
 
 def ready_model(case: Case, plan: Plan) -> VideoModel:
-    """The model of a case, with the weights of the plan or random ones that let every input matter."""
-    if plan.weights is not None:
+    """The model of a case, with the weights of the plan, its own, or random ones that let every input matter."""
+    if plan.weights is not None or case.model in BUNDLED:
         return load(case.model, weights=plan.weights, input_size=case.input_size)
     model = build(case.model, input_size=case.input_size)
     _fill(model)

@@ -16,14 +16,14 @@ import torch
 
 from samvideo.deploy.bundle import export_model
 from samvideo.deploy.manifest import PRECISIONS
-from samvideo.deploy.runtimes import RUNTIMES, open_exported
+from samvideo.deploy.runtimes import OPENERS, RUNTIMES, open_exported
 from samvideo.errors import ConfigError
 from samvideo.evaluation.bench_inputs import Case, Clip, Plan, ready_model
 from samvideo.evaluation.meter import Times, clocked
 from samvideo.models import VideoModel
-from samvideo.policies import policy_options
+from samvideo.policies import policy_options, text_of
 from samvideo.runtime import Runtime
-from samvideo.specs import SPECS
+from samvideo.specs import BUNDLED, SPECS
 from samvideo.torch_runtime import TorchRuntime, resolve_device
 from samvideo.trackers.calibration import track_middle
 from samvideo.trackers.sam import SamTracker
@@ -31,6 +31,8 @@ from samvideo.types import FrameResult
 
 BASELINE = "torch"
 REFERENCE = "torch:fp32"
+EXPORTED = "="
+"""Between a runtime and the folder of an exported model that it opens."""
 HEADER = (
     f"{'model':<20}{'input':>6}{'objects':>8}  {'runtime':<16}{'p50 ms':>8}{'p95 ms':>8}{'fps':>7}{'speed':>7}"
     f"{'IoU':>8}{'min':>8}"
@@ -40,13 +42,15 @@ HEADER = (
 def check_runtimes(names: Sequence[str], case: Case) -> None:
     """ConfigError for a runtime or precision that does not exist, or a case that is not for runtimes."""
     for name in names:
+        if EXPORTED in name and name.partition(EXPORTED)[0] in OPENERS:
+            continue
         runtime, _, precision = name.partition(":")
         if runtime not in RUNTIMES or precision not in ("", *PRECISIONS):
             raise ConfigError(
-                f"no runtime is called {name!r}: {', '.join(RUNTIMES)} expected, or one with a precision, "
-                "such as openvino:bf16"
+                f"no runtime is called {name!r}: {', '.join(RUNTIMES)} expected, or one with a precision or an "
+                "exported model, such as openvino:bf16 or onnx=DIR"
             )
-    if case.model not in SPECS:
+    if case.model not in SPECS | BUNDLED:
         raise ConfigError(f"--runtimes is for video models, and {case.model} is none: leave it out")
     if case.policies:
         raise ConfigError("runtimes are compared with the model's own policy: leave --policy or --runtimes out")
@@ -82,8 +86,8 @@ def measure_runtimes(case: Case, plan: Plan, clip: Clip) -> list[dict[str, Any]]
 def _entry(name: str, case: Case, times: dict[str, Times], ious: dict[str, list[float]]) -> dict[str, Any]:
     ratios = [base / own for base, own in zip(times[BASELINE].wall, times[name].wall, strict=True)]
     return {
-        "runtime": name,
-        "input": case.input_size or SPECS[case.model].input_wh[0],
+        "runtime": shown(name),
+        "input": case.input_size or (SPECS | BUNDLED)[case.model].input_wh[0],
         **times[name].summary(),
         "fps": 1 / median(times[name].wall),
         "speed": median(ratios),
@@ -93,6 +97,9 @@ def _entry(name: str, case: Case, times: dict[str, Times], ious: dict[str, list[
 
 def _open(name: str, case: Case, plan: Plan, clip: Clip, folder: Path) -> Runtime:
     """A runtime of the model with the same weights as that of every other name."""
+    runtime, exported, given = name.partition(EXPORTED)
+    if exported:
+        return open_exported(runtime, Path(given), device=case.device, threads=torch.get_num_threads())
     runtime, _, precision = name.partition(":")
     model = ready_model(case, plan).requires_grad_(False)
     if runtime == BASELINE:
@@ -106,9 +113,15 @@ def _open(name: str, case: Case, plan: Plan, clip: Clip, folder: Path) -> Runtim
     return open_exported(runtime, folder, device=case.device, threads=torch.get_num_threads())
 
 
+def shown(name: str) -> str:
+    """The name of a runtime without the path of an exported model's folder."""
+    runtime, exported, folder = name.partition(EXPORTED)
+    return f"{runtime}{exported}{Path(folder).name}"
+
+
 def _fitting_policy(model: VideoModel, prompted: int) -> str:
     """The model's policy with a memory no larger than it gets here: graphs attend to all of it, filled or not."""
-    policy = str(model.spec.policy)
+    policy = text_of(model.spec.policy)
     if "prompted" not in policy_options(policy.partition(":")[0]):
         return policy
     return f"{policy}{',' if ':' in policy else ':'}prompted={prompted}"

@@ -16,7 +16,7 @@ MODELS_HELP = "Names from `samvideo models`, or NAME=FILE [edgetam; sam-vit-b]."
 EVERYTHING_HELP = (
     "Time the prompter grid, which finds all objects: against the network alone, and the peer's pipeline."
 )
-RUNTIMES_HELP = "Time the exported model on these, in fp32 or the precision named; and compare masks."
+RUNTIMES_HELP = "Time the exported model on these, in fp32, the precision named or as in =DIR; and compare masks."
 
 
 @verb
@@ -28,7 +28,7 @@ def bench(
     objects: str = typer.Option("1", "--objects", metavar="1,2,4", help="Number of tracked objects."),
     prompted: str = typer.Option("1", "--prompted", metavar="1,2,4", help="Number of prompted first frames."),
     policy: list[str] = typer.Option([], help=f"{POLICY_HELP} Repeatable: to time them alternately."),
-    runtimes: str = typer.Option("", "--runtimes", metavar="torch,onnx,openvino:bf16", help=RUNTIMES_HELP),
+    runtimes: str = typer.Option("", "--runtimes", metavar="torch,onnx=DIR,openvino:bf16", help=RUNTIMES_HELP),
     frames: int = typer.Option(6, min=1, help="Timed frames."),
     warmup: int = typer.Option(8, min=1, help="Frames before the timed ones; 8 fill the memory."),
     source: str | None = typer.Option(None, help="A video [a synthetic clip of 854x480]."),

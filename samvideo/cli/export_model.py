@@ -1,6 +1,5 @@
 """`samvideo export-model`: a model as graphs for other runtimes."""
 
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +14,17 @@ from samvideo.errors import ConfigError
 
 if TYPE_CHECKING:
     from samvideo.deploy.calibration import Tracking
+    from samvideo.runtime import Runtime
 
 FORMATS = ("onnx", "openvino")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 PRECISION_HELP = (
     f"{', '.join(PRECISIONS)}: of encoder and memory attention. fp16 is for GPUs; bf16 for OpenVINO, TensorRT and "
-    "Arm CPUs; int8 without --calibrate leaves convolutions in float32."
+    "Arm CPUs; int8 without --calibrate leaves convolutions in float32, and nano needs it."
 )
-CALIBRATE_HELP = "A video or folder of frames: int8 then has ranges fixed by tracking the middle of its first ones."
+CALIBRATE_HELP = (
+    "A video or folder of frames: int8 then has ranges fixed by tracking the middle of its first ones. Repeatable."
+)
 CALIBRATION_FRAMES = 12
 """Enough to fill a memory; all that the graphs are given for them is held."""
 
@@ -34,7 +36,7 @@ def export_model(
     out: Path = typer.Option(..., "-o", "--out", metavar="DIR", help="Folder to write."),
     to: str = typer.Option("onnx", help=f"Format of the graphs: {', '.join(FORMATS)}."),
     precision: str = typer.Option("fp32", help=PRECISION_HELP),
-    calibrate: str | None = typer.Option(None, metavar="VIDEO", help=CALIBRATE_HELP),
+    calibrate: list[str] = typer.Option([], metavar="VIDEO", help=CALIBRATE_HELP),
     policy: str | None = typer.Option(None, help=POLICY_HELP),
     size: int | None = typer.Option(None, min=64, help="Side of the input in pixels [the model's own]."),
     objects: int | None = typer.Option(None, min=1, help="Graphs take exactly so many objects at a time [any]."),
@@ -61,7 +63,7 @@ def export_model(
         loaded = load_any(model, weights=weights, policy=policy, input_size=size, progress=progress.advance)
     if not isinstance(loaded, ImageModel):
         raise ConfigError(f"{loaded.name} cannot be exported: models with an encoder and the heads of SAM can")
-    tracking = None if calibrate is None else _first_frames(calibrate)
+    tracking = _first_frames(calibrate) if calibrate else None
     report = (lambda _: None) if quiet else (lambda name: typer.echo(name, err=True))
     formats: Any = {"to": to, "precision": precision}
     write(loaded, out, **formats, calibrate=tracking, objects=objects, progress=report)
@@ -69,10 +71,18 @@ def export_model(
         typer.echo(f"written to {out}", err=True)
 
 
-def _first_frames(source: str) -> "Tracking":
+def _first_frames(sources: list[str]) -> "Tracking":
     """Tracks the first frames; they are read before the export, which takes longer to fail."""
     from samvideo.io.source import open_video
     from samvideo.trackers.calibration import track_middle
 
-    with open_video(source) as video:
-        return partial(track_middle, frames=list(islice(video, CALIBRATION_FRAMES)))
+    clips = []
+    for source in sources:
+        with open_video(source) as video:
+            clips.append(list(islice(video, CALIBRATION_FRAMES)))
+
+    def track(runtime: "Runtime") -> None:
+        for frames in clips:
+            track_middle(runtime, frames)
+
+    return track

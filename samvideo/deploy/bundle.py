@@ -82,7 +82,7 @@ def export_model(
             if precision == "fp16":
                 to_float16(path, name)
             elif precision == "int8":
-                to_int8(path, name, None if samples is None else samples[name])
+                to_int8(path, name, None if samples is None else samples[name], decoder=is_nano(model))
             if to == "openvino":
                 convert(path)
         manifest = replace(_manifest(model, part, objects), graph_format=to, precision=precision)
@@ -105,6 +105,10 @@ def _check(model: ImageModel, to: str, precision: str, calibrate: object, object
         )
     if calibrate is not None and precision != "int8":
         raise ConfigError(f"frames to calibrate with are for the precision int8, not {precision}")
+    if precision == "int8" and calibrate is None and isinstance(model, VideoModel) and is_nano(model):
+        raise ConfigError(
+            f"{model.name} consists of convolutions, whose ranges are fixed for int8: give --calibrate"
+        )
     if precision in ("fp16", "int8"):
         check_packages()
     if to == "openvino":

@@ -1,7 +1,8 @@
 """Graphs in other precisions than float32: float16, and int8 by the quantisation of ONNX Runtime; no torch.
 
 What is narrowed is the encoder and the memory attention. Decoder, pointers and memory encoder stay in float32, as
-their errors go round the loop of tracking and grow; so do inputs and outputs.
+their errors go round the loop of tracking and grow; so do inputs and outputs. Of the bundled model, whose memory
+has no attention layers, int8 narrows the convolutions of encoder and decoder but the last.
 """
 
 import warnings
@@ -16,7 +17,9 @@ from samvideo.io.files import replacing
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Where PyTorch's exporter notes the modules that a node comes from."""
-ATTENTION = "'model.memory"
+MEMORY, DECODER = "'model.memory", "'model.decoder."
+LAST = tuple(f"{DECODER}{part}" for part in ("masks", "quality", "presence"))
+"""Parts of the bundled model's decoder that stay in float32."""
 
 
 def check_packages() -> None:
@@ -44,7 +47,9 @@ def to_float16(path: Path, stage: str) -> None:
             onnx.save(convert_float_to_float16(model, keep_io_types=True, node_block_list=kept), path)
 
 
-def to_int8(path: Path, stage: str, samples: Sequence[Mapping[str, NDArray[Any]]] | None) -> None:
+def to_int8(
+    path: Path, stage: str, samples: Sequence[Mapping[str, NDArray[Any]]] | None, *, decoder: bool = False
+) -> None:
     """Quantise the layers with weights in an .onnx file of a stage, in place.
 
     Args:
@@ -52,6 +57,7 @@ def to_int8(path: Path, stage: str, samples: Sequence[Mapping[str, NDArray[Any]]
         stage: its name.
         samples: inputs by which the ranges of activations are set; without, ranges are computed as the graph runs,
             and convolutions stay as they are.
+        decoder: quantise the decoder in `track`, too; but for its last layers.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
@@ -59,11 +65,17 @@ def to_int8(path: Path, stage: str, samples: Sequence[Mapping[str, NDArray[Any]]
     model = onnx.load(path)
     weights = {value.name for value in model.graph.initializer}
     kinds = ["MatMul", "Gemm"] if samples is None else ["Conv", "MatMul", "Gemm"]
-    layers = [node for node in _narrowed(model, stage) if weights.intersection(node.input[1:2])]
-    names = [node.name for node in layers if node.op_type in kinds]
-    if not names:
+    narrowed = _narrowed(model, stage, decoder)
+    layers = [node for node in narrowed if node.op_type in kinds and weights.intersection(node.input[1:2])]
+    if not layers:
         return
-    options: dict[str, Any] = {"op_types_to_quantize": kinds, "nodes_to_quantize": names, "per_channel": True}
+    if samples is not None:
+        layers += _between(narrowed, layers)
+    options: dict[str, Any] = {
+        "op_types_to_quantize": list({node.op_type for node in layers}),
+        "nodes_to_quantize": [node.name for node in layers],
+        "per_channel": True,
+    }
     with replacing(path) as target:
         if samples is None:
             quantize_dynamic(path, target, weight_type=QuantType.QInt8, **options)
@@ -83,14 +95,29 @@ class _Samples:
         return None if sample is None else {name: sample[name] for name in self._names}
 
 
-def _narrowed(model: Any, stage: str) -> list[Any]:
-    """The nodes of the encoder, or of the memory attention."""
+def _narrowed(model: Any, stage: str, decoder: bool = False) -> list[Any]:
+    """The nodes of the encoder, or of the memory attention; with those of the decoder but its last."""
     if stage == "encode":
         return list(model.graph.node)
     if stage != "track":
         return []
-    return [
-        node
-        for node in model.graph.node
-        if any(prop.key == SCOPES and ATTENTION in prop.value for prop in node.metadata_props)
-    ]
+    found = []
+    for node in model.graph.node:
+        scopes = "".join(prop.value for prop in node.metadata_props if prop.key == SCOPES)
+        if MEMORY in scopes or (decoder and DECODER in scopes and not any(part in scopes for part in LAST)):
+            found.append(node)
+    return found
+
+
+def _between(nodes: Sequence[Any], layers: Sequence[Any]) -> list[Any]:
+    """Clipping of what layers put out, and sums of it, without which each layer would return to float32.
+
+    A range is that after clipping, which is narrower.
+    """
+    made, found = {node.output[0] for node in layers}, []
+    for node in nodes:
+        read = node.input if node.op_type == "Add" else node.input[:1]  # the others are limits
+        if node.op_type in ("Add", "Clip", "Relu") and made.issuperset(read):
+            found.append(node)
+            made.add(node.output[0])
+    return found

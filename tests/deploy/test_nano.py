@@ -1,5 +1,7 @@
 """The exported bundled model tracks as the model itself does, on frames of any size."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,11 @@ from tiny_sam import clip
 
 from samvideo.checkpoints import load
 from samvideo.deploy.detail import Detail, sample
+from samvideo.deploy.manifest import read_constants
+from samvideo.deploy.nano_runtime import runtime_of
 from samvideo.errors import ConfigError
+from samvideo.evaluation.bench import bench
+from samvideo.evaluation.bench_inputs import Case, Plan
 from samvideo.geometry import Window
 from samvideo.policies import parse_policy, text_of
 from samvideo.specs import NANO
@@ -63,6 +69,42 @@ def test_tracks_as_the_model_does(exported: Path, size_wh: tuple[int, int]) -> N
         assert np.linalg.norm(a.logits - b.logits) <= 1e-3 * np.linalg.norm(a.logits), a.index
         assert np.mean(a.masks != b.masks) <= 1e-3
         assert np.allclose(a.scores, b.scores, atol=1e-3)
+
+
+@pytest.mark.long
+def test_int8_tracks_nearly_as_the_model_does(exported: Path, tmp_path: Path) -> None:
+    from samvideo.deploy.calibration import record
+    from samvideo.deploy.onnx_runtime import OnnxGraph, open_graphs
+    from samvideo.deploy.precision import to_int8
+
+    def objects(runtime: object) -> np.ndarray:
+        return np.stack([result.masks[0] for result in tracked(runtime, (120, 70))])
+
+    manifest, graphs = open_graphs(exported, threads=1)
+    constants, found = read_constants(exported, manifest), []
+    samples = record(exported, manifest, lambda runtime: found.append(objects(runtime)))
+    for stage in ("encode", "track"):
+        path = Path(shutil.copy(exported / f"{stage}.onnx", tmp_path))
+        to_int8(path, stage, samples[stage], decoder=True)
+        assert path.stat().st_size < (exported / f"{stage}.onnx").stat().st_size * 0.4
+        graphs[stage] = OnnxGraph(path, ["CPUExecutionProvider"], 1)
+    assert np.mean(found[0] != objects(runtime_of(manifest, constants, graphs))) <= 0.02
+
+
+@pytest.mark.long
+def test_is_timed_as_it_was_exported(exported: Path) -> None:
+    rows: list[str] = []
+    document = bench([Case("nano", device="cpu")], Plan(2, 2, runtimes=(f"onnx={exported}",)), rows.append)
+    assert [case["runtime"] for case in document["cases"]] == ["torch", "onnx=nano", "torch:fp32"]
+    assert str(exported) not in json.dumps(document)
+
+
+def test_int8_is_calibrated() -> None:
+    pytest.importorskip("onnxruntime")
+    from samvideo.deploy.bundle import export_model
+
+    with pytest.raises(ConfigError, match="give --calibrate"):
+        export_model(load("nano"), Path("out"), precision="int8")
 
 
 @pytest.mark.long

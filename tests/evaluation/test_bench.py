@@ -225,6 +225,8 @@ def test_runtimes_are_timed_beside_each_other(monkeypatch: pytest.MonkeyPatch) -
     [
         (Case("edgetam"), {"runtimes": ("abacus",)}, "no runtime is called 'abacus'"),
         (Case("edgetam"), {"runtimes": ("onnx:int3",)}, "no runtime is called 'onnx:int3'"),
+        (Case("edgetam"), {"runtimes": ("torch=folder",)}, "no runtime is called 'torch=folder'"),
+        (Case("nano"), {}, "nano is timed beside its exports"),
         (Case("sam-vit-b"), {"runtimes": ("onnx",)}, "sam-vit-b is none"),
         (Case("edgetam", policies=("fifo",)), {"runtimes": ("onnx",)}, "own policy"),
         (Case("edgetam"), {"runtimes": ("onnx",), "peer": "transformers"}, "--runtimes times alone"),
