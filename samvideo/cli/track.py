@@ -74,11 +74,22 @@ def track(
     search = choose_search(name, prompter, wanted, detector, max_objects, every) if searches else None
     options = {"memory": memory, "policy": policy, "device": device, "dtype": dtype, "first_mask": first_mask}
     results: dict[str, Any] = {"out": out, "overwrite": overwrite, "strip_source": strip_source, "resume": resume}
-    speed: dict[str, Any] = {"stride": stride, "runtime": runtime, "compiled": compiled}
-    found: dict[str, Any] = {"search": search, "labelled": searches, **speed}
-    masks, moments = (threshold, void), (start, end)
-    chosen = (name, file), options
-    settings = _parse_settings(texts, save, direction, moments, masks, window, source, *chosen, **results, **found)
+    found: dict[str, Any] = {"search": search, "labelled": searches, "stride": stride, "runtime": runtime}
+    masks, places = (threshold, void), (start, end)
+    settings = _parse_settings(
+        texts,
+        save,
+        direction,
+        places,
+        masks,
+        window,
+        source,
+        (name, file),
+        options,
+        compiled=compiled,
+        **results,
+        **found,
+    )
     if tools:
         run_page(settings, tools[0], quiet, as_json, browser, host, port)
     else:

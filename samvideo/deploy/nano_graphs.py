@@ -17,6 +17,7 @@ from samvideo.deploy.graphs import FINE, OBJECTS, POINTS, Encode, Graph
 from samvideo.deploy.nano_runtime import TARGETS
 from samvideo.heads.nano import PROMPT_MAPS, NanoPrompts
 from samvideo.heads.prompt_encoder import PADDING
+from samvideo.image_model import ImageModel
 from samvideo.memory.affinity import Affinity
 from samvideo.memory.ridge import LABELS, Ridge
 from samvideo.memory.target import CODES, LOCALITY, TargetMemory
@@ -128,9 +129,9 @@ def _outputs(found: MaskCandidates) -> tuple[Tensor, ...]:
     return found.logits_bnhw, found.quality_bn, found.presence_b
 
 
-def is_nano(model: VideoModel) -> bool:
+def is_nano(model: ImageModel) -> bool:
     """Whether these are the stages of a model: it has the heads of the bundled one, and its memory."""
-    readers = [type(reader) for reader in getattr(model.memory, "readers", ())]
+    readers = [type(reader) for reader in getattr(getattr(model, "memory", None), "readers", ())]
     prompts: nn.Module = model.prompts
     return isinstance(prompts, NanoPrompts) and readers == [Ridge, Ridge, Affinity]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from samvideo.heads.masks import best_alternative
 from samvideo.image_model import ImageModel
-from samvideo.pictures import prompt_scale
+from samvideo.picture_sizes import prompt_scale
 from samvideo.tensors import Features, MaskCandidates, PromptTensors
 from samvideo.training.losses import dice_loss
 from samvideo.training.prompting import STRIDE, box_prompts, click_prompts, corrected

@@ -139,7 +139,7 @@ def _pictures(sequence: VideoSequence, indices: Sequence[int]) -> Iterator[tuple
 def _walk(known: Sequence[int], prompted: Sequence[int], rule: ClipRule, rng: np.random.Generator) -> list[int]:
     """Indices of the frames of a clip, forward or backward, to and fro at the ends, from a prompted one if any."""
     begins = sorted({*known} & {*prompted}) or known
-    begin, last = known.index(begins[rng.integers(len(begins))]), len(known) - 1
+    begin, last = known.index(begins[int(rng.integers(len(begins)))]), len(known) - 1
     step = int(rng.integers(1, rule.step + 1)) * (1 if rng.random() < 0.5 else -1)
     there_and_back = (begin + step * np.arange(rule.length)) % (2 * last)
     return [known[place] for place in np.minimum(there_and_back, 2 * last - there_and_back)]

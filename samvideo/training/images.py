@@ -16,7 +16,7 @@ from samvideo.errors import DatasetError
 from samvideo.geometry import resize_rgb
 from samvideo.interrupt import SIGNALS
 from samvideo.io.images import find_images, read_still
-from samvideo.pictures import fitted_wh
+from samvideo.picture_sizes import fitted_wh
 from samvideo.specs import ModelSpec
 from samvideo.training import effects, splits
 from samvideo.training.clips import colours

@@ -76,7 +76,7 @@ class Runs(Dataset):
             DatasetError: it has no object, its frames are renumbered, or its video is not there.
         """
         tracks, records = self._records(name)
-        seen = {number: record.index for record in reversed(records.values()) for number in record.visible()}
+        seen = {number: record.index for record in reversed(list(records.values())) for number in record.visible()}
         if not seen:
             raise DatasetError(f"{self.folders[name]} has no object to learn from: track one, or leave the run out")
         if tracks.info.renumbered:
