@@ -73,12 +73,21 @@ def track(
     name, file = choose_model(model, weights, device, quiet=quiet)
     search = choose_search(name, prompter, wanted, detector, max_objects, every) if searches else None
     options = {"memory": memory, "policy": policy, "device": device, "dtype": dtype, "first_mask": first_mask}
-    results: dict[str, Any] = {"out": out, "overwrite": overwrite, "strip_source": strip_source, "resume": resume}
+    into: dict[str, Any] = {"out": out, "overwrite": overwrite, "strip_source": strip_source, "resume": resume}
     found: dict[str, Any] = {"search": search, "labelled": searches, "stride": stride}
     found |= {"runtime": runtime, "compiled": compiled}
-    times, rule, chosen = (start, end), (threshold, void), (name, file)
     settings = _parse_settings(
-        texts, save, direction, times, rule, window, source, chosen, options, **results, **found
+        texts,
+        save,
+        direction,
+        (start, end),
+        (threshold, void),
+        window,
+        source,
+        (name, file),
+        options,
+        **into,
+        **found,
     )
     if tools:
         run_page(settings, tools[0], quiet, as_json, browser, host, port)
