@@ -74,8 +74,8 @@ def track(
     search = choose_search(name, prompter, wanted, detector, max_objects, every) if searches else None
     options = {"memory": memory, "policy": policy, "device": device, "dtype": dtype, "first_mask": first_mask}
     into: dict[str, Any] = {"out": out, "overwrite": overwrite, "strip_source": strip_source, "resume": resume}
-    found: dict[str, Any] = {"search": search, "labelled": searches, "stride": stride}
-    found |= {"runtime": runtime, "compiled": compiled}
+    more: dict[str, Any] = {"search": search, "labelled": searches, "stride": stride}
+    more |= {"runtime": runtime, "compiled": compiled}
     settings = _parse_settings(
         texts,
         save,
@@ -87,7 +87,7 @@ def track(
         (name, file),
         options,
         **into,
-        **found,
+        **more,
     )
     if tools:
         run_page(settings, tools[0], quiet, as_json, browser, host, port)
