@@ -70,24 +70,14 @@ def track(
     """Track the prompted objects and write an overlay video, masks and tables."""
     policy, (searches, wanted, others) = check_policy(policy), split_searches(prompt)
     tools, texts = ([], others) if searches else split_prompts(others, PROMPT_HELP, resume)
-    name, file = choose_model(model, weights, device, quiet=quiet)
-    search = choose_search(name, prompter, wanted, detector, max_objects, every) if searches else None
+    chosen = choose_model(model, weights, device, quiet=quiet)
+    search = choose_search(chosen[0], prompter, wanted, detector, max_objects, every) if searches else None
     options = {"memory": memory, "policy": policy, "device": device, "dtype": dtype, "first_mask": first_mask}
     into: dict[str, Any] = {"out": out, "overwrite": overwrite, "strip_source": strip_source, "resume": resume}
     more: dict[str, Any] = {"search": search, "labelled": searches, "stride": stride}
     more |= {"runtime": runtime, "compiled": compiled}
     settings = _parse_settings(
-        texts,
-        save,
-        direction,
-        (start, end),
-        (threshold, void),
-        window,
-        source,
-        (name, file),
-        options,
-        **into,
-        **more,
+        texts, save, direction, (start, end), (threshold, void), window, source, chosen, options, **into, **more
     )
     if tools:
         run_page(settings, tools[0], quiet, as_json, browser, host, port)
