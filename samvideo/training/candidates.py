@@ -17,7 +17,7 @@ class MaskWeights:
     Attributes:
         focal, hard, dice: of the mask (focal loss, cross-entropy of the hardest pixels, Dice); of several
             candidates, the best one learns.
-        spread: of the mean of the masks' losses, beside the best one's.
+        spread: share of the mean of all masks' losses; that of the best one has the rest.
         quality: of the error of the predicted IoU.
         presence: of the cross-entropy of the object score.
         squared: the error of the predicted IoU is squared, instead of absolute.
@@ -37,7 +37,7 @@ def chosen_losses(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The logits (B, h, w) that are rated best, detached, and losses by name, as means over the objects there are.
 
-    Of the masks of an object, the best one learns, the others by `spread`; all ratings do. Objects with an empty
+    Of the masks of an object, the best one learns, or all, by `spread`; all ratings do. Objects with an empty
     mask teach nothing.
 
     Args:
@@ -60,7 +60,7 @@ def chosen_losses(
         return (values * there).sum() / there.sum().clamp(min=1)
 
     return logits_bnhw[rows, rated].detach(), {
-        **{name: mean(loss[rows, best] + weights.spread * loss.mean(1)) for name, loss in masks.items()},
+        **{name: mean(torch.lerp(loss[rows, best], loss.mean(1), weights.spread)) for name, loss in masks.items()},
         "quality": weights.quality * mean(error.mean(1)),
         "iou": mean(iou[rows, rated]).detach(),
     }

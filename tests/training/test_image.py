@@ -94,11 +94,11 @@ def test_of_several_candidates_the_best_learns_and_all_ratings_do() -> None:
     assert quality.grad is not None
     assert logits.grad.abs().sum((0, 2, 3)).bool().tolist() == [False, True, False]
     assert quality.grad.abs().bool().all()
-    _, spread = chosen_losses(logits, quality, truth, MaskWeights(focal=0, hard=2, spread=1))
+    _, spread = chosen_losses(logits, quality, truth, MaskWeights(focal=0, hard=2, spread=0.75))
     dice, hard = dice_loss(logits[0], truth.expand(3, -1, -1)), hard_loss(logits[0], truth.expand(3, -1, -1))
     assert "focal" not in spread
-    assert spread["dice"].item() == pytest.approx((dice[1] + dice.mean()).item())
-    assert spread["hard"].item() == pytest.approx(2 * (hard[1] + hard.mean()).item())
+    assert spread["dice"].item() == pytest.approx((0.25 * dice[1] + 0.75 * dice.mean()).item())
+    assert spread["hard"].item() == pytest.approx(2 * (0.25 * hard[1] + 0.75 * hard.mean()).item())
 
 
 def test_validation_asks_exact_boxes_at_the_size_of_the_input(data: Path) -> None:
