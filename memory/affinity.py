@@ -20,6 +20,8 @@ KIND = "memory method"
 BIAS, LOCALITY = CODES.index("affinity bias"), CODES.index("affinity locality")
 MASK_CELL = 4
 """Pixels of the stride-4 mask along a side of a cell; the value holds them all."""
+LOWEST = -60.0
+"""Score below the best, from which on weights are equally small."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,17 @@ class Affinity(Reader):
         missing = max(0, v.shape[2] - q.shape[2])
         q, k = (F.pad(x, (0, missing)) for x in (q, k))  # as wide as values, for the fused kernel
         with full_precision(q):
-            read = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=1.0)[:, 0]
+            if torch.compiler.is_exporting():
+                read = _limited_softmax(q @ k.mT) @ v
+            else:
+                read = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=1.0)[:, 0]
         read = torch.cat([read, _newest(values, codes)[..., -(MASK_CELL**2) :]], 2)
         return read.reshape(batch, *grid, -1).permute(0, 3, 1, 2)
+
+
+def _limited_softmax(scores: Tensor) -> Tensor:
+    """Without denormal numbers, most of the weights otherwise, which are slow to multiply on CPUs."""
+    return (scores - scores.amax(-1, keepdim=True)).clamp(min=LOWEST).softmax(-1)
 
 
 def _first_and_newest(rows: Tensor, codes: Tensor, padded: bool) -> tuple[Tensor, Tensor]:

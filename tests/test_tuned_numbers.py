@@ -10,6 +10,7 @@ PLAIN = {-1, 0, 0.5, 1, 2}
 FIXED = {
     "memory/affinity.py": {
         "MASK_CELL": "shape of the bundled weights",
+        "LOWEST": "below any weight that counts, changes no result",
         **dict.fromkeys(("3.0", "5.0"), "where training begins; learned"),
     },
     "memory/attention.py": {"QUERY_POSITION": "published weights are trained with it"},
