@@ -43,7 +43,7 @@ def export_model(
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an earlier export."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
 ) -> None:
-    """Export a model, to track or segment with `--runtime onnx` or `openvino` and `--weights DIR`, or elsewhere."""
+    """Export a model, to track or, with ONNX Runtime, segment by `--runtime NAME --weights DIR`, or elsewhere."""
     if to not in FORMATS:
         raise ConfigError(f"no format of graphs is called {to!r}: {', '.join(FORMATS)} expected")
     if precision not in PRECISIONS:

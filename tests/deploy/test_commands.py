@@ -126,7 +126,7 @@ def test_previews_are_those_of_the_model(exported: Path) -> None:
 def quick_export(monkeypatch: pytest.MonkeyPatch) -> None:
     """Export the tiny model, whatever is named, without graphs in its files."""
     load: Callable[..., object] = lambda *_, **others: tiny_model(policy=others["policy"] or "fifo", **EXPORTED)  # noqa: E731
-    monkeypatch.setattr("samvideo.checkpoints.load", load)
+    monkeypatch.setattr("samvideo.checkpoints.load_any", load)
     monkeypatch.setattr("samvideo.deploy.bundle.write_onnx", lambda _, path: path.write_bytes(b"graph"))
 
 
@@ -135,7 +135,7 @@ def quick_export(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (["sam2.1-tini", "-o", "out"], 2, "sam2.1-tiny"),
         (["vit-ti", "-o", "out"], 2, "is an encoder"),
-        (["mobilesam", "-o", "out", "--weights", "none.pt"], 2, "image model"),
+        (["squeezesam", "-o", "out", "--weights", "random", "-q"], 2, "cannot be exported"),
         (["edgetam", "-o", "out", "--weights", "none.pt"], 4, "there is no file none.pt"),
         (["edgetam", "-o", "out", "--to", "tflite"], 2, "no format of graphs is called 'tflite'"),
         (["edgetam", "-o", "out", "--policy", "fiffo"], 2, "fifo"),
