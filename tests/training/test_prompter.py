@@ -167,13 +167,13 @@ def test_a_training_is_interrupted_resumed_and_used(
         load_prompter(f"learned={out}", ImageModelSegmenter(tiny_model()))
 
 
-def test_a_head_learns_where_objects_are(data: Path) -> None:
+def test_a_head_learns_where_objects_are(data: Path, tmp_path: Path) -> None:
     library = Library.read([data / "objects"])
     model = prompter._model("nano", "cpu")
     recipe = replace(TINY, sides=(96,), pixels=4 * 96**2, fit=Stage(50, rate=4e-3, average=0.9))
     steps = prompter._Steps(model, library, recipe)
     first = {name: float(value) for name, value in steps.losses(1000).items()}
-    prompter.fit(steps.head, steps.losses, recipe.fit, Path("/nonexistent"), print)
+    prompter.fit(steps.head, steps.losses, recipe.fit, tmp_path / "state", print)
     last = {name: float(value) for name, value in steps.losses(1000).items()}
     assert last["boxes"] < 0.7 * first["boxes"]
     assert last["IoU"] > first["IoU"] + 0.1
