@@ -163,6 +163,7 @@ def _beside(*arguments: Any, rank: int, count: int) -> None:
         distil.help_learn(*arguments, rank=rank, count=count)
 
 
+@pytest.mark.long  # may wait for its processes for a minute
 def test_two_processes_equal_one(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Losses within 1e-4, weights within 1e-3: sums are in another order, and Adam divides by small numbers."""
     plan, pictures = Plan("features", 5, batch=4), find_pictures(data, "train")
