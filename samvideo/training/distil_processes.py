@@ -2,9 +2,11 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Semaphore
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from torch import Tensor, nn
 
 from samvideo.errors import SamVideoError
 
+POLL_SECONDS = 0.2
+"""Between two looks at processes that start."""
 Work = Callable[..., None]
 """Called with the arguments given, then `rank` and `count` by name; at the top of a module."""
 
@@ -24,16 +28,22 @@ def joined(count: int, work: Work, *arguments: Any) -> Iterator[None]:
 
     They form a group for `average_gradients`, and end with the block. They are in a session of their own: Ctrl-C
     reaches the first process alone, which ends the others.
+
+    Raises:
+        SamVideoError: another process ended before it had started.
     """
     context = get_context("spawn")
+    started = context.Semaphore(0)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "group"
         others = [
-            context.Process(target=_other, args=(rank, count, file, work, arguments)) for rank in range(1, count)
+            context.Process(target=_other, args=(rank, count, file, started, work, arguments))
+            for rank in range(1, count)
         ]
         try:
             for other in others:
                 other.start()
+            _wait(started, others)
             with _group(0, count, file):
                 yield
             for other in others:
@@ -45,7 +55,19 @@ def joined(count: int, work: Work, *arguments: Any) -> Iterator[None]:
                     other.join()
 
 
-def _other(rank: int, count: int, file: Path, work: Work, arguments: tuple[Any, ...]) -> None:
+def _wait(started: Semaphore, others: Sequence[BaseProcess]) -> None:
+    """Until all processes have started: the group waits for half an hour for one that has ended."""
+    for _ in others:
+        while not started.acquire(timeout=POLL_SECONDS):
+            if ended := [other.exitcode for other in others if not other.is_alive()]:
+                raise SamVideoError(
+                    f"another process of this training ended while it started, with code {ended[0]}: its message "
+                    "is above; with --nproc 1, this process trains alone"
+                )
+
+
+def _other(rank: int, count: int, file: Path, started: Semaphore, work: Work, arguments: tuple[Any, ...]) -> None:
+    started.release()
     if hasattr(os, "setsid"):
         os.setsid()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))

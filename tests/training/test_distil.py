@@ -6,21 +6,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import tiny_distil
 import tiny_sam
 import torch
+from tiny_distil import SIDE, STUDENT, TEACHER
 from torch import nn
 from typer.testing import CliRunner
 
 from samvideo.checkpoints import load_any
 from samvideo.cli.main import app
-from samvideo.encoders import sam_vit
-from samvideo.encoders.sam_vit import SamVitConfig
-from samvideo.errors import ConfigError, DatasetError, VideoError
+from samvideo.errors import ConfigError, DatasetError, SamVideoError, VideoError
 from samvideo.image_model import ImageModel
 from samvideo.registry import ENCODERS
 from samvideo.specs import IMAGE_SPECS
@@ -36,8 +35,6 @@ from samvideo.training.recipes.layers import _as_map, blocks_of, layer_weights, 
 from samvideo.training.recipes.sami import filled
 from samvideo.training.teacher_cache import TeacherCache
 
-SIDE = 64
-TEACHER, STUDENT = "sam-vit-mini", "sam-vit-b"
 PLAIN = Wear(plain=1.0)
 
 
@@ -57,18 +54,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def shrink(patch: pytest.MonkeyPatch) -> None:
-    """Make the two models tiny: the student has half the blocks of the teacher, and another width."""
-    patch.setitem(sam_vit.VARIANTS, TEACHER, SamVitConfig(32, 2, 4, (1, 3), 64, window=3, side=SIDE // 16))
-    patch.setitem(sam_vit.VARIANTS, STUDENT, SamVitConfig(24, 2, 2, (1,), 48, window=3, side=SIDE // 16))
-    small = replace(IMAGE_SPECS[TEACHER], input_wh=(SIDE, SIDE))
-    patch.setitem(IMAGE_SPECS, TEACHER, small)
-    patch.setitem(IMAGE_SPECS, STUDENT, replace(small, name=STUDENT, encoder=STUDENT))
-
-
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    shrink(monkeypatch)
+    tiny_distil.shrink(monkeypatch)
 
 
 def inputs(data: Path, cache: Path | None = None) -> Inputs:
@@ -156,14 +144,6 @@ def test_a_memory_is_distilled_along_clips(clips: Path, tmp_path: Path, monkeypa
     assert after["masks"] < before["masks"]
 
 
-def _beside(*arguments: Any, rank: int, count: int) -> None:
-    """What the second process of a test does: the models are tiny there, too."""
-    with pytest.MonkeyPatch.context() as patch:
-        shrink(patch)
-        distil.help_learn(*arguments, rank=rank, count=count)
-
-
-@pytest.mark.long  # may wait for its processes for a minute
 def test_two_processes_equal_one(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Losses within 1e-4, weights within 1e-3: sums are in another order, and Adam divides by small numbers."""
     plan, pictures = Plan("features", 5, batch=4), find_pictures(data, "train")
@@ -180,13 +160,18 @@ def test_two_processes_equal_one(data: Path, tmp_path: Path, monkeypatch: pytest
 
         monkeypatch.setattr(distil.Steps, "gradients", noted)
         pair, state = Pair(inputs(data), plan), tmp_path / f"state-{count}"
-        with joined(count, _beside, inputs(data), plan, pictures, state) if count > 1 else nullcontext():
+        with joined(count, tiny_distil.beside, inputs(data), plan, pictures, state) if count > 1 else nullcontext():
             pair.learn(pair.examples(pictures), state, print, count=count)
         curves.append(curve)
         weights.append(nn.utils.parameters_to_vector(pair.student.parameters()))
     assert curves[1] == pytest.approx(curves[0], rel=1e-4)
     assert curves[0][-1] < curves[0][0]
     assert (weights[1] - weights[0]).abs().max() < 1e-3
+
+
+def test_a_process_that_cannot_start_is_told() -> None:
+    with pytest.raises(SamVideoError, match="ended while it started"), joined(2, tiny_distil.Unreadable()):
+        pytest.fail("the group has formed")
 
 
 def test_losses_by_hand() -> None:
