@@ -1,7 +1,7 @@
 """Number formats, compiled stages and ONNX Runtime on a GPU, in one table: python tests/gpu_check.py -o FILE.
 
 Weights are the deterministic ones of the parity fixtures, but `nano` has its own. Rows are printed as soon as they
-are measured, and the file is written anew with each. Without a GPU there is nothing to do.
+are measured, and the file is rewritten with each. Without a GPU nothing is measured.
 """
 
 import argparse

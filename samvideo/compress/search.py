@@ -190,7 +190,9 @@ def search_encoder(
     latency = measure_latency(encoder, images[0], widths)
     choices = [[*([] if i in found.fixed else [None]), *of] for i, of in enumerate(widths)]
     evolution = Evolution(choices, latency, _errors(encoder, images), search)
-    whole = latency.of([of[-1] for of in widths])  # not measured anew: only ratios of one measurement are stable
+    whole = latency.of(
+        [of[-1] for of in widths]
+    )  # not measured again: only ratios within one measurement are stable
     budget, least = budget_share * whole if budget_ms is None else budget_ms, float("inf")
     for _ in range(search.tries):
         candidate = evolution.best(budget, report)

@@ -84,7 +84,7 @@ def open_graphs(folder: Path, *, device: str = "auto", threads: int = 0) -> tupl
 
 
 def _with_bfloat16(providers: list[Any]) -> list[Any]:
-    """The providers, told to compute in bfloat16; graphs are float32."""
+    """Providers with the option to compute in bfloat16; the graphs are float32."""
     if providers[0] == PROVIDERS["tensorrt"]:
         return [(providers[0], {"trt_bf16_enable": True}), *providers[1:]]
     if providers[0] != PROVIDERS["cpu"] or platform.machine().lower() not in ("arm64", "aarch64"):

@@ -1,6 +1,6 @@
 """Decoupled distillation: the encoder learns the teacher's image embedding, the heads stay the teacher's.
 
-Sources: Zhang et al. 2023, MobileSAM, section 3.2; Wang et al. 2023, RepViT-SAM, section 2.
+Sources: Zhang et al. 2023, MobileSAM (decoupled distillation); Wang et al. 2023, RepViT-SAM.
 """
 
 from dataclasses import dataclass

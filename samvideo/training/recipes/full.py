@@ -1,7 +1,7 @@
 """Distillation at all stages at once, with hard prompts and hard masks: embedding, output tokens and masks.
 
-Source: Shu et al. 2023, TinySAM, section 3.1 (full-stage distillation, hard prompt sampling, hard mask weighting).
-Differences: there are no true masks, so that the teacher's stand for them where hardness is measured.
+Source: Shu et al. 2023, TinySAM (full-stage distillation, hard prompt sampling, hard mask weighting). Differences:
+there are no true masks, so that the teacher's stand for them where hardness is measured; weights are chosen here.
 """
 
 from dataclasses import dataclass

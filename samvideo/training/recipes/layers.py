@@ -1,7 +1,7 @@
 """Layer by layer: blocks learn the outputs of the teacher's blocks at the same depth, the first ones first.
 
-Sources: Shen et al. 2024, FastSAM3D, section 2.1 (layer-wise progressive distillation); Song et al. 2024,
-SAM-Lightening, section 3.3 (dynamic weights that move from shallow layers to deep ones). The formula of the weights
+Sources: Shen et al. 2024, FastSAM3D (layer-wise progressive distillation); Song et al. 2024,
+SAM-Lightening (dynamic weights that move from shallow layers to deep ones). The formula of the weights
 is ours: neither paper's could be established.
 """
 

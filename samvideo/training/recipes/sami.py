@@ -1,6 +1,6 @@
 """Masked pre-training with the features of a SAM as targets (SAMI): what is hidden is reconstructed from the rest.
 
-Sources: Xiong et al. 2023, EfficientSAM, section 3.2; EfficientTAM (Xiong et al. 2024) begins so, too.
+Sources: Xiong et al. 2023, EfficientSAM; EfficientTAM (Xiong et al. 2024) begins so, too.
 Differences: encoders here may have windows and convolutions, which need whole maps, so hidden cells are filled with
 the mean colour instead of left out, as in SimMIM (Xie et al. 2022); and the last steps see whole pictures, so that
 the encoder is of use without the decoder.

@@ -1,7 +1,7 @@
 """Distillation in two stages: the features of pictures, then those that are conditioned on memory, along clips.
 
-Source: Zhou et al. 2025, EdgeTAM, section 3.3 (distillation). Differences: there are no labels, so that objects are
-what the teacher finds at random places of the first frame, and its masks are the targets.
+Source: Zhou et al. 2025, EdgeTAM (distillation). Differences: there are no labels, so that objects are
+what the teacher finds at random places of the first frame, and its masks are the targets; weights are chosen here.
 """
 
 from dataclasses import dataclass
