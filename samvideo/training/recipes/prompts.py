@@ -1,7 +1,7 @@
 """Prompts in the loop of distillation: clicks where the masks of student and teacher disagree.
 
-Source: Zhou et al. 2023, EdgeSAM (stage 1: the encoder; stage 2: prompts in the loop). Differences: objects are what
-the teacher finds at random places, instead of labels; weights are chosen here.
+Source: Zhou et al. 2023, EdgeSAM (stage 1: the encoder; stage 2: prompts in the loop). Differences: objects are
+what the teacher finds at random places, instead of labels; weights are chosen here.
 """
 
 from dataclasses import dataclass
