@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # The tests of one file run in one process, so that its fixtures are built once.
-PYTEST_FLAGS ?= -n auto --dist loadfile
+PYTEST_FLAGS ?= -n auto --dist loadfile --max-worker-restart 0
 
 .PHONY: demo test test-long fuzz gpu-check lint types wheel clean
 

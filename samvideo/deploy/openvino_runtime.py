@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class OpenVinoGraph:
             options["SNIPPETS_MODE"] = "DISABLE"
             if threads:
                 options["INFERENCE_NUM_THREADS"] = threads
-        core = import_openvino().Core()
+        core = open_core()
         self._compile = partial(core.compile_model, device_name=device, config=options)
         self._compiled: dict[tuple[tuple[int, ...], ...], Any] = {}
         try:
@@ -92,9 +92,8 @@ def convert(path: Path) -> None:
     Raises:
         ConfigError: OpenVINO is missing.
     """
-    openvino = import_openvino()
-    model = openvino.Core().read_model(path)
-    openvino.save_model(model, path.with_suffix(".xml"), compress_to_fp16=False)
+    model = open_core().read_model(path)
+    import_openvino().save_model(model, path.with_suffix(".xml"), compress_to_fp16=False)
     path.unlink()
 
 
@@ -104,7 +103,7 @@ def _hint(precision: Precision, device: str) -> str:
     Nodes that are float16 or int8 in the file say so themselves; with int8, the others are bfloat16 where there are
     instructions for it.
     """
-    native = "BF16" in import_openvino().Core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+    native = "BF16" in open_core().get_property(device, "OPTIMIZATION_CAPABILITIES")
     if precision == "bf16" and not native:
         raise ConfigError(f"{device} has no instructions for bfloat16: export the model with --precision fp32")
     return "bf16" if native and precision in ("bf16", "int8") else "f32"
@@ -120,8 +119,23 @@ def import_openvino() -> Any:
     return openvino
 
 
+def open_core() -> Any:
+    """OpenVINO's core, one for the whole process; ConfigError if the package is missing.
+
+    The CPU plug-in of each core has a stack for signal handlers of its own, and brings back the one before when it
+    ends: of two cores, the second would leave the stack that the first has freed, and the next Ctrl-C would be a
+    segmentation fault (2026.4, processors with AMX).
+    """
+    return _core(import_openvino())
+
+
+@cache
+def _core(openvino: Any) -> Any:
+    return openvino.Core()
+
+
 def _device(device: str) -> str:
-    there = import_openvino().Core().available_devices
+    there = open_core().available_devices
     wanted = "CPU" if device == "auto" else device.upper()
     if wanted not in there:
         known = ", ".join(["auto", *(name.lower() for name in there)])

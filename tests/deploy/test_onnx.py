@@ -30,7 +30,7 @@ from samvideo.deploy.graph_runtime import GraphTokens
 from samvideo.deploy.graphs import graphs_of
 from samvideo.deploy.manifest import STAGES, file_of
 from samvideo.deploy.onnx_runtime import open_onnx
-from samvideo.deploy.openvino_runtime import import_openvino, open_openvino
+from samvideo.deploy.openvino_runtime import import_openvino, open_core, open_openvino
 from samvideo.deploy.precision import to_float16, to_int8
 
 
@@ -123,7 +123,8 @@ def test_bfloat16_is_for_devices_that_have_it(
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     with pytest.raises(ConfigError, match="track with --runtime openvino"):
         open_onnx(folder, device="cpu")
-    if "BF16" in installed_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    installed_openvino()
+    if "BF16" in open_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         check_close(expected, tracked(open_openvino(folder, threads=1)))
     else:
         with pytest.raises(ConfigError, match="no instructions for bfloat16"):
@@ -133,6 +134,32 @@ def test_bfloat16_is_for_devices_that_have_it(
 def test_openvino_reads_onnx(exported: Path, expected: list[FrameResult]) -> None:
     installed_openvino()
     check_equal(expected, tracked(open_openvino(exported, threads=1)))
+
+
+def test_signals_are_survived_after_openvino_was_used(exported: Path) -> None:
+    installed_openvino()
+    code = f"""
+import gc, signal
+import numpy as np
+from samvideo.trackers.factory import create_tracker
+from samvideo.types import Box, Frame
+def used():
+    tracker = create_tracker("auto", weights={str(exported)!r}, runtime="openvino")
+    tracker.step(Frame(0, 0.0, np.zeros((48, 64, 3), np.uint8)), [Box((5, 5, 30, 30), object_id=1)])
+    return tracker
+first = used()
+second = used()
+del first
+gc.collect()
+del second
+gc.collect()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "interrupted"), done.stderr
 
 
 @pytest.mark.long
