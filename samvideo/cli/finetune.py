@@ -1,6 +1,8 @@
 """`samvideo finetune`: train a video model on annotated videos."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,10 @@ OUT_HELP = (
 )
 VALIDATE_HELP = "Sequences to measure J&F on [a tenth of them, of two at least]."
 FRAMES_HELP = "Learn from the frames FIRST to END - 1 only."
+CACHE_HELP = (
+    "Folder that keeps the encoder's features of frames, where it does not learn, for later steps and runs; frames "
+    "are mirrored then, but not brighter or darker."
+)
 MEASURE_HELP = "Measure J&F on the frames FIRST to END - 1 only, from the masks on the first of them."
 KEPT = 0.1
 """Share of the sequences that is kept for validation."""
@@ -60,6 +66,8 @@ def finetune(
     seed: int = typer.Option(1, min=0, max=2**31 - 1, help="Of everything random."),
     threshold: int | None = typer.Option(None, min=1, help=THRESHOLD_HELP),
     void: int | None = typer.Option(None, min=0, help=VOID_HELP),
+    cache: Path | None = typer.Option(None, metavar="DIR", help=CACHE_HELP),
+    nproc: int = typer.Option(1, min=1, help="Processes that share the clips of each step."),
     device: str = typer.Option("auto", help="auto, cpu or cuda."),
     threads: int | None = typer.Option(None, min=1, help="CPU threads [all cores]."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
@@ -71,24 +79,27 @@ def finetune(
     windows = _parse_frames("--frames", frames), _parse_frames("--measure", measure)
     from samvideo.evaluation.threads import limit_loaded
     from samvideo.io.mask_pictures import MaskRule
-    from samvideo.training.finetune import RESULT, FinetuneRecipe, Sequences
+    from samvideo.training.finetune import RESULT, FinetuneRecipe, Resources, Sequences
     from samvideo.training.finetune import finetune as run
     from samvideo.weights.naming import is_random, split_name
 
     if threads is not None:
         limit_loaded(threads)
-    dataset = _open(data, video, split, MaskRule(threshold, void))
-    learned, measured = _split(dataset.sequences(), comma_list(sequences), comma_list(validate))
-    chosen = Sequences(dataset, learned, measured, *windows)
+    opened = _opener(data, video, split, MaskRule(threshold, void))
+    learned, measured = _split(opened().sequences(), comma_list(sequences), comma_list(validate))
+    chosen = Sequences(opened, learned, measured, *windows)
     recipe = FinetuneRecipe(train or "decoder,memory", batch, every=every, patience=patience, seed=seed)
     if is_random(split_name(model, weights)[1]):
         recipe = replace(recipe.from_scratch(), train=train or "all")
     recipe = _changed(recipe, steps, rate, length)
-    run(model, weights, chosen, recipe, out, training_device(device), log_to(out / RESULT, quiet=quiet))
+    if cache is not None:
+        recipe = replace(recipe, clip=replace(recipe.clip, gain=0.0))
+    resources = Resources(training_device(device), nproc, cache)
+    run(model, weights, chosen, recipe, out, resources, log_to(out / RESULT, quiet=quiet))
 
 
-def _open(data: str, video: Path | None, split: str | None, rule: "MaskRule") -> "Dataset":
-    """The data set, or the runs, of NAME=FOLDER; ConfigError if an option is for the other kind."""
+def _opener(data: str, video: Path | None, split: str | None, rule: "MaskRule") -> "Callable[[], Dataset]":
+    """What opens the data set, or the runs, of NAME=FOLDER; ConfigError if an option is for the other kind."""
     name, equals, root = data.partition("=")
     if not (name and equals and root):
         raise ConfigError(f"--data takes NAME=FOLDER, such as folder=my_clips, not {shown(data)}")
@@ -99,10 +110,10 @@ def _open(data: str, video: Path | None, split: str | None, rule: "MaskRule") ->
     if name != Runs.name:
         if video is not None:
             raise ConfigError(f"--video is for --data run=FOLDER, not for {name}: leave it out")
-        return open_dataset(name, Path(root), split, rule)
+        return partial(open_dataset, name, Path(root), split, rule)
     if split is not None or rule != FROM_FILE:
         raise ConfigError("--split, --threshold and --void are for data sets, not for runs: leave them out")
-    return Runs(Path(root), video)
+    return partial(Runs, Path(root), video)
 
 
 def _changed(recipe: "FinetuneRecipe", steps: int | None, rate: float | None, length: int) -> "FinetuneRecipe":

@@ -81,6 +81,7 @@ def fit(
     pretrained: Iterable[nn.Parameter] = (),
     validation: Validation | None = None,
     events: Path | None = None,
+    rank: int = 0,
 ) -> None:
     """Train in place; the model has the averaged weights afterwards.
 
@@ -94,6 +95,7 @@ def fit(
         pretrained: parameters that learn more slowly.
         validation: what is measured now and then.
         events: folder for event files of TensorBoard, see `Events`.
+        rank: of this process, of those that train together: only the first writes its state.
 
     Raises:
         ConfigError: the state is of another model or stage.
@@ -117,7 +119,9 @@ def fit(
                 board.add("validation", training.validate(validation, log), training.step)
             if stop.requested or last or training.ended or meters.seconds > REPORT_SECONDS:
                 board.add("training", meters.report(training.step, stage.steps, log), training.step)
-                training.save(state_file)
+                training.check()
+                if rank == 0:
+                    training.save(state_file)
             if stop.requested:
                 log(f"interrupted after step {training.step}: the same command resumes it")
                 raise KeyboardInterrupt
@@ -205,8 +209,7 @@ class _Training:
             )
 
     def save(self, file: Path) -> None:
-        """Write the state, unless the training diverged."""
-        self.check()
+        """Write the state."""
         parts = {name: getattr(self, name).state_dict() for name in ("model", "optimiser", "schedule")}
         content = io.BytesIO()
         ours = {name: getattr(self, name) for name in _OWN}
