@@ -61,7 +61,7 @@ class _Cache:
         if file.is_file():
             try:
                 maps: Maps = torch.load(file, map_location=image.device, weights_only=True)
-                self.read += 1
+                self.read, self.size = self.read + 1, file.stat().st_size
                 return maps
             except Exception as error:  # unpickling raises nearly anything
                 self._log(f"{file} is damaged ({type(error).__name__}), and is computed again")
@@ -72,9 +72,8 @@ class _Cache:
 
     def _write(self, file: Path, maps: Maps) -> None:
         stream, (coarse, fine) = io.BytesIO(), maps
-        torch.save(
-            (coarse.clone(), tuple(level.clone() for level in fine)), stream
-        )  # a view is saved with its base
+        whole = coarse.clone(), tuple(level.clone() for level in fine)  # a view would be saved with its base
+        torch.save(whole, stream)
         own = file.with_suffix(f".{uuid4().hex}")  # another process may compute the same
         write_atomically(own, stream.getvalue())
         own.replace(file)
