@@ -130,8 +130,7 @@ def finetune(
         log: gets the progress.
 
     Raises:
-        ConfigError: the folder is of another recipe, there is no such model, or the recipe does not allow the cache
-            or the number of processes.
+        ConfigError: the folder is of another recipe, there is no such model, or the recipe is not for `resources`.
         OutputError: it cannot be written.
         DatasetError: broken or no data.
         WeightsError: the weights are not there, or are another model's.
