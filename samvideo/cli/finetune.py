@@ -1,6 +1,8 @@
 """`samvideo finetune`: train a video model on annotated videos."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +15,9 @@ from samvideo.errors import ConfigError, shown
 if TYPE_CHECKING:
     from samvideo.evaluation.datasets.base import Dataset
     from samvideo.io.mask_pictures import MaskRule
-    from samvideo.training.finetune import FinetuneRecipe
+    from samvideo.training.engine import Stage
 
+MODEL_HELP = "A video model of the SAM 2 family, or nano."
 DATA_HELP = (
     "NAME=FOLDER, a data set that `samvideo evaluate` reads: davis2017=DAVIS, folder=my_clips; or run=FOLDER, what "
     "`samvideo track` or the page has written: one run, or a folder of runs."
@@ -29,6 +32,11 @@ OUT_HELP = (
 )
 VALIDATE_HELP = "Sequences to measure J&F on [a tenth of them, of two at least]."
 FRAMES_HELP = "Learn from the frames FIRST to END - 1 only."
+RATE_HELP = "Highest learning rate [5e-5; 1.5e-3 from random weights]."
+CACHE_HELP = (
+    "Folder that keeps the encoder's features of frames, where it does not learn, for later steps and runs; frames "
+    "are mirrored then, but not brighter or darker."
+)
 MEASURE_HELP = "Measure J&F on the frames FIRST to END - 1 only, from the masks on the first of them."
 KEPT = 0.1
 """Share of the sequences that is kept for validation."""
@@ -36,9 +44,7 @@ KEPT = 0.1
 
 @verb
 def finetune(
-    model: str = typer.Argument(
-        help="A video model of the SAM 2 family, or nano.", autocompletion=completing("trackers")
-    ),
+    model: str = typer.Argument(help=MODEL_HELP, autocompletion=completing("trackers")),
     data: str = typer.Option(..., metavar="NAME=FOLDER", help=DATA_HELP),
     video: Path | None = typer.Option(None, metavar="PATH", help=VIDEO_HELP),
     split: str | None = typer.Option(None, help="Part of the data set [its first]."),
@@ -52,14 +58,14 @@ def finetune(
     steps: int | None = typer.Option(None, min=1, help="Steps [400]."),
     batch: int = typer.Option(1, min=1, help="Clips of a step."),
     length: int = typer.Option(8, min=2, help="Frames of a clip."),
-    rate: float | None = typer.Option(
-        None, min=1e-9, help="Highest learning rate [5e-5; 1.5e-3 from random weights]."
-    ),
+    rate: float | None = typer.Option(None, min=1e-9, help=RATE_HELP),
     every: int = typer.Option(100, min=1, help="Steps between two validations."),
     patience: int | None = typer.Option(None, min=1, help="End after so many validations without a better one."),
     seed: int = typer.Option(1, min=0, max=2**31 - 1, help="Of everything random."),
     threshold: int | None = typer.Option(None, min=1, help=THRESHOLD_HELP),
     void: int | None = typer.Option(None, min=0, help=VOID_HELP),
+    cache: Path | None = typer.Option(None, metavar="DIR", help=CACHE_HELP),
+    nproc: int = typer.Option(1, min=1, help="Processes that share the clips of each step."),
     device: str = typer.Option("auto", help="auto, cpu or cuda."),
     threads: int | None = typer.Option(None, min=1, help="CPU threads [all cores]."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
@@ -71,24 +77,26 @@ def finetune(
     windows = _parse_frames("--frames", frames), _parse_frames("--measure", measure)
     from samvideo.evaluation.threads import limit_loaded
     from samvideo.io.mask_pictures import MaskRule
-    from samvideo.training.finetune import RESULT, FinetuneRecipe, Sequences
+    from samvideo.training.finetune import RESULT, FinetuneRecipe, Resources, Sequences
     from samvideo.training.finetune import finetune as run
     from samvideo.weights.naming import is_random, split_name
 
     if threads is not None:
         limit_loaded(threads)
-    dataset = _open(data, video, split, MaskRule(threshold, void))
-    learned, measured = _split(dataset.sequences(), comma_list(sequences), comma_list(validate))
-    chosen = Sequences(dataset, learned, measured, *windows)
+    opened = _opener(data, video, split, MaskRule(threshold, void))
+    learned, measured = _split(opened().sequences(), comma_list(sequences), comma_list(validate))
+    chosen = Sequences(opened, learned, measured, *windows)
     recipe = FinetuneRecipe(train or "decoder,memory", batch, every=every, patience=patience, seed=seed)
     if is_random(split_name(model, weights)[1]):
         recipe = replace(recipe.from_scratch(), train=train or "all")
-    recipe = _changed(recipe, steps, rate, length)
-    run(model, weights, chosen, recipe, out, training_device(device), log_to(out / RESULT, quiet=quiet))
+    clip = replace(recipe.clip, length=length, gain=0.0 if cache else recipe.clip.gain)
+    recipe = replace(recipe, clip=clip, fit=_changed(recipe.fit, steps, rate))
+    resources = Resources(training_device(device), nproc, cache)
+    run(model, weights, chosen, recipe, out, resources, log_to(out / RESULT, quiet=quiet))
 
 
-def _open(data: str, video: Path | None, split: str | None, rule: "MaskRule") -> "Dataset":
-    """The data set, or the runs, of NAME=FOLDER; ConfigError if an option is for the other kind."""
+def _opener(data: str, video: Path | None, split: str | None, rule: "MaskRule") -> "Callable[[], Dataset]":
+    """What opens the data set, or the runs, of NAME=FOLDER; ConfigError if an option is for the other kind."""
     name, equals, root = data.partition("=")
     if not (name and equals and root):
         raise ConfigError(f"--data takes NAME=FOLDER, such as folder=my_clips, not {shown(data)}")
@@ -99,16 +107,15 @@ def _open(data: str, video: Path | None, split: str | None, rule: "MaskRule") ->
     if name != Runs.name:
         if video is not None:
             raise ConfigError(f"--video is for --data run=FOLDER, not for {name}: leave it out")
-        return open_dataset(name, Path(root), split, rule)
+        return partial(open_dataset, name, Path(root), split, rule)
     if split is not None or rule != FROM_FILE:
         raise ConfigError("--split, --threshold and --void are for data sets, not for runs: leave them out")
-    return Runs(Path(root), video)
+    return partial(Runs, Path(root), video)
 
 
-def _changed(recipe: "FinetuneRecipe", steps: int | None, rate: float | None, length: int) -> "FinetuneRecipe":
-    """The recipe with another number of steps, rate or length of clips."""
-    fit = replace(recipe.fit, steps=steps or recipe.fit.steps, rate=rate or recipe.fit.rate)
-    return replace(recipe, fit=fit, clip=replace(recipe.clip, length=length))
+def _changed(fit: "Stage", steps: int | None, rate: float | None) -> "Stage":
+    """The stage with another number of steps or rate."""
+    return replace(fit, steps=steps or fit.steps, rate=rate or fit.rate)
 
 
 def _split(known: list[str], wanted: list[str], kept: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

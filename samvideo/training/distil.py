@@ -3,10 +3,7 @@
 import hashlib
 import json
 import math
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -25,13 +22,13 @@ from samvideo.state_dict import build_spec
 from samvideo.tensors import Features
 from samvideo.training import splits
 from samvideo.training.distil_clips import Clip, Clips, find_clips
-from samvideo.training.distil_processes import average_gradients, joined
 from samvideo.training.distil_prompts import ask, chosen, find_objects, picked, repeated
 from samvideo.training.distil_recipe import Lesson, Recipe, encoded, parse_recipe, resized, shrunk
 from samvideo.training.engine import Log, Validation, backward, fit
 from samvideo.training.files import check_output, record_file, write
 from samvideo.training.images import Example, Picture, Squares, Wear, find_pictures, order, start_worker, worn
 from samvideo.training.losses import soft_iou
+from samvideo.training.processes import average_gradients, check_shares, joined, share
 from samvideo.training.prompting import box_prompts
 from samvideo.training.teacher import load_teacher
 from samvideo.training.teacher_cache import TeacherCache, state_digest
@@ -129,9 +126,7 @@ def distil(inputs: Inputs, plan: Plan, output: Path, log: Log, processes: int = 
             examples = pair.examples(pictures)
             if isinstance(examples, TeacherCache):
                 examples.fill(pair.teach, log)
-            with ExitStack() as stack:
-                if processes > 1:
-                    stack.enter_context(joined(processes, help_learn, inputs, plan, pictures, state))
+            with joined(processes, help_learn, inputs, plan, pictures, state):
                 pair.learn(examples, state, log, count=processes)
             student = pair.student
             write(output, {student.published(key): value for key, value in student.state_dict().items()}, record)
@@ -142,10 +137,7 @@ def distil(inputs: Inputs, plan: Plan, output: Path, log: Log, processes: int = 
 def _check(inputs: Inputs, plan: Plan, processes: int) -> None:
     """Raise ConfigError for what can be known to be wrong before models are loaded."""
     parse_recipe(plan.recipe)
-    if plan.batch % processes:
-        raise ConfigError(
-            f"a batch of {plan.batch} is not shared evenly by {processes} processes: choose a multiple"
-        )
+    check_shares(plan.batch, processes)
     if (inputs.images is None) == (inputs.videos is None):
         raise ConfigError("pictures (--images) or videos (--videos) are needed to learn from: give one of them")
     if inputs.cache is not None and inputs.videos is not None:
@@ -155,11 +147,7 @@ def _check(inputs: Inputs, plan: Plan, processes: int) -> None:
 def help_learn(inputs: Inputs, plan: Plan, pictures: Found, state: Path, rank: int, count: int) -> None:
     """What a further process does: all steps, with its own part of every batch; nothing is written."""
     pair = Pair(inputs, plan)
-    with tempfile.TemporaryDirectory() as folder:
-        own = Path(folder) / "state"
-        if state.exists():
-            shutil.copyfile(state, own)
-        pair.learn(pair.examples(pictures), own, lambda line: None, rank=rank, count=count)
+    pair.learn(pair.examples(pictures), state, lambda line: None, rank=rank, count=count)
 
 
 class Pair:
@@ -222,7 +210,7 @@ class Pair:
         heads = [value for name, value in self.student.named_parameters() if name.split(".")[0] in SHARED]
         validation = None if rank else Validation(self._measure(log), self.plan.every)
         self._learn_norms(True)
-        fit(self.recipe.learner, steps.gradients, self.stage, state, log, heads, validation)
+        fit(self.recipe.learner, steps.gradients, self.stage, state, log, heads, validation, rank=rank)
         self._learn_norms(False)
 
     def _learn_norms(self, wanted: bool) -> None:
@@ -254,7 +242,7 @@ class Steps:
     def __init__(self, pair: Pair, examples: Dataset[Example], rank: int, count: int) -> None:
         self.pair, self.recipe, self.examples = pair, pair.recipe, examples
         self.plan, self.rank, self.count = pair.plan, rank, count
-        self.own = slice(rank * self.plan.batch // count, (rank + 1) * self.plan.batch // count)
+        self.own = share(self.plan.batch, rank, count)
         self._batches: Iterator[Sequence[Tensor]] | None = None
 
     def gradients(self, step: int) -> Mapping[str, Tensor]:
@@ -273,7 +261,7 @@ class Steps:
         rows = order(size, self.plan.batch, self.plan.seed, first, self.pair.stage.steps)
         loader = DataLoader(
             self.examples,
-            batch_sampler=(some[self.own] for some in rows),
+            batch_sampler=([some[place] for place in self.own] for some in rows),
             num_workers=self.pair.inputs.workers,
             multiprocessing_context="spawn" if self.pair.inputs.workers else None,  # OpenCV hangs after a fork
             worker_init_fn=start_worker,
@@ -299,7 +287,7 @@ class Steps:
             maps = self.pair.teach(pictures)
         coarse, *others = (value.float() for value in maps)
         fine = 2 if teacher.encoder.fine else 0
-        seeds = [(self.plan.seed, step, place) for place in range(self.own.start, self.own.stop)]
+        seeds = [(self.plan.seed, step, place) for place in self.own]
         seen = shrunk(pictures, self.pair.student)
         seen = worn(seen.view(*clips.shape[:2], *seen.shape[1:]), self.plan.wear, seeds).flatten(0, 1)
         features = Features(coarse, tuple(others[:fine]))

@@ -81,6 +81,7 @@ def fit(
     pretrained: Iterable[nn.Parameter] = (),
     validation: Validation | None = None,
     events: Path | None = None,
+    rank: int = 0,
 ) -> None:
     """Train in place; the model has the averaged weights afterwards.
 
@@ -88,12 +89,12 @@ def fit(
         model: in evaluation mode: batch norms keep their statistics.
         gradients: computes those of a step, see `backward`.
         stage: length, rates and seed.
-        state_file: state of the unfinished stage; a training that finds it goes on from there. It is left for the
-            caller to remove, once the result is safe.
+        state_file: state of the unfinished stage, which a training goes on from; the caller removes it in the end.
         log: gets a line every `REPORT_SECONDS`.
         pretrained: parameters that learn more slowly.
         validation: what is measured now and then.
         events: folder for event files of TensorBoard, see `Events`.
+        rank: of this process, of those that train together: only the first writes its state.
 
     Raises:
         ConfigError: the state is of another model or stage.
@@ -102,9 +103,7 @@ def fit(
         KeyboardInterrupt: a signal asked for the end; the state is written.
     """
     training = _Training(model, stage, pretrained)
-    if state_file.exists():
-        training.restore(state_file)
-        log(f"resumed after step {training.step}")
+    training.restore(state_file, log)
     meters = _Meters(training.step)
     with closing(Events(events, training.step)) as board, Interrupt() as stop:
         while training.step < stage.steps and not training.ended:
@@ -117,7 +116,7 @@ def fit(
                 board.add("validation", training.validate(validation, log), training.step)
             if stop.requested or last or training.ended or meters.seconds > REPORT_SECONDS:
                 board.add("training", meters.report(training.step, stage.steps, log), training.step)
-                training.save(state_file)
+                training.save(state_file, rank)
             if stop.requested:
                 log(f"interrupted after step {training.step}: the same command resumes it")
                 raise KeyboardInterrupt
@@ -204,21 +203,25 @@ class _Training:
                 f"another seed or a rate below {self.stage.rate} may help"
             )
 
-    def save(self, file: Path) -> None:
-        """Write the state, unless the training diverged."""
+    def save(self, file: Path, rank: int) -> None:
+        """Write the state, in the first process, unless the training diverged."""
         self.check()
+        if rank:
+            return
         parts = {name: getattr(self, name).state_dict() for name in ("model", "optimiser", "schedule")}
         content = io.BytesIO()
         ours = {name: getattr(self, name) for name in _OWN}
         torch.save({"stage": repr(self.stage), "average": self.average, **ours, **parts}, content)
         write_atomically(file, content.getvalue())
 
-    def restore(self, file: Path) -> None:
-        """Go on from a state.
+    def restore(self, file: Path, log: Log) -> None:
+        """Go on from a state, if there is one.
 
         Raises:
             ConfigError: it is damaged, or of another model or stage.
         """
+        if not file.exists():
+            return
         remedy = "remove it to begin this stage again, or choose another output"
         device = next(self.model.parameters()).device
         try:
@@ -234,6 +237,7 @@ class _Training:
             raise
         except Exception as error:  # unpickling raises nearly anything
             raise ConfigError(f"{file} is no state of this training ({type(error).__name__}): {remedy}") from error
+        log(f"resumed after step {self.step}")
 
 
 class _Meters:

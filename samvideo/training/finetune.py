@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -13,20 +14,22 @@ from samvideo.checkpoints import load
 from samvideo.errors import ConfigError
 from samvideo.evaluation.datasets.base import Dataset
 from samvideo.evaluation.metrics import score_masks
-from samvideo.io.files import write_atomically
+from samvideo.io.files import check_writable, write_atomically
 from samvideo.io.locks import folder_lock
 from samvideo.models import VideoModel
 from samvideo.specs import BUNDLED, SPECS
 from samvideo.training.candidates import MaskWeights
 from samvideo.training.engine import Log, Stage, Validation, backward, fit
+from samvideo.training.feature_cache import cached_features
 from samvideo.training.files import check_output, record_file, sha256, write
 from samvideo.training.following import Losses, PromptRule, clip_losses, followed
 from samvideo.training.footage import ClipRule, Footage
 from samvideo.training.objective import Objective
 from samvideo.training.parts import choose_parts, merge_parts
+from samvideo.training.processes import average_gradients, check_shares, joined, share
 from samvideo.weights.naming import is_random, split_name, weight_files
 
-FORMAT = "samvideo-finetune-1"
+FORMAT = "samvideo-finetune-2"
 RESULT = "model.safetensors"
 """Name of the weights in the folder of a run."""
 
@@ -77,18 +80,33 @@ class Sequences:
     """What a fine-tuning reads.
 
     Attributes:
-        dataset: opened by `open_dataset`.
+        opened: opens the data set, in each process anew, such as a `partial` of `open_dataset`.
         train: names of the sequences to learn from.
         validation: names of those that are measured; none to measure nothing.
         frames: first index, and the one after the last, of the frames to learn from; None for all.
         measured: the same of those that are measured.
     """
 
-    dataset: Dataset
+    opened: Callable[[], Dataset]
     train: tuple[str, ...]
     validation: tuple[str, ...] = ()
     frames: tuple[int, int] | None = None
     measured: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a fine-tuning runs on; the result is the same but for rounding.
+
+    Attributes:
+        device: cpu or cuda.
+        processes: that share the clips of each step.
+        cache: folder of the features of frames, see `cached_features`; None to compute them again for every step.
+    """
+
+    device: str = "cpu"
+    processes: int = 1
+    cache: Path | None = None
 
 
 def finetune(
@@ -97,7 +115,7 @@ def finetune(
     data: Sequences,
     recipe: FinetuneRecipe,
     run: Path,
-    device: str,
+    resources: Resources,
     log: Log,
 ) -> None:
     """Train a model and write `RESULT` under the published names; the same arguments resume it.
@@ -108,68 +126,131 @@ def finetune(
         data: what it learns from.
         recipe: steps, rates, clips, prompts and losses.
         run: a folder.
-        device: cpu or cuda.
+        resources: device, processes and cached features.
         log: gets the progress.
 
     Raises:
-        ConfigError: the folder is of another recipe, or there is no such model.
+        ConfigError: the folder is of another recipe, there is no such model, or the recipe is not for `resources`.
         OutputError: it cannot be written.
         DatasetError: broken or no data.
         WeightsError: the weights are not there, or are another model's.
-        SamVideoError: the training diverged.
+        SamVideoError: the training diverged, or another process of it ended.
         KeyboardInterrupt: a signal asked for the end.
     """
     name, file = split_name(model, weights)
     if name not in SPECS | BUNDLED:
         raise ConfigError(f"{name!r} is not fine-tuned here; one of {', '.join(SPECS | BUNDLED)} expected")
-    output = run / RESULT
-    record = _record(name, file, data, recipe)
+    check_shares(recipe.batch, resources.processes)
+    task = Task(name, file, data, recipe, resources)
+    output, dataset = run / RESULT, data.opened()
+    record = task.record(dataset)
     check_output(output, record)
-    network = load(name, weights=file).to(device)
-    torch.manual_seed(recipe.seed)
-    choose_parts(network, recipe.train)
-    footage = Footage(data.dataset, data.train, network, data.frames)
-    validation = Validation(_measure(network, data, recipe), recipe.every, recipe.patience)
+    network, footage = task.prepare(dataset)
+    validation = Validation(_measure(network, dataset, data, recipe), recipe.every, recipe.patience)
     with folder_lock(run):
         write_atomically(record_file(output), record)
-        log(f"{name}, seed {recipe.seed}, on {device}; {_learning(network)} of {len(data.train)} sequences")
+        begins = f"{name}, seed {recipe.seed}, on {resources.device}"
+        log(f"{begins}; {_learning(network)} of {len(data.train)} sequences")
         if not output.exists():
-            stage, state = replace(recipe.fit, seed=recipe.seed), output.with_suffix(".state")
-            slow, steps = network.encoder.parameters(), _gradients(network, footage, recipe)
-            fit(network, steps, stage, state, log, slow, validation, run / "events")
+            state = output.with_suffix(".state")
+            with joined(resources.processes, help_learn, task, state):
+                task.learn(network, footage, state, log, validation, run / "events")
             merge_parts(network)
             write(output, {network.published(key): value for key, value in network.state_dict().items()}, record)
             state.unlink(missing_ok=True)
         log(f"{output} is finished ({output.stat().st_size / 1e6:.1f} MB)")
 
 
+def help_learn(task: "Task", state: Path, rank: int, count: int) -> None:
+    """What a further process does: all steps, with its own part of every batch; nothing is written."""
+    network, footage = task.prepare(task.data.opened())
+    task.learn(network, footage, state, lambda line: None, rank=rank)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A fine-tuning, as all of its processes know it; see `finetune`."""
+
+    name: str
+    weights: Path | None
+    data: Sequences
+    recipe: FinetuneRecipe
+    resources: Resources
+
+    def record(self, dataset: Dataset) -> str:
+        """What the result depends on."""
+        file, data = self.weights, self.data
+        origin = str(file) if file is None or is_random(file) else [*map(sha256, weight_files(file))]
+        chosen = [dataset.name, dataset.split, data.train, data.validation, data.frames, data.measured]
+        whole = {"format": FORMAT, "model": self.name, "from": origin, "data": chosen, **asdict(self.recipe)}
+        return json.dumps(whole, indent=1)
+
+    def prepare(self, dataset: Dataset) -> tuple[VideoModel, Footage]:
+        """The model, and what it learns from."""
+        model = load(self.name, weights=self.weights).to(self.resources.device)
+        torch.manual_seed(self.recipe.seed)
+        choose_parts(model, self.recipe.train)
+        if self.resources.cache is not None:
+            _check_cache(self.resources.cache, model, self.recipe)
+        return model, Footage(dataset, self.data.train, model, self.data.frames)
+
+    def learn(
+        self,
+        model: VideoModel,
+        footage: Footage,
+        state: Path,
+        log: Log,
+        validation: Validation | None = None,
+        events: Path | None = None,
+        rank: int = 0,
+    ) -> None:
+        """Train in place, as one of the processes."""
+        recipe, cache = self.recipe, self.resources.cache
+        stage = replace(recipe.fit, seed=recipe.seed)
+        steps = _gradients(model, footage, recipe, rank, self.resources.processes)
+        with cached_features(model, cache, log) if cache is not None else nullcontext():
+            fit(model, steps, stage, state, log, model.encoder.parameters(), validation, events, rank)
+
+
+def _check_cache(folder: Path, model: VideoModel, recipe: FinetuneRecipe) -> None:
+    """Raise ConfigError if the features of a frame differ from step to step, OutputError if none can be written."""
+    if any(parameter.requires_grad for parameter in model.encoder.parameters()):
+        raise ConfigError(
+            f"--cache keeps features of an encoder that does not learn, and --train {recipe.train} changes it: "
+            "leave --cache out, or take --train decoder,memory"
+        )
+    if recipe.clip.gain:
+        raise ConfigError(
+            "with a cache of features, frames are not made brighter at random: a gain of 0 expected, not "
+            f"{recipe.clip.gain}"
+        )
+    check_writable(folder)
+
+
 def _learning(model: VideoModel) -> str:
     return f"{sum(value.numel() for value in model.parameters() if value.requires_grad) / 1e6:.1f} M values learn"
 
 
-def _record(name: str, file: Path | None, data: Sequences, recipe: FinetuneRecipe) -> str:
-    """What the result of a fine-tuning depends on."""
-    origin = str(file) if file is None or is_random(file) else [*map(sha256, weight_files(file))]
-    chosen = [data.dataset.name, data.dataset.split, data.train, data.validation, data.frames, data.measured]
-    whole = {"format": FORMAT, "model": name, "from": origin, "data": chosen, **asdict(recipe)}
-    return json.dumps(whole, indent=1)
-
-
 def _gradients(
-    model: VideoModel, footage: Footage, recipe: FinetuneRecipe
+    model: VideoModel, footage: Footage, recipe: FinetuneRecipe, rank: int = 0, count: int = 1
 ) -> Callable[[int], Mapping[str, Tensor]]:
-    """The steps; what one sees depends on the seed and its number alone, so that it can be resumed."""
+    """The steps of process `rank` of `count`.
 
-    losses_of = _losses(model, recipe)
+    What a clip shows, and how it is prompted, depends on the seed, the step and its place in the batch alone, so
+    that steps can be resumed and shared.
+    """
+    losses_of, places = _losses(model, recipe), share(recipe.batch, rank, count)
 
     def gradients(step: int) -> dict[str, Tensor]:
         model.zero_grad(set_to_none=True)
-        rng = np.random.default_rng((recipe.seed, step))
         found = []
-        for _ in range(recipe.batch):
+        for place in places:
+            rng = np.random.default_rng((recipe.seed, step, place))
+            torch.manual_seed(int(rng.integers(2**63)))
             losses = losses_of(*footage.draw(recipe.clip, rng))
-            found.append(backward({name: value / recipe.batch for name, value in losses.items()}))
-        return {name: torch.stack([part[name] for part in found]).sum(0) for name in found[0]}
+            found.append(backward({name: value / len(places) for name, value in losses.items()}))
+        parts = {name: torch.stack([part[name] for part in found]).sum(0) for name in found[0]}
+        return parts if count == 1 else average_gradients(model.parameters(), parts)
 
     return gradients
 
@@ -183,11 +264,13 @@ def _losses(model: VideoModel, recipe: FinetuneRecipe) -> Callable[[Tensor, Tens
     )
 
 
-def _measure(model: VideoModel, data: Sequences, recipe: FinetuneRecipe) -> Callable[[], Mapping[str, float]]:
+def _measure(
+    model: VideoModel, dataset: Dataset, data: Sequences, recipe: FinetuneRecipe
+) -> Callable[[], Mapping[str, float]]:
     """What validation measures: J&F of objects from their masks on the first annotated frame."""
     if not data.validation:
         return dict
-    footage = Footage(data.dataset, data.validation, model, data.measured)
+    footage = Footage(dataset, data.validation, model, data.measured)
     return lambda: validate(footage, recipe.validated)
 
 

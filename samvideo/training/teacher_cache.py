@@ -14,6 +14,7 @@ from samvideo.errors import DatasetError
 from samvideo.io.files import write_atomically
 from samvideo.training.engine import Log
 from samvideo.training.images import Example, Squares
+from samvideo.types import UInt8Array
 
 SHARD = 32
 """Pictures of a shard."""
@@ -75,8 +76,14 @@ def state_digest(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(content(value))
     return digest.hexdigest()
+
+
+def content(value: Tensor) -> UInt8Array:
+    """The bytes of a tensor, whatever its strides."""
+    found: UInt8Array = value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
+    return found
 
 
 def _digest(*words: str) -> str:

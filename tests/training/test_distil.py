@@ -26,10 +26,10 @@ from samvideo.specs import IMAGE_SPECS
 from samvideo.training import distil, splits
 from samvideo.training.distil import Inputs, Pair, Plan, agreement
 from samvideo.training.distil_clips import Clips, find_clips
-from samvideo.training.distil_processes import joined
 from samvideo.training.distil_prompts import Objects, mask_distance
 from samvideo.training.distil_recipe import Lesson, feature_loss
 from samvideo.training.images import Picture, Squares, Wear, find_pictures, order, square, worn
+from samvideo.training.processes import joined
 from samvideo.training.recipes.full import hard_weights, token_loss
 from samvideo.training.recipes.layers import _as_map, blocks_of, layer_weights, pairs
 from samvideo.training.recipes.sami import filled

@@ -72,6 +72,13 @@ def test_a_killed_training_goes_on_from_its_last_state(tmp_path: Path, monkeypat
     assert rest.log[0] == "resumed after step 4"
 
 
+def test_only_the_first_of_several_processes_writes(tmp_path: Path) -> None:
+    state, other = tmp_path / "state", Regression()
+    fit(other.model, other.gradients, STAGE, state, other.log.append, rank=1)
+    assert not state.exists()
+    assert all(map(torch.equal, other.model.state_dict().values(), Regression().fit(state)))
+
+
 def test_states_that_do_not_fit_are_told(tmp_path: Path) -> None:
     state = tmp_path / "state"
     Regression().fit(state)

@@ -10,7 +10,6 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import tiny_sam
@@ -18,6 +17,7 @@ import torch
 from runs_made import write_run
 from safetensors.torch import load_file
 from tiny_sam import tiny_model
+from tiny_tune import NAMES, write_shapes
 from typer.testing import CliRunner
 
 from samvideo.checkpoints import load
@@ -40,26 +40,13 @@ from samvideo.types import FrameResult, VideoInfo
 from samvideo.weights.read import read_state
 from tests.clips import write_clip
 
-NAMES = ("a", "b", "c")
 WEIGHTS = MaskWeights(squared=False)
 RULE = ClipRule(length=3, objects=2)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three sequences of six frames: a disc and a square that move over grey."""
-    root = tmp_path_factory.mktemp("clips")
-    for shift, name in enumerate(NAMES):
-        for t in range(6):
-            picture, ids = np.full((80, 96, 3), 60 + 20 * shift, np.uint8), np.zeros((80, 96), np.uint8)
-            cv2.circle(ids, (24 + 3 * t, 30 + shift), 14, 1, -1)
-            cv2.rectangle(ids, (60, 50 - 3 * t), (80, 70 - 3 * t), 2, -1)
-            picture[ids == 1], picture[ids == 2] = (40, 200, 40), (220, 40, 40)
-            for part in ("JPEGImages", "Annotations"):
-                (root / part / name).mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(root / "JPEGImages" / name / f"{t:05}.png"), picture)
-            write_index_png(root / "Annotations" / name / f"{t:05}.png", ids)
-    return root
+    return write_shapes(tmp_path_factory.mktemp("clips"))
 
 
 @pytest.fixture(autouse=True)
@@ -348,6 +335,9 @@ REFUSED = [
     (("--sequences", "d"), 2, "no sequence 'd'"),
     (("--validate", "a,b,c"), 2, "leave one to learn from"),
     (("--train", "all,nose"), 2, "--train takes"),
+    (("--batch", "3", "--nproc", "2"), 2, "a batch of 3 is not shared evenly by 2 processes"),
+    (("--train", "decoder,lora:2", "--cache", "features"), 2, "and --train decoder,lora:2 changes it"),
+    (("--train", "memory", "--cache", os.devnull), 5, "is not a folder"),
 ]
 
 
