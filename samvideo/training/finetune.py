@@ -24,6 +24,7 @@ from samvideo.training.following import Losses, PromptRule, clip_losses, followe
 from samvideo.training.footage import ClipRule, Footage
 from samvideo.training.objective import Objective
 from samvideo.training.parts import choose_parts, merge_parts
+from samvideo.training.scratch import initialise
 from samvideo.weights.naming import is_random, split_name, weight_files
 
 FORMAT = "samvideo-finetune-1"
@@ -68,8 +69,8 @@ class FinetuneRecipe:
         several masks learns, each becomes that of another object in the picture, without a look at memory.
         """
         weights = replace(self.weights, focal=0, hard=1, spread=1)
-        fit = replace(self.fit, rate=1.5e-3, trunk_rate=1.0)
-        return replace(self, prompts=PromptRule(0.5, 0.5, 1, 0), weights=weights, fit=fit)
+        fit = replace(self.fit, rate=8e-4, trunk_rate=1.0, decay=0.01)
+        return replace(self, prompts=PromptRule(0.75, 0.25, 1, 0), weights=weights, fit=fit)
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,8 @@ def finetune(
     record = _record(name, file, data, recipe)
     check_output(output, record)
     network = load(name, weights=file).to(device)
+    if file is not None and is_random(file):
+        initialise(network, recipe.seed)
     torch.manual_seed(recipe.seed)
     choose_parts(network, recipe.train)
     footage = Footage(data.dataset, data.train, network, data.frames)
