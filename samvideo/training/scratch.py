@@ -14,11 +14,14 @@ from samvideo.memory.encoder import MemoryEncoder
 from samvideo.memory.method import MemoryMethod
 from samvideo.memory.perceiver import PerceiverMemory, SpatialPerceiver
 from samvideo.models import VideoModel
+from samvideo.nn.attention import Attention
 
 SHARPNESS = 1.5
 """Factor of queries and of keys: how much more is read from what is similar."""
 BRANCH = 0.1
 """Layer scale of the memory encoder, and size of the Perceiver's latents."""
+SELF = 0.5
+"""Share of what self-attention adds."""
 FINE = 0.05
 """Factor of the fine maps' projections, which show where edges are, but not of which object."""
 
@@ -68,6 +71,12 @@ def _look_up(attention: MemoryAttention, seen: Tensor, generator: torch.Generato
             layer.q_proj.weight.copy_(keys @ seen)
             layer.k_proj.weight.copy_(keys)
             layer.v_proj.weight.copy_(seen.T)
+            layer.out_proj.weight.copy_(torch.eye(width))
+        elif isinstance(layer, Attention):
+            keys = _orthogonal(width, width, generator)
+            layer.q_proj.weight.copy_(keys)
+            layer.k_proj.weight.copy_(keys)
+            layer.v_proj.weight.copy_(SELF * torch.eye(width))
             layer.out_proj.weight.copy_(torch.eye(width))
 
 

@@ -20,29 +20,34 @@ HELD_OUT = ("76", "77", "78", "79")
 COLOURS = np.array([(230, 40, 40), (40, 210, 60), (50, 70, 230), (230, 210, 40), (210, 50, 210), (40, 210, 210)])
 
 
+def path(rng: np.random.Generator) -> np.ndarray:
+    """Centres (T, 2) of an object that turns back at the sides."""
+    place, speed, found = rng.uniform(28, 100, 2), rng.uniform(-4, 4, 2), []
+    for _ in range(FRAMES):
+        found.append(place)
+        speed = np.where((place + speed < 18) | (place + speed > SIDE - 18), -speed, speed)
+        place = place + speed
+    return np.array(found)
+
+
 def write_frames(root: Path, name: str, rng: np.random.Generator) -> None:
-    """A disc and a square of different colours, apart at first, that move over noise and turn back at the sides."""
+    """A disc and a square of different colours that move over noise, apart from each other."""
     colours, ground = rng.permutation(COLOURS)[:2], rng.integers(40, 110)
-    places, speeds, radii = (
-        rng.uniform(28, 100, (2, 2)),
-        rng.uniform(-4, 4, (2, 2)),
-        rng.integers(18, 28, 2).tolist(),
-    )
-    while np.abs(places[0] - places[1]).max() < 56:
-        places = rng.uniform(28, 100, (2, 2))
+    disc, square = path(rng), path(rng)
+    while np.abs(disc - square).max(1).min() < 48:
+        disc, square = path(rng), path(rng)
+    radius, half = rng.integers(18, 28, 2).tolist()
     for part in ("JPEGImages", "Annotations"):
         (root / part / name).mkdir(parents=True)
     for t in range(FRAMES):
         ids = np.zeros((SIDE, SIDE), np.uint8)
-        cv2.circle(ids, places[0].astype(int).tolist(), radii[0], 1, -1)
-        corners = [(places[1] + side * radii[1]).astype(int).tolist() for side in (-1, 1)]
+        cv2.circle(ids, disc[t].astype(int).tolist(), radius, 1, -1)
+        corners = [(square[t] + side * half).astype(int).tolist() for side in (-1, 1)]
         cv2.rectangle(ids, *corners, 2, -1)
         picture = np.repeat(ground + rng.integers(0, 20, (SIDE, SIDE, 1)), 3, 2).astype(np.uint8)
         picture[ids == 1], picture[ids == 2] = colours
         cv2.imwrite(str(root / "JPEGImages" / name / f"{t:05}.png"), picture)
         write_index_png(root / "Annotations" / name / f"{t:05}.png", ids)
-        speeds[(places + speeds < 18) | (places + speeds > SIDE - 18)] *= -1
-        places += speeds
 
 
 @pytest.fixture(scope="module")
