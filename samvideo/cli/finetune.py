@@ -32,7 +32,7 @@ OUT_HELP = (
 )
 VALIDATE_HELP = "Sequences to measure J&F on [a tenth of them, of two at least]."
 FRAMES_HELP = "Learn from the frames FIRST to END - 1 only."
-RATE_HELP = "Highest learning rate [5e-5; 1.5e-3 from random weights]."
+RATE_HELP = "Highest learning rate [5e-5; 8e-4 from random weights]."
 CACHE_HELP = (
     "Folder that keeps the encoder's features of frames, where it does not learn, for later steps and runs; frames "
     "are mirrored then, but not brighter or darker."

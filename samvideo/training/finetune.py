@@ -27,6 +27,7 @@ from samvideo.training.footage import ClipRule, Footage
 from samvideo.training.objective import Objective
 from samvideo.training.parts import choose_parts, merge_parts
 from samvideo.training.processes import average_gradients, check_shares, joined, share
+from samvideo.training.scratch import initialise
 from samvideo.weights.naming import is_random, split_name, weight_files
 
 FORMAT = "samvideo-finetune-2"
@@ -71,8 +72,8 @@ class FinetuneRecipe:
         several masks learns, each becomes that of another object in the picture, without a look at memory.
         """
         weights = replace(self.weights, focal=0, hard=1, spread=1)
-        fit = replace(self.fit, rate=1.5e-3, trunk_rate=1.0)
-        return replace(self, prompts=PromptRule(0.5, 0.5, 1, 0), weights=weights, fit=fit)
+        fit = replace(self.fit, rate=8e-4, trunk_rate=1.0, decay=0.01)
+        return replace(self, prompts=PromptRule(0.75, 0.25, 1, 0), weights=weights, fit=fit)
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,10 @@ class Task:
 
     def prepare(self, dataset: Dataset) -> tuple[VideoModel, Footage]:
         """The model, and what it learns from."""
-        model = load(self.name, weights=self.weights).to(self.resources.device)
+        model = load(self.name, weights=self.weights)
+        if self.weights is not None and is_random(self.weights):
+            initialise(model, self.recipe.seed)
+        model.to(self.resources.device)
         torch.manual_seed(self.recipe.seed)
         choose_parts(model, self.recipe.train)
         if self.resources.cache is not None:

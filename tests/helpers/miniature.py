@@ -17,7 +17,7 @@ from samvideo.models import VideoModel, build
 from samvideo.nn.norm import LayerNorm2d
 from samvideo.specs import ModelSpec
 
-SIDE, WIDTH, TOKEN_WIDTH = 64, 64, 32
+SIDE, WIDTH, TOKEN_WIDTH = 128, 64, 32
 
 
 class SmallPyramid(ImageEncoder):
@@ -41,24 +41,8 @@ class SmallPyramid(ImageEncoder):
         return self.neck(maps[4]), (maps[2], maps[3])
 
 
-def initialise(memory: nn.Module) -> None:
-    """Random weights that keep variances, and layer scales of one.
-
-    With the usual ones, what is remembered hardly changes the logits at first, and takes long to be noticed.
-    """
-    for layer in memory.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d):
-            fan = layer.weight[0].numel()
-            nn.init.normal_(layer.weight, std=(fan if isinstance(layer, nn.Linear) else fan / 2) ** -0.5)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-    for name, value in memory.named_parameters():
-        if name.endswith("gamma"):
-            nn.init.ones_(value)
-
-
 def miniature(name: str) -> VideoModel:
-    """A small "edgetam" (convolutions, fine maps, Perceiver) or "efficienttam" (ViT, plain memory), untrained."""
+    """A small "edgetam" (convolutions, fine maps, Perceiver) or "efficienttam-ti" (ViT, plain memory)."""
     torch.manual_seed(0)
     model = build(ModelSpec(name, "vit-ti", layers=1, input_wh=(SIDE, SIDE)))
     edge = name == "edgetam"
@@ -71,5 +55,4 @@ def miniature(name: str) -> VideoModel:
     model.prompts = PromptEncoder(WIDTH)
     model.decoder = MaskDecoder(SmallPyramid.fine_widths if edge else None, WIDTH)
     model.memory, model.pointers = memory, PointerHead(timed=False, width=WIDTH, memory_width=TOKEN_WIDTH)
-    initialise(memory)
     return model.eval()
