@@ -2,11 +2,10 @@
 
     python demos/distil_table.py --objects OBJECTS --minutes 20 -o OUT
 
-OBJECTS: `open/<set>/{images,masks}`, still images with masks. The masks are for measuring alone: mean IoU of the
-answers to exact boxes, on the pictures that `samvideo.training.splits` keeps for validation. The student is the
-bundled model with one block in each stage of its encoder, untrained, and the teacher's heads. Minutes are those of
-the CPU, of one thread; the teacher's features, which are kept for all recipes, and validation come on top. The same
-command resumes; steps are counted off at the speed of the first call.
+OBJECTS: `open/<set>/{images,masks}`; masks are for measuring alone: mean IoU of the answers to exact boxes on the
+validation side of `samvideo.training.splits`. The student is the bundled model with one block in each stage of its
+encoder, untrained, and the teacher's heads. Minutes are of one CPU thread, at the speed of the first call, without
+the teacher's features, which are kept, and validation. The same command resumes.
 """
 
 import argparse
