@@ -1,11 +1,11 @@
-"""Distil a light image model from a trained one by several recipes, and print what share of its IoU each reaches.
+"""Distil a light image model from the bundled one by several recipes, and print what share of its IoU each reaches.
 
-    python demos/distil_table.py --teacher sam-vit-mini=mini.safetensors --images OBJECTS/open --minutes 20 -o OUT
+    python demos/distil_table.py --objects OBJECTS --minutes 20 -o OUT
 
-OBJECTS/open: sets of still images with masks, `<set>/{images,masks}`. The masks are for measuring alone: mean IoU
-of the answers to exact boxes, on the pictures that `samvideo.training.splits` keeps for validation. The student is
-a ViT like sam-vit-mini with half of its blocks and two thirds of its width. `a+b` is recipe a for half of the time,
-then b. The same command resumes; steps are counted off at the speed of the first call.
+OBJECTS: `open/<set>/{images,masks}`; masks are for measuring alone: mean IoU of the answers to exact boxes on the
+validation side of `samvideo.training.splits`. The student is the bundled model with one block in each stage of its
+encoder, untrained, and the teacher's heads. Minutes are of one CPU thread, at the speed of the first call, without
+the teacher's features, which are kept, and validation. The same command resumes.
 """
 
 import argparse
@@ -16,79 +16,81 @@ from pathlib import Path
 
 import torch
 
-from samvideo.encoders import sam_vit
-from samvideo.encoders.sam_vit import SamVitConfig
-from samvideo.image_model import ImageModel
-from samvideo.specs import IMAGE_SPECS
+from samvideo.encoders import efficientnet_lite
+from samvideo.specs import BUNDLED, NANO, SPECS
 from samvideo.training.distil import Inputs, Pair, Plan, Steps, distil
-from samvideo.training.image import box_iou
+from samvideo.training.image import box_iou, largest_objects
 from samvideo.training.library import Library
+from samvideo.training.losses import soft_iou
 from samvideo.training.teacher_cache import TeacherCache
-from samvideo.weights.catalog import CATALOG
 
-LIKE, STUDENT = "sam-vit-mini", "sam-vit-mini-half"
-RECIPES = ("features", "prompts", "full", "sami", "layers", "sami+prompts", "layers+prompts")
+STUDENT, ENCODER = "nano-light", "efficientnet-lite0-light"
+RECIPES = ("features", "prompts", "full", "layers", "sami")
 TIMED = 10  # steps from which the number of all is taken, evenly over the course of a recipe
 
 
 def register_student() -> None:
     """Make the student known by its name, in this process."""
-    sam_vit.VARIANTS[STUDENT] = SamVitConfig(128, 2, 4, (3,), 512, window=8, side=16)
-    IMAGE_SPECS[STUDENT] = replace(IMAGE_SPECS[LIKE], name=STUDENT, encoder=STUDENT)
-    CATALOG[STUDENT] = replace(CATALOG[LIKE], name=STUDENT)
+    whole = efficientnet_lite.VARIANTS[NANO.encoder]
+    efficientnet_lite.VARIANTS[ENCODER] = replace(whole, blocks=1)
+    SPECS[STUDENT] = BUNDLED[STUDENT] = replace(NANO, name=STUDENT, encoder=ENCODER)
 
 
 def affordable(inputs: Inputs, plan: Plan, seconds: float) -> int:
-    """How many steps fit into a time."""
+    """How many steps fit into a time of the CPU."""
     pair = Pair(inputs, replace(plan, steps=TIMED + 1))
     examples = pair.examples(pair.find("train"))
-    if isinstance(examples, TeacherCache):
-        examples.fill(pair.teach, partial(print, flush=True))
+    assert isinstance(examples, TeacherCache)
+    examples.fill(pair.teach, partial(print, flush=True))
+    pair.learn_norms(True)
     steps = Steps(pair, examples, 0, 1)
     steps.gradients(0)
-    began = time.monotonic()
+    began = time.process_time()
     for step in range(1, TIMED + 1):
         steps.gradients(step)
-    return max(1, round(seconds * TIMED / (time.monotonic() - began)))
+    return max(1, round(seconds * TIMED / (time.process_time() - began)))
 
 
-def distilled(recipe: str, inputs: Inputs, seconds: float, plan: Plan, out: Path) -> tuple[ImageModel, str]:
-    """The student after all recipes of `a+b`, and their steps; a file that is there is taken as it is."""
-    parts, counts = recipe.split("+"), []
-    for number, part in enumerate(parts):
-        file = out / f"{recipe}-{number}.safetensors"
-        own = replace(plan, recipe=part)
-        known = file.with_suffix(".steps")
-        if not known.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            known.write_text(str(affordable(inputs, own, seconds / len(parts))))
-        counts.append(known.read_text())
-        distil(inputs, replace(own, steps=int(counts[-1])), file, partial(print, flush=True))
-        inputs = replace(inputs, student=f"{STUDENT}={file}")
-    return Pair(inputs, plan).student.eval(), "+".join(counts)
+def distilled(inputs: Inputs, plan: Plan, seconds: float, file: Path) -> tuple[str, Pair]:
+    """Steps of a recipe, and its student beside the teacher; a file that is there is taken as it is."""
+    known = file.with_suffix(".steps")
+    if not known.exists():
+        known.write_text(str(affordable(inputs, plan, seconds)))
+    steps = known.read_text()
+    distil(inputs, replace(plan, steps=int(steps)), file, partial(print, flush=True))
+    return steps, Pair(replace(inputs, student=f"{STUDENT}={file}"), plan)
+
+
+def filled_boxes(library: Library, side: int) -> float:
+    """Mean IoU of boxes taken as masks."""
+    x, y, ious = torch.arange(side), torch.arange(side)[:, None], []
+    for shot in (shot for shots in library.stills.values() for shot in shots):
+        _, masks, boxes = largest_objects(shot, side)
+        left, top, right, bottom = boxes.flatten(1)[..., None, None].unbind(1)
+        inside = (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
+        ious.append(soft_iou(20.0 * inside - 10, masks))
+    return torch.cat(ious).mean().item()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--teacher", required=True, metavar="MODEL=FILE")
-    parser.add_argument("--images", required=True, type=Path, metavar="DIR")
-    parser.add_argument("--minutes", type=float, default=20, help="of training, for each recipe")
-    parser.add_argument("--recipes", default=",".join(RECIPES))
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--objects", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--minutes", type=float, default=20, help="of the CPU, for each recipe")
+    parser.add_argument("--recipes", default="+".join(RECIPES), help="NAME[:OPTION=VALUE,...]+...")
     parser.add_argument("-o", "--out", required=True, type=Path)
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
+    torch.set_num_threads(1)
     register_student()
-    inputs = Inputs(STUDENT, given.teacher, given.images, cache=given.out / "cache")
-    plan = Plan(batch=given.batch, every=500)
-    pair = Pair(inputs, plan)
-    library = Library.read([given.images], side="validation")
+    given.out.mkdir(parents=True, exist_ok=True)
+    inputs = Inputs(STUDENT, "nano", given.objects / "open", cache=given.out / "cache", workers=0)
+    pair, library = Pair(inputs, Plan()), Library.read([given.objects], side="validation")
     best = box_iou(pair.teacher, library)
-    rows = [("teacher", "", best), ("student, heads of the teacher", "0", box_iou(pair.student.eval(), library))]
-    for recipe in given.recipes.split(","):
-        student, steps = distilled(recipe, inputs, 60 * given.minutes, plan, given.out)
-        rows.append((recipe, steps, box_iou(student, library)))
+    rows = [("teacher", "", best), ("box, filled", "", filled_boxes(library, pair.teacher.spec.input_wh[0]))]
+    rows.append(("student before", "0", box_iou(pair.student.eval(), library)))
+    for recipe in given.recipes.split("+"):
+        file = given.out / f"{recipe}.safetensors"
+        steps, pair = distilled(inputs, Plan(recipe, every=500), 60 * given.minutes, file)
+        rows.append((recipe, steps, box_iou(pair.student.eval(), library)))
         table = ["| recipe | steps | box IoU | share of the teacher's |", "|---|---|---|---|"]
         table += [f"| {name} | {count} | {iou:.3f} | {100 * iou / best:.0f} % |" for name, count, iou in rows]
         (given.out / "table.md").write_text("\n".join(table) + "\n")

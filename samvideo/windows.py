@@ -16,6 +16,7 @@ from samvideo.heads.masks import best_alternative
 from samvideo.heads.prompt_encoder import FIRST_CORNER
 from samvideo.image_model import ImageModel
 from samvideo.pictures import to_input
+from samvideo.specs import ModelSpec
 from samvideo.tensors import Features, MaskCandidates, PromptTensors
 from samvideo.types import UInt8Array, image_wh
 
@@ -51,6 +52,14 @@ class Proposals(NamedTuple):
 
     candidates: MaskCandidates
     details: tuple[Detail, ...] = ()
+
+
+def window_spec(spec: ModelSpec) -> ModelSpec:
+    """The spec for windows as whole pictures; the same spec where a model has none."""
+    if spec.window is None:
+        return spec
+    size = (spec.window, spec.window)
+    return replace(spec, input_wh=size, window=None, picture=replace(spec.picture, fit="stretch"))
 
 
 def sample(maps_bnhw: Tensor, regions_b4: Tensor, size_hw: tuple[int, int], outside: float = OUTSIDE) -> Tensor:
@@ -135,9 +144,8 @@ def _decode(
     model: ImageModel, rgb: UInt8Array, windows: Sequence[Window], points: PromptTensors, earlier: Tensor | None
 ) -> MaskCandidates:
     """Decode objects in their windows; points are in pixels of the picture, `earlier` logits of all of it."""
-    size = model.spec.window
-    assert size is not None
-    spec = replace(model.spec, input_wh=(size, size), picture=replace(model.spec.picture, fit="stretch"))
+    spec = window_spec(model.spec)
+    size = spec.input_wh[0]
     images = torch.cat([to_input(cut(rgb, window), spec, model.device) for window in windows])
     features = model.encode(images.to(model.dtype, memory_format=torch.channels_last))
     origins = points.xy.new_tensor([(window.x, window.y) for window in windows])

@@ -28,10 +28,12 @@ class EfficientNetConfig:
     Attributes:
         model: timm's name.
         widths: channels of its maps at strides 4, 8 and 16.
+        blocks: of each stage, at most; None: all.
     """
 
     model: str
     widths: tuple[int, int, int]
+    blocks: int | None = None
 
 
 VARIANTS = {"efficientnet-lite0": EfficientNetConfig("tf_efficientnet_lite0", (24, 40, 112))}
@@ -47,7 +49,7 @@ class EfficientNetLite(ImageEncoder):
         super().__init__()
         net: Any = timm.create_model(config.model, pretrained=False)
         self.stem = nn.Sequential(net.conv_stem, net.bn1)
-        self.stages = nn.Sequential(*list(net.blocks)[:STAGES])
+        self.stages = nn.Sequential(*(stage[: config.blocks] for stage in net.blocks[:STAGES]))
         self.fine_widths = config.widths[:2]
         self.neck = nn.Conv2d(config.widths[2], WIDTH, 1)
 

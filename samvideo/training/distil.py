@@ -33,6 +33,7 @@ from samvideo.training.prompting import box_prompts
 from samvideo.training.teacher import load_teacher
 from samvideo.training.teacher_cache import TeacherCache, state_digest
 from samvideo.weights.naming import is_random, split_name
+from samvideo.windows import window_spec
 
 FORMAT = "samvideo-distil-1"
 SHARED = ("prompts", "decoder", "memory", "pointers")
@@ -166,6 +167,8 @@ class Pair:
         torch.manual_seed(plan.seed)
         self.student, untrained = _load_student(inputs.student)
         self.shared = share_heads(self.student, self.teacher) if untrained else 0
+        for model in (self.student, self.teacher):
+            model.spec = window_spec(model.spec)
         _, config = parse_recipe(plan.recipe)
         origin: str = "random" if untrained else state_digest(self.student)
         self.taught = state_digest(self.teacher)
@@ -209,11 +212,11 @@ class Pair:
         steps = Steps(self, examples, rank, count)
         heads = [value for name, value in self.student.named_parameters() if name.split(".")[0] in SHARED]
         validation = None if rank else Validation(self._measure(log), self.plan.every)
-        self._learn_norms(True)
+        self.learn_norms(True)
         fit(self.recipe.learner, steps.gradients, self.stage, state, log, heads, validation, rank=rank)
-        self._learn_norms(False)
+        self.learn_norms(False)
 
-    def _learn_norms(self, wanted: bool) -> None:
+    def learn_norms(self, wanted: bool) -> None:
         """Whether batch norms measure their statistics: those of an untrained student do while it learns."""
         for layer in self.norms:
             layer.train(wanted)
@@ -228,9 +231,9 @@ class Pair:
         squares = torch.stack([kept[row][0] for row in range(len(kept))]).flatten(0, -4)
 
         def measure() -> dict[str, float]:
-            self._learn_norms(False)
+            self.learn_norms(False)
             found = agreement(self.student, self.teacher, squares)
-            self._learn_norms(True)
+            self.learn_norms(True)
             return found
 
         return measure

@@ -19,7 +19,7 @@ from samvideo.picture_sizes import prompt_scale
 from samvideo.pictures import normalised
 from samvideo.specs import IMAGE_SPECS
 from samvideo.state_dict import build_spec
-from samvideo.tensors import PromptTensors
+from samvideo.tensors import Features, PromptTensors
 from samvideo.training.ahead import Ahead
 from samvideo.training.candidates import MaskWeights, chosen_losses
 from samvideo.training.clips import MIN_SHARE, ClipSampler
@@ -185,13 +185,16 @@ OBJECTS, BATCH = 4, 32
 @torch.no_grad()
 def box_iou(model: ImageModel, library: Library) -> float:
     """Mean IoU, over objects, of the masks that answer their exact boxes, at the size of the model's input."""
-    examples = [_example(shot, model.spec.input_wh[0]) for shots in library.stills.values() for shot in shots]
+    examples = [
+        largest_objects(shot, model.spec.input_wh[0]) for shots in library.stills.values() for shot in shots
+    ]
     ious = []
     for begin in range(0, len(examples), BATCH):
         pictures, masks, boxes = zip(*examples[begin : begin + BATCH], strict=True)
         features = model.encode(normalised(torch.cat(pictures), model.spec))
         for row, (truth, box) in enumerate(zip(masks, boxes, strict=True)):
-            one = features._replace(coarse=features.coarse[row : row + 1].expand(len(box), -1, -1, -1))
+            coarse = features.coarse[row : row + 1].expand(len(box), -1, -1, -1)
+            one = Features(coarse, tuple(fine[row : row + 1] for fine in features.fine))
             labels = torch.tensor([2, 3], device=box.device).expand(len(box), -1)
             prompts = _placed(model, PromptTensors(box, labels))
             logits = model.decode(one, model.embedding(one), prompts).logits_bnhw[:, :1]
@@ -199,7 +202,7 @@ def box_iou(model: ImageModel, library: Library) -> float:
     return torch.cat(ious).mean().item()
 
 
-def _example(shot: Shot, side: int) -> tuple[Tensor, Tensor, Tensor]:
+def largest_objects(shot: Shot, side: int) -> tuple[Tensor, Tensor, Tensor]:
     """A picture (1, 3, S, S) in 0..1, masks (K, S, S) of its largest objects, and their boxes (K, 2, 2)."""
     size = (side, side)
     picture = F.interpolate(shot.pixels[:, :3].float() / 255, size=size, mode="bilinear", antialias=True)

@@ -202,6 +202,7 @@ def test_blocks_of_encoders_as_maps() -> None:
     channels_last, channels_first = torch.rand(1, 4, 4, 6), torch.rand(1, 6, 4, 4)
     assert _as_map(channels_last).shape == _as_map(channels_first).shape == (1, 6, 4, 4)
     assert torch.equal(_as_map(channels_last.flatten(1, 2)), channels_last.permute(0, 3, 1, 2))
+    assert torch.equal(_as_map(channels_first[:, :4]), channels_first[:, :4]), "as many channels as rows"
     with torch.device("meta"):
         for name, count in (("tinyvit-5m", 4), ("vit-ti", 12), ("efficientformer-s2", 4)):
             assert len(blocks_of(ENCODERS.build(name))) == count

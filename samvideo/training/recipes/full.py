@@ -74,7 +74,7 @@ class FullRecipe(Recipe):
             distance = distance + dice_loss(answer.logits, answer.target)
             masks.append(objects.mean(hard_weights(iou, config.limit, config.hard) * distance))
             ious.append(objects.mean(iou))
-            if answer.own.tokens_bnc.shape == answer.theirs.tokens_bnc.shape:
+            if answer.own.tokens_bnc.shape == answer.theirs.tokens_bnc.shape and answer.own.tokens_bnc.numel():
                 tokens.append(objects.mean(token_loss(answer.own.tokens_bnc, answer.theirs.tokens_bnc)))
         losses = {"features": config.features * features, "masks": config.masks * torch.stack(masks).mean()}
         if tokens:

@@ -136,11 +136,11 @@ def _outputs(blocks: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
 
 
 def _as_map(x: Tensor) -> Tensor:
-    """Maps (B, h, w, C) with h = w, as ViTs have them, or tokens (B, h w, C), as (B, C, h, w)."""
+    """Square maps (B, h, w, C), as ViTs have them, or tokens (B, h w, C), as (B, C, h, w), as CNNs have them."""
     if x.ndim == 3:
         side = round(x.shape[1] ** 0.5)
         x = x.view(len(x), side, side, -1)
-    return x.permute(0, 3, 1, 2) if x.shape[1] == x.shape[2] else x
+    return x if x.shape[2] == x.shape[3] else x.permute(0, 3, 1, 2)
 
 
 VARIANTS = {"layers": LayersConfig()}

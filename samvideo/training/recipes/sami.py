@@ -15,6 +15,7 @@ from samvideo.encoders.base import WIDTH
 from samvideo.image_model import ImageModel
 from samvideo.nn.attention import Attention
 from samvideo.nn.mlp import Mlp
+from samvideo.nn.position import sine_grid
 from samvideo.training.distil_recipe import (
     Lesson,
     Recipe,
@@ -99,7 +100,8 @@ class SamiRecipe(Recipe):
         mean = torch.tensor(self.student.spec.mean, device=covered.device)[:, None, None]
         coarse = encoded(self.student, torch.lerp(lesson.pictures, mean.expand_as(lesson.pictures), covered)).coarse
         tokens = coarse.flatten(2).transpose(1, 2)
-        code = self.student.prompts.grid_code((height, width)).flatten(2).transpose(1, 2).expand_as(tokens)
+        code = sine_grid((height, width), WIDTH, tokens.device, tokens.dtype)
+        code = code.flatten(2).transpose(1, 2).expand_as(tokens)
         rebuilt = self.aids["decoder"](_at(tokens, visible), _at(code, visible), _at(code, hidden))
         whole = filled(tokens, rebuilt, hidden).transpose(1, 2).reshape(coarse.shape)
         return {"reconstruction": feature_loss(whole, lesson.features.coarse)}
