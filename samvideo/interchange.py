@@ -123,7 +123,8 @@ def to_hub(published: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dic
         wanted: the state dict of transformers' model, of which only names and shapes are used.
     """
     state: dict[str, Tensor] = {}
-    sam, used = keys.is_hub_sam(wanted), set()
+    used: set[str] = set()
+    sam = keys.is_hub_sam(wanted)
     for key, like in wanted.items():
         source = keys.hub_to_published(key, sam)
         if source == "sam_prompt_encoder.point_embed.weight":

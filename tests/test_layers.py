@@ -74,6 +74,8 @@ LAYERS = {
     "samvideo.analysis": 5.3,
     "samvideo.exports": 5.3,
     "samvideo.runner": 5.3,
+    "samvideo.scaffold": 5.3,
+    "samvideo.testing": 5.3,
     "samvideo.training": 5.3,
     "samvideo.volume_run": 5.3,
     "samvideo.web": 5.3,
