@@ -20,7 +20,7 @@ from samvideo.tensors import MemoryTokens
 
 SIZES = (1, 1), (1, 2), (4, 1)
 """Heights and widths of the images that an encoder is tried on, in its steps or, if that is less, 64 pixels."""
-FRAMES = 400
+FRAMES = 2000
 """So many are inserted into memory; after half of them it must not grow any more."""
 
 
@@ -69,7 +69,7 @@ def check_policy(name: str) -> None:
     for index in range(FRAMES):
         bank.insert(_entry(index, prompted=index % 10 == 0))
         sizes.append((len(bank.entries), sum(entry.tokens is not None for entry in bank.entries)))
-        if index < FRAMES // 20:
+        if index < FRAMES // 100:
             first, again = bank.recall(index + 1), bank.recall(index + 1)
             assert first == again, f"{name} recalls something else the second time"
             within = all(count <= most for count, most in zip(first.shape, policy.capacity, strict=True))
