@@ -8,8 +8,9 @@ from PIL import Image
 from torch import Tensor
 
 from samvideo.errors import ConfigError
-from samvideo.evaluation.peer import mask_generation, peer_model, to_hub
+from samvideo.evaluation.peer import mask_generation
 from samvideo.image_model import ImageModel
+from samvideo.interchange import hub_model, to_hub
 from samvideo.models import count_parameters
 from samvideo.prompters.grid import GridConfig
 from samvideo.segmenters.image_model import BATCH
@@ -72,7 +73,7 @@ class SamPeer:
     def __init__(self, ours: ImageModel, device: torch.device, dtype: torch.dtype) -> None:
         if ours.spec.input_wh != (1024, 1024):
             raise ConfigError(f"transformers computes at 1024x1024 only, not at {ours.spec.input_wh}")
-        model: Any = peer_model(ours.spec.name)
+        model: Any = hub_model(ours.spec.name)
         published = {ours.published(key): value for key, value in ours.state_dict().items()}
         model.load_state_dict(to_hub(published, model.state_dict()))
         self.parameters = count_parameters(model)

@@ -38,6 +38,14 @@ def load_state(model: Loadable, state: Mapping[str, Tensor]) -> None:
     Raises:
         WeightsError: missing, unexpected or wrong-shaped entries, by the names of the file.
     """
+    state = published_state(model, state)
+    model.load_state_dict(
+        {own: state.get(model.published(own), value) for own, value in model.state_dict().items()}
+    )
+
+
+def published_state(model: Loadable, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Weights by the publishers' names, checked to be those of a model; arguments and errors as of `load_state`."""
     names = published_shapes(model)
     state = _by_published_names(state)
     missing = sorted(set(names) - set(state) - set(_optional(model, names)))
@@ -57,9 +65,7 @@ def load_state(model: Loadable, state: Mapping[str, Tensor]) -> None:
             f"these weights are not those of {model.name!r}: {'; '.join(problems)}. "
             f"By keys and shapes they fit: {', '.join(recognise(state)) or 'no model known here'}"
         )
-    model.load_state_dict(
-        {own: state.get(model.published(own), value) for own, value in model.state_dict().items()}
-    )
+    return state
 
 
 def recognise(state: Mapping[str, Tensor]) -> list[str]:

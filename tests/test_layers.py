@@ -47,6 +47,7 @@ LAYERS = {
     "samvideo.models": 3.1,
     "samvideo.state_dict": 3.2,
     "samvideo.torch_runtime": 3.2,
+    "samvideo.interchange": 3.3,
     "samvideo.checkpoints": 3.3,
     "samvideo.compiled": 3.3,
     "samvideo.deploy": 3.4,
@@ -73,6 +74,8 @@ LAYERS = {
     "samvideo.analysis": 5.3,
     "samvideo.exports": 5.3,
     "samvideo.runner": 5.3,
+    "samvideo.scaffold": 5.3,
+    "samvideo.testing": 5.3,
     "samvideo.training": 5.3,
     "samvideo.volume_run": 5.3,
     "samvideo.web": 5.3,
@@ -112,7 +115,7 @@ HOMES = {
     "supervision": {"samvideo.exports.detections"},
     "matplotlib": {"samvideo.reporting.charts"},
     "jinja2": {"samvideo.reporting.pages"},
-    "transformers": {"samvideo.evaluation.peer", "samvideo.prompters.huggingface"},
+    "transformers": {"samvideo.evaluation.peer", "samvideo.interchange", "samvideo.prompters.huggingface"},
     "torchvision": {"samvideo.prompters.rcnn"},
 }
 # Libraries that any module may use; torch only outside of TORCH_FREE.

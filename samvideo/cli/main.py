@@ -18,6 +18,7 @@ from samvideo.cli.export_model import export_model
 from samvideo.cli.finetune import finetune
 from samvideo.cli.info import info
 from samvideo.cli.models import models
+from samvideo.cli.new import new
 from samvideo.cli.prune import prune
 from samvideo.cli.quantize import quantize
 from samvideo.cli.redact import redact
@@ -63,7 +64,7 @@ def _root(
     pass
 
 
-USE = (track, segment, ui, analyze, export, redact, info, models, demo_clip, score, report, bench)
+USE = (track, segment, ui, analyze, export, redact, info, models, demo_clip, score, report, bench, new)
 TRAIN = (quantize, prune, search, finetune, distill)
 
 for verb in USE + TRAIN:

@@ -1,5 +1,6 @@
 """`samvideo weights`: published checkpoints and their cache."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from samvideo.cli.progress import DownloadProgress
 
 weights = typer.Typer(
-    help="List, download and verify published checkpoints.", no_args_is_help=True, rich_markup_mode=None
+    help="List, download, verify and convert published checkpoints.", no_args_is_help=True, rich_markup_mode=None
 )
 
 
@@ -71,6 +72,27 @@ def where() -> None:
     from samvideo.weights.fetch import weights_folder
 
     typer.echo(weights_folder())
+
+
+@weights.command("convert")
+@verb
+def convert_weights(
+    source: Path = typer.Argument(metavar="IN", help="A checkpoint, or a folder with model.safetensors."),
+    target: Path = typer.Argument(metavar="OUT", help="The folder for transformers, or the .pt file to write."),
+    model: str | None = typer.Option(None, help="Whose weights these are [told by their keys and shapes]."),
+    to: str | None = typer.Option(None, help="published or transformers [the one that IN is not]."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace an earlier conversion."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="No line about what was written."),
+) -> None:
+    """Convert weights between a published checkpoint and a folder for Hugging Face transformers.
+
+    SAM, SlimSAM, SAM 2, SAM 2.1 and EdgeTAM have both. Writing the folder needs the extra [detect].
+    """
+    from samvideo.interchange import convert
+
+    done = convert(source, target, model=model, to=to, overwrite=overwrite)
+    if not quiet:
+        typer.echo(f"{done.model} in the layout {done.layout!r} written to {target}", err=True)
 
 
 def download_progress(name: str, *, quiet: bool) -> "DownloadProgress":

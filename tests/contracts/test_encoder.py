@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from samvideo import models, registry
-from samvideo.encoders.base import WIDTH, ImageEncoder, check_multiple
+from samvideo.encoders.base import ImageEncoder, check_multiple
 from samvideo.errors import ConfigError
 from samvideo.models import build
+from samvideo.testing import check_encoder, check_maps
 
 ENCODERS = models.encoders()
 SIZES = ((64, 64), (64, 96), (224, 64))
@@ -34,31 +35,11 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "socket", None)
 
 
-def maps(encoder: ImageEncoder, image: torch.Tensor) -> list[torch.Tensor]:
-    """All maps of an image, coarse first, with the strides and widths that every encoder promises."""
-    height, width = image.shape[-2:]
-    coarse, fine = encoder(image)
-    widths, strides = (WIDTH, *encoder.fine_widths), (encoder.stride, 4, 8)
-    shapes = [(len(image), c, height // s, width // s) for c, s in zip(widths, strides, strict=True)]
-    assert [tuple(x.shape) for x in (coarse, *fine)] == shapes[: 3 if encoder.fine else 1]
-    return [coarse, *fine]
-
-
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.long] if name in LARGE else []) for name in ENCODERS]
 )
-@torch.inference_mode()
-def test_maps(name: str) -> None:
-    """Any multiple of the step works; an encoder keeps no state; fusing, also twice, keeps the values."""
-    encoder = make(name)
-    for batch, (height, width) in enumerate(SIZES, 1):
-        image = torch.randn(batch, 3, height, width)
-        before = maps(encoder, image)
-        assert torch.equal(maps(encoder, image)[0], before[0])
-    encoder.fuse()
-    encoder.fuse()
-    for a, b in zip(before, maps(encoder, image), strict=True):
-        assert torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(a.abs().max()))
+def test_contract(name: str) -> None:
+    check_encoder(name)
 
 
 @pytest.mark.parametrize("name", LARGE)
@@ -67,7 +48,7 @@ def test_map_shapes(name: str) -> None:
     with torch.device("meta"):
         encoder = make(name)
         for height, width in SIZES:
-            maps(encoder, torch.empty(1, 3, height, width))
+            check_maps(encoder, torch.empty(1, 3, height, width))
 
 
 @pytest.mark.parametrize("name", ["vit-ti", "hiera-tiny", "repvit-m1"])

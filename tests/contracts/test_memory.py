@@ -12,7 +12,7 @@ from tiny_sam import clip, picture, randomise, tiny_model
 from samvideo.errors import ConfigError
 from samvideo.heads.masks import TwoWayTransformer
 from samvideo.memory.bank import MemoryBank
-from samvideo.memory.base import CODE_ROWS, History, MemoryEntry, MemoryPolicy
+from samvideo.memory.base import MemoryEntry, MemoryPolicy
 from samvideo.memory.fifo import FifoPolicy
 from samvideo.models import VideoModel, resolve_policy
 from samvideo.registry import MEMORY_METHODS, MEMORY_POLICIES
@@ -156,23 +156,6 @@ def test_banks_are_bounded(name: str) -> None:
     assert [e.index for e in prompted[1:]] == list(range(1930, 2000, 10))
     assert all(e.tokens is not None for e in prompted)
     assert any(e.tokens is None for e in bank.entries), "pointers outlive tokens"
-
-
-@pytest.mark.parametrize("name", POLICIES)
-def test_recall_of_an_empty_bank(name: str) -> None:
-    policy = resolve_policy(name)
-    assert policy.recall(History(5, (), policy.initial_state())).shape == (0, 0)
-
-
-@pytest.mark.parametrize("name", POLICIES)
-def test_recall_is_pure_and_within_the_capacity(name: str) -> None:
-    policy = resolve_policy(name)
-    entries = [entry(i, prompted=i in (0, 4)) for i in range(12)]
-    history = History(12, tuple(entries), policy.initial_state())
-    first, again = policy.recall(history), policy.recall(history)
-    assert first == again
-    assert sum(frame.code_row == CODE_ROWS - 1 for frame in first.frames) >= 1
-    assert all(count <= most for count, most in zip(first.shape, policy.capacity, strict=True))
 
 
 def tensors(value: object, seen: set[int]) -> int:

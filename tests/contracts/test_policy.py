@@ -15,8 +15,9 @@ import samvideo
 from samvideo.errors import ConfigError
 from samvideo.heads.masks import TwoWayTransformer
 from samvideo.models import resolve_policy
-from samvideo.policies import parse_policy, policy_facts, policy_options, policy_text
+from samvideo.policies import policy_options
 from samvideo.registry import MEMORY_METHODS, MEMORY_POLICIES
+from samvideo.testing import check_policy
 from samvideo.torch_runtime import TorchRuntime
 from samvideo.trackers.sam import SamTracker
 from samvideo.types import Box, Frame, Mask, Points, Prompt
@@ -151,10 +152,6 @@ def test_its_state_is_in_the_tracker_alone(policy: str) -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_its_options_can_be_given_as_text(policy: str) -> None:
-    facts, options = policy_facts(policy), policy_options(policy)
-    assert facts.does not in ("", "-")
-    assert options
-    text = f"{policy}:" + ",".join(f"{name}={value}" for name, value in options.items()).lower()
-    assert parse_policy(text) == resolve_policy(policy)
-    assert policy_text(text) == policy
+def test_contract(policy: str) -> None:
+    assert policy_options(policy)
+    check_policy(policy)

@@ -13,6 +13,7 @@ from samvideo.errors import ConfigError, DatasetError
 from samvideo.evaluation.datasets import DATASETS, open_dataset
 from samvideo.evaluation.files import MaskSet, read_index_png
 from samvideo.evaluation.scoring import VideoScores
+from samvideo.testing import check_dataset
 
 SHARED = Path(os.environ.get("SAMVIDEO_SHARED", Path(__file__).parents[2].parent / "shared"))
 
@@ -25,23 +26,7 @@ def test_every_data_set_has_a_builder() -> None:
 def test_every_data_set_keeps_its_promises(name: str, build: Callable[[Path], str], tmp_path: Path) -> None:
     root = tmp_path / f"{name}-root"
     split = build(root)
-    dataset = open_dataset(name, root, split)
-    assert (dataset.name, dataset.split) == (name, split)
-    assert dataset.rule.description
-    assert dataset.sequences()
-    for sequence in dataset.sequences():
-        clip = dataset.sequence(sequence)
-        assert clip.first_seen.keys() == clip.labels.keys()
-        assert len(clip.images) in (0, len(clip.frames))
-        assert set(clip.saved) <= set(range(len(clip.frames)))
-        for seen in clip.first_seen.values():
-            assert seen in clip.masks
-        for indices in clip.scored.values():
-            assert set(indices) <= clip.masks.keys()
-        for index in clip.masks:
-            truth = dataset.truth(clip, index)
-            assert truth.numbers <= clip.labels.keys()
-            assert truth.shape_hw in (None, (32, 48))
+    check_dataset(name, root, split)
 
 
 @pytest.mark.parametrize(("name", "build"), BUILDERS, ids=[build.__name__ for _, build in BUILDERS])
