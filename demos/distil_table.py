@@ -61,8 +61,8 @@ def distilled(recipe: str, inputs: Inputs, seconds: float, plan: Plan, out: Path
         known = file.with_suffix(".steps")
         if not known.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
-            known.write_text(str(affordable(inputs, own, seconds / len(parts))))
-        counts.append(known.read_text())
+            known.write_text(str(affordable(inputs, own, seconds / len(parts))), encoding="utf-8")
+        counts.append(known.read_text(encoding="utf-8"))
         distil(inputs, replace(own, steps=int(counts[-1])), file, partial(print, flush=True))
         inputs = replace(inputs, student=f"{STUDENT}={file}")
     return Pair(inputs, plan).student.eval(), "+".join(counts)
@@ -91,7 +91,7 @@ def main() -> None:
         rows.append((recipe, steps, box_iou(student, library)))
         table = ["| recipe | steps | box IoU | share of the teacher's |", "|---|---|---|---|"]
         table += [f"| {name} | {count} | {iou:.3f} | {100 * iou / best:.0f} % |" for name, count, iou in rows]
-        (given.out / "table.md").write_text("\n".join(table) + "\n")
+        (given.out / "table.md").write_text("\n".join(table) + "\n", encoding="utf-8")
         print("\n".join(table), flush=True)
 
 

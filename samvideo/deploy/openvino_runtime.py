@@ -95,6 +95,7 @@ def convert(path: Path) -> None:
     openvino = import_openvino()
     model = openvino.Core().read_model(path)
     openvino.save_model(model, path.with_suffix(".xml"), compress_to_fp16=False)
+    del model  # Windows removes no file that is still mapped
     path.unlink()
 
 
