@@ -61,6 +61,8 @@ types: $(VENV)/installed-dev
 wheel: $(VENV)/installed-dev
 	rm -rf build/wheel build/lib
 	$(BIN)/python -m build --outdir build/wheel .
+	$(BIN)/twine check --strict build/wheel/*
+	$(BIN)/check-wheel-contents build/wheel/*.whl
 	$(BIN)/python tests/check_wheel.py build/wheel
 
 clean:
