@@ -1,56 +1,68 @@
 # Every target sets up what it needs in .venv, from pyproject.toml; only Python >= 3.10 and make are required.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
 # The tests of one file run in one process, so that its fixtures are built once.
 PYTEST_FLAGS ?= -n auto --dist loadfile --max-worker-restart 0
 
-.PHONY: demo test test-long fuzz gpu-check lint types wheel clean
+.PHONY: demo test test-long test-pythons fuzz gpu-check lint types wheel clean
 
-.venv/installed: pyproject.toml
+$(VENV)/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("samvideo needs Python 3.10 or newer; this is " + sys.version.split()[0] + ": run make PYTHON=python3.12")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-.venv/installed-dev: .venv/installed
+$(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-demo: .venv/installed
+demo: $(VENV)/installed
 	$(BIN)/samvideo demo-clip demo.mp4 --overwrite
 	$(BIN)/samvideo track demo.mp4 --prompt demo.prompts.json -o demo_tracked --overwrite
 
-test: .venv/installed-dev
+test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 # Also the endurance runs and the largest models.
-test-long: .venv/installed-dev
+test-long: $(VENV)/installed-dev
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "" --timeout 7200
 
+# By hand: the tests on the oldest and the newest Python, where they are in PATH. Each environment takes about 8 GB.
+PYTHONS ?= 3.10 3.13
+test-pythons:
+	@for version in $(PYTHONS); do \
+	  if python$$version --version 2>/dev/null; then \
+	    $(MAKE) test PYTHON=python$$version VENV=build/python$$version || exit; \
+	  else echo "python$$version is not in PATH: not tested"; fi; \
+	done
+
 # Two minutes of broken inputs; `make test` tries them for 20 seconds.
-fuzz: .venv/installed-dev
+fuzz: $(VENV)/installed-dev
 	SAMVIDEO_FUZZ_SECONDS=120 $(BIN)/python -m pytest tests/test_fuzz.py
 
 # Speed and agreement on a GPU, in at most four minutes; nothing where there is none.
-gpu-check: .venv/installed-dev
+gpu-check: $(VENV)/installed-dev
 	$(BIN)/python tests/gpu_check.py -o build/gpu-check.md
 
-lint: .venv/installed-dev
+lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 # mypy cannot follow the mapped folders of an editable install, so it checks an installed tree.
-types: .venv/installed-dev
+types: $(VENV)/installed-dev
 	rm -rf build/typed build/lib
 	$(BIN)/python -m pip install --quiet --no-deps --target build/typed .
 	cp pyproject.toml build/typed/
 	cd build/typed && ../../$(BIN)/mypy -p samvideo
 
 # The wheel is tested from another folder, in its own environment that shares only the dependencies.
-wheel: .venv/installed-dev
+wheel: $(VENV)/installed-dev
 	rm -rf build/wheel build/lib
 	$(BIN)/python -m build --outdir build/wheel .
+	$(BIN)/twine check --strict build/wheel/*
+	$(BIN)/check-wheel-contents build/wheel/*.whl
 	$(BIN)/python tests/check_wheel.py build/wheel
 
 clean:

@@ -55,8 +55,8 @@ def distilled(inputs: Inputs, plan: Plan, seconds: float, file: Path) -> tuple[s
     """Steps of a recipe, and its student beside the teacher; a file that is there is taken as it is."""
     known = file.with_suffix(".steps")
     if not known.exists():
-        known.write_text(str(affordable(inputs, plan, seconds)))
-    steps = known.read_text()
+        known.write_text(str(affordable(inputs, plan, seconds)), encoding="utf-8")
+    steps = known.read_text(encoding="utf-8")
     distil(inputs, replace(plan, steps=int(steps)), file, partial(print, flush=True))
     return steps, Pair(replace(inputs, student=f"{STUDENT}={file}"), plan)
 
@@ -93,7 +93,7 @@ def main() -> None:
         rows.append((recipe, steps, box_iou(pair.student.eval(), library)))
         table = ["| recipe | steps | box IoU | share of the teacher's |", "|---|---|---|---|"]
         table += [f"| {name} | {count} | {iou:.3f} | {100 * iou / best:.0f} % |" for name, count, iou in rows]
-        (given.out / "table.md").write_text("\n".join(table) + "\n")
+        (given.out / "table.md").write_text("\n".join(table) + "\n", encoding="utf-8")
         print("\n".join(table), flush=True)
 
 

@@ -27,7 +27,7 @@ class Model:
     """The four graphs of an exported model, and what its manifest says of them."""
 
     def __init__(self, folder: Path) -> None:
-        self.manifest = json.loads((folder / "manifest.json").read_text())
+        self.manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         if self.manifest["policy"] != "fifo":
             raise SystemExit(f"this loop has the memory policy fifo, not {self.manifest['policy']}: export with it")
         with np.load(folder / self.manifest["constants"]["name"]) as file:

@@ -8,7 +8,7 @@ import argparse
 import csv
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 
@@ -45,11 +45,11 @@ def main() -> None:
 
         errors = ray.get([ray.remote(one).remote(*job) for job in jobs])
     else:
-        with ProcessPoolExecutor(options.workers) as pool:
+        with ThreadPoolExecutor(options.workers) as pool:  # each thread waits for a process
             errors = list(pool.map(one, *zip(*jobs, strict=True)))
     tables = [path for video in videos if (path := options.out / video.stem / "analysis/objects.csv").exists()]
-    rows = [(path.parents[1].name, row) for path in tables for row in csv.DictReader(path.read_text().splitlines())]
-    with (options.out / "all.csv").open("w", newline="") as file:
+    rows = [(p.parents[1].name, row) for p in tables for row in csv.DictReader(p.read_text("utf-8").splitlines())]
+    with (options.out / "all.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["video", *(rows[0][1] if rows else ())])
         writer.writeheader()
         writer.writerows({"video": video, **row} for video, row in rows)

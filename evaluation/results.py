@@ -278,7 +278,7 @@ def environment() -> dict[str, Any]:
 def processor() -> str:
     """Return the name of the CPU model, as far as the system knows it."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()

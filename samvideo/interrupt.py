@@ -6,12 +6,13 @@ from types import FrameType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-# SIGHUP: the terminal was closed, or a connection was lost; Windows has none.
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+# The terminal was closed, or a connection was lost: SIGHUP, on Windows SIGBREAK, which Ctrl-Break sends, too.
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
 
 class Interrupt:
-    """Inside the `with` block, the first SIGINT, SIGTERM or SIGHUP only sets `requested`.
+    """Inside the `with` block, the first of `SIGNALS` only sets `requested`.
 
     The loop checks it per frame. A second signal, or one during `awaited` (a camera that hangs), raises
     KeyboardInterrupt.

@@ -6,6 +6,7 @@ a journal before it is written, until `run.json` lists it, so this is true of a 
 
 import json
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -83,7 +84,7 @@ def check_stems(images: Sequence[Path], multimask: bool) -> None:
                 f"results cannot be named after the image {path.name!r}: rename it, without backslashes and "
                 "control characters"
             )
-        other = by_stem.setdefault(os.path.normcase(path.stem), path)
+        other = by_stem.setdefault(_as_stored(path.stem), path)
         if other != path:
             raise ConfigError(
                 f"the results of {other} and {path} would have the same name, {path.stem}: segment them into "
@@ -96,6 +97,11 @@ def check_stems(images: Sequence[Path], multimask: bool) -> None:
                 f"the mask of {path} would have the name of a candidate of {by_stem[base]}: segment them into "
                 "different folders (-o), or rename one"
             )
+
+
+def _as_stored(name: str) -> str:
+    """A name as file systems compare it; those of macOS and Windows usually know no capitals."""
+    return name.casefold() if sys.platform in ("darwin", "win32") else name
 
 
 def check_segment_folder(

@@ -76,7 +76,8 @@ def _threads() -> dict[threading.Thread, str]:
 def _processes() -> dict[int, str]:
     """Command lines of this process's children."""
     try:  # most tests have no children, and psutil reads all of /proc to find that out
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if hasattr(os, "waitid"):  # Windows has none, nor macOS before Python 3.13
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return {}
     found = {}

@@ -125,7 +125,9 @@ def write_tables(folder: Path, findings: Findings, settings: AnalysisSettings) -
             writer.writerow(head)
             writer.writerows([format_number(cell) for cell in row] for row in rows)
     with writing(folder / "analysis.json"):
-        (folder / "analysis.json").write_text(json.dumps(tree_of(findings, settings), indent=1) + "\n")
+        (folder / "analysis.json").write_text(
+            json.dumps(tree_of(findings, settings), indent=1) + "\n", encoding="utf-8"
+        )
 
 
 def _interval_rows(findings: Findings) -> Iterator[list[Any]]:

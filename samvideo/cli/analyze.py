@@ -54,7 +54,7 @@ def analyze(
     folder = out or (run if run.is_dir() else run.parent) / "analysis"
     findings = write_analysis(run, folder, settings, video=video, first=first, overwrite=overwrite)
     if as_json:
-        typer.echo(json.dumps(json.loads((folder / "analysis.json").read_text())))
+        typer.echo(json.dumps(json.loads((folder / "analysis.json").read_text(encoding="utf-8"))))
     elif not quiet:
         typer.echo(_summary(findings, folder), err=True)
 

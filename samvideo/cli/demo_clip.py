@@ -60,5 +60,5 @@ def write_demo(
             if index == 0 and prompts:
                 boxes = [(row + 1, mask_box(mask)) for row, mask in enumerate(masks)]
                 entries = [{"object_id": i, "frame": 0, "box": box} for i, box in boxes if box]
-                prompts.write_text(json.dumps({"prompts": entries}, indent=2) + "\n")
+                prompts.write_text(json.dumps({"prompts": entries}, indent=2) + "\n", encoding="utf-8")
     return out

@@ -142,6 +142,9 @@ def _open(address: str, folder: Path) -> bool:
         return False
     file = folder / "open.html"
     file.touch(0o600)
-    file.write_text(f'<!doctype html><meta http-equiv="refresh" content="0; url={address}"><title>samvideo</title>')
+    file.write_text(
+        f'<!doctype html><meta http-equiv="refresh" content="0; url={address}"><title>samvideo</title>',
+        encoding="utf-8",
+    )
     threading.Thread(target=controller.open, args=(file.as_uri(),), daemon=True).start()
     return True

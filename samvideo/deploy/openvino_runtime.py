@@ -94,6 +94,7 @@ def convert(path: Path) -> None:
     """
     model = open_core().read_model(path)
     import_openvino().save_model(model, path.with_suffix(".xml"), compress_to_fp16=False)
+    del model  # Windows removes no file that is still mapped
     path.unlink()
 
 

@@ -56,13 +56,16 @@ def fold_norms(module: nn.Module, change: Callable[[nn.Conv2d], nn.Conv2d] = lam
 
 @torch.no_grad()
 def joined(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
-    """Two 1x1 convolutions as one, in double precision on the way: B (A x + a) + b = (B A) x + (B a + b)."""
-    a, b = (conv.weight.flatten(1).double() for conv in (first, second))
-    bias = b.new_zeros(len(b)) if first.bias is None else b @ first.bias.double()
-    bias = bias if second.bias is None else bias + second.bias.double()
+    """Two 1x1 convolutions as one: B (A x + a) + b = (B A) x + (B a + b).
+
+    In double precision on the way, on the CPU, since MPS has none.
+    """
+    a, b = (conv.weight.flatten(1).cpu().double() for conv in (first, second))
+    bias = b.new_zeros(len(b)) if first.bias is None else b @ first.bias.cpu().double()
+    bias = bias if second.bias is None else bias + second.bias.cpu().double()
     has_bias = first.bias is not None or second.bias is not None
     out = nn.Conv2d(first.in_channels, second.out_channels, 1, bias=has_bias, device=first.weight.device)
-    out.weight.copy_((b @ a)[..., None, None])
+    out.weight.copy_((b @ a).float()[..., None, None])
     if out.bias is not None:
-        out.bias.copy_(bias)
+        out.bias.copy_(bias.float())
     return out

@@ -28,6 +28,6 @@ def average(files: Sequence[Path], output: Path) -> None:
             raise WeightsError(f"{file} has other entries or shapes than {files[0]}: weights of one model expected")
     record = json.dumps({"mean of": [sha256(file) for file in files]}, indent=1)
     check_output(output, record)
-    record_file(output).write_text(record)
+    record_file(output).write_text(record, encoding="utf-8")
     mean = {key: torch.stack([state[key].double() for state in states]).mean(0).float() for key in states[0]}
     write(output, mean, record)

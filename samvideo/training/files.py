@@ -21,7 +21,7 @@ def check_output(output: Path, record: str) -> None:
     if output.suffix != ".safetensors":
         raise ConfigError(f"{str(output)!r} is no name for weights: a file ending in .safetensors expected")
     claim = record_file(output)
-    if claim.exists() and claim.read_text() != record:
+    if claim.exists() and claim.read_text(encoding="utf-8") != record:
         raise ConfigError(f"{claim} is of another recipe: give the same options to resume it, or another -o")
     if output.exists() and not claim.exists():
         raise ConfigError(f"{output} exists, and is not of an earlier training: choose another path with -o")

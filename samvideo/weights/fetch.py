@@ -222,7 +222,7 @@ def _record_path(path: Path) -> Path:
 def _read_record(path: Path) -> dict[str, Any]:
     """Return the record of a file; empty if there is none, or none that can be read."""
     try:
-        record = json.loads(_record_path(path).read_text())
+        record = json.loads(_record_path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}
@@ -231,5 +231,5 @@ def _read_record(path: Path) -> dict[str, Any]:
 def _write_record(row: Checkpoint, path: Path, sha256: str, fingerprint: dict[str, Any]) -> None:
     record = {"sha256": sha256, "url": row.url, "licence": row.licence, "verified": fingerprint}
     temporary = _record_path(path).with_suffix(".tmp")
-    temporary.write_text(json.dumps(record, indent=2) + "\n")
+    temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     temporary.replace(_record_path(path))

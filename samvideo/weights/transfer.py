@@ -89,7 +89,9 @@ class Transfer:
             if total is not None and total > self.limit:
                 raise Refused(f"{self.url} has {total:,} bytes: at most {self.limit:,} expected")
             if not resumed:
-                self._note.write_text(json.dumps({"url": self.url, "total": total, "mark": _mark(answer.headers)}))
+                self._note.write_text(
+                    json.dumps({"url": self.url, "total": total, "mark": _mark(answer.headers)}), encoding="utf-8"
+                )
             try:
                 with self.part.open("ab" if resumed else "wb") as file:
                     self._copy(answer, file, total)
@@ -162,7 +164,7 @@ class Transfer:
 
     def _read_note(self) -> dict[str, Any]:
         with suppress(OSError, ValueError):
-            note = json.loads(self._note.read_text())
+            note = json.loads(self._note.read_text(encoding="utf-8"))
             if isinstance(note, dict):
                 return note
         return {}
