@@ -120,9 +120,13 @@ def _failure(text: str, status: int, headers: dict[str, str] | None = None) -> R
     return JSONResponse({"error": as_text(text)}, status, headers)
 
 
+def _too_large(expected: str) -> Response:
+    return _failure(f"the body is too large: {expected}", 413, {"connection": "close"})
+
+
 async def _refuse(request: Request, error: Any) -> Response:
     if isinstance(error, TooLarge):
-        return _failure(f"the body is too large: {error}", 413, {"connection": "close"})
+        return _too_large(str(error))
     return _failure(str(error), error.status if isinstance(error, Refusal) else 422)
 
 
@@ -164,11 +168,14 @@ class Gate:
             status = message.get("status", status)
             await send(message)
 
-        owner = self._owner(dict(scope["headers"]).get(b"authorization", b""))
+        headers = dict(scope["headers"])
+        owner = self._owner(headers.get(b"authorization", b""))
         app: App = self._app
         if owner is None and scope["path"] not in OPEN:
             text = "no token, or an unknown one: send the header `Authorization: Bearer TOKEN`"
             app = _failure(text, 401, {"www-authenticate": "Bearer", "connection": "close"})
+        elif int(headers.get(b"content-length", b"0")) > (most := self._most_bytes(scope["path"])):
+            app = _too_large(f"at most {most} bytes expected")
         scope.setdefault("state", {})["owner"] = owner
         try:
             await app(scope, receive, counted)
@@ -176,6 +183,13 @@ class Gate:
             method = scope["method"] if scope["method"] in METHODS else "other"
             route = getattr(scope.get("route"), "path", "none")
             self._service.metrics.requests.labels(method, route, status).inc()
+
+    def _most_bytes(self, path: str) -> int:
+        """The most that the body of a request may have."""
+        limits = self._service.limits
+        return {"frames": limits.image_bytes, "video": limits.upload_bytes}.get(
+            path.rpartition("/")[2], limits.json_bytes
+        )
 
     def _owner(self, authorization: bytes) -> str | None:
         """The token that is given, if it is known."""
