@@ -108,6 +108,7 @@ HOMES = {
     "openvino": {"samvideo.deploy.openvino_runtime"},
     "nibabel": {"samvideo.io.volumes"},
     "ray": {"samvideo.evaluation.shard"},
+    "cvat_sdk": {"samvideo.serving.cvat"},
     "fastapi": {"samvideo.serving.app"},
     "prometheus_client": {"samvideo.serving.metrics"},
     "starlette": {"samvideo.serving.app", "samvideo.web.app"},

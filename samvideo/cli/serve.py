@@ -1,5 +1,6 @@
 """`samvideo serve`: many sessions at once over HTTP."""
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 MODELS_HELP = "Models to serve, separated by commas, each NAME or NAME=FILE; sessions use the first by default."
 TOKEN_HELP = "Whom to let in: who sends it as `Authorization: Bearer TOKEN`. Repeatable. [one is made and printed]"
+LABEL_STUDIO_HELP = (
+    "Serve this Label Studio too, at /label-studio; LABEL_STUDIO_API_KEY is its key, for the files of its tasks."
+)
 IDLE_HELP = "Close a session without requests after so long."
 
 
@@ -26,6 +30,7 @@ def serve(
     host: str = typer.Option("127.0.0.1", help=HOST_HELP),
     port: int = typer.Option(8766, min=0, max=65535, help="0: any free one."),
     token: list[str] = typer.Option([], envvar="SAMVIDEO_TOKENS", help=TOKEN_HELP),
+    label_studio: str | None = typer.Option(None, metavar="URL", help=LABEL_STUDIO_HELP),
     max_sessions: int = typer.Option(64, min=1, help="Open at a time."),
     max_objects: int = typer.Option(32, min=1, help="Tracked in one session."),
     max_upload: int = typer.Option(1024, min=1, metavar="MB", help="Size of a video."),
@@ -53,8 +58,10 @@ def serve(
         pixels=max_pixels,
         idle_seconds=idle,
     )
+    key = os.environ.get("LABEL_STUDIO_API_KEY", "")
+    settings = ServerSettings(host, port, token, limits, None if label_studio is None else (label_studio, key))
     makers = {name: partial(ready_tracker, text, quiet=False, **options) for name, text in named.items()}
-    serve_models(makers, ServerSettings(host, port, token, limits), partial(_announce, host=host, made=not token))
+    serve_models(makers, settings, partial(_announce, host=host, made=not token))
 
 
 def _announce(server: "ApiServer", host: str, made: bool) -> None:

@@ -6,8 +6,9 @@ Handlers run on the server's thread; what takes time runs on the threads of the 
 import asyncio
 import json
 import secrets
+from base64 import b64decode
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
-from fastapi.security import HTTPBearer
+from fastapi.security import HTTPBasic, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -26,6 +27,7 @@ from samvideo.io.schema import describe_fault
 from samvideo.io.tracks import FrameRecord, Index
 from samvideo.serving import messages
 from samvideo.serving.frames import read_frame
+from samvideo.serving.label_studio import LabelStudio, PredictAnswer, PredictRequest, SetupAnswer
 from samvideo.serving.limits import Refusal
 from samvideo.serving.metrics import CONTENT_TYPE
 from samvideo.serving.service import Service
@@ -51,8 +53,11 @@ STATUSES = {
 }
 
 
-def make_app(service: Service, tokens: Sequence[str]) -> App:
-    """Build the application; every request but those of `OPEN` needs one of the tokens."""
+def make_app(service: Service, tokens: Sequence[str], label_studio: LabelStudio | None = None) -> App:
+    """Build the application, with the addresses of a Label Studio if there is one.
+
+    Every request but those of `OPEN` needs one of the tokens.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -79,6 +84,8 @@ def make_app(service: Service, tokens: Sequence[str]) -> App:
     app.add_api_route("/health", api.health, response_model=messages.Health)
     app.add_api_route("/metrics", api.metrics, response_class=Response)
     app.include_router(_routes(api, service.limits.json_bytes))
+    if label_studio is not None:
+        app.include_router(_label_studio_routes(label_studio, service.limits.json_bytes))
     return Gate(app, tokens, service)
 
 
@@ -108,6 +115,33 @@ def _routes(api: "Api", json_bytes: int) -> APIRouter:
     add(f"{at}/step", api.step, methods=["POST"], responses=record, **limit)
     add(f"{at}/propagate", api.propagate, methods=["POST"], response_class=EventStream, **limit)
     add(f"{at}/objects/{{object_id}}", api.forget, methods=["DELETE"], status_code=204)
+    return router
+
+
+def _label_studio_routes(back_end: LabelStudio, json_bytes: int) -> APIRouter:
+    """A machine learning back end, whose address in Label Studio ends in /label-studio."""
+    router = APIRouter(prefix="/label-studio", dependencies=[Depends(HTTPBasic(auto_error=False))])
+
+    @router.get("/health")
+    async def health() -> dict[str, str]:
+        """Whether it is up."""
+        return {"status": "UP", "model_class": "samvideo"}
+
+    @router.post("/setup")
+    async def setup() -> SetupAnswer:
+        """Name the version; there is nothing to set up."""
+        return SetupAnswer(model_version=back_end.version)
+
+    @router.post("/predict", max_body_size=json_bytes)
+    async def predict(request: Request, body: PredictRequest) -> PredictAnswer:
+        """Regions from what was drawn."""
+        return await back_end.predict(request.state.owner, body)
+
+    @router.post("/webhook")
+    async def webhook() -> dict[str, str]:
+        """Take note of an event; nothing is trained here."""
+        return {}
+
     return router
 
 
@@ -194,7 +228,10 @@ class Gate:
     def _owner(self, authorization: bytes) -> str | None:
         """The token that is given, if it is known."""
         scheme, given = get_authorization_scheme_param(authorization.decode("latin-1"))
-        if scheme.lower() != "bearer":
+        if scheme.lower() == "basic":  # of Label Studio, whose password is the token
+            with suppress(ValueError):
+                given = b64decode(given).decode("latin-1").partition(":")[2]
+        elif scheme.lower() != "bearer":
             return None
         found = [token for token in self._tokens if secrets.compare_digest(token, given.encode())]
         return found[0].decode() if found else None

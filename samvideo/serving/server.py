@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from samvideo.errors import ConfigError, shown
 from samvideo.interrupt import Interrupt
 from samvideo.serving.app import make_app
+from samvideo.serving.label_studio import LabelStudio
 from samvideo.serving.limits import Limits
 from samvideo.serving.service import MakeTracker, Service, sharing
 from samvideo.web.connections import LimitedConnection
@@ -32,12 +33,14 @@ class ServerSettings:
         host, port: what it is bound to; 0 is any free port.
         tokens: who has one of them is let in; empty: one is made.
         limits: what is allowed.
+        label_studio: address of a Label Studio that is served too, and its API key, which may be empty.
     """
 
     host: str = "127.0.0.1"
     port: int = 8766
     tokens: Sequence[str] = ()
     limits: Limits = field(default_factory=Limits)
+    label_studio: tuple[str, str] | None = None
 
 
 class ApiServer(Server):
@@ -53,7 +56,8 @@ class ApiServer(Server):
         self._service = Service(models, settings.limits)
         listener = listen(settings.host, settings.port, "choose another --port or --host")
         self.address = address_of(listener, settings.host)
-        app = make_app(self._service, self.tokens)
+        back_end = settings.label_studio and LabelStudio(self._service, *settings.label_studio)
+        app = make_app(self._service, self.tokens, back_end)
         super().__init__(app, listener, connection=Connection, lifespan="on", goodbye=GOODBYE)
 
     def __exit__(self, *error: object) -> None:
