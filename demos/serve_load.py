@@ -10,9 +10,9 @@ import random
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice, product
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import numpy as np
 from samvideo.demo import demo_frames
 from samvideo.geometry import mask_box
 
-COMMAND = [sys.executable, "-m", "samvideo", "serve", "--models", "nano", "--port", "0", "--max-sessions", "200"]
+COMMAND = [sys.executable, "-m", "samvideo", "serve", "--port", "0", "--max-sessions", "200"]
 BAD = (b"", b"{", b"[]", b'{"prompts": [{"box": [1]}]}', b'{"frame": -1}', b"\xff" * 99, b'{"steps": 1e999}')
 counts: Counter[str] = Counter()
 seconds: list[float] = []
@@ -32,19 +32,16 @@ seconds: list[float] = []
 def ask(method: str, path: str, body: bytes | None = None, vanish: bool = False) -> tuple[int, Any]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
     connection.request(method, path, body, {"authorization": f"Bearer {token}", "content-type": "application/json"})
-    if vanish:
-        connection.close()
-        return 0, None
-    answer = connection.getresponse()
-    text = answer.read()
+    answer = None if vanish else connection.getresponse()
+    text = answer.read() if answer else b""
     connection.close()
-    return answer.status, json.loads(text) if text else None
+    return answer.status if answer else 0, json.loads(text) if text else None
 
 
 def follow(pictures: list[bytes], prompts: bytes, expected: list[Any] | None = None) -> list[Any]:
     """Track a clip in a session of its own; return the objects of every frame."""
     at, found = f"/sessions/{ask('POST', '/sessions')[1]['id']}", []
-    while len(found) < len(pictures):
+    while len(found) < len(pictures) and (expected is None or time.monotonic() < end):
         begin, index = time.perf_counter(), len(found)
         vanish = expected is not None and random.random() < 0.05
         status, record = ask("POST", f"{at}/frames?index={index}", pictures[index], vanish)
@@ -60,8 +57,7 @@ def follow(pictures: list[bytes], prompts: bytes, expected: list[Any] | None = N
         else:
             counts["lost"] += 1
             return found
-    ask("DELETE", at)
-    counts["finished"] += 1
+    counts["closed"] += ask("DELETE", at)[0] == 204
     return found
 
 
@@ -78,51 +74,48 @@ def send_nonsense(number: int) -> None:
     )
     for method, path, body in islice(cycle(product(("POST", "PUT", "PATCH"), paths, BAD)), number):
         status, _ = ask(method, path, body)
-        counts["bad requests"] += status >= 400
-        counts["5xx"] += status >= 500
+        counts[f"bad requests answered by {status // 100}xx"] += 1
 
 
 def clips() -> list[tuple[list[bytes], bytes]]:
     frames, made = list(islice(demo_frames(48, (320, 180)), 12)), []
     for y, x in product((1, -1), (1, -1)):
         pictures = [cv2.imencode(".png", rgb[::y, ::x, ::-1].copy())[1].tobytes() for rgb, _ in frames]
-        boxes = [mask_box(mask[::y, ::x]) for mask in frames[0][1]]
-        made.append((pictures, json.dumps({"prompts": [{"box": box} for box in boxes if box]}).encode()))
+        box = mask_box(frames[0][1][0, ::y, ::x])
+        made.append((pictures, json.dumps({"prompts": [{"box": box}]}).encode()))
     return made
 
 
-def report(name: str, server: int) -> None:
-    size = int(re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{server}/status").read_text())[0]) >> 10
-    p50, p95 = np.percentile(seconds, (50, 95))
+def report(name: str) -> None:
+    size = int(re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())[0]) >> 10
+    p50, p95 = np.percentile(seconds or [0], (50, 95))
     print(
         f"{name}: {len(seconds)} frames, p50 {p50:.2f} s, p95 {p95:.2f} s; server {size} MB; {dict(counts)}",
         flush=True,
     )
 
 
-def client(clip: tuple[list[bytes], bytes], expected: list[Any], end: float) -> None:
+def client(number: int) -> None:
     while time.monotonic() < end:
-        follow(*clip, expected)
+        follow(*made[number % 4], alone[number % 4])
 
 
-if __name__ == "__main__":
-    sessions, minutes = int(sys.argv[1]), float(sys.argv[2])
-    process = subprocess.Popen(COMMAND, stderr=subprocess.PIPE, text=True)
-    port = int(re.findall(r":(\d+),", process.stderr.readline())[0])
-    token = process.stderr.readline().split()[-1]
+sessions, minutes = int(sys.argv[1]), float(sys.argv[2])
+process = subprocess.Popen(COMMAND, stderr=subprocess.PIPE, text=True)
+try:
+    port, token = int(re.findall(r":(\d+),", process.stderr.readline())[0]), process.stderr.readline().split()[-1]
     made = clips()
     alone = [follow(*clip) for clip in made]
-    report("alone", process.pid)
+    report("alone")
     seconds.clear()
     end = time.monotonic() + 60 * minutes
-    threads = [threading.Thread(target=client, args=(made[k % 4], alone[k % 4], end)) for k in range(sessions)]
-    threads.append(threading.Thread(target=send_nonsense, args=(1000,)))
-    for thread in threads:
-        thread.start()
-    time.sleep(30 * minutes)
-    report("half way", process.pid)
-    for thread in threads:
-        thread.join()
-    report("at the end", process.pid)
+    with ThreadPoolExecutor(sessions + 1) as pool:
+        waiting = [pool.submit(client, number) for number in range(sessions)] + [pool.submit(send_nonsense, 1000)]
+        time.sleep(30 * minutes)
+        report("half way")
+        for one in waiting:
+            one.result()
+    report("at the end")
+finally:
     process.terminate()
-    print(f"open sessions are closed; exit code {process.wait(60)}")
+    print(f"exit code after SIGTERM: {process.wait(60)}")

@@ -43,7 +43,7 @@ def test_what_is_detected_is_what_cvat_takes(polygons: bool) -> None:
     shapes = function.detect(_context(polygons=polygons), Image.fromarray(FRAMES[0]))
     assert {shape.type.value for shape in shapes} == {"polygon" if polygons else "mask"}
     labels = [
-        models.Label(id=number, name=name, attributes=[], sublabels=[])
+        models.Label(id=number, name=name, type="any", attributes=[], sublabels=[])
         for number, name in ((7, "thing"), (8, "ball"))
     ]
     mapper = _AnnotationMapper(
