@@ -98,7 +98,8 @@ def _routes(api: "Api", json_bytes: int) -> APIRouter:
     }
     router = APIRouter(responses=answers, dependencies=[Depends(HTTPBearer(auto_error=False))])
     at = "/sessions/{session_id}"
-    add, limit = router.add_api_route, {"max_body_size": json_bytes}
+    add = router.add_api_route
+    limit: dict[str, Any] = {"max_body_size": json_bytes}
     add("/sessions", api.create, methods=["POST"], status_code=201, response_model=messages.SessionFacts, **limit)
     add("/sessions", api.sessions, response_model=list[messages.SessionFacts])
     add(at, api.session, response_model=messages.SessionFacts)
@@ -139,7 +140,7 @@ def _label_studio_routes(back_end: LabelStudio, json_bytes: int) -> APIRouter:
 
     @router.post("/webhook")
     async def webhook() -> dict[str, str]:
-        """Take note of an event; nothing is trained here."""
+        """Accept an event; nothing is trained here."""
         return {}
 
     return router
@@ -271,7 +272,7 @@ class Api:
 
     async def create(self, request: Request, body: messages.CreateSession | None = None) -> messages.SessionFacts:
         """Create a session."""
-        return self._service.create(request.state.owner, body and body.model).facts()
+        return self._service.create(request.state.owner, None if body is None else body.model).facts()
 
     async def sessions(self, request: Request) -> list[messages.SessionFacts]:
         """List the sessions of this token."""
@@ -336,7 +337,7 @@ class Api:
         """Track the next frame of the uploaded video, or go to one."""
         session = self._session(request, session_id)
         with session.turn():
-            record = await self._advance(session, body and body.frame)
+            record = await self._advance(session, None if body is None else body.frame)
             if record is None:
                 raise Refusal(409, "the video has ended: step to an earlier frame, or close the session")
             return _answer(record)

@@ -56,7 +56,8 @@ class ApiServer(Server):
         self._service = Service(models, settings.limits)
         listener = listen(settings.host, settings.port, "choose another --port or --host")
         self.address = address_of(listener, settings.host)
-        back_end = settings.label_studio and LabelStudio(self._service, *settings.label_studio)
+        at = settings.label_studio
+        back_end = None if at is None else LabelStudio(self._service, *at)
         app = make_app(self._service, self.tokens, back_end)
         super().__init__(app, listener, connection=Connection, lifespan="on", goodbye=GOODBYE)
 

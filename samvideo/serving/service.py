@@ -53,8 +53,8 @@ class Service:
 
     def health(self) -> Health:
         """Whether new sessions are taken."""
-        status = "ENDING" if self.ending else "UP"
-        return Health(status=status, models=list(self.models), sessions=len(self._sessions))
+        models, count = list(self.models), len(self._sessions)
+        return Health(status="ENDING" if self.ending else "UP", models=models, sessions=count)
 
     def create(self, owner: str, model: str | None = None) -> Session:
         """Open a session; Refusal if that is not possible now."""
