@@ -104,7 +104,8 @@ def test_the_protocol() -> None:
         assert client.http.get("/label-studio/health").status_code == 401
 
 
-def test_a_box_on_a_frame_is_tracked(tmp_path: Path) -> None:
+def _tracked(tmp_path: Path) -> tuple[Path, Any]:
+    """A clip, and the prediction for a box on its second frame."""
     clip = write_clip(tmp_path / "clip.mp4", FRAMES)
     drawn = {"frame": 2, "enabled": True, "rotation": 0, "time": 0.04, **PERCENT}
     region = {
@@ -116,6 +117,11 @@ def test_a_box_on_a_frame_is_tracked(tmp_path: Path) -> None:
     }
     with back_end({"/clip.mp4": clip.read_bytes()}) as client:
         (answer,) = client.ask(200, VIDEO, {"clip": "/clip.mp4"}, region)
+    return clip, answer
+
+
+def test_a_box_on_a_frame_is_tracked(tmp_path: Path) -> None:
+    clip, answer = _tracked(tmp_path)
     (found,) = answer["result"]
     assert (found["id"], found["type"], found["value"]["labels"]) == ("abc", "videorectangle", ["ball"])
     assert [entry["frame"] for entry in found["value"]["sequence"]] == [2, 3, 4, 5, 6]
@@ -124,20 +130,23 @@ def test_a_box_on_a_frame_is_tracked(tmp_path: Path) -> None:
     assert [entry["time"] for entry in found["value"]["sequence"]] == pytest.approx(times[1:])
     for entry in found["value"]["sequence"]:
         assert all(abs(entry[side] - PERCENT[side]) < 20 for side in PERCENT)
-    _check(VIDEO, answer)
 
 
-def test_a_box_on_an_image_becomes_a_mask() -> None:
+def _segmented() -> Any:
+    """The prediction for a box on an image."""
     region = {"type": "rectanglelabels", "value": {**PERCENT, "rectanglelabels": ["ball"]}}
     with back_end({"/1.png": png(FRAMES[0])}) as client:
         (answer,) = client.ask(200, IMAGE, {"picture": "/1.png"}, region)
-    (found,) = answer["result"]
+    return answer
+
+
+def test_a_box_on_an_image_becomes_a_mask() -> None:
+    (found,) = _segmented()["result"]
     assert (found["original_width"], found["original_height"]) == SIZE
     mask = _decoded(found["value"]["rle"])
     true = CLIP[0][1][0]
     assert (mask & true).sum() / (mask | true).sum() > 0.5
     assert found["value"]["brushlabels"] == ["ball"]
-    _check(IMAGE, answer)
 
 
 @pytest.mark.parametrize(
@@ -195,10 +204,7 @@ def _decoded(coded: list[int]) -> np.ndarray:
     return np.array(values).reshape(SIZE[1], SIZE[0], 4)[..., 3] > 0
 
 
-def _check(config: str, prediction: Any) -> None:
-    """Let Label Studio's SDK check a prediction, where it is installed."""
-    try:
-        from label_studio_sdk.label_interface import LabelInterface
-    except ImportError:
-        return
-    assert LabelInterface(config).validate_prediction(prediction, return_errors=True) == []
+def test_the_sdk_accepts_the_predictions(tmp_path: Path) -> None:
+    interface = pytest.importorskip("label_studio_sdk.label_interface", reason="needs pip install label-studio-sdk")
+    for config, prediction in ((VIDEO, _tracked(tmp_path)[1]), (IMAGE, _segmented())):
+        assert interface.LabelInterface(config).validate_prediction(prediction, return_errors=True) == []
