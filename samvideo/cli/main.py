@@ -26,6 +26,7 @@ from samvideo.cli.report import report
 from samvideo.cli.score import score
 from samvideo.cli.search import search
 from samvideo.cli.segment import segment
+from samvideo.cli.serve import serve
 from samvideo.cli.track import track
 from samvideo.cli.train import train
 from samvideo.cli.ui import ui
@@ -64,7 +65,7 @@ def _root(
     pass
 
 
-USE = (track, segment, ui, analyze, export, redact, info, models, demo_clip, score, report, bench, new)
+USE = (track, segment, ui, serve, analyze, export, redact, info, models, demo_clip, score, report, bench, new)
 TRAIN = (quantize, prune, search, finetune, distill)
 
 for verb in USE + TRAIN:

@@ -12,7 +12,11 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from samvideo.errors import VideoError
+
 MAX_ERRORS = 64  # consecutive demuxing errors after which a source is given up
+# FFmpeg's names of formats that hold a video themselves; a playlist makes it open other files and addresses.
+WHOLE = "mov,matroska,avi,mpegts,mpeg,mpegvideo,ogg,flv,asf,mxf,ivf,h264,hevc,yuv4mpegpipe,gif"
 NETWORK_SECONDS = 15.0  # without data, after which an address is given up
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -37,6 +41,16 @@ def open_container(source: Any) -> InputContainer:
     remote = is_address(source)
     options = {"rtsp_transport": "tcp"} if remote and source.startswith("rtsp") else {}
     return av.open(source, "r", options=options, timeout=NETWORK_SECONDS if remote else None)
+
+
+def check_whole(path: Path) -> None:
+    """Raise VideoError for a file that is no video, or that may refer to others, without opening those."""
+    try:
+        av.open(url_of(path), "r", options={"format_whitelist": WHOLE}).close()
+    except (OSError, av.error.FFmpegError) as error:
+        raise VideoError(
+            "the file is no video, or of a kind that is not read here: MP4 or Matroska expected"
+        ) from error
 
 
 def video_track(container: InputContainer) -> VideoStream | None:

@@ -78,16 +78,18 @@ def warn_of_depth(path: Path, name: str) -> None:
         log.warning("%s: pictures of more than 8 bits are cut to 8: scale them first if they look dark", name)
 
 
-def read_rgb(path: Path) -> UInt8Array:
+def read_rgb(source: Path | bytes) -> UInt8Array:
     """Read an image as uint8 RGB (H, W, 3), upright by its EXIF tag; 16 bits are cut to 8, alpha is dropped."""
-    bgr = _decode(path, cv2.IMREAD_COLOR)
+    bgr = _decode(source, cv2.IMREAD_COLOR)
     rgb: UInt8Array = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
     return rgb
 
 
-def _decode(path: Path, flags: int) -> NDArray[Any]:
+def _decode(source: Path | bytes, flags: int) -> NDArray[Any]:
+    path = "the image" if isinstance(source, bytes) else source
     try:
-        coded = path.read_bytes()  # cv2.imread fails on non-ASCII paths under Windows
+        # cv2.imread fails on non-ASCII paths under Windows
+        coded = source if isinstance(source, bytes) else source.read_bytes()
         image = None
         if coded and not _is_cut_png(coded):
             image = cv2.imdecode(np.frombuffer(coded, np.uint8), flags)

@@ -1,8 +1,9 @@
 """JSON from outside, checked against a schema: every malformed value gives one sentence."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -42,7 +43,11 @@ def parse_json(content: bytes, schema: TypeAdapter[T], place: str, expected: str
 
 def first_fault(problem: ValidationError) -> str:
     """Describe the first value that does not fit, to follow the name of a file: `: video.width is 0: …`."""
-    first = problem.errors(include_url=False)[0]
+    return describe_fault(problem.errors(include_url=False)[0])
+
+
+def describe_fault(first: Mapping[str, Any]) -> str:
+    """As `first_fault`, from one of pydantic's details of errors."""
     if first["type"] == "json_invalid":
         return f" is not JSON ({first['ctx']['error']})"
     field = ".".join(map(str, first["loc"])) or "the document"

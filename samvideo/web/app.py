@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from samvideo.errors import PromptError, SamVideoError
 from samvideo.web import messages
+from samvideo.web.bodies import TooLarge, whole
 from samvideo.web.downloads import Downloads
 from samvideo.web.guard import App, Guard, Receive, Scope, Send
 from samvideo.web.open_pages import OpenPages
@@ -32,10 +33,6 @@ TICK = 0.08  # seconds between two looks for news
 SILENCE = 15.0  # seconds without news after which a comment keeps proxies from giving up
 
 Handler = Callable[[Request], Awaitable[Response]]
-
-
-class TooLarge(SamVideoError):
-    """A request's body is over its limit."""
 
 
 def make_app(project: Project, open_pages: OpenPages, downloads: Downloads, token: str, host: str) -> App:
@@ -90,23 +87,10 @@ async def _forget(request: Request, error: Exception) -> Response:
     return Response(status_code=400)
 
 
-async def _body(request: Request, limit: int) -> bytes:
-    """Read the body, never more than `limit` bytes of it."""
-    too_large = TooLarge(f"at most {limit} bytes expected")
-    if int(request.headers.get("content-length", "0")) > limit:  # h11 refuses what is no number
-        raise too_large
-    data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > limit:
-            raise too_large
-    return bytes(data)
-
-
 async def _json(request: Request) -> bytes:
     if request.headers.get("content-type", "").split(";")[0] != "application/json":
         raise PromptError("a request in JSON expected")
-    return await _body(request, MAX_JSON)
+    return await whole(request.stream(), request.headers, MAX_JSON)
 
 
 def _frame_query(request: Request) -> messages.FrameQuery:
@@ -182,7 +166,7 @@ class Pages:
     async def upload(self, request: Request) -> Response:
         """Take a mask image, the body, for a frame."""
         query = messages.decode(messages.MASK, request.query_params)
-        data = await _body(request, MAX_BYTES)
+        data = await whole(request.stream(), request.headers, MAX_BYTES)
         masks = await run_in_threadpool(decode_objects, data, self._project.media.info.size_wh)
         self._project.upload(query.frame, query.object, masks)
         return _answer(self._project.state())

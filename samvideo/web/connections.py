@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -14,9 +14,11 @@ PATIENCE = 15.0  # seconds in which a request must be complete up to its body, a
 class LimitedConnection(H11Protocol):
     """One connection. Anybody on this machine can open some, so none that only waits keeps others out.
 
-    When there are more than `MOST`, the one that has waited longest without a request is closed; one that is
+    When there are more than `most`, the one that has waited longest without a request is closed; one that is
     being answered never is.
     """
+
+    most: ClassVar[int] = MOST
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Make room for this connection, and give it `PATIENCE` seconds."""
@@ -25,7 +27,7 @@ class LimitedConnection(H11Protocol):
         self._deadline = self.loop.call_later(PATIENCE, self._check)
         others = [one for one in self.connections if isinstance(one, LimitedConnection)]
         still_open = [one for one in others if not one.transport.is_closing()]
-        if len(still_open) > MOST:
+        if len(still_open) > self.most:
             waiting = [one for one in still_open if one.idle]
             min(waiting, key=lambda one: one._since, default=self).transport.abort()
 

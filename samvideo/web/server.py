@@ -1,4 +1,4 @@
-"""The page's server, which runs on its own thread."""
+"""Servers that run on a thread of their own, such as the page's."""
 
 import asyncio
 import errno
@@ -7,6 +7,7 @@ import secrets
 import socket
 import threading
 import time
+from typing import Literal, TypeVar
 
 import uvicorn
 
@@ -14,15 +15,21 @@ from samvideo.errors import ConfigError
 from samvideo.web.app import make_app
 from samvideo.web.connections import BACKLOG, LimitedConnection, report_once
 from samvideo.web.downloads import Downloads
+from samvideo.web.guard import App
 from samvideo.web.open_pages import OpenPages
 from samvideo.web.project import Project
 
 PORT = 8765  # where it is free: an address that stays the same suits a tunnel
 GOODBYE = 2  # seconds for open pages to receive the last news
+Self = TypeVar("Self", bound="Server")
+ADVICE = "choose another --port or --host, or give coordinates, for instance --prompt box=40,60,200,220"
 
 
-def listen(host: str, port: int | None) -> socket.socket:
-    """Listen; without a port on `PORT`, or any free one. Raises ConfigError if address or port are unusable."""
+def listen(host: str, port: int | None, advice: str = ADVICE) -> socket.socket:
+    """Listen; without a port on `PORT`, or any free one.
+
+    Raises ConfigError, which ends in `advice`, if address or port are unusable.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, PORT if port is None else port), family=family)
@@ -30,13 +37,75 @@ def listen(host: str, port: int | None) -> socket.socket:
         if port is None and isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EACCES):
             return socket.create_server((host, 0), family=family)
         raise ConfigError(
-            f"no page can be served at {host} port {PORT if port is None else port} ({error}): choose another "
-            "--port or --host, or give coordinates, for instance --prompt box=40,60,200,220"
+            f"nothing can be served at {host} port {PORT if port is None else port} ({error}): {advice}"
         ) from error
 
 
-class PageServer:
-    """Context manager: serves while it is entered.
+def address_of(listener: socket.socket, host: str) -> str:
+    """The address, without a path, of what listens and is bound to `host`."""
+    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{name}:{listener.getsockname()[1]}"
+
+
+class Server:
+    """Context manager: serves an application, on a thread of its own, while it is entered.
+
+    Args:
+        app: what is served.
+        listener: from `listen`; closed at the end.
+        connection: one connection, with its limits.
+        lifespan: "on" for an application that is told of start and end.
+        goodbye: seconds at the end for requests that are being answered.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        listener: socket.socket,
+        *,
+        connection: type[LimitedConnection] = LimitedConnection,
+        lifespan: Literal["on", "off"] = "off",
+        goodbye: int = GOODBYE,
+    ) -> None:
+        self._listener = listener
+        config = uvicorn.Config(
+            app,
+            http=connection,
+            backlog=BACKLOG,
+            ws="none",
+            lifespan=lifespan,
+            loop="asyncio",
+            log_config=None,
+            log_level="error",  # warnings tell of malformed requests, which anybody on this machine can send
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=goodbye,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve()), name="samvideo-server", daemon=True
+        )
+
+    async def _serve(self) -> None:
+        report = logging.getLogger(__name__).warning
+        asyncio.get_running_loop().set_exception_handler(report_once(report))
+        await self._server.serve([self._listener])
+
+    def __enter__(self: Self) -> Self:
+        self._thread.start()
+        while not self._server.started and self._thread.is_alive():
+            time.sleep(0.01)
+        self._listener.listen()  # more may queue up than are accepted at once
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+        self._listener.close()
+
+
+class PageServer(Server):
+    """The page's server.
 
     Args:
         project, open_pages, downloads: see `make_app`.
@@ -47,43 +116,11 @@ class PageServer:
     def __init__(
         self, project: Project, open_pages: OpenPages, downloads: Downloads, listener: socket.socket, host: str
     ) -> None:
-        self._listener, self._project = listener, project
+        self._project = project
         token = secrets.token_urlsafe(24)
-        name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-        self.address = f"http://{name}:{listener.getsockname()[1]}/?token={token}"
-        app = make_app(project, open_pages, downloads, token, host)
-        config = uvicorn.Config(
-            app,
-            http=LimitedConnection,
-            backlog=BACKLOG,
-            ws="none",
-            lifespan="off",
-            loop="asyncio",
-            log_config=None,
-            log_level="error",  # warnings tell of malformed requests, which anybody on this machine can send
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=GOODBYE,
-        )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve()), name="samvideo-page", daemon=True
-        )
+        self.address = f"{address_of(listener, host)}/?token={token}"
+        super().__init__(make_app(project, open_pages, downloads, token, host), listener)
 
-    async def _serve(self) -> None:
-        report = logging.getLogger(__name__).warning
-        asyncio.get_running_loop().set_exception_handler(report_once(report))
-        await self._server.serve([self._listener])
-
-    def __enter__(self) -> "PageServer":
-        self._thread.start()
-        while not self._server.started and self._thread.is_alive():
-            time.sleep(0.01)
-        self._listener.listen()  # more may queue up than are accepted at once
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self._project.close()
-        self._server.should_exit = True
-        self._thread.join()
-        self._listener.close()
+        super().__exit__(*error)

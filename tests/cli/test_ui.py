@@ -36,7 +36,7 @@ def in_a_folder_with_a_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (["clip.mp4", "-p", "box", "-o", "full"], 2, "--overwrite"),
         (["clip.mp4", "-p", "box", "--model", "flwo"], 2, "did you mean 'flow'"),
         (["clip.mp4", "-p", "box", "-p", "box=500,20,600,70"], 2, "outside the frame"),
-        (["clip.mp4", "-p", "box", "--host", "203.0.113.1"], 2, "no page can be served"),
+        (["clip.mp4", "-p", "box", "--host", "203.0.113.1"], 2, "nothing can be served"),
         (["clip.mp4", "-p", "box", "--port", "{taken}"], 2, "choose another --port"),
         (["clip.mp4", "-p", "boxes"], 2, "cannot read the prompt"),
     ],

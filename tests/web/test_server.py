@@ -263,7 +263,7 @@ def test_a_taken_port_is_reported() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match="choose another --port"):
             listen("127.0.0.1", port)
-    with pytest.raises(ConfigError, match="no page can be served at 203"):
+    with pytest.raises(ConfigError, match="nothing can be served at 203"):
         listen("203.0.113.1", 0)
 
 

@@ -1,0 +1,1 @@
+"""The HTTP server of `samvideo serve`: many sessions, one video each, that share the models."""

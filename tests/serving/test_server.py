@@ -1,0 +1,150 @@
+"""The command and its server on loopback: signals, clients that vanish, uploads that stall."""
+
+import http.client
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs samvideo[serve]")
+pytest.importorskip("httpx", reason="FastAPI's test client needs httpx")
+
+from page_helpers import wait_until
+from serving_client import BOX, FRAMES, TOKEN
+
+from samvideo.errors import ConfigError
+from samvideo.serving.limits import Limits
+from samvideo.serving.server import ApiServer, ServerSettings
+from samvideo.trackers.flow import FlowTracker
+from tests.clips import write_clip
+
+
+class Caller:
+    """Requests over sockets, one connection each."""
+
+    def __init__(self, address: str, token: str) -> None:
+        self.place = urlsplit(address).netloc
+        self.headers = {"authorization": f"Bearer {token}", "connection": "close"}
+
+    def send(self, method: str, path: str, body: Any = None, **headers: str) -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection(self.place, timeout=60)
+        if not isinstance(body, bytes | None):
+            body, headers = json.dumps(body).encode(), {"content-type": "application/json", **headers}
+        connection.request(method, path, body, self.headers | headers)
+        return connection.getresponse()
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        answer = self.send(method, path, body)
+        text = answer.read()
+        assert answer.status < 300, text
+        return json.loads(text) if text else None
+
+    def prompted(self, clip: Path) -> str:
+        """The address of a session with a video and an object on its first frame."""
+        at = f"/sessions/{self.ask('POST', '/sessions')['id']}"
+        self.ask("PUT", f"{at}/video", clip.read_bytes())
+        self.ask("POST", f"{at}/step")
+        self.ask("POST", f"{at}/prompts", {"prompts": [{"box": BOX}]})
+        return at
+
+    def health(self) -> int:
+        sessions: int = self.ask("GET", "/health")["sessions"]
+        return sessions
+
+
+@contextmanager
+def running(limits: Limits | None = None) -> Iterator[Caller]:
+    settings = ServerSettings(port=0, tokens=(TOKEN,), limits=limits or Limits())
+    with ApiServer({"flow": FlowTracker}, settings) as server:
+        yield Caller(server.address, TOKEN)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", FRAMES * 20)
+
+
+def test_the_command_ends_with_its_streams_on_sigterm(clip: Path) -> None:
+    command = [sys.executable, "-m", "samvideo", "serve", "--models", "flow", "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            address = re.findall(r"http://[\d.:]+", process.stderr.readline())[0]
+            token = process.stderr.readline().split()[-1]
+            caller = Caller(address, token)
+            at = caller.prompted(clip)
+            stream = caller.send("POST", f"{at}/propagate")
+            assert stream.readline() == b"event: frame\n"
+            process.send_signal(signal.SIGTERM)
+            last = stream.read().decode().strip().split("\n\n")[-1]
+            assert last == 'event: end\ndata: {"reason": "shutdown"}'
+            assert process.wait(60) == 0
+            assert "Traceback" not in process.stderr.read()
+        finally:
+            process.kill()
+
+
+def test_a_client_that_vanishes_leaves_its_session_usable(clip: Path) -> None:
+    with running() as caller:
+        at = caller.prompted(clip)
+        body = json.dumps({}).encode()
+        with socket.create_connection(tuple(caller.place.split(":"))) as gone:  # type: ignore[arg-type]
+            gone.sendall(_head("POST", f"{at}/propagate", len(body), caller) + body)
+            assert gone.recv(1000)
+        wait_until(lambda: caller.send("POST", f"{at}/step").status == 200, 30)
+        before = caller.ask("GET", at)["frame"]
+        assert caller.ask("POST", f"{at}/step")["index"] == before + 1  # no frame is left out
+
+
+def test_closing_a_session_ends_its_propagation(clip: Path) -> None:
+    with running() as caller:
+        at = caller.prompted(clip)
+        stream = caller.send("POST", f"{at}/propagate")
+        stream.readline()
+        caller.ask("DELETE", at)
+        assert "was closed" in stream.read().decode().strip().split("\n\n")[-1]
+        assert caller.health() == 0
+
+
+def test_an_upload_that_stalls_is_given_up(clip: Path) -> None:
+    with running(Limits(body_seconds=0.3)) as caller:
+        at = f"/sessions/{caller.ask('POST', '/sessions')['id']}"
+        with socket.create_connection(tuple(caller.place.split(":"))) as slow:  # type: ignore[arg-type]
+            slow.sendall(_head("PUT", f"{at}/video", 1000, caller) + b"some")
+            assert b" 408 " in slow.recv(4096).split(b"\r\n")[0]
+        caller.ask("PUT", f"{at}/video", clip.read_bytes())
+
+
+def _head(method: str, path: str, length: int, caller: Caller) -> bytes:
+    token = caller.headers["authorization"]
+    return (
+        f"{method} {path} HTTP/1.1\r\nhost: {caller.place}\r\nauthorization: {token}\r\n"
+        f"content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    ).encode()
+
+
+def test_sessions_take_turns(clip: Path) -> None:
+    with running() as caller:
+        first, second = caller.prompted(clip), caller.prompted(clip)
+        stream = caller.send("POST", f"{first}/propagate")
+        stream.readline()
+        begin = time.monotonic()
+        caller.ask("POST", f"{second}/step")
+        assert caller.ask("GET", first)["frame"] < len(FRAMES) * 20 - 1, time.monotonic() - begin
+        stream.close()
+
+
+@pytest.mark.parametrize("tokens", [("short",), ("with a blank in it",), ("näher-betrachtet-nicht",)])
+def test_unusable_tokens(tokens: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="printable characters"):
+        ApiServer({"flow": FlowTracker}, ServerSettings(port=0, tokens=tokens))
