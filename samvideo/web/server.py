@@ -14,6 +14,7 @@ from samvideo.errors import ConfigError
 from samvideo.web.app import make_app
 from samvideo.web.connections import BACKLOG, LimitedConnection, report_once
 from samvideo.web.downloads import Downloads
+from samvideo.web.guard import Guard, PathGuard
 from samvideo.web.open_pages import OpenPages
 from samvideo.web.project import Project
 
@@ -42,18 +43,30 @@ class PageServer:
         project, open_pages, downloads: see `make_app`.
         listener: from `listen`; closed at the end.
         host: what it is bound to.
+        embedded: whether another page may embed this one; see `PathGuard`.
+
+    Attributes:
+        address: of the page, with its token.
     """
 
     def __init__(
-        self, project: Project, open_pages: OpenPages, downloads: Downloads, listener: socket.socket, host: str
+        self,
+        project: Project,
+        open_pages: OpenPages,
+        downloads: Downloads,
+        listener: socket.socket,
+        host: str,
+        *,
+        embedded: bool = False,
     ) -> None:
         self._listener, self._project = listener, project
         token = secrets.token_urlsafe(24)
         name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-        self.address = f"http://{name}:{listener.getsockname()[1]}/?token={token}"
-        app = make_app(project, open_pages, downloads, token, host)
+        path = f"{token}/" if embedded else f"?token={token}"
+        self.address = f"http://{name}:{listener.getsockname()[1]}/{path}"
+        app = make_app(project, open_pages, downloads)
         config = uvicorn.Config(
-            app,
+            PathGuard(app, token) if embedded else Guard(app, token, host),
             http=LimitedConnection,
             backlog=BACKLOG,
             ws="none",
