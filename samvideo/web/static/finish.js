@@ -50,7 +50,7 @@ export class Finish {
   show() {
     this.shown = true;
     const { folder, files, error } = this.model.state;
-    const last = this.model.facts.embedded ? "the notebook closes it" : "this page is closed, or the command is ended";
+    const last = this.model.facts.embedded ? "the notebook closes this page" : "this page is closed, or the command is ended";
     const written = Object.keys(files).length > 0;
     byId("done-text").textContent = error || (written ? `The files are in the folder ${folder}.` : "Nothing was tracked, nothing was written.");
     byId("done-downloads").replaceChildren(...api.downloads(files, this.model.facts.stills));
