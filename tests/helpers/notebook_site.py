@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from page_helpers import wait_until
+from page_helpers import PATIENCE, wait_until
 
 DEMO = Path(__file__).parents[2] / "demos" / "annotate.ipynb"
 
@@ -87,7 +87,7 @@ def jupyterlab(folder: Path) -> Iterator[tuple[str, str]]:
     with (folder / ".log").open("w") as log:
         running = subprocess.Popen(line, cwd=folder, env=environment, stdout=log, stderr=log)
         try:
-            wait_until(lambda: "is running at" in (folder / ".log").read_text())
+            wait_until(lambda: "is running at" in (folder / ".log").read_text(), 3 * PATIENCE)
             yield f"http://localhost:{port}", f"token={token}"
         finally:
             running.terminate()

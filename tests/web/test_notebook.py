@@ -59,11 +59,9 @@ def post(page: NotebookPage, path: str, **value: Any) -> Any:
     return json.loads(body or "null")
 
 
-def tracked(page: NotebookPage, frames: int = 12) -> None:
-    """Track, and wait for the files."""
-    post(page, "command", kind="track")
-    wait_until(lambda: len(list(page)) == frames and (page.run_folder / "tracks.json").exists())
-    wait_until(lambda: json.loads((page.run_folder / "run.json").read_text())["status"] == "complete")
+def settled(page: NotebookPage) -> None:
+    """Wait until everything is tracked and its files are written."""
+    wait_until(lambda: page._project.status.files and not page._project.status.saving and not page._run._unsaved)
 
 
 def test_results_come_back_as_python_objects(cell: list[Any], tmp_path: Path) -> None:
@@ -77,7 +75,8 @@ def test_results_come_back_as_python_objects(cell: list[Any], tmp_path: Path) ->
     assert list(page.masks(0)) == [1]  # the preview
     post(page, "edit", do="add", name="")
     post(page, "edit", do="click", frame=2, object=2, xy=[100, 60], label=1)
-    tracked(page)
+    post(page, "command", kind="track")
+    settled(page)
     box, click = page.prompts
     assert (box.object_id, box.frame, box.label) == (1, 0, "ball")
     assert isinstance(click, Points)
@@ -103,12 +102,13 @@ def test_closing_the_browser_ends_nothing_and_close_ends_all(
 ) -> None:
     monkeypatch.setattr("samvideo.web.open_pages.AFTER_GOODBYE", 0.05)
     page = annotate("clip.mp4", [Box(BOX)], model="flow", save=["rle"])
-    tracked(page)
+    post(page, "command", kind="track")
+    settled(page)
     post(page, "leave")
     assert not page.wait(0.5)
     post(page, "edit", do="rename", object=1, name="cup")
-    wait_until(lambda: open_masks(page.run_folder).labels() == {1: "cup"})
-    assert "page of clip" in repr(page)
+    settled(page)
+    assert open_masks(page.run_folder).labels() == {1: "cup"}
     page.close()
     page.close()
     assert len(page.prompts) == 1
