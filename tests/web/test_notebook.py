@@ -234,6 +234,7 @@ def test_a_result_is_shown_over_its_frame(cell: list[Any]) -> None:
         show(rgb[::2].copy(), result)
 
 
+@pytest.mark.long
 def test_the_example_notebook(tmp_path: Path, browser: Any) -> None:
     for library in ("ipykernel", "nbclient"):
         pytest.importorskip(library)
@@ -269,6 +270,7 @@ def test_the_example_notebook(tmp_path: Path, browser: Any) -> None:
             tab.close()
 
 
+@pytest.mark.long
 def test_the_server_ends_with_the_kernel(tmp_path: Path) -> None:
     for library in ("ipykernel", "nbclient"):
         pytest.importorskip(library)
