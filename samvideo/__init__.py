@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from samvideo import notebook as notebook
     from samvideo.checkpoints import load as load
     from samvideo.errors import SamVideoError as SamVideoError
     from samvideo.exports.detections import to_supervision as to_supervision
@@ -46,6 +47,8 @@ __all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "notebook":
+        return import_module("samvideo.notebook")
     if name not in _HOME:
         raise AttributeError(f"module 'samvideo' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

@@ -1,6 +1,7 @@
 """Handles Ctrl-C between frames, so that the current frame is finished and every file is finalised."""
 
 import signal
+import threading
 from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ class Interrupt:
     """Inside the `with` block, the first of `SIGNALS` only sets `requested`.
 
     The loop checks it per frame. A second signal, or one during `awaited` (a camera that hangs), raises
-    KeyboardInterrupt.
+    KeyboardInterrupt. In other threads than the main one no signal is handled: `requested` is set by the program.
     """
 
     def __init__(self) -> None:
@@ -42,6 +43,8 @@ class Interrupt:
             raise KeyboardInterrupt
 
     def __enter__(self) -> "Interrupt":
+        if threading.current_thread() is not threading.main_thread():
+            return self
         for number in SIGNALS:
             # nohup ignores SIGHUP; shells ignore SIGINT for jobs in the background, which may be sent it on purpose
             if number != signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN:

@@ -80,6 +80,7 @@ LAYERS = {
     "samvideo.volume_run": 5.3,
     "samvideo.web": 5.3,
     "samvideo.serving": 5.4,
+    "samvideo.notebook": 5.4,
     "samvideo.cli": 6.0,
     "samvideo.__main__": 6.1,
     "samvideo": 7.0,
@@ -121,6 +122,8 @@ HOMES = {
     "jinja2": {"samvideo.reporting.pages"},
     "transformers": {"samvideo.evaluation.peer", "samvideo.interchange", "samvideo.prompters.huggingface"},
     "torchvision": {"samvideo.prompters.rcnn"},
+    "IPython": {"samvideo.notebook"},
+    "google": {"samvideo.notebook"},
 }
 # Libraries that any module may use; torch only outside of TORCH_FREE.
 COMMON = {"PIL", "cv2", "einops", "numpy", "pydantic", "safetensors", "scipy", "torch"}
@@ -149,6 +152,7 @@ TORCH_FREE = (
     "samvideo.memory.pruning",
     "samvideo.memory.sam2long",
     "samvideo.memory.samurai",
+    "samvideo.notebook",
     "samvideo.option_text",
     "samvideo.picture_sizes",
     "samvideo.policies",

@@ -94,12 +94,11 @@ def run_page(
     with tempfile.TemporaryDirectory(prefix="samvideo-") as folder:
         end = run_with_page(
             settings,
-            PageSettings(
-                tool, host, port, lambda address: _announce(address, host, browser, Path(folder), button), _say
-            ),
+            PageSettings(tool, host, port, _say),
             make_tracker or (lambda: ready_tracker(settings.model, quiet=quiet, **settings.options)),
             lambda: ready_segmenter(settings.model, settings.options),
             lambda name, total: TrackProgress(name, total, quiet=quiet),
+            lambda address: _announce(address, host, browser, Path(folder), button),
         )
     end_run(end.summary, end.failure, end.cut_short, quiet=quiet, as_json=as_json)
 

@@ -19,7 +19,7 @@ from samvideo.errors import PromptError, SamVideoError
 from samvideo.web import messages
 from samvideo.web.bodies import TooLarge, whole
 from samvideo.web.downloads import Downloads
-from samvideo.web.guard import App, Guard, Receive, Scope, Send
+from samvideo.web.guard import App, Receive, Scope, Send
 from samvideo.web.open_pages import OpenPages
 from samvideo.web.project import Project
 from samvideo.web.state import News, as_text
@@ -35,14 +35,13 @@ SILENCE = 15.0  # seconds without news after which a comment keeps proxies from 
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def make_app(project: Project, open_pages: OpenPages, downloads: Downloads, token: str, host: str) -> App:
-    """Build the whole application, guarded.
+def make_app(project: Project, open_pages: OpenPages, downloads: Downloads) -> App:
+    """Build the whole application; who may talk to it is the matter of a guard.
 
     Args:
         project: what the pages share.
         open_pages: counts them.
         downloads: the files that may be read.
-        token, host: see `Guard`.
     """
     pages = Pages(project, open_pages, downloads)
     # Names are taken from the folder, never from a request, so no path can lead out of it.
@@ -64,7 +63,7 @@ def make_app(project: Project, open_pages: OpenPages, downloads: Downloads, toke
         Route("/api/leave", pages.leave, methods=["POST"]),
     ]
     handlers = {SamVideoError: _refuse, ClientDisconnect: _forget}
-    return Guard(Starlette(routes=routes, exception_handlers=handlers), token, host)
+    return Starlette(routes=routes, exception_handlers=handlers)
 
 
 def _static(path: Path) -> Handler:

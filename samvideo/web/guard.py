@@ -4,7 +4,7 @@ import hashlib
 import ipaddress
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -16,17 +16,21 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    b"base-uri 'none'; form-action 'none'"
 )
 HEADERS = (
-    (b"content-security-policy", POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
+)
+EMBEDDED = ((b"content-security-policy", POLICY), *HEADERS)
+ALONE = (
+    (b"content-security-policy", POLICY + b"; frame-ancestors 'none'"),
+    (b"x-frame-options", b"DENY"),
+    *HEADERS,
 )
 LOCAL = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -61,21 +65,17 @@ class Guard:
             return  # no websockets, no lifespan
         headers = {key: value.decode("latin-1") for key, value in scope["headers"]}
 
-        async def send_guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *HEADERS]
-            await send(message)
-
+        send_guarded = _with_headers(send, ALONE)
         reason = self._refuse(scope["method"], headers)
         if reason:
             await _answer(send_guarded, 403, reason)
             return
-        if self._same(_query_token(scope)) and scope["method"] == "GET":
+        if _same(_query_token(scope), self._token) and scope["method"] == "GET":
             cookie = f"{self._cookie}={self._token}; Path=/; HttpOnly; SameSite=Lax"
             extra = [(b"location", b"/"), (b"set-cookie", cookie.encode())]
             await _answer(send_guarded, 303, "", extra)
             return
-        if not self._same(_cookie(headers.get(b"cookie", ""), self._cookie)):
+        if not _same(_cookie(headers.get(b"cookie", ""), self._cookie), self._token):
             await _answer(send_guarded, 403, "Open the address that the command printed, with its token.")
             return
         await self._app(scope, receive, send_guarded)
@@ -112,8 +112,45 @@ class Guard:
             return name in {self._host.lower(), socket.gethostname().lower(), socket.getfqdn().lower()}
         return True
 
-    def _same(self, given: str) -> bool:
-        return secrets.compare_digest(given.encode(), self._token.encode())
+
+class PathGuard:
+    """ASGI middleware of a page that another page embeds: paths begin with the token, as in `/TOKEN/api/facts`.
+
+    Browsers withhold cookies from an embedded page, and proxies of notebooks change Host and Origin, so none of
+    these counts here. No other site can name the path, whatever host it makes point here; addresses within the page
+    are relative, and referrers are off.
+
+    Args:
+        app: what is guarded.
+        token: the secret of this run.
+    """
+
+    def __init__(self, app: App, token: str) -> None:
+        self._app, self._token = app, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on one request, its path without the token, or refuse it."""
+        if scope["type"] != "http":
+            return
+        send = _with_headers(send, EMBEDDED)
+        token, _, path = scope["path"].removeprefix("/").partition("/")
+        if _same(token, self._token):
+            await self._app({**scope, "path": f"/{path}"}, receive, send)
+        else:
+            await _answer(send, 403, "The address of the page is needed, with its token.")
+
+
+def _with_headers(send: Send, headers: Iterable[tuple[bytes, bytes]]) -> Send:
+    async def send_more(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", []), *headers]
+        await send(message)
+
+    return send_more
+
+
+def _same(given: str, token: str) -> bool:
+    return secrets.compare_digest(given.encode(errors="replace"), token.encode())
 
 
 def _query_token(scope: Scope) -> str:

@@ -55,6 +55,7 @@ class Project:
         tool: "box", "points" or "mask": what the page begins with.
         direction: what the page begins with.
         model: its name, for the page.
+        embedded: see `PageSettings`.
         make_prompter: see `Proposing`.
 
     Attributes:
@@ -74,6 +75,7 @@ class Project:
         tool: str,
         direction: Direction,
         model: str,
+        embedded: bool = False,
         make_prompter: MakePrompter = make_prompter,
     ) -> None:
         self.media = Media(info, open_source)
@@ -96,6 +98,7 @@ class Project:
             model,
             stills,
             by_name,
+            embedded,
         )
         self._commands: SimpleQueue[Command] = SimpleQueue()
         self.status = Status()

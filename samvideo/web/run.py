@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Generator
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -44,15 +44,16 @@ class PageSettings:
         tool: "box", "points" or "mask": what the page begins with.
         host: what the server is bound to.
         port: None takes the usual one or any that is free.
-        announce: called with the address once it answers.
         say: called with what the person at the terminal should know.
+        embedded: the page is part of another one, such as a notebook, and may be closed and opened again: only
+            Finish and `PageRun.stop` end it.
     """
 
     tool: str
     host: str
     port: int | None
-    announce: Callable[[str], None]
     say: Callable[[str], None]
+    embedded: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,29 @@ def run_with_page(
     make_tracker: Callable[[], Tracker],
     make_segmenter: Callable[[], Segmenter],
     progress: Callable[[str, int | None], Progress],
+    announce: Callable[[str], None],
 ) -> PageEnd:
     """Let a person annotate, track and correct in a browser until they finish, leave, or a signal comes.
+
+    The arguments are those of `open_page`; `announce` is called with the address once it answers.
+
+    Raises:
+        SamVideoError: no page can be served for this source or at this address; nothing was written then.
+    """
+    with open_page(settings, page, make_tracker, make_segmenter, progress) as run:
+        announce(run.address)
+        return run.until_done()
+
+
+@contextmanager
+def open_page(
+    settings: RunSettings,
+    page: PageSettings,
+    make_tracker: Callable[[], Tracker],
+    make_segmenter: Callable[[], Segmenter],
+    progress: Callable[[str, int | None], Progress],
+) -> Iterator["PageRun"]:
+    """Serve the page inside the `with` block; what is tracked there is the work of `PageRun.until_done`.
 
     Args:
         settings: as for `run_tracking`; prompts are shown as annotations that can be changed.
@@ -108,6 +130,7 @@ def run_with_page(
                 tool=page.tool,
                 direction=settings.direction,
                 model=settings.model,
+                embedded=page.embedded,
                 make_prompter=partial(make_prompter, device=settings.options.get("device") or "auto"),
             )
         )
@@ -116,10 +139,9 @@ def run_with_page(
         project.annotations.load((index, prompt) for index in sorted(placed) for prompt in placed[index])
         downloads = stack.enter_context(Downloads())
         open_pages = OpenPages()
-        run = PageRun(settings, project, open_pages, downloads, progress, page.say)
-        server = stack.enter_context(PageServer(project, open_pages, downloads, listener, page.host))
-        page.announce(server.address)
-        return run.until_done()
+        server = PageServer(project, open_pages, downloads, listener, page.host, embedded=page.embedded)
+        stack.enter_context(server)
+        yield PageRun(settings, page, project, open_pages, downloads, progress, server.address)
 
 
 def _look_at(settings: RunSettings, say: Callable[[str], None]) -> VideoInfo:
@@ -157,19 +179,26 @@ class PageRun:
     """The loop of the tracking thread; everything else reaches it through the project.
 
     Its state is `Status.phase`: results of a phase other than idle do not cover the whole pass.
+
+    Attributes:
+        project: what the pages share.
+        address: of the page, with its token.
+        settings: of the run.
     """
 
     def __init__(
         self,
         settings: RunSettings,
+        page: PageSettings,
         project: Project,
         open_pages: OpenPages,
         downloads: Downloads,
         progress: Callable[[str, int | None], Progress],
-        say: Callable[[str], None],
+        address: str,
     ) -> None:
-        self._settings, self._progress, self._say = settings, progress, say
-        self._project, self._downloads, self._open_pages = project, downloads, open_pages
+        self.project, self.address, self.settings = project, address, settings
+        self._page, self._progress = page, progress
+        self._downloads, self._open_pages = downloads, open_pages
         self._timer = StageTimer()  # "total" leaves out the time in which the user thinks
         self._interrupt = Interrupt()
         self._pass: tuple[Track, Annotations, Generator[FrameResult, None, None]] | None = None
@@ -181,7 +210,7 @@ class PageRun:
 
     def until_done(self) -> PageEnd:
         """Serve the page's commands; see `run_with_page`."""
-        project, finished = self._project, False
+        project, finished = self.project, False
         with self._interrupt:
             while not finished and not self._should_end():
                 self._notice_closed()
@@ -200,44 +229,50 @@ class PageRun:
             if self._unsaved:
                 self._save(final=True)
             project.report(replace(project.status, phase=Phase.DONE))
-            if finished and self._open_pages.ever:
+            if finished and self._open_pages.ever and not self._page.embedded:
                 self._linger()
         return PageEnd(self._summary, self._failure, cut_short)
 
+    def stop(self) -> None:
+        """End `until_done` from another thread, as a signal does; what was tracked is written first."""
+        self._interrupt.requested = True
+
     @property
     def _unsaved(self) -> bool:
-        return self._project.results.revision != self._saved or self._renamed
+        return self.project.results.revision != self._saved or self._renamed
 
     @property
     def _renamed(self) -> bool:
         """Whether the files have another name of an object."""
-        now = self._project.annotations.current
+        now = self.project.annotations.current
         labels = now.labels
         return self._summary is not None and any(labels.get(i) != self._labels.get(i) for i in now.names)
 
     def _should_end(self) -> bool:
-        if self._interrupt.requested:
-            return True
-        tracking = self._project.status.phase.busy
+        if self._interrupt.requested or self._page.embedded:
+            return self._interrupt.requested
+        tracking = self.project.status.phase.busy
         worth = tracking or self._summary is not None
         return worth and self._open_pages.gone(silent=tracking)
 
     def _notice_closed(self) -> None:
         """Tell the terminal, once, that the page was closed before there was anything to end with."""
-        closed = self._open_pages.gone(silent=False)
+        closed = not self._page.embedded and self._open_pages.gone(silent=False)
         if closed and not self._told_closed:
-            self._say("the page was closed, nothing is tracked yet: open its address again, or press Ctrl-C to end")
+            self._page.say(
+                "the page was closed, nothing is tracked yet: open its address again, or press Ctrl-C to end"
+            )
         self._told_closed = closed
 
     def _linger(self) -> None:
         """Go on serving the files until the pages are closed, or one says to end."""
-        self._say(
+        self._page.say(
             f"finished: the page offers the files for download until it is closed, {LINGER // 60} minutes at most; "
             "Ctrl-C ends it here"
         )
         end = time.monotonic() + LINGER
         while time.monotonic() < end and not self._interrupt.requested and not self._open_pages.gone(silent=True):
-            command = self._project.next_command(WAIT)
+            command = self.project.next_command(WAIT)
             if command is not None and command.kind == "finish":
                 return
 
@@ -245,11 +280,11 @@ class PageRun:
 
     def _track(self, command: Track) -> None:
         """Run a pass until its end, or until a page or a signal stops it; a paused one continues."""
-        project, drawn = self._project, self._project.annotations.current.by_frame()
+        project, drawn = self.project, self.project.annotations.current.by_frame()
         if self._pass is None or self._pass[0] != command or changed_annotations(drawn, self._pass[1]):
             self._drop_pass()
             self._pass = command, drawn, project.tracking.run(drawn, command.direction)
-        self._settings = replace(self._settings, direction=command.direction)
+        self.settings = replace(self.settings, direction=command.direction)
         self._downloads.offer({})
         if self._summary is not None:
             self._saved = -1  # the files are written again, also if the pass is paused before its first result
@@ -268,7 +303,7 @@ class PageRun:
         project.report(replace(project.status, phase=phase, error=error))
 
     def _report(self, result: FrameResult, bar: Progress) -> None:
-        project = self._project
+        project = self.project
         phase = Phase.REPLAYING if project.tracking.replaying else Phase.TRACKING
         project.report(replace(project.status, phase=phase, at=result.index))
         if phase is Phase.TRACKING:
@@ -276,7 +311,7 @@ class PageRun:
 
     def _stopped(self) -> bool:
         """Whether the pass must stop here: paused, finished, abandoned, or interrupted."""
-        project = self._project
+        project = self.project
         if self._should_end():
             return True
         command = project.next_command()
@@ -296,22 +331,22 @@ class PageRun:
 
     def _save(self, *, final: bool = False) -> None:
         """Write all files from the results; given up when the page asks for more, since they are stale then."""
-        project = self._project
+        project = self.project
         self._downloads.offer({})
         project.report(replace(project.status, saving=True, files={}))
 
         def stale() -> bool:
             return not final and (project.waiting() or self._interrupt.requested)
 
-        with self._settings.open_source() as video:
+        with self.settings.open_source() as video:
             now = project.annotations.current
             drawn, labels = now.by_frame(), now.labels
             placed = [(frame, i, new) for frame in drawn for i, new in drawn[frame].items()]
             texts = [text for frame, i, new in placed for text in new.texts(i, frame, labels.get(i))]
-            settings = replace(self._settings, prompt_texts=tuple(texts), labelled=bool(labels))
+            settings = replace(self.settings, prompt_texts=tuple(texts), labelled=bool(labels))
             try:
                 run = settings.open_run(project.media.info, self._timer, video.files)
-                self._settings = replace(self._settings, overwrite=True)  # the folder is this run's own now
+                self.settings = replace(self.settings, overwrite=True)  # the folder is this run's own now
                 failure = self._write(video, run, labels, stale)
             except SamVideoError as error:
                 self._failure, self._saved, self._labels = error, project.results.revision, labels
@@ -333,7 +368,7 @@ class PageRun:
         self, video: VideoSource, run: OpenRun[Any], labels: dict[int, str], stale: Callable[[], bool]
     ) -> SamVideoError | None:
         """Write every frame up to the last one with results, or all frames after a whole pass."""
-        project = self._project
+        project = self.project
         known, ids = project.results.frames(), set(project.annotations.current.names)
         last = project.media.count if project.status.phase is Phase.IDLE else max(known, default=-1)
         try:

@@ -15,7 +15,7 @@ from samvideo.errors import ConfigError
 from samvideo.web.app import make_app
 from samvideo.web.connections import BACKLOG, LimitedConnection, report_once
 from samvideo.web.downloads import Downloads
-from samvideo.web.guard import App
+from samvideo.web.guard import App, Guard, PathGuard
 from samvideo.web.open_pages import OpenPages
 from samvideo.web.project import Project
 
@@ -111,15 +111,27 @@ class PageServer(Server):
         project, open_pages, downloads: see `make_app`.
         listener: from `listen`; closed at the end.
         host: what it is bound to.
+        embedded: whether another page may embed this one; see `PathGuard`.
+
+    Attributes:
+        address: of the page, with its token.
     """
 
     def __init__(
-        self, project: Project, open_pages: OpenPages, downloads: Downloads, listener: socket.socket, host: str
+        self,
+        project: Project,
+        open_pages: OpenPages,
+        downloads: Downloads,
+        listener: socket.socket,
+        host: str,
+        *,
+        embedded: bool = False,
     ) -> None:
         self._project = project
         token = secrets.token_urlsafe(24)
-        self.address = f"{address_of(listener, host)}/?token={token}"
-        super().__init__(make_app(project, open_pages, downloads, token, host), listener)
+        self.address = f"{address_of(listener, host)}/" + (f"{token}/" if embedded else f"?token={token}")
+        app = make_app(project, open_pages, downloads)
+        super().__init__(PathGuard(app, token) if embedded else Guard(app, token, host), listener)
 
     def __exit__(self, *error: object) -> None:
         self._project.close()

@@ -108,6 +108,7 @@ class Facts:
         model: its name.
         stills: whether the frames are images, each segmented alone.
         by_name: whether objects can be found by name, which takes the libraries of `samvideo[detect]`.
+        embedded: whether the page is part of another one, so that closing it ends nothing.
     """
 
     name: str
@@ -121,6 +122,7 @@ class Facts:
     model: str
     stills: bool
     by_name: bool
+    embedded: bool
 
 
 @dataclass(frozen=True)

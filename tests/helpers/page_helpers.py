@@ -121,6 +121,7 @@ class Page:
 
     def __init__(self, context: Any, address: str) -> None:
         self.tab = context.new_page()
+        self.mouse, self.keyboard = self.tab.mouse, self.tab.keyboard
         self.complaints: list[str] = []
         self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.tab.on("console", lambda said: self.complaints.append(said.text) if said.type == "error" else None)
@@ -140,18 +141,18 @@ class Page:
         return box["x"] + left, box["y"] + top
 
     def drag(self, x1: float, y1: float, x2: float, y2: float) -> None:
-        self.tab.mouse.move(*self.at(x1, y1))
-        self.tab.mouse.down()
-        self.tab.mouse.move(*self.at((x1 + x2) / 2, (y1 + y2) / 2))
-        self.tab.mouse.move(*self.at(x2, y2))
-        self.tab.mouse.up()
+        self.mouse.move(*self.at(x1, y1))
+        self.mouse.down()
+        self.mouse.move(*self.at((x1 + x2) / 2, (y1 + y2) / 2))
+        self.mouse.move(*self.at(x2, y2))
+        self.mouse.up()
 
     def click(self, x: float, y: float) -> None:
-        self.tab.mouse.click(*self.at(x, y))
+        self.mouse.click(*self.at(x, y))
 
     def key(self, *keys: str) -> None:
         for key in keys:
-            self.tab.keyboard.press(key)
+            self.keyboard.press(key)
 
     def outlines(self, frame: int, object_id: int, source: str) -> list[list[int]]:
         """The outlines drawn for an object, once they come from `source` ("preview" or "tracked")."""
@@ -172,6 +173,15 @@ class Page:
     def wait_saved(self) -> None:
         """Until tracking has ended and its files are written."""
         wait_until(lambda: (s := self.state())["phase"] == "idle" and s["files"])
+
+
+class FramedPage(Page):
+    """The page within another one, which is open in `tab`."""
+
+    def __init__(self, tab: Any) -> None:
+        self.mouse, self.keyboard = tab.mouse, tab.keyboard
+        self.tab = tab.wait_for_selector("iframe").content_frame()
+        self.ready()
 
 
 def request(

@@ -15,8 +15,14 @@ export class Finish {
     });
     // Closing the page in mid-track ends the command, and what is not tracked is lost.
     window.addEventListener("beforeunload", (event) => {
-      if (this.open && (model.busy || model.rows.size)) event.preventDefault();
+      if (this.open && !model.facts.embedded && (model.busy || model.rows.size)) event.preventDefault();
     });
+  }
+
+  // Within a notebook nothing ends with the page, nor can the page end the notebook.
+  embed() {
+    byId("finish").title = "Finish; the results stay in the notebook, and the files in their folder";
+    byId("end").hidden = true;
   }
 
   // Why this is not the end yet, "" when it is.
@@ -44,10 +50,11 @@ export class Finish {
   show() {
     this.shown = true;
     const { folder, files, error } = this.model.state;
+    const last = this.model.facts.embedded ? "the notebook closes this page" : "this page is closed, or the command is ended";
     const written = Object.keys(files).length > 0;
     byId("done-text").textContent = error || (written ? `The files are in the folder ${folder}.` : "Nothing was tracked, nothing was written.");
     byId("done-downloads").replaceChildren(...api.downloads(files, this.model.facts.stills));
-    byId("done-more").textContent = written ? "They can be downloaded here until this page is closed, or the command is ended." : "";
+    byId("done-more").textContent = written ? `They can be downloaded here until ${last}.` : "";
     for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
     byId("done").showModal();
   }
@@ -59,6 +66,7 @@ export class Finish {
     byId("done-downloads").replaceChildren();
     byId("downloads").replaceChildren();
     byId("end").hidden = true;
-    byId("done-more").textContent = "The command has ended; this page can be closed.";
+    byId("done-more").textContent = this.model.facts.embedded
+      ? "The notebook has closed this page." : "The command has ended; this page can be closed.";
   }
 }

@@ -72,7 +72,7 @@ export class Frames {
     if (!this.bitmaps.has(frame)) {
       const width = this.width;
       const failed = (problem) => this.showProblem(frame, problem);
-      const found = await this.model.attempt(() => api.image(`/api/frames/${frame}?w=${width}`), `Loading frame ${frame}`, failed);
+      const found = await this.model.attempt(() => api.image(`api/frames/${frame}?w=${width}`), `Loading frame ${frame}`, failed);
       if (!found) return;
       this.times.set(frame, found.seconds);
       if (width !== this.width) return this.frames.request(this.model.frame);

@@ -59,13 +59,23 @@ function isDark() {
   return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
+// Browsers may withhold the storage from a page within a page: nothing is remembered then.
+function remember(theme) {
+  try {
+    if (theme) localStorage.setItem("samvideo-theme", theme);
+    return localStorage.getItem("samvideo-theme");
+  } catch {
+    return null;
+  }
+}
+
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
-  localStorage.setItem("samvideo-theme", theme);
+  remember(theme);
   model.set({});
 }
 
-const remembered = localStorage.getItem("samvideo-theme");
+const remembered = remember();
 if (remembered === "light" || remembered === "dark") document.documentElement.dataset.theme = remembered;
 byId("theme").addEventListener("click", () => setTheme(isDark() ? "light" : "dark"));
 
@@ -151,7 +161,7 @@ window.addEventListener("blur", () => { stage.space = false; });
 
 // --- the connection to the server ---------------------------------------------------------------------------
 
-const LOST = "The connection is lost: the command may have ended. Trying again …";
+const LOST = "The connection is lost: the command or the notebook's kernel may have ended. Trying again …";
 
 function listen() {
   api.listen(
@@ -169,13 +179,14 @@ function listen() {
 
 async function start() {
   model.facts = await api.facts();
-  const { name, width, height, rate, model: tracker, tool, direction, stills } = model.facts;
+  const { name, width, height, rate, model: tracker, tool, direction, stills, embedded } = model.facts;
   document.title = `${name} · samvideo`;
   byId("title").textContent = name;
   const amount = stills ? "images" : `frames · ${rate.toFixed(2).replace(/\.?0+$/, "")} per second`;
   byId("meta").textContent = `${width}×${height} · ${model.last + 1} ${amount} · ${tracker}`;
   byId("direction").hidden = stills;
   if (stills) byId("track-title").textContent = "Segment";
+  if (embedded) finish.embed();
   const wanted = Number(location.hash.slice(1));
   model.frame = Number.isInteger(wanted) && wanted >= 0 && wanted <= model.last ? wanted : 0;
   model.on("view", showTool);

@@ -54,7 +54,7 @@ export class Timeline {
     for (const [number, image] of images.entries()) {
       image.alt = "";
       image.draggable = false;
-      image.src = `/api/thumbnails/${Math.floor(((number + 0.5) * frames) / count)}`;
+      image.src = `api/thumbnails/${Math.floor(((number + 0.5) * frames) / count)}`;
       await image.decode().then(() => image.classList.add("here"), () => {});
     }
   }
