@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The tests of one file run in one process, so that its fixtures are built once.
 PYTEST_FLAGS ?= -n auto --dist loadfile
 
-.PHONY: demo test test-long fuzz gpu-check lint types wheel clean
+.PHONY: demo test test-long fuzz gpu-check lint types wheel docs clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("samvideo needs Python 3.10 or newer; this is " + sys.version.split()[0] + ": run make PYTHON=python3.12")'
@@ -14,7 +14,7 @@ PYTEST_FLAGS ?= -n auto --dist loadfile
 	touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,docs]'
 	touch $@
 
 demo: .venv/installed
@@ -52,6 +52,10 @@ wheel: .venv/installed-dev
 	rm -rf build/wheel build/lib
 	$(BIN)/python -m build --outdir build/wheel .
 	$(BIN)/python tests/check_wheel.py build/wheel
+
+# The documentation site, in build/site.
+docs: .venv/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache
