@@ -2,7 +2,7 @@
 
 import re
 import shlex
-import tomllib
+from importlib.metadata import metadata
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -65,7 +65,7 @@ def check_statement(words: list[str]) -> None:
         targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert set(arguments) <= set(targets), f"no such target of make: {arguments}"
     elif program == "pip":
-        extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        extras = metadata("samvideo").get_all("Provides-Extra") or []
         assert set(re.findall(r"\[(\w+)\]", " ".join(arguments))) <= set(extras), f"no such extra: {arguments}"
     elif program == "python":
         assert (ROOT / arguments[0]).is_file(), f"no such script: {arguments[0]}"

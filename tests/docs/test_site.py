@@ -41,3 +41,12 @@ def test_generated_pages_are_complete(site: Path) -> None:
     assert "{datasets}" not in commands
     for name in ("samvideo.types.Box", "samvideo.trackers.loop.track", "samvideo.types.FrameResult.mask"):
         assert f'id="{name}"' in python
+
+
+@pytest.mark.parametrize("name", ["streaming", "memory", "methods", "policies"])
+def test_figures_are_those_that_the_code_draws(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    from figures import FIGURES
+
+    drawn = (ROOT / "docs" / f"concept-{name}.svg").read_text()
+    assert str(FIGURES[name]()) == drawn, "run `python docs/figures.py` and look at the figures"
