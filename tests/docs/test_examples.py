@@ -31,13 +31,25 @@ NOT_RUN = {
     r"^samvideo weights verify": "there is nothing in the cache",
 }
 # What is made shorter to run.
-SHORTER = {"demo-clip demo.mp4": "demo-clip demo.mp4 --frames 3", "--end 2:00": "--end 1:35"}
+SHORTER = {"demo-clip demo.mp4": "demo-clip demo.mp4 --frames 3"}
 # Commands of other programs, which must be there only for a reader.
 OTHERS = ("ffmpeg", "ssh")
 
 
 def why_not(text: str) -> str | None:
     return next((reason for pattern, reason in NOT_RUN.items() if re.search(pattern, text)), None)
+
+
+def commands_to_run(block: Block) -> list[list[str]]:
+    """The statements of a shell block that are run here, without the program's name."""
+    if block.language not in SHELL:
+        return []
+    return [words[1:] for words in block.statements() if words[0] == "samvideo" and not why_not(" ".join(words))]
+
+
+def code_to_run(block: Block) -> str | None:
+    """The text of a Python block that is run here."""
+    return block.text if block.language == PYTHON and not why_not(block.text) else None
 
 
 def test_every_block_has_a_known_language() -> None:
@@ -105,7 +117,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_world(tmp_path_factory.mktemp("world"))
 
 
-@pytest.mark.parametrize("page", sorted({b.page for b in BLOCKS if b.language in (*SHELL, PYTHON)}))
+@pytest.mark.parametrize("page", sorted({b.page for b in BLOCKS if commands_to_run(b) or code_to_run(b)}))
 def test_examples_run(page: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of a page one after the other, in one folder; what one Python block defines, the next ones know."""
     import torch
@@ -115,19 +127,11 @@ def test_examples_run(page: str, world: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # there, the default model is a download
     names: dict[str, Any] = {}
     for block in (b for b in BLOCKS if b.page == page):
-        if block.language == PYTHON and not why_not(block.text):
-            exec(compile("\n" * block.line + block.text, str(ROOT / block.page), "exec"), names)
-        elif block.language in SHELL:
-            for words in block.statements():
-                run(words, block)
-
-
-def run(words: list[str], block: Block) -> None:
-    text = " ".join(words)
-    if words[0] != "samvideo" or why_not(text):
-        return
-    for long, short in SHORTER.items():
-        if long in text:
-            words = [part for word in words for part in ([word] if word != long.split()[-1] else short.split()[1:])]
-    done = CliRunner().invoke(app, words[1:])
-    assert done.exit_code == 0, f"{block.place}: {shlex.join(words)}\n{done.output}"
+        if code := code_to_run(block):
+            exec(compile("\n" * block.line + code, str(ROOT / block.page), "exec"), names)
+        for arguments in commands_to_run(block):
+            text = shlex.join(arguments)
+            for long, short in SHORTER.items():
+                text = text.replace(long, short)
+            done = CliRunner().invoke(app, shlex.split(text))
+            assert done.exit_code == 0, f"{block.place}: samvideo {text}\n{done.output}"

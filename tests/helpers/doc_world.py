@@ -13,14 +13,14 @@ from samvideo.io.masks import write_index_png
 from samvideo.io.sink import VideoWriter
 
 SIZE = 640, 360
-CLIPS = {"video": (5, 2), "case": (5, 2), "game": (10, 3), "long": (125, 1)}  # frames, and frames per second
+CLIPS = {"video": (5, 2), "case": (5, 2), "game": (7, 2), "long": (13, 0.1)}  # frames, and frames per second
 
 
 def make_world(folder: Path) -> Path:
     """Write all files into an empty folder."""
     frames = list(demo_frames(max(count for count, _ in CLIPS.values()), SIZE, 2))
     for name, (count, rate) in CLIPS.items():
-        with VideoWriter(folder / f"{name}.mp4", SIZE, rate) as out:
+        with VideoWriter(folder / f"{name}.mp4", SIZE, max(rate, 1)) as out:
             for index, (rgb, _) in enumerate(frames[:count]):
                 out.write(rgb, index / rate)
     for name, (rgb, masks) in enumerate(frames[:5]):
