@@ -31,7 +31,10 @@ NOT_RUN = {
     r"^samvideo weights verify": "there is nothing in the cache",
 }
 # What is made shorter to run.
-SHORTER = {"demo-clip demo.mp4": "demo-clip demo.mp4 --frames 3"}
+SHORTER = {
+    "demo-clip demo.mp4": "demo-clip demo.mp4 --frames 3",
+    "video.mp4 --prompt everything": "video.mp4 --prompt everything --end 2",
+}
 # Commands of other programs, which must be there only for a reader.
 OTHERS = ("ffmpeg", "ssh")
 
