@@ -34,6 +34,8 @@ NOT_RUN = {
 SHORTER = {
     "demo-clip demo.mp4": "demo-clip demo.mp4 --frames 3",
     "video.mp4 --prompt everything": "video.mp4 --prompt everything --end 2",
+    "PICTURES --prompt everything": "PICTURES --prompt everything --proposals 2",
+    "DAVIS --prompt everything": "DAVIS --prompt everything --proposals 2",
 }
 # Commands of other programs, which must be there only for a reader.
 OTHERS = ("ffmpeg", "ssh")

@@ -39,7 +39,7 @@ def test_generated_pages_are_complete(site: Path) -> None:
         assert f'id="{name.replace(" ", "-")}"' in commands
     assert "--first-mask" in commands
     assert "{datasets}" not in commands
-    for name in ("samvideo.types.Box", "samvideo.trackers.loop.track", "samvideo.types.FrameResult.mask"):
+    for name in ("samvideo.Box", "samvideo.track", "samvideo.FrameResult.mask"):
         assert f'id="{name}"' in python
 
 
