@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The tests of one file run in one process, so that its fixtures are built once.
 PYTEST_FLAGS ?= -n auto --dist loadfile --max-worker-restart 0
 
-.PHONY: demo test test-long test-pythons fuzz gpu-check lint types wheel clean
+.PHONY: demo test test-long test-pythons fuzz gpu-check lint types wheel docs clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("samvideo needs Python 3.10 or newer; this is " + sys.version.split()[0] + ": run make PYTHON=python3.12")'
@@ -15,7 +15,7 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,docs]'
 	touch $@
 
 demo: $(VENV)/installed
@@ -64,6 +64,10 @@ wheel: $(VENV)/installed-dev
 	$(BIN)/twine check --strict build/wheel/*
 	$(BIN)/check-wheel-contents build/wheel/*.whl
 	$(BIN)/python tests/check_wheel.py build/wheel
+
+# The documentation site, in build/site.
+docs: $(VENV)/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -42,8 +42,6 @@ def load(
 ) -> VideoModel:
     """Load a model of the SAM 2 family or the bundled one, in evaluation mode on the CPU.
 
-    ::
-
         load("edgetam")                            # downloaded at first use, then from the cache
         load("sam2.1-tiny", policy="pruning")      # another memory policy with the same weights
         load("sam2.1-tiny", policy="samurai:motion_weight=0.2")

@@ -30,8 +30,6 @@ def track(
 ) -> Iterator[FrameResult]:
     """Track the prompted objects through a video, one result a frame, as it is decoded.
 
-    ::
-
         for result in track("v.mp4", [Box((40, 60, 200, 220)), Points([(300, 80)], frame=12)]):
             print(result.seconds, result.object_ids, result.masks.shape)
 

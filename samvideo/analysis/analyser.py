@@ -24,8 +24,6 @@ FRAMES = 256  # results that are buffered and measured together
 class Analyser:
     """Analyses a run block by block, or the results of a tracker one by one.
 
-    ::
-
         analyser = Analyser(video.info)
         for result in track(path, prompts):
             analyser.add(result)

@@ -30,8 +30,6 @@ def load_segmenter(
 ) -> Segmenter:
     """Load a segmenter of images.
 
-    ::
-
         segmenter = load_segmenter("mobilesam")  # downloaded at first use, then from the cache
         image = segmenter.embed(rgb)  # uint8 (H, W, 3); computed once for any number of prompts
         for found in image.segment([Box((40, 60, 200, 220)), Points([(300, 80)])]):
