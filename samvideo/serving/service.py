@@ -15,7 +15,7 @@ from samvideo.serving.metrics import Metrics
 from samvideo.serving.sessions import Session
 from samvideo.trackers.base import Tracker
 from samvideo.trackers.sam import SamTracker
-from samvideo.types import Frame, Prompt
+from samvideo.types import Frame, FrameResult, Prompt
 
 T = TypeVar("T")
 LOOK = 1.0  # seconds between two looks for sessions that have expired
@@ -99,7 +99,7 @@ class Service:
         """Track a frame in its turn. Raises SamVideoError."""
         begin = time.perf_counter()
 
-        def act() -> FrameRecord:
+        def act() -> FrameResult:
             self.metrics.queue.observe(time.perf_counter() - begin)
             with self.metrics.step.labels(session.model).time():
                 return session.step(frame, prompts)

@@ -49,7 +49,7 @@ class _Cache:
 
     def maps(self, image_bchw: Tensor) -> Maps:
         """As the encoder's `forward`."""
-        coarse, fine = zip(*map(self._of_one, image_bchw.split(1)), strict=True)
+        coarse, fine = zip(*map(self._of_one, torch.split(image_bchw, 1)), strict=True)
         return torch.cat(coarse), tuple(torch.cat(level) for level in zip(*fine, strict=True))
 
     def _of_one(self, image: Tensor) -> Maps:

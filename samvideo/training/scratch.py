@@ -1,9 +1,10 @@
 """First values of a video model that is trained from nothing: memory is used from the first step on.
 
-With PyTorch's, the decoder learns to answer from the picture alone, with all objects at once, before memory says
-anything to it, and stays there for long. Here, memory attention begins as a look-up by similarity: queries and keys
-are one projection of what is seen and of what is remembered, and values pass unchanged (after Trockman and Kolter
-2023, Mimetic Initialization of Self-Attention Layers).
+With PyTorch's, the decoder begins with logits near zero, learns to answer from the picture alone, with all objects
+at once, before memory says anything to it, and stays there for long. Here, what makes masks keeps variances, and
+memory attention begins as a look-up by similarity: queries and keys are one projection of what is seen and of what
+is remembered, and values pass unchanged (after Trockman and Kolter 2023, Mimetic Initialization of Self-Attention
+Layers).
 """
 
 import torch
@@ -28,11 +29,15 @@ FINE = 0.05
 
 @torch.no_grad()
 def initialise(model: VideoModel, seed: int) -> None:
-    """Set memory and the fine maps' projections, in place; a memory without attention stays as it is."""
+    """Set memory, and what makes masks, in place; a model whose memory has no attention stays as it is."""
     memory, generator = model.memory, torch.Generator().manual_seed(seed)
     if not isinstance(memory, MemoryMethod):
         return
-    _keep_variance(memory, generator)
+    for part in (memory, model.decoder.output_upscaling, model.decoder.output_hypernetworks_mlps):
+        _keep_variance(part, generator)
+    for name, value in memory.named_parameters():
+        if name.endswith("gamma"):
+            value.fill_(BRANCH)
     seen = _orthogonal(memory.widths[1], memory.widths[0], generator)
     _pass_features(memory.encoder, seen)
     _look_up(memory.attention, seen, generator)
@@ -42,17 +47,16 @@ def initialise(model: VideoModel, seed: int) -> None:
         conv.weight.mul_(FINE)
 
 
-def _keep_variance(memory: nn.Module, generator: torch.Generator) -> None:
+def _keep_variance(part: nn.Module, generator: torch.Generator) -> None:
     """Random weights that keep the variance of their input."""
-    for layer in memory.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d):
-            gain = 2.0 if isinstance(layer, nn.Conv2d) else 1.0
-            layer.weight.normal_(0, (gain / layer.weight[0].numel()) ** 0.5, generator=generator)
-            if layer.bias is not None:
-                layer.bias.zero_()
-    for name, value in memory.named_parameters():
-        if name.endswith("gamma"):
-            value.fill_(BRANCH)
+    for layer in part.modules():
+        if not isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            continue
+        gain = 1.0 if isinstance(layer, nn.Linear) else 2.0
+        inputs = len(layer.weight) if isinstance(layer, nn.ConvTranspose2d) else layer.weight[0].numel()
+        layer.weight.normal_(0, (gain / inputs) ** 0.5, generator=generator)
+        if layer.bias is not None:
+            layer.bias.zero_()
 
 
 def _pass_features(encoder: MemoryEncoder, seen: Tensor) -> None:

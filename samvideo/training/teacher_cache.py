@@ -14,7 +14,6 @@ from samvideo.errors import DatasetError
 from samvideo.io.files import write_atomically
 from samvideo.training.engine import Log
 from samvideo.training.images import Example, Squares
-from samvideo.types import UInt8Array
 
 SHARD = 32
 """Pictures of a shard."""
@@ -80,10 +79,9 @@ def state_digest(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def content(value: Tensor) -> UInt8Array:
+def content(value: Tensor) -> bytes:
     """The bytes of a tensor, whatever its strides."""
-    found: UInt8Array = value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
-    return found
+    return bytes(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
 
 
 def _digest(*words: str) -> str:
