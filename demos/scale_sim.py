@@ -39,7 +39,7 @@ class Cluster:
     read: float = 0.09
     cpu: float = 1.4
     gpu: float = 2.6
-    write: float = 0.02
+    write: float = 0.04
     failures: float = 0.01
     stragglers: float = 0.02
     slower: float = 4.0
