@@ -153,6 +153,7 @@ del first
 gc.collect()
 del second
 gc.collect()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it for jobs in the background
 try:
     signal.raise_signal(signal.SIGINT)
 except KeyboardInterrupt:
