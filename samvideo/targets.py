@@ -89,9 +89,7 @@ def _replace_folder(part: Path, target: Path, kind: str) -> None:
     earlier = _listed(target, kind) if target.exists() else []
     for name in names:
         if name not in earlier and (target / name).exists():
-            raise ConfigError(
-                f"{target / name} was not written by an earlier {kind}: choose another folder with -o"
-            )
+            raise ConfigError(f"{target / name} was not written by an earlier {kind}: choose another folder")
     target.mkdir(exist_ok=True)
     _write_list(part, target, kind, {*earlier, *names})  # before any file, for a process that is killed meanwhile
     for name in names:
@@ -113,8 +111,8 @@ def _listed(folder: Path, kind: str) -> list[str]:
         return []
     path = folder / list_of(kind)
     if not path.exists():
-        raise ConfigError(f"{folder} holds files that no earlier {kind} wrote: choose another folder with -o")
-    names = read_json(path, _NAMES, "a list of names (choose another folder with -o)", ConfigError)
+        raise ConfigError(f"{folder} holds files that no earlier {kind} wrote: choose another folder")
+    names = read_json(path, _NAMES, "a list of names (choose another folder)", ConfigError)
     for name in names:
         inside(folder, name, f"a name in {path}", ConfigError)
     return names

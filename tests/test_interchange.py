@@ -151,8 +151,9 @@ def test_what_is_refused_leaves_nothing(
         (tmp_path / place).write_text("mine")
     source = make(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(SamVideoError, match=message):
+    with pytest.raises(SamVideoError, match=message) as refused:
         convert(source, tmp_path / target, **options)
+    assert " -o" not in str(refused.value), "an option that the command does not have"
     assert sorted(tmp_path.rglob("*")) == before
     assert {(tmp_path / place).read_text() for place in ("full/own.txt", "there.pt")} == {"mine"}
 
