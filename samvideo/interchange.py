@@ -43,7 +43,8 @@ def convert(
 ) -> Converted:
     """Convert weights between the publisher's file and a folder that transformers' `from_pretrained` loads.
 
-    The values stay as they are, bit by bit. Nothing is written unless all entries are those of the model.
+    No value changes; in a folder for transformers, half precision becomes float32, the type of its processors'
+    images. Nothing is written unless all entries are those of the model.
 
     Args:
         source: a checkpoint in either layout, or a folder with `model.safetensors`.
@@ -214,6 +215,7 @@ def _write_folder(name: str, published: Mapping[str, Tensor], target: Path) -> N
     with torch.device("meta"):
         model = hub_model(name)
     model.load_state_dict(to_hub(published, model.state_dict()), assign=True)
+    model.float()  # from_pretrained keeps the type of the file, and does not fit the images to it
     if name in IMAGE_SPECS:
         processor = transformers.SamProcessor(transformers.SamImageProcessor())
     else:
