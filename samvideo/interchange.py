@@ -14,7 +14,7 @@ from samvideo.io.files import check_empty, check_new, check_writable, writing
 from samvideo.registry import ENCODERS
 from samvideo.specs import IMAGE_SPECS, SPECS
 from samvideo.state_dict import build_spec, published_state, recognise
-from samvideo.targets import complete
+from samvideo.targets import complete, listed
 from samvideo.weights import keys
 from samvideo.weights.naming import weight_files
 from samvideo.weights.read import read_state
@@ -207,6 +207,8 @@ def _check_target(source: Path, target: Path, layout: Layout, overwrite: bool) -
         raise ConfigError(f"{target} is to be loaded by transformers: the name of a folder expected")
     check_empty(target, overwrite, KIND)
     check_writable(target)
+    if target.is_dir():
+        listed(target, KIND)
 
 
 def _write_folder(name: str, published: Mapping[str, Tensor], target: Path) -> None:

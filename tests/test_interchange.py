@@ -16,6 +16,7 @@ from samvideo.cli.main import app
 from samvideo.errors import SamVideoError
 from samvideo.image_model import ImageModel
 from samvideo.interchange import COUNTERPARTS, convert, hub_model, to_hub
+from samvideo.io.files import LOCK
 from samvideo.specs import IMAGE_SPECS, SPECS
 from samvideo.state_dict import load_state, spec_shapes
 from samvideo.tensors import PromptTensors
@@ -143,6 +144,7 @@ def truncated(folder: Path) -> Path:
         (hub_like, "out", {}, "a file ending in .pt or .pth expected"),
         (small, "out.safetensors", {}, "the name of a folder expected"),
         (small, "full", {}, "full is not empty.*--overwrite"),
+        (small, "full", {"overwrite": True}, "full holds files that no earlier conversion wrote"),
         (hub_like, "there.pt", {}, "there.pt exists.*--overwrite"),
         (truncated, "out", {}, "damaged or cut off"),
         (lambda folder: folder / "none.pt", "out", {}, "there is no file"),
@@ -180,6 +182,8 @@ def test_overwrite_replaces_an_earlier_conversion_only(converted: tuple[str, Pat
     (tmp_path / "mine" / "config.json").write_text("{}")
     code, said = command(published, tmp_path / "mine", "--overwrite")
     assert (code, "that no earlier conversion wrote" in said) == (2, True), said
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / LOCK).touch()  # of a process that was killed
     for _ in range(2):
         code, said = command(published, tmp_path / "own", "--overwrite", "--quiet")
         assert (code, said) == (0, "")
