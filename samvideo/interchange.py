@@ -11,6 +11,7 @@ from torch import Tensor
 
 from samvideo.errors import ConfigError, WeightsError, shown
 from samvideo.io.files import check_empty, check_new, check_writable, writing
+from samvideo.io.locks import folder_lock
 from samvideo.registry import ENCODERS
 from samvideo.specs import IMAGE_SPECS, SPECS
 from samvideo.state_dict import build_spec, published_state, recognise
@@ -55,7 +56,7 @@ def convert(
 
     Raises:
         ConfigError: a model without a counterpart, a layout that the source has already, or a target that may not
-            be written; also if transformers is needed and is not installed.
+            be written; also if transformers is needed and is not installed, or another process writes there.
         WeightsError: the source cannot be read, or its entries are not those of the model.
     """
     if model is not None:
@@ -72,7 +73,9 @@ def convert(
         ours = build_spec({**SPECS, **IMAGE_SPECS}[name])
     published = published_state(ours, state)
     if layout == "transformers":
-        _write_folder(name, published, target)
+        with folder_lock(target):
+            check_empty(target, overwrite, KIND)  # another process may have written it since the first check
+            _write_folder(name, published, target)
     else:
         with writing(target), complete(target) as part:
             # facebookresearch/sam2 and EdgeTAM read their weights below "model", segment-anything at the top

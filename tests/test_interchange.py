@@ -1,7 +1,9 @@
 """Weights converted to and from the folders of Hugging Face transformers, which loads what is written."""
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from samvideo.errors import SamVideoError
 from samvideo.image_model import ImageModel
 from samvideo.interchange import COUNTERPARTS, convert, hub_model, to_hub
 from samvideo.io.files import LOCK
+from samvideo.io.locks import folder_lock
 from samvideo.specs import IMAGE_SPECS, SPECS
 from samvideo.state_dict import load_state, spec_shapes
 from samvideo.tensors import PromptTensors
@@ -187,6 +190,27 @@ def test_overwrite_replaces_an_earlier_conversion_only(converted: tuple[str, Pat
     for _ in range(2):
         code, said = command(published, tmp_path / "own", "--overwrite", "--quiet")
         assert (code, said) == (0, "")
+
+
+@pytest.mark.parametrize("converted", ["slimsam-77"], indirect=True)
+def test_two_conversions_do_not_mix(
+    converted: tuple[str, Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _, published, hub = converted
+    with folder_lock(tmp_path / "out"):
+        code, said = command(published, tmp_path / "out", "--overwrite")
+        assert (code, "another samvideo process writes into" in said, " -o" in said) == (2, True, False), said
+    assert not (tmp_path / "out").exists()
+
+    @contextmanager
+    def after_another(folder: Path) -> Iterator[None]:
+        shutil.copytree(hub, folder)
+        with folder_lock(folder):
+            yield
+
+    monkeypatch.setattr(interchange, "folder_lock", after_another)
+    code, said = command(published, tmp_path / "out")
+    assert (code, "is not empty" in said) == (2, True), said
 
 
 @pytest.mark.parametrize("converted", ["slimsam-77"], indirect=True)
