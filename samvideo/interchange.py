@@ -11,10 +11,11 @@ from torch import Tensor
 
 from samvideo.errors import ConfigError, WeightsError, shown
 from samvideo.io.files import check_empty, check_new, check_writable, writing
+from samvideo.io.locks import folder_lock
 from samvideo.registry import ENCODERS
 from samvideo.specs import IMAGE_SPECS, SPECS
 from samvideo.state_dict import build_spec, published_state, recognise
-from samvideo.targets import complete
+from samvideo.targets import complete, listed
 from samvideo.weights import keys
 from samvideo.weights.naming import weight_files
 from samvideo.weights.read import read_state
@@ -43,7 +44,8 @@ def convert(
 ) -> Converted:
     """Convert weights between the publisher's file and a folder that transformers' `from_pretrained` loads.
 
-    The values stay as they are, bit by bit. Nothing is written unless all entries are those of the model.
+    No value changes; in a folder for transformers, half precision becomes float32, the type of its processors'
+    images. Nothing is written unless all entries are those of the model.
 
     Args:
         source: a checkpoint in either layout, or a folder with `model.safetensors`.
@@ -54,7 +56,7 @@ def convert(
 
     Raises:
         ConfigError: a model without a counterpart, a layout that the source has already, or a target that may not
-            be written; also if transformers is needed and is not installed.
+            be written; also if transformers is needed and is not installed, or another process writes there.
         WeightsError: the source cannot be read, or its entries are not those of the model.
     """
     if model is not None:
@@ -71,7 +73,9 @@ def convert(
         ours = build_spec({**SPECS, **IMAGE_SPECS}[name])
     published = published_state(ours, state)
     if layout == "transformers":
-        _write_folder(name, published, target)
+        with folder_lock(target):
+            check_empty(target, overwrite, KIND)  # another process may have written it since the first check
+            _write_folder(name, published, target)
     else:
         with writing(target), complete(target) as part:
             # facebookresearch/sam2 and EdgeTAM read their weights below "model", segment-anything at the top
@@ -206,6 +210,8 @@ def _check_target(source: Path, target: Path, layout: Layout, overwrite: bool) -
         raise ConfigError(f"{target} is to be loaded by transformers: the name of a folder expected")
     check_empty(target, overwrite, KIND)
     check_writable(target)
+    if target.is_dir():
+        listed(target, KIND)
 
 
 def _write_folder(name: str, published: Mapping[str, Tensor], target: Path) -> None:
@@ -214,6 +220,7 @@ def _write_folder(name: str, published: Mapping[str, Tensor], target: Path) -> N
     with torch.device("meta"):
         model = hub_model(name)
     model.load_state_dict(to_hub(published, model.state_dict()), assign=True)
+    model.float()  # from_pretrained keeps the type of the file, and does not fit the images to it
     if name in IMAGE_SPECS:
         processor = transformers.SamProcessor(transformers.SamImageProcessor())
     else:

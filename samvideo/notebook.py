@@ -44,7 +44,8 @@ SHOWN_WIDTH = 1280  # of the longer side of images in a notebook, which keeps th
 # Remedies of the command line, and those of Python.
 REMEDIES = {
     "--overwrite": "overwrite=True",
-    "with -o": "with out=",
+    " with -o": "",
+    "choose another folder": "choose another folder with out=",
     "--port or --host": "port=",
     "another samvideo process writes into": "another page, or another process, writes into",
     "wait for it": "close it (`page.close()`)",

@@ -39,7 +39,8 @@ KINDS = {
         ENCODERS, 'samvideo.build("$name", memory="plain")  # in Python', (*SPECS, *IMAGE_SPECS, *BUNDLED)
     ),
     "policy": Kind(MEMORY_POLICIES, "samvideo track video.mp4 --prompt box=220,110,470,400 --policy $name"),
-    "dataset": Kind(DATASETS, "samvideo evaluate $name ROOT --model nano -o results"),
+    # of `samvideo finetune`, --data run=FOLDER means runs
+    "dataset": Kind(DATASETS, "samvideo evaluate $name ROOT --model nano -o results", ("run",)),
 }
 
 

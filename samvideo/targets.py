@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from pydantic import TypeAdapter
 
 from samvideo.errors import ConfigError
-from samvideo.io.files import check_new, check_writable, making
+from samvideo.io.files import LOCK, check_new, check_writable, making
 from samvideo.io.paths import inside
 from samvideo.io.schema import read_json
 from samvideo.run_folder import RESULT_NAMES, Listed
@@ -65,7 +65,7 @@ def check_target(
         wanted = "a file" if folder is None else "a folder"
         raise ConfigError(f"{target} exists, and what is written is {wanted}: choose another path with -o")
     if folder is not None and target.is_dir():
-        _listed(target, folder)
+        listed(target, folder)
 
 
 @contextmanager
@@ -86,12 +86,10 @@ def complete(target: Path, folder: str = "export") -> Iterator[Path]:
 def _replace_folder(part: Path, target: Path, kind: str) -> None:
     """Move all files of `part`; those that `target` lists are removed, and no others are touched."""
     names = sorted(path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file())
-    earlier = _listed(target, kind) if target.exists() else []
+    earlier = listed(target, kind) if target.exists() else []
     for name in names:
         if name not in earlier and (target / name).exists():
-            raise ConfigError(
-                f"{target / name} was not written by an earlier {kind}: choose another folder with -o"
-            )
+            raise ConfigError(f"{target / name} was not written by an earlier {kind}: choose another folder")
     target.mkdir(exist_ok=True)
     _write_list(part, target, kind, {*earlier, *names})  # before any file, for a process that is killed meanwhile
     for name in names:
@@ -107,14 +105,17 @@ def _write_list(part: Path, target: Path, kind: str, names: Iterable[str]) -> No
     (part / list_of(kind)).replace(target / list_of(kind))
 
 
-def _listed(folder: Path, kind: str) -> list[str]:
-    """Return the names of the files written there earlier; ConfigError if the folder holds something else."""
-    if not any(folder.iterdir()):
+def listed(folder: Path, kind: str) -> list[str]:
+    """Return the names of the files written there earlier; ConfigError if the folder holds something else.
+
+    A lock does not count: a process that writes here holds it, or was killed.
+    """
+    if all(file.name == LOCK for file in folder.iterdir()):
         return []
     path = folder / list_of(kind)
     if not path.exists():
-        raise ConfigError(f"{folder} holds files that no earlier {kind} wrote: choose another folder with -o")
-    names = read_json(path, _NAMES, "a list of names (choose another folder with -o)", ConfigError)
+        raise ConfigError(f"{folder} holds files that no earlier {kind} wrote: choose another folder")
+    names = read_json(path, _NAMES, "a list of names (choose another folder)", ConfigError)
     for name in names:
         inside(folder, name, f"a name in {path}", ConfigError)
     return names

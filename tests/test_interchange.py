@@ -1,7 +1,9 @@
 """Weights converted to and from the folders of Hugging Face transformers, which loads what is written."""
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from samvideo.cli.main import app
 from samvideo.errors import SamVideoError
 from samvideo.image_model import ImageModel
 from samvideo.interchange import COUNTERPARTS, convert, hub_model, to_hub
+from samvideo.io.files import LOCK
+from samvideo.io.locks import folder_lock
 from samvideo.specs import IMAGE_SPECS, SPECS
 from samvideo.state_dict import load_state, spec_shapes
 from samvideo.tensors import PromptTensors
@@ -39,11 +43,16 @@ def command(*arguments: str | Path) -> tuple[int, str]:
     scope="module", params=["edgetam", "slimsam-77", pytest.param("sam2.1-tiny", marks=pytest.mark.long)]
 )
 def converted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Path]:
-    """A model's name, its published checkpoint, and the folder that the command made of it."""
+    """A model's name, its published checkpoint, and the folder that the command made of it.
+
+    The checkpoint of SlimSAM is in half precision, as distillation writes it.
+    """
     name, folder = request.param, tmp_path_factory.mktemp(request.param)
     model = load_any(name, weights="random")
     state = {model.published(own): value for own, value in model.state_dict().items()}
     state |= {key: torch.rand(shape) for key, shape in model.unused.items()}
+    if name == "slimsam-77":
+        state = {key: value.half() for key, value in state.items()}
     torch.save({"model": state} if name in SPECS else state, folder / "published.pt")
     code, said = command(folder / "published.pt", folder / "hub")
     assert (code, f"{name} in the layout 'transformers' written" in said) == (0, True), said
@@ -56,7 +65,7 @@ def test_there_and_back_is_the_same_file(converted: tuple[str, Path, Path], tmp_
     assert code == 0, said
     before, after = read_state(published), read_state(tmp_path / "back.pt")
     assert before.keys() == after.keys()
-    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert all(torch.equal(before[key].float(), after[key].float()) for key in before)
     plain = torch.load(tmp_path / "back.pt", weights_only=True)
     assert ("model" in plain) == (name in SPECS), "as the publishers' code wants it"
 
@@ -138,6 +147,7 @@ def truncated(folder: Path) -> Path:
         (hub_like, "out", {}, "a file ending in .pt or .pth expected"),
         (small, "out.safetensors", {}, "the name of a folder expected"),
         (small, "full", {}, "full is not empty.*--overwrite"),
+        (small, "full", {"overwrite": True}, "full holds files that no earlier conversion wrote"),
         (hub_like, "there.pt", {}, "there.pt exists.*--overwrite"),
         (truncated, "out", {}, "damaged or cut off"),
         (lambda folder: folder / "none.pt", "out", {}, "there is no file"),
@@ -151,8 +161,9 @@ def test_what_is_refused_leaves_nothing(
         (tmp_path / place).write_text("mine")
     source = make(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(SamVideoError, match=message):
+    with pytest.raises(SamVideoError, match=message) as refused:
         convert(source, tmp_path / target, **options)
+    assert " -o" not in str(refused.value), "an option that the command does not have"
     assert sorted(tmp_path.rglob("*")) == before
     assert {(tmp_path / place).read_text() for place in ("full/own.txt", "there.pt")} == {"mine"}
 
@@ -174,9 +185,32 @@ def test_overwrite_replaces_an_earlier_conversion_only(converted: tuple[str, Pat
     (tmp_path / "mine" / "config.json").write_text("{}")
     code, said = command(published, tmp_path / "mine", "--overwrite")
     assert (code, "that no earlier conversion wrote" in said) == (2, True), said
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / LOCK).touch()  # of a process that was killed
     for _ in range(2):
         code, said = command(published, tmp_path / "own", "--overwrite", "--quiet")
         assert (code, said) == (0, "")
+
+
+@pytest.mark.parametrize("converted", ["slimsam-77"], indirect=True)
+def test_two_conversions_do_not_mix(
+    converted: tuple[str, Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _, published, hub = converted
+    with folder_lock(tmp_path / "out"):
+        code, said = command(published, tmp_path / "out", "--overwrite")
+        assert (code, "another samvideo process writes into" in said, " -o" in said) == (2, True, False), said
+    assert not (tmp_path / "out").exists()
+
+    @contextmanager
+    def after_another(folder: Path) -> Iterator[None]:
+        shutil.copytree(hub, folder)
+        with folder_lock(folder):
+            yield
+
+    monkeypatch.setattr(interchange, "folder_lock", after_another)
+    code, said = command(published, tmp_path / "out")
+    assert (code, "is not empty" in said) == (2, True), said
 
 
 @pytest.mark.parametrize("converted", ["slimsam-77"], indirect=True)

@@ -87,6 +87,7 @@ def test_they_are_used_by_the_commands(installed: Path) -> None:
         ("encoder", "repvit-m1", "the name 'repvit-m1' is taken"),
         ("encoder", "edgetam", "the name 'edgetam' is taken"),
         ("dataset", "davis2017", "the name 'davis2017' is taken"),
+        ("dataset", "run", "the name 'run' is taken"),
     ],
 )
 def test_what_is_refused(

@@ -76,7 +76,7 @@ def writing(path: Path, complete: str = "") -> Iterator[None]:
         whole = f"{complete} are complete: " if complete else ""
         remedy = "free some space" if is_full(error) else "check the folder and its permissions"
         raise OutputError(
-            f"cannot write {path}: {error.strerror or error}; {whole}{remedy}, or choose another folder with -o"
+            f"cannot write {path}: {error.strerror or error}; {whole}{remedy}, or choose another folder"
         ) from error
 
 
@@ -98,11 +98,11 @@ def check_new(path: Path, overwrite: bool, keep: Iterable[Path | str] = ()) -> N
     Devices, pipes and the files in `keep`, such as the source, are not replaced.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
-        raise ConfigError(f"{path} is not a regular file: choose another path with -o")
+        raise ConfigError(f"{path} is not a regular file: choose another path")
     if any(Path(kept).exists() and path.exists() and path.samefile(kept) for kept in keep):
-        raise ConfigError(f"{path} is what is read: choose another path with -o")
+        raise ConfigError(f"{path} is what is read: choose another path")
     if path.exists() and not overwrite:
-        raise ConfigError(f"{path} exists: choose another path with -o, or replace it with --overwrite")
+        raise ConfigError(f"{path} exists: choose another path, or replace it with --overwrite")
 
 
 def check_writable(folder: Path) -> None:
@@ -134,5 +134,5 @@ def check_empty(folder: Path, overwrite: bool, content: str = "results") -> None
     """Raise ConfigError if the folder holds files and `overwrite` is off; `content` is what would be replaced."""
     if not overwrite and folder.is_dir() and any(file.name != LOCK for file in folder.iterdir()):
         raise ConfigError(
-            f"the folder {folder} is not empty: choose another with -o, or replace its {content} with --overwrite"
+            f"the folder {folder} is not empty: choose another folder, or replace its {content} with --overwrite"
         )

@@ -35,12 +35,12 @@ def folder_lock(folder: Path) -> Iterator[None]:
             lock.acquire(timeout=0)
         except Timeout:
             raise ConfigError(
-                f"another samvideo process writes into {folder}: wait for it, or choose another folder with -o"
+                f"another samvideo process writes into {folder}: wait for it, or choose another folder"
             ) from None
         except (OSError, NotImplementedError) as error:
             if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
                 reason = error.strerror or error
-                raise OutputError(f"{folder} cannot be written: {reason}; choose another folder with -o") from error
+                raise OutputError(f"{folder} cannot be written: {reason}; choose another folder") from error
             log.warning("the file system of %s has no locks: run one process at a time in this folder", folder)
         yield
 
