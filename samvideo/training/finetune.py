@@ -23,7 +23,7 @@ from samvideo.training.engine import Log, Stage, Validation, backward, fit
 from samvideo.training.feature_cache import cached_features
 from samvideo.training.files import check_output, record_file, sha256, write
 from samvideo.training.following import Losses, PromptRule, clip_losses, followed
-from samvideo.training.footage import ClipRule, Footage
+from samvideo.training.footage import ClipRule, Footage, data_digest
 from samvideo.training.objective import Objective
 from samvideo.training.parts import choose_parts, merge_parts
 from samvideo.training.processes import average_gradients, check_shares, joined, share
@@ -179,11 +179,19 @@ class Task:
     resources: Resources
 
     def record(self, dataset: Dataset) -> str:
-        """What the result depends on."""
+        """What the result depends on; DatasetError if the data cannot be read."""
         file, data = self.weights, self.data
         origin = str(file) if file is None or is_random(file) else [*map(sha256, weight_files(file))]
         chosen = [dataset.name, dataset.split, data.train, data.validation, data.frames, data.measured]
-        whole = {"format": FORMAT, "model": self.name, "from": origin, "data": chosen, **asdict(self.recipe)}
+        whole = {
+            "format": FORMAT,
+            "model": self.name,
+            "from": origin,
+            "data": chosen,
+            "reading": asdict(dataset.reading),
+            "content": data_digest(dataset, (*data.train, *data.validation)),
+            **asdict(self.recipe),
+        }
         return json.dumps(whole, indent=1)
 
     def prepare(self, dataset: Dataset) -> tuple[VideoModel, Footage]:

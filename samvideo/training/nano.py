@@ -26,7 +26,7 @@ from samvideo.training.drawn import draw_shots
 from samvideo.training.engine import Log, backward, fit
 from samvideo.training.files import check_output, record_file, sha256, write
 from samvideo.training.graphed import Step, graphed
-from samvideo.training.library import Library
+from samvideo.training.library import Library, library_digest
 from samvideo.training.nano_recipes import Inputs, NanoStage, Recipe
 from samvideo.training.objective import Objective, recall_codes, some_objects
 from samvideo.training.teacher import Teacher, TeacherConfig, load_teacher
@@ -66,7 +66,7 @@ def train(recipe: Recipe, inputs: Inputs, output: Path, device: str, log: Log, l
     """
     if last is not None and last > len(recipe.stages):
         raise ConfigError(f"there is no stage {last}: this recipe has {len(recipe.stages)}")
-    record = json.dumps({"format": FORMAT, **asdict(recipe), **_digests(inputs)}, indent=1)
+    record = json.dumps({"format": FORMAT, **asdict(recipe), **_digests(inputs, recipe)}, indent=1)
     check_output(output, record)
     torch.manual_seed(recipe.seed)
     model = _beginning(inputs).to(device).to(memory_format=torch.channels_last)
@@ -218,9 +218,11 @@ def read_backbone(path: Path) -> dict[str, Tensor]:
     return weights
 
 
-def _digests(inputs: Inputs) -> dict[str, Any]:
-    """What a training starts from and is taught by, apart from the backbone, which is always the same."""
-    found: dict[str, Any] = {}
+def _digests(inputs: Inputs, recipe: Recipe) -> dict[str, Any]:
+    """What a training reads, starts from and is taught by; the backbone is always the same."""
+    found: dict[str, Any] = {
+        "data": library_digest(inputs.objects, inputs.videos, terms=recipe.terms, fold=recipe.fold)
+    }
     if inputs.init is not None:
         found["init"] = sha256(weight_files(inputs.init)[0])
     if inputs.teacher is not None:

@@ -23,7 +23,7 @@ from samvideo.training.detection import DetectionConfig, detection_losses
 from samvideo.training.drawn import draw_shots
 from samvideo.training.engine import Log, Stage, backward, fit
 from samvideo.training.files import check_output, record_file, sha256, write
-from samvideo.training.library import Library
+from samvideo.training.library import Library, library_digest
 from samvideo.weights.naming import is_random, split_name, weight_files
 
 FORMAT = "samvideo-prompter-1"
@@ -102,7 +102,9 @@ def train(recipe: PrompterRecipe, inputs: PrompterInputs, output: Path, device: 
         SamVideoError: the training diverged.
         KeyboardInterrupt: a signal asked for the end.
     """
-    record = json.dumps({"format": FORMAT, **_described(inputs.model), **asdict(recipe)}, indent=1)
+    described = _described(inputs.model)
+    learned = library_digest(inputs.objects, inputs.videos, terms=recipe.terms)
+    record = json.dumps({"format": FORMAT, **described, "data": learned, **asdict(recipe)}, indent=1)
     check_output(output, record)
     model = _model(inputs.model, device)
     library = Library.read(inputs.objects, inputs.videos, terms=recipe.terms, side="train", device=device)

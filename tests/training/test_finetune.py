@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,7 +34,7 @@ from samvideo.training.candidates import MaskWeights
 from samvideo.training.engine import Stage, fit
 from samvideo.training.finetune import FinetuneRecipe, validate
 from samvideo.training.following import PromptRule, clip_losses, followed
-from samvideo.training.footage import ClipRule, Footage, _walk
+from samvideo.training.footage import ClipRule, Footage, _walk, data_digest
 from samvideo.training.parts import choose_parts, merge_parts
 from samvideo.training.runs import Runs
 from samvideo.types import FrameResult, VideoInfo
@@ -132,7 +133,7 @@ def test_following_is_what_a_tracker_does(data: Path) -> None:
 SIZE = (96, 80)
 
 
-def tracked(root: Path, *, renumbered: bool = False) -> tuple[Path, Path]:
+def tracked(root: Path, *, renumbered: bool = False, corrected: bool = False) -> tuple[Path, Path]:
     """A video of a disc that moves, and the run that followed it, which was prompted on frames 0 and 4."""
     y, x = np.mgrid[: SIZE[1], : SIZE[0]]
     masks = [(x - 24 - 4 * t) ** 2 + (y - 40) ** 2 < 200 for t in range(8)]
@@ -141,7 +142,15 @@ def tracked(root: Path, *, renumbered: bool = False) -> tuple[Path, Path]:
     run.mkdir(parents=True)
     video = write_clip(root / "op.mp4", pictures)
     results = [
-        FrameResult(t, t / 25, (1,), mask[None], np.ones(1, np.float32), np.ones(1, bool), labels={1: "gall"})
+        FrameResult(
+            t,
+            t / 25,
+            (1,),
+            (mask & (y < 44) if corrected else mask)[None],
+            np.ones(1, np.float32),
+            np.ones(1, bool),
+            labels={1: "gall"},
+        )
         for t, mask in enumerate(masks)
     ]
     info = VideoInfo("op", SIZE, Fraction(25), 8, renumbered=renumbered)
@@ -291,6 +300,33 @@ def test_a_run_is_interrupted_resumed_and_loaded(
     assert "another recipe" in run(out, data, code=2)
     assert "sam_mask_decoder.iou_token.weight" in load_file(file)
     load_state(tiny_model(), read_state(file))
+
+
+def test_other_data_under_the_same_names_is_another_recipe(data: Path, tmp_path: Path) -> None:
+    copy, out = tmp_path / "copy", tmp_path / "run"
+    shutil.copytree(data, copy)
+    run(out, data)
+    assert "is finished" in run(out, copy), "wherever the data lie"
+    assert "another recipe" in run(out, copy, "--void", "7", code=2)
+    mask, picture = (copy / part / "a/00003.png" for part in ("Annotations", "JPEGImages"))
+    before = picture.read_bytes()
+    picture.write_bytes((copy / "JPEGImages/a/00004.png").read_bytes())
+    assert "another recipe" in run(out, copy, code=2)
+    picture.write_bytes(before)
+    assert "is finished" in run(out, copy)
+    write_index_png(mask, np.eye(80, 96, dtype=np.uint8))
+    assert "another recipe" in run(out, copy, code=2)
+
+
+def test_a_corrected_run_is_other_data(tmp_path: Path) -> None:
+    folder, video = tracked(tmp_path)
+    before = data_digest(Runs(folder, video), ["first"])
+    assert data_digest(Runs(folder, video), ["first"]) == before
+    prompts = {"settings": {"prompts": ["box=10,26,38,54#1:gall"]}, "status": "complete"}
+    (folder / "run.json").write_text(json.dumps(prompts))
+    assert data_digest(Runs(folder, video), ["first"]) != before, "clips begin at other frames"
+    again = tracked(tmp_path / "again", corrected=True)[0]
+    assert data_digest(Runs(again, video), ["first"]) != before, "masks"
 
 
 KILLED = """
