@@ -14,14 +14,13 @@ from samvideo.checkpoints import load
 from samvideo.errors import ConfigError
 from samvideo.evaluation.datasets.base import Dataset
 from samvideo.evaluation.metrics import score_masks
-from samvideo.io.files import check_writable, write_atomically
-from samvideo.io.locks import folder_lock
+from samvideo.io.files import check_writable
 from samvideo.models import VideoModel
 from samvideo.specs import BUNDLED, SPECS
 from samvideo.training.candidates import MaskWeights
 from samvideo.training.engine import Log, Stage, Validation, backward, fit
 from samvideo.training.feature_cache import cached_features
-from samvideo.training.files import check_output, record_file, sha256, write
+from samvideo.training.files import check_output, claimed, sha256, write
 from samvideo.training.following import Losses, PromptRule, clip_losses, followed
 from samvideo.training.footage import ClipRule, Footage, data_digest
 from samvideo.training.objective import Objective
@@ -148,8 +147,7 @@ def finetune(
     check_output(output, record)
     network, footage = task.prepare(dataset)
     validation = Validation(_measure(network, dataset, data, recipe), recipe.every, recipe.patience)
-    with folder_lock(run):
-        write_atomically(record_file(output), record)
+    with claimed(output, record):
         begins = f"{name}, seed {recipe.seed}, on {resources.device}"
         log(f"{begins}; {_learning(network)} of {len(data.train)} sequences")
         if not output.exists():

@@ -15,8 +15,6 @@ from samvideo.checkpoints import load_bundled
 from samvideo.encoders.efficientnet_lite import EfficientNetLite
 from samvideo.errors import ConfigError, WeightsError
 from samvideo.image_model import ImageModel
-from samvideo.io.files import write_atomically
-from samvideo.io.locks import folder_lock
 from samvideo.specs import BUNDLED
 from samvideo.state_dict import load_state
 from samvideo.training.ahead import Ahead
@@ -24,7 +22,7 @@ from samvideo.training.clips import ClipSampler
 from samvideo.training.compose import ClipConfig
 from samvideo.training.drawn import draw_shots
 from samvideo.training.engine import Log, backward, fit
-from samvideo.training.files import check_output, record_file, sha256, write
+from samvideo.training.files import check_output, claimed, sha256, write
 from samvideo.training.graphed import Step, graphed
 from samvideo.training.library import Library, library_digest
 from samvideo.training.nano_recipes import Inputs, NanoStage, Recipe
@@ -75,8 +73,7 @@ def train(recipe: Recipe, inputs: Inputs, output: Path, device: str, log: Log, l
         inputs.objects, inputs.videos, terms=recipe.terms, side="train", device=device, fold=recipe.fold
     )
     library = replace(library, stills={**library.stills, **draw_shots(library, recipe.drawn, recipe.seed)})
-    with folder_lock(output.parent):
-        write_atomically(record_file(output), record)
+    with claimed(output, record):
         counts = ", ".join(f"{group} {len(shots)}" for group, shots in library.groups.items())
         log(f"{NAME}, seed {recipe.seed}, on {device}; data: {counts}")
         for number, stage in enumerate(recipe.stages[:last], 1):

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from samvideo.errors import ConfigError
 from samvideo.image_model import ImageModel
-from samvideo.io.files import write_atomically
-from samvideo.io.locks import folder_lock
 from samvideo.pictures import normalised
 from samvideo.prompters.decoding import inclusive_boxes
 from samvideo.prompters.objectness import ObjectnessHead
@@ -22,7 +20,7 @@ from samvideo.training.compose import ClipConfig
 from samvideo.training.detection import DetectionConfig, detection_losses
 from samvideo.training.drawn import draw_shots
 from samvideo.training.engine import Log, Stage, backward, fit
-from samvideo.training.files import check_output, record_file, sha256, write
+from samvideo.training.files import check_output, claimed, sha256, write
 from samvideo.training.library import Library, library_digest
 from samvideo.weights.naming import is_random, split_name, weight_files
 
@@ -109,8 +107,7 @@ def train(recipe: PrompterRecipe, inputs: PrompterInputs, output: Path, device: 
     model = _model(inputs.model, device)
     library = Library.read(inputs.objects, inputs.videos, terms=recipe.terms, side="train", device=device)
     library = replace(library, stills={**library.stills, **draw_shots(library, recipe.drawn, recipe.seed)})
-    with folder_lock(output.parent):
-        write_atomically(record_file(output), record)
+    with claimed(output, record):
         counts = ", ".join(f"{group} {len(shots)}" for group, shots in library.groups.items())
         log(f"prompter of {model.name}, seed {recipe.seed}, on {device}; data: {counts}")
         if not output.exists():
