@@ -141,6 +141,7 @@ def finetune(
     if name not in SPECS | BUNDLED:
         raise ConfigError(f"{name!r} is not fine-tuned here; one of {', '.join(SPECS | BUNDLED)} expected")
     check_shares(recipe.batch, resources.processes)
+    _check_measured(data, recipe)
     task = Task(name, file, data, recipe, resources)
     output, dataset = run / RESULT, data.opened()
     record = task.record(dataset)
@@ -220,6 +221,13 @@ class Task:
         steps = _gradients(model, footage, recipe, rank, self.resources.processes)
         with cached_features(model, cache, log) if cache is not None else nullcontext():
             fit(model, steps, stage, state, log, model.encoder.parameters(), validation, events, rank)
+
+
+def _check_measured(data: Sequences, recipe: FinetuneRecipe) -> None:
+    """Raise ConfigError if nothing is measured, and an option says how."""
+    given = {"--patience": recipe.patience, "--measure": data.measured}
+    if unused := [name for name, value in given.items() if value is not None and not data.validation]:
+        raise ConfigError(f"{unused[0]} needs sequences to measure: name them with --validate, or leave it out")
 
 
 def _check_cache(folder: Path, model: VideoModel, recipe: FinetuneRecipe) -> None:

@@ -287,6 +287,8 @@ REFUSED = [
     (("--sequences", "d"), 2, "no sequence 'd'"),
     (("--validate", "a,b,c"), 2, "leave one to learn from"),
     (("--train", "all,nose"), 2, "--train takes"),
+    (("--sequences", "a", "--patience", "4"), 2, "--patience needs sequences to measure"),
+    (("--sequences", "a", "--measure", "0:3"), 2, "--measure needs sequences to measure"),
     (("--batch", "3", "--nproc", "2"), 2, "a batch of 3 is not shared evenly by 2 processes"),
     (("--train", "decoder,lora:2", "--cache", "features"), 2, "and --train decoder,lora:2 changes it"),
     (("--train", "memory", "--cache", os.devnull), 5, "is not a folder"),
