@@ -112,6 +112,8 @@ def check_dataset(name: str, root: Path, split: str | None = None) -> None:
         annotated = {*clip.first_seen.values(), *(index for frames in clip.scored.values() for index in frames)}
         assert annotated <= clip.masks.keys(), f"{sequence}: frames are prompted or scored that have no mask"
         truths = [dataset.truth(clip, index) for index in clip.masks]
+        read = {path for index in clip.masks for path in dataset.truth_files(clip, index)}
+        assert all(path.is_file() for path in read), f"{sequence}: truth_files lists files that do not exist"
         assert len({truth.shape_hw for truth in truths} - {None}) <= 1, f"{sequence}: masks of several sizes"
         assert all(truth.numbers <= clip.labels.keys() for truth in truths), f"{sequence}: objects without a label"
     with TemporaryDirectory() as empty:

@@ -127,6 +127,10 @@ class Dataset(ABC):
             )
         return masks
 
+    def truth_files(self, sequence: VideoSequence, index: int) -> tuple[Path, ...]:
+        """The files that `truth` reads for an annotated frame."""
+        return (sequence.masks[index],)
+
     def read(self, path: Path) -> MaskSet:
         """A ground truth file as it is."""
         return MaskSet(index=read_index_png(path, self.reading))

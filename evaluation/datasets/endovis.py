@@ -120,6 +120,14 @@ class EndoVisChallenge(EndoVis):
         values = {k: read_index_png(top / f"{k}_labels" / path.name, AS_STORED) for k in _instruments(top.parent)}
         return MaskSet(apart={number: self._chosen(values, label) for number, label in sequence.labels.items()})
 
+    def truth_files(self, sequence: base.VideoSequence, index: int) -> tuple[Path, ...]:
+        """The masks of all instruments, or the coloured mask with its table of colours."""
+        path = sequence.masks[index]
+        top = path.parents[1]
+        if path.parent.name == "labels":
+            return path, _table(top)
+        return tuple(top / f"{name}_labels" / path.name for name in _instruments(top.parent))
+
     def _chosen(self, values: Mapping[str, UInt8Array], label: str) -> BoolArray:
         """The mask of one object from the files of all instruments."""
         if self.labelling == "parts":
@@ -147,18 +155,19 @@ def _class_of(instrument: str) -> str:
 
 
 def _colours(folder: Path) -> dict[str, list[int]]:
-    """Part -> its colour in the masks of a sequence of 2018.
-
-    Raises:
-        DatasetError: the table is missing or broken.
-    """
-    places = (folder / "labels.json", folder.parent / "labels.json")
-    table = next((file for file in places if file.exists()), None)
-    if table is None:
-        raise DatasetError(f"{places[1]} is missing: it names the colours; restore it")
+    """Part -> its colour in the masks of a sequence of 2018; DatasetError if the table is missing or broken."""
     prefix = "instrument-"
-    named = {entry.name: entry.color for entry in base.read_json(table, _COLOURS)}
+    named = {entry.name: entry.color for entry in base.read_json(_table(folder), _COLOURS)}
     return {name.removeprefix(prefix): colour for name, colour in named.items() if name.startswith(prefix)}
+
+
+def _table(folder: Path) -> Path:
+    """The file that names the colours of a sequence of 2018; DatasetError if it is missing."""
+    places = (folder / "labels.json", folder.parent / "labels.json")
+    for file in places:
+        if file.exists():
+            return file
+    raise DatasetError(f"{places[1]} is missing: it names the colours; restore it")
 
 
 def _recognises(root: Path) -> bool:

@@ -88,6 +88,12 @@ class SavImages(base.Dataset):
             apart={number: read_binary_png(file, self.reading) for number, file in files.items() if file.exists()}
         )
 
+    def truth_files(self, sequence: base.VideoSequence, index: int) -> tuple[Path, ...]:
+        """One file per object that is annotated there."""
+        path = sequence.masks[index]
+        files = (path.parent / label / path.name for label in sequence.labels.values())
+        return tuple(file for file in files if file.exists())
+
 
 class SavVideos(base.Dataset):
     """Train: an mp4 beside the run lengths of every fourth frame."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from samvideo.errors import ConfigError, WeightsError
-from samvideo.training.files import check_output, record_file, sha256, write
+from samvideo.training.files import claimed, sha256, write
 from samvideo.weights.read import read_state
 
 
@@ -27,7 +27,6 @@ def average(files: Sequence[Path], output: Path) -> None:
         if own != shapes[0]:
             raise WeightsError(f"{file} has other entries or shapes than {files[0]}: weights of one model expected")
     record = json.dumps({"mean of": [sha256(file) for file in files]}, indent=1)
-    check_output(output, record)
-    record_file(output).write_text(record, encoding="utf-8")
     mean = {key: torch.stack([state[key].double() for state in states]).mean(0).float() for key in states[0]}
-    write(output, mean, record)
+    with claimed(output, record):
+        write(output, mean, record)

@@ -15,8 +15,6 @@ from torch.utils.data import DataLoader, Dataset
 from samvideo.checkpoints import load_any
 from samvideo.errors import ConfigError, SamVideoError, shown
 from samvideo.image_model import ImageModel
-from samvideo.io.files import write_atomically
-from samvideo.io.locks import folder_lock
 from samvideo.specs import IMAGE_SPECS, SPECS
 from samvideo.state_dict import build_spec
 from samvideo.tensors import Features
@@ -25,7 +23,7 @@ from samvideo.training.distil_clips import Clip, Clips, find_clips
 from samvideo.training.distil_prompts import ask, chosen, find_objects, picked, repeated
 from samvideo.training.distil_recipe import Lesson, Recipe, encoded, parse_recipe, resized, shrunk
 from samvideo.training.engine import Log, Validation, backward, fit
-from samvideo.training.files import check_output, record_file, write
+from samvideo.training.files import check_output, claimed, write
 from samvideo.training.images import Example, Picture, Squares, Wear, find_pictures, order, start_worker, worn
 from samvideo.training.losses import soft_iou
 from samvideo.training.processes import average_gradients, check_shares, joined, share
@@ -116,8 +114,7 @@ def distil(inputs: Inputs, plan: Plan, output: Path, log: Log, processes: int = 
         {"format": FORMAT, **pair.origin, "pictures": [len(pictures), seen], **asdict(plan)}, indent=1
     )
     check_output(output, record)
-    with folder_lock(output.parent):
-        write_atomically(record_file(output), record)
+    with claimed(output, record):
         log(
             f"{pair.student.name} from {pair.teacher.name} by {plan.recipe}, seed {plan.seed}, on {inputs.device}; "
             f"{len(pictures)} pictures, {pair.shared} entries of the teacher's heads"

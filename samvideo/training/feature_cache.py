@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from samvideo.image_model import ImageModel
 from samvideo.io.files import write_atomically
 from samvideo.training.engine import Log
 from samvideo.training.teacher_cache import content, state_digest
+from samvideo.weights.read import check_archive
 
 Maps: TypeAlias = tuple[Tensor, tuple[Tensor, ...]]
 """What an encoder returns."""
@@ -60,6 +62,8 @@ class _Cache:
         file = self._folder / f"{digest.hexdigest()}.pt"
         if file.is_file():
             try:
+                with zipfile.ZipFile(file) as archive:
+                    check_archive(archive, file.stat().st_size)
                 maps: Maps = torch.load(file, map_location=image.device, weights_only=True)
                 self.read, self.size = self.read + 1, file.stat().st_size
                 return maps
@@ -74,7 +78,7 @@ class _Cache:
         stream, (coarse, fine) = io.BytesIO(), maps
         whole = coarse.clone(), tuple(level.clone() for level in fine)  # a view would be saved with its base
         torch.save(whole, stream)
-        own = file.with_suffix(f".{uuid4().hex}")  # another process may compute the same
+        own = file.with_suffix(f".{uuid4().hex}")  # another process may write the same, under the same other name
         write_atomically(own, stream.getvalue())
         own.replace(file)
         self.computed, self.size = self.computed + 1, stream.tell()

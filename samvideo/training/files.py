@@ -1,7 +1,8 @@
 """What a training writes: weights, and beside them the record of what they are of, so that it can be resumed."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors.torch import save
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from samvideo.errors import ConfigError
 from samvideo.io.files import check_writable, write_atomically
+from samvideo.io.locks import folder_lock
 
 
 def record_file(output: Path) -> Path:
@@ -26,6 +28,18 @@ def check_output(output: Path, record: str) -> None:
     if output.exists() and not claim.exists():
         raise ConfigError(f"{output} exists, and is not of an earlier training: choose another path with -o")
     check_writable(output.parent)
+
+
+@contextmanager
+def claimed(output: Path, record: str) -> Iterator[None]:
+    """Hold the lock of the folder of `output`, and write what it is of; raises as `check_output` and `folder_lock`.
+
+    Another process may have begun or ended a training since an earlier `check_output`, so it is called again.
+    """
+    with folder_lock(output.parent):
+        check_output(output, record)
+        write_atomically(record_file(output), record)
+        yield
 
 
 def write(file: Path, state: Mapping[str, Tensor], record: str) -> None:

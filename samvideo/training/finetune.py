@@ -14,16 +14,15 @@ from samvideo.checkpoints import load
 from samvideo.errors import ConfigError
 from samvideo.evaluation.datasets.base import Dataset
 from samvideo.evaluation.metrics import score_masks
-from samvideo.io.files import check_writable, write_atomically
-from samvideo.io.locks import folder_lock
+from samvideo.io.files import check_writable
 from samvideo.models import VideoModel
 from samvideo.specs import BUNDLED, SPECS
 from samvideo.training.candidates import MaskWeights
 from samvideo.training.engine import Log, Stage, Validation, backward, fit
 from samvideo.training.feature_cache import cached_features
-from samvideo.training.files import check_output, record_file, sha256, write
+from samvideo.training.files import check_output, claimed, sha256, write
 from samvideo.training.following import Losses, PromptRule, clip_losses, followed
-from samvideo.training.footage import ClipRule, Footage
+from samvideo.training.footage import ClipRule, Footage, data_digest
 from samvideo.training.objective import Objective
 from samvideo.training.parts import choose_parts, merge_parts
 from samvideo.training.processes import average_gradients, check_shares, joined, share
@@ -142,14 +141,14 @@ def finetune(
     if name not in SPECS | BUNDLED:
         raise ConfigError(f"{name!r} is not fine-tuned here; one of {', '.join(SPECS | BUNDLED)} expected")
     check_shares(recipe.batch, resources.processes)
+    _check_measured(data, recipe)
     task = Task(name, file, data, recipe, resources)
     output, dataset = run / RESULT, data.opened()
     record = task.record(dataset)
     check_output(output, record)
     network, footage = task.prepare(dataset)
     validation = Validation(_measure(network, dataset, data, recipe), recipe.every, recipe.patience)
-    with folder_lock(run):
-        write_atomically(record_file(output), record)
+    with claimed(output, record):
         begins = f"{name}, seed {recipe.seed}, on {resources.device}"
         log(f"{begins}; {_learning(network)} of {len(data.train)} sequences")
         if not output.exists():
@@ -179,11 +178,19 @@ class Task:
     resources: Resources
 
     def record(self, dataset: Dataset) -> str:
-        """What the result depends on."""
+        """What the result depends on; DatasetError if the data cannot be read."""
         file, data = self.weights, self.data
         origin = str(file) if file is None or is_random(file) else [*map(sha256, weight_files(file))]
         chosen = [dataset.name, dataset.split, data.train, data.validation, data.frames, data.measured]
-        whole = {"format": FORMAT, "model": self.name, "from": origin, "data": chosen, **asdict(self.recipe)}
+        whole = {
+            "format": FORMAT,
+            "model": self.name,
+            "from": origin,
+            "data": chosen,
+            "reading": asdict(dataset.reading),
+            "content": data_digest(dataset, (*data.train, *data.validation)),
+            **asdict(self.recipe),
+        }
         return json.dumps(whole, indent=1)
 
     def prepare(self, dataset: Dataset) -> tuple[VideoModel, Footage]:
@@ -214,6 +221,13 @@ class Task:
         steps = _gradients(model, footage, recipe, rank, self.resources.processes)
         with cached_features(model, cache, log) if cache is not None else nullcontext():
             fit(model, steps, stage, state, log, model.encoder.parameters(), validation, events, rank)
+
+
+def _check_measured(data: Sequences, recipe: FinetuneRecipe) -> None:
+    """Raise ConfigError if nothing is measured, and an option says how."""
+    given = {"--patience": recipe.patience, "--measure": data.measured}
+    if unused := [name for name, value in given.items() if value is not None and not data.validation]:
+        raise ConfigError(f"{unused[0]} needs sequences to measure: name them with --validate, or leave it out")
 
 
 def _check_cache(folder: Path, model: VideoModel, recipe: FinetuneRecipe) -> None:

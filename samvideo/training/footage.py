@@ -1,6 +1,8 @@
 """Clips of annotated videos, as a model sees them: from any data set that `samvideo evaluate` reads."""
 
-from collections.abc import Iterator, Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +15,7 @@ from samvideo.io.images import read_still
 from samvideo.io.source import open_video
 from samvideo.models import VideoModel
 from samvideo.torch_runtime import resize_mask
+from samvideo.training.files import sha256
 from samvideo.types import UInt8Array
 
 LEAST = 8
@@ -107,6 +110,29 @@ class Footage:
             frames, masks = frames.flip(-1), masks.flip(-1)
         contrast, brightness = rng.normal(0, rule.gain, 2).tolist()
         return frames * float(np.exp(contrast)) + brightness, masks
+
+
+def data_digest(dataset: Dataset, names: Iterable[str]) -> str:
+    """SHA-256 of all that is learned from sequences, wherever they lie: masks, and annotated pictures or videos.
+
+    Raises:
+        DatasetError: a file is missing, or cannot be read.
+    """
+    digest = hashlib.sha256()
+    for sequence in map(dataset.sequence, names):
+        known = sorted(sequence.masks)
+        masks = dict.fromkeys(file for index in known for file in dataset.truth_files(sequence, index))
+        pictures = [sequence.images[index] for index in known] if sequence.images else []
+        videos = [sequence.video] if sequence.video else []
+        placed = [f"{file.parent.name}/{file.name}" for file in masks]
+        listed = [sequence.name, known, [*sequence.labels.items()], sequence.prompted, placed]
+        digest.update(json.dumps(listed).encode())
+        for file in (*masks, *pictures, *videos):
+            try:
+                digest.update(sha256(file).encode())
+            except OSError as error:
+                raise DatasetError(f"{file} cannot be read ({error.strerror}): restore it") from error
+    return digest.hexdigest()
 
 
 def _annotated(sequence: VideoSequence, frames: tuple[int, int] | None) -> list[int]:

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from samvideo.errors import ConfigError, DatasetError
 from samvideo.image_model import ImageModel
-from samvideo.io.files import write_atomically
-from samvideo.io.locks import folder_lock
 from samvideo.picture_sizes import prompt_scale
 from samvideo.pictures import normalised
 from samvideo.specs import IMAGE_SPECS
@@ -26,8 +24,8 @@ from samvideo.training.clips import MIN_SHARE, ClipSampler
 from samvideo.training.compose import ClipConfig
 from samvideo.training.drawn import draw_shots
 from samvideo.training.engine import Log, Stage, Validation, backward, fit
-from samvideo.training.files import check_output, record_file, write
-from samvideo.training.library import Library, Shot
+from samvideo.training.files import check_output, claimed, write
+from samvideo.training.library import Library, Shot, library_digest
 from samvideo.training.losses import soft_iou
 from samvideo.training.prompting import STRIDE, box_prompts, click_prompts, corrected
 
@@ -94,12 +92,12 @@ def train(recipe: ImageRecipe, name: str, objects: Sequence[Path], output: Path,
         raise ConfigError("no data: folders of still images with masks expected")
     torch.manual_seed(recipe.seed)
     model = _untrained(name).to(device)
-    record = json.dumps({"format": FORMAT, "model": name, **asdict(recipe)}, indent=1)
+    learned = library_digest(objects, terms=recipe.terms)
+    record = json.dumps({"format": FORMAT, "model": name, "data": learned, **asdict(recipe)}, indent=1)
     check_output(output, record)
     library = Library.read(objects, terms=recipe.terms, side="train", device=device)
     library = replace(library, stills={**library.stills, **draw_shots(library, recipe.drawn, recipe.seed)})
-    with folder_lock(output.parent):
-        write_atomically(record_file(output), record)
+    with claimed(output, record):
         counts = ", ".join(f"{group} {len(shots)}" for group, shots in library.groups.items())
         log(f"{name}, seed {recipe.seed}, on {device}; data: {counts}")
         if not output.exists():

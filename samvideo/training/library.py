@@ -1,5 +1,6 @@
 """Pictures and clips with masks, held as uint8 tensors on the device that trains: reading happens once."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from samvideo.geometry import fit_size
 from samvideo.io.images import find_images, read_still
 from samvideo.io.masks import read_mask_objects
 from samvideo.training import splits
+from samvideo.training.files import sha256
 from samvideo.types import BoolArray, UInt8Array
 
 LONGEST = 864  # pixels of the longer side; DAVIS at 480p has 854
@@ -106,17 +108,7 @@ class Library:
             VideoError: a picture or a mask is damaged.
         """
 
-        def wanted(name: str) -> bool:
-            return splits.side(name) == side and not (fold and splits.fold(name, *fold))
-
-        sets = [_set(folder, wanted) for root in objects for folder in _by_terms(root, terms, "images")]
-        folders = [folder for root in videos for folder in _by_terms(root, terms, "JPEGImages")]
-        places = [*(place for found in sets for place in found), *_largest(folders, wanted)]
-        if not places:
-            raise DatasetError(
-                f"nothing in the folders given is on the side {side!r} of the split, with terms "
-                f"{', '.join(terms)}: other folders or terms are needed"
-            )
+        places = _find(objects, videos, terms, side, fold)
         stills: dict[str, list[Shot]] = defaultdict(list)
         clips: dict[str, list[Shot]] = defaultdict(list)
         with ThreadPoolExecutor() as pool:  # decoding releases the interpreter's lock
@@ -124,6 +116,22 @@ class Library:
                 if shot is not None:
                     (stills if len(shot) == 1 else clips)[shot.group].append(shot)
         return cls(dict(stills), dict(clips), torch.device(device))
+
+
+def library_digest(
+    objects: Iterable[Path],
+    videos: Iterable[Path] = (),
+    *,
+    terms: Sequence[str],
+    fold: tuple[int, int] | None = None,
+) -> str:
+    """SHA-256 of what `Library.read` reads to train on, without decoding it; raises as it does."""
+    digest = hashlib.sha256()
+    for place in _find(objects, videos, terms, "train", fold):
+        digest.update(f"{place.group} {place.name} {len(place.images)}".encode())
+        for file in (*place.images, *place.masks):
+            digest.update(sha256(file).encode())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -134,6 +142,29 @@ class _Place:
     group: str
     images: tuple[Path, ...]
     masks: tuple[Path, ...]
+
+
+def _find(
+    objects: Iterable[Path],
+    videos: Iterable[Path],
+    terms: Sequence[str],
+    side: splits.Side,
+    fold: tuple[int, int] | None,
+) -> list[_Place]:
+    """What the folders have on a side of the split; see `Library.read`."""
+
+    def wanted(name: str) -> bool:
+        return splits.side(name) == side and not (fold and splits.fold(name, *fold))
+
+    sets = [_set(folder, wanted) for root in objects for folder in _by_terms(root, terms, "images")]
+    folders = [folder for root in videos for folder in _by_terms(root, terms, "JPEGImages")]
+    places = [*(place for found in sets for place in found), *_largest(folders, wanted)]
+    if not places:
+        raise DatasetError(
+            f"nothing in the folders given is on the side {side!r} of the split, with terms "
+            f"{', '.join(terms)}: other folders or terms are needed"
+        )
+    return places
 
 
 def _by_terms(root: Path, terms: Sequence[str], inner: str) -> Iterator[Path]:

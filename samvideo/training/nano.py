@@ -15,8 +15,6 @@ from samvideo.checkpoints import load_bundled
 from samvideo.encoders.efficientnet_lite import EfficientNetLite
 from samvideo.errors import ConfigError, WeightsError
 from samvideo.image_model import ImageModel
-from samvideo.io.files import write_atomically
-from samvideo.io.locks import folder_lock
 from samvideo.specs import BUNDLED
 from samvideo.state_dict import load_state
 from samvideo.training.ahead import Ahead
@@ -24,9 +22,9 @@ from samvideo.training.clips import ClipSampler
 from samvideo.training.compose import ClipConfig
 from samvideo.training.drawn import draw_shots
 from samvideo.training.engine import Log, backward, fit
-from samvideo.training.files import check_output, record_file, sha256, write
+from samvideo.training.files import check_output, claimed, sha256, write
 from samvideo.training.graphed import Step, graphed
-from samvideo.training.library import Library
+from samvideo.training.library import Library, library_digest
 from samvideo.training.nano_recipes import Inputs, NanoStage, Recipe
 from samvideo.training.objective import Objective, recall_codes, some_objects
 from samvideo.training.teacher import Teacher, TeacherConfig, load_teacher
@@ -66,7 +64,7 @@ def train(recipe: Recipe, inputs: Inputs, output: Path, device: str, log: Log, l
     """
     if last is not None and last > len(recipe.stages):
         raise ConfigError(f"there is no stage {last}: this recipe has {len(recipe.stages)}")
-    record = json.dumps({"format": FORMAT, **asdict(recipe), **_digests(inputs)}, indent=1)
+    record = json.dumps({"format": FORMAT, **asdict(recipe), **_digests(inputs, recipe)}, indent=1)
     check_output(output, record)
     torch.manual_seed(recipe.seed)
     model = _beginning(inputs).to(device).to(memory_format=torch.channels_last)
@@ -75,8 +73,7 @@ def train(recipe: Recipe, inputs: Inputs, output: Path, device: str, log: Log, l
         inputs.objects, inputs.videos, terms=recipe.terms, side="train", device=device, fold=recipe.fold
     )
     library = replace(library, stills={**library.stills, **draw_shots(library, recipe.drawn, recipe.seed)})
-    with folder_lock(output.parent):
-        write_atomically(record_file(output), record)
+    with claimed(output, record):
         counts = ", ".join(f"{group} {len(shots)}" for group, shots in library.groups.items())
         log(f"{NAME}, seed {recipe.seed}, on {device}; data: {counts}")
         for number, stage in enumerate(recipe.stages[:last], 1):
@@ -218,9 +215,11 @@ def read_backbone(path: Path) -> dict[str, Tensor]:
     return weights
 
 
-def _digests(inputs: Inputs) -> dict[str, Any]:
-    """What a training starts from and is taught by, apart from the backbone, which is always the same."""
-    found: dict[str, Any] = {}
+def _digests(inputs: Inputs, recipe: Recipe) -> dict[str, Any]:
+    """What a training reads, starts from and is taught by; the backbone is always the same."""
+    found: dict[str, Any] = {
+        "data": library_digest(inputs.objects, inputs.videos, terms=recipe.terms, fold=recipe.fold)
+    }
     if inputs.init is not None:
         found["init"] = sha256(weight_files(inputs.init)[0])
     if inputs.teacher is not None:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Semaphore
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
@@ -123,10 +124,11 @@ def _wait(started: Semaphore, others: Sequence[BaseProcess]) -> None:
 
 def _other(group: _Group, rank: int, work: Work, arguments: tuple[Any, ...]) -> None:
     """A further process; the first one tells its errors, and has ended it where it finds itself alone."""
-    group.started.release()
+    Thread(target=_end_with_parent, name="training-parent", daemon=True).start()
     if hasattr(os, "setsid"):
         os.setsid()
     limit_loaded(group.threads)
+    group.started.release()
     with group.member(rank):
         try:
             work(*arguments, rank=rank, count=group.count)
@@ -134,6 +136,14 @@ def _other(group: _Group, rank: int, work: Work, arguments: tuple[Any, ...]) -> 
             pass
         except (SamVideoError, OSError) as error:
             group.errors.put(error)
+
+
+def _end_with_parent() -> None:
+    """End this process when the first one is killed: nothing else would, before they form a group."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def average_gradients(parameters: Iterable[nn.Parameter], parts: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from samvideo.errors import ConfigError
 from samvideo.image_model import ImageModel
-from samvideo.io.files import write_atomically
-from samvideo.io.locks import folder_lock
 from samvideo.pictures import normalised
 from samvideo.prompters.decoding import inclusive_boxes
 from samvideo.prompters.objectness import ObjectnessHead
@@ -22,8 +20,8 @@ from samvideo.training.compose import ClipConfig
 from samvideo.training.detection import DetectionConfig, detection_losses
 from samvideo.training.drawn import draw_shots
 from samvideo.training.engine import Log, Stage, backward, fit
-from samvideo.training.files import check_output, record_file, sha256, write
-from samvideo.training.library import Library
+from samvideo.training.files import check_output, claimed, sha256, write
+from samvideo.training.library import Library, library_digest
 from samvideo.weights.naming import is_random, split_name, weight_files
 
 FORMAT = "samvideo-prompter-1"
@@ -102,13 +100,14 @@ def train(recipe: PrompterRecipe, inputs: PrompterInputs, output: Path, device: 
         SamVideoError: the training diverged.
         KeyboardInterrupt: a signal asked for the end.
     """
-    record = json.dumps({"format": FORMAT, **_described(inputs.model), **asdict(recipe)}, indent=1)
+    described = _described(inputs.model)
+    learned = library_digest(inputs.objects, inputs.videos, terms=recipe.terms)
+    record = json.dumps({"format": FORMAT, **described, "data": learned, **asdict(recipe)}, indent=1)
     check_output(output, record)
     model = _model(inputs.model, device)
     library = Library.read(inputs.objects, inputs.videos, terms=recipe.terms, side="train", device=device)
     library = replace(library, stills={**library.stills, **draw_shots(library, recipe.drawn, recipe.seed)})
-    with folder_lock(output.parent):
-        write_atomically(record_file(output), record)
+    with claimed(output, record):
         counts = ", ".join(f"{group} {len(shots)}" for group, shots in library.groups.items())
         log(f"prompter of {model.name}, seed {recipe.seed}, on {device}; data: {counts}")
         if not output.exists():

@@ -126,13 +126,13 @@ def _read_pickle(path: Path) -> object:
             return _load(path)
         with zipfile.ZipFile(path) as archive:
             entry = inner_checkpoint(archive)
-            _check_archive(archive, None if entry else path.stat().st_size)
+            check_archive(archive, None if entry else path.stat().st_size)
             if entry is None:
                 _check_checkpoint(archive, path)
                 return _load(path)
             content = io.BytesIO(archive.read(entry))
         with zipfile.ZipFile(content) as archive:
-            _check_archive(archive, entry.file_size)
+            check_archive(archive, entry.file_size)
         content.seek(0)
         return _load(content)
     except WeightsError:
@@ -162,7 +162,7 @@ def _check_checkpoint(archive: zipfile.ZipFile, path: Path) -> None:
         raise WeightsError(f"{path} holds no checkpoint: one file ending in {', '.join(SUFFIXES)} in it expected")
 
 
-def _check_archive(archive: zipfile.ZipFile, size: int | None) -> None:
+def check_archive(archive: zipfile.ZipFile, size: int | None) -> None:
     """Raise ValueError if a checkpoint is damaged, or unpacks into more than its `size`, which torch never writes.
 
     torch does not compare checksums, so that it loads a damaged file without a word.

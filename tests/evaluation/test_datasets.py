@@ -214,6 +214,7 @@ def test_endovis_labels(tmp_path: Path, year: str, split: str, areas: dict[str, 
     dataset = open_dataset("endovis", tmp_path / year, split)
     clip = dataset.sequence(dataset.sequences()[0])
     truth = dataset.truth(clip, 1)
+    assert all(path.is_file() for path in dataset.truth_files(clip, 1))
     assert {clip.labels[number]: int(mask.sum()) for number, mask in truth.apart.items()} == areas
     # Scoring: the prediction lacks a quarter of the first object's rows; classes are those of the labelling.
     first = min(truth.apart)

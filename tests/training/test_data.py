@@ -1,5 +1,6 @@
 """Data for training: the split, reading, and what generated clips guarantee."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,11 @@ from torch import Tensor
 from training_data import GREEN, RED, SIZE, save, save_all
 
 from samvideo.errors import ConfigError, DatasetError
+from samvideo.io.masks import write_index_png
 from samvideo.training import splits
 from samvideo.training.clips import ClipSampler
 from samvideo.training.compose import ClipConfig
-from samvideo.training.library import Library
+from samvideo.training.library import Library, library_digest
 
 PLAIN = ClipConfig(
     side=96, length=4, batch=6, apart=0, rival=0, occluder=0, leaves=0, elsewhere=0,
@@ -92,6 +94,23 @@ def test_a_library_has_the_terms_and_side_asked_for(data: Path, library: Library
     folds = [Library.read([data / "objects"], fold=(number, 2)).stills["open/shapes"] for number in (1, 2)]
     assert {shot.name for shot in folds[0]}.isdisjoint(shot.name for shot in folds[1])
     assert len(folds[0]) + len(folds[1]) == 8
+
+
+def test_a_digest_is_of_what_is_read_to_train_on(data: Path, tmp_path: Path) -> None:
+    def digest() -> str:
+        return library_digest([tmp_path / "objects"], [tmp_path / "davis"], terms=("open",))
+
+    shutil.copytree(data, tmp_path, dirs_exist_ok=True)
+    before = library_digest([data / "objects"], [data / "davis"], terms=("open",))
+    save(tmp_path / "davis", "JPEGImages/480p/camel", "Annotations/480p/camel", "00000", 9)
+    save(tmp_path / "objects/unstated/shapes", "images", "masks", "0", 9)
+    assert digest() == before, "of the same content elsewhere, and of other changes"
+    save(tmp_path / "davis", "JPEGImages/480p/bear", "Annotations/480p/bear", "00003", 9)
+    other = digest()
+    assert other != before
+    name = next(iter((tmp_path / "objects/open/shapes/masks").iterdir())).stem
+    write_index_png(tmp_path / f"objects/open/shapes/masks/{name}.png", np.eye(*SIZE, dtype=np.uint8))
+    assert digest() not in (before, other)
 
 
 def test_broken_data_is_named(data: Path, tmp_path: Path) -> None:

@@ -1,12 +1,11 @@
 """`samvideo finetune`: clips, the losses of a clip, what learns, resuming, and loading the result."""
 
-import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import numpy as np
 import pytest
 import tiny_sam
 import torch
-from runs_made import write_run
 from safetensors.torch import load_file
 from tiny_sam import tiny_model
 from tiny_tune import NAMES, write_shapes
@@ -22,10 +20,10 @@ from typer.testing import CliRunner
 
 from samvideo.checkpoints import load
 from samvideo.cli.main import app
-from samvideo.errors import ConfigError, DatasetError, VideoError
+from samvideo.errors import ConfigError, DatasetError
 from samvideo.evaluation.datasets import open_dataset
+from samvideo.evaluation.datasets.base import Dataset
 from samvideo.io.masks import write_index_png
-from samvideo.io.source import open_video
 from samvideo.models import VideoModel
 from samvideo.state_dict import load_state
 from samvideo.training import finetune
@@ -35,10 +33,7 @@ from samvideo.training.finetune import FinetuneRecipe, validate
 from samvideo.training.following import PromptRule, clip_losses, followed
 from samvideo.training.footage import ClipRule, Footage, _walk
 from samvideo.training.parts import choose_parts, merge_parts
-from samvideo.training.runs import Runs
-from samvideo.types import FrameResult, VideoInfo
 from samvideo.weights.read import read_state
-from tests.clips import write_clip
 
 WEIGHTS = MaskWeights(squared=False)
 RULE = ClipRule(length=3, objects=2)
@@ -127,80 +122,6 @@ def test_following_is_what_a_tracker_does(data: Path) -> None:
     scores = validate(clips, 6)
     assert set(scores) == {"J&F", "J"}
     assert 0 <= scores["J"] <= 1
-
-
-SIZE = (96, 80)
-
-
-def tracked(root: Path, *, renumbered: bool = False) -> tuple[Path, Path]:
-    """A video of a disc that moves, and the run that followed it, which was prompted on frames 0 and 4."""
-    y, x = np.mgrid[: SIZE[1], : SIZE[0]]
-    masks = [(x - 24 - 4 * t) ** 2 + (y - 40) ** 2 < 200 for t in range(8)]
-    pictures = [np.where(mask[..., None], (220, 40, 40), (70, 70, 70)).astype(np.uint8) for mask in masks]
-    run = root / "runs/first"
-    run.mkdir(parents=True)
-    video = write_clip(root / "op.mp4", pictures)
-    results = [
-        FrameResult(t, t / 25, (1,), mask[None], np.ones(1, np.float32), np.ones(1, bool), labels={1: "gall"})
-        for t, mask in enumerate(masks)
-    ]
-    info = VideoInfo("op", SIZE, Fraction(25), 8, renumbered=renumbered)
-    write_run(run, results, ("rle",), lambda t: pictures[t], info, labelled=True)
-    prompts = ["box=10,26,38,54#1:gall", "points=40,40@0.17s#1"]
-    (run / "run.json").write_text(json.dumps({"settings": {"prompts": prompts}, "status": "complete"}))
-    return run, video
-
-
-def test_clips_of_a_run_begin_where_it_was_prompted(tmp_path: Path) -> None:
-    run, video = tracked(tmp_path)
-    for root, place in ((run, video), (run.parent, tmp_path)):
-        clips = Footage(Runs(root, place), ("first",), tiny_model())
-        sequence, known = clips.sequences[0]
-        assert sequence.labels == {1: "gall"}
-        assert sequence.prompted == (0, 4)
-        assert known == [*range(8)]
-        frames, masks = clips.frames(sequence, [6, 2]), clips.masks(sequence, [6, 2])[0]
-        inside = (frames[:, 0] * masks).sum((1, 2)) / masks.sum((1, 2))
-        outside = (frames[:, 0] * (1 - masks)).sum((1, 2)) / (1 - masks).sum((1, 2))
-        assert (inside - outside).min() > 1.5, "masks lie on the disc of their frame"
-        assert clips.draw(RULE, np.random.default_rng(0))[0].shape == (3, 3, 64, 64)
-
-
-def test_runs_that_teach_nothing_are_told(tmp_path: Path) -> None:
-    run, video = tracked(tmp_path)
-    with pytest.raises(ConfigError, match="--video is missing"):
-        Runs(run, None)
-    with pytest.raises(DatasetError, match="without --strip-source"):
-        Runs(*tracked(tmp_path / "stripped", renumbered=True)).sequence("first")
-    with pytest.raises(DatasetError, match="is no run"):
-        Runs(tmp_path, video)
-    video.rename(tmp_path / "another.mp4")
-    with pytest.raises(DatasetError, match="0 videos named 'op'"):
-        Runs(run, tmp_path).sequence("first")
-    with pytest.raises(VideoError, match="the video that was tracked"):
-        Runs(run, write_clip(video, 8)).sequence("first")
-    for path in run.glob("tracks.json*"):
-        path.unlink()
-    with pytest.raises(VideoError, match="--save rle"):
-        Runs(run, video).sequence("first")
-
-
-def test_frames_are_read_from_videos(tmp_path: Path) -> None:
-    _, video = tracked(tmp_path)
-    for part in ("videos", "Annotations/op"):
-        (tmp_path / part).mkdir(parents=True)
-    video = video.rename(tmp_path / "videos/op.mp4")
-    for t in (2, 7):
-        write_index_png(tmp_path / f"Annotations/op/{t:05}.png", np.eye(*SIZE[::-1], dtype=np.uint8))
-    dataset = open_dataset("folder", tmp_path)
-    frames = (clips := Footage(dataset, ("op",), tiny_model())).frames(clips.sequences[0][0], [7, 2])
-    with open_video(video) as opened:
-        expected = [clips.model.preprocess(frame.rgb) for frame in opened if frame.index in (2, 7)]
-    assert torch.equal(frames, torch.cat(expected[::-1]))
-    write_index_png(tmp_path / "Annotations/op/00009.png", np.eye(*SIZE[::-1], dtype=np.uint8))
-    clips = Footage(dataset, ("op",), tiny_model())
-    with pytest.raises((DatasetError, VideoError), match="no frame 9"):
-        clips.frames(clips.sequences[0][0], [2, 9])
 
 
 def test_the_bundled_model_learns_to_track(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,6 +214,37 @@ def test_a_run_is_interrupted_resumed_and_loaded(
     load_state(tiny_model(), read_state(file))
 
 
+def test_other_data_under_the_same_names_is_another_recipe(data: Path, tmp_path: Path) -> None:
+    copy, out = tmp_path / "copy", tmp_path / "run"
+    shutil.copytree(data, copy)
+    run(out, data)
+    assert "is finished" in run(out, copy), "wherever the data lie"
+    assert "another recipe" in run(out, copy, "--void", "7", code=2)
+    mask, picture = (copy / part / "a/00003.png" for part in ("Annotations", "JPEGImages"))
+    before = picture.read_bytes()
+    picture.write_bytes((copy / "JPEGImages/a/00004.png").read_bytes())
+    assert "another recipe" in run(out, copy, code=2)
+    picture.write_bytes(before)
+    assert "is finished" in run(out, copy)
+    write_index_png(mask, np.eye(80, 96, dtype=np.uint8))
+    assert "another recipe" in run(out, copy, code=2)
+
+
+def test_a_training_that_began_while_this_one_prepared_is_kept(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, prepare = tmp_path / "run/model.recipe.json", finetune.Task.prepare
+
+    def slow(task: finetune.Task, dataset: Dataset) -> tuple[VideoModel, Footage]:
+        record.parent.mkdir(exist_ok=True)
+        record.write_text("of another process")
+        return prepare(task, dataset)
+
+    monkeypatch.setattr(finetune.Task, "prepare", slow)
+    assert "another recipe" in run(tmp_path / "run", data, code=2)
+    assert record.read_text() == "of another process"
+
+
 KILLED = """
 import os, signal, sys
 from tiny_sam import tiny_model
@@ -335,6 +287,8 @@ REFUSED = [
     (("--sequences", "d"), 2, "no sequence 'd'"),
     (("--validate", "a,b,c"), 2, "leave one to learn from"),
     (("--train", "all,nose"), 2, "--train takes"),
+    (("--sequences", "a", "--patience", "4"), 2, "--patience needs sequences to measure"),
+    (("--sequences", "a", "--measure", "0:3"), 2, "--measure needs sequences to measure"),
     (("--batch", "3", "--nproc", "2"), 2, "a batch of 3 is not shared evenly by 2 processes"),
     (("--train", "decoder,lora:2", "--cache", "features"), 2, "and --train decoder,lora:2 changes it"),
     (("--train", "memory", "--cache", os.devnull), 5, "is not a folder"),

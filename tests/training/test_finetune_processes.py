@@ -1,5 +1,10 @@
 """`samvideo finetune --nproc`: two processes do what one does, and one that ends is told."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Mapping
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -92,6 +97,50 @@ def test_two_processes_equal_one_and_resume_what_a_killed_one_left(
 def test_the_error_of_another_process_is_told(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finetune, "help_learn", tiny_tune.without_frames)
     assert "error: 00003.png is damaged: restore it" in tune(tmp_path / "run", data, "--nproc", "2", code=3)
+
+
+ORPHANED = """
+import os, signal, sys
+from samvideo.training import processes
+
+def killed(started, others):
+    wait(started, others)
+    print(others[0].pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    wait, processes._wait = processes._wait, killed
+    with processes.joined(2, print):
+        pass
+"""
+"""The first of two processes, killed before they form a group."""
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for the process in /proc")
+def test_the_others_end_with_a_first_process_that_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "orphaned.py"
+    script.write_text(ORPHANED)
+    environment = os.environ | {"PYTHONPATH": str(Path(tiny_tune.__file__).parent), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, script], env=environment, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        other = Path("/proc", first.stdout.readline().strip())
+    assert first.returncode == -signal.SIGKILL
+    end = time.monotonic() + 20
+    try:
+        while _runs(other) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert not _runs(other)
+    finally:
+        if _runs(other):
+            os.kill(int(other.name), signal.SIGKILL)
+
+
+def _runs(process: Path) -> bool:
+    """Whether there is such a process, and it is no zombie."""
+    try:
+        return "State:\tZ" not in (process / "status").read_text()
+    except OSError:
+        return False
 
 
 def test_the_others_end_with_a_training_that_is_stopped_early(

@@ -19,7 +19,7 @@ from samvideo.state_dict import build_spec
 from samvideo.training import image, splits
 from samvideo.training.candidates import MaskWeights, chosen_losses
 from samvideo.training.engine import Stage, fit
-from samvideo.training.image import RECIPES, ImageRecipe, box_iou
+from samvideo.training.image import RECIPES, ImageRecipe, box_iou, largest_objects
 from samvideo.training.library import Library
 from samvideo.training.losses import dice_loss, hard_loss
 
@@ -72,6 +72,7 @@ def test_a_training_is_interrupted_resumed_and_used(
     assert "resumed after step 2" in train(out, "--objects", data)
     assert out.read_bytes() == (tmp_path / "whole/m.safetensors").read_bytes()
     assert "is of another recipe" in train(out, "--objects", data, "--steps", "5", code=2)
+    assert "is of another recipe" in train(out, "--objects", data / "open/shapes", "--objects", data, code=2)
 
     loaded, written = load_any(NAME, weights=out).state_dict(), load_file(out)
     assert "image_encoder.blocks.0.mlp.lin1.weight" in written
@@ -105,7 +106,7 @@ def test_validation_asks_exact_boxes_at_the_size_of_the_input(data: Path) -> Non
     model = build_spec(IMAGE_SPECS[NAME])
     library = Library.read([data], side="validation")
     assert len(library.stills["open/shapes"]) == 2
-    picture, masks, boxes = image._example(library.stills["open/shapes"][0], SIDE)
+    picture, masks, boxes = largest_objects(library.stills["open/shapes"][0], SIDE)
     assert picture.shape == (1, 3, SIDE, SIDE)
     for mask, box in zip(masks, boxes, strict=True):
         y, x = mask.nonzero(as_tuple=True)

@@ -157,6 +157,7 @@ def test_a_training_is_interrupted_resumed_and_used(
     assert out.read_bytes() == (tmp_path / "whole/p.safetensors").read_bytes()
     assert "is finished" in train(out, *options), "once more does no harm"
     assert "is of another recipe" in train(out, *options, "--steps", "5", code=2)
+    assert "is of another recipe" in train(out, *options[:2], code=2), "without the videos"
 
     segmenter = load_segmenter()
     found = load_prompter(f"learned={out}", segmenter)

@@ -90,6 +90,7 @@ def test_a_training_is_interrupted_resumed_and_used(
 
     assert "is of another recipe" in train(out, *options, "--seed", "2", code=2)
     assert "is of another recipe" in train(out, *options, "--steps", "3", code=2)
+    assert "is of another recipe" in train(out, *options[:2], *options[4:], code=2), "without the videos"
 
 
 def test_a_backbone_and_a_teacher(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
