@@ -20,7 +20,7 @@ pytest.importorskip("fastapi", reason="needs samvideo[serve]")
 pytest.importorskip("httpx", reason="FastAPI's test client needs httpx")
 
 from page_helpers import wait_until
-from serving_client import BOX, FRAMES, TOKEN
+from serving_client import BOX, FRAMES, TOKEN, png
 
 from samvideo.errors import ConfigError
 from samvideo.serving.limits import Limits
@@ -123,6 +123,16 @@ def test_an_upload_that_stalls_is_given_up(clip: Path) -> None:
             slow.sendall(_head("PUT", f"{at}/video", 1000, caller) + b"some")
             assert b" 408 " in slow.recv(4096).split(b"\r\n")[0]
         caller.ask("PUT", f"{at}/video", clip.read_bytes())
+
+
+def test_a_frame_that_stalls_does_not_block_its_session() -> None:
+    with running(Limits(body_seconds=2)) as caller:
+        at = f"/sessions/{caller.ask('POST', '/sessions')['id']}"
+        with socket.create_connection(tuple(caller.place.split(":"))) as slow:  # type: ignore[arg-type]
+            slow.sendall(_head("POST", f"{at}/frames", 1000, caller) + b"some")
+            time.sleep(0.3)
+            caller.ask("POST", f"{at}/frames", png(FRAMES[0]))
+            assert b" 408 " in slow.recv(4096).split(b"\r\n")[0]
 
 
 def _head(method: str, path: str, length: int, caller: Caller) -> bytes:
