@@ -6,6 +6,7 @@ and boxes on an image become masks. Its coordinates are percent of the frame, an
 Source: https://labelstud.io/guide/ml_create, and the pages of the tags.
 """
 
+import json
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from xml.etree import ElementTree
 
 import numpy as np
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, JsonValue, field_validator
 
 from samvideo import __version__
 from samvideo.errors import ConfigError, shown
@@ -48,6 +49,12 @@ class Context(BaseModel):
     """What was drawn."""
 
     result: list[dict[str, JsonValue]] | None = None
+
+    @field_validator("result")
+    @classmethod
+    def _can_be_returned(cls, result: list[dict[str, JsonValue]] | None) -> list[dict[str, JsonValue]] | None:
+        json.dumps(result, ensure_ascii=False).encode()  # UnicodeEncodeError, a ValueError, for half a character
+        return result
 
 
 class Params(BaseModel):

@@ -134,9 +134,10 @@ class Service:
     async def expire(self) -> None:
         """Close sessions without requests, for as long as the server runs."""
         while True:
-            for session in [one for one in self._sessions.values() if one.expires_in <= 0 and not one.busy]:
-                self.metrics.expired.inc()
-                await self.close_session(session)
+            for session in list(self._sessions.values()):
+                if session.expires_in <= 0 and not session.busy:
+                    self.metrics.expired.inc()
+                    await self.close_session(session)
             await asyncio.sleep(LOOK)
 
     def end(self) -> None:

@@ -213,10 +213,13 @@ def test_nonsense_is_never_the_servers_fault(body: dict[str, Any]) -> None:
         assert (answer.status_code, list(answer.json())) == (422, ["error"])
 
 
-@pytest.mark.parametrize("frame", [float("inf"), float("nan"), [], "x"])
-def test_a_frame_that_is_no_number(tmp_path: Path, frame: Any) -> None:
+@pytest.mark.parametrize(
+    ("frame", "label"), [(float("inf"), "a"), (float("nan"), "a"), ([], "a"), ("x", "a"), (1, "\ud800")]
+)
+def test_boxes_in_videos_that_are_nonsense(tmp_path: Path, frame: Any, label: str) -> None:
     clip = write_clip(tmp_path / "clip.mp4", FRAMES)
-    region = {"id": "a", "type": "videorectangle", "value": {"sequence": [{"frame": frame, **PERCENT}]}}
+    region: Any = {"id": "a", "type": "videorectangle", "value": {"sequence": [{"frame": frame, **PERCENT}]}}
+    region["value"]["labels"] = [label]
     with back_end({"/clip.mp4": clip.read_bytes()}) as client:
         task = {"data": {"clip": "/clip.mp4"}}
         body = {"tasks": [task], "label_config": VIDEO, "params": {"context": {"result": [region]}}}
