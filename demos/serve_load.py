@@ -10,6 +10,8 @@ import random
 import re
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +29,12 @@ COMMAND = [sys.executable, "-m", "samvideo", "serve", "--port", "0", "--max-sess
 BAD = (b"", b"{", b"[]", b'{"prompts": [{"box": [1]}]}', b'{"frame": -1}', b"\xff" * 99, b'{"steps": 1e999}')
 counts: Counter[str] = Counter()
 seconds: list[float] = []
+lock = threading.Lock()  # of the counts
+
+
+def count(name: str, more: int = 1) -> None:
+    with lock:
+        counts[name] += more
 
 
 def ask(method: str, path: str, body: bytes | None = None, vanish: bool = False) -> tuple[int, Any]:
@@ -48,16 +56,16 @@ def follow(pictures: list[bytes], prompts: bytes, expected: list[Any] | None = N
         if status == 200 and index == 0:
             status, record = ask("POST", f"{at}/prompts", prompts)
         if status in (0, 409):  # it has vanished, or its request of before is still being answered: again
-            counts["vanished"] += status == 0
+            count("vanished", status == 0)
             time.sleep(0.2)
         elif status == 200:
             seconds.append(time.perf_counter() - begin)
             found.append(record["objects"])
-            counts["mixed up"] += expected is not None and found[-1] != expected[index]
+            count("mixed up", expected is not None and found[-1] != expected[index])
         else:
-            counts["lost"] += 1
+            count("lost")
             return found
-    counts["closed"] += ask("DELETE", at)[0] == 204
+    count("closed", ask("DELETE", at)[0] == 204)
     return found
 
 
@@ -74,7 +82,7 @@ def send_nonsense(number: int) -> None:
     )
     for method, path, body in islice(cycle(product(("POST", "PUT", "PATCH"), paths, BAD)), number):
         status, _ = ask(method, path, body)
-        counts[f"bad requests answered by {status // 100}xx"] += 1
+        count(f"bad requests answered by {status // 100}xx")
 
 
 def clips() -> list[tuple[list[bytes], bytes]]:
@@ -88,11 +96,10 @@ def clips() -> list[tuple[list[bytes], bytes]]:
 
 def report(name: str) -> None:
     size = int(re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())[0]) >> 10
-    p50, p95 = np.percentile(seconds or [0], (50, 95))
-    print(
-        f"{name}: {len(seconds)} frames, p50 {p50:.2f} s, p95 {p95:.2f} s; server {size} MB; {dict(counts)}",
-        flush=True,
-    )
+    with lock:
+        taken, counted = list(seconds), dict(counts)
+    p50, p95 = np.percentile(taken or [0], (50, 95))
+    print(f"{name}: {len(taken)} frames, p50 {p50:.2f} s, p95 {p95:.2f} s; server {size} MB; {counted}", flush=True)
 
 
 def client(number: int) -> None:
@@ -101,9 +108,15 @@ def client(number: int) -> None:
 
 
 sessions, minutes = int(sys.argv[1]), float(sys.argv[2])
-process = subprocess.Popen(COMMAND, stderr=subprocess.PIPE, text=True)
+log = Path(tempfile.mkdtemp()) / "serve.log"
+with log.open("w") as messages:
+    process = subprocess.Popen(COMMAND, stderr=messages)
 try:
-    port, token = int(re.findall(r":(\d+),", process.stderr.readline())[0]), process.stderr.readline().split()[-1]
+    while not (said := re.search(r":(\d+),.*\ntoken: (.+)\n", log.read_text())) and process.poll() is None:
+        time.sleep(0.1)
+    if said is None:
+        sys.exit(f"the server has not started: {log.read_text()}")
+    port, token = int(said[1]), said[2]
     made = clips()
     alone = [follow(*clip) for clip in made]
     report("alone")
@@ -118,4 +131,8 @@ try:
     report("at the end")
 finally:
     process.terminate()
-    print(f"exit code after SIGTERM: {process.wait(60)}")
+    code = process.wait(60)
+    print(f"exit code after SIGTERM: {code}; messages of the server: {log}")
+faults = [name for name in ("mixed up", "lost", "bad requests answered by 5xx") if counts[name]]
+if faults or code:
+    sys.exit(f"failed: {', '.join(faults) or 'the server'}")

@@ -112,6 +112,7 @@ HOMES = {
     "openvino": {"samvideo.deploy.openvino_runtime"},
     "nibabel": {"samvideo.io.volumes"},
     "ray": {"samvideo.evaluation.shard"},
+    "anyio": {"samvideo.serving.service"},
     "cvat_sdk": {"samvideo.serving.cvat"},
     "fastapi": {"samvideo.serving.app"},
     "prometheus_client": {"samvideo.serving.metrics"},

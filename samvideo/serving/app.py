@@ -4,7 +4,6 @@ Handlers run on the server's thread; what takes time runs on the threads of the 
 """
 
 import asyncio
-import json
 import secrets
 from base64 import b64decode
 from collections.abc import AsyncIterator, Sequence
@@ -30,9 +29,10 @@ from samvideo.serving.frames import read_frame
 from samvideo.serving.label_studio import LabelStudio, PredictAnswer, PredictRequest, SetupAnswer
 from samvideo.serving.limits import Refusal
 from samvideo.serving.metrics import CONTENT_TYPE
+from samvideo.serving.propagation import advance, propagation
 from samvideo.serving.service import Service
 from samvideo.serving.sessions import Session, check_video, newest_frame
-from samvideo.web.bodies import TooLarge, limited, whole
+from samvideo.web.bodies import TooLarge, limited
 from samvideo.web.guard import App, Receive, Scope, Send
 from samvideo.web.state import as_text
 
@@ -43,13 +43,17 @@ ABOUT = (
     "propagate through it; give prompts on the newest frame. Masks are COCO RLE."
 )
 STATUSES = {
+    400: "Not HTTP as expected, or broken off.",
     401: "No token, or an unknown one.",
     404: "No such session or object.",
     409: "Not in this state of the session, or while another of its requests is answered.",
+    408: "No more of the body came.",
     413: "Body, frame or video over its limit.",
     422: "Not what is expected, which the text tells.",
     429: "As many sessions as allowed are open.",
+    500: "A fault of the server; the session may have failed by it.",
     503: "The server shuts down.",
+    507: "No room to store the video.",
 }
 
 
@@ -78,6 +82,7 @@ def make_app(service: Service, tokens: Sequence[str], label_studio: LabelStudio 
             HTTPException: _refuse_http,
             RequestValidationError: _refuse_fault,
             ClientDisconnect: _forget,
+            Exception: _fail,
         },
     )
     api = Api(service)
@@ -167,6 +172,10 @@ async def _refuse(request: Request, error: Any) -> Response:
 
 async def _forget(request: Request, error: Exception) -> Response:
     return Response(status_code=400)  # the client has disconnected while it sent the body
+
+
+async def _fail(request: Request, error: Exception) -> Response:
+    return _failure("the request cannot be answered, by a fault of the server", 500)  # which logs it
 
 
 async def _refuse_http(request: Request, error: Any) -> Response:
@@ -272,7 +281,8 @@ class Api:
 
     async def create(self, request: Request, body: messages.CreateSession | None = None) -> messages.SessionFacts:
         """Create a session."""
-        return self._service.create(request.state.owner, None if body is None else body.model).facts()
+        session = await self._service.create(request.state.owner, None if body is None else body.model)
+        return session.facts()
 
     async def sessions(self, request: Request) -> list[messages.SessionFacts]:
         """List the sessions of this token."""
@@ -280,7 +290,9 @@ class Api:
 
     async def session(self, request: Request, session_id: str) -> messages.SessionFacts:
         """Describe a session; its time until it expires begins anew."""
-        return self._session(request, session_id).facts()
+        session = self._session(request, session_id)
+        session.touch()
+        return session.facts()
 
     async def close(self, request: Request, session_id: str) -> Response:
         """Close a session, also while it propagates."""
@@ -296,8 +308,8 @@ class Api:
     ) -> Response:
         """Track the next frame of a stream: the body, as JPEG, PNG, WebP or BMP."""
         service, session = self._service, self._session(request, session_id)
+        data = b"".join([part async for part in self._body(request, session, service.limits.image_bytes)])
         with session.turn():
-            data = await whole(request.stream(), request.headers, service.limits.image_bytes)
             rgb = await service.apart(lambda: read_frame(data, service.limits.pixels))
             return _answer(await service.step(session, session.new_frame(rgb, index, seconds)))
 
@@ -306,22 +318,26 @@ class Api:
         service, session = self._service, self._session(request, session_id)
         with session.turn():
             path = session.upload_path()
-            await self._store(
-                session, path, limited(request.stream(), request.headers, service.limits.upload_bytes)
-            )
+            await self._store(path, self._body(request, session, service.limits.upload_bytes))
             await service.apart(partial(session.open_video, path))
             return session.facts()
 
-    async def _store(self, session: Session, path: Path, chunks: AsyncIterator[bytes]) -> None:
+    async def _body(self, request: Request, session: Session, most: int) -> AsyncIterator[bytes]:
+        """The parts of a body, in time; the session does not expire meanwhile."""
+        parts, seconds = limited(request.stream(), request.headers, most), self._service.limits.body_seconds
+        try:
+            while part := await asyncio.wait_for(anext(parts, b""), seconds):
+                session.touch()
+                yield part
+        except asyncio.TimeoutError:
+            raise Refusal(408, f"no more of the body came for {seconds:g} s: send it again") from None
+
+    async def _store(self, path: Path, parts: AsyncIterator[bytes]) -> None:
         """Write a body to a file, which the session removes."""
-        seconds = self._service.limits.body_seconds
         try:
             with path.open("wb") as file:
-                while chunk := await asyncio.wait_for(anext(chunks, b""), seconds):
-                    file.write(chunk)
-                    session.touch()
-        except asyncio.TimeoutError:
-            raise Refusal(408, f"no more of the video came for {seconds:g} s: send it again") from None
+                async for part in parts:
+                    file.write(part)
         except OSError as error:
             raise Refusal(507, f"the video cannot be stored here: {error.strerror}") from error
 
@@ -330,14 +346,14 @@ class Api:
         session = self._session(request, session_id)
         with session.turn():
             frame = newest_frame(session)
-            prompts = await self._service.apart(lambda: body.on_frame(frame.size_wh))
-            return _answer(await self._service.step(session, frame, prompts))
+            body.check_masks(self._service.limits.objects)
+            return _answer(await self._service.step(session, frame, partial(body.on_frame, frame.size_wh)))
 
     async def step(self, request: Request, session_id: str, body: messages.Step | None = None) -> Response:
         """Track the next frame of the uploaded video, or go to one."""
         session = self._session(request, session_id)
         with session.turn():
-            record = await self._advance(session, None if body is None else body.frame)
+            record = await advance(self._service, session, None if body is None else body.frame)
             if record is None:
                 raise Refusal(409, "the video has ended: step to an earlier frame, or close the session")
             return _answer(record)
@@ -352,7 +368,7 @@ class Api:
         session = self._session(request, session_id)
         newest_frame(session)
         check_video(session)
-        return EventStream(session, self._propagated(session, body or messages.Propagate()))
+        return EventStream(session, propagation(self._service, session, body or messages.Propagate()))
 
     async def forget(self, request: Request, session_id: str, object_id: int) -> Response:
         """Stop tracking an object."""
@@ -360,34 +376,6 @@ class Api:
         with session.turn():
             await self._service.apart(partial(session.forget, object_id))
         return Response(status_code=204)
-
-    async def _advance(self, session: Session, index: int | None = None) -> FrameRecord | None:
-        frame = await self._service.apart(partial(session.read, index))
-        return None if frame is None else await self._service.step(session, frame)
-
-    async def _propagated(self, session: Session, asked: messages.Propagate) -> AsyncIterator[str]:
-        """The events of a propagation."""
-        left = asked.steps
-        try:
-            while left != 0:
-                if self._service.ending:
-                    yield _event("end", {"reason": "shutdown"})
-                    return
-                for _ in range(asked.stride - 1):
-                    await self._service.apart(session.skip)
-                record = await self._advance(session)
-                if record is None:
-                    yield _event("end", {"reason": "video"})
-                    return
-                yield _event("frame", record.to_json())
-                left = None if left is None else left - 1
-            yield _event("end", {"reason": "steps"})
-        except SamVideoError as error:
-            yield _event("error", {"error": as_text(str(error))})
-
-
-def _event(name: str, content: dict[str, Any]) -> str:
-    return f"event: {name}\ndata: {json.dumps(content)}\n\n"
 
 
 def _answer(record: FrameRecord) -> Response:

@@ -6,21 +6,23 @@ and boxes on an image become masks. Its coordinates are percent of the frame, an
 Source: https://labelstud.io/guide/ml_create, and the pages of the tags.
 """
 
+import json
 import time
 from dataclasses import dataclass
 from functools import partial
+from http.client import HTTPException
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 from xml.etree import ElementTree
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue, field_validator
 
 from samvideo import __version__
+from samvideo.errors import ConfigError, shown
 from samvideo.io.rle import decode_rle
 from samvideo.io.tracks import FrameRecord
 from samvideo.serving.frames import read_frame
@@ -29,18 +31,44 @@ from samvideo.serving.service import Service
 from samvideo.serving.sessions import Session
 from samvideo.types import BoolArray, Box, Frame, Points, Prompt
 
-FETCH_SECONDS = 30.0  # without data, after which a file is given up
+SILENT_SECONDS = 30.0  # without data, after which a file is given up
+FETCH_SECONDS = 60.0  # after which a file is given up in any case
 TRACK_SECONDS = 60.0  # of tracking, after which what was tracked is returned: Label Studio waits for 100
 RUN_BITS = (3, 6, 10, 16)  # bits in which lengths of runs are written
+URL_MARKS = "%/:?#[]@!$&'()*+,;="  # of a URL, which stay as they are
 SIDES = ("x", "y", "width", "height")
+
+
+class Task(BaseModel):
+    """A task; its data are addresses of files, mostly."""
+
+    data: dict[str, JsonValue] | None = None
+
+
+class Context(BaseModel):
+    """What was drawn."""
+
+    result: list[dict[str, JsonValue]] | None = None
+
+    @field_validator("result")
+    @classmethod
+    def _can_be_returned(cls, result: list[dict[str, JsonValue]] | None) -> list[dict[str, JsonValue]] | None:
+        json.dumps(result, ensure_ascii=False).encode()  # UnicodeEncodeError, a ValueError, for half a character
+        return result
+
+
+class Params(BaseModel):
+    """Of a request for interactive predictions."""
+
+    context: Context | None = None
 
 
 class PredictRequest(BaseModel):
     """What Label Studio sends for predictions; further fields are ignored."""
 
-    tasks: list[dict[str, Any]]
+    tasks: list[Task]
     label_config: str = ""
-    params: dict[str, Any] | None = None
+    params: Params | None = None
 
 
 class Prediction(BaseModel):
@@ -83,44 +111,53 @@ class LabelStudio:
     """
 
     def __init__(self, service: Service, address: str, key: str | None = None) -> None:
+        if not address.startswith(("http://", "https://")):
+            raise ConfigError(f"--label-studio {shown(address)}: an address such as http://localhost:8080 expected")
         self._service, self._address, self._key = service, address.rstrip("/") + "/", key
         self.version = f"samvideo-{__version__}-{next(iter(service.models))}"
 
     async def predict(self, owner: str, request: PredictRequest) -> PredictAnswer:
         """Regions for tasks. Raises SamVideoError."""
         tags = find_tags(request.label_config)
-        context = (request.params or {}).get("context") or {}
-        drawn = [region for region in context.get("result") or [] if isinstance(region, dict)]
+        context = request.params.context if request.params is not None else None
+        drawn = (context.result if context is not None else None) or []
         results = []
+        end = time.monotonic() + TRACK_SECONDS
         for task in request.tasks:
-            regions = await self._regions(owner, tags, task, drawn) if drawn else []
+            regions = await self._regions(owner, tags, task, drawn, end) if drawn else []
             scores = [region["score"] for region in regions]
             score = min(scores, default=0.0)
             results.append(Prediction(result=regions, score=score, model_version=self.version))
         return PredictAnswer(results=results)
 
     async def _regions(
-        self, owner: str, tags: Tags, task: dict[str, Any], drawn: list[dict[str, Any]]
+        self, owner: str, tags: Tags, task: Task, drawn: list[dict[str, Any]], end: float
     ) -> list[dict[str, Any]]:
-        address = (task.get("data") or {}).get(tags.field)
+        address = (task.data or {}).get(tags.field)
         if not isinstance(address, str):
             raise Refusal(422, f"the task has no {tags.field!r} in its data, which the labelling interface names")
-        session = self._service.create(owner)
+        session = await self._service.create(owner)
         try:
             with session.turn():
                 path = session.upload_path()
-                await self._service.apart(lambda: self._fetch(address, path))
-                act = self._track if tags.video else self._segment
-                return await act(session, path, tags, drawn)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+                limits = self._service.limits
+                most = limits.upload_bytes if tags.video else limits.image_bytes
+                await self._service.fetch(lambda: self._fetch(address, path, most))
+                if tags.video:
+                    return await self._track(session, path, tags, drawn, end)
+                return await self._segment(session, path, tags, drawn)
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise Refusal(422, f"a region of the context is not as Label Studio writes it: {error!r}") from error
         finally:
             await self._service.close_session(session)
 
     async def _track(
-        self, session: Session, path: Path, tags: Tags, drawn: list[dict[str, Any]]
+        self, session: Session, path: Path, tags: Tags, drawn: list[dict[str, Any]], end: float
     ) -> list[dict[str, Any]]:
-        """Track the boxes of the context; each region has its id and label, and the boxes of all frames tracked."""
+        """Track the boxes of the context; each region has its id and label, and the boxes of all frames tracked.
+
+        What was tracked until a time, or until the server ends, is returned.
+        """
         await self._service.apart(partial(session.open_video, path))
         boxes = [region for region in drawn if region.get("type") == "videorectangle"]
         if not boxes:
@@ -128,10 +165,8 @@ class LabelStudio:
         first = min(int(region["value"]["sequence"][0]["frame"]) for region in boxes) - 1
         frame = await self._service.apart(lambda: session.read(max(0, first)))
         records: list[FrameRecord] = []
-        end = time.monotonic() + TRACK_SECONDS
-        while frame is not None and time.monotonic() < end:
-            prompts = _due(boxes, frame)
-            records.append(await self._service.step(session, frame, prompts))
+        while frame is not None and time.monotonic() < end and not self._service.ending:
+            records.append(await self._service.step(session, frame, partial(_due, boxes, frame)))
             frame = await self._service.apart(session.read)
         return [_video_region(tags, region, k, records, session) for k, region in enumerate(boxes, 1)]
 
@@ -139,32 +174,34 @@ class LabelStudio:
         self, session: Session, path: Path, tags: Tags, drawn: list[dict[str, Any]]
     ) -> list[dict[str, Any]]:
         """One mask from all clicks and boxes of the context."""
-        rgb = read_frame(path.read_bytes(), self._service.limits.pixels)
+        rgb = await self._service.apart(lambda: read_frame(path.read_bytes(), self._service.limits.pixels))
         frame = Frame(0, 0.0, rgb)
         width, height = frame.size_wh
         prompts, label = _image_prompts(drawn, frame.size_wh)
-        record = await self._service.step(session, frame, prompts)
+        record = await self._service.step(session, frame, lambda: prompts)
         (found,) = record.objects
-        mask = decode_rle(found.rle, frame.size_wh)
-        value = {"format": "rle", "rle": brush_rle(mask), "brushlabels": [label]}
+        coded = await self._service.apart(lambda: brush_rle(decode_rle(found.rle, frame.size_wh)))
+        value = {"format": "rle", "rle": coded, "brushlabels": [label]}
         region = {"type": "brushlabels", "original_width": width, "original_height": height, "image_rotation": 0}
         return [_region(tags, f"samvideo-{int(time.time() * 1e6):x}", value, found.score) | region]
 
-    def _fetch(self, address: str, path: Path) -> None:
+    def _fetch(self, address: str, path: Path, most: int) -> None:
         """Download a file of Label Studio."""
-        url = urljoin(self._address, address)
+        url = quote(urljoin(self._address, address), safe=URL_MARKS)
         if urlsplit(url)[:2] != urlsplit(self._address)[:2]:
             raise Refusal(422, f"files are fetched from {self._address} only, not from {url[:100]}")
         headers = {"Authorization": f"Token {self._key}"} if self._key else {}
-        most = self._service.limits.upload_bytes
+        end = time.monotonic() + FETCH_SECONDS
         try:
-            opened = build_opener(_NoRedirect).open(Request(url, headers=headers), timeout=FETCH_SECONDS)
+            opened = build_opener(_NoRedirect).open(Request(url, headers=headers), timeout=SILENT_SECONDS)
             with opened as source, path.open("wb") as file:
-                for chunk in iter(partial(source.read, 1 << 20), b""):
+                for chunk in iter(partial(source.read1, 1 << 20), b""):
                     file.write(chunk)
                     if file.tell() > most:
                         raise Refusal(413, f"{url[:100]} has more than {most} bytes")
-        except (URLError, OSError) as error:
+                    if time.monotonic() > end or self._service.ending:
+                        raise Refusal(503, f"{url[:100]} did not arrive in time")
+        except (OSError, HTTPException) as error:
             raise Refusal(422, f"{url[:100]} cannot be fetched from Label Studio: {error}") from error
 
 
@@ -274,7 +311,7 @@ def _video_region(
         entry = {"frame": record.index + 1, "time": record.seconds, "enabled": seen, "rotation": 0}
         sequence.append(entry | place)
     given = region["value"]
-    count = info.frame_count or records[-1].index + 1
+    count = info.frame_count or max((record.index + 1 for record in records), default=0)
     value = {
         "framesCount": given.get("framesCount", count),
         "duration": given.get("duration", info.duration or 0.0),

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from samvideo.io.rle import decode_rle
 from samvideo.io.tracks import Index, Label, ObjectId
+from samvideo.serving.limits import Refusal
 from samvideo.types import Box, Mask, Points, Prompt, VideoInfo
 
 Number = Annotated[float, Field(ge=-1e9, le=1e9)]
@@ -72,6 +73,15 @@ class Prompts(_Message):
 
     prompts: Annotated[list[AnyPrompt], Field(min_length=1, max_length=MAX_PROMPTS)]
 
+    def check_masks(self, most: int) -> None:
+        """Refusal, before they are decoded, for more masks than there may be objects, or two for one object."""
+        ids = [entry.object_id for entry in self.prompts if isinstance(entry, MaskPrompt)]
+        known = [object_id for object_id in ids if object_id is not None]
+        if len(ids) > most:
+            raise Refusal(409, f"{len(ids)} masks: at most {most} objects in a session, one mask each")
+        if len(known) > len(set(known)):
+            raise Refusal(422, "two masks for one object: one expected")
+
     def on_frame(self, size_wh: tuple[int, int]) -> list[Prompt]:
         """Prompts for a tracker; SamVideoError if a mask does not fit a frame of this size."""
         return [_prompt(entry, size_wh) for entry in self.prompts]
@@ -131,12 +141,6 @@ class Health(_Message):
     status: Literal["UP", "ENDING"]
     models: list[str]
     sessions: int
-
-
-class End(_Message):
-    """Last event of a propagation: the video ended, the steps are done, or the server shuts down."""
-
-    reason: Literal["video", "steps", "shutdown"]
 
 
 class Failure(_Message):

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from samvideo.errors import ConfigError, shown
+from samvideo.errors import ConfigError, SamVideoError, shown
 from samvideo.interrupt import Interrupt
 from samvideo.serving.app import make_app
 from samvideo.serving.label_studio import LabelStudio
@@ -78,8 +78,12 @@ def serve(
     loaded = {name: sharing(make) for name, make in models.items()}
     with Interrupt() as interrupt, ApiServer(loaded, settings) as server:
         announce(server)
-        while not interrupt.requested:
+        while not interrupt.requested and server.alive:
             time.sleep(LOOK)
+        if not server.alive:
+            raise SamVideoError(
+                "the server has ended by a fault of its own: see the messages before, and start it again"
+            )
 
 
 def check_tokens(tokens: Sequence[str]) -> tuple[str, ...]:

@@ -1,11 +1,15 @@
 """All sessions of a server, the models that they share, and the queue in which their steps are computed."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
+
+from anyio import CancelScope
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from samvideo.errors import ConfigError
 from samvideo.io.tracks import FrameRecord
@@ -24,7 +28,10 @@ MakeTracker = Callable[[], Tracker]
 
 
 def sharing(make_tracker: MakeTracker) -> MakeTracker:
-    """Load a model once; what is returned makes trackers that share it, each with a state of its own."""
+    """Load a model once; what is returned makes trackers that share it, each with a state of its own.
+
+    That holds for a `SamTracker`; other trackers are made anew every time.
+    """
     first = make_tracker()
     if isinstance(first, SamTracker):
         return partial(SamTracker, first.runtime)
@@ -47,8 +54,10 @@ class Service:
             raise ConfigError("no model to serve: at least one expected, such as nano")
         self.models, self.limits, self.metrics = dict(models), limits or Limits(), Metrics()
         self._sessions: dict[str, Session] = {}
+        self._opening = 0  # sessions whose trackers are being made
         self._steps = ThreadPoolExecutor(1, "samvideo-steps")
         self._others = ThreadPoolExecutor(4, "samvideo-io")
+        self._fetches = ThreadPoolExecutor(4, "samvideo-fetch")
         self.ending = False
 
     def health(self) -> Health:
@@ -56,16 +65,21 @@ class Service:
         models, count = list(self.models), len(self._sessions)
         return Health(status="ENDING" if self.ending else "UP", models=models, sessions=count)
 
-    def create(self, owner: str, model: str | None = None) -> Session:
+    async def create(self, owner: str, model: str | None = None) -> Session:
         """Open a session; Refusal if that is not possible now."""
         if self.ending:
             raise Refusal(503, "the server shuts down: no new sessions")
         name = next(iter(self.models)) if model is None else model
         if name not in self.models:
             raise Refusal(422, f"model {name!r} is not served here: one of {', '.join(self.models)} expected")
-        if len(self._sessions) >= self.limits.sessions:
-            raise Refusal(429, f"{len(self._sessions)} sessions are open, as many as allowed: try again later")
-        session = Session(owner, name, self.models[name](), self.limits)
+        if (count := len(self._sessions) + self._opening) >= self.limits.sessions:
+            raise Refusal(429, f"{count} sessions are open, as many as allowed: try again later")
+        self._opening += 1
+        try:
+            tracker = await self.apart(self.models[name])
+        finally:
+            self._opening -= 1
+        session = Session(owner, name, tracker, self.limits)
         self._sessions[session.id] = session
         self.metrics.opened.labels(name).inc()
         self.metrics.sessions.set(len(self._sessions))
@@ -78,7 +92,6 @@ class Service:
             raise Refusal(
                 404, f"there is no session {session_id[:60]!r}: it was closed or has expired, create another"
             )
-        session.touch()
         return session
 
     def of(self, owner: str) -> list[Session]:
@@ -87,34 +100,44 @@ class Service:
 
     async def close_session(self, session: Session) -> None:
         """Close a session after the step under way."""
+        try:
+            await self.apart(session.close)
+        except Exception:  # what can be released is
+            logging.getLogger(__name__).exception("a session was not closed properly")
         self._sessions.pop(session.id, None)
         self.metrics.sessions.set(len(self._sessions))
-        await self.apart(session.close)
 
     async def apart(self, act: Callable[[], T]) -> T:
         """Run what takes time but is no step on another thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._others, act)
+        return await _finished(self._others, act)
 
-    async def step(self, session: Session, frame: Frame, prompts: Sequence[Prompt] = ()) -> FrameRecord:
-        """Track a frame in its turn. Raises SamVideoError."""
+    async def fetch(self, act: Callable[[], T]) -> T:
+        """Run what waits for another server on a thread of its own kind, so that nothing else waits for it."""
+        return await _finished(self._fetches, act)
+
+    async def step(
+        self, session: Session, frame: Frame, make_prompts: Callable[[], Sequence[Prompt]] = tuple
+    ) -> FrameRecord:
+        """Track a frame in its turn, when prompts are made, too. Raises SamVideoError."""
         begin = time.perf_counter()
 
         def act() -> FrameResult:
             self.metrics.queue.observe(time.perf_counter() - begin)
             with self.metrics.step.labels(session.model).time():
-                return session.step(frame, prompts)
+                return session.step(frame, make_prompts())
 
         with self.metrics.waiting.track_inprogress():
-            result = await asyncio.get_running_loop().run_in_executor(self._steps, act)
+            result = await _finished(self._steps, act)
         session.touch()
         return await self.apart(lambda: FrameRecord.from_result(result))
 
     async def expire(self) -> None:
         """Close sessions without requests, for as long as the server runs."""
         while True:
-            for session in [one for one in self._sessions.values() if one.expires_in <= 0]:
-                self.metrics.expired.inc()
-                await self.close_session(session)
+            for session in list(self._sessions.values()):
+                if session.expires_in <= 0 and not session.busy:
+                    self.metrics.expired.inc()
+                    await self.close_session(session)
             await asyncio.sleep(LOOK)
 
     def end(self) -> None:
@@ -128,3 +151,11 @@ class Service:
             await self.close_session(session)
         self._steps.shutdown()
         self._others.shutdown()
+        self._fetches.shutdown()
+
+
+async def _finished(pool: ThreadPoolExecutor, act: Callable[[], T]) -> T:
+    """Run on a thread of a pool, to its end also if the client disconnects: its session is in use until then."""
+    await checkpoint_if_cancelled()  # no more is begun for a client that has gone
+    with CancelScope(shield=True):
+        return await asyncio.get_running_loop().run_in_executor(pool, act)

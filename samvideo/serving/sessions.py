@@ -4,16 +4,18 @@ Threads: `turn` and the facts belong to the server's thread; all that takes time
 time by a lock.
 """
 
+import logging
 import secrets
 import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from samvideo.errors import SamVideoError
 from samvideo.io.base import VideoSource
 from samvideo.io.images import DEFAULT_RATE
 from samvideo.object_prompts import labels_of, number_prompts
@@ -40,11 +42,12 @@ class Session:
         self.frame: Frame | None = None
         self.video: VideoSource | None = None
         self._ahead: Frame | None = None  # read, but not tracked yet
+        self._strayed = False  # whether the video was moved elsewhere than to the frame after the newest
         self._labels: dict[int, str] = {}
         self._object_ids: tuple[int, ...] = ()
         self._folder: Path | None = None
         self._lock = threading.Lock()
-        self._busy = self._closed = False
+        self._busy = self._closed = self._failed = False
         self._used = time.monotonic()
 
     # --- on the server's thread ---------------------------------------------------------------------------
@@ -55,11 +58,17 @@ class Session:
         if self._busy:
             raise Refusal(409, "another request of this session is being answered: wait for its end")
         self._busy = True
+        self.touch()
         try:
             yield
         finally:
             self._busy = False
             self.touch()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered."""
+        return self._busy
 
     def touch(self) -> None:
         """Note that the session is in use."""
@@ -90,11 +99,14 @@ class Session:
         return Frame(index, float(index / DEFAULT_RATE) if seconds is None else seconds, rgb)
 
     def upload_path(self) -> Path:
-        """Where the video of this session goes; Refusal if it has one, or frames."""
+        """Where the video of this session goes; Refusal if it has one, or frames, or there is no room."""
         if self.video is not None or self.frame is not None:
             raise Refusal(409, "this session has a video or frames: create another session")
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="samvideo-session-"))
+            try:
+                self._folder = Path(tempfile.mkdtemp(prefix="samvideo-session-"))
+            except OSError as error:
+                raise Refusal(507, f"the video cannot be stored here: {error.strerror}") from error
         return self._folder / "video"
 
     # --- on other threads ---------------------------------------------------------------------------------
@@ -109,18 +121,35 @@ class Session:
                 raise
 
     def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> FrameResult:
-        """Track a frame. Raises SamVideoError; the session has not changed then."""
+        """Track a frame.
+
+        Raises:
+            SamVideoError: the session has not changed.
+            Refusal: 500, for any other error; the session cannot be used any more then.
+        """
         with self._using():
             numbered = number_prompts(prompts, self._object_ids)
             ids = {*self._object_ids, *(prompt.object_id for prompt in numbered)}
             if len(ids) > self._limits.objects:
                 raise Refusal(409, f"{len(ids)} objects: at most {self._limits.objects} in a session, delete some")
-            result = self._tracker.step(frame, numbered)
+            result = self._tracked(frame, numbered)
             self._labels |= labels_of(numbered)
             self.frame, self._object_ids = frame, result.object_ids
             if frame is self._ahead:
-                self._ahead = None
+                self._ahead, self._strayed = None, False
             return replace(result, labels=dict(self._labels), revised=())
+
+    def _tracked(self, frame: Frame, prompts: Sequence[Prompt]) -> FrameResult:
+        try:
+            return self._tracker.step(frame, prompts)
+        except SamVideoError:
+            raise
+        except Exception as error:  # the tracker may have taken in half of the frame
+            self._failed = True
+            logging.getLogger(__name__).exception("a session has failed at frame %d", frame.index)
+            raise Refusal(
+                500, "the frame cannot be tracked, by a fault of the server: create another session"
+            ) from error
 
     def read(self, index: int | None = None) -> Frame | None:
         """The next frame of the video, or that of an index; None after the last one."""
@@ -129,16 +158,27 @@ class Session:
             if self.frame is not None and index == self.frame.index:
                 return self.frame
             if index is not None and (self._ahead is None or self._ahead.index != index):
-                self._ahead = None
                 video.seek(index)
+                self._ahead, self._strayed = None, True
             if self._ahead is None:
                 self._ahead = next(iter(video), None)
             return self._ahead
 
-    def skip(self) -> None:
-        """Leave out the next frame of the video."""
-        if self.read() is not None:
-            self._ahead = None
+    def skip(self) -> bool:
+        """Leave out the next frame of the video; whether there was one."""
+        there = self.read() is not None
+        if there:
+            self._ahead, self._strayed = None, True
+        return there
+
+    def rewind(self) -> None:
+        """Make the frame after the newest one the next, also where frames were read that were not tracked."""
+        with self._using():
+            if self._strayed and self.frame is not None:
+                video = check_video(self)
+                video.seek(self.frame.index)
+                next(iter(video), None)
+                self._ahead, self._strayed = None, False
 
     def forget(self, object_id: int) -> None:
         """Stop tracking an object; Refusal, 404, if it is not tracked."""
@@ -151,20 +191,22 @@ class Session:
 
     def close(self) -> None:
         """Wait for the step under way, and release everything."""
-        with self._lock:
+        with self._lock, ExitStack() as left:  # each is called, also if one before it fails
             self._closed = True
-            if self.video is not None:
-                self.video.close()
-            self._tracker.reset()
             self.frame = self._ahead = None
             if self._folder is not None:
-                shutil.rmtree(self._folder, ignore_errors=True)
+                left.callback(shutil.rmtree, self._folder, ignore_errors=True)
+            left.callback(self._tracker.reset)
+            if self.video is not None:
+                left.callback(self.video.close)
 
     @contextmanager
     def _using(self) -> Iterator[None]:
         with self._lock:
             if self._closed:
                 raise Refusal(404, "this session was closed")
+            if self._failed:
+                raise Refusal(409, "this session has failed: create another session")
             yield
 
 

@@ -7,6 +7,7 @@ import secrets
 import socket
 import threading
 import time
+from contextlib import suppress
 from typing import Literal, TypeVar
 
 import uvicorn
@@ -89,12 +90,22 @@ class Server:
     async def _serve(self) -> None:
         report = logging.getLogger(__name__).warning
         asyncio.get_running_loop().set_exception_handler(report_once(report))
-        await self._server.serve([self._listener])
+        with suppress(SystemExit):  # by which uvicorn tells that it cannot start; it has logged why
+            await self._server.serve([self._listener])
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still serves."""
+        return self._thread.is_alive()
 
     def __enter__(self: Self) -> Self:
         self._thread.start()
         while not self._server.started and self._thread.is_alive():
             time.sleep(0.01)
+        if not self._server.started:
+            self._thread.join()
+            self._listener.close()
+            raise ConfigError("the server cannot be started: see the messages before")
         self._listener.listen()  # more may queue up than are accepted at once
         return self
 

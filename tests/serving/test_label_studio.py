@@ -1,5 +1,6 @@
 """The back end for Label Studio, with files from a stand-in for it, and its SDK where installed."""
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +20,10 @@ from serving_client import BOX, CLIP, FRAMES, SIZE, TOKEN, png
 from samvideo.io.source import open_video
 from samvideo.serving.app import make_app
 from samvideo.serving.label_studio import LabelStudio, brush_rle
-from samvideo.serving.service import Service
+from samvideo.serving.limits import Limits
+from samvideo.serving.service import MakeTracker, Service
 from samvideo.trackers.flow import FlowTracker
+from samvideo.types import Frame, FrameResult
 from tests.clips import write_clip
 
 KEY = "key-of-label-studio"
@@ -44,6 +47,9 @@ def label_studio(files: dict[str, bytes]) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if self.path == "/broken":
+                self.wfile.write(b"no HTTP\r\n\r\n")
+                return
             found = files.get(self.path)
             allowed = self.headers["Authorization"] == f"Token {KEY}"
             self.send_response(302 if self.path == "/moved" else 200 if found and allowed else 404)
@@ -66,10 +72,12 @@ def label_studio(files: dict[str, bytes]) -> Iterator[str]:
 
 
 @contextmanager
-def back_end(files: dict[str, bytes]) -> Iterator[Any]:
+def back_end(
+    files: dict[str, bytes], limits: Limits | None = None, tracker: MakeTracker = FlowTracker
+) -> Iterator[Any]:
     """Ask for a prediction: `ask(status, config, data, regions)`."""
     with label_studio(files) as address:
-        service = Service({"flow": FlowTracker})
+        service = Service({"flow": tracker}, limits)
         app = make_app(service, [TOKEN], LabelStudio(service, address, KEY))
         with TestClient(app) as http:
             http.auth = ("anybody", TOKEN)
@@ -83,12 +91,17 @@ def back_end(files: dict[str, bytes]) -> Iterator[Any]:
                 assert service.health().sessions == 0
                 return answer.json()["results"] if status == 200 else answer.json()["error"]
 
-            yield SimpleClient(http, ask)
+            yield SimpleClient(http, ask, service)
 
 
 class SimpleClient:
-    def __init__(self, http: TestClient, ask: Any) -> None:
-        self.http, self.ask = http, ask
+    def __init__(self, http: TestClient, ask: Any, service: Service) -> None:
+        self.http, self.ask, self.service = http, ask, service
+
+    def post(self, body: Any) -> Any:
+        """Ask for a prediction by any JSON, also such as no client writes."""
+        headers = {"content-type": "application/json"}
+        return self.http.post("/label-studio/predict", content=json.dumps(body), headers=headers)
 
 
 def test_the_protocol() -> None:
@@ -168,6 +181,77 @@ def test_refusals(data: Any, config: str, regions: Any, text: str) -> None:
     region = {"type": "rectanglelabels", "value": {**PERCENT, "rectanglelabels": ["ball"]}}
     with back_end({"/1.png": png(FRAMES[0])}) as client:
         assert text in client.ask(422, config, data, region if regions == 1 else regions)
+
+
+RECT = {"type": "rectanglelabels", "value": {**PERCENT, "rectanglelabels": ["ball"]}}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"params": {"context": [1]}},
+        {"params": {"context": {"result": 5}}},
+        {"params": {"context": {"result": [1]}}},
+        {"tasks": [{"data": "x"}]},
+        {"tasks": [{"data": {"picture": "/none with a blank\n.png"}}]},
+        {"tasks": [{"data": {"picture": "http://[/"}}]},
+        {"tasks": [{"data": {"picture": "/broken"}}]},
+        {"params": {"context": {"result": [{"type": "rectanglelabels", "value": [1]}]}}},
+        {"params": {"context": {"result": [{**RECT, "value": {**PERCENT, "x": float("inf")}}]}}},
+        {"params": {"context": {"result": [{**RECT, "type": "\ud800"}]}}},
+    ],
+)
+def test_nonsense_is_never_the_servers_fault(body: dict[str, Any]) -> None:
+    right = {
+        "tasks": [{"data": {"picture": "/1.png"}}],
+        "label_config": IMAGE,
+        "params": {"context": {"result": [RECT]}},
+    }
+    with back_end({"/1.png": png(FRAMES[0])}) as client:
+        assert client.post(right).status_code == 200
+        answer = client.post(right | body)
+        assert (answer.status_code, list(answer.json())) == (422, ["error"])
+
+
+@pytest.mark.parametrize(
+    ("frame", "label"), [(float("inf"), "a"), (float("nan"), "a"), ([], "a"), ("x", "a"), (1, "\ud800")]
+)
+def test_boxes_in_videos_that_are_nonsense(tmp_path: Path, frame: Any, label: str) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", FRAMES)
+    region: Any = {"id": "a", "type": "videorectangle", "value": {"sequence": [{"frame": frame, **PERCENT}]}}
+    region["value"]["labels"] = [label]
+    with back_end({"/clip.mp4": clip.read_bytes()}) as client:
+        task = {"data": {"clip": "/clip.mp4"}}
+        body = {"tasks": [task], "label_config": VIDEO, "params": {"context": {"result": [region]}}}
+        answer = client.post(body)
+        assert (answer.status_code, list(answer.json())) == (422, ["error"])
+
+
+def test_addresses_may_have_blanks() -> None:
+    with back_end({"/a%20b.png": png(FRAMES[0])}) as client:
+        assert client.ask(200, IMAGE, {"picture": "/a b.png"}, RECT)
+        assert client.ask(200, IMAGE, {"picture": "/a%20b.png"}, RECT)
+
+
+def test_an_image_has_the_limit_of_images() -> None:
+    with back_end({"/1.png": png(FRAMES[0])}, Limits(image_bytes=100)) as client:
+        assert "more than 100 bytes" in client.ask(413, IMAGE, {"picture": "/1.png"}, RECT)
+
+
+def test_what_was_tracked_is_returned_when_the_server_ends(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", FRAMES)
+    sequence = [{"frame": 1, "enabled": True, **PERCENT}]
+    region = {"id": "a", "type": "videorectangle", "value": {"sequence": sequence, "labels": ["ball"]}}
+
+    class Ending(FlowTracker):
+        def step(self, frame: Frame, *args: Any, **options: Any) -> FrameResult:
+            if frame.index == 2:
+                client.service.end()
+            return super().step(frame, *args, **options)
+
+    with back_end({"/clip.mp4": clip.read_bytes()}, tracker=Ending) as client:
+        ((found,),) = (one["result"] for one in client.ask(200, VIDEO, {"clip": "/clip.mp4"}, region))
+        assert [entry["frame"] for entry in found["value"]["sequence"]] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("seed", range(3))

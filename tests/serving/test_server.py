@@ -20,12 +20,13 @@ pytest.importorskip("fastapi", reason="needs samvideo[serve]")
 pytest.importorskip("httpx", reason="FastAPI's test client needs httpx")
 
 from page_helpers import wait_until
-from serving_client import BOX, FRAMES, TOKEN
+from serving_client import BOX, FRAMES, TOKEN, png
 
-from samvideo.errors import ConfigError
+from samvideo.errors import ConfigError, SamVideoError
 from samvideo.serving.limits import Limits
-from samvideo.serving.server import ApiServer, ServerSettings
+from samvideo.serving.server import ApiServer, ServerSettings, serve
 from samvideo.trackers.flow import FlowTracker
+from samvideo.web.server import Server, listen
 from tests.clips import write_clip
 
 
@@ -125,6 +126,16 @@ def test_an_upload_that_stalls_is_given_up(clip: Path) -> None:
         caller.ask("PUT", f"{at}/video", clip.read_bytes())
 
 
+def test_a_frame_that_stalls_does_not_block_its_session() -> None:
+    with running(Limits(body_seconds=2)) as caller:
+        at = f"/sessions/{caller.ask('POST', '/sessions')['id']}"
+        with socket.create_connection(tuple(caller.place.split(":"))) as slow:  # type: ignore[arg-type]
+            slow.sendall(_head("POST", f"{at}/frames", 1000, caller) + b"some")
+            time.sleep(0.3)
+            caller.ask("POST", f"{at}/frames", png(FRAMES[0]))
+            assert b" 408 " in slow.recv(4096).split(b"\r\n")[0]
+
+
 def _head(method: str, path: str, length: int, caller: Caller) -> bytes:
     token = caller.headers["authorization"]
     return (
@@ -148,3 +159,24 @@ def test_sessions_take_turns(clip: Path) -> None:
 def test_unusable_tokens(tokens: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError, match="printable characters"):
         ApiServer({"flow": FlowTracker}, ServerSettings(port=0, tokens=tokens))
+
+
+async def unable(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "no memory"})
+
+
+@pytest.mark.logs_errors
+def test_a_server_that_cannot_start_is_told() -> None:
+    listener = listen("127.0.0.1", 0)
+    with pytest.raises(ConfigError, match="cannot be started"), Server(unable, listener, lifespan="on"):
+        pass
+    assert listener.fileno() == -1
+
+
+def test_the_command_ends_with_its_server() -> None:
+    def end(server: ApiServer) -> None:
+        server._server.should_exit = True  # as by a fault
+
+    with pytest.raises(SamVideoError, match="fault"):
+        serve({"flow": FlowTracker}, ServerSettings(port=0, tokens=(TOKEN,)), end)
