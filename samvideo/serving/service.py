@@ -157,5 +157,7 @@ class Service:
 async def _finished(pool: ThreadPoolExecutor, act: Callable[[], T]) -> T:
     """Run on a thread of a pool, to its end also if the client disconnects: its session is in use until then."""
     await checkpoint_if_cancelled()  # no more is begun for a client that has gone
+    running = asyncio.get_running_loop().run_in_executor(pool, act)
     with CancelScope(shield=True):
-        return await asyncio.get_running_loop().run_in_executor(pool, act)
+        await asyncio.wait([running])
+    return running.result()
