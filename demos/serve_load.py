@@ -95,7 +95,9 @@ def clips() -> list[tuple[list[bytes], bytes]]:
 
 
 def report(name: str) -> None:
-    size = int(re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())[0]) >> 10
+    size = (
+        int(re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8"))[0]) >> 10
+    )
     with lock:
         taken, counted = list(seconds), dict(counts)
     p50, p95 = np.percentile(taken or [0], (50, 95))
@@ -109,13 +111,16 @@ def client(number: int) -> None:
 
 sessions, minutes = int(sys.argv[1]), float(sys.argv[2])
 log = Path(tempfile.mkdtemp()) / "serve.log"
-with log.open("w") as messages:
+with log.open("w", encoding="utf-8") as messages:
     process = subprocess.Popen(COMMAND, stderr=messages)
 try:
-    while not (said := re.search(r":(\d+),.*\ntoken: (.+)\n", log.read_text())) and process.poll() is None:
+    while (
+        not (said := re.search(r":(\d+),.*\ntoken: (.+)\n", log.read_text(encoding="utf-8")))
+        and process.poll() is None
+    ):
         time.sleep(0.1)
     if said is None:
-        sys.exit(f"the server has not started: {log.read_text()}")
+        sys.exit(f"the server has not started: {log.read_text(encoding='utf-8')}")
     port, token = int(said[1]), said[2]
     made = clips()
     alone = [follow(*clip) for clip in made]
