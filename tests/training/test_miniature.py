@@ -59,7 +59,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "steps"), [("edgetam", 250), pytest.param("efficienttam-ti", 700, marks=pytest.mark.long)]
+    ("name", "steps"), [("edgetam", 160), pytest.param("efficienttam-ti", 700, marks=pytest.mark.long)]
 )
 def test_a_miniature_learns_to_follow_from_random_weights(
     name: str, steps: int, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
