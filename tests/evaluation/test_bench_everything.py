@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from samvideo import interchange
 from samvideo.cli.main import app
 from samvideo.encoders import sam_vit
 from samvideo.encoders.sam_vit import SamVitConfig
@@ -25,6 +26,7 @@ def miniature(monkeypatch: pytest.MonkeyPatch) -> str:
     name = "sam-vit-miniature"
     monkeypatch.setitem(sam_vit.VARIANTS, name, SamVitConfig(16, 2, 1, (), 16))
     monkeypatch.setitem(IMAGE_SPECS, name, replace(IMAGE_SPECS["sam-vit-b"], name=name, encoder=name))
+    monkeypatch.setattr(interchange, "COUNTERPARTS", (*interchange.COUNTERPARTS, name))
     return name
 
 
