@@ -79,7 +79,7 @@ def where() -> None:
 def convert_weights(
     source: Path = typer.Argument(metavar="IN", help="A checkpoint, or a folder with model.safetensors."),
     target: Path = typer.Argument(metavar="OUT", help="The folder for transformers, or the .pt file to write."),
-    model: str | None = typer.Option(None, help="Whose weights these are [told by their keys and shapes]."),
+    model: str | None = typer.Option(None, help="Whose weights these are [detected from keys and shapes]."),
     to: str | None = typer.Option(None, help="published or transformers [the one that IN is not]."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an earlier conversion."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No line about what was written."),

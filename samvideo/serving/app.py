@@ -289,7 +289,7 @@ class Api:
         return [session.facts() for session in self._service.of(request.state.owner)]
 
     async def session(self, request: Request, session_id: str) -> messages.SessionFacts:
-        """Describe a session; its time until it expires begins anew."""
+        """Describe a session; this resets its expiry time."""
         session = self._session(request, session_id)
         session.touch()
         return session.facts()

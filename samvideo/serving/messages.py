@@ -57,7 +57,7 @@ class MaskPrompt(_Prompt):
 
 
 def _kind(entry: Any) -> str | None:
-    """Which prompt it is, by its field, so that faults are told of that prompt only."""
+    """Which kind of prompt it is, by its field, so that validation errors name that kind only."""
     given = [kind for kind in ("box", "points", "mask") if isinstance(entry, dict) and kind in entry]
     return given[0] if len(given) == 1 else None
 

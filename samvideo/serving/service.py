@@ -30,7 +30,7 @@ MakeTracker = Callable[[], Tracker]
 def sharing(make_tracker: MakeTracker) -> MakeTracker:
     """Load a model once; what is returned makes trackers that share it, each with a state of its own.
 
-    That holds for a `SamTracker`; other trackers are made anew every time.
+    That holds for a `SamTracker`; other trackers are created every time.
     """
     first = make_tracker()
     if isinstance(first, SamTracker):

@@ -80,7 +80,7 @@ class Session:
         return self._limits.idle_seconds - (time.monotonic() - self._used)
 
     def facts(self) -> SessionFacts:
-        """What a client is told."""
+        """Description of the session for clients."""
         return SessionFacts(
             id=self.id,
             model=self.model,

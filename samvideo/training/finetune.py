@@ -80,7 +80,7 @@ class Sequences:
     """What a fine-tuning reads.
 
     Attributes:
-        opened: opens the data set, in each process anew, such as a `partial` of `open_dataset`.
+        opened: opens the data set, once in each process, such as a `partial` of `open_dataset`.
         train: names of the sequences to learn from.
         validation: names of those that are measured; none to measure nothing.
         frames: first index, and the one after the last, of the frames to learn from; None for all.

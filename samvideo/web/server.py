@@ -55,7 +55,7 @@ class Server:
         app: what is served.
         listener: from `listen`; closed at the end.
         connection: one connection, with its limits.
-        lifespan: "on" for an application that is told of start and end.
+        lifespan: "on" for an application with startup and shutdown events.
         goodbye: seconds at the end for requests that are being answered.
     """
 
