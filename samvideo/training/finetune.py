@@ -18,11 +18,11 @@ from samvideo.io.files import check_writable
 from samvideo.models import VideoModel
 from samvideo.specs import BUNDLED, SPECS
 from samvideo.training.candidates import MaskWeights
+from samvideo.training.clip_propagation import Losses, PromptRule, clip_losses, propagated
+from samvideo.training.clip_sampler import ClipRule, ClipSampler, data_digest
 from samvideo.training.engine import Log, Stage, Validation, backward, fit
 from samvideo.training.feature_cache import cached_features
 from samvideo.training.files import check_output, claimed, sha256, write
-from samvideo.training.following import Losses, PromptRule, clip_losses, followed
-from samvideo.training.footage import ClipRule, Footage, data_digest
 from samvideo.training.objective import Objective
 from samvideo.training.parts import choose_parts, merge_parts
 from samvideo.training.processes import average_gradients, check_shares, joined, share
@@ -47,8 +47,8 @@ class FinetuneRecipe:
         fit: steps and rates; `trunk_rate` is the factor of the encoder's.
         every: steps between two validations.
         patience: see `Validation`.
-        validated: annotated frames of a sequence that are followed for validation.
-        saving: see `Following`.
+        validated: annotated frames of a sequence that validation propagates through.
+        saving: see `ClipMemory`.
         seed: of everything random.
     """
 
@@ -146,7 +146,7 @@ def finetune(
     output, dataset = run / RESULT, data.opened()
     record = task.record(dataset)
     check_output(output, record)
-    network, footage = task.prepare(dataset)
+    network, sampler = task.prepare(dataset)
     validation = Validation(_measure(network, dataset, data, recipe), recipe.every, recipe.patience)
     with claimed(output, record):
         begins = f"{name}, seed {recipe.seed}, on {resources.device}"
@@ -154,7 +154,7 @@ def finetune(
         if not output.exists():
             state = output.with_suffix(".state")
             with joined(resources.processes, help_learn, task, state):
-                task.learn(network, footage, state, log, validation, run / "events")
+                task.learn(network, sampler, state, log, validation, run / "events")
             merge_parts(network)
             write(output, {network.published(key): value for key, value in network.state_dict().items()}, record)
             state.unlink(missing_ok=True)
@@ -163,8 +163,8 @@ def finetune(
 
 def help_learn(task: "Task", state: Path, rank: int, count: int) -> None:
     """What a further process does: all steps, with its own part of every batch; nothing is written."""
-    network, footage = task.prepare(task.data.opened())
-    task.learn(network, footage, state, lambda line: None, rank=rank)
+    network, sampler = task.prepare(task.data.opened())
+    task.learn(network, sampler, state, lambda line: None, rank=rank)
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ class Task:
         }
         return json.dumps(whole, indent=1)
 
-    def prepare(self, dataset: Dataset) -> tuple[VideoModel, Footage]:
+    def prepare(self, dataset: Dataset) -> tuple[VideoModel, ClipSampler]:
         """The model, and what it learns from."""
         model = load(self.name, weights=self.weights)
         if self.weights is not None and is_random(self.weights):
@@ -203,12 +203,12 @@ class Task:
         choose_parts(model, self.recipe.train)
         if self.resources.cache is not None:
             _check_cache(self.resources.cache, model, self.recipe)
-        return model, Footage(dataset, self.data.train, model, self.data.frames)
+        return model, ClipSampler(dataset, self.data.train, model, self.data.frames)
 
     def learn(
         self,
         model: VideoModel,
-        footage: Footage,
+        sampler: ClipSampler,
         state: Path,
         log: Log,
         validation: Validation | None = None,
@@ -218,7 +218,7 @@ class Task:
         """Train in place, as one of the processes."""
         recipe, cache = self.recipe, self.resources.cache
         stage = replace(recipe.fit, seed=recipe.seed)
-        steps = _gradients(model, footage, recipe, rank, self.resources.processes)
+        steps = _gradients(model, sampler, recipe, rank, self.resources.processes)
         with cached_features(model, cache, log) if cache is not None else nullcontext():
             fit(model, steps, stage, state, log, model.encoder.parameters(), validation, events, rank)
 
@@ -250,7 +250,7 @@ def _learning(model: VideoModel) -> str:
 
 
 def _gradients(
-    model: VideoModel, footage: Footage, recipe: FinetuneRecipe, rank: int = 0, count: int = 1
+    model: VideoModel, sampler: ClipSampler, recipe: FinetuneRecipe, rank: int = 0, count: int = 1
 ) -> Callable[[int], Mapping[str, Tensor]]:
     """The steps of process `rank` of `count`.
 
@@ -265,7 +265,7 @@ def _gradients(
         for place in places:
             rng = np.random.default_rng((recipe.seed, step, place))
             torch.manual_seed(int(rng.integers(2**63)))
-            losses = losses_of(*footage.draw(recipe.clip, rng))
+            losses = losses_of(*sampler.draw(recipe.clip, rng))
             found.append(backward({name: value / len(places) for name, value in losses.items()}))
         parts = {name: torch.stack([part[name] for part in found]).sum(0) for name in found[0]}
         return parts if count == 1 else average_gradients(model.parameters(), parts)
@@ -288,18 +288,18 @@ def _measure(
     """What validation measures: J&F of objects from their masks on the first annotated frame."""
     if not data.validation:
         return dict
-    footage = Footage(dataset, data.validation, model, data.measured)
-    return lambda: validate(footage, recipe.validated)
+    sampler = ClipSampler(dataset, data.validation, model, data.measured)
+    return lambda: validate(sampler, recipe.validated)
 
 
-def validate(footage: Footage, length: int) -> dict[str, float]:
+def validate(sampler: ClipSampler, length: int) -> dict[str, float]:
     """Mean J&F and J, of all objects that the first annotated frames show, on at most `length` - 1 that follow."""
     scores = []
-    for sequence, known in footage.sequences:
-        masks = footage.masks(sequence, known[:length])
+    for sequence, known in sampler.sequences:
+        masks = sampler.masks(sequence, known[:length])
         masks = masks[masks[:, 0].flatten(1).any(1)]
-        frames = footage.frames(sequence, known[:length])
-        answers = followed(footage.model, frames, masks[:, 0].to(frames.device)) if len(masks) else iter(())
+        frames = sampler.frames(sequence, known[:length])
+        answers = propagated(sampler.model, frames, masks[:, 0].to(frames.device)) if len(masks) else iter(())
         for index, found in enumerate(answers, 1):
             pairs = zip(masks[:, index].bool().numpy(), found.cpu().numpy(), strict=True)
             scores += [score_masks(true, answer) for true, answer in pairs]

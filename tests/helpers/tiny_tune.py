@@ -13,7 +13,7 @@ from miniature import miniature
 from samvideo.errors import DatasetError
 from samvideo.io.masks import write_index_png
 from samvideo.training import finetune
-from samvideo.training.footage import Footage
+from samvideo.training.clip_sampler import ClipSampler
 
 NAMES = ("a", "b", "c")
 KILLED_AFTER = 2
@@ -63,5 +63,5 @@ def without_frames(*arguments: Any, rank: int, count: int) -> None:
         raise DatasetError("00003.png is damaged: restore it")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Footage, "draw", draw)
+        patch.setattr(ClipSampler, "draw", draw)
         beside(*arguments, rank=rank, count=count)

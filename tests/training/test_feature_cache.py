@@ -16,9 +16,9 @@ from samvideo.errors import ConfigError
 from samvideo.evaluation.datasets import open_dataset
 from samvideo.models import VideoModel
 from samvideo.training import finetune
+from samvideo.training.clip_sampler import ClipRule, ClipSampler
 from samvideo.training.feature_cache import cached_features
 from samvideo.training.finetune import FinetuneRecipe, Resources, Sequences, Task
-from samvideo.training.footage import ClipRule, Footage
 from samvideo.training.objective import Objective
 from samvideo.training.parts import choose_parts
 
@@ -33,7 +33,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def losses(model: VideoModel, data: Path) -> tuple[list[dict[str, float]], torch.Tensor]:
     """Of three steps without a change of the weights, and the gradients of the last."""
-    steps = finetune._gradients(model, Footage(open_dataset("folder", data), NAMES, model), RECIPE)
+    steps = finetune._gradients(model, ClipSampler(open_dataset("folder", data), NAMES, model), RECIPE)
     found = [{name: value.item() for name, value in steps(step).items()} for step in range(3)]
     return found, torch.cat([value.grad.flatten() for value in model.parameters() if value.grad is not None])
 
@@ -94,7 +94,7 @@ def test_features_are_those_of_one_encoder_and_picture(tmp_path: Path) -> None:
 
 def test_the_bundled_model_reads_features_too(data: Path, tmp_path: Path) -> None:
     model = load("nano", input_size=(96, 80))
-    clip = Footage(open_dataset("folder", data), NAMES, model).draw(RULE, np.random.default_rng(0))
+    clip = ClipSampler(open_dataset("folder", data), NAMES, model).draw(RULE, np.random.default_rng(0))
     torch.manual_seed(0)
     expected = Objective(model).clip(*clip)
     for _ in range(2):

@@ -28,10 +28,10 @@ from samvideo.models import VideoModel
 from samvideo.state_dict import load_state
 from samvideo.training import finetune
 from samvideo.training.candidates import MaskWeights
+from samvideo.training.clip_propagation import PromptRule, clip_losses, propagated
+from samvideo.training.clip_sampler import ClipRule, ClipSampler, _walk
 from samvideo.training.engine import Stage, fit
 from samvideo.training.finetune import FinetuneRecipe, validate
-from samvideo.training.following import PromptRule, clip_losses, followed
-from samvideo.training.footage import ClipRule, Footage, _walk
 from samvideo.training.parts import choose_parts, merge_parts
 from samvideo.weights.read import read_state
 
@@ -49,12 +49,12 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finetune, "load", lambda name, weights: tiny_model())
 
 
-def footage(data: Path, model: VideoModel, frames: tuple[int, int] | None = None) -> Footage:
-    return Footage(open_dataset("folder", data), NAMES, model, frames)
+def sampler(data: Path, model: VideoModel, frames: tuple[int, int] | None = None) -> ClipSampler:
+    return ClipSampler(open_dataset("folder", data), NAMES, model, frames)
 
 
 def test_clips_show_their_objects_on_the_first_frame(data: Path) -> None:
-    clips = footage(data, tiny_model())
+    clips = sampler(data, tiny_model())
     frames, masks = clips.draw(RULE, np.random.default_rng(0))
     again = clips.draw(RULE, np.random.default_rng(0))
     assert frames.shape == (3, 3, 64, 64)
@@ -73,16 +73,16 @@ def test_clips_show_their_objects_on_the_first_frame(data: Path) -> None:
 
 def test_clips_that_cannot_be_drawn(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DatasetError, match="1 annotated frames to train on"):
-        footage(data, tiny_model(), (2, 3))
-    monkeypatch.setattr("samvideo.training.footage.LEAST", 10_000)
+        sampler(data, tiny_model(), (2, 3))
+    monkeypatch.setattr("samvideo.training.clip_sampler.LEAST", 10_000)
     with pytest.raises(DatasetError, match="show no object"):
-        footage(data, tiny_model()).draw(RULE, np.random.default_rng(0))
+        sampler(data, tiny_model()).draw(RULE, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("memory", ["plain", "pooled", "perceiver"])
 def test_gradients_reach_every_part_through_memory(data: Path, memory: str) -> None:
     model = tiny_model(memory)
-    frames, masks = footage(data, model).draw(RULE, np.random.default_rng(0))
+    frames, masks = sampler(data, model).draw(RULE, np.random.default_rng(0))
     found = {}
     for saving in (False, True):
         model.zero_grad()
@@ -104,7 +104,7 @@ def test_gradients_reach_every_part_through_memory(data: Path, memory: str) -> N
 
 def test_a_mask_is_no_question_and_absence_teaches_presence_alone(data: Path) -> None:
     model = tiny_model()
-    frames, masks = footage(data, model).draw(RULE, np.random.default_rng(0))
+    frames, masks = sampler(data, model).draw(RULE, np.random.default_rng(0))
     masks[:, 1:] = 0
     torch.manual_seed(0)
     losses = clip_losses(model, frames, masks, PromptRule(mask=1, frames=1), WEIGHTS)
@@ -112,12 +112,12 @@ def test_a_mask_is_no_question_and_absence_teaches_presence_alone(data: Path) ->
     assert losses["presence"] > 5, "the tiny model is sure to see every object"
 
 
-def test_following_is_what_a_tracker_does(data: Path) -> None:
+def test_propagation_is_what_a_tracker_does(data: Path) -> None:
     model = tiny_model()
-    clips = footage(data, model)
+    clips = sampler(data, model)
     sequence, known = clips.sequences[0]
     frames, masks = clips.frames(sequence, known), clips.masks(sequence, known)
-    found = list(followed(model, frames, masks[:, 0]))
+    found = list(propagated(model, frames, masks[:, 0]))
     assert [tuple(x.shape) for x in found] == [(2, 64, 64)] * 5
     scores = validate(clips, 6)
     assert set(scores) == {"J&F", "J"}
@@ -156,7 +156,7 @@ def test_only_what_is_chosen_learns(data: Path, tmp_path: Path, text: str, expec
     before = {name: value.clone() for name, value in model.state_dict().items()}
     choose_parts(model, text)
     recipe = FinetuneRecipe(clip=RULE, prompts=PromptRule(0, 0, 1, 1, 1), saving=False)
-    fit(model, finetune._gradients(model, footage(data, model), recipe), Stage(2, rate=1e-2), tmp_path / "s", print)
+    fit(model, finetune._gradients(model, sampler(data, model), recipe), Stage(2, rate=1e-2), tmp_path / "s", print)
     merge_parts(model)
     assert set(model.state_dict()) == set(before)
     assert learned(before, model) == expected
@@ -235,7 +235,7 @@ def test_a_training_that_began_while_this_one_prepared_is_kept(
 ) -> None:
     record, prepare = tmp_path / "run/model.recipe.json", finetune.Task.prepare
 
-    def slow(task: finetune.Task, dataset: Dataset) -> tuple[VideoModel, Footage]:
+    def slow(task: finetune.Task, dataset: Dataset) -> tuple[VideoModel, ClipSampler]:
         record.parent.mkdir(exist_ok=True)
         record.write_text("of another process")
         return prepare(task, dataset)

@@ -12,8 +12,8 @@ from samvideo.cli.main import app
 from samvideo.evaluation.datasets import open_dataset
 from samvideo.io.masks import write_index_png
 from samvideo.training import finetune
+from samvideo.training.clip_sampler import ClipSampler
 from samvideo.training.finetune import validate
-from samvideo.training.footage import Footage
 
 SIDE, FRAMES = 128, 6
 HELD_OUT = ("76", "77", "78", "79")
@@ -66,7 +66,7 @@ def test_a_miniature_learns_to_follow_from_random_weights(
 ) -> None:
     model = miniature(name)
     monkeypatch.setattr(finetune, "load", lambda name, weights: model)
-    unseen = Footage(open_dataset("folder", clips), HELD_OUT, model)
+    unseen = ClipSampler(open_dataset("folder", clips), HELD_OUT, model)
     before = validate(unseen, FRAMES)["J"]
     given = ["--data", f"folder={clips}", "--validate", ",".join(HELD_OUT), "-o", str(tmp_path / "run")]
     given += ["--weights", "random", "--length", "3", "--every", "100", "--steps", str(steps), "--device", "cpu"]

@@ -14,6 +14,7 @@ from samvideo.errors import ConfigError
 from samvideo.image_model import ImageModel
 from samvideo.models import VideoModel
 from samvideo.tensors import Features, MaskCandidates, MaskPrediction
+from samvideo.training.clip_propagation import ClipMemory
 from samvideo.training.distil_prompts import Objects, find_objects, mask_distance, picked, repeated
 from samvideo.training.distil_recipe import (
     Lesson,
@@ -24,7 +25,6 @@ from samvideo.training.distil_recipe import (
     resized,
     train_only,
 )
-from samvideo.training.following import Following
 from samvideo.training.losses import soft_iou
 
 
@@ -86,15 +86,15 @@ class VideoRecipe(Recipe):
             attended = self.theirs.memory.self_attend(lesson.features)
         theirs, length = lesson.features._replace(self_attended=attended), self.config.length
         clips = [range(first, first + length) for first in range(0, len(lesson.pictures), length)]
-        found = [self._followed([_row(own, k) for k in clip], [_row(theirs, k) for k in clip]) for clip in clips]
+        found = [self._propagated([_row(own, k) for k in clip], [_row(theirs, k) for k in clip]) for clip in clips]
         means = {name: torch.stack([losses[name] for losses in found]).mean() for name in found[0]}
         return {"features": self.config.features * features} | means
 
-    def _followed(self, own: list[Features], theirs: list[Features]) -> dict[str, Tensor]:
+    def _propagated(self, own: list[Features], theirs: list[Features]) -> dict[str, Tensor]:
         """Losses of the objects of a clip, as means over its frames but the first, on which masks are given."""
         config, side = self.config, self.own.spec.input_wh[0]
         objects = find_objects(self.theirs, repeated(theirs[0], config.objects), side)
-        mine, other = Following(self.own, config.objects), Following(self.theirs, config.objects)
+        mine, other = ClipMemory(self.own, config.objects), ClipMemory(self.theirs, config.objects)
         mine.remember(own[0], 0, _given(self.own, own[0], objects), prompted=True)
         with torch.no_grad():
             other.remember(theirs[0], 0, _given(self.theirs, theirs[0], objects), prompted=True)

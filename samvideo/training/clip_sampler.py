@@ -41,7 +41,7 @@ class ClipRule:
     gain: float = 0.1
 
 
-class Footage:
+class ClipSampler:
     """Sequences of a data set.
 
     Args:

@@ -14,7 +14,7 @@ from samvideo.errors import ConfigError, DatasetError, VideoError
 from samvideo.evaluation.datasets import open_dataset
 from samvideo.io.masks import write_index_png
 from samvideo.io.source import open_video
-from samvideo.training.footage import ClipRule, Footage, data_digest
+from samvideo.training.clip_sampler import ClipRule, ClipSampler, data_digest
 from samvideo.training.runs import Runs
 from samvideo.types import FrameResult, VideoInfo
 from tests.clips import write_clip
@@ -53,7 +53,7 @@ def tracked(root: Path, *, renumbered: bool = False, corrected: bool = False) ->
 def test_clips_of_a_run_begin_where_it_was_prompted(tmp_path: Path) -> None:
     run, video = tracked(tmp_path)
     for root, place in ((run, video), (run.parent, tmp_path)):
-        clips = Footage(Runs(root, place), ("first",), tiny_model())
+        clips = ClipSampler(Runs(root, place), ("first",), tiny_model())
         sequence, known = clips.sequences[0]
         assert sequence.labels == {1: "gall"}
         assert sequence.prompted == (0, 4)
@@ -92,12 +92,12 @@ def test_frames_are_read_from_videos(tmp_path: Path) -> None:
     for t in (2, 7):
         write_index_png(tmp_path / f"Annotations/op/{t:05}.png", np.eye(*SIZE[::-1], dtype=np.uint8))
     dataset = open_dataset("folder", tmp_path)
-    frames = (clips := Footage(dataset, ("op",), tiny_model())).frames(clips.sequences[0][0], [7, 2])
+    frames = (clips := ClipSampler(dataset, ("op",), tiny_model())).frames(clips.sequences[0][0], [7, 2])
     with open_video(video) as opened:
         expected = [clips.model.preprocess(frame.rgb) for frame in opened if frame.index in (2, 7)]
     assert torch.equal(frames, torch.cat(expected[::-1]))
     write_index_png(tmp_path / "Annotations/op/00009.png", np.eye(*SIZE[::-1], dtype=np.uint8))
-    clips = Footage(dataset, ("op",), tiny_model())
+    clips = ClipSampler(dataset, ("op",), tiny_model())
     with pytest.raises((DatasetError, VideoError), match="no frame 9"):
         clips.frames(clips.sequences[0][0], [2, 9])
 

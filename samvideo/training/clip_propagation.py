@@ -1,4 +1,4 @@
-"""What a video model of the SAM 2 family is trained on: following objects through a clip from simulated prompts.
+"""What a video model of the SAM 2 family is trained on: objects propagated through a clip from simulated prompts.
 
 Source: Ravi et al. 2024, SAM 2, appendix D: shares of the prompts, corrective clicks, losses and their weights.
 """
@@ -43,8 +43,8 @@ class PromptRule:
     clicks: int = 7
 
 
-class Following:
-    """Objects on their way through a clip: a model with a memory of each, as its policy has it.
+class ClipMemory:
+    """A model with the memories of the objects of a clip, as its policy keeps them.
 
     Args:
         model: in evaluation mode; gradients flow through its memory.
@@ -98,9 +98,9 @@ def clip_losses(
         masks: (O, T, H, W) of 0 and 1, each object on the first frame.
         rule: how they are prompted; what is random about it comes from torch's own generator.
         weights: of the losses.
-        saving: see `Following`.
+        saving: see `ClipMemory`.
     """
-    length, following = len(frames), Following(model, len(masks), saving=saving)
+    length, memory = len(frames), ClipMemory(model, len(masks), saving=saving)
     truth = F.avg_pool2d(masks, STRIDE)
     kind, again = torch.rand(2).tolist()
     clicks = rule.clicks if again < rule.again else 0
@@ -108,17 +108,17 @@ def clip_losses(
     prompted = {0, *(1 + torch.randperm(length - 1)[: count - 1]).tolist()}
     found: list[Losses] = []
     for index in range(length):
-        features, target = following.encode(frames[index]), truth[:, index]
+        features, target = memory.encode(frames[index]), truth[:, index]
         given = index in prompted and bool((target.amax((1, 2)) > 0.5).all())
         if given and kind < rule.mask:
             prediction = model.use_mask_as_output(features, masks[:, index, None])
         else:
-            embedding, prompts = following.embedding(features, index), None
+            embedding, prompts = memory.embedding(features, index), None
             if given:
                 prompts = (box_prompts if kind < rule.mask + rule.box else click_prompts)(target)
             prediction, losses = _answered(model, features, embedding, prompts, target, weights, clicks * given)
             found += losses
-        following.remember(features, index, prediction, prompted=given)
+        memory.remember(features, index, prediction, prompted=given)
     return {name: torch.stack([losses[name] for losses in found]).mean() for name in found[0]}
 
 
@@ -149,7 +149,7 @@ def _answered(
 
 
 @torch.no_grad()
-def followed(model: VideoModel, frames: Tensor, masks: Tensor) -> Iterator[Tensor]:
+def propagated(model: VideoModel, frames: Tensor, masks: Tensor) -> Iterator[Tensor]:
     """Masks, bool (O, H, W), of every frame but the first, on which the objects' own are given.
 
     Args:
@@ -157,13 +157,13 @@ def followed(model: VideoModel, frames: Tensor, masks: Tensor) -> Iterator[Tenso
         frames: normalised, (T, 3, H, W).
         masks: (O, H, W) of 0 and 1 on the first frame.
     """
-    following = Following(model, len(masks))
+    memory = ClipMemory(model, len(masks))
     for index, frame in enumerate(frames):
-        features = following.encode(frame)
+        features = memory.encode(frame)
         if index == 0:
             prediction = model.use_mask_as_output(features, masks[:, None])
         else:
-            candidates = model.decode(features, following.embedding(features, index))
+            candidates = model.decode(features, memory.embedding(features, index))
             prediction = model.choose(candidates, *model.default_choice(candidates, model.is_ambiguous(None)))
             yield upsample(prediction.logits, (frame.shape[-2], frame.shape[-1]))[:, 0] > 0
-        following.remember(features, index, prediction, prompted=index == 0)
+        memory.remember(features, index, prediction, prompted=index == 0)
