@@ -1,5 +1,10 @@
 """The functions for CVAT, with the classes of its SDK, which check what they are given."""
 
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,9 +15,10 @@ pytest.importorskip("cvat_sdk", reason="needs CVAT's SDK: pip install cvat-sdk")
 pytest.importorskip("fastapi", reason="needs samvideo[serve]")
 pytest.importorskip("httpx", reason="FastAPI's test client needs httpx")
 
-from cvat_sdk import auto_annotation, models
+from cvat_sdk import Client, Config, auto_annotation, models
 from cvat_sdk.auto_annotation.driver import _AnnotationMapper, _DetectionFunctionContextImpl, _SpecNameMapping
 from cvat_sdk.masks import decode_mask
+from cvat_server import LABELS, cvat_server
 from PIL import Image
 from serving_client import BOX, CLIP, FRAMES, SIZE
 
@@ -100,3 +106,29 @@ def _encoded(mask: Any) -> list[float]:
 def test_objects_are_found_by_name_of_model_only_where_there_is_one() -> None:
     with pytest.raises(ConfigError, match="no prompter"):
         create(prompter="nonsense", device="cpu")
+
+
+def test_a_task_of_a_server_is_annotated(tmp_path: Path) -> None:
+    function = DetectionFunction(FixedPrompter(), ["thing", "ball"])
+    config = Config(cache_dir=tmp_path)
+    with cvat_server(FRAMES) as (address, sent), Client(address, config=config) as client:
+        auto_annotation.annotate_task(client, 1, function)
+    shapes = sent[0]["shapes"]
+    assert Counter(shape["frame"] for shape in shapes) == dict.fromkeys(range(len(FRAMES)), 3)
+    assert {shape["label_id"] for shape in shapes} == {*LABELS.values()}
+    assert {shape["type"] for shape in shapes} == {"mask"}
+
+
+@pytest.mark.long  # it searches a picture by a grid of points
+def test_the_command_of_cvat_finds_the_function(tmp_path: Path) -> None:
+    pytest.importorskip("cvat_cli", reason="needs CVAT's command: pip install cvat-cli")
+    what = ["task", "auto-annotate", "1", "--function-module", "samvideo.serving.cvat"]
+    options = ["-p", "model=str:nano", "-p", "labels=str:thing", "-p", "device=str:cpu"]
+    with cvat_server(FRAMES[:1]) as (address, sent):
+        environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "CVAT_ACCESS_TOKEN": "secret"}
+        command = [sys.executable, "-m", "cvat_cli", "--server-host", address, *what, *options]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    masks = [shape for shape in sent[0]["shapes"] if shape["label_id"] == LABELS["thing"]]
+    assert masks
+    assert {shape["type"] for shape in masks} == {"mask"}
