@@ -4,8 +4,8 @@
 
 OBJECTS: `open/<set>/{images,masks}`; masks are for measuring alone: mean IoU of the answers to exact boxes on the
 validation side of `samvideo.training.splits`. The student is the bundled model with one block in each stage of its
-encoder, untrained, and the teacher's heads. Minutes are of one CPU thread, at the speed of the first call, without
-the teacher's features, which are kept, and validation. The same command resumes.
+encoder, and begins with the teacher's layers. Minutes are of one CPU thread, at the speed of the first call,
+without the teacher's features, which are kept, and validation. The same command resumes.
 """
 
 import argparse

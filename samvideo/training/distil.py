@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -33,9 +34,9 @@ from samvideo.training.teacher_cache import TeacherCache, state_digest
 from samvideo.weights.naming import is_random, split_name
 from samvideo.windows import window_spec
 
-FORMAT = "samvideo-distil-1"
-SHARED = ("prompts", "decoder", "memory", "pointers")
-"""Parts that an untrained student takes over from its teacher, where they have the same shapes."""
+FORMAT = "samvideo-distil-2"
+HEADS = ("prompts", "decoder", "memory", "pointers")
+"""Parts of a model that learn at the rate of heads."""
 Found: TypeAlias = Sequence[Picture] | Sequence[Clip]
 """What is learned from, in order."""
 PLACES = 4
@@ -70,7 +71,7 @@ class Inputs:
     """What a distillation reads, and where it runs.
 
     Attributes:
-        student: MODEL or MODEL=FILE; without a file, it begins untrained, with the heads of the teacher.
+        student: MODEL or MODEL=FILE; without a file, it begins untrained, see `share_layers`.
         teacher: MODEL or MODEL=FILE.
         images, videos: folder of pictures or of videos; one of them.
         cache: folder of the teacher's features; None to compute them again for every step.
@@ -117,7 +118,7 @@ def distil(inputs: Inputs, plan: Plan, output: Path, log: Log, processes: int = 
     with claimed(output, record):
         log(
             f"{pair.student.name} from {pair.teacher.name} by {plan.recipe}, seed {plan.seed}, on {inputs.device}; "
-            f"{len(pictures)} pictures, {pair.shared} entries of the teacher's heads"
+            f"{len(pictures)} pictures, {pair.shared} entries of the teacher's layers"
         )
         if not output.exists():
             state = output.with_suffix(".state")
@@ -163,7 +164,7 @@ class Pair:
         self.teacher = load_teacher(inputs.teacher, inputs.device).eval().requires_grad_(False)
         torch.manual_seed(plan.seed)
         self.student, untrained = _load_student(inputs.student)
-        self.shared = share_heads(self.student, self.teacher) if untrained else 0
+        self.shared = share_layers(self.student, self.teacher) if untrained else 0
         for model in (self.student, self.teacher):
             model.spec = window_spec(model.spec)
         _, config = parse_recipe(plan.recipe)
@@ -207,7 +208,7 @@ class Pair:
     def learn(self, examples: Dataset[Example], state: Path, log: Log, rank: int = 0, count: int = 1) -> None:
         """Train in place, as process `rank` of `count`."""
         steps = Steps(self, examples, rank, count)
-        heads = [value for name, value in self.student.named_parameters() if name.split(".")[0] in SHARED]
+        heads = [value for name, value in self.student.named_parameters() if name.split(".")[0] in HEADS]
         validation = None if rank else Validation(self._measure(log), self.plan.every)
         self.learn_norms(True)
         fit(self.recipe.learner, steps.gradients, self.stage, state, log, heads, validation, rank=rank)
@@ -313,11 +314,19 @@ def _load_student(text: str) -> tuple[ImageModel, bool]:
     return model, untrained
 
 
-def share_heads(student: ImageModel, teacher: ImageModel) -> int:
-    """Copy entries of heads and memory from the teacher where both have them in one shape; returns their count."""
-    theirs = {name: value for name, value in teacher.state_dict().items() if name.split(".")[0] in SHARED}
-    own = student.state_dict()
-    same = {name: value for name, value in theirs.items() if name in own and own[name].shape == value.shape}
+def share_layers(student: ImageModel, teacher: ImageModel) -> int:
+    """Copy layers from the teacher that both have under one name, in one shape; returns the number of entries.
+
+    Of an encoder of another depth, these are the first blocks of each stage, its stem and its last layers: a start
+    near the teacher, as DistilBERT has it (Sanh et al. 2019, section 3).
+    """
+    own, layers = student.state_dict(), defaultdict[str, dict[str, Tensor]](dict)
+    for name, value in teacher.state_dict().items():
+        layers[name.rpartition(".")[0]][name] = value
+    same: dict[str, Tensor] = {}
+    for layer in layers.values():
+        if all(name in own and own[name].shape == value.shape for name, value in layer.items()):
+            same |= layer
     student.load_state_dict(same, strict=False)
     return len(same)
 

@@ -15,6 +15,9 @@ from samvideo.registry import Registry
 from samvideo.tensors import Features
 from samvideo.training.engine import Stage
 
+EPSILON = 1e-6
+"""Added to variances."""
+
 
 class Lesson(NamedTuple):
     """A batch of a step.
@@ -120,8 +123,12 @@ def resized(target: Tensor, like: Tensor) -> Tensor:
 
 
 def feature_loss(own: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of a map (B, C, h, w) against a teacher's, which is resized to it."""
-    return F.mse_loss(own.float(), resized(target.float(), own))
+    """Mean squared error of a map (B, C, h, w) against a teacher's, which is resized to it, over its variance.
+
+    Divided so, the loss has the same weight beside others for every teacher, and for its coarse and fine maps.
+    """
+    target = resized(target.float(), own)
+    return F.mse_loss(own.float(), target) / (target.var(correction=0) + EPSILON)
 
 
 def features_loss(own: Features, target: Features) -> Tensor:

@@ -24,10 +24,10 @@ from samvideo.image_model import ImageModel
 from samvideo.registry import ENCODERS
 from samvideo.specs import IMAGE_SPECS
 from samvideo.training import distil, splits
-from samvideo.training.distil import Inputs, Pair, Plan, agreement
+from samvideo.training.distil import Inputs, Pair, Plan, agreement, share_layers
 from samvideo.training.distil_clips import Clips, find_clips
 from samvideo.training.distil_prompts import Objects, mask_distance
-from samvideo.training.distil_recipe import Lesson, feature_loss
+from samvideo.training.distil_recipe import Lesson, feature_loss, resized
 from samvideo.training.images import Picture, Squares, Wear, find_pictures, order, square, worn
 from samvideo.training.processes import joined
 from samvideo.training.recipes.full import hard_weights, token_loss
@@ -122,8 +122,9 @@ def test_clips_of_videos(clips: Path) -> None:
 
 def test_a_memory_is_distilled_along_clips(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distil, "load_teacher", lambda text, device: tiny_sam.tiny_model())
-    other = tiny_sam.randomise(tiny_sam.tiny_model(), 1)
-    monkeypatch.setattr(distil, "_load_student", lambda text: (other, True))
+    other = tiny_sam.tiny_model()
+    other.encoder.load_state_dict(tiny_sam.randomise(tiny_sam.tiny_model(), 1).encoder.state_dict())
+    monkeypatch.setattr(distil, "_load_student", lambda text: (other, False))
     given = replace(inputs(clips), images=None, videos=clips)
     pair = Pair(given, Plan("video:length=3,stride=1,objects=2", 20, batch=1))
     frames = torch.stack([torch.from_numpy(frame.rgb.transpose(2, 0, 1)) for frame in tiny_sam.clip(3)])
@@ -142,6 +143,17 @@ def test_a_memory_is_distilled_along_clips(clips: Path, tmp_path: Path, monkeypa
     assert after["features"] < 0.5 * before["features"]
     assert after["memory"] < 0.5 * before["memory"]
     assert after["masks"] < before["masks"]
+
+
+def test_an_untrained_student_begins_with_the_layers_that_it_has_in_common_with_its_teacher() -> None:
+    student, teacher = tiny_sam.tiny_model(), tiny_sam.randomise(tiny_sam.tiny_model(), 1)
+    attention = student.encoder.trunk.blocks[0].attn
+    attention.qkv = nn.Linear(attention.qkv.in_features, 3)  # of another shape, but its bias could be another's
+    kept = attention.qkv.weight.clone()
+    mine, theirs = student.state_dict(), teacher.state_dict()
+    assert share_layers(student, teacher) == len(mine) - 2
+    assert torch.equal(attention.qkv.weight, kept)
+    assert all(torch.equal(value, theirs[name]) for name, value in mine.items() if "blocks.0.attn.qkv" not in name)
 
 
 def test_two_processes_equal_one(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,8 +188,10 @@ def test_a_process_that_cannot_start_is_told() -> None:
 
 def test_losses_by_hand() -> None:
     own, target = torch.tensor([[[[1.0, 2.0]]]]), torch.tensor([[[[0.0, 4.0]]]])
-    assert feature_loss(own, target).item() == (1 + 4) / 2
-    assert feature_loss(own, torch.full((1, 1, 2, 4), 3.0)).item() == pytest.approx((4 + 1) / 2), "resized"
+    assert feature_loss(own, target).item() == pytest.approx((1 + 4) / 2 / 4), "0 and 4 have a variance of 4"
+    assert feature_loss(10 * own, 10 * target).item() == pytest.approx((1 + 4) / 2 / 4)
+    larger = torch.tensor([[[[0.0, 0.0, 4.0, 4.0]] * 2]]).view(1, 1, 2, 4)
+    assert feature_loss(own, larger).item() == pytest.approx(feature_loss(own, resized(larger, own)).item())
     logits, mask = torch.zeros(1, 1, 2), torch.tensor([[[1.0, 0.0]]])
     dice = 1 - (2 * 0.5 + 1) / (1 + 1 + 1)
     assert mask_distance(logits, mask, 5, 2).item() == pytest.approx(5 * math.log(2) + 2 * dice)
