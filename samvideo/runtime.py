@@ -205,9 +205,9 @@ class Runtime(Protocol):
 
 @runtime_checkable
 class BatchedRuntime(Runtime, Protocol):
-    """A runtime that computes a stage for frames of several videos at once, as if for each alone up to rounding.
+    """A runtime that computes a stage for frames of several videos at once; up to rounding as for each alone.
 
-    All frames of a call have the same `input_size`. Arguments and results are those of `Runtime`, one for each frame.
+    Arguments and results are those of `Runtime`, one for each frame. All frames of a call have one `input_size`.
 
     Attributes:
         frames_at_once: how many are best computed at once on its device; 1 where each alone is faster.

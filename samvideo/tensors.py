@@ -21,8 +21,8 @@ class Features(NamedTuple):
     Attributes:
         coarse: (1 or B, 256, H/16, W/16).
         fine: the stride-4 and stride-8 maps for the mask decoder, finest first; empty for encoders without them.
-        self_attended: what the memory method computes once a frame; SAM 2's: (1 or B, H/16 * W/16, 256) the coarse map
-            after the first self-attention of memory attention. None without.
+        self_attended: what the memory method computes once a frame; SAM 2's: (1 or B, H/16 * W/16, 256) the coarse
+            map after the first self-attention of memory attention. None without.
     """
 
     coarse: Tensor

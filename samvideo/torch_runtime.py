@@ -31,7 +31,7 @@ BATCH = 16
 """Masks are resized for at most this many objects at a time, so that peak memory is bounded."""
 
 GPU_FRAMES = 8
-"""Frames of one batch on a GPU, which a single frame of a small model does not fill. On a CPU, each alone is faster."""
+"""Frames of one batch on a GPU, which one frame of a small model does not fill. On a CPU, each alone is faster."""
 
 
 @dataclass(frozen=True, eq=False)
