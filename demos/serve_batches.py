@@ -1,7 +1,8 @@
 """What batches are worth to a server: `python demos/serve_batches.py MODEL SESSIONS FRAMES [BATCH]`.
 
-Sessions track an object each of the demo clip, all at once: three times with batches and without, in turns. HTTP is
-left out. MODEL is a name, NAME=FILE, or NAME=random for untrained weights.
+Sessions track an object each of the demo clip, all at once: five times with batches and without, in turns. HTTP is
+left out. Where a machine has other load, processor time is steadier than time. MODEL is a name, NAME=FILE, or
+NAME=random for untrained weights.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from samvideo.serving.service import Service, sharing
 from samvideo.trackers.factory import create_tracker
 from samvideo.types import BoolArray, Box, Frame
 
-SIZE, ROUNDS = (320, 180), 3
+SIZE, ROUNDS = (320, 180), 5
 model, sessions, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 frames_at_once = int(sys.argv[4]) if len(sys.argv) > 4 else sessions
 clip = list(islice(demo_frames(48, SIZE), count))
@@ -37,25 +38,28 @@ async def follow(service: Service, number: int) -> list[BoolArray]:
     return found
 
 
-async def track(batch: int) -> tuple[float, list[list[BoolArray]]]:
-    """Frames per second, and the masks of each session; prints both the speed and the mean size of batches."""
+async def track(batch: int) -> tuple[tuple[float, float], list[list[BoolArray]]]:
+    """Frames per second and per second of processor time, and the masks of each session."""
     service = Service({"model": shared}, batch=batch)
-    begin = time.perf_counter()
+    begin, begin_cpu = time.perf_counter(), time.process_time()
     found = await asyncio.gather(*(follow(service, number) for number in range(sessions)))
-    speed = sessions * count / (time.perf_counter() - begin)
+    seconds, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
+    speeds = sessions * count / seconds, sessions * count / cpu
     sums = re.findall(r'batch_frames_(sum|count){stage="(\w+)"} (.+)', service.metrics.text().decode())
     values = {(kind, stage): float(value) for kind, stage, value in sums}
     means = {stage: round(values["sum", stage] / values["count", stage], 1) for _, stage, _ in sums}
-    print(f"at most {batch} at once: {speed:.2f} frames per second; mean batches: {means or 'none'}", flush=True)
+    text = f"{speeds[0]:.2f} frames per second, {speeds[1]:.2f} per second of processor time"
+    print(f"at most {batch} at once: {text}; mean batches: {means or 'none'}", flush=True)
     await service.close()
-    return speed, found
+    return speeds, found
 
 
 ratios, overlaps = [], []
 for _ in range(ROUNDS):
     (before, alone), (after, batched) = (asyncio.run(track(batch)) for batch in (1, frames_at_once))
-    ratios.append(after / before)
+    ratios.append(np.divide(after, before))
     pairs = [pair for one, other in zip(alone, batched, strict=True) for pair in zip(one, other, strict=True)]
-    overlaps += [(a & b).sum() / max(1, (a | b).sum()) if (a | b).any() else 1.0 for a, b in pairs]
-print(f"ratios {', '.join(f'{ratio:.2f}' for ratio in ratios)}, median {np.median(ratios):.2f}")
+    overlaps += [(a & b).sum() / (a | b).sum() if (a | b).any() else 1.0 for a, b in pairs]
+time_ratio, cpu_ratio = np.median(ratios, 0)
+print(f"with batches, in relation to without, medians: {time_ratio:.2f}, by processor time {cpu_ratio:.2f}")
 print(f"masks with and without batches: least IoU {min(overlaps):.4f}, equal {np.mean(np.equal(overlaps, 1)):.1%}")

@@ -33,7 +33,8 @@ class CompiledRuntime(TorchRuntime):
     """`TorchRuntime` whose stages encode, track (attend and decode) and remember are compiled; prompts are not.
 
     Memories have their full capacity from the first frame on, and the number of objects is filled up to a power of
-    two, so that few shapes are compiled. Results differ by rounding.
+    two, so that few shapes are compiled; frames of several videos are encoded one by one. Results differ by
+    rounding.
 
     Args:
         model, device, dtype: as of `TorchRuntime`.

@@ -29,7 +29,6 @@ CLAMP = 32.0
 """Earlier logits are clamped to this before they are corrected, as published."""
 BATCH = 16
 """Masks are resized for at most this many objects at a time, so that peak memory is bounded."""
-
 GPU_FRAMES = 8
 """Frames of one batch on a GPU, which one frame of a small model does not fill. On a CPU, each alone is faster."""
 
@@ -55,7 +54,7 @@ class TorchFeatures(NamedTuple):
 
 
 class TorchRuntime:
-    """Runs a `VideoModel`; implements `samvideo.runtime.Runtime`.
+    """Runs a `VideoModel`; implements `samvideo.runtime.BatchedRuntime`.
 
     Args:
         model: is moved, put in evaluation mode and fused, all in place.

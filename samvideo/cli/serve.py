@@ -18,7 +18,7 @@ TOKEN_HELP = "Whom to let in: who sends it as `Authorization: Bearer TOKEN`. Rep
 LABEL_STUDIO_HELP = (
     "Serve this Label Studio too, at /label-studio; LABEL_STUDIO_API_KEY is its key, for the files of its tasks."
 )
-BATCH_HELP = "Most frames of different sessions to compute as one; 1: none. [8 on a GPU, 1 on a CPU]"
+BATCH_HELP = "Most frames of different sessions to compute as one; 1: none. [8 on CUDA, else 1]"
 IDLE_HELP = "Close a session without requests after so long."
 
 

@@ -1,7 +1,8 @@
 """Dynamic batching: the stages that sessions of one model wait for at the same time are computed as one.
 
 Nothing waits for company: a batch is what waits when the computing thread is free. There is one such thread for all
-models of a server, since each computation takes all cores, or the GPU, anyway.
+models of a server, since each computation takes all cores, or the GPU, anyway. Only what memory policies read of
+tokens and candidates is computed on the threads of the steps.
 """
 
 import logging

@@ -7,23 +7,23 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 pytest.importorskip("fastapi", reason="needs samvideo[serve]")
 pytest.importorskip("httpx", reason="FastAPI's test client needs httpx")
 
 from page_helpers import wait_until
 from serving_client import BOX, FLIPPED, FLIPPED_BOX, FRAMES, alone, tiny
-from tiny_sam import clip, tiny_model
+from tiny_sam import tiny_model
 
-from samvideo.compiled import CompiledRuntime
+from samvideo.demo import demo_frames
 from samvideo.errors import ConfigError
+from samvideo.geometry import mask_box
 from samvideo.io.rle import decode_rle
-from samvideo.runtime import BatchedRuntime, SelectedMemory
 from samvideo.serving.batching import BatchingRuntime, Calls, Kind
 from samvideo.serving.service import Service, sharing
 from samvideo.torch_runtime import TorchRuntime
@@ -134,60 +134,6 @@ def test_waiting_is_counted_by_thread_and_computing_is_not() -> None:
         assert calls.waited() == 0
 
 
-# --- the batched stages of the runtime --------------------------------------------------------------------------
-
-
-def close(one: Any, other: Any, share: float = 1e-4) -> bool:
-    return bool((one.float() - other.float()).norm() <= share * other.float().norm())
-
-
-@pytest.mark.parametrize("memory", ["plain", "pooled", "perceiver", "affinity-ridge"])
-@pytest.mark.parametrize("kind", ["torch", "static", "compiled"])
-def test_stages_of_several_frames_are_those_of_each(
-    memory: str, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
-    monkeypatch.setattr("samvideo.compiled.check_compiler", lambda device: None)
-    model = tiny_model(memory)
-    made = CompiledRuntime(model) if kind == "compiled" else TorchRuntime(model, static_shapes=kind == "static")
-    runtime: Any = made
-    assert isinstance(runtime, BatchedRuntime)
-    rgbs = [frame.rgb for frame in clip(3)]
-    frames = runtime.encode_batch(rgbs)
-    separate = [runtime.encode(rgb) for rgb in rgbs]
-    assert all(close(one.maps.coarse, other.maps.coarse) for one, other in zip(frames, separate, strict=True))
-    trackers, memories, counts = [], [], (1, 3, 2)
-    for rgb, count in zip(rgbs, counts, strict=True):
-        tracker = SamTracker(runtime)
-        boxes = [Box((5 + 9 * k, 8, 30 + 9 * k, 40), object_id=k + 1) for k in range(count)]
-        tracker.step(Frame(0, 0.0, rgb), boxes)
-        trackers.append(tracker)
-        memories.append([tracked.best.bank.recall(1) for tracked in tracker.objects.values()])
-    check_track(runtime, separate, memories)
-    check_track(runtime, separate, [[SelectedMemory()] * count for count in counts])
-    predictions = [[o.best.prediction for o in tracker.objects.values()] for tracker in trackers]
-    binarise = [[k % 2 == 0 for k in range(count)] for count in counts]
-    found = runtime.remember_batch(separate, predictions, binarise)
-    expected = map(runtime.remember, separate, predictions, binarise)
-    for one, other in zip(found, expected, strict=True):
-        pairs = list(zip(one, other, strict=True))
-        assert all(close(a.features, b.features, 1e-3) for a, b in pairs)  # some are bfloat16
-        assert all(close(a.position, b.position) and a.grid == b.grid for a, b in pairs)
-
-
-def check_track(runtime: Any, frames: Sequence[Any], memories: Sequence[Sequence[SelectedMemory]]) -> None:
-    found, expected = runtime.track_batch(frames, memories), list(map(runtime.track, frames, memories))
-    for one, other in zip(found, expected, strict=True):
-        assert len(one) == len(other)
-        for a, b in zip(one, other, strict=True):
-            assert close(a._logits, b._logits)
-            assert (a.ambiguous, a.batch.input_wh) == (b.ambiguous, b.batch.input_wh)
-    assert not close(found[0][0]._logits, found[1][0]._logits)
-
-
-# --- sessions ---------------------------------------------------------------------------------------------------
-
-
 def iou(a: np.ndarray, b: np.ndarray) -> float:
     return float((a & b).sum() / (a | b).sum()) if (a | b).any() else 1.0
 
@@ -205,15 +151,18 @@ def batching(runtime: Any) -> Iterator[tuple[BatchingRuntime, list[tuple[str, in
 
 @pytest.mark.parametrize("count", [3, pytest.param(50, marks=pytest.mark.long)])
 def test_nano_tracks_in_batches_as_alone(count: int) -> None:
+    """Two sessions of one size and one of another, each with an object of the demo clip."""
     shared: Any = create_tracker("nano", device="cpu", dtype="fp32")
-    sizes = [(96, 64), (64, 48), (96, 64)]
-    clips = [clip(count, size) for size in sizes]
-    boxes = [Box((20 - 4 * k, 10, 60, 50)) for k in range(len(sizes))]
+    clips, boxes = [], []
+    for number, size in enumerate([(160, 96), (96, 64), (160, 96)]):
+        shown = list(islice(demo_frames(50, size), count))
+        clips.append([Frame(index, index / 24, rgb) for index, (rgb, _) in enumerate(shown)])
+        boxes.append(Box(mask_box(shown[0][1][number % 2]) or (0, 0, 9, 9)))
     expected = [tracked(SamTracker(shared.runtime), *one) for one in zip(clips, boxes, strict=True)]
     with batching(shared.runtime) as (runtime, batches), ThreadPoolExecutor(3) as sessions:
-        found = list(sessions.map(tracked, [SamTracker(runtime) for _ in sizes], clips, boxes))
-    assert max(size for _, size in batches) == 2
-    assert sum(size for stage, size in batches if stage == "remember") == len(sizes) * count
+        found = list(sessions.map(tracked, [SamTracker(runtime) for _ in clips], clips, boxes))
+    assert max(frames for _, frames in batches) == 2
+    assert sum(frames for stage, frames in batches if stage == "remember") == 3 * count
     for one, other in zip(found, expected, strict=True):
         assert min(iou(a.masks[0], b.masks[0]) for a, b in zip(one, other, strict=True)) >= 0.999
 
