@@ -6,7 +6,6 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -49,12 +48,12 @@ class Waiting:
 
     def join(self, arguments: Any, kind: Kind = A, objects: int = 1, frames: int = 8) -> "Future[Any]":
         """A call on a thread of its own, which waits when this returns."""
-        before = self._count()
+        before = self.count()
         result = self._callers.submit(self.calls.join, kind, self._compute, arguments, objects, frames)
-        wait_until(lambda: self._count() > before, 10)
+        wait_until(lambda: self.count() > before, 10)
         return result
 
-    def _count(self) -> int:
+    def count(self) -> int:
         return sum(map(len, self.calls._waiting.values()))
 
     def _compute(self, arguments: Sequence[Any]) -> list[str]:
@@ -142,15 +141,8 @@ def tracked(tracker: Any, frames: Sequence[Frame], box: Box) -> list[FrameResult
     return [tracker.step(frame, [box] if frame.index == 0 else []) for frame in frames]
 
 
-@contextmanager
-def batching(runtime: Any) -> Iterator[tuple[BatchingRuntime, list[tuple[str, int]]]]:
-    batches: list[tuple[str, int]] = []
-    with ThreadPoolExecutor(1) as thread:
-        yield BatchingRuntime(runtime, Calls(thread, lambda *batch: batches.append(batch)), 4), batches
-
-
 @pytest.mark.parametrize("count", [3, pytest.param(50, marks=pytest.mark.long)])
-def test_nano_tracks_in_batches_as_alone(count: int) -> None:
+def test_nano_tracks_in_batches_as_alone(count: int, waiting: Waiting) -> None:
     """Two sessions of one size and one of another, each with an object of the demo clip."""
     shared: Any = create_tracker("nano", device="cpu", dtype="fp32")
     clips, boxes = [], []
@@ -159,10 +151,14 @@ def test_nano_tracks_in_batches_as_alone(count: int) -> None:
         clips.append([Frame(index, index / 24, rgb) for index, (rgb, _) in enumerate(shown)])
         boxes.append(Box(mask_box(shown[0][1][number % 2]) or (0, 0, 9, 9)))
     expected = [tracked(SamTracker(shared.runtime), *one) for one in zip(clips, boxes, strict=True)]
-    with batching(shared.runtime) as (runtime, batches), ThreadPoolExecutor(3) as sessions:
-        found = list(sessions.map(tracked, [SamTracker(runtime) for _ in clips], clips, boxes))
-    assert max(frames for _, frames in batches) == 2
-    assert sum(frames for stage, frames in batches if stage == "remember") == 3 * count
+    runtime = BatchingRuntime(shared.runtime, waiting.calls, 4)
+    with ThreadPoolExecutor(3) as sessions:
+        results = sessions.map(tracked, [SamTracker(runtime) for _ in clips], clips, boxes)
+        wait_until(lambda: waiting.count() == 3, 30)
+        waiting.release()
+        found = list(results)
+    assert sorted(waiting.batches[:2]) == [("encode", 1), ("encode", 2)]
+    assert sum(frames for stage, frames in waiting.batches if stage == "remember") == 3 * count
     for one, other in zip(found, expected, strict=True):
         assert min(iou(a.masks[0], b.masks[0]) for a, b in zip(one, other, strict=True)) >= 0.999
 
