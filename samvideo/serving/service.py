@@ -54,9 +54,9 @@ def sharing(make_tracker: MakeTracker) -> MakeTracker:
 class Service:
     """The sessions of a server. All methods but `close` belong to the server's thread.
 
-    All is computed on one thread: whole steps, in the order in which they are asked for. Those of models that compute
-    in batches run on other threads, which pass the stages on to that one, see `samvideo.serving.batching`. As a
-    session has one request under way at most, sessions take turns.
+    All is computed on one thread: whole steps, in the order in which they are asked for. Those of models that
+    compute in batches run on other threads, which pass the stages on to that one, see `samvideo.serving.batching`.
+    As a session has one request under way at most, sessions take turns.
 
     Args:
         models: makes a tracker for a new session, by name of the model; the first one is the default.
