@@ -150,13 +150,13 @@ def test_nano_tracks_in_batches_as_alone(count: int, waiting: Waiting) -> None:
         shown = list(islice(demo_frames(50, size), count))
         clips.append([Frame(index, index / 24, rgb) for index, (rgb, _) in enumerate(shown)])
         boxes.append(Box(mask_box(shown[0][1][number % 2]) or (0, 0, 9, 9)))
-    expected = [tracked(SamTracker(shared.runtime), *one) for one in zip(clips, boxes, strict=True)]
     runtime = BatchingRuntime(shared.runtime, waiting.calls, 4)
     with ThreadPoolExecutor(3) as sessions:
         results = sessions.map(tracked, [SamTracker(runtime) for _ in clips], clips, boxes)
         wait_until(lambda: waiting.count() == 3, 30)
         waiting.release()
         found = list(results)
+    expected = [tracked(SamTracker(shared.runtime), *one) for one in zip(clips, boxes, strict=True)]
     assert sorted(waiting.batches[:2]) == [("encode", 1), ("encode", 2)]
     assert sum(frames for stage, frames in waiting.batches if stage == "remember") == 3 * count
     for one, other in zip(found, expected, strict=True):
