@@ -33,7 +33,8 @@ class CompiledRuntime(TorchRuntime):
     """`TorchRuntime` whose stages encode, track (attend and decode) and remember are compiled; prompts are not.
 
     Memories have their full capacity from the first frame on, and the number of objects is filled up to a power of
-    two, so that few shapes are compiled. Results differ by rounding.
+    two, so that few shapes are compiled; frames of several videos are encoded one by one. Results differ by
+    rounding.
 
     Args:
         model, device, dtype: as of `TorchRuntime`.
@@ -66,8 +67,10 @@ class CompiledRuntime(TorchRuntime):
         self._compiled_find = compiled(find, network.device)
         self._compiled_remember = compiled(remember, network.device)
 
-    def _encode(self, image: Tensor) -> Features:
-        return self._compiled_encode(image)
+    def _encode(self, images: Tensor) -> Features:
+        if len(images) == 1:
+            return self._compiled_encode(images)
+        return Features.join([self._compiled_encode(image) for image in images.split(1)])  # one shape to compile
 
     def _find(self, maps: Features, memories: Sequence[SelectedMemory]) -> MaskCandidates:
         if not memories[0].frames:
@@ -78,18 +81,18 @@ class CompiledRuntime(TorchRuntime):
             context = memory_context(
                 model.memory, model.pointers, filled, self.policy.pointer_span, self.policy.capacity
             )
-        found = self._compiled_find(maps, context)
+        found = self._compiled_find(_fill_maps(maps, len(filled)), context)
         return found if len(filled) == count else MaskCandidates(*(values[:count] for values in found))
 
     def _tokens(self, maps: Features, prediction: MaskPrediction, binarise: Tensor) -> MemoryTokens:
         if maps.grid not in self._positions:  # the position is the same tensor on every frame, which a graph is not
-            self._positions[maps.grid] = super()._tokens(maps, prediction.row(0), binarise[:1])
+            self._positions[maps.grid] = super()._tokens(maps.rows()[0], prediction.row(0), binarise[:1])
         known, count = self._positions[maps.grid], len(prediction)
         missing = _filled(count) - count
         if missing:
             prediction = MaskPrediction.join([prediction, *[prediction.row(count - 1)] * missing])
             binarise = torch.cat([binarise, binarise[-1:].expand(missing)])
-        features = self._compiled_remember(maps, prediction, binarise)
+        features = self._compiled_remember(_fill_maps(maps, len(binarise)), prediction, binarise)
         return MemoryTokens(features[:count], known.position, known.num_unrotated, known.grid)
 
 
@@ -138,6 +141,12 @@ def check_compiler(device: torch.device) -> None:
 def _filled(count: int) -> int:
     """The least power of two that is not below."""
     return 1 << (count - 1).bit_length()
+
+
+def _fill_maps(maps: Features, count: int) -> Features:
+    """Maps of one frame as they are; those of several, for an object each, with the last one repeated."""
+    rows = maps.rows()
+    return maps if len(rows) in (1, count) else Features.join([*rows, *[rows[-1]] * (count - len(rows))])
 
 
 def _first_line(error: Exception) -> str:

@@ -7,7 +7,7 @@ protocols below declare. What decisions depend on is NumPy.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -200,4 +200,36 @@ class Runtime(Protocol):
 
     def unpack(self, data: bytes) -> list[Any]:
         """Load what `pack` wrote; ConfigError if it cannot be read."""
+        ...
+
+
+@runtime_checkable
+class BatchedRuntime(Runtime, Protocol):
+    """A runtime that computes a stage for frames of several videos at once; up to rounding as for each alone.
+
+    Arguments and results are those of `Runtime`, one for each frame. All frames of a call have one `input_size`.
+
+    Attributes:
+        frames_at_once: how many are best computed at once on its device; 1 where each alone is faster.
+    """
+
+    frames_at_once: int
+
+    def encode_batch(self, rgbs: Sequence[UInt8Array]) -> Sequence[Features]:
+        """Encode a frame of each video."""
+        ...
+
+    def track_batch(
+        self, features: Sequence[Features], memories: Sequence[Sequence[SelectedMemory]]
+    ) -> Sequence[Sequence[Candidates]]:
+        """Find the objects of each frame; all memories are of equal shape, unless `static_shapes`."""
+        ...
+
+    def remember_batch(
+        self,
+        features: Sequence[Features],
+        predictions: Sequence[Sequence[Prediction]],
+        binarise: Sequence[Sequence[bool]],
+    ) -> Sequence[Sequence[Any]]:
+        """Memory tokens of each frame for its predictions."""
         ...

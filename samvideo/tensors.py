@@ -16,13 +16,13 @@ Grid = tuple[int, int]
 
 
 class Features(NamedTuple):
-    """One encoded frame or image; computed once, shared by all objects.
+    """One encoded frame or image; computed once, shared by all objects. Or B of them, for an object each.
 
     Attributes:
-        coarse: (1, 256, H/16, W/16).
+        coarse: (1 or B, 256, H/16, W/16).
         fine: the stride-4 and stride-8 maps for the mask decoder, finest first; empty for encoders without them.
-        self_attended: what the memory method computes once a frame; SAM 2's: (1, H/16 * W/16, 256) the coarse map
-            after the first self-attention of memory attention. None without.
+        self_attended: what the memory method computes once a frame; SAM 2's: (1 or B, H/16 * W/16, 256) the coarse
+            map after the first self-attention of memory attention. None without.
     """
 
     coarse: Tensor
@@ -33,6 +33,27 @@ class Features(NamedTuple):
     def grid(self) -> Grid:
         """Height and width of the coarse map."""
         return int(self.coarse.shape[-2]), int(self.coarse.shape[-1])
+
+    def rows(self) -> "list[Features]":
+        """Each image of the batch, as a batch of one that keeps nothing else alive."""
+        if len(self.coarse) == 1:
+            return [self]
+        fine = [[row.clone() for row in x.split(1)] for x in (self.coarse, *self.fine)]
+        attended = [None] * len(self.coarse) if self.self_attended is None else self.self_attended.split(1)
+        return [
+            Features(coarse, tuple(own), None if last is None else last.clone())
+            for coarse, *own, last in zip(*fine, attended, strict=True)
+        ]
+
+    @staticmethod
+    def join(parts: "Sequence[Features]") -> "Features":
+        """A batch of all the parts' images, in their order."""
+        attended = [part.self_attended for part in parts if part.self_attended is not None]
+        return Features(
+            torch.cat([part.coarse for part in parts]),
+            tuple(torch.cat(maps) for maps in zip(*(part.fine for part in parts), strict=True)),
+            torch.cat(attended) if attended else None,
+        )
 
 
 class PromptTensors(NamedTuple):

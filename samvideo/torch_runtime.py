@@ -4,7 +4,8 @@ import io
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from samvideo.memory.base import MemoryPolicy
 from samvideo.models import MEMORY_BIAS, MEMORY_SCALE, VideoModel
 from samvideo.runtime import Candidates, Output, Pick, SelectedMemory
 from samvideo.tensors import Features, MaskCandidates, MaskPrediction, MemoryTokens, PromptTensors
+from samvideo.torch_candidates import CandidateBatch, TorchCandidates
 from samvideo.types import BoolArray, FloatArray, UInt8Array
 from samvideo.windows import Detail, decode_prompts
 
@@ -27,6 +29,8 @@ CLAMP = 32.0
 """Earlier logits are clamped to this before they are corrected, as published."""
 BATCH = 16
 """Masks are resized for at most this many objects at a time, so that peak memory is bounded."""
+GPU_FRAMES = 8
+"""Frames of one batch on a GPU, which one frame of a small model does not fill. On a CPU, each alone is faster."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,83 +53,8 @@ class TorchFeatures(NamedTuple):
     rgb: UInt8Array | None
 
 
-class TorchCandidates:
-    """One row of a batch of candidates; implements `samvideo.runtime.Candidates`. Values are copied when read."""
-
-    def __init__(self, batch: "_Batch", row: int) -> None:
-        self.batch, self.row = batch, row
-
-    @property
-    def ambiguous(self) -> bool:
-        """See `Candidates.ambiguous`."""
-        return self.batch.ambiguous
-
-    @property
-    def quality_n(self) -> FloatArray:
-        """See `Candidates.quality_n`."""
-        quality: FloatArray = self.batch.quality[self.row]
-        return quality
-
-    @property
-    def presence(self) -> float:
-        """See `Candidates.presence`."""
-        return float(self.batch.presence[self.row])
-
-    @property
-    def _logits(self) -> Tensor:
-        """(N, 1, h, w)."""
-        return self.batch.candidates.logits_bnhw[self.row, self.batch.first :, None]
-
-    def areas(self) -> NDArray[np.int64]:
-        """See `Candidates.areas`."""
-        areas: NDArray[np.int64] = (self._logits > 0).flatten(1).sum(1).cpu().numpy()
-        return areas
-
-    def masks(self, size_wh: tuple[int, int], rows: Sequence[int] | None = None) -> BoolArray:
-        """See `Candidates.masks`."""
-        logits = self._logits if rows is None else self._logits[list(rows)]
-        masks: BoolArray = (upsample(logits, size_wh[::-1])[:, 0] > 0).cpu().numpy()
-        return masks
-
-    def boxes(self) -> FloatArray:
-        """See `Candidates.boxes`."""
-        boxes = [_extremes(mask) for mask in self.masks(self.batch.input_wh)]
-        return np.array(boxes, np.float32)
-
-
-@dataclass(frozen=True, eq=False)
-class _Batch:
-    """Candidates of several objects, with what the host needs of them copied once."""
-
-    candidates: MaskCandidates
-    ambiguous: bool
-    input_wh: tuple[int, int]
-    details: tuple[Detail, ...] = ()
-
-    @property
-    def first(self) -> int:
-        """Index of the first of the decoder's masks that is offered."""
-        return 1 if self.ambiguous and self.candidates.quality_bn.shape[1] > 1 else 0
-
-    @cached_property
-    def quality(self) -> FloatArray:
-        """(B, N)."""
-        quality: FloatArray = self.candidates.quality_bn[:, self.first :].cpu().numpy()
-        return quality
-
-    @cached_property
-    def presence(self) -> FloatArray:
-        """(B,)."""
-        presence: FloatArray = self.candidates.presence_b.cpu().numpy()
-        return presence
-
-    def rows(self) -> list[Candidates]:
-        """One view per object."""
-        return [TorchCandidates(self, row) for row in range(len(self.candidates.presence_b))]
-
-
 class TorchRuntime:
-    """Runs a `VideoModel`; implements `samvideo.runtime.Runtime`.
+    """Runs a `VideoModel`; implements `samvideo.runtime.BatchedRuntime`.
 
     Args:
         model: is moved, put in evaluation mode and fused, all in place.
@@ -149,6 +78,7 @@ class TorchRuntime:
         model.eval().fuse()  # before the conversion: folding wants float32
         self.model = model.convert(*where)
         self.policy, self.static_shapes = model.policy, static_shapes
+        self.frames_at_once = GPU_FRAMES if where[0].type == "cuda" else 1
 
     def with_policy(self, policy: str | MemoryPolicy) -> "TorchRuntime":
         """A runtime of the same network, not a copy of it, with another policy."""
@@ -165,20 +95,36 @@ class TorchRuntime:
         """See `Runtime.input_size`."""
         return self.model.spec_for(size_wh).input_wh
 
-    @torch.inference_mode()
     def encode(self, rgb: UInt8Array) -> TorchFeatures:
         """See `Runtime.encode`."""
-        maps = self._encode(self.model.preprocess(rgb))
-        return TorchFeatures(maps, None if self.model.spec.window is None else rgb)
-
-    def _encode(self, image: Tensor) -> Features:
-        return self.model.encode(image)
+        return self.encode_batch([rgb])[0]
 
     @torch.inference_mode()
-    def track(self, features: TorchFeatures, memories: Sequence[SelectedMemory]) -> list[Candidates]:
+    def encode_batch(self, rgbs: Sequence[UInt8Array]) -> list[TorchFeatures]:
+        """See `BatchedRuntime.encode_batch`."""
+        images = [self.model.preprocess(rgb) for rgb in rgbs]
+        maps = self._encode(images[0] if len(images) == 1 else torch.cat(images))
+        windowed = self.model.spec.window is not None
+        return [TorchFeatures(own, rgb if windowed else None) for own, rgb in zip(maps.rows(), rgbs, strict=True)]
+
+    def _encode(self, images: Tensor) -> Features:
+        return self.model.encode(images)
+
+    def track(self, features: TorchFeatures, memories: Sequence[SelectedMemory]) -> Sequence[Candidates]:
         """See `Runtime.track`."""
-        candidates = self._find(features.maps, memories)
-        return _Batch(candidates, self.model.is_ambiguous(None), self.model.input_wh(features.maps)).rows()
+        return self.track_batch([features], [memories])[0]
+
+    @torch.inference_mode()
+    def track_batch(
+        self, features: Sequence[TorchFeatures], memories: Sequence[Sequence[SelectedMemory]]
+    ) -> list[Sequence[Candidates]]:
+        """See `BatchedRuntime.track_batch`."""
+        counts = [len(own) for own in memories]
+        maps = _joined_maps(features, counts)
+        found = self._find(maps, [memory for own in memories for memory in own])
+        ambiguous, input_wh = self.model.is_ambiguous(None), self.model.input_wh(maps)
+        parts = zip(*(values.split(counts) for values in found), strict=True)
+        return [CandidateBatch(MaskCandidates(*part), ambiguous, input_wh).rows() for part in parts]
 
     def _find(self, maps: Features, memories: Sequence[SelectedMemory]) -> MaskCandidates:
         return self.model.decode(maps, self.model.attend_to_memory(maps, memories, self._capacity))
@@ -199,13 +145,13 @@ class TorchRuntime:
         ambiguous, (maps, rgb) = self.model.is_ambiguous(points, earlier), features
         embedding = partial(self.model.attend_to_memory, maps, [memory], self._capacity)
         found = decode_prompts(self.model, rgb, maps, embedding, points, earlier, ambiguous)
-        return _Batch(found.candidates, ambiguous, self.model.input_wh(maps), found.details).rows()[0]
+        return CandidateBatch(found.candidates, ambiguous, self.model.input_wh(maps), found.details).rows()[0]
 
     @torch.inference_mode()
     def choose(self, picks: Sequence[Pick], presence_threshold: float) -> list[TorchPrediction]:
         """See `Runtime.choose`."""
         found: dict[int, TorchPrediction] = {}
-        places: dict[_Batch, list[int]] = {}
+        places: dict[CandidateBatch, list[int]] = {}
         for place, pick in enumerate(picks):
             assert isinstance(pick.candidates, TorchCandidates)
             places.setdefault(pick.candidates.batch, []).append(place)
@@ -214,7 +160,7 @@ class TorchRuntime:
             found.update(zip(members, chosen, strict=True))
         return [found[place] for place in range(len(picks))]
 
-    def _choose(self, batch: _Batch, picks: Sequence[Pick], threshold: float) -> list[TorchPrediction]:
+    def _choose(self, batch: CandidateBatch, picks: Sequence[Pick], threshold: float) -> list[TorchPrediction]:
         rows = [pick.candidates.row for pick in picks if isinstance(pick.candidates, TorchCandidates)]
         candidates = batch.candidates
         if rows != list(range(len(candidates.presence_b))):
@@ -237,14 +183,27 @@ class TorchRuntime:
         masks = resize_mask(mask, self.model.input_wh(features.maps)).to(self.model.device)
         return TorchPrediction(*_values(self.model.use_mask_as_output(features.maps, masks)), given=mask)
 
-    @torch.inference_mode()
     def remember(
         self, features: TorchFeatures, predictions: Sequence[TorchPrediction], binarise: Sequence[bool]
     ) -> list[MemoryTokens]:
         """See `Runtime.remember`."""
-        binary = torch.tensor(binarise).to(self.model.device, non_blocking=True)
-        tokens = self._tokens(features.maps, MaskPrediction.join(list(predictions)), binary)
-        return [tokens.row(row) for row in range(len(predictions))]
+        return self.remember_batch([features], [predictions], [binarise])[0]
+
+    @torch.inference_mode()
+    def remember_batch(
+        self,
+        features: Sequence[TorchFeatures],
+        predictions: Sequence[Sequence[TorchPrediction]],
+        binarise: Sequence[Sequence[bool]],
+    ) -> list[list[MemoryTokens]]:
+        """See `BatchedRuntime.remember_batch`."""
+        counts = [len(own) for own in predictions]
+        binary = torch.tensor([asked for own in binarise for asked in own])
+        joined = MaskPrediction.join([prediction for own in predictions for prediction in own])
+        binary = binary.to(self.model.device, non_blocking=True)
+        tokens = self._tokens(_joined_maps(features, counts), joined, binary)
+        rows = iter([tokens.row(row) for row in range(len(joined))])
+        return [list(islice(rows, count)) for count in counts]
 
     def _tokens(self, maps: Features, prediction: MaskPrediction, binarise: Tensor) -> MemoryTokens:
         return self.model.encode_memory(maps, prediction, binarise)
@@ -297,6 +256,13 @@ class TorchRuntime:
         return [_unpacked(*row) for row in rows]
 
 
+def _joined_maps(features: Sequence[TorchFeatures], counts: Sequence[int]) -> Features:
+    """The maps of one frame as they are, those of several once for each of a frame's objects."""
+    if len(features) == 1:
+        return features[0].maps
+    return Features.join([own.maps for own, count in zip(features, counts, strict=True) for _ in range(count)])
+
+
 def _packed(value: TorchPrediction) -> tuple[Any, ...]:
     given = None if value.given is None else torch.from_numpy(value.given)
     detail = () if value.detail is None else (value.detail.logits_nhw, *value.detail.window)
@@ -328,11 +294,6 @@ def _full_size(predictions: Sequence[TorchPrediction], size_hw: tuple[int, int])
         elif prediction.detail is not None:
             logits_khw[row] = prediction.detail.paste(size_hw[::-1])[0]
     return logits_khw
-
-
-def _extremes(mask: BoolArray) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return (columns[0], rows[0], columns[-1], rows[-1]) if len(rows) else (0, 0, 0, 0)
 
 
 def make_exclusive(logits_khw: Tensor) -> Tensor:

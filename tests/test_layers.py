@@ -46,6 +46,7 @@ LAYERS = {
     "samvideo.windows": 3.08,
     "samvideo.models": 3.1,
     "samvideo.state_dict": 3.2,
+    "samvideo.torch_candidates": 3.1,
     "samvideo.torch_runtime": 3.2,
     "samvideo.interchange": 3.3,
     "samvideo.checkpoints": 3.3,

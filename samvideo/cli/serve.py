@@ -18,6 +18,7 @@ TOKEN_HELP = "Whom to let in: who sends it as `Authorization: Bearer TOKEN`. Rep
 LABEL_STUDIO_HELP = (
     "Serve this Label Studio too, at /label-studio; LABEL_STUDIO_API_KEY is its key, for the files of its tasks."
 )
+BATCH_HELP = "Most frames of different sessions to compute as one; 1: none. [8 on CUDA, else 1]"
 IDLE_HELP = "Close a session without requests after so long."
 
 
@@ -30,6 +31,7 @@ def serve(
     host: str = typer.Option("127.0.0.1", help=HOST_HELP),
     port: int = typer.Option(8766, min=0, max=65535, help="0: any free one."),
     token: list[str] = typer.Option([], envvar="SAMVIDEO_TOKENS", help=TOKEN_HELP),
+    batch: int | None = typer.Option(None, min=1, help=BATCH_HELP),
     label_studio: str | None = typer.Option(None, metavar="URL", help=LABEL_STUDIO_HELP),
     max_sessions: int = typer.Option(64, min=1, help="Open at a time."),
     max_objects: int = typer.Option(32, min=1, help="Tracked in one session."),
@@ -59,7 +61,9 @@ def serve(
         idle_seconds=idle,
     )
     key = os.environ.get("LABEL_STUDIO_API_KEY", "")
-    settings = ServerSettings(host, port, token, limits, None if label_studio is None else (label_studio, key))
+    settings = ServerSettings(
+        host, port, token, limits, batch, None if label_studio is None else (label_studio, key)
+    )
     makers = {name: partial(ready_tracker, text, quiet=False, **options) for name, text in named.items()}
     serve_models(makers, settings, partial(_announce, host=host, made=not token))
 

@@ -308,8 +308,8 @@ class Api:
     ) -> Response:
         """Track the next frame of a stream: the body, as JPEG, PNG, WebP or BMP."""
         service, session = self._service, self._session(request, session_id)
-        data = b"".join([part async for part in self._body(request, session, service.limits.image_bytes)])
-        with session.turn():
+        with session.turn():  # one body at a time, each of which is held in memory
+            data = b"".join([part async for part in self._body(request, session, service.limits.image_bytes)])
             rgb = await service.apart(lambda: read_frame(data, service.limits.pixels))
             return _answer(await service.step(session, session.new_frame(rgb, index, seconds)))
 

@@ -33,6 +33,7 @@ class ServerSettings:
         host, port: what it is bound to; 0 is any free port.
         tokens: who has one of them is let in; empty: one is made.
         limits: what is allowed.
+        batch: the most frames of different sessions that are computed as one; see `Service`.
         label_studio: address of a Label Studio that is served too, and its API key, which may be empty.
     """
 
@@ -40,6 +41,7 @@ class ServerSettings:
     port: int = 8766
     tokens: Sequence[str] = ()
     limits: Limits = field(default_factory=Limits)
+    batch: int | None = None
     label_studio: tuple[str, str] | None = None
 
 
@@ -53,7 +55,7 @@ class ApiServer(Server):
 
     def __init__(self, models: Mapping[str, MakeTracker], settings: ServerSettings) -> None:
         self.tokens = check_tokens(settings.tokens) or (secrets.token_urlsafe(24),)
-        self._service = Service(models, settings.limits)
+        self._service = Service(models, settings.limits, settings.batch)
         listener = listen(settings.host, settings.port, "choose another --port or --host")
         self.address = address_of(listener, settings.host)
         at = settings.label_studio
@@ -72,7 +74,8 @@ def serve(
     """Load the models and serve them until SIGINT, SIGTERM or SIGHUP; `announce` is called once it answers.
 
     Raises:
-        SamVideoError: a model cannot be loaded, a token is unusable, or nothing can be served at this address.
+        SamVideoError: a model cannot be loaded, none can compute in batches as asked, a token is unusable, or
+            nothing can be served at this address.
     """
     check_tokens(settings.tokens)
     loaded = {name: sharing(make) for name, make in models.items()}

@@ -1,11 +1,11 @@
-"""All sessions of a server, the models that they share, and the queue in which their steps are computed."""
+"""All sessions of a server, the models that they share, and the threads on which their steps are computed."""
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from dataclasses import dataclass
 from typing import TypeVar
 
 from anyio import CancelScope
@@ -13,6 +13,8 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from samvideo.errors import ConfigError
 from samvideo.io.tracks import FrameRecord
+from samvideo.runtime import BatchedRuntime, Runtime
+from samvideo.serving.batching import BatchingRuntime, Calls
 from samvideo.serving.limits import Limits, Refusal
 from samvideo.serving.messages import Health
 from samvideo.serving.metrics import Metrics
@@ -27,6 +29,17 @@ LOOK = 1.0  # seconds between two looks for sessions that have expired
 MakeTracker = Callable[[], Tracker]
 
 
+@dataclass(frozen=True)
+class Shared:
+    """Makes trackers that share a runtime, each with a state of its own."""
+
+    runtime: Runtime
+
+    def __call__(self) -> Tracker:
+        """Make one."""
+        return SamTracker(self.runtime)
+
+
 def sharing(make_tracker: MakeTracker) -> MakeTracker:
     """Load a model once; what is returned makes trackers that share it, each with a state of its own.
 
@@ -34,28 +47,42 @@ def sharing(make_tracker: MakeTracker) -> MakeTracker:
     """
     first = make_tracker()
     if isinstance(first, SamTracker):
-        return partial(SamTracker, first.runtime)
+        return Shared(first.runtime)
     return make_tracker
 
 
 class Service:
     """The sessions of a server. All methods but `close` belong to the server's thread.
 
-    Steps are computed one at a time, in the order in which they are asked for; as a session has one request under
-    way at most, sessions take turns.
+    All is computed on one thread: whole steps, in the order in which they are asked for. Those of models that
+    compute in batches run on other threads, which pass the stages on to that one, see `samvideo.serving.batching`.
+    As a session has one request under way at most, sessions take turns.
 
     Args:
         models: makes a tracker for a new session, by name of the model; the first one is the default.
         limits: see there.
+        batch: the most frames of different sessions that are computed as one, 1 for none; None leaves that to the
+            runtimes of the models.
+
+    Raises:
+        ConfigError: no model; or a batch of several frames, and no model that `sharing` has loaded on a
+            `BatchedRuntime`.
     """
 
-    def __init__(self, models: Mapping[str, MakeTracker], limits: Limits | None = None) -> None:
+    def __init__(
+        self, models: Mapping[str, MakeTracker], limits: Limits | None = None, batch: int | None = None
+    ) -> None:
         if not models:
             raise ConfigError("no model to serve: at least one expected, such as nano")
-        self.models, self.limits, self.metrics = dict(models), limits or Limits(), Metrics()
+        self.limits, self.metrics = limits or Limits(), Metrics()
         self._sessions: dict[str, Session] = {}
         self._opening = 0  # sessions whose trackers are being made
-        self._steps = ThreadPoolExecutor(1, "samvideo-steps")
+        self._computing = ThreadPoolExecutor(1, "samvideo-computing")
+        self._calls = Calls(self._computing, self.metrics.observe_batch)
+        self._batching = _in_batches(models, batch, self._calls)
+        self.models = {**models, **{name: Shared(runtime) for name, runtime in self._batching.items()}}
+        most = max((runtime.frames for runtime in self._batching.values()), default=1)
+        self._steps = ThreadPoolExecutor(2 * most, "samvideo-steps")  # one batch gathers while another is computed
         self._others = ThreadPoolExecutor(4, "samvideo-io")
         self._fetches = ThreadPoolExecutor(4, "samvideo-fetch")
         self.ending = False
@@ -122,12 +149,18 @@ class Service:
         begin = time.perf_counter()
 
         def act() -> FrameResult:
-            self.metrics.queue.observe(time.perf_counter() - begin)
-            with self.metrics.step.labels(session.model).time():
+            begun = time.perf_counter()
+            self._calls.waited()  # from now on
+            try:
                 return session.step(frame, make_prompts())
+            finally:
+                waited = self._calls.waited()
+                self.metrics.queue.observe(begun - begin + waited)
+                self.metrics.step.labels(session.model).observe(time.perf_counter() - begun - waited)
 
+        pool = self._steps if session.model in self._batching else self._computing
         with self.metrics.waiting.track_inprogress():
-            result = await _finished(self._steps, act)
+            result = await _finished(pool, act)
         session.touch()
         return await self.apart(lambda: FrameRecord.from_result(result))
 
@@ -150,8 +183,22 @@ class Service:
         for session in list(self._sessions.values()):
             await self.close_session(session)
         self._steps.shutdown()
+        self._computing.shutdown()  # after the steps, which need it to their end
         self._others.shutdown()
         self._fetches.shutdown()
+
+
+def _in_batches(models: Mapping[str, MakeTracker], batch: int | None, calls: Calls) -> dict[str, BatchingRuntime]:
+    """The runtimes of those models whose frames are to be computed in batches, by name."""
+    runtimes = {name: make.runtime for name, make in models.items() if isinstance(make, Shared)}
+    able = {name: runtime for name, runtime in runtimes.items() if isinstance(runtime, BatchedRuntime)}
+    if batch is not None and batch > 1 and not able:
+        raise ConfigError(
+            f"batches of {batch} frames: none of {', '.join(models)} computes several frames at once, as models of "
+            "the SAM family do in PyTorch: leave --batch out"
+        )
+    sizes = {name: batch or runtime.frames_at_once for name, runtime in able.items()}
+    return {name: BatchingRuntime(able[name], calls, size) for name, size in sizes.items() if size > 1}
 
 
 async def _finished(pool: ThreadPoolExecutor, act: Callable[[], T]) -> T:

@@ -126,14 +126,30 @@ def test_an_upload_that_stalls_is_given_up(clip: Path) -> None:
         caller.ask("PUT", f"{at}/video", clip.read_bytes())
 
 
-def test_a_frame_that_stalls_does_not_block_its_session() -> None:
-    with running(Limits(body_seconds=2)) as caller:
-        at = f"/sessions/{caller.ask('POST', '/sessions')['id']}"
-        with socket.create_connection(tuple(caller.place.split(":"))) as slow:  # type: ignore[arg-type]
+def test_the_body_of_one_frame_is_received_at_a_time_and_one_that_stalls_is_given_up() -> None:
+    with running(Limits(body_seconds=1, idle_seconds=30)) as caller:
+        at, other = (f"/sessions/{caller.ask('POST', '/sessions')['id']}" for _ in range(2))
+        place: Any = tuple(caller.place.split(":"))
+        with socket.create_connection(place) as slow, socket.create_connection(place) as second:
             slow.sendall(_head("POST", f"{at}/frames", 1000, caller) + b"some")
             time.sleep(0.3)
-            caller.ask("POST", f"{at}/frames", png(FRAMES[0]))
+            second.sendall(_head("POST", f"{at}/frames", 1000, caller))  # refused before anything of it comes
+            assert b" 409 " in second.recv(4096).split(b"\r\n")[0]
+            caller.ask("POST", f"{other}/frames", png(FRAMES[0]))
             assert b" 408 " in slow.recv(4096).split(b"\r\n")[0]
+        caller.ask("POST", f"{at}/frames", png(FRAMES[0]))
+
+
+def test_a_session_is_closed_while_the_body_of_a_frame_comes() -> None:
+    with running() as caller:
+        at, body = f"/sessions/{caller.ask('POST', '/sessions')['id']}", png(FRAMES[0])
+        with socket.create_connection(tuple(caller.place.split(":"))) as slow:  # type: ignore[arg-type]
+            slow.sendall(_head("POST", f"{at}/frames", len(body), caller) + body[:10])
+            time.sleep(0.2)
+            caller.ask("DELETE", at)
+            assert caller.health() == 0
+            slow.sendall(body[10:])
+            assert b" 404 " in slow.recv(4096).split(b"\r\n")[0]
 
 
 def _head(method: str, path: str, length: int, caller: Caller) -> bytes:
