@@ -2,6 +2,7 @@
 
 import os
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from samvideo.types import VideoInfo as VideoInfo
 
 __version__ = "0.1.0"
+
+# In a checkout, some packages lie beside this folder. Python that is started there takes samvideo from it, even if
+# it is installed elsewhere, and finds those packages by this.
+if (Path(__file__).parent.parent / "pyproject.toml").is_file():
+    __path__.append(str(Path(__file__).parent.parent))
 
 # Read by OpenCV when it is imported: a damaged picture of a few bytes may claim gigabytes. Our own error messages
 # replace those of its decoders.

@@ -1,7 +1,9 @@
 """The user's object ids: they never change, whatever slots a tracker keeps its objects in."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,22 +42,32 @@ class ObjectPrompt:
 def number_prompts(prompts: Iterable[Prompt], taken: Iterable[int] = ()) -> list[Prompt]:
     """Give every prompt without an id the next free one, in order, and every prompt the label of its object.
 
+    An id is free if no prompt before names it, and none on the same frame: `box=…` and `points=…@9#1` after it are
+    both of object 1, which the latter corrects.
+
     Raises:
         PromptError: no list of prompts, or two labels for one object.
     """
     prompts = [prompts] if isinstance(prompts, Prompt) else list(prompts)
     if wrong := [prompt for prompt in prompts if not isinstance(prompt, Prompt)]:
         raise PromptError(f"a prompt is a Box, Points or Mask, not {shown(wrong[0])}")
-    used = set(taken) | {p.object_id for p in prompts if p.object_id is not None}
-    numbered = []
+    used, together, numbered = set(taken), defaultdict[object, set[int]](set), []
+    for prompt in prompts:
+        if prompt.object_id is not None:
+            together[_moment(prompt)].add(prompt.object_id)
     for prompt in prompts:
         if prompt.object_id is None:
-            prompt = replace(prompt, object_id=next(i for i in range(1, len(used) + 2) if i not in used))
+            beside = together[_moment(prompt)]
+            prompt = replace(prompt, object_id=next(i for i in count(1) if i not in used and i not in beside))
         assert prompt.object_id is not None
         used.add(prompt.object_id)
         numbered.append(prompt)
     labels = labels_of(numbered)
     return [_labelled(prompt, labels) for prompt in numbered]
+
+
+def _moment(prompt: Prompt) -> tuple[int | None, float | None]:
+    return (prompt.frame or 0 if prompt.seconds is None else None), prompt.seconds
 
 
 def _labelled(prompt: Prompt, labels: Mapping[int, str]) -> Prompt:
@@ -80,14 +92,27 @@ def labels_of(prompts: Iterable[Prompt]) -> dict[int, str]:
 def group_prompts(prompts: Sequence[Prompt], taken: Iterable[int], size_wh: tuple[int, int]) -> list[ObjectPrompt]:
     """Check the prompts of one frame and join them per object, in ascending order of id.
 
+    Args:
+        prompts: of the frame.
+        taken: ids of the objects that are known before.
+        size_wh: of the frame.
+
     Raises:
-        PromptError: outside the frame, wrong size, two boxes or two masks for one object, mask with clicks.
+        PromptError: outside the frame, wrong size, two boxes or two masks for one object, mask with clicks, or
+            only clicks that are not on it for a new object.
     """
     by_id: dict[int, list[Prompt]] = {}
     for prompt in number_prompts(prompts, taken):
         assert prompt.object_id is not None
         by_id.setdefault(prompt.object_id, []).append(prompt)
-    return [_join(object_id, by_id[object_id], size_wh) for object_id in sorted(by_id)]
+    known, joined = set(taken), [_join(object_id, by_id[object_id], size_wh) for object_id in sorted(by_id)]
+    for prompt in joined:
+        if prompt.object_id not in known and prompt.box is None and prompt.mask is None and not prompt.labels.any():
+            raise PromptError(
+                f"object {prompt.object_id} is new, and has only clicks that are not on it: give a box, a mask or "
+                "a click on it as well, or the id of the object to correct"
+            )
+    return joined
 
 
 def _join(object_id: int, prompts: list[Prompt], size_wh: tuple[int, int]) -> ObjectPrompt:

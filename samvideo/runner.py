@@ -188,8 +188,9 @@ def _check_sizes(prompts: Sequence[Prompt], size_wh: tuple[int, int]) -> None:
     moments: dict[tuple[int | None, float | None], list[Prompt]] = {}
     for prompt in number_prompts(prompts):
         moments.setdefault((prompt.frame, prompt.seconds), []).append(prompt)
-    for together in moments.values():
-        group_prompts(together, (), size_wh)
+    for moment, together in moments.items():
+        others = (p.object_id for other in moments.keys() - {moment} for p in moments[other])
+        group_prompts(together, [object_id for object_id in others if object_id is not None], size_wh)
 
 
 def _check_options(settings: RunSettings) -> None:

@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -25,11 +24,6 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), *(str(ROOT / "tests" / name) for name in ("helpers", "parity", "parity/image"))]
-
-import samvideo  # noqa: E402
-
-with suppress(AttributeError):  # a checkout that is not installed has parts of the package beside it
-    samvideo.__path__.append(str(ROOT))
 
 from check import seeded_model  # noqa: E402
 from device_table import COLUMNS, Table, Variant, measure, timed  # noqa: E402

@@ -32,6 +32,16 @@ def test_every_package_is_listed() -> None:
     assert found == set(listed["packages"])
 
 
+def test_a_checkout_works_where_samvideo_is_installed_otherwise() -> None:
+    """Without the finder of an editable install: Python, started in the root, takes the package from there."""
+    code = "import sys; sys.meta_path[:] = [f for f in sys.meta_path if 'Editable' not in repr(f)]; "
+    code += "import samvideo.trackers.base, samvideo.memory.base, samvideo.evaluation.metrics as m"
+    code += "; print(m.__file__)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert Path(done.stdout.strip()) == ROOT / "evaluation" / "metrics.py"
+
+
 def test_every_folder_with_modules_is_a_package() -> None:
     for folder in ("samvideo", "memory", "trackers", "evaluation"):
         for module in (ROOT / folder).rglob("*.py"):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,22 @@ def test_free_ids_are_given_in_order() -> None:
     prompts = [BOX, Box((0, 0, 2, 2), object_id=2), BOX]
     assert [p.object_id for p in number_prompts(prompts)] == [1, 2, 3]
     assert [p.object_id for p in number_prompts(prompts, taken=(1,))] == [3, 2, 4]
+
+
+def test_a_prompt_on_a_later_frame_corrects_the_object_that_it_names() -> None:
+    click = Points([(1, 1)], labels=[0], object_id=1, frame=9)
+    assert [p.object_id for p in number_prompts([BOX, click])] == [1, 1]
+    assert [p.object_id for p in number_prompts([click, BOX])] == [1, 2]
+    assert [p.object_id for p in number_prompts([BOX, replace(click, frame=0)])] == [2, 1], "the same frame"
+    assert [p.object_id for p in number_prompts([BOX, replace(click, frame=None, seconds=0.5)])] == [1, 1]
+
+
+def test_a_new_object_needs_more_than_clicks_that_are_not_on_it() -> None:
+    click = Points([(1, 1)], labels=[0], object_id=1)
+    with pytest.raises(PromptError, match="object 1 is new, and has only clicks that are not on it"):
+        group_prompts([click], (2,), (4, 4))
+    assert len(group_prompts([click], (1,), (4, 4))) == 1
+    assert len(group_prompts([click, replace(BOX, object_id=1)], (), (4, 4))) == 1
 
 
 def test_prompts_of_one_object_are_joined() -> None:
