@@ -74,6 +74,7 @@ LAYERS = {
     "samvideo.analysis": 5.3,
     "samvideo.exports": 5.3,
     "samvideo.runner": 5.3,
+    "samvideo.bulk_run": 5.35,
     "samvideo.scaffold": 5.3,
     "samvideo.testing": 5.3,
     "samvideo.training": 5.3,
