@@ -8,6 +8,7 @@ because results of some libraries depend on it.
 import logging
 import multiprocessing
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -282,7 +283,7 @@ class RayPool:
             except ray.exceptions.RayTaskError as error:  # raised by the constructor
                 raise error.cause if isinstance(error.cause, SamVideoError) else error from None
             except ray.exceptions.RayActorError as error:
-                if isinstance(cause := _creation_error(error), SamVideoError):
+                if isinstance(cause := cause_of(error), SamVideoError):
                     raise cause from None
                 actor = remote.remote(task, make)
                 if attempts[name] < ATTEMPTS:
@@ -321,14 +322,32 @@ def ray_cluster(address: str | None, cores: int | None = None) -> Iterator[Any]:
         return
     if address is not None:
         _check_cluster(address)
+    on_term = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, num_cpus=None if address else cores, log_to_driver=False)
     except (ConnectionError, ValueError) as error:
         raise ConfigError(f"no Ray cluster at {address!r}: {error}") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_term)  # which Ray has replaced
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def enter_folder(folder: Path) -> None:
+    """Go to the folder where relative paths begin, as a worker of a cluster starts elsewhere.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"a worker has no folder {folder} ({error.strerror}): all nodes of a cluster need the same files at "
+            "the same paths"
+        ) from error
 
 
 def _check_cluster(address: str) -> None:
@@ -356,6 +375,7 @@ def _check_cluster(address: str) -> None:
     )
 
 
-def _creation_error(error: Any) -> BaseException | None:
+def cause_of(error: Any) -> BaseException:
+    """Return the exception behind one of Ray's, which the constructor of an actor has raised, or that one."""
     cause: BaseException | None = getattr(error, "cause", None) or error.__cause__
-    return getattr(cause, "cause", cause)
+    return getattr(cause, "cause", cause) or error

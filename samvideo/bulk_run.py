@@ -6,7 +6,6 @@ call that was interrupted or killed can be resumed: what is complete stays as it
 """
 
 import json
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from glob import glob, has_magic
@@ -16,7 +15,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from samvideo.errors import ConfigError, SamVideoError, VideoError
-from samvideo.evaluation.shard import Failure, Maker, Pool
+from samvideo.evaluation.shard import Failure, Maker, Pool, enter_folder
 from samvideo.io.container import is_address
 from samvideo.io.images import SUFFIXES, animation_of, find_images, natural_key
 from samvideo.io.mask_pictures import FROM_FILE, MaskRule
@@ -58,14 +57,8 @@ class BulkRun:
     folder: Path = Path()
 
     def open(self) -> None:
-        """Go to the folder where relative paths begin; a worker of a cluster starts elsewhere."""
-        try:
-            os.chdir(self.folder)
-        except OSError as error:
-            raise ConfigError(
-                f"a worker has no folder {self.folder} ({error.strerror}): all nodes of a cluster need the same "
-                "files at the same paths"
-            ) from error
+        """See `enter_folder`."""
+        enter_folder(self.folder)
 
     def run(self, dataset: None, tracker: Tracker, name: str) -> None:
         """Track one source. A run that is there, of this call or of one to resume, goes on."""

@@ -116,6 +116,7 @@ HOMES = {
     "anyio": {"samvideo.serving.service"},
     "cvat_sdk": {"samvideo.serving.cvat"},
     "fastapi": {"samvideo.serving.app"},
+    "h11": {"samvideo.serving.forward"},
     "prometheus_client": {"samvideo.serving.metrics"},
     "starlette": {"samvideo.serving.app", "samvideo.web.app"},
     "uvicorn": {"samvideo.web.connections", "samvideo.web.server"},

@@ -68,7 +68,7 @@ def _root(
 
 USE = (track, segment, ui, serve, analyze, export, redact, info, models, demo_clip, score, report, bench, new)
 TRAIN = (quantize, prune, search, finetune, distill)
-ON_RAY = (track, evaluate)
+ON_RAY = (track, serve, evaluate)
 
 for verb in (*USE, *TRAIN, evaluate):
     app.command(epilog=EPILOG, cls=RayCommand if verb in ON_RAY else Command)(verb)
