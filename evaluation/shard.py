@@ -34,6 +34,8 @@ ATTEMPTS = 3
 """How often a video is tried if its workers die."""
 RAY_PATIENCE = 12.0
 """Seconds until a Ray cluster must have accepted a connection, and answered it."""
+RAY_START = 120.0
+"""Seconds in which a cluster on this machine must have started; Ray's own 30 are too few on a busy one."""
 END_PATIENCE = 10.0
 """Seconds in which workers that are told to end may finish their frame and their files."""
 
@@ -322,11 +324,14 @@ def ray_cluster(address: str | None, cores: int | None = None) -> Iterator[Any]:
         return
     if address is not None:
         _check_cluster(address)
+    else:
+        os.environ.setdefault("RAY_raylet_start_wait_time_s", f"{RAY_START:.0f}")
     on_term = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, num_cpus=None if address else cores, log_to_driver=False)
-    except (ConnectionError, ValueError) as error:
-        raise ConfigError(f"no Ray cluster at {address!r}: {error}") from error
+    except Exception as error:  # Ray has no type for a cluster that does not start in time
+        where = "could be started on this machine" if address is None else f"at {address!r}"
+        raise ConfigError(f"no Ray cluster {where}: {error}") from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_term)  # which Ray has replaced
     try:
