@@ -224,6 +224,7 @@ def test_a_signal_ends_all_workers_after_their_frames(
     check_resumed(clips, alone, "--workers", workers)
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_goes_on_with_its_video(clips: Path, alone: Path) -> None:
     import psutil
 
