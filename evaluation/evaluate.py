@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import TypeAdapter
 
@@ -36,6 +36,14 @@ _RUN = TypeAdapter(dict[str, Any])
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a finished video, the number of finished videos, and the number of all videos."""
+
+
+class ScoredWork(Work, Protocol):
+    """Work that leaves a file for each finished video or image."""
+
+    def entry_path(self, name: str) -> Path:
+        """Where the scores of a finished video or image are."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ def evaluate(
 
 def evaluate_all(
     evaluations: Sequence[Evaluation],
-    work: Work,
+    work: ScoredWork,
     make: Maker,
     pool: Pool = run_here,
     progress: Progress = lambda name, done, total: None,
@@ -153,7 +161,7 @@ def claimed(out: Path, root: Path, record: Mapping[str, Any]) -> Iterator[None]:
 
 
 def run_missing(
-    task: Work, make: Maker, names: Sequence[str], pool: Pool, progress: Progress
+    task: ScoredWork, make: Maker, names: Sequence[str], pool: Pool, progress: Progress
 ) -> dict[str, Failure]:
     """Run what is not finished yet; gives the failures by name."""
     finished = [name for name in names if task.entry_path(name).exists()]

@@ -83,7 +83,7 @@ class PolicyTask:
         return self.tasks[0].open()
 
     def entry_path(self, name: str) -> Path:
-        """See `Work.entry_path`: of the first policy for which the video is not finished, else of the last."""
+        """See `ScoredWork.entry_path`: of the first policy that has not finished the video, else of the last."""
         paths = [task.entry_path(name) for task in self.tasks]
         return next((path for path in paths if not path.exists()), paths[-1])
 

@@ -1,6 +1,6 @@
 """Distribute videos over workers: in this process, in processes of this machine, or on a Ray cluster.
 
-The scores are the same. A worker creates one tracker and then evaluates video after video. A worker that dies is
+The results are the same. A worker creates one tracker and then runs it on video after video. A worker that dies is
 replaced, and its video is tried again. The number of threads of a worker is independent of the number of workers,
 because results of some libraries depend on it.
 """
@@ -8,12 +8,14 @@ because results of some libraries depend on it.
 import logging
 import multiprocessing
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -32,6 +34,10 @@ ATTEMPTS = 3
 """How often a video is tried if its workers die."""
 RAY_PATIENCE = 12.0
 """Seconds until a Ray cluster must have accepted a connection, and answered it."""
+RAY_START = 120.0
+"""Seconds in which a cluster on this machine must have started; Ray's own 30 are too few on a busy one."""
+END_PATIENCE = 10.0
+"""Seconds in which workers that are told to end may finish their frame and their files."""
 
 Maker = Callable[[], Any]
 """Creates the tracker or the segmenter."""
@@ -41,16 +47,12 @@ class Work(Protocol):
     """What is to be run on every video or image; small and picklable, so that it can travel to other processes."""
 
     @property
-    def threads(self) -> int:
-        """Threads of each worker."""
+    def threads(self) -> int | None:
+        """Threads of each worker; None leaves them as they are."""
         ...
 
     def open(self) -> Any:
-        """The data set."""
-        ...
-
-    def entry_path(self, name: str) -> Path:
-        """Where the scores of a finished video or image are."""
+        """What a worker needs for all videos, such as the data set."""
         ...
 
     def run(self, dataset: Any, made: Any, name: str) -> None:
@@ -78,14 +80,14 @@ Pool = Callable[[Work, Maker, Sequence[str]], Iterator[Outcome]]
 
 
 class Worker:
-    """Evaluates any number of videos with one tracker."""
+    """Runs any number of videos with one tracker."""
 
     def __init__(self, task: Work, make: Maker) -> None:
         self._task, self._dataset, self._made = task, task.open(), make()
         limit_loaded(task.threads)
 
     def run(self, name: str) -> Failure | None:
-        """Evaluate one video; errors are returned, not raised."""
+        """Run one video; errors are returned, not raised."""
         try:
             self._task.run(self._dataset, self._made, name)
         except SamVideoError as error:
@@ -97,7 +99,7 @@ class Worker:
 
 
 def run_here(task: Work, make: Maker, names: Sequence[str]) -> Iterator[Outcome]:
-    """Evaluate the videos one after the other in this process; a `Pool`."""
+    """Run the videos one after the other in this process; a `Pool`."""
     if not names:
         return
     before = cv2.getNumThreads()
@@ -106,7 +108,8 @@ def run_here(task: Work, make: Maker, names: Sequence[str]) -> Iterator[Outcome]
         for name in names:
             yield name, worker.run(name)
     finally:
-        limit_loaded(before)
+        if task.threads is not None:
+            limit_loaded(before)
 
 
 def visible_gpus() -> list[str]:
@@ -119,6 +122,8 @@ def visible_gpus() -> list[str]:
 
 
 def _serve(channel: Connection, task: Work, make: Maker, card: str | None) -> None:
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()  # Ctrl-C in a terminal reaches the parent only, which then ends its workers
     if card is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = card
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -172,7 +177,7 @@ class LocalPool:
         self._workers = workers
 
     def __call__(self, task: Work, make: Maker, names: Sequence[str]) -> Iterator[Outcome]:
-        """Evaluate the videos; outcomes are yielded as they finish.
+        """Run the videos; outcomes are yielded as they finish.
 
         Raises:
             SamVideoError: the tracker cannot be created.
@@ -216,6 +221,9 @@ class LocalPool:
                     yield finished, outcome
         finally:
             for worker in running.values():
+                worker.process.terminate()
+            for worker in running.values():
+                worker.process.join(END_PATIENCE)
                 worker.stop()
 
 
@@ -247,38 +255,21 @@ class RayPool:
         self.address, self.workers = address, workers
 
     def __call__(self, task: Work, make: Maker, names: Sequence[str]) -> Iterator[Outcome]:
-        """Evaluate the videos; outcomes are yielded as they finish.
+        """Run the videos; outcomes are yielded as they finish.
 
         Raises:
             ConfigError: Ray is not installed, or the cluster does not exist.
             SamVideoError: the tracker cannot be created.
         """
-        try:
-            import ray
-        except ImportError:
-            raise ConfigError(
-                "Ray is not installed: pip install 'samvideo[ray]', or use --workers on one machine"
-            ) from None
-        started = not ray.is_initialized()
-        if started:
-            if self.address is not None:
-                _check_cluster(self.address)
-            try:
-                ray.init(address=self.address, num_cpus=None if self.address else self.workers, log_to_driver=False)
-            except (ConnectionError, ValueError) as error:
-                raise ConfigError(f"no Ray cluster at {self.address!r}: {error}") from error
-        try:
+        with ray_cluster(self.address, self.workers) as ray:
             yield from self._run(ray, task, make, names)
-        finally:
-            if started:
-                ray.shutdown()
 
     def _run(self, ray: Any, task: Work, make: Maker, names: Sequence[str]) -> Iterator[Outcome]:
         resources = ray.cluster_resources()
         cards = int(resources.get("GPU", 0))
         count = min(self.workers or cards or int(resources.get("CPU", 1)), len(names))
         # Ray limits the threads of an actor to its cores.
-        remote = ray.remote(num_cpus=task.threads, num_gpus=min(1.0, cards / count) if cards and count else 0)(
+        remote = ray.remote(num_cpus=task.threads or 1, num_gpus=min(1.0, cards / count) if cards and count else 0)(
             Worker
         )
         waiting, attempts = deque(names), dict.fromkeys(names, 1)
@@ -294,7 +285,7 @@ class RayPool:
             except ray.exceptions.RayTaskError as error:  # raised by the constructor
                 raise error.cause if isinstance(error.cause, SamVideoError) else error from None
             except ray.exceptions.RayActorError as error:
-                if isinstance(cause := _creation_error(error), SamVideoError):
+                if isinstance(cause := cause_of(error), SamVideoError):
                     raise cause from None
                 actor = remote.remote(task, make)
                 if attempts[name] < ATTEMPTS:
@@ -308,6 +299,60 @@ class RayPool:
             if waiting:
                 following = waiting.popleft()
                 running[actor.run.remote(following)] = actor, following
+
+
+@contextmanager
+def ray_cluster(address: str | None, cores: int | None = None) -> Iterator[Any]:
+    """Connect to a Ray cluster and yield the module `ray`; one that exists already in this process is used.
+
+    Args:
+        address: of the cluster, "auto" for the one this machine belongs to, None to start one here and stop it at
+            the end.
+        cores: of one that is started, None for those of the machine.
+
+    Raises:
+        ConfigError: Ray is not installed, or the cluster does not exist.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise ConfigError(
+            "Ray is not installed: pip install 'samvideo[ray]', or leave --ray out to use this machine only"
+        ) from None
+    if ray.is_initialized():
+        yield ray
+        return
+    if address is not None:
+        _check_cluster(address)
+    else:
+        os.environ.setdefault("RAY_raylet_start_wait_time_s", f"{RAY_START:.0f}")
+    on_term = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(address=address, num_cpus=None if address else cores, log_to_driver=False)
+    except Exception as error:  # Ray has no type for a cluster that does not start in time
+        where = "could be started on this machine" if address is None else f"at {address!r}"
+        raise ConfigError(f"no Ray cluster {where}: {error}") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_term)  # which Ray has replaced
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def enter_folder(folder: Path) -> None:
+    """Go to the folder where relative paths begin, as a worker of a cluster starts elsewhere.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"a worker has no folder {folder} ({error.strerror}): all nodes of a cluster need the same files at "
+            "the same paths"
+        ) from error
 
 
 def _check_cluster(address: str) -> None:
@@ -331,10 +376,11 @@ def _check_cluster(address: str) -> None:
     except subprocess.CalledProcessError as error:
         reason = (error.stderr.decode(errors="replace").splitlines() or ["it refuses"])[-1]
     raise ConfigError(
-        f"no Ray cluster at {address!r} ({reason}): give auto or the HOST:PORT of a running one, or use --workers"
+        f"no Ray cluster at {address!r} ({reason}): give auto or the HOST:PORT of a running one, or leave --ray out"
     )
 
 
-def _creation_error(error: Any) -> BaseException | None:
+def cause_of(error: Any) -> BaseException:
+    """Return the exception behind one of Ray's, which the constructor of an actor has raised, or that one."""
     cause: BaseException | None = getattr(error, "cause", None) or error.__cause__
-    return getattr(cause, "cause", cause)
+    return getattr(cause, "cause", cause) or error

@@ -18,8 +18,11 @@ def limit_unloaded(count: int) -> None:
 
 
 @contextmanager
-def limit_children(count: int) -> Iterator[None]:
-    """Limit the libraries of processes that are started within the context."""
+def limit_children(count: int | None) -> Iterator[None]:
+    """Limit the libraries of processes that are started within the context; None does not."""
+    if count is None:
+        yield
+        return
     before = {name: os.environ.get(name) for name in _VARIABLES}
     limit_unloaded(count)
     try:
@@ -32,8 +35,10 @@ def limit_children(count: int) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def limit_loaded(count: int) -> None:
-    """Limit OpenCV and PyTorch if they are loaded."""
+def limit_loaded(count: int | None) -> None:
+    """Limit OpenCV and PyTorch if they are loaded; None does not."""
+    if count is None:
+        return
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(count)
     if "torch" in sys.modules:

@@ -73,6 +73,19 @@ class RunSettings:
         replacing = self.overwrite or self.resume
         check_outputs(self.folder(info), self.save, replacing, sources, prompt_files(self.prompt_texts))
 
+    def record(self) -> dict[str, Any]:
+        """Return what `run.json` records of the settings; see `SourceRecord`."""
+        entry: dict[str, Any] = {key: getattr(self, key) for key in ("save", "direction", "stride")}
+        entry["renumbered"] = False  # in its place, for the source to set
+        if self.strip_source:
+            return entry
+        entry |= {"start": self.start, "end": self.end} | recorded(self.prompt_texts, self.options)
+        if self.search is not None:
+            entry["search"] = self.search.record()
+        if self.window is not None:
+            entry["window"] = list(self.window)
+        return entry
+
     def open_run(self, info: VideoInfo, timer: StageTimer, sources: Sequence[Path]) -> OpenRun[Any]:
         """Open the result files; see `Run.open`."""
         return Run.open(self, info, timer, sources)
@@ -184,15 +197,7 @@ class SourceRecord:
             )
         self.info = info
         self.source = settings.source if self.info.has_audio or "labels" in settings.save else None
-        self.settings: dict[str, Any] = {key: getattr(settings, key) for key in ("save", "direction", "stride")}
-        self.settings["renumbered"] = info.renumbered
-        if not self._stripped:
-            self.settings |= {"start": settings.start, "end": settings.end}
-            self.settings |= recorded(settings.prompt_texts, settings.options)
-            if settings.search is not None:
-                self.settings["search"] = settings.search.record()
-            if settings.window is not None:
-                self.settings["window"] = list(settings.window)
+        self.settings = settings.record() | {"renumbered": info.renumbered}
 
     def frame(self, frame: Frame, result: FrameResult) -> tuple[Frame, FrameResult]:
         """Return the frame and its result as they are recorded."""

@@ -40,7 +40,7 @@ def run_tracking(
     if one did. A SamVideoError is raised only before the first result, when nothing was written.
     """
     with settings.open_source() as video:
-        _check_options(settings)
+        check_options(settings)
         if settings.revised and not _are_files(video.files):
             raise ConfigError(
                 "final results of a policy are written in a second pass over a file: take the policy without"
@@ -193,7 +193,8 @@ def _check_sizes(prompts: Sequence[Prompt], size_wh: tuple[int, int]) -> None:
         group_prompts(together, [object_id for object_id in others if object_id is not None], size_wh)
 
 
-def _check_options(settings: RunSettings) -> None:
+def check_options(settings: RunSettings) -> None:
+    """Raise ConfigError for settings that contradict each other."""
     if settings.resume and settings.overwrite:
         raise ConfigError("--resume keeps what a run has written, --overwrite removes it: give one of them")
     if "labels" in settings.save and settings.strip_source and settings.start:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, Command, comma_list, completing, numbers, verb
+from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, numbers, verb
 from samvideo.cli.evaluate_images import IMAGES, choose_proposals, evaluate_on_images, picture_task, refuse
 from samvideo.cli.models import COMPILE_HELP, MODEL_HELP, RUNTIME_HELP, WEIGHTS_HELP, with_runtime
 from samvideo.cli.policies import SEVERAL_HELP, check_policies
+from samvideo.cli.pools import RAY_HELP, THREADS_HELP, WORKERS_HELP, choose_pool
 from samvideo.cli.score import DATASET_HELP, score_summary
 from samvideo.cli.searching import DETECTOR_HELP, PROMPTER_HELP
 from samvideo.weights.naming import split_name
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from samvideo.evaluation.shard import Pool
     from samvideo.evaluation.video import Task
 
-RAY_HELP = "Use this Ray cluster (auto: a running one), or start one on this machine."
 PROTOCOLS = (
     "mask, box, click1, click3, click5 on first appearance; online, offline: corrected where worst [mask]. "
     "Of images: box, click1 ... click20, or both [box,click5]."
@@ -33,19 +33,6 @@ TEXT_HELP = 'Find what these name, as "person; ball": the prompter text.'
 EVALUATED_DETECTOR_HELP = f"{DETECTOR_HELP} truth: the boxes of the ground truth, for boxes."
 OUT_HELP = "Folder for masks and results; an unfinished evaluation is resumed."
 LIMIT_HELP = "The first N sequences only; of images, N spread over all."
-
-
-class EvaluateCommand(Command):
-    """Allows `--ray` without a value, which typer's options do not."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Turn a `--ray` that is followed by nothing or by another option into `--ray=local`."""
-        following = [*args[1:], "-"]
-        completed = [
-            "--ray=local" if a == "--ray" and b.startswith("-") else a
-            for a, b in zip(args, following, strict=False)
-        ]
-        return super().parse_args(ctx, completed)
 
 
 @verb
@@ -68,9 +55,9 @@ def evaluate(
     threshold: int | None = typer.Option(None, min=1, help=THRESHOLD_HELP),
     void: int | None = typer.Option(None, min=0, help=VOID_HELP),
     limit: int | None = typer.Option(None, min=1, help=LIMIT_HELP),
-    workers: int | None = typer.Option(None, min=1, help="Processes, or actors on the Ray cluster [1]."),
+    workers: int | None = typer.Option(None, min=1, help=WORKERS_HELP),
     ray: str | None = typer.Option(None, "--ray", metavar="[ADDRESS]", help=RAY_HELP),
-    threads: int = typer.Option(1, min=1, help="Threads of each worker."),
+    threads: int = typer.Option(1, min=1, help=THREADS_HELP),
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     dtype: str = typer.Option("auto", help="auto, fp32, bf16 or fp16 (not on a CPU)."),
     compiled: bool = typer.Option(False, "--compile", help=COMPILE_HELP),
@@ -86,7 +73,8 @@ def evaluate(
     from samvideo.io.mask_pictures import MaskRule
 
     model, weights = split_name(model, weights)
-    reading, pool, tracked = MaskRule(threshold, void), _pool(ray, workers), tuple(numbers(objects, "--objects"))
+    reading, pool = MaskRule(threshold, void), choose_pool(ray, workers)
+    tracked = tuple(numbers(objects, "--objects"))
     options = with_runtime(_options(weights, device, dtype, policies := check_policies(policy)), runtime, compiled)
     search = choose_proposals(model, weights, prompt, text, prompter, detector, proposals, protocol)
     chosen = comma_list(sequences)
@@ -137,12 +125,3 @@ def _run(evaluation: "Evaluation", policies: tuple[str, ...], pool: "Pool", *, q
         typer.echo("\n\n".join(score_summary(results, out / "results.json") for out, results in found.items()))
     if code := max(map(exit_code_of, found.values())):
         raise typer.Exit(code)
-
-
-def _pool(ray: str | None, workers: int | None) -> "Pool":
-    """Where to run: in this process, in several, or on a Ray cluster."""
-    from samvideo.evaluation.shard import LocalPool, RayPool, run_here
-
-    if ray is not None:
-        return RayPool(None if ray == "local" else ray, workers)
-    return LocalPool(workers) if workers is not None and workers > 1 else run_here

@@ -12,13 +12,14 @@ from samvideo.cli.common import Command
 from samvideo.cli.console import replace_streams
 from samvideo.cli.demo_clip import demo_clip
 from samvideo.cli.distill import distill
-from samvideo.cli.evaluate import EvaluateCommand, evaluate
+from samvideo.cli.evaluate import evaluate
 from samvideo.cli.export import export
 from samvideo.cli.export_model import export_model
 from samvideo.cli.finetune import finetune
 from samvideo.cli.info import info
 from samvideo.cli.models import models
 from samvideo.cli.new import new
+from samvideo.cli.pools import RayCommand
 from samvideo.cli.prune import prune
 from samvideo.cli.quantize import quantize
 from samvideo.cli.redact import redact
@@ -67,10 +68,10 @@ def _root(
 
 USE = (track, segment, ui, serve, analyze, export, redact, info, models, demo_clip, score, report, bench, new)
 TRAIN = (quantize, prune, search, finetune, distill)
+ON_RAY = (track, serve, evaluate)
 
-for verb in USE + TRAIN:
-    app.command(epilog=EPILOG, cls=Command)(verb)
-app.command(epilog=EPILOG, cls=EvaluateCommand)(evaluate)
+for verb in (*USE, *TRAIN, evaluate):
+    app.command(epilog=EPILOG, cls=RayCommand if verb in ON_RAY else Command)(verb)
 app.command("export-model", epilog=EPILOG, cls=Command)(export_model)
 app.add_typer(weights, name="weights")
 app.add_typer(train, name="train")

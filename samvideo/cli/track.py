@@ -8,7 +8,9 @@ import typer
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, end_run, parse_window, verb
 from samvideo.cli.models import COMPILE_HELP, MODEL_HELP, RUNTIME_HELP, WEIGHTS_HELP, choose_model, with_runtime
 from samvideo.cli.policies import POLICY_HELP, check_policy
+from samvideo.cli.pools import RAY_HELP, THREADS_HELP, WORKERS_HELP
 from samvideo.cli.searching import DETECTOR_HELP, PROMPTER_HELP, choose_search, searching_tracker, split_prompts
+from samvideo.cli.track_bulk import OUT_HELP, SOURCE_HELP, Bulk, choose_bulk
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, run_page
 from samvideo.moments import MOMENT_HELP, parse_moment
 from samvideo.search_settings import MOST, split_searches
@@ -19,22 +21,19 @@ if TYPE_CHECKING:
 PROMPT_HELP = (
     "box=X1,Y1,X2,Y2 | points=X,Y/-X,Y/... (a leading minus: not on the object) | mask=FILE.png | FILE.json; "
     "each may end in @FRAME, @12.5s or @1:02.5, and #ID or #ID:LABEL. Repeatable. box, points or mask alone: "
-    "annotate in the browser. everything, or text='person; ball': find the objects."
+    "annotate in the browser. everything, or text='person; ball': find the objects. Of several sources, {name} in "
+    "a file's name is the name of the source."
 )
 FIRST_MASK_HELP = "Segmenter that turns boxes and clicks into masks [the model's own]; FILE: its weights."
 START_HELP = f"First frame: {MOMENT_HELP}, at which it is shown."
 END_HELP = "Stop before this frame, or before the first that begins at this time or later."
-SOURCE_HELP = (
-    "Video file, folder or glob of images, NIfTI volume (.nii, .nii.gz), camera index (0), RTSP or HTTP address, "
-    "or - for stdin."
-)
 SAVE_HELP = "Results to write, of overlay, masks, rle, csv, and labels of a volume [all]."
 WINDOW_HELP = "Intensities of a volume that become black and white [the 0.5 and 99.5 percentiles]."
 
 
 @verb
 def track(
-    source: str = typer.Argument(help=SOURCE_HELP),
+    sources: list[str] = typer.Argument(metavar="SOURCE...", help=SOURCE_HELP),
     prompt: list[str] = typer.Option([], "--prompt", "-p", help=PROMPT_HELP),
     model: str = typer.Option("auto", help=MODEL_HELP, autocompletion=completing("trackers")),
     weights: Path | None = typer.Option(None, help=WEIGHTS_HELP),
@@ -50,7 +49,7 @@ def track(
     every: float = typer.Option(1.0, metavar="SECONDS", help="Search for new objects so often."),
     max_objects: int = typer.Option(MOST, min=1, max=255, help="Of a search, tracked at a time."),
     direction: str = typer.Option("forward", help="Seen from the prompts: forward, backward or both."),
-    out: Path | None = typer.Option(None, "-o", "--out", help="Folder for the results [NAME_tracked]."),
+    out: Path | None = typer.Option(None, "-o", "--out", help=OUT_HELP),
     save: str | None = typer.Option(None, help=SAVE_HELP),
     window: str | None = typer.Option(None, metavar="LOW,HIGH", help=WINDOW_HELP),
     start: str | None = typer.Option(None, metavar="T", help=START_HELP),
@@ -60,6 +59,9 @@ def track(
     stride: int = typer.Option(1, min=1, help="Track every n-th frame only."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace the results of an earlier run there."),
     resume: bool = typer.Option(False, "--resume", help="Go on with a killed or interrupted run, or start."),
+    workers: int | None = typer.Option(None, min=1, help=WORKERS_HELP),
+    ray: str | None = typer.Option(None, "--ray", metavar="[ADDRESS]", help=RAY_HELP),
+    threads: int | None = typer.Option(None, min=1, help=THREADS_HELP),
     strip_source: bool = typer.Option(False, "--strip-source", help="Omit source name, times and audio."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
     as_json: bool = typer.Option(False, "--json", help="Print one summary object on stdout."),
@@ -73,16 +75,13 @@ def track(
     chosen = choose_model(model, weights, device, quiet=quiet)
     search = choose_search(chosen[0], prompter, wanted, detector, max_objects, every) if searches else None
     options = {"memory": memory, "policy": policy, "device": device, "dtype": dtype, "first_mask": first_mask}
-    into: dict[str, Any] = {"out": out, "overwrite": overwrite, "strip_source": strip_source, "resume": resume}
-    more: dict[str, Any] = {"search": search, "labelled": searches, "stride": stride}
-    more |= {"runtime": runtime, "compiled": compiled}
-    settings = _parse_settings(
-        texts, save, direction, (start, end), (threshold, void), window, source, chosen, options, **into, **more
-    )
-    if tools:
-        run_page(settings, tools[0], quiet, as_json, browser, host, port)
-    else:
-        _run(settings, quiet, as_json)
+    bulk = choose_bulk(sources, texts, tools, save, (threshold, void), (workers, ray, threads))
+    read = texts if bulk is None else bulk.common_prompts()
+    more: dict[str, Any] = {"out": out, "overwrite": overwrite, "strip_source": strip_source, "resume": resume}
+    more |= {"search": search, "labelled": searches, "stride": stride, "runtime": runtime, "compiled": compiled}
+    given = save, direction, (start, end), (threshold, void), window, sources[0]
+    settings = _parse_settings(read, *given, chosen, options, **more)
+    _run(settings, bulk, tools, quiet, as_json, (browser, host, port))
 
 
 def _parse_settings(
@@ -124,7 +123,21 @@ def _parse_settings(
     )
 
 
-def _run(settings: "RunSettings", quiet: bool, as_json: bool) -> None:
+def _run(
+    settings: "RunSettings",
+    bulk: Bulk | None,
+    tools: list[str],
+    quiet: bool,
+    as_json: bool,
+    page: tuple[bool, str, int | None],
+) -> None:
+    """Track many sources, or one with the page, or one from its prompts."""
+    if bulk is not None:
+        bulk.track(settings, quiet=quiet, as_json=as_json)
+        return
+    if tools:
+        run_page(settings, tools[0], quiet, as_json, *page)
+        return
     from samvideo.cli.progress import TrackProgress
     from samvideo.runner import run_tracking
 

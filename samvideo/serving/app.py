@@ -27,8 +27,8 @@ from samvideo.io.tracks import FrameRecord, Index
 from samvideo.serving import messages
 from samvideo.serving.frames import read_frame
 from samvideo.serving.label_studio import LabelStudio, PredictAnswer, PredictRequest, SetupAnswer
-from samvideo.serving.limits import Refusal
-from samvideo.serving.metrics import CONTENT_TYPE
+from samvideo.serving.limits import Limits, Refusal
+from samvideo.serving.metrics import CONTENT_TYPE, Metrics
 from samvideo.serving.propagation import advance, propagation
 from samvideo.serving.service import Service
 from samvideo.serving.sessions import Session, check_video, newest_frame
@@ -91,7 +91,7 @@ def make_app(service: Service, tokens: Sequence[str], label_studio: LabelStudio 
     app.include_router(_routes(api, service.limits.json_bytes))
     if label_studio is not None:
         app.include_router(_label_studio_routes(label_studio, service.limits.json_bytes))
-    return Gate(app, tokens, service)
+    return Gate(app, tokens, service.limits, service.metrics)
 
 
 def _routes(api: "Api", json_bytes: int) -> APIRouter:
@@ -156,18 +156,19 @@ def _body(kind: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {kind: {"schema": schema}}}}
 
 
-def _failure(text: str, status: int, headers: dict[str, str] | None = None) -> Response:
+def failure(text: str, status: int, headers: dict[str, str] | None = None) -> Response:
+    """A refusal, as JSON."""
     return JSONResponse({"error": as_text(text)}, status, headers)
 
 
 def _too_large(expected: str) -> Response:
-    return _failure(f"the body is too large: {expected}", 413, {"connection": "close"})
+    return failure(f"the body is too large: {expected}", 413, {"connection": "close"})
 
 
 async def _refuse(request: Request, error: Any) -> Response:
     if isinstance(error, TooLarge):
         return _too_large(str(error))
-    return _failure(str(error), error.status if isinstance(error, Refusal) else 422)
+    return failure(str(error), error.status if isinstance(error, Refusal) else 422)
 
 
 async def _forget(request: Request, error: Exception) -> Response:
@@ -175,7 +176,7 @@ async def _forget(request: Request, error: Exception) -> Response:
 
 
 async def _fail(request: Request, error: Exception) -> Response:
-    return _failure("the request cannot be answered, by a fault of the server", 500)  # which logs it
+    return failure("the request cannot be answered, by a fault of the server", 500)  # which logs it
 
 
 async def _refuse_http(request: Request, error: Any) -> Response:
@@ -184,21 +185,22 @@ async def _refuse_http(request: Request, error: Any) -> Response:
         405: f"{request.method} is not possible here: see /openapi.json",
         413: "the body is too large",
     }
-    return _failure(texts.get(error.status_code, str(error.detail)), error.status_code, error.headers)
+    return failure(texts.get(error.status_code, str(error.detail)), error.status_code, error.headers)
 
 
 async def _refuse_fault(request: Request, error: Any) -> Response:
     first = error.errors()[0]
     if isinstance(first.get("input"), bytes):
-        return _failure("JSON expected, with the header `Content-Type: application/json`", 422)
-    return _failure(describe_fault(first).removeprefix(":").strip(), 422)
+        return failure("JSON expected, with the header `Content-Type: application/json`", 422)
+    return failure(describe_fault(first).removeprefix(":").strip(), 422)
 
 
 class Gate:
     """ASGI middleware: lets those in who have a token, notes whose it is, and counts all answers."""
 
-    def __init__(self, app: App, tokens: Sequence[str], service: Service) -> None:
-        self._app, self._tokens, self._service = app, [token.encode() for token in tokens], service
+    def __init__(self, app: App, tokens: Sequence[str], limits: Limits, metrics: Metrics) -> None:
+        self._app, self._tokens = app, [token.encode() for token in tokens]
+        self._limits, self._metrics = limits, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, refuse or pass on one request."""
@@ -217,7 +219,7 @@ class Gate:
         app: App = self._app
         if owner is None and scope["path"] not in OPEN:
             text = "no token, or an unknown one: send the header `Authorization: Bearer TOKEN`"
-            app = _failure(text, 401, {"www-authenticate": "Bearer", "connection": "close"})
+            app = failure(text, 401, {"www-authenticate": "Bearer", "connection": "close"})
         elif int(headers.get(b"content-length", b"0")) > (most := self._most_bytes(scope["path"])):
             app = _too_large(f"at most {most} bytes expected")
         scope.setdefault("state", {})["owner"] = owner
@@ -226,11 +228,11 @@ class Gate:
         finally:
             method = scope["method"] if scope["method"] in METHODS else "other"
             route = getattr(scope.get("route"), "path", "none")
-            self._service.metrics.requests.labels(method, route, status).inc()
+            self._metrics.requests.labels(method, route, status).inc()
 
     def _most_bytes(self, path: str) -> int:
         """The most that the body of a request may have."""
-        limits = self._service.limits
+        limits = self._limits
         return {"frames": limits.image_bytes, "video": limits.upload_bytes}.get(
             path.rpartition("/")[2], limits.json_bytes
         )

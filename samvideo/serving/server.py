@@ -53,9 +53,11 @@ class ApiServer(Server):
         tokens: who has one of them is let in.
     """
 
-    def __init__(self, models: Mapping[str, MakeTracker], settings: ServerSettings) -> None:
+    def __init__(
+        self, models: Mapping[str, MakeTracker], settings: ServerSettings, replica: str | None = None
+    ) -> None:
         self.tokens = check_tokens(settings.tokens) or (secrets.token_urlsafe(24),)
-        self._service = Service(models, settings.limits, settings.batch)
+        self._service = Service(models, settings.limits, settings.batch, replica)
         listener = listen(settings.host, settings.port, "choose another --port or --host")
         self.address = address_of(listener, settings.host)
         at = settings.label_studio

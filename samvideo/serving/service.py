@@ -24,6 +24,7 @@ from samvideo.trackers.sam import SamTracker
 from samvideo.types import Frame, FrameResult, Prompt
 
 T = TypeVar("T")
+MARK = "."  # between the name of a replica and the rest of a session's id
 LOOK = 1.0  # seconds between two looks for sessions that have expired
 
 MakeTracker = Callable[[], Tracker]
@@ -63,6 +64,7 @@ class Service:
         limits: see there.
         batch: the most frames of different sessions that are computed as one, 1 for none; None leaves that to the
             runtimes of the models.
+        replica: name of this service among several, with which the ids of its sessions begin.
 
     Raises:
         ConfigError: no model; or a batch of several frames, and no model that `sharing` has loaded on a
@@ -70,11 +72,16 @@ class Service:
     """
 
     def __init__(
-        self, models: Mapping[str, MakeTracker], limits: Limits | None = None, batch: int | None = None
+        self,
+        models: Mapping[str, MakeTracker],
+        limits: Limits | None = None,
+        batch: int | None = None,
+        replica: str | None = None,
     ) -> None:
         if not models:
             raise ConfigError("no model to serve: at least one expected, such as nano")
         self.limits, self.metrics = limits or Limits(), Metrics()
+        self._prefix = "" if replica is None else f"{replica}{MARK}"
         self._sessions: dict[str, Session] = {}
         self._opening = 0  # sessions whose trackers are being made
         self._computing = ThreadPoolExecutor(1, "samvideo-computing")
@@ -106,7 +113,7 @@ class Service:
             tracker = await self.apart(self.models[name])
         finally:
             self._opening -= 1
-        session = Session(owner, name, tracker, self.limits)
+        session = Session(owner, name, tracker, self.limits, self._prefix)
         self._sessions[session.id] = session
         self.metrics.opened.labels(name).inc()
         self.metrics.sessions.set(len(self._sessions))
@@ -115,6 +122,10 @@ class Service:
     def find(self, owner: str, session_id: str) -> Session:
         """The session of an id; Refusal, 404, if its owner has none."""
         session = self._sessions.get(session_id)
+        if session is None and not session_id.startswith(self._prefix) and MARK in session_id:
+            raise Refusal(
+                404, f"session {session_id[:60]!r} is lost: its replica has ended; create another session"
+            )
         if session is None or session.owner != owner:
             raise Refusal(
                 404, f"there is no session {session_id[:60]!r}: it was closed or has expired, create another"

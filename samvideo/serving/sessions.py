@@ -34,10 +34,11 @@ class Session:
         model: name of the model.
         tracker: of this session only.
         limits: what it may use.
+        prefix: begins its id.
     """
 
-    def __init__(self, owner: str, model: str, tracker: Tracker, limits: Limits) -> None:
-        self.id = secrets.token_urlsafe(16)
+    def __init__(self, owner: str, model: str, tracker: Tracker, limits: Limits, prefix: str = "") -> None:
+        self.id = prefix + secrets.token_urlsafe(16)
         self.owner, self.model, self._tracker, self._limits = owner, model, tracker, limits
         self.frame: Frame | None = None
         self.video: VideoSource | None = None

@@ -31,6 +31,7 @@ NOT_RUN = {
     r"annotate\(|page\.wait": "needs a notebook",
     r"--policy my-policy": "needs the plug-in installed",
     r"^samvideo serve": "serves until it is stopped",
+    r"--workers|--ray": "starts processes, as tests/cli/test_bulk.py does",
     r"^samvideo weights verify": "there is nothing in the cache",
 }
 # What is made shorter to run.

@@ -1,7 +1,7 @@
 """The files that examples of the documentation mention: a short clip under several names, and small data sets."""
 
 from pathlib import Path
-from shutil import copytree
+from shutil import copy, copytree
 
 import nibabel
 import numpy as np
@@ -23,6 +23,8 @@ def make_world(folder: Path) -> Path:
         with VideoWriter(folder / f"{name}.mp4", SIZE, max(rate, 1)) as out:
             for index, (rgb, _) in enumerate(frames[:count]):
                 out.write(rgb, index / rate)
+    for name in ("one", "two"):
+        _save_prompted(folder / "clips" / name, folder / "video.mp4")
     for name, (rgb, masks) in enumerate(frames[:5]):
         _save(folder / "clip" / f"{name:05}.jpg", rgb)
         if name == 0:
@@ -39,6 +41,12 @@ def make_world(folder: Path) -> Path:
 def _save(path: Path, rgb: np.ndarray) -> None:
     path.parent.mkdir(exist_ok=True)
     Image.fromarray(rgb).save(path)
+
+
+def _save_prompted(path: Path, clip: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    copy(clip, path.with_suffix(".mp4"))
+    path.with_suffix(".json").write_text('[{"box": [220, 110, 470, 340]}]')
 
 
 def _volume(path: Path) -> None:

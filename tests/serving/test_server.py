@@ -1,6 +1,5 @@
 """The command and its server on loopback: signals, clients that vanish, uploads that stall."""
 
-import http.client
 import json
 import re
 import signal
@@ -12,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -20,7 +18,8 @@ pytest.importorskip("fastapi", reason="needs samvideo[serve]")
 pytest.importorskip("httpx", reason="FastAPI's test client needs httpx")
 
 from page_helpers import wait_until
-from serving_client import BOX, FRAMES, TOKEN, png
+from server_caller import Caller
+from serving_client import FRAMES, TOKEN, png
 
 from samvideo.errors import ConfigError, SamVideoError
 from samvideo.serving.limits import Limits
@@ -28,39 +27,6 @@ from samvideo.serving.server import ApiServer, ServerSettings, serve
 from samvideo.trackers.flow import FlowTracker
 from samvideo.web.server import Server, listen
 from tests.clips import write_clip
-
-
-class Caller:
-    """Requests over sockets, one connection each."""
-
-    def __init__(self, address: str, token: str) -> None:
-        self.place = urlsplit(address).netloc
-        self.headers = {"authorization": f"Bearer {token}", "connection": "close"}
-
-    def send(self, method: str, path: str, body: Any = None, **headers: str) -> http.client.HTTPResponse:
-        connection = http.client.HTTPConnection(self.place, timeout=60)
-        if not isinstance(body, bytes | None):
-            body, headers = json.dumps(body).encode(), {"content-type": "application/json", **headers}
-        connection.request(method, path, body, self.headers | headers)
-        return connection.getresponse()
-
-    def ask(self, method: str, path: str, body: Any = None) -> Any:
-        answer = self.send(method, path, body)
-        text = answer.read()
-        assert answer.status < 300, text
-        return json.loads(text) if text else None
-
-    def prompted(self, clip: Path) -> str:
-        """The address of a session with a video and an object on its first frame."""
-        at = f"/sessions/{self.ask('POST', '/sessions')['id']}"
-        self.ask("PUT", f"{at}/video", clip.read_bytes())
-        self.ask("POST", f"{at}/step")
-        self.ask("POST", f"{at}/prompts", {"prompts": [{"box": BOX}]})
-        return at
-
-    def health(self) -> int:
-        sessions: int = self.ask("GET", "/health")["sessions"]
-        return sessions
 
 
 @contextmanager
@@ -100,7 +66,7 @@ def test_a_client_that_vanishes_leaves_its_session_usable(clip: Path) -> None:
         at = caller.prompted(clip)
         body = json.dumps({}).encode()
         with socket.create_connection(tuple(caller.place.split(":"))) as gone:  # type: ignore[arg-type]
-            gone.sendall(_head("POST", f"{at}/propagate", len(body), caller) + body)
+            gone.sendall(caller.head("POST", f"{at}/propagate", len(body)) + body)
             assert gone.recv(1000)
         wait_until(lambda: caller.send("POST", f"{at}/step").status == 200, 30)
         before = caller.ask("GET", at)["frame"]
@@ -121,7 +87,7 @@ def test_an_upload_that_stalls_is_given_up(clip: Path) -> None:
     with running(Limits(body_seconds=0.3)) as caller:
         at = f"/sessions/{caller.ask('POST', '/sessions')['id']}"
         with socket.create_connection(tuple(caller.place.split(":"))) as slow:  # type: ignore[arg-type]
-            slow.sendall(_head("PUT", f"{at}/video", 1000, caller) + b"some")
+            slow.sendall(caller.head("PUT", f"{at}/video", 1000) + b"some")
             assert b" 408 " in slow.recv(4096).split(b"\r\n")[0]
         caller.ask("PUT", f"{at}/video", clip.read_bytes())
 
@@ -131,9 +97,9 @@ def test_the_body_of_one_frame_is_received_at_a_time_and_one_that_stalls_is_give
         at, other = (f"/sessions/{caller.ask('POST', '/sessions')['id']}" for _ in range(2))
         place: Any = tuple(caller.place.split(":"))
         with socket.create_connection(place) as slow, socket.create_connection(place) as second:
-            slow.sendall(_head("POST", f"{at}/frames", 1000, caller) + b"some")
+            slow.sendall(caller.head("POST", f"{at}/frames", 1000) + b"some")
             time.sleep(0.3)
-            second.sendall(_head("POST", f"{at}/frames", 1000, caller))  # refused before anything of it comes
+            second.sendall(caller.head("POST", f"{at}/frames", 1000))  # refused before anything of it comes
             assert b" 409 " in second.recv(4096).split(b"\r\n")[0]
             caller.ask("POST", f"{other}/frames", png(FRAMES[0]))
             assert b" 408 " in slow.recv(4096).split(b"\r\n")[0]
@@ -144,20 +110,12 @@ def test_a_session_is_closed_while_the_body_of_a_frame_comes() -> None:
     with running() as caller:
         at, body = f"/sessions/{caller.ask('POST', '/sessions')['id']}", png(FRAMES[0])
         with socket.create_connection(tuple(caller.place.split(":"))) as slow:  # type: ignore[arg-type]
-            slow.sendall(_head("POST", f"{at}/frames", len(body), caller) + body[:10])
+            slow.sendall(caller.head("POST", f"{at}/frames", len(body)) + body[:10])
             time.sleep(0.2)
             caller.ask("DELETE", at)
             assert caller.health() == 0
             slow.sendall(body[10:])
             assert b" 404 " in slow.recv(4096).split(b"\r\n")[0]
-
-
-def _head(method: str, path: str, length: int, caller: Caller) -> bytes:
-    token = caller.headers["authorization"]
-    return (
-        f"{method} {path} HTTP/1.1\r\nhost: {caller.place}\r\nauthorization: {token}\r\n"
-        f"content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
-    ).encode()
 
 
 def test_sessions_take_turns(clip: Path) -> None:
