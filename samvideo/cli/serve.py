@@ -68,9 +68,7 @@ def serve(
         pixels=max_pixels,
         idle_seconds=idle,
     )
-    key = os.environ.get("LABEL_STUDIO_API_KEY", "")
-    studio = None if label_studio is None else (label_studio, key)
-    settings = ServerSettings(host, port, token, limits, batch, studio)
+    settings = ServerSettings(host, port, token, limits, batch, _with_key(label_studio))
     quiet = ray is not None  # nobody would see a progress bar of another machine
     makers = {name: partial(ready_tracker, text, quiet=quiet, **options) for name, text in named.items()}
     announce = partial(_announce, host=host, made=not token)
@@ -78,6 +76,10 @@ def serve(
         serve_models(makers, settings, announce)
     else:
         serve_replicas(makers, settings, ReplicaSettings(ray_address(ray), replicas), announce)
+
+
+def _with_key(label_studio: str | None) -> tuple[str, str] | None:
+    return None if label_studio is None else (label_studio, os.environ.get("LABEL_STUDIO_API_KEY", ""))
 
 
 def _announce(server: "ApiServer | FrontServer", host: str, made: bool) -> None:

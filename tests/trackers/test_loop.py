@@ -54,7 +54,7 @@ BOX = (0, 0, 2, 2)
 
 def test_prompts_wait_for_their_frames() -> None:
     prompts = [Box(BOX), Box(BOX, frame=3, object_id=1), Box(BOX, seconds=0.45), Box(BOX)]
-    assert given(prompts) == {0: [2, 4], 3: [1], 4: [3]}
+    assert given(prompts) == {0: [1, 3], 3: [1], 4: [2]}
 
 
 def test_a_time_means_the_frame_on_show() -> None:
