@@ -38,8 +38,10 @@ class Features(NamedTuple):
         """Each image of the batch, as a batch of one that keeps nothing else alive."""
         if len(self.coarse) == 1:
             return [self]
-        fine = [[row.clone() for row in x.split(1)] for x in (self.coarse, *self.fine)]
-        attended = [None] * len(self.coarse) if self.self_attended is None else self.self_attended.split(1)
+        fine = [[row.clone() for row in torch.split(x, 1)] for x in (self.coarse, *self.fine)]
+        attended: Sequence[Tensor | None] = [None] * len(self.coarse)
+        if self.self_attended is not None:
+            attended = torch.split(self.self_attended, 1)
         return [
             Features(coarse, tuple(own), None if last is None else last.clone())
             for coarse, *own, last in zip(*fine, attended, strict=True)

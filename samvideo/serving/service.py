@@ -87,7 +87,8 @@ class Service:
         self._computing = ThreadPoolExecutor(1, "samvideo-computing")
         self._calls = Calls(self._computing, self.metrics.observe_batch)
         self._batching = _in_batches(models, batch, self._calls)
-        self.models = {**models, **{name: Shared(runtime) for name, runtime in self._batching.items()}}
+        batching = {name: Shared(runtime) for name, runtime in self._batching.items()}
+        self.models: dict[str, MakeTracker] = {**models, **batching}
         most = max((runtime.frames for runtime in self._batching.values()), default=1)
         self._steps = ThreadPoolExecutor(2 * most, "samvideo-steps")  # one batch gathers while another is computed
         self._others = ThreadPoolExecutor(4, "samvideo-io")
