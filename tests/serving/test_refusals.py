@@ -80,7 +80,7 @@ def test_limits(tmp_path: Path) -> None:
         client.box(at)
         client.box(at, (5, 5, 30, 30))
         assert "at most 2" in client.box(at, (5, 60, 30, 90), 409)
-        client.box(at, (6, 6, 30, 30), object_id=2)  # a correction is no further object
+        client.box(at, (6, 6, 30, 30), object_id=2)  # a correction is not a further object
         client.ask("POST", f"{at}/prompts", 413, content=b" " * 5000, headers={"content-type": "application/json"})
     with serving(Limits(pixels=100)) as client:
         at = client.create()

@@ -40,7 +40,7 @@ PLAIN = Wear(plain=1.0)
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures of a disc and a square on noise, of both sides of the split, and masks that are no pictures."""
+    """Pictures of a disc and a square on noise, of both sides of the split, and masks that are not pictures."""
     root = tmp_path_factory.mktemp("pictures")
     (root / "masks").mkdir()
     rng = np.random.default_rng(0)

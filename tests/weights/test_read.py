@@ -69,7 +69,7 @@ def test_files_that_hold_no_weights(tmp_path: Path) -> None:
     for name, message in (("list.pt", "no weights"), ("empty.pt", "no weights"), ("none.pt", "no file")):
         with pytest.raises(WeightsError, match=message):
             read_state(tmp_path / name)
-    with pytest.raises(WeightsError, match="is no checkpoint"):
+    with pytest.raises(WeightsError, match="is not a checkpoint"):
         read_state(tmp_path / "weights.onnx")
 
 
