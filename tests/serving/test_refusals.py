@@ -95,7 +95,7 @@ def test_limits(tmp_path: Path) -> None:
 def test_uploads_that_are_no_video_or_refer_to_files(text: bytes, tmp_path: Path) -> None:
     (tmp_path / "upload").write_bytes(text)
     with serving() as client:
-        assert "no video" in client.upload(client.create(), tmp_path / "upload", 422)
+        assert "not a video" in client.upload(client.create(), tmp_path / "upload", 422)
 
 
 def test_an_image_that_claims_to_be_huge() -> None:
@@ -105,7 +105,7 @@ def test_an_image_that_claims_to_be_huge() -> None:
     with serving() as client:
         at = client.create()
         assert "too large" in client.ask("POST", f"{at}/frames", 413, content=bytes(header))
-        assert "no image" in client.ask("POST", f"{at}/frames", 422, content=b"GIF89a")
+        assert "not an image" in client.ask("POST", f"{at}/frames", 422, content=b"GIF89a")
         client.ask("POST", f"{at}/frames", 422, content=png(FRAMES[0])[:200])
 
 

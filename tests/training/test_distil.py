@@ -220,7 +220,7 @@ def test_blocks_of_encoders_as_maps() -> None:
     with torch.device("meta"):
         for name, count in (("tinyvit-5m", 4), ("vit-ti", 12), ("efficientformer-s2", 4)):
             assert len(blocks_of(ENCODERS.build(name))) == count
-        with pytest.raises(ConfigError, match="no list of blocks"):
+        with pytest.raises(ConfigError, match="not a list of blocks"):
             blocks_of(ENCODERS.build("resnet-18"))
 
 
