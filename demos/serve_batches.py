@@ -20,6 +20,8 @@ from samvideo.serving.service import Service, sharing
 from samvideo.trackers.factory import create_tracker
 from samvideo.types import BoolArray, Box, Frame
 
+if len(sys.argv) not in (4, 5):
+    sys.exit(__doc__)
 SIZE, ROUNDS = (320, 180), 5
 model, sessions, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 frames_at_once = int(sys.argv[4]) if len(sys.argv) > 4 else sessions

@@ -26,6 +26,8 @@ from samvideo.demo import demo_frames
 from samvideo.geometry import mask_box
 from samvideo.io.rle import decode_rle
 
+if len(sys.argv) < 3:
+    sys.exit(__doc__)
 COMMAND = [sys.executable, "-m", "samvideo", "serve", "--port", "0", "--max-sessions", "200", *sys.argv[3:]]
 LEAST_IOU = 0.98  # of a mask in a batch and alone; those of two clips overlap by far less
 BAD = (b"", b"{", b"[]", b'{"prompts": [{"box": [1]}]}', b'{"frame": -1}', b"\xff" * 99, b'{"steps": 1e999}')

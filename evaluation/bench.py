@@ -298,7 +298,7 @@ def time_alternately(trackers: Sequence[TimedTracker], frames: range) -> None:
 def write_seconds(clip: Clip, results: Sequence[FrameResult]) -> float:
     """Seconds per frame to write all files of a run, each on a thread of its own.
 
-    Few results are written repeatedly: opening and finishing files is no cost of a frame.
+    Few results are written repeatedly: opening and finishing files is not a cost of a frame.
     """
     count = max(LONG, len(results))
     with tempfile.TemporaryDirectory() as folder:

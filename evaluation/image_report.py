@@ -52,7 +52,7 @@ def image_sections(paths: Sequence[Path]) -> list[dict[str, Any]]:
     One section for each data set, and another for the proposals on it.
 
     Raises:
-        DatasetError: a file is no results file.
+        DatasetError: a file is not a results file.
     """
     sections: dict[tuple[bool, tuple[str, str]], list[ComparedRun]] = {}
     for run in load_runs(paths, read_image_results) if paths else ():

@@ -71,7 +71,7 @@ def _check_target(out: Path) -> None:
     """Raise ConfigError if a file that is there is no report; tables belong to the page beside them."""
     tables = [out.with_suffix(suffix) for suffix in (".md", ".tex")] if out.name else [out]
     if out in tables or out.is_dir():
-        raise ConfigError(f"{out} is no path for a report: an HTML file expected; tables are written beside it")
+        raise ConfigError(f"{out} is not a valid path for a report: an HTML file expected, with tables beside it")
     unknown = [path for path in tables if path.exists()]
     if out.exists():
         try:
@@ -79,7 +79,7 @@ def _check_target(out: Path) -> None:
         except OSError:
             unknown = [out]
     if unknown:
-        raise ConfigError(f"{unknown[0]} exists and is no report: choose another path with -o")
+        raise ConfigError(f"{unknown[0]} exists and is not a report: choose another path with -o")
     check_writable(out.parent)
 
 
@@ -92,7 +92,7 @@ def _charts(sections: Sequence[dict[str, Any]], folder: Path) -> dict[Path, str]
         files |= {folder / f"{name}-{kind}.svg": chart for kind, chart in found.items() if chart}
     for path in files:
         if path.exists() and (path.is_dir() or not path.read_bytes().startswith(CHART)):
-            raise ConfigError(f"{path} exists and is no chart of samvideo: choose another folder")
+            raise ConfigError(f"{path} exists and is not a chart of samvideo: choose another folder")
     return files
 
 

@@ -247,7 +247,7 @@ def check_target(path: Path) -> None:
     table_path = path.with_suffix(".csv") if path.name else path
     if path == table_path or path.is_dir():
         raise ConfigError(
-            f"{path} is no path for results: a JSON file expected; its table is written beside it as CSV"
+            f"{path} is not a valid path for results: a JSON file expected; its table is written beside it as CSV"
         )
     if path.exists():
         try:

@@ -111,7 +111,7 @@ def _limited_softmax(scores: Tensor) -> Tensor:
 
 
 def _first_and_newest(rows: Tensor, codes: Tensor, padded: bool) -> tuple[Tensor, Tensor]:
-    """The first frame and the last that is no padding; one frame alone stays alone."""
+    """The first frame and the last that is not padding; one frame alone stays alone."""
     if rows.shape[1] == 1:
         return rows, codes
     if not padded:

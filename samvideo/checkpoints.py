@@ -144,14 +144,14 @@ def _compressed(
     policy: str | MemoryPolicy | None,
     input_size: int | tuple[int, int] | None,
 ) -> ImageModel | None:
-    """The compressed model of a file; None if it is no such file."""
+    """The compressed model of a file; None if it is not such a file."""
     recipe = recipe_of(weights)
     if recipe is None:
         return None
     if name not in (None, recipe.model):
         raise WeightsError(f"{weights} holds a compressed {recipe.model}, not {name}: leave the name out")
     if recipe.model not in {**SPECS, **IMAGE_SPECS, **BUNDLED}:
-        raise WeightsError(f"{weights} holds a compressed {recipe.model[:60]!r}, which is no model known here")
+        raise WeightsError(f"{weights} holds a compressed {recipe.model[:60]!r}, which is not a model known here")
     model = _untrained(recipe.model, memory, policy, input_size)
     if not isinstance(model, ImageModel):
         raise WeightsError(f"{weights} holds a compressed {recipe.model}: SAMs and video models only expected")

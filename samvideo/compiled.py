@@ -70,9 +70,8 @@ class CompiledRuntime(TorchRuntime):
     def _encode(self, images: Tensor) -> Features:
         if len(images) == 1:
             return self._compiled_encode(images)
-        return Features.join(
-            [self._compiled_encode(image) for image in torch.split(images, 1)]
-        )  # one shape to compile
+        each = [self._compiled_encode(image) for image in torch.split(images, 1)]  # one shape to compile
+        return Features.join(each)
 
     def _find(self, maps: Features, memories: Sequence[SelectedMemory]) -> MaskCandidates:
         if not memories[0].frames:

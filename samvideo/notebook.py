@@ -98,7 +98,7 @@ def annotate(
         height: of the page in pixels.
 
     Raises:
-        ConfigError: this is no notebook, the folder holds results or is in use, or the port is taken.
+        ConfigError: this is not a notebook, the folder holds results or is in use, or the port is taken.
         SamVideoError: the video, a prompt, or the model's weights cannot be used. No page is left behind.
     """
     _check_notebook()
@@ -283,7 +283,7 @@ def show(frame: Frame | UInt8Array, result: FrameResult) -> None:
     """Show a frame, or an image uint8 (H, W, 3), with the masks of a result below the cell.
 
     Raises:
-        ConfigError: frame and masks differ in size, or this is no notebook.
+        ConfigError: frame and masks differ in size, or this is not a notebook.
     """
     _check_notebook()
     from IPython.display import Image, display
@@ -302,7 +302,7 @@ def _check_notebook() -> None:
     from IPython import get_ipython
 
     if getattr(get_ipython(), "kernel", None) is None:
-        raise ConfigError("this is no notebook, but the page is shown in one: use `samvideo ui VIDEO` here")
+        raise ConfigError("this is not a notebook, but the page is shown in one: use `samvideo ui VIDEO` here")
 
 
 def _in_colab() -> bool:

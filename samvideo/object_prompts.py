@@ -106,10 +106,10 @@ def group_prompts(prompts: Sequence[Prompt], taken: Iterable[int], size_wh: tupl
         assert prompt.object_id is not None
         by_id.setdefault(prompt.object_id, []).append(prompt)
     known, joined = set(taken), [_join(object_id, by_id[object_id], size_wh) for object_id in sorted(by_id)]
-    for prompt in joined:
-        if prompt.object_id not in known and prompt.box is None and prompt.mask is None and not prompt.labels.any():
+    for one in joined:
+        if one.object_id not in known and one.box is None and one.mask is None and not one.labels.any():
             raise PromptError(
-                f"object {prompt.object_id} is new, and has only clicks that are not on it: give a box, a mask or "
+                f"object {one.object_id} is new, and has only clicks that are not on it: give a box, a mask or "
                 "a click on it as well, or the id of the object to correct"
             )
     return joined

@@ -93,7 +93,7 @@ class Registry(Generic[T]):
         if module is None or getattr(module, "KIND", self.kind) != self.kind:
             return {}
         if wrong := [name for name, spec in module.VARIANTS.items() if not isinstance(spec, self.spec)]:
-            _warn(f"{_origin(point)} offers {self.kind} {wrong[0]!r}, which is no {self.spec.__name__}: left out")
+            _warn(f"{_origin(point)} offers {self.kind} {wrong[0]!r}, not a {self.spec.__name__}: left out")
         return {name: spec for name, spec in module.VARIANTS.items() if name not in wrong}
 
     def _warn_twice(self, name: str, first: EntryPoint, second: EntryPoint) -> None:

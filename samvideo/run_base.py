@@ -200,7 +200,7 @@ def write_record(path: Path, entry: Mapping[str, Any], reserved: int = 0) -> Non
         OutputError: it cannot be written.
     """
     content = {**entry, "environment": _environment()}
-    # Names of files may hold bytes that are no text, and JSON with those cannot be read again.
+    # Names of files may hold bytes that are not text, and JSON with those cannot be read again.
     content = json.loads(json.dumps(content, ensure_ascii=False).encode(errors="replace"))
     write_over(path, json.dumps(content, indent=2) + " " * reserved + "\n")
 

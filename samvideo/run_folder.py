@@ -187,7 +187,7 @@ def _check_writable(folder: Path) -> None:
     check_writable(folder)
     for path in (folder / MASKS, folder / RESUME):
         if os.path.lexists(path) and not path.is_dir():
-            raise ConfigError(f"{path} is no folder: move it away, or choose another folder with -o")
+            raise ConfigError(f"{path} is not a folder: move it away, or choose another folder with -o")
         check_writable(path)
 
 

@@ -60,8 +60,8 @@ def write_plugin(kind: str, name: str, folder: Path | None = None) -> Path:
         raise ConfigError(f"there is no kind of plug-in {shown(kind)}: {', '.join(KINDS)} expected")
     if not NAME.fullmatch(name) or len(name) > LONGEST:
         raise ConfigError(
-            f"{shown(name)} is no name of a component: at most {LONGEST} small letters, digits and single hyphens "
-            "expected, a letter first, such as my-net"
+            f"{shown(name)} is not a valid component name: at most {LONGEST} lowercase letters, digits and "
+            "single hyphens expected, a letter first, such as my-net"
         )
     if name in {*KINDS[kind].reserved, *KINDS[kind].registry.all()}:
         raise ConfigError(f"the name {name!r} is taken: choose another, such as my-{name}")

@@ -123,7 +123,7 @@ def check_segment_folder(
     """
     for place in (folder, *(folder / kind for kind in FOLDERS)):
         if place != folder and os.path.lexists(place) and not place.is_dir():
-            raise ConfigError(f"{place} is no folder: move it away, or choose another folder with -o")
+            raise ConfigError(f"{place} is not a folder: move it away, or choose another folder with -o")
         check_writable(place)
     taken = {(folder / kind).resolve() for kind in FOLDERS}
     files = {(folder / name).resolve() for name in (RECORD, JOURNAL, *FILES.values())}

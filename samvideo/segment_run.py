@@ -129,7 +129,7 @@ def find_images(sources: Sequence[str]) -> Images:
 
 
 def _check_source(source: str) -> None:
-    """Raise VideoError for what is no path of images."""
+    """Raise VideoError for what is not a path of images."""
     if not source.strip():  # an unset variable of a shell; Path("") is the current folder
         raise VideoError(f"an image is {source!r}: the path of an image or folder expected")
     if is_address(source) or source == "-":

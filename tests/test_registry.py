@@ -125,7 +125,7 @@ def test_a_broken_plugin_is_named_and_breaks_nothing_else(site: Path) -> None:
     assert "tinydata" in listed
     assert "bad-plugin 1.0 is left out: bad.missing cannot be imported (ModuleNotFoundError" in listed
     assert "bad-plugin 1.0 is left out: bad has no VARIANTS" in listed
-    assert "bad-plugin 1.0 offers export format 'wrong', which is no Format" in command(site, "export", "--help")
+    assert "bad-plugin 1.0 offers export format 'wrong', not a Format" in command(site, "export", "--help")
     unknown = run(site, "-m", "samvideo", "evaluate", "bad", ".", "-o", "out")
     assert unknown.returncode == 2
     assert "(unusable plug-ins: bad-plugin 1.0)" in unknown.stderr

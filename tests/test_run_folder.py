@@ -49,7 +49,7 @@ def test_hidden_files_that_no_run_wrote_stay(tmp_path: Path) -> None:
     (tmp_path / ".resume").rmdir()
     for name in (".resume", "masks"):
         (tmp_path / name).symlink_to("nowhere")
-        with pytest.raises(ConfigError, match="is no folder"):
+        with pytest.raises(ConfigError, match="is not a folder"):
             run(tmp_path, 2)
         (tmp_path / name).unlink()
 

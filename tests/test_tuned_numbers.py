@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PLAIN = {-1, 0, 0.5, 1, 2}
-# Numbers that are no fields of a config, with the reason.
+# Numbers that are not fields of a config, with the reason.
 FIXED = {
     "memory/affinity.py": {
         "MASK_CELL": "shape of the bundled weights",

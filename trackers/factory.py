@@ -118,7 +118,7 @@ def _exported_once(model: str, runtime: str, options: TrackerOptions) -> "GraphR
 
     spec = _find_spec(model, options)
     if "weights" not in spec.options:
-        raise ConfigError(f"{spec.name} is no network, and has no graphs: leave --runtime {runtime} out")
+        raise ConfigError(f"{spec.name} is not a network, and has no graphs: leave --runtime {runtime} out")
     return open_cached(
         runtime,
         None if spec is RECOGNISED else spec.name,

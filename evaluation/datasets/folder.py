@@ -16,7 +16,7 @@ or, to score masks only:
 ROOT/<sequence>/00000.png ...
 """
 LAST_FRAME = 9_999_999
-"""Highest frame number that a mask of a video can have; names above are no frame numbers, but times or ids."""
+"""Highest frame number that a mask of a video can have; names above are not frame numbers, but times or ids."""
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm")
 
 

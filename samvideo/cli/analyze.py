@@ -23,7 +23,7 @@ def analyze(
     label: list[str] = typer.Option(
         [], metavar="ID=NAME", help="Class of an object: 1=grasper [its label]. Repeatable."
     ),
-    tissue: str = typer.Option("", metavar="ID,ID", help="Objects that are no instruments."),
+    tissue: str = typer.Option("", metavar="ID,ID", help="Objects that are not instruments."),
     mm_per_pixel: float | None = typer.Option(None, help="Scale: figures in millimetres, not pixels."),
     bridge: float = typer.Option(0.2, help="Seconds an object may be hidden and yet count as in view throughout."),
     contact_gap: float = typer.Option(0.0, help="Pixels between masks in contact; 0: they touch or overlap."),

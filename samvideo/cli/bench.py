@@ -110,5 +110,5 @@ def _check_files(targets: list[Path | None], accuracy: list[Path], overwrite: bo
     for target in filter(None, targets):
         check_new(target, overwrite, keep=accuracy)
         if target.is_dir() or targets.count(target) > 1:
-            raise ConfigError(f"{target} is no path for a result: one file for each expected")
+            raise ConfigError(f"{target} is not a valid path for a result: one file for each expected")
         check_writable(target.parent)

@@ -23,7 +23,7 @@ R = TypeVar("R")
 INTERRUPTED = 130
 FIRST_HELP = "Number in the video of the first frame tracked, where the run does not know it (--strip-source)."
 THRESHOLD_HELP = "Masks are one object: the pixels of at least this value, 128 for half of 255."
-VOID_HELP = "The number in masks that is no object [255 beside others]; 0: all are."
+VOID_HELP = "The value in masks that marks no object [255 beside others]; 0: every value marks an object."
 
 _REGISTRIES = {
     "trackers": ("samvideo.trackers.specs", "TRACKERS"),

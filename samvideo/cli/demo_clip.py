@@ -24,7 +24,9 @@ def demo_clip(
     from samvideo.io.files import check_empty, check_new, check_writable
 
     if out.suffix.lower() != ".mp4":
-        raise ConfigError(f"{str(out)!r} is no name for the clip: a file ending in .mp4 expected, such as demo.mp4")
+        raise ConfigError(
+            f"{str(out)!r} is not a valid clip name: a file ending in .mp4 expected, such as demo.mp4"
+        )
     prompts = out.with_suffix(".prompts.json")
     for path in (out, prompts):
         check_new(path, overwrite)

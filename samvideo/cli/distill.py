@@ -7,7 +7,7 @@ import typer
 from samvideo.cli.common import verb
 from samvideo.cli.training import log_to, training_device
 
-STUDENT_HELP = "Model that learns, NAME or NAME=FILE; without a file, untrained but for layers of the teacher."
+STUDENT_HELP = "Model to train, NAME or NAME=FILE; without a file, untrained but for layers of the teacher."
 TEACHER_HELP = "Model to learn from, NAME or NAME=FILE."
 IMAGES_HELP = "Folder of pictures, which need no labels; folders called masks or Annotations are not read."
 VIDEOS_HELP = "Folder of video files or of folders of frames, instead of pictures; recipe video needs it."

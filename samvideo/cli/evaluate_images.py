@@ -43,7 +43,7 @@ def choose_proposals(
     if not (searches or prompter or detector or most):
         return None
     if protocol:
-        raise ConfigError(f"--protocol {protocol} is no search for objects: leave it out; {PROMPTED}")
+        raise ConfigError(f"--protocol {protocol} is not a search for objects: leave it out; {PROMPTED}")
     from samvideo.evaluation.proposals import COUNTS
     from samvideo.segmenters.factory import find_segmenter
 

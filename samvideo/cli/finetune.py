@@ -25,17 +25,18 @@ DATA_HELP = (
 VIDEO_HELP = "For run=FOLDER: the video that was tracked; of several runs, the folder of their videos."
 WEIGHTS_HELP = "Weights to start from [the published ones]; random: untrained ones."
 TRAIN_HELP = (
-    "What learns: all, or some of decoder, memory, encoder and lora:RANK [decoder,memory; all from random weights]."
+    "What is trained: all, or some of decoder, memory, encoder and lora:RANK [decoder,memory; all from random "
+    "weights]."
 )
 OUT_HELP = (
     "Folder of the run: model.safetensors, under the published names, .log, .recipe.json, TensorBoard events."
 )
 VALIDATE_HELP = "Sequences to measure J&F on [a tenth of them, of two at least]."
-FRAMES_HELP = "Learn from the frames FIRST to END - 1 only."
+FRAMES_HELP = "Train on the frames FIRST to END - 1 only."
 RATE_HELP = "Highest learning rate [5e-5; 8e-4 from random weights]."
 CACHE_HELP = (
-    "Folder that keeps the encoder's features of frames, where it does not learn, for later steps and runs; frames "
-    "are mirrored then, but not brighter or darker."
+    "Folder that keeps the encoder's features of frames for later steps and runs, if the encoder is not trained; "
+    "frames are then mirrored, but not made brighter or darker."
 )
 MEASURE_HELP = "Measure J&F on the frames FIRST to END - 1 only, from the masks on the first of them."
 KEPT = 0.1
@@ -72,7 +73,7 @@ def finetune(
 ) -> None:
     """Fine-tune a video model on your own annotated videos; the same command resumes it.
 
-    The bundled model, nano, learns to track from masks; what it makes of other prompts may change with it.
+    The bundled model, nano, is trained to track from masks; its answers to other prompts may change.
     """
     windows = _parse_frames("--frames", frames), _parse_frames("--measure", measure)
     from samvideo.evaluation.threads import limit_loaded

@@ -42,7 +42,7 @@ def models(
 
     trackers = TRACKERS.all()
     _echo_table((name, spec.facts()) for name, spec in trackers.items())
-    typer.echo("\nof images, and of the first masks of a video (the others segment images as well):")
+    typer.echo("\nImage models; also for the first mask of a video. The video models above segment images, too.")
     segmenters = SEGMENTERS.all().items()
     _echo_table((name, spec.facts()) for name, spec in segmenters if name not in trackers)
     typer.echo("\nencoders, memory methods and policies to combine: samvideo models --parts, and --policies")

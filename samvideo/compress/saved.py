@@ -109,7 +109,7 @@ def save_compressed(
 
 
 def recipe_of(path: Path | str | None) -> Recipe | None:
-    """The recipe of a compressed model's file; None if it is no such file.
+    """The recipe of a compressed model's file; None if it is not such a file.
 
     Raises:
         WeightsError: the recipe is damaged, or of a later version.

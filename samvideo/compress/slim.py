@@ -175,7 +175,7 @@ def find_transformer(encoder: ImageEncoder) -> Transformer:
     """What can be cut of an encoder.
 
     Raises:
-        ConfigError: it is no plain ViT, SAM's ViT or Hiera.
+        ConfigError: it is not a plain ViT, SAM's ViT or Hiera.
     """
     if isinstance(encoder, PlainVit):
         return _column(encoder.trunk, encoder.neck.convs[0].conv_1x1)

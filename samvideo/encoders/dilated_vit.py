@@ -36,7 +36,7 @@ class DilatedAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, window: int) -> Tensor:
-        """(B, H, W, C) to the same; windows of zeros take part where the map is no multiple of the window."""
+        """(B, H, W, C) to the same; windows of zeros take part where the map is not a multiple of the window."""
         height, width = x.shape[1:3]
         y, x_ = (window, window) if window else (height, width)
         padded = F.pad(x, (0, 0, 0, -width % x_, 0, -height % y))

@@ -250,7 +250,7 @@ class _Neck(nn.Module):
 class EfficientVit(ImageEncoder):
     """Convolutional stages, then stages with linear attention; no finer maps.
 
-    Where a side is no multiple of the coarsest map's stride, that map is rounded up before it is resized.
+    Where a side is not a multiple of the coarsest map's stride, that map is rounded up before it is resized.
     """
 
     step = 32

@@ -44,12 +44,12 @@ def open_container(source: Any) -> InputContainer:
 
 
 def check_whole(path: Path) -> None:
-    """Raise VideoError for a file that is no video, or that may refer to others, without opening those."""
+    """Raise VideoError for a file that is not a video, or that may refer to others, without opening those."""
     try:
         av.open(url_of(path), "r", options={"format_whitelist": WHOLE}).close()
     except (OSError, av.error.FFmpegError) as error:
         raise VideoError(
-            "the file is no video, or of a kind that is not read here: MP4 or Matroska expected"
+            "the file is not a video, or of a kind that is not read here: MP4 or Matroska expected"
         ) from error
 
 

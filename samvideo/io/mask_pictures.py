@@ -43,7 +43,7 @@ class MaskRule:
 
     Attributes:
         threshold: every mask is one object, the pixels with at least this value.
-        void: the number that is no object; None: 255 beside other numbers.
+        void: the number that is not an object; None: 255 beside other numbers.
         shades: look for soft edges; off where a data set's values are known to be numbers.
     """
 
@@ -86,7 +86,7 @@ def read_numbers(
 
     Raises:
         VideoError: missing, damaged, of another size or above `MAX_PIXELS`, several pictures in one file, or a
-            picture that is no mask or may be read in two ways.
+            picture that is not a mask or may be read in two ways.
     """
     name = "the mask" if isinstance(source, bytes) else f"mask {source}"
     image, lossy = open_picture(source, name, size_wh=size_wh, formats=formats)
@@ -124,7 +124,9 @@ def open_picture(
             f"{name} has far more than {MAX_PIXELS:,} pixels: the size of its frame expected"
         ) from error
     except UnidentifiedImageError as error:
-        raise VideoError(f"{name} cannot be read: it is no {' or '.join(formats)} image, or is damaged") from error
+        raise VideoError(
+            f"{name} cannot be read: it is not a {' or '.join(formats)} image, or is damaged"
+        ) from error
     except Exception as error:  # Pillow raises any kind for damaged files
         raise VideoError(f"{name} cannot be read ({error or type(error).__name__}): an image expected") from error
 
@@ -143,7 +145,7 @@ def _check_size(image: Image.Image, name: str, size_wh: tuple[int, int] | None) 
 
 
 class _Unclear(Exception):
-    """The picture is no mask, or may be read in two ways; continues a sentence about it."""
+    """The picture is not a mask, or may be read in two ways; continues a sentence about it."""
 
 
 @dataclass(frozen=True)
@@ -390,7 +392,7 @@ def _check_meaning(grey: Numbers) -> None:
 
 
 def void_of(numbers: set[int], rule: MaskRule = FROM_FILE) -> int | None:
-    """Return which of the numbers of a mask, or of all masks of a video, is no object; None if all are.
+    """Return which of the numbers of a mask, or of all masks of a video, is not an object; None if all are.
 
     255 beside other numbers is void, unless they count up to it.
     """

@@ -12,7 +12,7 @@ def inside(root: Path, name: object, described: str, error: type[SamVideoError])
         root: the folder that the path must lie in.
         name: a relative path such as `bear` or `masks/00000.png`.
         described: where the name comes from, for the message.
-        error: raised if the name is no text, is empty or absolute, or holds `..`, a backslash or control
+        error: raised if the name is not text, is empty or absolute, or holds `..`, a backslash or control
             characters.
     """
     if isinstance(name, str) and name.isprintable() and "\\" not in name:

@@ -37,7 +37,7 @@ class _Unpickler(pickle.Unpickler):
             found = getattr(import_module(module), name, None)
             if isinstance(found, type) and found.__module__ == module:
                 return found
-        raise pickle.UnpicklingError(f"{module}.{name} is no part of a tracker's state")
+        raise pickle.UnpicklingError(f"{module}.{name} is not part of a tracker's state")
 
 
 def dump_state(kind: str, state: Any) -> bytes:

@@ -77,7 +77,7 @@ def _open(source: Any, rate: Fraction | None, reader: str, window: tuple[float, 
     if not isinstance(source, (str, PathLike)):
         if not isinstance(source, Iterable):
             raise VideoError(
-                f"a {type(source).__name__} is no video source: a path, address, index or arrays expected"
+                f"a {type(source).__name__} is not a video source: a path, address, index or arrays expected"
             )
         return ArraySource(source, rate=rate)
     text = fspath(source)
@@ -103,7 +103,7 @@ def _name_of(address: str) -> str:
     try:
         return Path(urlsplit(address).path).stem or "stream"
     except ValueError as error:
-        raise VideoError(f"{address} is no address: {error}") from error
+        raise VideoError(f"{address} is not an address: {error}") from error
 
 
 def find_stills(path: Path) -> tuple[list[Path], str]:

@@ -62,7 +62,7 @@ def _reading(path: Path) -> Iterator[None]:
 class VolumeFile:
     """One NIfTI volume, read slice by slice; implements `samvideo.segmenters.volume.Volume`.
 
-    Intensities are scaled as the header says; those that are no finite numbers are 0. A fourth axis may have one
+    Intensities are scaled as the header says; those that are not finite numbers are 0. A fourth axis may have one
     entry.
 
     Args:
@@ -84,7 +84,7 @@ class VolumeFile:
         nibabel = _nibabel()
         self.path, self.name = path, volume_name(path)
         if not path.is_file():
-            raise VideoError(f"{path} does not exist, or is no file: a .nii or .nii.gz file expected")
+            raise VideoError(f"{path} does not exist, or is not a file: a .nii or .nii.gz file expected")
         with _reading(path):
             image = nibabel.load(path, keep_file_open=True)
             if not isinstance(image, nibabel.Nifti1Pair):

@@ -79,7 +79,7 @@ def parse_texts(texts: str) -> tuple[str, ...]:
 
 
 def check_texts(texts: Sequence[str]) -> tuple[str, ...]:
-    """Return texts without surrounding spaces, each once; ConfigError if one is no text, or there is none."""
+    """Return texts without surrounding spaces, each once; ConfigError if one is not text, or there is none."""
     if isinstance(texts, str):
         return parse_texts(texts)
     for text in texts:

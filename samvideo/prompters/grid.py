@@ -96,7 +96,7 @@ def crops(size_wh: tuple[int, int], layers: int, overlap: float) -> Iterator[tup
 
 
 def cut_off(found: Candidate, size_wh: tuple[int, int]) -> bool:
-    """Whether a mask reaches an edge of its crop that is no edge of the image."""
+    """Whether a mask reaches an edge of its crop that is not an edge of the image."""
     box = np.array(found.box_in_image)
     at_crop = np.abs(box - found.crop) <= EDGE
     at_image = np.abs(box - np.array((0, 0, *size_wh))) <= EDGE

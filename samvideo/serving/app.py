@@ -51,8 +51,8 @@ STATUSES = {
     413: "Body, frame or video over its limit.",
     422: "Not what is expected, which the text tells.",
     429: "As many sessions as allowed are open.",
-    500: "A fault of the server; the session may have failed by it.",
-    503: "The server shuts down.",
+    500: "A fault of the server; the session may have failed because of it.",
+    503: "The server is shutting down.",
     507: "No room to store the video.",
 }
 

@@ -29,7 +29,7 @@ def read_frame(data: bytes, most_pixels: int) -> UInt8Array:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Refusal(413, f"the frame is too large: {error}") from None
     except Exception as error:  # Pillow raises nearly anything for damaged data
-        raise VideoError(f"the body is no image: one frame as {', '.join(FORMATS)} expected") from error
+        raise VideoError(f"the body is not an image: one frame as {', '.join(FORMATS)} expected") from error
     _check_size(size_wh, most_pixels)
     return read_rgb(data)
 

@@ -77,5 +77,5 @@ def join_metrics(texts: Mapping[str, str]) -> bytes:
             for sample in family.samples:
                 joined.add_sample(sample.name, {**sample.labels, "replica": replica}, sample.value)
     registry = CollectorRegistry()
-    registry.register(_Families(families.values()))  # type: ignore[arg-type]
+    registry.register(_Families(families.values()))
     return generate_latest(registry)

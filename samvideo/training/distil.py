@@ -301,7 +301,7 @@ def _load_student(text: str) -> tuple[ImageModel, bool]:
     untrained = file is None or is_random(file)
     if name not in IMAGE_SPECS and name not in SPECS:
         raise ConfigError(
-            f"{shown(name)} is no student known here: an image model, or a video model of the SAM 2 family"
+            f"{shown(name)} is not a student known here: an image model, or a video model of the SAM 2 family"
         )
     if not untrained:
         model = load_any(name, weights=file)

@@ -236,7 +236,9 @@ class _Training:
         except ConfigError:
             raise
         except Exception as error:  # unpickling raises nearly anything
-            raise ConfigError(f"{file} is no state of this training ({type(error).__name__}): {remedy}") from error
+            raise ConfigError(
+                f"{file} is not a state of this training ({type(error).__name__}): {remedy}"
+            ) from error
         log(f"resumed after step {self.step}")
 
 

@@ -21,7 +21,7 @@ def record_file(output: Path) -> Path:
 def check_output(output: Path, record: str) -> None:
     """Raise ConfigError unless `output` is new or of the same recipe, OutputError if it cannot be written."""
     if output.suffix != ".safetensors":
-        raise ConfigError(f"{str(output)!r} is no name for weights: a file ending in .safetensors expected")
+        raise ConfigError(f"{str(output)!r} is not a valid weights file: a name ending in .safetensors expected")
     claim = record_file(output)
     if claim.exists() and claim.read_text(encoding="utf-8") != record:
         raise ConfigError(f"{claim} is of another recipe: give the same options to resume it, or another -o")

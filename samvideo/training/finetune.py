@@ -150,7 +150,7 @@ def finetune(
     validation = Validation(_measure(network, dataset, data, recipe), recipe.every, recipe.patience)
     with claimed(output, record):
         begins = f"{name}, seed {recipe.seed}, on {resources.device}"
-        log(f"{begins}; {_learning(network)} of {len(data.train)} sequences")
+        log(f"{begins}; {_trained(network, len(data.train))}")
         if not output.exists():
             state = output.with_suffix(".state")
             with joined(resources.processes, help_learn, task, state):
@@ -245,8 +245,9 @@ def _check_cache(folder: Path, model: VideoModel, recipe: FinetuneRecipe) -> Non
     check_writable(folder)
 
 
-def _learning(model: VideoModel) -> str:
-    return f"{sum(value.numel() for value in model.parameters() if value.requires_grad) / 1e6:.1f} M values learn"
+def _trained(model: VideoModel, sequences: int) -> str:
+    count = sum(value.numel() for value in model.parameters() if value.requires_grad)
+    return f"training {count / 1e6:.1f} M parameters on {sequences} sequence{'s' * (sequences != 1)}"
 
 
 def _gradients(

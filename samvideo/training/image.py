@@ -222,7 +222,7 @@ def _untrained(name: str) -> ImageModel:
     """A model with random weights; ConfigError if it is none that can be trained here."""
     model = build_spec(IMAGE_SPECS[name]) if name in IMAGE_SPECS else None
     if not isinstance(model, ImageModel) or model.encoder.stride != 4 * STRIDE:
-        raise ConfigError(f"{name!r} is no image model whose training is known here; sam-vit-mini is one")
+        raise ConfigError(f"{name!r} is not an image model whose training is known here; sam-vit-mini is one")
     if any(isinstance(layer, nn.BatchNorm2d) for layer in model.modules()):
         raise ConfigError(f"{name} has batch norms, which need pretrained weights; sam-vit-mini can be trained")
     return model

@@ -59,7 +59,7 @@ class Runs(Dataset):
         self.folders = {path.parent.name: path.parent for path in sorted(root.glob("*/" + RECORD))}
         self.folders = {root.absolute().name: root} if single else self.folders
         if not self.folders:
-            raise DatasetError(f"{root} is no run, and holds none: the folder of `samvideo track` expected")
+            raise DatasetError(f"{root} is not a run, and holds none: the folder of `samvideo track` expected")
         super().__init__("all", self.folders)
         self._video = video
         self._records = cache(self._read)

@@ -12,7 +12,7 @@ class TooLarge(SamVideoError):
 async def limited(chunks: AsyncIterator[bytes], headers: Mapping[str, str], limit: int) -> AsyncIterator[bytes]:
     """Yield the chunks of a body; TooLarge as soon as more than `limit` bytes are announced or have come."""
     too_large = TooLarge(f"at most {limit} bytes expected")
-    if int(headers.get("content-length", "0")) > limit:  # h11 refuses what is no number
+    if int(headers.get("content-length", "0")) > limit:  # h11 refuses what is not a number
         raise too_large
     count = 0
     async for chunk in chunks:

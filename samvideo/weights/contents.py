@@ -21,7 +21,7 @@ EXPANSION = 4
 
 
 def kind_of(head: bytes) -> str:
-    """What a file is that begins like this, if it is no checkpoint; empty if it may be one."""
+    """What a file is that begins like this, if it is not a checkpoint; empty if it may be one."""
     start = head.lstrip()[:64].lower()
     if head.startswith((b"PK\x03\x04", b"\x80")) or is_safetensors(head):
         return ""
@@ -53,7 +53,7 @@ def check_contents(path: Path, parts: Sequence[str] = SAM2_PARTS) -> None:
         parts = HUB_PARTS
     missing = [part for part in parts if not any(name.startswith((part, f"module.{part}")) for name in names)]
     if missing:
-        raise WeightsError(f"{path.name} is no checkpoint of this model: it has no parameter {missing[0]}*")
+        raise WeightsError(f"{path.name} is not a checkpoint of this model: it has no parameter {missing[0]}*")
 
 
 def inner_checkpoint(archive: zipfile.ZipFile) -> zipfile.ZipInfo | None:

@@ -29,7 +29,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
 
     Raises:
         WeightsError: no such file, another format, cut off, a pickle that holds more than tensors, or tensors that
-            are no plain finite numbers.
+            are not plain finite numbers.
     """
     state = _unwrapped(_read(path))
     if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
@@ -62,11 +62,11 @@ def _read(path: Path) -> object:
     suffix = path.suffix.lower()
     if suffix in EXPORTED:
         raise WeightsError(
-            f"{path} is no checkpoint but an exported network, whose parameters have no names: get the checkpoint "
-            f"it was made from ({', '.join(SUFFIXES)})"
+            f"{path} is not a checkpoint but an exported network, whose parameters have no names: get the "
+            f"checkpoint it was made from ({', '.join(SUFFIXES)})"
         )
     if suffix not in (*SUFFIXES, ".zip"):
-        raise WeightsError(f"{path} is no checkpoint: a file ending in {', '.join(SUFFIXES)} expected")
+        raise WeightsError(f"{path} is not a checkpoint: a file ending in {', '.join(SUFFIXES)} expected")
     if not path.is_file():
         raise WeightsError(f"there is no file {path}")
     try:
@@ -101,7 +101,7 @@ def _problem(tensor: torch.Tensor) -> str:
     unlike = "quantised" if tensor.is_quantized else "nested" if tensor.is_nested else ""
     if unlike or tensor.layout != torch.strided or tensor.device.type != "cpu":
         kind = unlike or f"{tensor.layout}, {tensor.device.type}".replace("torch.", "")
-        return f"is no plain tensor ({kind})"
+        return f"is not a plain tensor ({kind})"
     if not tensor.is_floating_point() and (tensor.is_complex() or tensor.dim()):  # counters are integers
         return f"has {str(tensor.dtype).removeprefix('torch.')} numbers, floating-point numbers expected"
     if tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():

@@ -133,7 +133,7 @@ def test_bad_input(clips: Path, tmp_path: Path, arguments: list[str], code: int,
     places["empty"].mkdir()
     places["full"].mkdir()
     (places["full"] / "notes.txt").write_text("mine")
-    places["text"].write_text("This is no video.\n" * 20)
+    places["text"].write_text("This is not a video.\n" * 20)
     Image.fromarray(np.full((4, 4), 255, np.uint8)).save(places["small"])
     before = sorted(tmp_path.rglob("*"))
     done = call("track", *[argument.format(**places) for argument in arguments])

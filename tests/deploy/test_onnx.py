@@ -220,7 +220,7 @@ def test_broken_exports(change: object, message: str, exported: Path, tmp_path: 
         ({"weights": __file__}, r"test_onnx.py is a file: the runtime onnx takes the folder"),
         ({"weights": str(Path(__file__).parent)}, "folder that `samvideo export-model` wrote"),
         ({"weights": "nowhere.pt", "model": "edgetam"}, "there is no file nowhere.pt"),
-        ({"weights": None, "model": "flow"}, "flow is no network"),
+        ({"weights": None, "model": "flow"}, "flow is not a network"),
         ({"policy": "fifo:prompted=30"}, "recalls up to"),
         ({"dtype": "bf16"}, "leave --dtype bf16 out"),
         ({"memory": "perceiver"}, "leave --memory perceiver out"),

@@ -27,10 +27,10 @@ NOT_RUN = {
     r"^samvideo track (0|rtsp:\S+|-) ": "needs a camera, a stream or a pipe",
     r"DATA/|CHOLECSEG8K|VIDEOS|\$|runs/(mask|stills|unsupervised|folder)": "needs the data of the measurements",
     r"images COCO": "needs COCO",
-    r"case21\.mp4": "needs the trained model",
+    r"case21\.mp4|runs/before": "needs annotated clips, and the trained model",
     r"annotate\(|page\.wait": "needs a notebook",
     r"--policy my-policy": "needs the plug-in installed",
-    r"^samvideo serve": "serves until it is stopped",
+    r"^samvideo serve|client\.put": "serves until it is stopped, or needs the server",
     r"--workers|--ray": "starts processes, as tests/cli/test_bulk.py does",
     r"^samvideo weights verify": "there is nothing in the cache",
 }
@@ -42,7 +42,7 @@ SHORTER = {
     "DAVIS --prompt everything": "DAVIS --prompt everything --proposals 2",
 }
 # Commands of other programs, which must be there only for a reader.
-OTHERS = ("curl", "cvat-cli", "docker", "export", "ffmpeg", "pytest", "sed", "ssh")
+OTHERS = ("curl", "cvat-cli", "docker", "export", "ffmpeg", "pytest", "python3", "sed", "source", "ssh")
 
 
 def why_not(text: str) -> str | None:

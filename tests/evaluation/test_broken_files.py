@@ -51,7 +51,7 @@ def changed(tree: Any, place: tuple[Any, ...], rng: random.Random) -> Any:
 
 
 def damaged(content: bytes, count: int, seed: int) -> Iterator[bytes]:
-    """Broken forms of a JSON file: one wrong value each, and files that are no JSON."""
+    """Broken forms of a JSON file: one wrong value each, and files that are not JSON."""
     rng, tree = random.Random(seed), json.loads(content)
     everywhere = list(places(tree))
     yield from (b"", b"{", content[: len(content) // 2], content[:40] + b"\xff" + content[40:], b"[" * 100_000)

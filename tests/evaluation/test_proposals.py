@@ -255,7 +255,7 @@ def test_frames_of_videos_where_objects_first_appear(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--protocol", "box", "--prompter", "grid"), "--protocol box is no search"),
+        (("--protocol", "box", "--prompter", "grid"), "--protocol box is not a search"),
         (("--prompter", "nosuch"), "no prompter 'nosuch'"),
         (("--prompt", "everything", "--sequences", "a"), "--sequences is for videos"),
         (("--prompt", "box=1,2,3,4"), "--prompt 'box=1,2,3,4': everything expected"),

@@ -59,7 +59,7 @@ def test_charts_as_files(run_folder: Path, tmp_path: Path) -> None:
     assert all(path.read_text().startswith("<svg") for path in paths)
     assert "| dog | 74.2 | 1 |" in (tmp_path / "r.md").read_text()
     paths[0].write_text("<svg>mine</svg>")
-    with pytest.raises(ConfigError, match="is no chart"):
+    with pytest.raises(ConfigError, match="is not a chart"):
         write_report([run_folder], tmp_path / "r.html", charts)
 
 

@@ -286,7 +286,7 @@ def test_address_that_does_not_answer() -> None:
 
 @pytest.mark.parametrize(
     ("source", "words"),
-    [("missing.mp4", "does not exist"), ("nothing*.png", "no image matches"), (3.5, "no video source")],
+    [("missing.mp4", "does not exist"), ("nothing*.png", "no image matches"), (3.5, "not a video source")],
 )
 def test_not_there(source: object, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

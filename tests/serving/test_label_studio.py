@@ -172,7 +172,7 @@ def test_a_box_on_an_image_becomes_a_mask() -> None:
         ({}, IMAGE, 1, "no 'picture'"),
         ({"picture": "/1.png"}, "<View/>", 1, "neither"),
         ({"picture": "/1.png"}, "no XML", 1, "not XML"),
-        ({"clip": "/1.png"}, VIDEO, 1, "no video"),
+        ({"clip": "/1.png"}, VIDEO, 1, "not a video"),
         ({"picture": "/1.png"}, IMAGE, {"type": "rectanglelabels"}, "not as Label Studio"),
         ({"picture": "/1.png"}, IMAGE, {"type": "choices", "value": {}}, "no keypointlabels"),
     ],

@@ -80,7 +80,7 @@ def test_limits(tmp_path: Path) -> None:
         client.box(at)
         client.box(at, (5, 5, 30, 30))
         assert "at most 2" in client.box(at, (5, 60, 30, 90), 409)
-        client.box(at, (6, 6, 30, 30), object_id=2)  # a correction is no further object
+        client.box(at, (6, 6, 30, 30), object_id=2)  # a correction is not a further object
         client.ask("POST", f"{at}/prompts", 413, content=b" " * 5000, headers={"content-type": "application/json"})
     with serving(Limits(pixels=100)) as client:
         at = client.create()
@@ -95,7 +95,7 @@ def test_limits(tmp_path: Path) -> None:
 def test_uploads_that_are_no_video_or_refer_to_files(text: bytes, tmp_path: Path) -> None:
     (tmp_path / "upload").write_bytes(text)
     with serving() as client:
-        assert "no video" in client.upload(client.create(), tmp_path / "upload", 422)
+        assert "not a video" in client.upload(client.create(), tmp_path / "upload", 422)
 
 
 def test_an_image_that_claims_to_be_huge() -> None:
@@ -105,7 +105,7 @@ def test_an_image_that_claims_to_be_huge() -> None:
     with serving() as client:
         at = client.create()
         assert "too large" in client.ask("POST", f"{at}/frames", 413, content=bytes(header))
-        assert "no image" in client.ask("POST", f"{at}/frames", 422, content=b"GIF89a")
+        assert "not an image" in client.ask("POST", f"{at}/frames", 422, content=b"GIF89a")
         client.ask("POST", f"{at}/frames", 422, content=png(FRAMES[0])[:200])
 
 

@@ -42,7 +42,7 @@ class Finder:
 
 
 class BoxFinder(Finder):
-    """Also finds boxes alone, with an objectness that can be changed; the third colour is no object."""
+    """Also finds boxes alone, with an objectness that can be changed; the third colour is not an object."""
 
     objectness = 0.5
 

@@ -40,7 +40,7 @@ PLAIN = Wear(plain=1.0)
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures of a disc and a square on noise, of both sides of the split, and masks that are no pictures."""
+    """Pictures of a disc and a square on noise, of both sides of the split, and masks that are not pictures."""
     root = tmp_path_factory.mktemp("pictures")
     (root / "masks").mkdir()
     rng = np.random.default_rng(0)
@@ -220,7 +220,7 @@ def test_blocks_of_encoders_as_maps() -> None:
     with torch.device("meta"):
         for name, count in (("tinyvit-5m", 4), ("vit-ti", 12), ("efficientformer-s2", 4)):
             assert len(blocks_of(ENCODERS.build(name))) == count
-        with pytest.raises(ConfigError, match="no list of blocks"):
+        with pytest.raises(ConfigError, match="not a list of blocks"):
             blocks_of(ENCODERS.build("resnet-18"))
 
 

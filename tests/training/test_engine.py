@@ -86,7 +86,7 @@ def test_states_that_do_not_fit_are_told(tmp_path: Path) -> None:
         Regression().fit(state, Stage(7))
     other = Regression()
     other.model = nn.Sequential(nn.Linear(3, 1))
-    with pytest.raises(ConfigError, match="no state of this training"):
+    with pytest.raises(ConfigError, match="not a state of this training"):
         other.fit(state)
     state.write_bytes(b"cut off")
     with pytest.raises(ConfigError, match="remove it"):

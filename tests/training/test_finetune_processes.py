@@ -136,7 +136,7 @@ def test_the_others_end_with_a_first_process_that_is_killed(tmp_path: Path) -> N
 
 
 def _runs(process: Path) -> bool:
-    """Whether there is such a process, and it is no zombie."""
+    """Whether there is such a process, and it is not a zombie."""
     try:
         return "State:\tZ" not in (process / "status").read_text()
     except OSError:

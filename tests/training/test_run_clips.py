@@ -71,7 +71,7 @@ def test_runs_that_teach_nothing_are_told(tmp_path: Path) -> None:
         Runs(run, None)
     with pytest.raises(DatasetError, match="without --strip-source"):
         Runs(*tracked(tmp_path / "stripped", renumbered=True)).sequence("first")
-    with pytest.raises(DatasetError, match="is no run"):
+    with pytest.raises(DatasetError, match="is not a run"):
         Runs(tmp_path, video)
     video.rename(tmp_path / "another.mp4")
     with pytest.raises(DatasetError, match="0 videos named 'op'"):

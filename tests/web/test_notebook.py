@@ -156,7 +156,7 @@ def test_what_cannot_be_used_is_refused(cell: list[Any], tmp_path: Path) -> None
 
 
 def test_outside_of_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match=r"no notebook.*samvideo ui VIDEO"):
+    with pytest.raises(ConfigError, match=r"not a notebook.*samvideo ui VIDEO"):
         annotate("clip.mp4")
     monkeypatch.setattr("samvideo.notebook.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'samvideo\[notebook\]'"):

@@ -185,7 +185,7 @@ def damaged() -> bytes:
         (b"", "the answer was empty"),
         (CONTENT[:-100], "is cut off or damaged"),
         (damaged(), "model/data/0 is damaged"),
-        (checkpoint_file(SAM2_PARTS[1:]), r"no checkpoint of this model: it has no parameter image_encoder\."),
+        (checkpoint_file(SAM2_PARTS[1:]), r"not a checkpoint of this model: it has no parameter image_encoder\."),
         (CONTENT * 3, "3,1.* bytes: at most 2,500,000 expected"),
     ],
 )

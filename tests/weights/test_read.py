@@ -69,7 +69,7 @@ def test_files_that_hold_no_weights(tmp_path: Path) -> None:
     for name, message in (("list.pt", "no weights"), ("empty.pt", "no weights"), ("none.pt", "no file")):
         with pytest.raises(WeightsError, match=message):
             read_state(tmp_path / name)
-    with pytest.raises(WeightsError, match="is no checkpoint"):
+    with pytest.raises(WeightsError, match="is not a checkpoint"):
         read_state(tmp_path / "weights.onnx")
 
 
@@ -137,7 +137,7 @@ def test_a_damaged_number_is_noticed(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_nested_tensors_are_refused(tmp_path: Path) -> None:
     torch.save(STATE | {"a.bias": torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)])}, tmp_path / "w.pt")
-    with pytest.raises(WeightsError, match=r"no plain tensor \(nested\)"):
+    with pytest.raises(WeightsError, match=r"not a plain tensor \(nested\)"):
         read_state(tmp_path / "w.pt")
 
 

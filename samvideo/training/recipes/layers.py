@@ -52,7 +52,7 @@ def blocks_of(encoder: ImageEncoder) -> Sequence[nn.Module]:
             if isinstance(blocks := getattr(place, name, None), nn.ModuleList | nn.Sequential):
                 return list(blocks)
     raise ConfigError(
-        f"{type(encoder).__name__} is no list of blocks or stages: take another recipe, such as features"
+        f"{type(encoder).__name__} is not a list of blocks or stages: take another recipe, such as features"
     )
 
 
