@@ -183,7 +183,9 @@ def track_all(
             "one, each with -o"
         )
     failures: dict[str, Failure] = {}
-    earlier, missing, interrupted = set(), [], False
+    earlier: set[str] = set()
+    missing: list[str] = []
+    interrupted = False
     for name in work.sources:
         try:
             (earlier.add if work.is_finished(name) else missing.append)(name)

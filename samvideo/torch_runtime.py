@@ -123,7 +123,7 @@ class TorchRuntime:
         maps = _joined_maps(features, counts)
         found = self._find(maps, [memory for own in memories for memory in own])
         ambiguous, input_wh = self.model.is_ambiguous(None), self.model.input_wh(maps)
-        parts = zip(*(values.split(counts) for values in found), strict=True)
+        parts = zip(*(torch.split(values, counts) for values in found), strict=True)
         return [CandidateBatch(MaskCandidates(*part), ambiguous, input_wh).rows() for part in parts]
 
     def _find(self, maps: Features, memories: Sequence[SelectedMemory]) -> MaskCandidates:
