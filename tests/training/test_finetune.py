@@ -187,7 +187,7 @@ def test_a_run_is_interrupted_resumed_and_loaded(
 ) -> None:
     said = run(tmp_path / "whole", data, "--train", "decoder,memory,lora:2")
     assert "edgetam, seed 1, on cpu;" in said
-    assert "of 2 sequences" in said
+    assert "on 2 sequences" in said
     assert "validation after step 2: J&F 0." in said
     assert {path.name for path in (tmp_path / "whole").iterdir()} == {
         "model.safetensors",
