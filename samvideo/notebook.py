@@ -131,7 +131,7 @@ def _open(settings: RunSettings, port: int | None) -> Iterator[PageRun]:
                 open_page(replace(settings, model=name, options=options), page, tracker, segmenter, _NoProgress)
             )
         except SamVideoError as error:
-            raise type(error)(_in_python(str(error))) from error
+            raise type(error)(_in_python(str(error))) from None  # the original has the command line's remedies
         run.settings = replace(run.settings, out=run.settings.folder(run.project.media.info).absolute())
         yield run
 

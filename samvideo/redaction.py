@@ -1,6 +1,7 @@
 """Makes tracked objects unrecognisable, such as faces, name plates and patient data on the screen."""
 
 import logging
+import os
 from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -57,7 +58,13 @@ class Redacted:
 
 
 def redact_run(
-    folder: Path, video: str, out: Path, redaction: Redaction, *, first: int | None = None, overwrite: bool = False
+    folder: str | os.PathLike[str],
+    video: str,
+    out: str | os.PathLike[str],
+    redaction: Redaction,
+    *,
+    first: int | None = None,
+    overwrite: bool = False,
 ) -> Redacted:
     """Write the tracked frames of a video, with objects redacted, to an .mp4; other frames are omitted.
 
@@ -75,7 +82,7 @@ def redact_run(
         VideoError: run or video cannot be read, or do not belong together; no file is left then.
         OutputError: `out` cannot be written.
     """
-    tracks = open_masks(folder)
+    tracks, out = open_masks(folder), Path(out)
     check_target(out, tracks.path, overwrite, video=video)
     known = tracks.object_ids()
     if unknown := sorted(redaction.objects.difference(known)):

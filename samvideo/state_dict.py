@@ -11,7 +11,7 @@ from samvideo.errors import WeightsError
 from samvideo.image_model import ImageModel
 from samvideo.models import VideoModel
 from samvideo.networks.base import Network
-from samvideo.specs import IMAGE_SPECS, SPECS, ModelSpec
+from samvideo.specs import BUNDLED, IMAGE_SPECS, SPECS, ModelSpec
 from samvideo.weights import keys
 from samvideo.weights.catalog import CATALOG
 
@@ -69,7 +69,7 @@ def published_state(model: Loadable, state: Mapping[str, Tensor]) -> Mapping[str
 
 
 def recognise(state: Mapping[str, Tensor]) -> list[str]:
-    """Names of the published models whose checkpoints have these keys and shapes.
+    """Names of the published and bundled models whose checkpoints have these keys and shapes.
 
     Weights do not determine how they are used: models that differ only in input size, pooling or policy share
     their shapes (efficienttam-s, -s-1, -s-2 and -s-512; sam2-small and both surgical-sam2; mobilesam, tinysam and
@@ -77,13 +77,14 @@ def recognise(state: Mapping[str, Tensor]) -> list[str]:
     """
     state = _by_published_names(state)
     shapes = {key: tuple(value.shape) for key, value in state.items()}
-    specs = {**SPECS, **IMAGE_SPECS}
+    specs = {**SPECS, **IMAGE_SPECS, **BUNDLED}
     return [name for name, spec in specs.items() if _has_parts(shapes, name) and _fits(shapes, spec)]
 
 
 def _has_parts(shapes: Shapes, name: str) -> bool:
     """Whether a checkpoint may be that of a model: building all of them, to compare shapes, takes seconds."""
-    return all(any(key.startswith(part) for key in shapes) for part in CATALOG[name].parts)
+    parts = CATALOG[name].parts if name in CATALOG else ()
+    return all(any(key.startswith(part) for key in shapes) for part in parts)
 
 
 def _fits(shapes: Shapes, spec: ModelSpec) -> bool:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from samvideo.errors import PromptError, SamVideoError
+from samvideo.errors import ConfigError, PromptError, SamVideoError
 from samvideo.moments import parse_moment
 from samvideo.prompt_syntax import load_prompts, parse_prompts
 from samvideo.types import Box, Mask, Points
@@ -28,6 +28,12 @@ def test_a_prompt_takes_the_moments_that_start_takes(moment: str) -> None:
     (box,) = parse_prompts([f"box=1,2,3,4@{moment}#2"])
     given = box.frame if box.seconds is None else box.seconds
     assert (given, type(given)) == (parse_moment(moment), type(parse_moment(moment)))
+
+
+@pytest.mark.parametrize("moment", ["1:99", "1:60.0", "1:75:00"])
+def test_minutes_and_seconds_after_a_colon_are_below_60(moment: str) -> None:
+    with pytest.raises(ConfigError, match="after a colon are below 60"):
+        parse_moment(moment)
 
 
 def test_a_box_of_one_pixel_is_in_whole_numbers() -> None:

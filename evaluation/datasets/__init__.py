@@ -1,5 +1,6 @@
 """The benchmarks, one file each; `open_dataset` finds them by name."""
 
+import os
 from pathlib import Path
 
 from samvideo.errors import ConfigError, DatasetError
@@ -12,7 +13,9 @@ OWN_FOLDER = "folder"
 """The data set of any sequences of a user, whose layout others may have, too."""
 
 
-def open_dataset(name: str, root: Path, split: str | None = None, reading: MaskRule = FROM_FILE) -> Dataset:
+def open_dataset(
+    name: str, root: str | os.PathLike[str], split: str | None = None, reading: MaskRule = FROM_FILE
+) -> Dataset:
     """Open one split of a data set, by default its first; `reading` is what is known about its masks.
 
     Raises:
@@ -20,7 +23,7 @@ def open_dataset(name: str, root: Path, split: str | None = None, reading: MaskR
         DatasetError: the folder does not exist, or does not have the published layout, or a sequence has a name
             that cannot be that of a folder of predictions.
     """
-    spec = DATASETS.find(name)
+    spec, root = DATASETS.find(name), Path(root)
     split = split or spec.splits[0]
     if split not in spec.splits:
         raise ConfigError(f"{name} has no split {split!r}; known: {', '.join(spec.splits)}")
@@ -34,7 +37,9 @@ def open_dataset(name: str, root: Path, split: str | None = None, reading: MaskR
             likely.remove(OWN_FOLDER)
         tree = spec.tree.strip("\n")
         hint = f"\n{root} looks like {' or '.join(likely)}." if likely else ""
-        raise DatasetError(f"{root} is no {name} folder: {error}. Expected:\n\n{tree}{hint}") from None
+        raise DatasetError(
+            f"{root} is not laid out as {name} expects: {error}. Expected:\n\n{tree}{hint}"
+        ) from None
     check_names(dataset.sequences(), root, f"a sequence of {name} {split}")
     dataset.reading = reading
     return dataset

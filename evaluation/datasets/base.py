@@ -155,10 +155,15 @@ class DatasetSpec:
 
 
 class WrongRoot(DatasetError):
-    """The folder does not hold the data set; `open_dataset` adds what it should look like."""
+    """The folder does not hold the data set; `open_dataset` adds what it should look like.
 
-    def __init__(self, *looked_for: Path) -> None:
-        super().__init__(f"looked for {' or '.join(map(str, looked_for))}")
+    Args:
+        looked_for: files and folders, one of which was expected.
+        found: what is there instead, if known: a sentence with the remedy.
+    """
+
+    def __init__(self, *looked_for: Path, found: str = "") -> None:
+        super().__init__(found or f"looked for {' or '.join(map(str, looked_for))}")
 
 
 def check_names(names: Iterable[str], root: Path, described: str) -> None:
@@ -272,7 +277,8 @@ def match(frames: tuple[str, ...], masks: dict[str, Path], folder: Path, every: 
     extra = [path for name, path in masks.items() if name not in indices]
     if extra:
         raise DatasetError(
-            f"{folder} holds masks without a frame: {list_names(extra)}; remove them, or restore the frames"
+            f"{folder} holds masks without a frame: {list_names(extra)}; a mask has the name of its frame, such as "
+            f"{frames[0]}.png: rename them, remove them, or restore the frames"
         )
     missing = [name for name in frames if name not in masks] if every else []
     if missing:
@@ -301,6 +307,9 @@ class MaskFolders(Dataset):
 
     Attributes:
         every_frame: each image must have a mask (unless the whole split keeps its masks secret).
+
+    Raises:
+        WrongRoot: no names are given, and there is no folder of masks.
     """
 
     every_frame = False
@@ -308,12 +317,25 @@ class MaskFolders(Dataset):
     def __init__(
         self, split: str, images: Path | None, annotations: Path, names: Iterable[str] | None = None
     ) -> None:
-        super().__init__(split, subfolders(annotations) if names is None else names)
+        found = subfolders(annotations)
+        if names is None and not found:
+            holds = "files and no folders" if visible(annotations) else "nothing"
+            raise WrongRoot(found=f"{annotations} holds {holds}: one folder per sequence expected")
+        super().__init__(split, found if names is None else names)
         self.images, self.annotations = images, annotations
 
     def frames(self, name: str) -> dict[str, Path]:
         """Images by frame name; empty where there are masks only."""
-        return list_files(self.images / name, IMAGE_SUFFIXES) if self.images else {}
+        if self.images is None:
+            return {}
+        if not (self.images / name).is_dir():
+            others = sorted(set(subfolders(self.images)) - set(subfolders(self.annotations)))
+            rename = f"rename one that has no masks ({', '.join(others[:3])}), or " if others else ""
+            raise DatasetError(
+                f"{self.annotations / name} has no {self.images / name}: the images and the masks of a sequence "
+                f"are in folders of the same name; {rename}restore the images"
+            )
+        return list_files(self.images / name, IMAGE_SUFFIXES)
 
     def masks(self, name: str) -> dict[str, Path]:
         """Ground truth files by frame name."""

@@ -50,7 +50,11 @@ class Folder(base.MaskFolders):
             if path.stem == sequence.name and path.suffix.lower() in VIDEO_SUFFIXES
         ]
         if len(found) != 1:
-            raise DatasetError(f"{videos} holds {len(found)} videos named {sequence.name}: exactly one expected")
+            there = ", ".join(path.name for path in base.visible(videos)[:3]) or "nothing"
+            raise DatasetError(
+                f"{videos} holds {len(found)} videos named {sequence.name}, as its masks "
+                f"{self.annotations / sequence.name}: exactly one expected; there is {there}"
+            )
         strange = [frame for frame in sequence.frames if not frame.isdecimal()]
         if strange:
             raise DatasetError(

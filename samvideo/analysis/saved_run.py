@@ -1,5 +1,6 @@
 """Analyse the folder of a run: its masks or, without them, its table; and its images if there are any."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from samvideo.types import Frame, UInt8Array
 
 
 def analyse_run(
-    folder: Path,
+    folder: str | os.PathLike[str],
     settings: AnalysisSettings,
     *,
     tables: TableWriter | None = None,
@@ -50,10 +51,12 @@ def analyse_run(
 class SavedRun(Closing):
     """The folder of a run, opened together with its images; arguments and errors are those of `analyse_run`."""
 
-    def __init__(self, folder: Path, video: Path | str | None = None, first: int | None = None) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str], video: Path | str | None = None, first: int | None = None
+    ) -> None:
         self._tracks = open_run(folder)
         self.path = self._tracks.path
-        has_images = video is not None or (folder / "overlay.mp4").is_file()
+        has_images = video is not None or (Path(folder) / "overlay.mp4").is_file()
         self._images = RunImages(self._tracks, video, first) if has_images else None
 
     def checked(self, settings: AnalysisSettings) -> AnalysisSettings:

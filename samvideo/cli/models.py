@@ -1,6 +1,7 @@
 """`samvideo models`, and how the commands choose and load a model."""
 
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,9 @@ RUNTIME_HELP = (
     "torch, onnx (ONNX Runtime) or openvino, both without torch, with the folder of `samvideo export-model` as "
     "--weights, or a model that is exported once."
 )
+
+_choice: ContextVar[str] = ContextVar("choice", default="")
+"""The line that `announce_choice` prints."""
 
 
 @verb
@@ -68,16 +72,23 @@ def _echo_table(facts: Iterable[tuple[str, "ModelFacts"]]) -> None:
 
 
 def choose_model(model: str, weights: Path | None, device: str, *, quiet: bool) -> tuple[str, Path | None]:
-    """Name and weights of the model to use; one line on stderr says what `auto` means here."""
+    """Name and weights of the model to use; what `auto` means here is printed by `announce_choice`."""
     from samvideo.trackers.factory import choose
     from samvideo.weights.naming import split_name
 
     model, weights = split_name(model, weights)
     choice = choose(model, weights=weights, device=device)
     name = choice.tracker.name
-    if choice.reason and not quiet:
-        typer.echo(f"model {name}: {choice.reason}; choose another with --model NAME (`samvideo models`)", err=True)
+    text = f"model {name}: {choice.reason}; choose another with --model NAME (`samvideo models`)"
+    _choice.set(text if choice.reason and not quiet else "")
     return name, weights
+
+
+def announce_choice() -> None:
+    """Print on stderr, once, what `auto` means; called after the checks of a run, whose errors then come alone."""
+    if text := _choice.get():
+        typer.echo(text, err=True)
+        _choice.set("")
 
 
 def with_runtime(options: Mapping[str, Any], runtime: str, compiled: bool = False) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from samvideo.cli.models import image_segmenter, ready_segmenter, ready_tracker
+from samvideo.cli.models import announce_choice, image_segmenter, ready_segmenter, ready_tracker
 from samvideo.cli.ui import TOOLS
 from samvideo.errors import ConfigError
 from samvideo.search_settings import SearchSettings
@@ -52,6 +52,7 @@ def make_prompter(search: SearchSettings) -> "Callable[[Segmenter], AutoPrompter
 
 def searching_tracker(settings: "RunSettings", quiet: bool) -> "Tracker":
     """The tracker of a run and, where it searches for objects, what finds them."""
+    announce_choice()
     tracker = ready_tracker(settings.model, quiet=quiet, **settings.options)
     if settings.search is None:
         return tracker

@@ -17,6 +17,7 @@ from samvideo.cli.models import (
     MODEL_HELP,
     RUNTIME_HELP,
     WEIGHTS_HELP,
+    announce_choice,
     choose_model,
     ready_segmenter,
     ready_tracker,
@@ -43,9 +44,7 @@ def ui(
     device: str = typer.Option("auto", help="auto, cpu, cuda or mps."),
     runtime: str = typer.Option("torch", help=RUNTIME_HELP),
     out: Path | None = typer.Option(None, "-o", "--out", help="Folder for the results [NAME_tracked]."),
-    save: str | None = typer.Option(
-        None, help="What to write, of overlay, masks, rle, csv, and labels of a volume [all]."
-    ),
+    save: str | None = typer.Option(None, help="What to write: overlay, masks, rle, csv, a volume's labels [all]."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace the results in an existing folder."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, no summary."),
     browser: bool = typer.Option(True, "--browser/--no-browser", help=BROWSER_HELP),
@@ -110,6 +109,7 @@ def _say(text: str) -> None:
 def _announce(address: str, host: str, browser: bool, folder: Path, button: str) -> None:
     from samvideo.web.guard import is_local
 
+    announce_choice()
     opened = browser and _open(address, folder)
     where = "opened in the browser" if opened else "open this address in a browser"
     _say(f"Mark the objects on the page ({where}), press {button}, then Finish; Ctrl-C ends it here:")

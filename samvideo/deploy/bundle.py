@@ -26,7 +26,7 @@ from samvideo.deploy.manifest import (
     graph_path,
 )
 from samvideo.deploy.nano_graphs import is_nano, nano_constants, nano_graphs
-from samvideo.deploy.onnx_export import write_onnx
+from samvideo.deploy.onnx_export import check_exporter, write_onnx
 from samvideo.deploy.openvino_runtime import convert, import_openvino
 from samvideo.deploy.precision import check_packages, to_float16, to_int8
 from samvideo.errors import ConfigError
@@ -98,6 +98,7 @@ def _graphs(model: ImageModel, objects: int | None) -> dict[str, Graph]:
 
 def _check(model: ImageModel, to: str, precision: str, calibrate: object, objects: int | None) -> None:
     text_of(model.spec.policy)
+    check_exporter()
     if not isinstance(model, VideoModel) and (objects or calibrate is not None):
         raise ConfigError(
             f"{model.name} is an image model, of one object at a time, and is not calibrated with a video: leave "

@@ -12,18 +12,18 @@ OPSET = 18
 """The newest that does not have operators for attention, which TensorRT splits graphs at."""
 
 
-def write_onnx(graph: Graph, path: Path) -> None:
-    """Write one graph, with its weights in the same file.
-
-    Raises:
-        ConfigError: the packages that make ONNX files are missing.
-    """
+def check_exporter() -> None:
+    """Raise ConfigError if the packages that make ONNX files are missing."""
     try:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ConfigError(
             "the packages onnx and onnxscript are needed to export: pip install 'samvideo[onnx]'"
         ) from error
+
+
+def write_onnx(graph: Graph, path: Path) -> None:
+    """Write one graph, with its weights in the same file; see `check_exporter`."""
     names = list(graph.inputs)
     dynamic = [dict.fromkeys(graph.axes.get(name, {}), torch.export.Dim.DYNAMIC) or None for name in names]
     fine = [dynamic.pop() for name in names if name in FINE]  # the last argument of a module takes all of these

@@ -1,5 +1,6 @@
 """Export formats of a run; each module of this folder offers some as `VARIANTS`."""
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -19,9 +20,9 @@ FORMATS = Registry("export format", "samvideo.exports", spec=Format)
 
 
 def export_run(
-    folder: Path,
+    folder: str | os.PathLike[str],
     name: str,
-    out: Path | None = None,
+    out: str | os.PathLike[str] | None = None,
     *,
     video: str | None = None,
     first: int | None = None,
@@ -51,7 +52,7 @@ def export_run(
     if chosen.needs_video and video is None:
         raise ConfigError(f"{name} contains frames of the source: give the tracked video with --video")
     tracks = open_masks(folder)
-    target = out or tracks.path.parent / f"{name}{chosen.suffix}"
+    target = Path(out) if out else tracks.path.parent / f"{name}{chosen.suffix}"
     kind = None if chosen.suffix else "export"
     check_target(target, tracks.path, overwrite, video=video, folder=kind, restores=chosen.restores)
     if next(iter(tracks), None) is None:

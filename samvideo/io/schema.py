@@ -1,7 +1,7 @@
 """JSON from outside, checked against a schema: every malformed value gives one sentence."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,17 +43,28 @@ def parse_json(content: bytes, schema: TypeAdapter[T], place: str, expected: str
 
 def first_fault(problem: ValidationError) -> str:
     """Describe the first value that does not fit, to follow the name of a file: `: video.width is 0: …`."""
-    return describe_fault(problem.errors(include_url=False)[0])
+    return describe_fault(problem.errors(include_url=False))
 
 
-def describe_fault(first: Mapping[str, Any]) -> str:
-    """As `first_fault`, from one of pydantic's details of errors."""
+def describe_fault(errors: Sequence[Mapping[str, Any]]) -> str:
+    """As `first_fault`, from pydantic's details of all errors."""
+    first = errors[0]
     if first["type"] == "json_invalid":
         return f" is not JSON ({first['ctx']['error']})"
-    field = ".".join(map(str, first["loc"])) or "the document"
+    field = _field(first["loc"])
+    if first["type"] == "missing" and isinstance(first["loc"][-1], int):  # a list of fixed length is too short
+        expected = sum(error["loc"][:-1] == first["loc"][:-1] for error in errors) + first["loc"][-1]
+        return f": {_field(first['loc'][:-1])} has length {len(first['input'])}: {expected} expected"
     if first["type"] == "missing":
         return f": {field} is missing"
+    if first["type"] == "too_long" and first["ctx"]["field_type"] == "Tuple":
+        return f": {field} has length {len(first['input'])}: {first['ctx']['max_length']} expected"
     if first["type"] == "extra_forbidden":
         return f": {field} is not known"
     message = first["msg"].removeprefix("Value error, ").replace("Input should", "it should")
-    return f": {field} is {shown(first['input'])}: {message}"
+    return f": {field} is {shown(first['input'])}: {message.replace('a valid tuple', 'a list')}"
+
+
+def _field(place: Sequence[str | int]) -> str:
+    """Where a value is: `prompts.0.box`."""
+    return ".".join(map(str, place)) or "the document"

@@ -106,6 +106,14 @@ def _name_of(address: str) -> str:
         raise VideoError(f"{address} is not an address: {error}") from error
 
 
+def _no_images(folder: Path) -> VideoError:
+    inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    remedy = f"it holds folders: give one, such as {inner[0]}; " if inner else ""
+    return VideoError(
+        f"folder {folder} holds no images: {remedy}files ending in {', '.join(sorted(SUFFIXES))} expected"
+    )
+
+
 def find_stills(path: Path) -> tuple[list[Path], str]:
     """Return the images of a folder or glob, or the file itself, and a name for them.
 
@@ -117,9 +125,7 @@ def find_stills(path: Path) -> tuple[list[Path], str]:
     if path.is_dir():
         images, name = find_images(path.iterdir()), path.resolve().name
         if not images:
-            raise VideoError(
-                f"folder {path} holds no images: files ending in {', '.join(sorted(SUFFIXES))} expected"
-            )
+            raise _no_images(path)
     else:
         if not has_magic(str(path)):
             raise VideoError(f"{path} does not exist: check the spelling and the folder you are in")
@@ -187,7 +193,9 @@ def clip(
         if (frame.index - begin) % stride == 0:
             yield frame
     if begin is None and start:
-        raise VideoError(f"{source.info.name} ends before {_describe(start)}: an earlier start expected")
+        length = source.info.duration
+        known = "" if length is None else f", after {length:.2f} s"
+        raise VideoError(f"{source.info.name} ends before {_describe(start)}{known}: an earlier start expected")
 
 
 def frame_range(source: VideoSource, start: float | None, end: float | None) -> tuple[int | None, int | None]:
@@ -207,7 +215,8 @@ def frame_range(source: VideoSource, start: float | None, end: float | None) -> 
         count = source.length()
         if count is not None and first >= count:
             raise VideoError(
-                f"{source.info.name} has {count} frames: a start before that expected, not {_describe(start)}"
+                f"{source.info.name} has {count} frames, {float(count / source.info.rate):.2f} s: a start before "
+                f"that expected, not {_describe(start)}"
             )
     if first is not None and stop is not None and stop <= first:
         if not _are_times(start, end):

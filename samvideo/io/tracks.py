@@ -5,6 +5,7 @@
 """
 
 import logging
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -182,8 +183,8 @@ class TracksFile:
         VideoError: the file is missing or has no valid header; while iterating, a frame is not valid.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
         self._warned = False
         with self._open() as file:
             first = file.readline().rstrip()
@@ -321,8 +322,9 @@ def in_order(frames: Iterator[FrameRecord], path: Path) -> Iterator[FrameRecord]
         yield frame
 
 
-def open_masks(folder: Path) -> TracksFile:
+def open_masks(folder: str | os.PathLike[str]) -> TracksFile:
     """Open the masks of a run: `tracks.jsonl` or else `tracks.json` of its folder, or that file itself."""
+    folder = Path(folder)
     if not folder.is_dir():
         return TracksFile(folder)
     lines = folder / "tracks.jsonl"

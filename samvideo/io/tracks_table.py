@@ -2,6 +2,7 @@
 
 import csv
 import math
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -149,8 +150,9 @@ def _is_renumbered(path: Path) -> bool:
     return False
 
 
-def open_run(folder: Path) -> TracksFile | TracksTable:
+def open_run(folder: str | os.PathLike[str]) -> TracksFile | TracksTable:
     """Open what a run recorded per frame: its masks, or `tracks.csv` if only that was saved, else VideoError."""
+    folder = Path(folder)
     if not folder.exists():
         raise VideoError(f"{folder} does not exist: the folder of a run expected, as `samvideo track` writes it")
     has_masks = any((folder / name).exists() for name in ("tracks.jsonl", "tracks.json"))

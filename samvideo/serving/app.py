@@ -189,10 +189,19 @@ async def _refuse_http(request: Request, error: Any) -> Response:
 
 
 async def _refuse_fault(request: Request, error: Any) -> Response:
-    first = error.errors()[0]
-    if isinstance(first.get("input"), bytes):
+    errors = error.errors()
+    if isinstance(errors[0].get("input"), bytes):
         return failure("JSON expected, with the header `Content-Type: application/json`", 422)
-    return failure(describe_fault(first).removeprefix(":").strip(), 422)
+    if errors[0]["type"] == "missing" and len(errors[0]["loc"]) == 1:
+        return failure("the body is missing: JSON expected", 422)
+    fault = describe_fault([{**each, "loc": _in_body(each["loc"])} for each in errors])
+    return failure(fault.removeprefix(": ") if fault.startswith(":") else f"the body{fault}", 422)
+
+
+def _in_body(place: Sequence[str | int]) -> tuple[str | int, ...]:
+    """The path of a value in the JSON that was sent: without "body", and a prompt's kind, which pydantic adds."""
+    inner = tuple(place[1:])
+    return (*inner[:2], *inner[3:]) if inner[:1] == ("prompts",) else inner
 
 
 class Gate:

@@ -3,8 +3,9 @@
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
+from samvideo.errors import shown
 from samvideo.io.rle import decode_rle
 from samvideo.io.tracks import Index, Label, ObjectId
 from samvideo.serving.limits import Refusal
@@ -43,10 +44,19 @@ class BoxPrompt(_Prompt):
     box: tuple[Number, Number, Number, Number]
 
 
+def _check_pairs(points: Any) -> Any:
+    """ValueError for the likely mistake of one click without the list around it."""
+    if isinstance(points, list) and points and isinstance(points[0], (int, float)):
+        raise ValueError(f"a list of [x, y] expected, such as [{shown(points[:2])}]")
+    return points
+
+
 class PointsPrompt(_Prompt):
     """Clicks (x, y) in pixels of the frame; label 1 is on the object, 0 is not, all 1 by default."""
 
-    points: Annotated[list[tuple[Number, Number]], Field(min_length=1, max_length=MAX_CLICKS)]
+    points: Annotated[
+        list[tuple[Number, Number]], Field(min_length=1, max_length=MAX_CLICKS), BeforeValidator(_check_pairs)
+    ]
     labels: Annotated[list[Literal[0, 1]], Field(max_length=MAX_CLICKS)] | None = None
 
 

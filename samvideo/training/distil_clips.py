@@ -50,7 +50,7 @@ def find_clips(folder: Path, side: splits.Side, length: int, stride: int) -> lis
         VideoError: a video cannot be read.
     """
     if not folder.is_dir():
-        raise DatasetError(f"there is no folder {folder}")
+        raise DatasetError(f"there is no folder {folder}: check the spelling and the folder you are in")
     places = sorted(path for path in folder.rglob("*") if not LABELS & {*path.relative_to(folder).parts})
     clips: list[Clip] = []
     for place in [folder, *places]:

@@ -62,7 +62,7 @@ class Validation:
 
     Attributes:
         measure: returns what goes into the log by name, or nothing; it changes nothing, random numbers apart.
-        every: steps between two measurements; there is one after the last step, too.
+        every: steps between two measurements; there is one before the first step and one after the last, too.
         patience: end after so many measurements without a higher first value; the result is then the best average
             instead of the last. None: train to the end.
     """
@@ -106,14 +106,15 @@ def fit(
     training.restore(state_file, log)
     meters = _Meters(training.step)
     with closing(Events(events, training.step)) as board, Interrupt() as stop:
+        if validation and training.step == 0:
+            training.validate(validation, meters, board, log)
         while training.step < stage.steps and not training.ended:
             torch.manual_seed(stage.seed * 1_000_003 + training.step)
             meters.add(gradients(training.step))
             training.update()
             last = training.step == stage.steps
             if validation and (last or training.step % validation.every == 0):
-                training.check()
-                board.add("validation", training.validate(validation, log), training.step)
+                training.validate(validation, meters, board, log)
             if stop.requested or last or training.ended or meters.seconds > REPORT_SECONDS:
                 board.add("training", meters.report(training.step, stage.steps, log), training.step)
                 training.save(state_file, rank)
@@ -159,22 +160,24 @@ class _Training:
             values: list[Tensor] = [parameters[name] for name in self.average]
             torch._foreach_lerp_(list(self.average.values()), values, 1 - decay)
 
-    def validate(self, validation: Validation, log: Log) -> dict[str, float]:
-        """Measure the averaged weights, keep the best ones, and end the training if it is time."""
-        with self.averaged():
+    def validate(self, validation: Validation, meters: "_Meters", board: Events, log: Log) -> None:
+        """Measure the averaged weights; after a step, keep the best ones, and end the training if it is time."""
+        self.check()
+        with meters.paused(), self.averaged():
             found = dict(validation.measure())
         if not found:
-            return found
-        log(f"validation after step {self.step}: {_written(found)}")
-        if validation.patience is None:
-            return found
+            return
+        board.add("validation", found, self.step)
+        when = f"after step {self.step}" if self.step else "before training"
+        log(f"validation {when}: {_written(found)}")
+        if validation.patience is None or self.step == 0:
+            return
         if (first := next(iter(found.values()))) > self.highest:
             self.highest, self.stale = first, 0
             self.best = {name: value.clone() for name, value in self.average.items()}
         else:
             self.stale += 1
             self.ended = self.stale >= validation.patience
-        return found
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -251,8 +254,15 @@ class _Meters:
 
     @property
     def seconds(self) -> float:
-        """Since the last line."""
+        """Since the last line, pauses left out."""
         return time.monotonic() - self._began
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done within the block does not count as time of the steps."""
+        began = time.monotonic()
+        yield
+        self._began += time.monotonic() - began
 
     def add(self, parts: Mapping[str, Tensor]) -> None:
         """Of one step."""

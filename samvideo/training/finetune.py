@@ -29,9 +29,17 @@ from samvideo.training.processes import average_gradients, check_shares, joined,
 from samvideo.training.scratch import initialise
 from samvideo.weights.naming import is_random, split_name, weight_files
 
-FORMAT = "samvideo-finetune-2"
+FORMAT = "samvideo-finetune-3"
 RESULT = "model.safetensors"
 """Name of the weights in the folder of a run."""
+NAMED = 10
+"""Validated sequences that the log names."""
+LEGEND = (
+    "losses: of masks (focal, hard, dice or mask), target model (the classifier of an object's pixels, fitted to "
+    "remembered frames), presence (whether the object is visible), quality (the predicted IoU); measured on the "
+    "clips, 0 to 1: iou, presence accuracy"
+)
+"""Explains the values in the lines of the log."""
 
 
 @dataclass(frozen=True)
@@ -179,14 +187,19 @@ class Task:
 
     def record(self, dataset: Dataset) -> str:
         """What the result depends on; DatasetError if the data cannot be read."""
-        file, data = self.weights, self.data
-        origin = str(file) if file is None or is_random(file) else [*map(sha256, weight_files(file))]
-        chosen = [dataset.name, dataset.split, data.train, data.validation, data.frames, data.measured]
+        data = self.data
         whole = {
             "format": FORMAT,
             "model": self.name,
-            "from": origin,
-            "data": chosen,
+            "from": _origin(self.weights),
+            "data": {
+                "name": dataset.name,
+                "split": dataset.split,
+                "train": data.train,
+                "validation": data.validation,
+                "frames": data.frames,
+                "measured": data.measured,
+            },
             "reading": asdict(dataset.reading),
             "content": data_digest(dataset, (*data.train, *data.validation)),
             **asdict(self.recipe),
@@ -217,10 +230,19 @@ class Task:
     ) -> None:
         """Train in place, as one of the processes."""
         recipe, cache = self.recipe, self.resources.cache
+        log(_measuring(self.data))
+        log(LEGEND)
         stage = replace(recipe.fit, seed=recipe.seed)
         steps = _gradients(model, sampler, recipe, rank, self.resources.processes)
         with cached_features(model, cache, log) if cache is not None else nullcontext():
             fit(model, steps, stage, state, log, model.encoder.parameters(), validation, events, rank)
+
+
+def _origin(weights: Path | None) -> str | list[str]:
+    """What the record says of the weights to start from: "published", "random", or the digests of files."""
+    if weights is None:
+        return "published"
+    return str(weights) if is_random(weights) else [*map(sha256, weight_files(weights))]
 
 
 def _check_measured(data: Sequences, recipe: FinetuneRecipe) -> None:
@@ -248,6 +270,17 @@ def _check_cache(folder: Path, model: VideoModel, recipe: FinetuneRecipe) -> Non
 def _trained(model: VideoModel, sequences: int) -> str:
     count = sum(value.numel() for value in model.parameters() if value.requires_grad)
     return f"training {count / 1e6:.1f} M parameters on {sequences} sequence{'s' * (sequences != 1)}"
+
+
+def _measuring(data: Sequences) -> str:
+    """Which sequences are validated, at most `NAMED` of them."""
+    if not data.validation:
+        return (
+            "no sequence is validated, nothing is measured: name one with --validate, or measure other frames of "
+            "one that is learned from (--frames, --measure)"
+        )
+    names, more = data.validation[:NAMED], len(data.validation) - NAMED
+    return f"validated: {', '.join(names)}{f' and {more} more' if more > 0 else ''}"
 
 
 def _gradients(

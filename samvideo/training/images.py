@@ -68,7 +68,7 @@ def find_pictures(folder: Path, side: splits.Side) -> list[Picture]:
         DatasetError: there is no such folder, or no picture to learn from.
     """
     if not folder.is_dir():
-        raise DatasetError(f"there is no folder {folder}")
+        raise DatasetError(f"there is no folder {folder}: check the spelling and the folder you are in")
     inner = [path for path in folder.rglob("*") if not LABELS & {*path.relative_to(folder).parts[:-1]}]
     paths = find_images(inner)
     found = [Picture(path, sha256(path)) for path in paths if splits.side(path.stem) == side]

@@ -170,7 +170,7 @@ def _find(
 def _by_terms(root: Path, terms: Sequence[str], inner: str) -> Iterator[Path]:
     """Yield the folders that hold a folder `inner`: `root`, or those in its groups with these terms."""
     if not root.is_dir():
-        raise DatasetError(f"there is no folder {root}")
+        raise DatasetError(f"there is no folder {root}: check the spelling and the folder you are in")
     if (root / inner).is_dir():
         yield root
         return

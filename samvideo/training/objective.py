@@ -132,7 +132,7 @@ class Objective:
             * (quality_loss(candidates.quality_bn[:, 0], iou) * there).sum()
             / count,
             "iou": (iou * there).sum().detach() / count,
-            "presence right": ((candidates.presence_b > 0) == there).float().mean().detach(),
+            "presence accuracy": ((candidates.presence_b > 0) == there).float().mean().detach(),
         }
 
     def _target_loss(self, scores: Tensor, truth: Tensor) -> Tensor:

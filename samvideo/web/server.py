@@ -35,10 +35,14 @@ def listen(host: str, port: int | None, advice: str = ADVICE) -> socket.socket:
     try:
         return socket.create_server((host, PORT if port is None else port), family=family)
     except (OSError, OverflowError) as error:
-        if port is None and isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EACCES):
+        number = error.errno if isinstance(error, OSError) else None
+        if port is None and number in (errno.EADDRINUSE, errno.EACCES):
             return socket.create_server((host, 0), family=family)
+        if number == errno.EADDRINUSE:
+            raise ConfigError(f"port {port} of {host} is in use: {advice}") from error
+        reason = str(getattr(error, "strerror", None) or error).partition(" (while")[0]  # which repeats the address
         raise ConfigError(
-            f"nothing can be served at {host} port {PORT if port is None else port} ({error}): {advice}"
+            f"nothing can be served at {host} port {PORT if port is None else port} ({reason}): {advice}"
         ) from error
 
 

@@ -53,7 +53,7 @@ def weight_files(weights: Path | str) -> list[Path]:
     files = [path] if path.is_file() else [_path(part.strip()) for part in str(weights).split(",") if part.strip()]
     for file in files or [path]:
         if not file.is_file():
-            raise WeightsError(f"there is no file {file}")
+            raise WeightsError(f"there is no file {file}: check the spelling and the folder you are in")
     return files
 
 

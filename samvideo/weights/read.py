@@ -68,7 +68,7 @@ def _read(path: Path) -> object:
     if suffix not in (*SUFFIXES, ".zip"):
         raise WeightsError(f"{path} is not a checkpoint: a file ending in {', '.join(SUFFIXES)} expected")
     if not path.is_file():
-        raise WeightsError(f"there is no file {path}")
+        raise WeightsError(f"there is no file {path}: check the spelling and the folder you are in")
     try:
         with path.open("rb") as file:
             head = file.read(256)

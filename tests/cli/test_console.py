@@ -58,6 +58,10 @@ def test_a_console_of_another_encoding(folder: Path, encoding: str) -> None:
     assert json.loads(out.splitlines()[-1])["name"] == "日本"
     code, out, _ = shell("samvideo info *.mp4", folder, PYTHONIOENCODING=encoding)
     assert (code, "h264" in out) == (0, True)
+    lines = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert lines["width"].endswith(" pixels")
+    assert lines["duration"].endswith(" s")
+    assert lines["rate"].endswith(" frames per second")
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,15 @@ def call(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
+def test_the_choice_of_auto_is_told_after_the_checks(clips: Path) -> None:
+    command = ("track", clips / "clip.mp4", "--device", "cpu", "--end", 2)
+    refused = call(*command, "--prompt", "box=500,20,600,70")
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    done = call(*command, "--prompt", "box=20,20,60,60")
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("model nano: no GPU wanted; it is fast on a CPU; choose another with --model") == 1
+
+
 def test_masks_are_tracked_into_every_file(clips: Path, tmp_path: Path) -> None:
     done = call("track", clips / "clip.mp4", "--prompt", f"mask={clips / 'truth' / '00000.png'}", "--json")
     assert done.exit_code == 0, done.output

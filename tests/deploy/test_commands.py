@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,6 +129,15 @@ def quick_export(monkeypatch: pytest.MonkeyPatch) -> None:
     load: Callable[..., object] = lambda *_, **others: tiny_model(policy=others["policy"] or "fifo", **EXPORTED)  # noqa: E731
     monkeypatch.setattr("samvideo.checkpoints.load_any", load)
     monkeypatch.setattr("samvideo.deploy.bundle.write_onnx", lambda _, path: path.write_bytes(b"graph"))
+
+
+def test_an_export_without_its_packages_is_refused_at_once(
+    quick_export: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    said = call("export-model", "edgetam", "-o", "out", code=2)
+    assert said.startswith("error: the packages onnx and onnxscript are needed"), said
+    assert not Path("out").exists()
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_a_wrong_root_names_what_it_looks_like(name: str, build: Callable[[Path]
             if (name, other) == ("youtubevos", "lvos"):
                 assert "frame_range is" in message
                 continue
-            assert f"no {other} folder: looked for {root}" in message
+            assert f"is not laid out as {other} expects: looked for {root}" in message
             assert "├──" in message or "└──" in message
             assert "looks like" in message
             if name != "folder":
@@ -55,7 +55,7 @@ def test_missing_folder_and_unknown_names(tmp_path: Path) -> None:
         open_dataset("davis", tmp_path)
     with pytest.raises(ConfigError, match="davis2017 has no split 'test'; known: val"):
         open_dataset("davis2017", tmp_path, "test")
-    with pytest.raises(DatasetError, match="is no folder folder"):
+    with pytest.raises(DatasetError, match="is not laid out as folder expects: looked for"):
         open_dataset("folder", tmp_path)
 
 
@@ -111,6 +111,36 @@ def test_a_video_with_masks_named_by_frame_number(tmp_path: Path) -> None:
     assert len(clip.frames) == 7
     assert sorted(clip.masks) == [2, 6]
     assert clip.first_seen == {1: 2}
+
+
+@pytest.mark.parametrize(
+    ("masks", "images", "said"),
+    [
+        ("", "", "Annotations holds files and no folders: one folder per sequence expected. Expected:\n\nROOT/"),
+        ("dog", "dog-agility", "the same name; rename one that has no masks (dog-agility)"),
+    ],
+)
+def test_a_wrong_layout_of_own_clips_is_explained(masks: str, images: str, said: str, tmp_path: Path) -> None:
+    write_frames(tmp_path / "JPEGImages" / images, number(3))
+    write_masks(tmp_path / "Annotations" / masks, number(3), {1: (3, 3)})
+    with pytest.raises(DatasetError) as caught:
+        open_dataset("folder", tmp_path).sequence(masks)
+    assert said in str(caught.value)
+
+
+def test_masks_of_other_names_than_their_frames_are_explained(tmp_path: Path) -> None:
+    write_frames(tmp_path / "JPEGImages/dog", number(3))
+    write_masks(tmp_path / "Annotations/dog", ["mask_00000"], {1: (3, 3)})
+    with pytest.raises(DatasetError, match=r"a mask has the name of its frame, such as 00000\.png: rename"):
+        open_dataset("folder", tmp_path).sequence("dog")
+
+
+def test_a_video_of_another_name_than_its_masks_is_named(tmp_path: Path) -> None:
+    write_masks(tmp_path / "Annotations/dog", number(2), {1: (3, 3)})
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos/dog-agility.mp4").touch()
+    with pytest.raises(DatasetError, match=r"exactly one expected; there is dog-agility\.mp4"):
+        open_dataset("folder", tmp_path).sequence("dog")
 
 
 def broken(root: Path, do: Callable[[Path], object]) -> str:

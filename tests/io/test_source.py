@@ -1,6 +1,7 @@
 """`open_video` on everything it takes."""
 
 import io
+import re
 import subprocess
 import sys
 import zlib
@@ -297,6 +298,13 @@ def test_not_there(source: object, words: str, tmp_path: Path, monkeypatch: pyte
 def test_folder_without_images(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(VideoError, match="holds no images"):
+        open_video(tmp_path)
+
+
+def test_a_folder_of_folders_names_one(tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        write_images(tmp_path / name, ["0.png"])
+    with pytest.raises(VideoError, match=rf"it holds folders: give one, such as {re.escape(str(tmp_path / 'a'))};"):
         open_video(tmp_path)
 
 

@@ -36,6 +36,11 @@ def test_lines_and_document_hold_the_same_results(run: Path) -> None:
         assert (result.index, result.seconds, result.object_ids) == (made.index, made.seconds, made.object_ids)
 
 
+def test_the_folder_of_a_run_may_be_text(run: Path) -> None:
+    for opened in (open_masks(str(run)), open_run(str(run)), TracksFile(str(run / "tracks.jsonl"))):
+        assert opened.path == run / "tracks.jsonl"
+
+
 def test_lines_are_preferred_and_old_runs_are_read(run: Path) -> None:
     assert open_masks(run).path.name == "tracks.jsonl"
     (run / "tracks.jsonl").unlink()
@@ -91,7 +96,7 @@ def damaged(line: str, **fields: object) -> str:
         ({"score": float("nan")}, r"line 3: objects.1.score is nan"),
         ({"present": 1}, r"line 3: objects.1.present is 1"),
         ({"id": 0}, r"line 3: objects.1.id is 0"),
-        ({"bbox": [1, 2, 3]}, r"line 3: objects.1.bbox.3 is"),
+        ({"bbox": [1, 2, 3]}, r"line 3: objects.1.bbox has length 3: 4 expected"),
         ({"id": 2**31}, r"line 3: objects.1.id is 2147483648"),
         ({"id": 10**400}, r"line 3: objects.1.id is"),
         ({"id": 1}, r"line 3: .*every object once"),

@@ -47,6 +47,30 @@ def test_a_session_exists_for_its_owner_only() -> None:
         assert [f"/sessions/{one['id']}" for one in client.ask("GET", "/sessions")] == [at]
 
 
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ({"points": [450, 100]}, "prompts.0.points is [450, 100]: a list of [x, y] expected, such as [[450, 100]]"),
+        ({"points": [[450]]}, "prompts.0.points.0 has length 1: 2 expected"),
+        ({"points": [[1, 2]], "labels": [3]}, "prompts.0.labels.0 is 3: it should be 0 or 1"),
+        ({"box": [1, 2]}, "prompts.0.box has length 2: 4 expected"),
+        ({"box": [1, 2, 3, 4, 5]}, "prompts.0.box has length 5: 4 expected"),
+        ({"box": 3}, "prompts.0.box is 3: it should be a list"),
+    ],
+)
+def test_a_malformed_prompt_is_described_by_its_place_in_the_json(prompt: dict[str, Any], said: str) -> None:
+    with serving() as client:
+        assert client.ask("POST", f"{client.create()}/prompts", 422, json={"prompts": [prompt]}) == said
+
+
+def test_a_missing_or_broken_body_is_named() -> None:
+    json_type = {"content-type": "application/json"}
+    with serving() as client:
+        at = f"{client.create()}/prompts"
+        assert client.ask("POST", at, 422, content=b"{", headers=json_type).startswith("the body is not JSON (")
+        assert client.ask("POST", at, 422) == "the body is missing: JSON expected"
+
+
 def test_wrong_order(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", FRAMES)
     with serving() as client:

@@ -4,6 +4,7 @@ import signal
 import threading
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -121,7 +122,7 @@ def test_a_training_that_no_longer_improves_ends_with_its_best_weights(tmp_path:
 
         def measure() -> dict[str, float]:
             seen.append(training.model[0].weight.sum().item())
-            return {"score": -abs(len(seen) + done - 3.0), "weight": seen[-1]}
+            return {"score": -abs(len(seen) + done - 4.0), "weight": seen[-1]}
 
         fit(
             training.model,
@@ -136,20 +137,38 @@ def test_a_training_that_no_longer_improves_ends_with_its_best_weights(tmp_path:
 
     state, done = tmp_path / "whole", 0
     whole, seen = run()
-    assert len(seen) == 5
+    assert len(seen) == 6, "one before training"
     assert "ended after step 10: the validations before the last ones were better" in whole.log[-1]
-    assert "validation after step 6: score -0.000, weight" in whole.log[2]
-    assert whole.model[0].weight.sum().item() == seen[2]
+    assert whole.log[0].startswith("validation before training: score -3.000, weight")
+    assert "validation after step 6: score -0.000, weight" in whole.log[3]
+    assert whole.model[0].weight.sum().item() == seen[3]
     again, nothing = run()
     assert not nothing, "what has ended stays so"
     assert torch.equal(again.model[0].weight, whole.model[0].weight)
     state = tmp_path / "parts"
     with pytest.raises(KeyboardInterrupt):
         run(interrupted=6)
-    done = 3
+    done = 4
     rest, later = run()
     assert len(later) == 2
     assert torch.equal(rest.model[0].weight, whole.model[0].weight)
+
+
+def test_seconds_of_a_step_are_without_those_of_validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, training = [0.0], Regression()
+    monkeypatch.setattr("samvideo.training.engine.time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def gradients(step: int) -> dict[str, Tensor]:
+        now[0] += 2
+        return training.gradients(step)
+
+    def measure() -> dict[str, float]:
+        now[0] += 100
+        return {"score": 1.0}
+
+    validation = Validation(measure, 2)
+    fit(training.model, gradients, STAGE, tmp_path / "s", training.log.append, (), validation)
+    assert "step 6/6 (2.00 s each)" in training.log[-1]
 
 
 def test_events_are_written_where_tensorboard_is_installed(tmp_path: Path) -> None:

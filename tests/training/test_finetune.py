@@ -1,5 +1,6 @@
 """`samvideo finetune`: clips, the losses of a clip, what learns, resuming, and loading the result."""
 
+import json
 import os
 import shutil
 import signal
@@ -188,6 +189,8 @@ def test_a_run_is_interrupted_resumed_and_loaded(
     said = run(tmp_path / "whole", data, "--train", "decoder,memory,lora:2")
     assert "edgetam, seed 1, on cpu;" in said
     assert "on 2 sequences" in said
+    assert "validated: c\n" in said
+    assert said.count("validation before training: J&F 0.") == 1
     assert "validation after step 2: J&F 0." in said
     assert {path.name for path in (tmp_path / "whole").iterdir()} == {
         "model.safetensors",
@@ -206,12 +209,30 @@ def test_a_run_is_interrupted_resumed_and_loaded(
         assert "after step 1: the same command resumes it" in run(
             out, data, "--train", "decoder,memory,lora:2", code=130
         )
-    assert "resumed after step 1" in run(out, data, "--train", "decoder,memory,lora:2")
+    said = run(out, data, "--train", "decoder,memory,lora:2")
+    assert "resumed after step 1" in said
+    assert "before training" not in said
     file = out / "model.safetensors"
     assert file.read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
-    assert "another recipe" in run(out, data, code=2)
+    assert "whose train is 'decoder,memory,lora:2', now 'all'" in run(out, data, code=2)
     assert "sam_mask_decoder.iou_token.weight" in load_file(file)
     load_state(tiny_model(), read_state(file))
+
+
+def test_a_run_without_validation_says_so(data: Path, tmp_path: Path) -> None:
+    said = run(tmp_path / "run", data, "--sequences", "a", "--steps", "1")
+    assert "no sequence is validated, nothing is measured: name one with --validate" in said
+    assert "validation before" not in said
+    assert "target model (the classifier of an object's pixels" in said
+
+
+@pytest.mark.parametrize(("weights", "expected"), [(None, "published"), (Path("random"), "random")])
+def test_the_record_says_where_the_weights_come_from(
+    weights: Path | None, expected: str, data: Path, tmp_path: Path
+) -> None:
+    chosen = finetune.Sequences(lambda: open_dataset("folder", str(data)), NAMES)
+    task = finetune.Task("edgetam", weights, chosen, FinetuneRecipe(), finetune.Resources())
+    assert json.loads(task.record(chosen.opened()))["from"] == expected
 
 
 def test_other_data_under_the_same_names_is_another_recipe(data: Path, tmp_path: Path) -> None:

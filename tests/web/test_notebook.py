@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import traceback
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,8 +148,10 @@ def test_what_cannot_be_used_is_refused(cell: list[Any], tmp_path: Path) -> None
         (PromptError, "0 to 11 expected", {"prompts": [Box(BOX, frame=12)]}),
     ]
     for kind, message, given in cases:
-        with pytest.raises(kind, match=message):
+        with pytest.raises(kind, match=message) as caught:
             annotate(**{"video": "clip.mp4", "model": "flow", "out": "other", **given})
+        assert "During handling" not in (shown := "".join(traceback.format_exception(caught.value))), message
+        assert "direct cause" not in shown, message
         assert not Path("other").exists(), message
     assert len(cell) == 1
     with pytest.raises(PromptError, match="no frame 12: 0 to 11 expected"):

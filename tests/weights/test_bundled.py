@@ -33,6 +33,14 @@ def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
         create_tracker("nano", weights=tmp_path / "other.safetensors")
 
 
+def test_a_file_of_its_weights_is_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    path.write_bytes((checkpoints.BUNDLED_FOLDER / "nano.safetensors").read_bytes())
+    assert checkpoints.load(weights=path).name == "nano"
+    with pytest.raises(WeightsError, match="By keys and shapes they fit: nano"):
+        checkpoints.load("efficienttam-ti", weights=path)
+
+
 def test_an_installation_without_them_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "BUNDLED_FOLDER", tmp_path)
     with pytest.raises(WeightsError, match="install samvideo again"):
