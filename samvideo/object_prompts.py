@@ -98,21 +98,30 @@ def group_prompts(prompts: Sequence[Prompt], taken: Iterable[int], size_wh: tupl
         size_wh: of the frame.
 
     Raises:
-        PromptError: outside the frame, wrong size, two boxes or two masks for one object, mask with clicks, or
-            only clicks that are not on it for a new object.
+        PromptError: outside the frame, wrong size, two boxes or two masks for one object, mask with clicks.
     """
     by_id: dict[int, list[Prompt]] = {}
     for prompt in number_prompts(prompts, taken):
         assert prompt.object_id is not None
         by_id.setdefault(prompt.object_id, []).append(prompt)
-    known, joined = set(taken), [_join(object_id, by_id[object_id], size_wh) for object_id in sorted(by_id)]
-    for one in joined:
+    return [_join(object_id, by_id[object_id], size_wh) for object_id in sorted(by_id)]
+
+
+def group_tracked(prompts: Sequence[Prompt], known: Iterable[int], size_wh: tuple[int, int]) -> list[ObjectPrompt]:
+    """`group_prompts` on a frame of a video, where a new object needs a prompt that is on it.
+
+    Raises:
+        PromptError: as `group_prompts`, or only clicks that are not on it for an object that is not `known`.
+    """
+    known = set(known)
+    grouped = group_prompts(prompts, known, size_wh)
+    for one in grouped:
         if one.object_id not in known and one.box is None and one.mask is None and not one.labels.any():
             raise PromptError(
                 f"object {one.object_id} is new, and has only clicks that are not on it: give a box, a mask or "
                 "a click on it as well, or the id of the object to correct"
             )
-    return joined
+    return grouped
 
 
 def _join(object_id: int, prompts: list[Prompt], size_wh: tuple[int, int]) -> ObjectPrompt:

@@ -12,7 +12,7 @@ from samvideo.io.base import Closing
 from samvideo.io.locks import folder_lock
 from samvideo.io.prefetch import prefetch
 from samvideo.io.source import VideoSource, clip
-from samvideo.object_prompts import group_prompts, number_prompts
+from samvideo.object_prompts import group_tracked, number_prompts
 from samvideo.outputs import check_ids, check_outputs
 from samvideo.prompt_syntax import prompt_files
 from samvideo.resume import RecordedTracker, StepRecord, same_settings
@@ -190,7 +190,7 @@ def _check_sizes(prompts: Sequence[Prompt], size_wh: tuple[int, int]) -> None:
         moments.setdefault((prompt.frame, prompt.seconds), []).append(prompt)
     for moment, together in moments.items():
         others = (p.object_id for other in moments.keys() - {moment} for p in moments[other])
-        group_prompts(together, [object_id for object_id in others if object_id is not None], size_wh)
+        group_tracked(together, [object_id for object_id in others if object_id is not None], size_wh)
 
 
 def check_options(settings: RunSettings) -> None:

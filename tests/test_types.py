@@ -5,7 +5,7 @@ import pytest
 
 from samvideo.errors import ConfigError, PromptError
 from samvideo.geometry import clip_box, fit_size, mask_box, mask_centroid, pairwise_box_iou, scale_points
-from samvideo.object_prompts import group_prompts, number_prompts
+from samvideo.object_prompts import group_prompts, group_tracked, number_prompts
 from samvideo.types import Box, Frame, FrameResult, Mask, Points, Prompt
 
 
@@ -71,9 +71,9 @@ def test_a_prompt_on_a_later_frame_corrects_the_object_that_it_names() -> None:
 def test_a_new_object_needs_more_than_clicks_that_are_not_on_it() -> None:
     click = Points([(1, 1)], labels=[0], object_id=1)
     with pytest.raises(PromptError, match="object 1 is new, and has only clicks that are not on it"):
-        group_prompts([click], (2,), (4, 4))
-    assert len(group_prompts([click], (1,), (4, 4))) == 1
-    assert len(group_prompts([click, replace(BOX, object_id=1)], (), (4, 4))) == 1
+        group_tracked([click], (2,), (4, 4))
+    assert len(group_tracked([click], (1,), (4, 4))) == 1
+    assert len(group_tracked([click, replace(BOX, object_id=1)], (), (4, 4))) == 1
 
 
 def test_prompts_of_one_object_are_joined() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from samvideo.io.snapshot import dump_state, load_state
-from samvideo.object_prompts import ObjectPrompt, group_prompts
+from samvideo.object_prompts import ObjectPrompt, group_tracked
 from samvideo.segmenters.base import EmbeddedImage, Previous, Segmentation, Segmenter
 from samvideo.trackers.base import Tracker
 from samvideo.types import Frame, FrameResult, Mask, Prompt
@@ -44,7 +44,7 @@ class FirstMaskTracker:
 
     def step(self, frame: Frame, prompts: Sequence[Prompt] = (), *, upcoming: Frame | None = None) -> FrameResult:
         """See `Tracker.step`."""
-        grouped = group_prompts(prompts, self._ids, frame.size_wh)
+        grouped = group_tracked(prompts, self._ids, frame.size_wh)
         same = frame.index == self._index
         answers, image = (dict(self._answers), self._image) if same else ({}, None)
         drawn = [prompt for prompt in grouped if prompt.mask is None]

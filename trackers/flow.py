@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from samvideo.io.snapshot import dump_state, load_state
-from samvideo.object_prompts import ObjectPrompt, group_prompts, size_changed
+from samvideo.object_prompts import ObjectPrompt, group_tracked, size_changed
 from samvideo.segmenters.base import Segmenter
 from samvideo.segmenters.grabcut import GrabCutSegmenter
 from samvideo.types import BoolArray, FloatArray, Frame, FrameResult, Prompt, UInt8Array
@@ -84,7 +84,7 @@ class FlowTracker:
         """See `Tracker.step`."""
         if self._index is not None and frame.size_wh != self._size_wh:
             raise size_changed(frame, self._size_wh)
-        grouped = group_prompts(prompts, self._masks, frame.size_wh)
+        grouped = group_tracked(prompts, self._masks, frame.size_wh)
         if frame.index != self._index:
             factor = min(1.0, self.config.longest / max(frame.size_wh))
             small_wh = [max(1, round(factor * side)) for side in frame.size_wh]

@@ -15,7 +15,7 @@ from samvideo.geometry import Box4, mask_box
 from samvideo.io.snapshot import dump_state, load_state
 from samvideo.memory.bank import MemoryBank
 from samvideo.memory.base import Choice, MemoryEntry, MemoryPolicy
-from samvideo.object_prompts import ObjectPrompt, group_prompts, input_points, size_changed
+from samvideo.object_prompts import ObjectPrompt, group_tracked, input_points, size_changed
 from samvideo.runtime import Candidates, Features, Pick, Prediction, Runtime, SelectedMemory
 from samvideo.trackers.paths import PastResult, differing, past_result, settle
 from samvideo.types import FloatArray, Frame, FrameResult, Prompt, UInt8Array
@@ -143,7 +143,7 @@ class SamTracker:
     def step(self, frame: Frame, prompts: Sequence[Prompt] = (), *, upcoming: Frame | None = None) -> FrameResult:
         """Process the next frame and return the mask of every tracked object on it; see `Tracker.step`."""
         state = self._state
-        grouped = group_prompts(prompts, state.objects, frame.size_wh)
+        grouped = group_tracked(prompts, state.objects, frame.size_wh)
         if state.size_wh is not None and state.size_wh != frame.size_wh:
             raise size_changed(frame, state.size_wh)
         new = frame.index != state.index

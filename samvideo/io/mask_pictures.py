@@ -124,7 +124,7 @@ def open_picture(
             f"{name} has far more than {MAX_PIXELS:,} pixels: the size of its frame expected"
         ) from error
     except UnidentifiedImageError as error:
-        raise VideoError(f"{name} is damaged, or is not a {' or '.join(formats)} image") from error
+        raise VideoError(f"{name} cannot be read: not a {' or '.join(formats)} image, or damaged") from error
     except Exception as error:  # Pillow raises any kind for damaged files
         raise VideoError(f"{name} cannot be read ({error or type(error).__name__}): an image expected") from error
 

@@ -52,7 +52,7 @@ def test_threshold(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([[1, 2, 9]], r"boxes\.0\.box\.3 is missing"),
+        ([[1, 2, 9]], r"boxes\.0\.box has length 3: 4 expected"),
         ([[1, 2, 9, "x"]], r"boxes\.0\.box\.3 is 'x'"),
         ([{"box": [1, 2, 9, 12], "name": "ball"}], r"boxes\.0\.name is not known"),
         ([{**BALL, "score": 80}], r"boxes\.0\.score is 80"),

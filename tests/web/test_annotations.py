@@ -172,8 +172,8 @@ def test_brush_and_polygon() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "no PNG"),
-        (b"\x89PNG\r\n\x1a\n" + b"\0" * 99, "no PNG"),
+        (b"", "not a PNG"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 99, "not a PNG"),
         (b"x" * (MAX_BYTES + 1), "over 16 MB"),
         (png(np.zeros((48, 64), np.uint8)), "blank"),
         (png(np.zeros((9, 9), np.uint8)), "9x9"),
@@ -197,7 +197,7 @@ def test_an_image_that_claims_to_be_huge_is_not_unpacked() -> None:
 def test_jpeg_is_refused() -> None:
     file = io.BytesIO()
     Image.new("L", SIZE, 255).save(file, "JPEG")
-    with pytest.raises(PromptError, match="no PNG"):
+    with pytest.raises(PromptError, match="not a PNG"):
         decode_objects(file.getvalue(), SIZE)
 
 
