@@ -37,7 +37,7 @@ RAY_PATIENCE = 12.0
 RAY_START = 120.0
 """Seconds in which a cluster on this machine must have started; Ray's own 30 are too few on a busy one."""
 END_PATIENCE = 10.0
-"""Seconds in which workers that are told to end may finish their frame and their files."""
+"""Seconds that workers have after SIGTERM to finish their frame and their files."""
 
 Maker = Callable[[], Any]
 """Creates the tracker or the segmenter."""

@@ -51,7 +51,7 @@ STATUSES = {
     413: "Body, frame or video over its limit.",
     422: "Not what is expected, which the text tells.",
     429: "As many sessions as allowed are open.",
-    500: "A fault of the server; the session may have failed because of it.",
+    500: "An internal error; the session may have failed because of it.",
     503: "The server is shutting down.",
     507: "No room to store the video.",
 }
@@ -176,7 +176,7 @@ async def _forget(request: Request, error: Exception) -> Response:
 
 
 async def _fail(request: Request, error: Exception) -> Response:
-    return failure("the request cannot be answered, by a fault of the server", 500)  # which logs it
+    return failure("the request cannot be answered because of an internal error", 500)  # which logs it
 
 
 async def _refuse_http(request: Request, error: Any) -> Response:

@@ -56,7 +56,7 @@ class Calls:
 
     Args:
         thread: an executor with a single thread; what else it is given takes its turn among the calls.
-        observe: is told the stage and the number of frames of each batch, also of one.
+        observe: called with the stage and the number of frames of each batch, including batches of one.
     """
 
     def __init__(self, thread: Executor, observe: Callable[[str, int], None] = lambda stage, frames: None) -> None:

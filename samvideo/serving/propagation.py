@@ -30,7 +30,7 @@ async def propagation(service: Service, session: Session, asked: Propagate) -> A
         text = str(error)
         if not isinstance(error, SamVideoError):
             logging.getLogger(__name__).exception("a propagation has failed")
-            text = "the video cannot be tracked further, by a fault of the server"
+            text = "the video cannot be tracked further because of an internal error"
         yield f"event: error\ndata: {json.dumps({'error': as_text(text)})}\n\n"
 
 

@@ -96,7 +96,7 @@ class Replicas:
 
     Args:
         ray: the module, connected to a cluster.
-        front: is told.
+        front: is notified.
         make: starts the actor of a name.
         count: of the replicas.
     """
@@ -189,7 +189,7 @@ def serve_replicas(
             supervisor.look()
         closing = supervisor.close()
         if not interrupt.requested:
-            raise SamVideoError("the server has ended by a fault of its own: see the messages before")
+            raise SamVideoError("the server ended because of an internal error: see the messages before")
         if closing:
             ray.wait(closing, num_returns=len(closing), timeout=GOODBYE + LOOK)
 

@@ -87,7 +87,7 @@ def serve(
             time.sleep(LOOK)
         if not server.alive:
             raise SamVideoError(
-                "the server has ended by a fault of its own: see the messages before, and start it again"
+                "the server ended because of an internal error: see the messages before, and start it again"
             )
 
 

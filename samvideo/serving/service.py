@@ -103,7 +103,7 @@ class Service:
     async def create(self, owner: str, model: str | None = None) -> Session:
         """Open a session; Refusal if that is not possible now."""
         if self.ending:
-            raise Refusal(503, "the server shuts down: no new sessions")
+            raise Refusal(503, "the server is shutting down: no new sessions")
         name = next(iter(self.models)) if model is None else model
         if name not in self.models:
             raise Refusal(422, f"model {name!r} is not served here: one of {', '.join(self.models)} expected")

@@ -149,7 +149,7 @@ class Session:
             self._failed = True
             logging.getLogger(__name__).exception("a session has failed at frame %d", frame.index)
             raise Refusal(
-                500, "the frame cannot be tracked, by a fault of the server: create another session"
+                500, "the frame cannot be tracked because of an internal error: create another session"
             ) from error
 
     def read(self, index: int | None = None) -> Frame | None:

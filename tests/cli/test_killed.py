@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from runs_made import check_same_files
+from slow_command import SLOW
 from typer.testing import CliRunner
 
 from samvideo.cli.main import app
@@ -24,19 +25,6 @@ from tests.clips import write_clip
 
 FRAMES = 30
 BOX = "box=20,52,60,90"
-# The command with states saved at every frame, and slower, so that a signal hits it in mid-run.
-SLOW = """
-import time
-from samvideo import resume
-from samvideo.cli.main import app
-from samvideo.trackers.flow import FlowTracker
-step = FlowTracker.step
-def slow_step(self, *arguments, **others):
-    time.sleep(0.03)
-    return step(self, *arguments, **others)
-FlowTracker.step, resume.SAVE_SECONDS, resume.SAVE_SHARE = slow_step, 0.0, 1e9
-app()
-"""
 
 
 @pytest.fixture(scope="module")

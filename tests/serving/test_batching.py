@@ -1,4 +1,4 @@
-"""Batches: which calls are computed as one, what is told of failures, and that masks stay those of each session."""
+"""Batches: which calls are computed as one, what is reported about failures, and that masks stay the same."""
 
 import asyncio
 import json

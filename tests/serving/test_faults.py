@@ -68,7 +68,7 @@ def test_a_session_whose_step_failed_is_not_used_further(clip: Path) -> None:
         at = client.create()
         for rgb in FRAMES[:2]:
             client.frame(at, rgb)
-        assert "fault of the server" in client.frame(at, FRAMES[2], 500)
+        assert "internal error" in client.frame(at, FRAMES[2], 500)
         assert "has failed" in client.frame(at, FRAMES[2], 409, index=2)
         client.ask("DELETE", at, 204)
         found = events(client.ask("POST", f"{uploaded(client, clip)}/propagate"))
@@ -86,9 +86,9 @@ def test_a_fault_of_another_kind_is_told_as_json_and_as_an_event(
 
     monkeypatch.setattr(Session, "read", fail)
     client.http._transport.raise_server_exceptions = False  # type: ignore[attr-defined]
-    assert "fault of the server" in client.ask("POST", f"{at}/step", 500)
+    assert "internal error" in client.ask("POST", f"{at}/step", 500)
     ((name, data),) = events(client.ask("POST", f"{at}/propagate"))
-    assert (name, "fault of the server" in data) == ("error", True)
+    assert (name, "internal error" in data) == ("error", True)
 
 
 @pytest.mark.parametrize("way", ["step", "frame", "propagate"])

@@ -36,7 +36,7 @@ class Fleet:
         self.replicas: dict[str, ApiServer] = {}
 
     def end(self, name: str) -> None:
-        """End a replica as if it were killed; its requests break off when the front is told."""
+        """End a replica as if it were killed; its requests are cut off when the front is notified."""
         self.front.drop(name)
 
 
@@ -171,7 +171,7 @@ def test_streams_end_when_the_replicas_shut_down(clip: Path) -> None:
         for replica in found.replicas.values():
             replica._service.end()
         assert events(stream.read().decode().split("\n\n", 1)[1])[-1] == ("end", '{"reason": "shutdown"}')
-        assert refused(found.caller, "POST", "/sessions") == (503, "the server shuts down: no new sessions")
+        assert refused(found.caller, "POST", "/sessions") == (503, "the server is shutting down: no new sessions")
         assert found.caller.ask("GET", "/health")["status"] == "ENDING"
 
 
