@@ -154,7 +154,7 @@ def test_a_server_that_ends_takes_no_sessions() -> None:
     with serving() as client:
         at = client.create()
         client.service.end()
-        assert "shuts down" in client.ask("POST", "/sessions", 503)
+        assert "shutting down" in client.ask("POST", "/sessions", 503)
         assert client.http.get("/health").json()["status"] == "ENDING"
         client.frame(at, FRAMES[0])  # those that are open go on until they are closed
 
