@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 from runs_made import check_same_files
-from slow_command import SLOW
+from slow_command import slow_command
 from typer.testing import CliRunner
 
 from samvideo.cli.main import app
@@ -164,7 +164,7 @@ def test_what_is_refused_before_the_first_video(clips: Path, given: list[str], c
 
 def start(clips: Path, *more: object) -> subprocess.Popen[str]:
     """The slow command, as a program, so that its worker processes are slow as well."""
-    Path("slow.py").write_text(SLOW)
+    Path("slow.py").write_text(slow_command(0.1))  # time to interrupt the second of two
     command = [sys.executable, "slow.py", *arguments(clips / "*.mp4", *prompts_of(clips), "-o", "out", *more)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -203,8 +203,12 @@ def test_a_signal_ends_all_workers_after_their_frames(
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     runs = json.loads(said)["runs"]
-    assert [run["status"] for run in runs] == ["interrupted"] * workers + ["waiting"] * (3 - workers)
-    for run in runs[:workers]:
+    statuses = [run["status"] for run in runs]
+    # With two workers, the first may have finished its video before the second had begun.
+    assert statuses == sorted(statuses, key=("complete", "interrupted", "waiting").index)
+    interrupted = [run for run in runs if run["status"] == "interrupted"]
+    assert 1 <= len(interrupted) <= workers
+    for run in interrupted:
         recorded = json.loads((Path(run["out"]) / "run.json").read_text())
         assert recorded["status"] == "interrupted"
         assert recorded["frames"] == run["frames"] >= 1

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from runs_made import check_same_files
-from slow_command import SLOW
+from slow_command import slow_command
 from typer.testing import CliRunner
 
 from samvideo.cli.main import app
@@ -50,7 +50,7 @@ def whole(clip: Path, out: Path) -> Path:
 
 def kill(ready: Callable[[], bool], delay: float, clip: Path, out: Path, *more: str) -> None:
     """Start the command, and kill it `delay` seconds after it is `ready`."""
-    command = [sys.executable, "-c", SLOW, *arguments(clip, out, *more)]
+    command = [sys.executable, "-c", slow_command(), *arguments(clip, out, *more)]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
         end = time.monotonic() + 60
         while not ready() and process.poll() is None:

@@ -152,5 +152,5 @@ def test_the_command_ends_with_its_server() -> None:
     def end(server: ApiServer) -> None:
         server._server.should_exit = True  # as by a fault
 
-    with pytest.raises(SamVideoError, match="fault"):
+    with pytest.raises(SamVideoError, match="internal error"):
         serve({"flow": FlowTracker}, ServerSettings(port=0, tokens=(TOKEN,)), end)
