@@ -49,21 +49,23 @@ class ClipMemory:
     Args:
         model: in evaluation mode; gradients flow through its memory.
         count: number of objects.
-        saving: keep no activations of encoder and memory attention: they are computed again for gradients.
+        saving: keep no activations of memory attention, and of the encoder if it learns: they are computed again
+            for gradients.
     """
 
     def __init__(self, model: VideoModel, count: int, *, saving: bool = False) -> None:
         self.model, self.saving = model, saving
+        self._encoder_learns = any(parameter.requires_grad for parameter in model.encoder.parameters())
         self.banks = [MemoryBank(model.policy) for _ in range(count)]
 
     def encode(self, frame_chw: Tensor) -> Features:
         """Features of a normalised frame."""
-        return self._saved(self.model.encode, frame_chw[None])
+        return self._called(self.saving and self._encoder_learns, self.model.encode, frame_chw[None])
 
     def embedding(self, features: Features, index: int) -> Tensor:
         """(O, 256, h, w): the features conditioned on the memory of each object on frame `index`."""
         memories = [bank.recall(index) for bank in self.banks]
-        return self._saved(self.model.attend_to_memory, features, memories)
+        return self._called(self.saving, self.model.attend_to_memory, features, memories)
 
     def remember(self, features: Features, index: int, prediction: MaskPrediction, *, prompted: bool) -> None:
         """Add the frame to the memory of each object."""
@@ -72,10 +74,11 @@ class ClipMemory:
         for row, bank in enumerate(self.banks):
             bank.insert(MemoryEntry(index, prompted, tokens.row(row), prediction.pointer[row : row + 1]))
 
-    def _saved(self, call: Callable[..., T], *arguments: object) -> T:
+    def _called(self, again: bool, call: Callable[..., T], *arguments: object) -> T:
+        """The result; with `again`, its activations are computed once more for gradients."""
         device = self.model.device.type
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-            if not self.saving:
+            if not again:
                 return call(*arguments)
             out: T = checkpoint(call, *arguments, use_reentrant=False)
             return out

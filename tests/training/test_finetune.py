@@ -103,6 +103,16 @@ def test_gradients_reach_every_part_through_memory(data: Path, memory: str) -> N
         assert torch.allclose(grad, found[True][name], rtol=1e-3, atol=1e-5), name
 
 
+def test_an_encoder_that_does_not_learn_runs_once_a_frame(data: Path) -> None:
+    model, calls = tiny_model(), []
+    model.encoder.requires_grad_(False)
+    frames, masks = sampler(data, model).draw(RULE, np.random.default_rng(0))
+    model.encoder.register_forward_hook(lambda *_: calls.append(1))
+    losses = clip_losses(model, frames, masks, PromptRule(0, 0, 2, 1, 1), WEIGHTS, saving=True)
+    sum(value for value in losses.values() if value.requires_grad).backward()  # type: ignore[union-attr]
+    assert len(calls) == len(frames)
+
+
 def test_a_mask_is_no_question_and_absence_teaches_presence_alone(data: Path) -> None:
     model = tiny_model()
     frames, masks = sampler(data, model).draw(RULE, np.random.default_rng(0))
