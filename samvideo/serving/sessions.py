@@ -159,8 +159,8 @@ class Session:
             if self.frame is not None and index == self.frame.index:
                 return self.frame
             if index is not None and (self._ahead is None or self._ahead.index != index):
+                self._ahead, self._strayed = None, True  # also if the seek fails
                 video.seek(index)
-                self._ahead, self._strayed = None, True
             if self._ahead is None:
                 self._ahead = next(iter(video), None)
             return self._ahead
@@ -173,12 +173,13 @@ class Session:
         return there
 
     def rewind(self) -> None:
-        """Make the frame after the newest one the next, also where frames were read that were not tracked."""
+        """Make the frame after the newest one the next, or the first one, wherever the video was moved."""
         with self._using():
-            if self._strayed and self.frame is not None:
+            if self._strayed:
                 video = check_video(self)
-                video.seek(self.frame.index)
-                next(iter(video), None)
+                video.seek(0 if self.frame is None else self.frame.index)
+                if self.frame is not None:
+                    next(iter(video), None)
                 self._ahead, self._strayed = None, False
 
     def forget(self, object_id: int) -> None:

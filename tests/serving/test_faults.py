@@ -107,6 +107,18 @@ def test_no_frame_is_lost_after_a_stride(video: tuple[Client, str], way: str) ->
     client.ask("POST", f"{at}/step", 409)
 
 
+@pytest.mark.parametrize("newest", [None, 1])
+def test_a_frame_past_the_end_loses_nothing_of_a_video_without_times(tmp_path: Path, newest: int | None) -> None:
+    clip = write_clip(tmp_path / "clip.h264", FRAMES)
+    with serving() as client:
+        at = client.create()
+        client.upload(at, clip)
+        if newest is not None:
+            client.ask("POST", f"{at}/step", json={"frame": newest})
+        client.ask("POST", f"{at}/step", 422, json={"frame": 1000})
+        assert client.ask("POST", f"{at}/step")["index"] == (0 if newest is None else newest + 1)
+
+
 def test_a_huge_stride_ends_with_the_video(video: tuple[Client, str]) -> None:
     client, at = video
     begin = time.monotonic()
