@@ -139,9 +139,10 @@ def test_limits_hold_through_the_front(clip: Path) -> None:
         assert refused(caller, "POST", f"{at}/prompts", {"prompts": "x" * 1000})[0] == 413
         parts = iter([clip.read_bytes()[:1000], clip.read_bytes()[1000:]])
         assert refused(caller, "PUT", f"{at}/video", parts)[0] == 413  # in chunks, without a length
-        with socket.create_connection(tuple(caller.place.split(":"))) as slow:  # type: ignore[arg-type]
-            slow.sendall(caller.head("PUT", f"{at}/video", 1000) + b"some")
-            assert b" 408 " in slow.recv(4096).split(b"\r\n")[0]
+        for method, path in (("PUT", f"{at}/video"), ("POST", f"{at}/prompts"), ("POST", "/sessions")):
+            with socket.create_connection(tuple(caller.place.split(":")), 10) as slow:  # type: ignore[arg-type]
+                slow.sendall(caller.head(method, path, 1000) + b"some")
+                assert b" 408 " in slow.recv(4096).split(b"\r\n")[0]
         assert refused(caller, "GET", "/nowhere")[0] == 404
 
 
