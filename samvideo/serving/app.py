@@ -9,7 +9,6 @@ from base64 import b64decode
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
@@ -25,7 +24,7 @@ from samvideo.errors import SamVideoError
 from samvideo.io.schema import describe_fault
 from samvideo.io.tracks import FrameRecord, Index
 from samvideo.serving import messages
-from samvideo.serving.bodies import TimedBody
+from samvideo.serving.bodies import TimedBody, store
 from samvideo.serving.frames import read_frame
 from samvideo.serving.label_studio import LabelStudio, PredictAnswer, PredictRequest, SetupAnswer
 from samvideo.serving.limits import Limits, Refusal
@@ -338,7 +337,7 @@ class Api:
         service, session = self._service, self._session(request, session_id)
         with session.turn():
             path = session.upload_path()
-            await self._store(path, self._body(request, session, service.limits.upload_bytes))
+            await store(path, self._body(request, session, service.limits.upload_bytes))
             await service.apart(partial(session.open_video, path))
             return session.facts()
 
@@ -347,15 +346,6 @@ class Api:
         async for part in limited(request.stream(), request.headers, most):
             session.touch()
             yield part
-
-    async def _store(self, path: Path, parts: AsyncIterator[bytes]) -> None:
-        """Write a body to a file, which the session removes."""
-        try:
-            with path.open("wb") as file:
-                async for part in parts:
-                    file.write(part)
-        except OSError as error:
-            raise Refusal(507, f"the video cannot be stored here: {error.strerror}") from error
 
     async def prompts(self, request: Request, session_id: str, body: messages.Prompts) -> Response:
         """Add objects on the newest frame, or correct known ones."""

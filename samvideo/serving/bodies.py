@@ -1,7 +1,10 @@
-"""Bodies of requests, which must keep coming."""
+"""Bodies of requests: they must keep coming, and leave nothing on the disk if they break off."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
 
+from samvideo.serving.limits import Refusal
 from samvideo.web.guard import Message, Receive
 
 GONE = {"type": "http.disconnect"}
@@ -34,3 +37,16 @@ class TimedBody:
             return dict(GONE)
         self._complete = not message.get("more_body", False)
         return message
+
+
+async def store(path: Path, parts: AsyncIterator[bytes]) -> None:
+    """Write a body to a file, of which nothing is left if that fails; Refusal, 507, if there is no room."""
+    try:
+        with path.open("wb") as file:
+            async for part in parts:
+                file.write(part)
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise Refusal(507, f"the video cannot be stored here: {error.strerror}") from error
+        raise
