@@ -80,7 +80,7 @@ class Front:
 
     async def _replica_for(self, path: str) -> str:
         """The replica of a session; for a session that is lost, and for anything else, any one, which tells."""
-        _, top, *rest = path.split("/")
+        top, *rest = path.removeprefix("/").split("/")  # a path need not begin with one: `OPTIONS *`
         owner, mark, _ = rest[0].partition(MARK) if top == "sessions" and rest else ("", "", "")
         if mark and owner in self._replicas:
             return owner

@@ -146,6 +146,14 @@ def test_limits_hold_through_the_front(clip: Path) -> None:
         assert refused(caller, "GET", "/nowhere")[0] == 404
 
 
+def test_targets_that_are_no_paths_are_refused_as_by_a_single_server() -> None:
+    with fleet(names="0") as found:
+        for method, target in (("GET", "foo"), ("OPTIONS", "*"), ("CONNECT", "a:80"), ("GET", "?x")):
+            with socket.create_connection(tuple(found.caller.place.split(":")), 10) as caller:  # type: ignore[arg-type]
+                caller.sendall(found.caller.head(method, target, 0))
+                assert b" 404 " in caller.recv(4096).split(b"\r\n")[0], target
+
+
 def test_an_upload_passes_in_parts(clip: Path) -> None:
     with fleet() as found:
         at = f"/sessions/{found.caller.ask('POST', '/sessions')['id']}"
