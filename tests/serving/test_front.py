@@ -1,5 +1,6 @@
 """Several replicas behind one address: two servers of this process, without a cluster."""
 
+import asyncio
 import json
 import socket
 import sys
@@ -152,6 +153,20 @@ def test_targets_that_are_no_paths_are_refused_as_by_a_single_server() -> None:
             with socket.create_connection(tuple(found.caller.place.split(":")), 10) as caller:  # type: ignore[arg-type]
                 caller.sendall(found.caller.head(method, target, 0))
                 assert b" 404 " in caller.recv(4096).split(b"\r\n")[0], target
+
+
+def test_no_session_is_created_for_a_client_that_has_gone() -> None:
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "path": "/sessions", "method": "POST", "headers": []}
+    asyncio.run(Front()(scope, receive, send))  # which has no replica, and would tell so
+    assert not sent
 
 
 def test_an_upload_passes_in_parts(clip: Path) -> None:
