@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +21,7 @@ from server_caller import Caller
 from serving_client import BOX, FLIPPED, FLIPPED_BOX, FRAMES, OTHER, TOKEN, alone, events, png
 
 from samvideo.errors import ConfigError
+from samvideo.serving.forward import Upstream, forward
 from samvideo.serving.front import Front
 from samvideo.serving.limits import Limits
 from samvideo.serving.replicas import FrontServer, ReplicaSettings, serve_replicas
@@ -116,6 +117,39 @@ def test_a_replica_that_ends_loses_its_sessions_only(clip: Path) -> None:
         found.end(second.split("/")[2][0])
         assert refused(caller, "GET", second)[0] == 503
         assert refused(caller, "POST", "/sessions")[0] == 503
+
+
+class Broken(Upstream):
+    """A replica whose stream of events breaks off inside one."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def send(self, event: Any) -> None:
+        pass
+
+    async def head(self) -> Any:
+        return SimpleNamespace(status_code=200, headers=[(b"content-type", b"text/event-stream")])
+
+    async def body(self) -> AsyncIterator[bytes]:
+        for part in (b"event: fra", b"me\ndata: 1\n", b"\nevent: frame\nda"):
+            yield part
+        raise EOFError
+
+
+def test_an_event_that_breaks_off_is_dropped_before_the_error() -> None:
+    sent = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0)
+        return {"type": "http.request"}
+
+    async def send(message: Any) -> None:
+        sent.append(message.get("body", b""))
+
+    scope = {"method": "POST", "headers": [], "query_string": b"", "raw_path": b"/"}
+    asyncio.run(forward(Broken(), scope, receive, send))
+    assert [name for name, _ in events(b"".join(sent).decode())] == ["frame", "error"]
 
 
 def test_a_replica_that_does_not_answer_is_a_503_until_it_is_dropped() -> None:
