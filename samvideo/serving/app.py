@@ -338,7 +338,7 @@ class Api:
         with session.turn():
             path = session.upload_path()
             await store(path, self._body(request, session, service.limits.upload_bytes))
-            await service.apart(partial(session.open_video, path))
+            await service.read(partial(session.open_video, path))
             return session.facts()
 
     async def _body(self, request: Request, session: Session, most: int) -> AsyncIterator[bytes]:

@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,30 @@ def test_a_huge_stride_ends_with_the_video(video: tuple[Client, str]) -> None:
     (last,) = events(client.ask("POST", f"{at}/propagate", json={"stride": 10**9}))
     assert last == ("end", '{"reason": "video"}')
     assert time.monotonic() - begin < 20
+
+
+def test_slow_seeks_and_their_end_hold_up_no_other_session(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, release, read = threading.Semaphore(0), threading.Event(), Session.read
+
+    def slow(session: Session, index: int | None = None) -> Frame | None:
+        if index == 3:
+            with session._using():
+                begun.release()
+                assert release.wait(30)
+        return read(session, index)
+
+    monkeypatch.setattr(Session, "read", slow)
+    with serving() as client, ThreadPoolExecutor(16) as pool:
+        try:
+            at = [uploaded(client, clip) for _ in range(6)]
+            asked = [pool.submit(client.ask, "POST", f"{one}/step", json={"frame": 3}) for one in at[1:]]
+            assert all(begun.acquire(timeout=10) for _ in asked)
+            ended = [pool.submit(client.ask, "DELETE", one, 204) for one in at[1:]]
+            for path in ("step", "propagate"):
+                pool.submit(client.ask, "POST", f"{at[0]}/{path}").result(10)
+        finally:
+            release.set()
+        assert [future.exception() for future in ended] == [None] * len(ended)
 
 
 @pytest.mark.parametrize("same", [True, False])
