@@ -205,9 +205,9 @@ def _in_body(place: Sequence[str | int]) -> tuple[str | int, ...]:
 
 
 class Gate:
-    """ASGI middleware: lets those in who have a token, and bodies that come in time; counts all answers."""
+    """ASGI middleware: lets those in who have a token, and bodies that come in time; counts the answers."""
 
-    def __init__(self, app: App, tokens: Sequence[str], limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, app: App, tokens: Sequence[str], limits: Limits, metrics: Metrics | None = None) -> None:
         self._app, self._tokens = app, [token.encode() for token in tokens]
         self._limits, self._metrics = limits, metrics
 
@@ -245,7 +245,8 @@ class Gate:
         finally:
             method = scope["method"] if scope["method"] in METHODS else "other"
             route = getattr(scope.get("route"), "path", "none")
-            self._metrics.requests.labels(method, route, status or 500).inc()
+            if self._metrics is not None:
+                self._metrics.requests.labels(method, route, status or 500).inc()
 
     def _most_bytes(self, path: str) -> int:
         """The most that the body of a request may have."""

@@ -15,7 +15,7 @@ from typing import Any
 from samvideo.serving.app import Gate, failure
 from samvideo.serving.forward import Headers, Upstream, fetch, forward
 from samvideo.serving.limits import Limits, Refusal
-from samvideo.serving.metrics import CONTENT_TYPE, Metrics, join_metrics
+from samvideo.serving.metrics import CONTENT_TYPE, join_metrics
 from samvideo.serving.service import MARK
 from samvideo.web.guard import App, Receive, Scope, Send
 
@@ -175,4 +175,4 @@ async def _respond(send: Send, status: int, headers: Headers, body: bytes) -> No
 
 def guarded(front: Front, tokens: Sequence[str], limits: Limits) -> App:
     """The front for those who have a token; answers are counted by the replicas."""
-    return Gate(front, tokens, limits, Metrics())
+    return Gate(front, tokens, limits)

@@ -53,7 +53,7 @@ def sharing(make_tracker: MakeTracker) -> MakeTracker:
 
 
 class Service:
-    """The sessions of a server. All methods but `close` belong to the server's thread.
+    """The sessions of a server. All methods but `end` belong to the server's thread.
 
     All is computed on one thread: whole steps, in the order in which they are asked for. Those of models that
     compute in batches run on other threads, which pass the stages on to that one, see `samvideo.serving.batching`.
