@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -19,10 +22,12 @@ from anyio import create_task_group
 from serving_client import FRAMES, SIZE, Client, events, serving
 
 from samvideo.errors import ConfigError
+from samvideo.io.files import LOCK
 from samvideo.io.masks import encode_rle
-from samvideo.serving import messages, sessions
+from samvideo.serving import messages, storage
 from samvideo.serving.label_studio import LabelStudio
 from samvideo.serving.limits import Limits, Refusal
+from samvideo.serving.server import ApiServer, ServerSettings
 from samvideo.serving.service import Service
 from samvideo.serving.sessions import Session
 from samvideo.trackers.flow import FlowTracker
@@ -237,9 +242,38 @@ def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, clip: Path) -> Non
     def full(**_: Any) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(sessions.tempfile, "mkdtemp", full)
+    monkeypatch.setattr(storage.tempfile, "mkdtemp", full)
     with serving() as client:
         assert "No space" in client.upload(client.create(), clip, 507)
+
+
+KILLED = """
+import os, sys, tempfile
+from samvideo.serving.storage import temporary_folder
+tempfile.tempdir = sys.argv[1]
+with temporary_folder() as folder:
+    (folder / "video").touch()
+    os._exit(1)
+"""
+
+
+def test_what_a_killed_server_leaves_is_removed_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    (left,) = tmp_path.iterdir()
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "video").mkdir(parents=True)
+    (elsewhere / LOCK).touch()
+    with storage.temporary_folder() as used:
+        (link := tmp_path / f"{storage.PREFIX}link").symlink_to(elsewhere)
+        (unknown := tmp_path / f"{storage.PREFIX}without-lock").mkdir()
+        ApiServer({"flow": FlowTracker}, ServerSettings(port=0))._listener.close()
+        assert not left.exists()
+        assert {*tmp_path.iterdir()} == {used, elsewhere, link, unknown}
+        assert {*elsewhere.iterdir()} == {elsewhere / "video", elsewhere / LOCK}
+    assert not used.exists()
 
 
 def test_an_address_of_label_studio_needs_its_scheme() -> None:
