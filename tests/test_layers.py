@@ -101,7 +101,12 @@ HOMES = {
     "rich": {"samvideo.cli"},
     "typer": {"samvideo.cli"},
     "platformdirs": {"samvideo.weights.fetch"},
-    "filelock": {"samvideo.deploy.cache", "samvideo.io.locks", "samvideo.weights.fetch"},
+    "filelock": {
+        "samvideo.deploy.cache",
+        "samvideo.io.locks",
+        "samvideo.serving.storage",
+        "samvideo.weights.fetch",
+    },
     "timm": {
         "samvideo.evaluation.image_peers",
         "samvideo.networks.rap_sam",

@@ -9,7 +9,6 @@ from base64 import b64decode
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
@@ -25,6 +24,7 @@ from samvideo.errors import SamVideoError
 from samvideo.io.schema import describe_fault
 from samvideo.io.tracks import FrameRecord, Index
 from samvideo.serving import messages
+from samvideo.serving.bodies import TimedBody, store
 from samvideo.serving.frames import read_frame
 from samvideo.serving.label_studio import LabelStudio, PredictAnswer, PredictRequest, SetupAnswer
 from samvideo.serving.limits import Limits, Refusal
@@ -205,9 +205,9 @@ def _in_body(place: Sequence[str | int]) -> tuple[str | int, ...]:
 
 
 class Gate:
-    """ASGI middleware: lets those in who have a token, notes whose it is, and counts all answers."""
+    """ASGI middleware: lets those in who have a token, and bodies that come in time; counts the answers."""
 
-    def __init__(self, app: App, tokens: Sequence[str], limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, app: App, tokens: Sequence[str], limits: Limits, metrics: Metrics | None = None) -> None:
         self._app, self._tokens = app, [token.encode() for token in tokens]
         self._limits, self._metrics = limits, metrics
 
@@ -216,12 +216,17 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 500
+        body = TimedBody(receive, self._limits.body_seconds)
+        status: int | None = None
 
         async def counted(message: Any) -> None:
             nonlocal status
             status = message.get("status", status)
             await send(message)
+
+        async def answer(message: Any) -> None:
+            if status is not None or not body.late:
+                await counted(message)
 
         headers = dict(scope["headers"])
         owner = self._owner(headers.get(b"authorization", b""))
@@ -233,11 +238,15 @@ class Gate:
             app = _too_large(f"at most {most} bytes expected")
         scope.setdefault("state", {})["owner"] = owner
         try:
-            await app(scope, receive, counted)
+            await app(scope, body.receive, answer)
+            if body.late and status is None:
+                text = f"no more of the body came for {self._limits.body_seconds:g} s: send it again"
+                await failure(text, 408, {"connection": "close"})(scope, receive, counted)
         finally:
             method = scope["method"] if scope["method"] in METHODS else "other"
             route = getattr(scope.get("route"), "path", "none")
-            self._metrics.requests.labels(method, route, status).inc()
+            if self._metrics is not None:
+                self._metrics.requests.labels(method, route, status or 500).inc()
 
     def _most_bytes(self, path: str) -> int:
         """The most that the body of a request may have."""
@@ -329,28 +338,15 @@ class Api:
         service, session = self._service, self._session(request, session_id)
         with session.turn():
             path = session.upload_path()
-            await self._store(path, self._body(request, session, service.limits.upload_bytes))
-            await service.apart(partial(session.open_video, path))
+            await store(path, self._body(request, session, service.limits.upload_bytes))
+            await service.read(partial(session.open_video, path))
             return session.facts()
 
     async def _body(self, request: Request, session: Session, most: int) -> AsyncIterator[bytes]:
-        """The parts of a body, in time; the session does not expire meanwhile."""
-        parts, seconds = limited(request.stream(), request.headers, most), self._service.limits.body_seconds
-        try:
-            while part := await asyncio.wait_for(anext(parts, b""), seconds):
-                session.touch()
-                yield part
-        except asyncio.TimeoutError:
-            raise Refusal(408, f"no more of the body came for {seconds:g} s: send it again") from None
-
-    async def _store(self, path: Path, parts: AsyncIterator[bytes]) -> None:
-        """Write a body to a file, which the session removes."""
-        try:
-            with path.open("wb") as file:
-                async for part in parts:
-                    file.write(part)
-        except OSError as error:
-            raise Refusal(507, f"the video cannot be stored here: {error.strerror}") from error
+        """The parts of a body; the session does not expire meanwhile."""
+        async for part in limited(request.stream(), request.headers, most):
+            session.touch()
+            yield part
 
     async def prompts(self, request: Request, session_id: str, body: messages.Prompts) -> Response:
         """Add objects on the newest frame, or correct known ones."""

@@ -121,14 +121,20 @@ async def _answer(upstream: Upstream, send: Send, complete: asyncio.Event) -> No
     if not complete.is_set():  # what is left of the request is not read
         headers.append(CLOSE)
     await send({"type": "http.response.start", "status": head.status_code, "headers": headers})
+    in_events = b"text/event-stream" in dict(headers).get(b"content-type", b"")
+    rest = b""  # of an event that is not complete yet
     try:
         async for part in upstream.body():
-            await send({"type": "http.response.body", "body": part, "more_body": True})
+            if in_events:
+                before, end, rest = (rest + part).rpartition(b"\n\n")
+                part = before + end
+            if part:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
     except EOFError:
-        if b"text/event-stream" not in dict(headers).get(b"content-type", b""):
+        if not in_events:
             return  # the server closes the connection of a response that is not complete
-        await send({"type": "http.response.body", "body": LOST, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+        rest = LOST
+    await send({"type": "http.response.body", "body": rest})
 
 
 async def fetch(

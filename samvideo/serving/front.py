@@ -15,7 +15,7 @@ from typing import Any
 from samvideo.serving.app import Gate, failure
 from samvideo.serving.forward import Headers, Upstream, fetch, forward
 from samvideo.serving.limits import Limits, Refusal
-from samvideo.serving.metrics import CONTENT_TYPE, Metrics, join_metrics
+from samvideo.serving.metrics import CONTENT_TYPE, join_metrics
 from samvideo.serving.service import MARK
 from samvideo.web.guard import App, Receive, Scope, Send
 
@@ -63,7 +63,8 @@ class Front:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
         if path == "/sessions" and method == "POST":
-            await _respond(send, *await self._create(scope, receive))
+            if (body := await self._body(receive)) is not None:
+                await _respond(send, *await self._create(scope, body))
         elif path == "/sessions" and method == "GET":
             await _respond(send, *await self._list(scope))
         elif path == "/health" and method == "GET":
@@ -80,7 +81,7 @@ class Front:
 
     async def _replica_for(self, path: str) -> str:
         """The replica of a session; for a session that is lost, and for anything else, any one, which tells."""
-        _, top, *rest = path.split("/")
+        top, *rest = path.removeprefix("/").split("/")  # a path need not begin with one: `OPTIONS *`
         owner, mark, _ = rest[0].partition(MARK) if top == "sessions" and rest else ("", "", "")
         if mark and owner in self._replicas:
             return owner
@@ -131,9 +132,8 @@ class Front:
         healths = await self._healths()
         return sorted(healths, key=lambda name: healths[name]["sessions"])
 
-    async def _create(self, scope: Scope, receive: Receive) -> Answer:
+    async def _create(self, scope: Scope, body: bytes) -> Answer:
         """Create a session where there are the fewest; where one is full, on the next."""
-        body = await self._body(receive)
         answer: Answer | None = None
         for name in await self._by_load():
             try:
@@ -146,10 +146,12 @@ class Front:
             raise Refusal(503, SILENT)
         return answer
 
-    async def _body(self, receive: Receive) -> bytes:
+    async def _body(self, receive: Receive) -> bytes | None:
+        """The body of a request; None if its client has gone before its end."""
         body, more = b"", True
         while more:
-            message = await receive()
+            if (message := await receive())["type"] == "http.disconnect":
+                return None
             body, more = body + message.get("body", b""), message.get("more_body", False)
             if len(body) > self._most:
                 raise Refusal(413, f"the body is too large: at most {self._most} bytes expected")
@@ -173,4 +175,4 @@ async def _respond(send: Send, status: int, headers: Headers, body: bytes) -> No
 
 def guarded(front: Front, tokens: Sequence[str], limits: Limits) -> App:
     """The front for those who have a token; answers are counted by the replicas."""
-    return Gate(front, tokens, limits, Metrics())
+    return Gate(front, tokens, limits)

@@ -158,16 +158,16 @@ class LabelStudio:
 
         What was tracked until a time, or until the server ends, is returned.
         """
-        await self._service.apart(partial(session.open_video, path))
+        await self._service.read(partial(session.open_video, path))
         boxes = [region for region in drawn if region.get("type") == "videorectangle"]
         if not boxes:
             return []
         first = min(int(region["value"]["sequence"][0]["frame"]) for region in boxes) - 1
-        frame = await self._service.apart(lambda: session.read(max(0, first)))
+        frame = await self._service.read(lambda: session.read(max(0, first)))
         records: list[FrameRecord] = []
         while frame is not None and time.monotonic() < end and not self._service.ending:
             records.append(await self._service.step(session, frame, partial(_due, boxes, frame)))
-            frame = await self._service.apart(session.read)
+            frame = await self._service.read(session.read)
         return [_video_region(tags, region, k, records, session) for k, region in enumerate(boxes, 1)]
 
     async def _segment(

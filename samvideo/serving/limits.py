@@ -17,7 +17,7 @@ class Limits:
         json_bytes: of any other request; a mask as RLE is the largest.
         pixels: of a frame.
         idle_seconds: without a request, after which a session is closed.
-        body_seconds: in which the next part of a video must arrive.
+        body_seconds: in which the next part of the body of a request must arrive.
     """
 
     sessions: int = 64

@@ -17,7 +17,7 @@ from samvideo.web.state import as_text
 async def advance(service: Service, session: Session, index: int | None = None) -> FrameRecord | None:
     """Track the frame after the newest one, or that of an index; None after the last one."""
     if index is None:
-        await service.apart(session.rewind)
+        await service.read(session.rewind)
     return await _track_next(service, session, index)
 
 
@@ -38,11 +38,11 @@ async def _events(
     service: Service, session: Session, asked: Propagate
 ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
     """Names and data of the events."""
-    await service.apart(session.rewind)
+    await service.read(session.rewind)
     left = asked.steps
     while left != 0:
         for _ in range(asked.stride - 1):
-            if service.ending or not await service.apart(session.skip):
+            if service.ending or not await service.read(session.skip):
                 break
         if service.ending:
             yield "end", {"reason": "shutdown"}
@@ -57,5 +57,5 @@ async def _events(
 
 
 async def _track_next(service: Service, session: Session, index: int | None = None) -> FrameRecord | None:
-    frame = await service.apart(partial(session.read, index))
+    frame = await service.read(partial(session.read, index))
     return None if frame is None else await service.step(session, frame)

@@ -11,6 +11,7 @@ from samvideo.serving.app import make_app
 from samvideo.serving.label_studio import LabelStudio
 from samvideo.serving.limits import Limits
 from samvideo.serving.service import MakeTracker, Service, sharing
+from samvideo.serving.storage import remove_abandoned
 from samvideo.web.connections import LimitedConnection
 from samvideo.web.server import Server, address_of, listen
 
@@ -57,6 +58,7 @@ class ApiServer(Server):
         self, models: Mapping[str, MakeTracker], settings: ServerSettings, replica: str | None = None
     ) -> None:
         self.tokens = check_tokens(settings.tokens) or (secrets.token_urlsafe(24),)
+        remove_abandoned()
         self._service = Service(models, settings.limits, settings.batch, replica)
         listener = listen(settings.host, settings.port, "choose another --port or --host")
         self.address = address_of(listener, settings.host)

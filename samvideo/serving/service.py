@@ -53,7 +53,7 @@ def sharing(make_tracker: MakeTracker) -> MakeTracker:
 
 
 class Service:
-    """The sessions of a server. All methods but `close` belong to the server's thread.
+    """The sessions of a server. All methods but `end` belong to the server's thread.
 
     All is computed on one thread: whole steps, in the order in which they are asked for. Those of models that
     compute in batches run on other threads, which pass the stages on to that one, see `samvideo.serving.batching`.
@@ -92,6 +92,7 @@ class Service:
         most = max((runtime.frames for runtime in self._batching.values()), default=1)
         self._steps = ThreadPoolExecutor(2 * most, "samvideo-steps")  # one batch gathers while another is computed
         self._others = ThreadPoolExecutor(4, "samvideo-io")
+        self._videos = ThreadPoolExecutor(self.limits.sessions, "samvideo-video")  # each reads once at a time
         self._fetches = ThreadPoolExecutor(4, "samvideo-fetch")
         self.ending = False
 
@@ -140,15 +141,22 @@ class Service:
     async def close_session(self, session: Session) -> None:
         """Close a session after the step under way."""
         try:
-            await self.apart(session.close)
+            await self.read(session.close)  # which waits for what is read
         except Exception:  # what can be released is
             logging.getLogger(__name__).exception("a session was not closed properly")
         self._sessions.pop(session.id, None)
         self.metrics.sessions.set(len(self._sessions))
 
     async def apart(self, act: Callable[[], T]) -> T:
-        """Run what takes time but is no step on another thread."""
+        """Run what takes time but is no step, and reads no video, on another thread."""
         return await _finished(self._others, act)
+
+    async def read(self, act: Callable[[], T]) -> T:
+        """Run what reads a session's video, or waits for that, where no session waits for another.
+
+        A seek may decode all of a video.
+        """
+        return await _finished(self._videos, act)
 
     async def fetch(self, act: Callable[[], T]) -> T:
         """Run what waits for another server on a thread of its own kind, so that nothing else waits for it."""
@@ -196,6 +204,7 @@ class Service:
             await self.close_session(session)
         self._steps.shutdown()
         self._computing.shutdown()  # after the steps, which need it to their end
+        self._videos.shutdown()
         self._others.shutdown()
         self._fetches.shutdown()
 

@@ -6,8 +6,6 @@ time by a lock.
 
 import logging
 import secrets
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -22,6 +20,7 @@ from samvideo.object_prompts import labels_of, number_prompts
 from samvideo.serving.frames import open_upload
 from samvideo.serving.limits import Limits, Refusal
 from samvideo.serving.messages import SessionFacts, VideoFacts
+from samvideo.serving.storage import temporary_folder
 from samvideo.trackers.base import Tracker
 from samvideo.types import Frame, FrameResult, Prompt, UInt8Array
 
@@ -47,6 +46,7 @@ class Session:
         self._labels: dict[int, str] = {}
         self._object_ids: tuple[int, ...] = ()
         self._folder: Path | None = None
+        self._storage = ExitStack()  # what removes the folder
         self._lock = threading.Lock()
         self._busy = self._closed = self._failed = False
         self._used = time.monotonic()
@@ -105,7 +105,7 @@ class Session:
             raise Refusal(409, "this session has a video or frames: create another session")
         if self._folder is None:
             try:
-                self._folder = Path(tempfile.mkdtemp(prefix="samvideo-session-"))
+                self._folder = self._storage.enter_context(temporary_folder())
             except OSError as error:
                 raise Refusal(507, f"the video cannot be stored here: {error.strerror}") from error
         return self._folder / "video"
@@ -159,8 +159,8 @@ class Session:
             if self.frame is not None and index == self.frame.index:
                 return self.frame
             if index is not None and (self._ahead is None or self._ahead.index != index):
+                self._ahead, self._strayed = None, True  # also if the seek fails
                 video.seek(index)
-                self._ahead, self._strayed = None, True
             if self._ahead is None:
                 self._ahead = next(iter(video), None)
             return self._ahead
@@ -173,12 +173,13 @@ class Session:
         return there
 
     def rewind(self) -> None:
-        """Make the frame after the newest one the next, also where frames were read that were not tracked."""
+        """Make the frame after the newest one the next, or the first one, wherever the video was moved."""
         with self._using():
-            if self._strayed and self.frame is not None:
+            if self._strayed:
                 video = check_video(self)
-                video.seek(self.frame.index)
-                next(iter(video), None)
+                video.seek(0 if self.frame is None else self.frame.index)
+                if self.frame is not None:
+                    next(iter(video), None)
                 self._ahead, self._strayed = None, False
 
     def forget(self, object_id: int) -> None:
@@ -195,8 +196,7 @@ class Session:
         with self._lock, ExitStack() as left:  # each is called, also if one before it fails
             self._closed = True
             self.frame = self._ahead = None
-            if self._folder is not None:
-                left.callback(shutil.rmtree, self._folder, ignore_errors=True)
+            left.callback(self._storage.close)
             left.callback(self._tracker.reset)
             if self.video is not None:
                 left.callback(self.video.close)

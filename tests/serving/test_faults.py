@@ -2,9 +2,13 @@
 
 import asyncio
 import json
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +22,12 @@ from anyio import create_task_group
 from serving_client import FRAMES, SIZE, Client, events, serving
 
 from samvideo.errors import ConfigError
+from samvideo.io.files import LOCK
 from samvideo.io.masks import encode_rle
-from samvideo.serving import messages, sessions
+from samvideo.serving import messages, storage
 from samvideo.serving.label_studio import LabelStudio
 from samvideo.serving.limits import Limits, Refusal
+from samvideo.serving.server import ApiServer, ServerSettings
 from samvideo.serving.service import Service
 from samvideo.serving.sessions import Session
 from samvideo.trackers.flow import FlowTracker
@@ -107,12 +113,48 @@ def test_no_frame_is_lost_after_a_stride(video: tuple[Client, str], way: str) ->
     client.ask("POST", f"{at}/step", 409)
 
 
+@pytest.mark.parametrize("newest", [None, 1])
+def test_a_frame_past_the_end_loses_nothing_of_a_video_without_times(tmp_path: Path, newest: int | None) -> None:
+    clip = write_clip(tmp_path / "clip.h264", FRAMES)
+    with serving() as client:
+        at = client.create()
+        client.upload(at, clip)
+        if newest is not None:
+            client.ask("POST", f"{at}/step", json={"frame": newest})
+        client.ask("POST", f"{at}/step", 422, json={"frame": 1000})
+        assert client.ask("POST", f"{at}/step")["index"] == (0 if newest is None else newest + 1)
+
+
 def test_a_huge_stride_ends_with_the_video(video: tuple[Client, str]) -> None:
     client, at = video
     begin = time.monotonic()
     (last,) = events(client.ask("POST", f"{at}/propagate", json={"stride": 10**9}))
     assert last == ("end", '{"reason": "video"}')
     assert time.monotonic() - begin < 20
+
+
+def test_slow_seeks_and_their_end_hold_up_no_other_session(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, release, read = threading.Semaphore(0), threading.Event(), Session.read
+
+    def slow(session: Session, index: int | None = None) -> Frame | None:
+        if index == 3:
+            with session._using():
+                begun.release()
+                assert release.wait(30)
+        return read(session, index)
+
+    monkeypatch.setattr(Session, "read", slow)
+    with serving() as client, ThreadPoolExecutor(16) as pool:
+        try:
+            at = [uploaded(client, clip) for _ in range(6)]
+            asked = [pool.submit(client.ask, "POST", f"{one}/step", json={"frame": 3}) for one in at[1:]]
+            assert all(begun.acquire(timeout=10) for _ in asked)
+            ended = [pool.submit(client.ask, "DELETE", one, 204) for one in at[1:]]
+            for path in ("step", "propagate"):
+                pool.submit(client.ask, "POST", f"{at[0]}/{path}").result(10)
+        finally:
+            release.set()
+        assert [future.exception() for future in ended] == [None] * len(ended)
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -200,9 +242,38 @@ def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, clip: Path) -> Non
     def full(**_: Any) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(sessions.tempfile, "mkdtemp", full)
+    monkeypatch.setattr(storage.tempfile, "mkdtemp", full)
     with serving() as client:
         assert "No space" in client.upload(client.create(), clip, 507)
+
+
+KILLED = """
+import os, sys, tempfile
+from samvideo.serving.storage import temporary_folder
+tempfile.tempdir = sys.argv[1]
+with temporary_folder() as folder:
+    (folder / "video").touch()
+    os._exit(1)
+"""
+
+
+def test_what_a_killed_server_leaves_is_removed_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    (left,) = tmp_path.iterdir()
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "video").mkdir(parents=True)
+    (elsewhere / LOCK).touch()
+    with storage.temporary_folder() as used:
+        (link := tmp_path / f"{storage.PREFIX}link").symlink_to(elsewhere)
+        (unknown := tmp_path / f"{storage.PREFIX}without-lock").mkdir()
+        ApiServer({"flow": FlowTracker}, ServerSettings(port=0))._listener.close()
+        assert not left.exists()
+        assert {*tmp_path.iterdir()} == {used, elsewhere, link, unknown}
+        assert {*elsewhere.iterdir()} == {elsewhere / "video", elsewhere / LOCK}
+    assert not used.exists()
 
 
 def test_an_address_of_label_studio_needs_its_scheme() -> None:

@@ -1,9 +1,10 @@
 """Several replicas behind one address: two servers of this process, without a cluster."""
 
+import asyncio
 import json
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from server_caller import Caller
 from serving_client import BOX, FLIPPED, FLIPPED_BOX, FRAMES, OTHER, TOKEN, alone, events, png
 
 from samvideo.errors import ConfigError
+from samvideo.serving.forward import Upstream, forward
 from samvideo.serving.front import Front
 from samvideo.serving.limits import Limits
 from samvideo.serving.replicas import FrontServer, ReplicaSettings, serve_replicas
@@ -117,6 +119,39 @@ def test_a_replica_that_ends_loses_its_sessions_only(clip: Path) -> None:
         assert refused(caller, "POST", "/sessions")[0] == 503
 
 
+class Broken(Upstream):
+    """A replica whose stream of events breaks off inside one."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def send(self, event: Any) -> None:
+        pass
+
+    async def head(self) -> Any:
+        return SimpleNamespace(status_code=200, headers=[(b"content-type", b"text/event-stream")])
+
+    async def body(self) -> AsyncIterator[bytes]:
+        for part in (b"event: fra", b"me\ndata: 1\n", b"\nevent: frame\nda"):
+            yield part
+        raise EOFError
+
+
+def test_an_event_that_breaks_off_is_dropped_before_the_error() -> None:
+    sent = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0)
+        return {"type": "http.request"}
+
+    async def send(message: Any) -> None:
+        sent.append(message.get("body", b""))
+
+    scope = {"method": "POST", "headers": [], "query_string": b"", "raw_path": b"/"}
+    asyncio.run(forward(Broken(), scope, receive, send))
+    assert [name for name, _ in events(b"".join(sent).decode())] == ["frame", "error"]
+
+
 def test_a_replica_that_does_not_answer_is_a_503_until_it_is_dropped() -> None:
     with fleet(names="0") as found, socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
@@ -139,10 +174,33 @@ def test_limits_hold_through_the_front(clip: Path) -> None:
         assert refused(caller, "POST", f"{at}/prompts", {"prompts": "x" * 1000})[0] == 413
         parts = iter([clip.read_bytes()[:1000], clip.read_bytes()[1000:]])
         assert refused(caller, "PUT", f"{at}/video", parts)[0] == 413  # in chunks, without a length
-        with socket.create_connection(tuple(caller.place.split(":"))) as slow:  # type: ignore[arg-type]
-            slow.sendall(caller.head("PUT", f"{at}/video", 1000) + b"some")
-            assert b" 408 " in slow.recv(4096).split(b"\r\n")[0]
+        for method, path in (("PUT", f"{at}/video"), ("POST", f"{at}/prompts"), ("POST", "/sessions")):
+            with socket.create_connection(tuple(caller.place.split(":")), 10) as slow:  # type: ignore[arg-type]
+                slow.sendall(caller.head(method, path, 1000) + b"some")
+                assert b" 408 " in slow.recv(4096).split(b"\r\n")[0]
         assert refused(caller, "GET", "/nowhere")[0] == 404
+
+
+def test_targets_that_are_no_paths_are_refused_as_by_a_single_server() -> None:
+    with fleet(names="0") as found:
+        for method, target in (("GET", "foo"), ("OPTIONS", "*"), ("CONNECT", "a:80"), ("GET", "?x")):
+            with socket.create_connection(tuple(found.caller.place.split(":")), 10) as caller:  # type: ignore[arg-type]
+                caller.sendall(found.caller.head(method, target, 0))
+                assert b" 404 " in caller.recv(4096).split(b"\r\n")[0], target
+
+
+def test_no_session_is_created_for_a_client_that_has_gone() -> None:
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "path": "/sessions", "method": "POST", "headers": []}
+    asyncio.run(Front()(scope, receive, send))  # which has no replica, and would tell so
+    assert not sent
 
 
 def test_an_upload_passes_in_parts(clip: Path) -> None:

@@ -1,6 +1,7 @@
 """What the server refuses: strangers, wrong states, too much of anything, and nonsense."""
 
 import json
+import threading
 import time
 import zlib
 from pathlib import Path
@@ -223,4 +224,6 @@ def client() -> Any:
         at = visitor.create()
         for _ in range(4):
             visitor.frame(at, FRAMES[0])
+        together = threading.Barrier(3)
+        assert len({*visitor.service._videos.map(lambda _: together.wait(10), range(3))}) == 3
         yield visitor

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +32,8 @@ from tests.clips import write_clip
 
 @contextmanager
 def running(limits: Limits | None = None) -> Iterator[Caller]:
-    settings = ServerSettings(port=0, tokens=(TOKEN,), limits=limits or Limits())
+    label_studio = ("http://127.0.0.1:1", "")
+    settings = ServerSettings(port=0, tokens=(TOKEN,), limits=limits or Limits(), label_studio=label_studio)
     with ApiServer({"flow": FlowTracker}, settings) as server:
         yield Caller(server.address, TOKEN)
 
@@ -90,6 +92,37 @@ def test_an_upload_that_stalls_is_given_up(clip: Path) -> None:
             slow.sendall(caller.head("PUT", f"{at}/video", 1000) + b"some")
             assert b" 408 " in slow.recv(4096).split(b"\r\n")[0]
         caller.ask("PUT", f"{at}/video", clip.read_bytes())
+
+
+@pytest.mark.parametrize("way", ["too much", "late", "gone"])
+def test_an_upload_that_fails_keeps_no_space(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    limits = Limits(upload_bytes=1000, body_seconds=0.5 if way == "late" else 30)
+    with running(limits) as caller:
+        at = f"/sessions/{caller.ask('POST', '/sessions')['id']}"
+        with socket.create_connection(tuple(caller.place.split(":"))) as slow:  # type: ignore[arg-type]
+            head = caller.head("PUT", f"{at}/video", 0).replace(b"content-length: 0", b"transfer-encoding: chunked")
+            slow.sendall(head + b"4\r\nsome\r\n")
+            wait_until(lambda: any(tmp_path.glob("*/video")), 10)
+            if way == "too much":
+                slow.sendall(b"400\r\n" + b"x" * 1024 + b"\r\n")
+            if way == "gone":
+                slow.close()
+            wait_until(lambda: not any(tmp_path.rglob("video")), 10)
+        assert caller.health() == 1
+
+
+@pytest.mark.parametrize("path", ["/sessions", "{at}/prompts", "{at}/step", "/label-studio/predict"])
+def test_a_json_body_that_stalls_is_given_up(path: str) -> None:
+    with running(Limits(body_seconds=0.3)) as caller:
+        at = f"/sessions/{caller.ask('POST', '/sessions')['id']}"
+        with socket.create_connection(tuple(caller.place.split(":")), 10) as slow:  # type: ignore[arg-type]
+            slow.sendall(caller.head("POST", path.format(at=at), 20) + b"{")
+            answer = slow.recv(4096)
+            assert b" 408 " in answer.split(b"\r\n")[0]
+            assert b"no more of the body came for 0.3 s" in answer + slow.recv(4096)
+        assert caller.health() == 1
+        assert 'status="408"} 1.0' in caller.send("GET", "/metrics").read().decode()
 
 
 def test_the_body_of_one_frame_is_received_at_a_time_and_one_that_stalls_is_given_up() -> None:
