@@ -5,11 +5,17 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 import psutil
 import pytest
+from filelock import FileLock
 from hypothesis import settings
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # There is a worker for each core: several threads in each, and in the commands it starts, wait for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 T = TypeVar("T")
 
@@ -57,6 +63,24 @@ def nothing_left_running() -> Iterator[None]:
     yield
     assert not _remaining(_threads, threads), "threads outlive the test"
     assert not _remaining(_processes, processes), "child processes outlive the test"
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The exported `tiny_model(**EXPORTED)`, made once for all workers; not to be changed."""
+    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    from tiny_sam import EXPORTED, tiny_model
+
+    from samvideo.deploy.bundle import export_model
+
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with FileLock(folder / "exported.lock"):
+        if not (folder / "exported").exists():
+            export_model(tiny_model(**EXPORTED), folder / "exported")
+    return folder / "exported"
 
 
 def _remaining(current: Callable[[], dict[T, str]], before: dict[T, str]) -> list[str]:

@@ -49,8 +49,14 @@ def near(got: np.ndarray, want: np.ndarray, tolerance: float = 1e-4) -> bool:
     return float(np.linalg.norm(got - want)) <= tolerance * float(np.linalg.norm(want))
 
 
-@pytest.mark.parametrize("memory", METHODS)
-@pytest.mark.parametrize("policy", POLICIES)
+PAIRS = [
+    pytest.param(memory, policy, marks=[pytest.mark.long] * (memory != "plain" and policy != "fifo"))
+    for policy in POLICIES
+    for memory in METHODS  # every method and every policy; all other pairs take long
+]
+
+
+@pytest.mark.parametrize(("memory", "policy"), PAIRS)
 def test_batched_objects_equal_single_ones(memory: str, policy: str) -> None:
     """Objects do not influence each other, on a frame or through memory, unless a policy declares that they do."""
     prompts: list[Prompt] = [BOX, CLICK, DISC]

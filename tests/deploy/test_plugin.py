@@ -47,12 +47,13 @@ from tiny_sam import clip, randomise
 
 from samvideo.deploy.bundle import export_model
 from samvideo.models import build
+from samvideo.specs import ModelSpec
 from samvideo.torch_runtime import TorchRuntime
 from samvideo.trackers.factory import create_tracker
 from samvideo.trackers.sam import SamTracker
 from samvideo.types import Box
 
-model = randomise(build("patches-a", input_size=64))
+model = randomise(build(ModelSpec("patches-a", "patches-a", layers=1), input_size=64))
 folder = export_model(deepcopy(model), Path("exported"))
 trackers = SamTracker(TorchRuntime(model)), create_tracker("patches-a", weights=folder, runtime="onnx")
 for frame in clip(6):

@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
 import torch
-from tiny_sam import clip, tiny_model
+from tiny_sam import EXPORTED, clip, tiny_model
 from typer.testing import CliRunner
 
 from samvideo.cli.main import app
@@ -204,10 +205,9 @@ def test_the_command(tmp_path: Path) -> None:
     assert (tmp_path / "mine.json").read_text() == "{}"
 
 
-def test_runtimes_are_timed_beside_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("onnxscript")
-    pytest.importorskip("onnxruntime")
-    monkeypatch.setattr(bench_runtimes, "ready_model", lambda case, plan: tiny_model())
+def test_runtimes_are_timed_beside_each_other(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_runtimes, "ready_model", lambda case, plan: tiny_model(**EXPORTED))
+    monkeypatch.setattr(bench_runtimes, "export_model", lambda model, folder, **_: copytree(exported, folder))
     rows: list[str] = []
     plan = Plan(frames=2, warmup=2, runtimes=("torch", "onnx"))
     document = json.loads(json.dumps(bench([Case("edgetam", None, "cpu")], plan, rows.append)))
