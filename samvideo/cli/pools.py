@@ -35,7 +35,8 @@ def ray_address(ray: str | None) -> str | None:
 
 def choose_pool(ray: str | None, workers: int | None) -> "Pool":
     """Where to run: in this process, in several, or on a Ray cluster."""
-    from samvideo.evaluation.shard import LocalPool, RayPool, run_here
+    from samvideo.evaluation.cluster import RayPool
+    from samvideo.evaluation.shard import LocalPool, run_here
 
     if ray is not None:
         return RayPool(ray_address(ray), workers)

@@ -16,7 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from samvideo.errors import ConfigError, SamVideoError
-from samvideo.evaluation.shard import cause_of, enter_folder, ray_cluster
+from samvideo.evaluation.cluster import cause_of, ray_cluster
+from samvideo.evaluation.shard import enter_folder
 from samvideo.interrupt import Interrupt
 from samvideo.serving.front import Front, guarded
 from samvideo.serving.server import GOODBYE, LOOK, ApiServer, Connection, ServerSettings, check_tokens
