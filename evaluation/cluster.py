@@ -1,6 +1,7 @@
 """Ray clusters: connecting to one, dividing it among actors, and a pool of workers on it."""
 
 import logging
+import math
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,14 +24,65 @@ RAY_PATIENCE = 12.0
 """Seconds until a Ray cluster must have accepted a connection, and answered it."""
 RAY_START = 120.0
 """Seconds in which a cluster on this machine must have started; Ray's own 30 are too few on a busy one."""
+START_PATIENCE = 60.0
+"""Seconds after which a warning names what actors that have not started wait for."""
+LATE = "%s has not started in %.0f s: it loads its model, or waits for %s that other programs on the cluster use"
+
+
+@dataclass(frozen=True)
+class Share:
+    """What each of `count` equal actors asks of a cluster: cores, and GPUs or a part of one."""
+
+    count: int
+    cores: int
+    gpus: float
+
+    def actor(self, ray: Any, kind: type, **options: Any) -> Any:
+        """Return Ray's class of such actors."""
+        return ray.remote(num_cpus=self.cores, num_gpus=self.gpus, **options)(kind)
+
+    def __str__(self) -> str:
+        cores = "1 core" if self.cores == 1 else f"{self.cores} cores"
+        return f"{cores} and {f'{self.gpus:g} of a' if self.gpus < 1 else '1'} GPU" if self.gpus else cores
+
+
+def share_of(ray: Any, wanted: int | None, most: int, cores: int = 1, what: str = "workers") -> Share:
+    """Divide a cluster among actors, none of which spans nodes.
+
+    Args:
+        ray: the module, connected to a cluster.
+        wanted: number of actors, None for one on each GPU or, without GPUs, on so many cores.
+        most: the number that is useful at most.
+        cores: of each.
+        what: the actors, for the message.
+
+    Raises:
+        ConfigError: so many do not fit into the cluster, and would be waited for without end.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    sizes = [(int(node.get("CPU", 0)) // cores, int(node.get("GPU", 0))) for node in nodes]
+    has_gpus = any(gpus for _, gpus in sizes)
+
+    def places(on_gpu: int) -> int:
+        return sum(min(places, gpus * on_gpu) if has_gpus else places for places, gpus in sizes)
+
+    count = min(max(places(1), 1) if wanted is None else wanted, most)
+    if count > places(count):
+        raise ConfigError(
+            f"{count} {what} with {Share(count, cores, 0.0)} each: the cluster has places for {places(count)}, ask "
+            f"for {'fewer' if cores == 1 else 'fewer, or for fewer threads of each'}"
+        )
+    on_gpu = next(number for number in range(1, count + 1) if places(number) >= count)
+    # Ray rounds shares to four digits, also up, and then the last one would not fit.
+    return Share(count, cores, math.floor(1e4 / on_gpu) / 1e4 if has_gpus else 0.0)
 
 
 class RayPool:
-    """One actor per GPU or core of a Ray cluster; a `Pool`. All nodes need access to data and results.
+    """One actor per GPU of a Ray cluster, or for its cores; a `Pool`. All nodes need access to data and results.
 
     Attributes:
         address: of the cluster, "auto" for the one this machine belongs to, None to start one here.
-        workers: number of actors, None for the number of GPUs or else cores of the cluster.
+        workers: number of actors, None for the number of GPUs, or else as many as the cores suffice for.
     """
 
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
@@ -39,25 +92,26 @@ class RayPool:
         """Run the videos; outcomes are yielded as they finish.
 
         Raises:
-            ConfigError: Ray is not installed, or the cluster does not exist.
+            ConfigError: Ray is not installed, the cluster does not exist, or so many workers do not fit into it.
             SamVideoError: the tracker cannot be created.
         """
-        with ray_cluster(self.address, self.workers) as ray:
-            yield from self._run(ray, task, make, names)
+        if not names:
+            return
+        threads = task.threads or 1  # Ray limits the threads of an actor to its cores
+        with ray_cluster(self.address, self.workers and self.workers * threads) as ray:
+            yield from self._run(ray, share_of(ray, self.workers, len(names), threads), task, make, names)
 
-    def _run(self, ray: Any, task: Work, make: Maker, names: Sequence[str]) -> Iterator[Outcome]:
-        resources = ray.cluster_resources()
-        cards = int(resources.get("GPU", 0))
-        count = min(self.workers or cards or int(resources.get("CPU", 1)), len(names))
-        # Ray limits the threads of an actor to its cores.
-        remote = ray.remote(num_cpus=task.threads or 1, num_gpus=min(1.0, cards / count) if cards and count else 0)(
-            Worker
-        )
+    def _run(self, ray: Any, share: Share, task: Work, make: Maker, names: Sequence[str]) -> Iterator[Outcome]:
+        remote = share.actor(ray, Worker)
         waiting, attempts = deque(names), dict.fromkeys(names, 1)
         running: dict[Any, tuple[Any, str]] = {}
-        for _ in range(count):
+        ready = []
+        for _ in range(share.count):
             actor, name = remote.remote(task, make), waiting.popleft()
+            ready.append(actor.__ray_ready__.remote())
             running[actor.run.remote(name)] = actor, name
+        if not ray.wait(ready, timeout=START_PATIENCE)[0]:
+            log.warning(LATE, "the first worker", START_PATIENCE, share)
         while running:
             (future,), _ = ray.wait(list(running), num_returns=1)
             actor, name = running.pop(future)
@@ -68,7 +122,7 @@ class RayPool:
             except ray.exceptions.RayActorError as error:
                 if isinstance(cause := cause_of(error), SamVideoError):
                     raise cause from None
-                actor = remote.remote(task, make)
+                actor = None
                 if attempts[name] < ATTEMPTS:
                     log.warning("%s: its worker died; trying again", name)
                     attempts[name] += 1
@@ -79,7 +133,9 @@ class RayPool:
                 yield name, outcome
             if waiting:
                 following = waiting.popleft()
+                actor = remote.remote(task, make) if actor is None else actor
                 running[actor.run.remote(following)] = actor, following
+            del actor  # if this was the last reference, Ray ends it, and its cores are free for one that waits
 
 
 @contextmanager
