@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from samvideo.errors import ConfigError, SamVideoError, VideoError
 from samvideo.evaluation.shard import Failure, Maker, Pool, enter_folder
-from samvideo.io.container import is_address
+from samvideo.io.container import MOVIES, is_address
 from samvideo.io.images import SUFFIXES, animation_of, find_images, natural_key
 from samvideo.io.mask_pictures import FROM_FILE, MaskRule
 from samvideo.io.schema import read_json
@@ -228,7 +228,8 @@ def find_sources(texts: Sequence[str]) -> dict[str, str]:
     A pattern stands for the videos and folders that match; one that matches images is one source.
 
     Raises:
-        ConfigError: one is no file and no folder, one is a single image, or two have the same name.
+        ConfigError: one is no file and no folder, one is a single image, one is a pattern of images and videos, or
+            two have the same name.
         VideoError: nothing matches a pattern.
     """
     found: dict[str, str] = {}
@@ -250,9 +251,21 @@ def _matches(text: str) -> list[str]:
     if is_address(text) or not has_magic(text) or path.exists():
         return []
     found = [Path(match) for match in glob(str(path), recursive=True)]  # noqa: PTH207 (Path.glob takes no absolute pattern)
-    if find_images(found):
+    found.sort(key=lambda match: (str(match.parent), natural_key(match)))
+    if images := find_images(found):
+        _check_images_only(text, images[0], found)
         return []
-    return [str(match) for match in sorted(found, key=lambda match: (str(match.parent), natural_key(match)))]
+    return [str(match) for match in found]
+
+
+def _check_images_only(text: str, image: Path, found: Sequence[Path]) -> None:
+    """Raise ConfigError for a pattern of images, which are the frames of one source, that also matches others."""
+    for match in found:
+        if match.is_dir() or match.suffix.lower() in MOVIES or is_volume(match):
+            raise ConfigError(
+                f"{text} matches an image, {image}, and a {'folder' if match.is_dir() else 'video'}, {match}: give "
+                "a pattern of only one kind, such as '*.mp4', or the sources one by one"
+            )
 
 
 def _check_source(text: str) -> None:

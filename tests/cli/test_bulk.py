@@ -138,6 +138,16 @@ def test_folders_of_images_are_tracked(clips: Path, tmp_path: Path) -> None:
     assert "quote the pattern" in refused.stderr
 
 
+def test_videos_are_not_dropped_for_an_image_among_them() -> None:
+    Path("videos").mkdir()
+    for name in ("a.mp4", "b.mp4", "thumb.jpg", "videos/1.png"):
+        Path(name).write_bytes(b"")
+    for pattern, other in (("*", "a video, a.mp4"), ("[tv]*", "a folder, videos")):
+        refused = call(pattern, "-p", BOX)
+        assert refused.exit_code == 2
+        assert f"{pattern} matches an image, thumb.jpg, and {other}" in " ".join(refused.stderr.split())
+
+
 @pytest.mark.parametrize(
     ("given", "code", "message"),
     [
