@@ -41,11 +41,12 @@ class BulkRun:
     Attributes:
         settings: of every run. Its source and folder are set for each run, and its prompts are read from the texts.
         sources: paths and patterns by name, as from `find_sources`.
-        out: the folder with the folders of all runs, each called NAME_tracked.
+        out: the folder with the folders of all runs, each called NAME_tracked; or that of the run, if `is_single`.
         save: the kinds of results, None for all that a source has.
         rule: for masks of prompts.
         threads: of each worker, None for as many as the libraries use on their own.
         folder: where relative paths begin.
+        is_single: whether `out` is the folder of the only run.
     """
 
     settings: RunSettings
@@ -55,6 +56,7 @@ class BulkRun:
     rule: MaskRule = FROM_FILE
     threads: int | None = None
     folder: Path = Path()
+    is_single: bool = False
 
     def open(self) -> None:
         """See `enter_folder`."""
@@ -76,7 +78,7 @@ class BulkRun:
 
     def folder_of(self, name: str) -> Path:
         """Return the folder of a run."""
-        return self.out / f"{name}_tracked"
+        return self.out if self.is_single else self.out / f"{name}_tracked"
 
     def settings_of(self, name: str) -> RunSettings:
         """Return the settings of a run, its prompts as texts only."""
@@ -177,7 +179,7 @@ def track_all(
         SamVideoError: the tracker cannot be created.
     """
     check_options(work.settings)
-    if work.settings.strip_source:
+    if work.settings.strip_source and not work.is_single:
         raise ConfigError(
             "the folders of several sources have their names, which --strip-source omits: track the sources one by "
             "one, each with -o"
@@ -235,7 +237,7 @@ def find_sources(texts: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     places: dict[str, str] = {}
     for source in (match for text in texts for match in _matches(text) or [text]):
-        _check_source(source)
+        _check_source(source, len(texts) > 1)
         name = _name_of(source)
         if (other := places.setdefault(name.casefold(), source)) != source or name in found:
             raise ConfigError(
@@ -268,10 +270,14 @@ def _check_images_only(text: str, image: Path, found: Sequence[Path]) -> None:
             )
 
 
-def _check_source(text: str) -> None:
+def _check_source(text: str, is_one_of_many: bool) -> None:
     path = Path(text).expanduser()
     if text == "-" or is_address(text) or (text.isdecimal() and not path.exists()):
-        raise ConfigError(f"several sources are files and folders: track {text} in a call of its own")
+        raise ConfigError(
+            f"several sources are files and folders: track {text} in a call of its own"
+            if is_one_of_many
+            else f"sources on a cluster are files and folders: track {text} without --ray"
+        )
     if path.suffix.lower() in SUFFIXES and path.is_file() and animation_of(path) is None:
         raise ConfigError(
             f"{text} is one image: if images are the frames of a video, give their folder, or quote the pattern so "
