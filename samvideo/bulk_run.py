@@ -25,7 +25,7 @@ from samvideo.io.volumes import is_volume, volume_name
 from samvideo.outputs import default_kinds
 from samvideo.prompt_syntax import parse_prompts
 from samvideo.run import RunSettings
-from samvideo.run_folder import RECORD, check_folder
+from samvideo.run_folder import RECORD, Status, check_folder
 from samvideo.runner import check_options, run_tracking
 from samvideo.trackers.base import Tracker
 from samvideo.types import FrameResult
@@ -118,7 +118,7 @@ class BulkRun:
 class RunRecord:
     """What a bulk run reads of a `run.json`."""
 
-    status: Literal["running", "complete", "interrupted", "failed"]
+    status: Status
     source: str
     model: str
     settings: dict[str, Any]
@@ -133,6 +133,7 @@ class RunRecord:
 
 
 _RECORD = TypeAdapter(RunRecord)
+Ended = Literal["complete", "failed", "interrupted", "waiting"]
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class Outcome:
 
     source: str
     out: Path
-    status: Literal["complete", "failed", "interrupted", "waiting"]
+    status: Ended
     earlier: bool = False
     frames: int = 0
     fps: float = 0.0
@@ -211,7 +212,7 @@ def _outcome(work: BulkRun, name: str, failure: Failure | None, done: Collection
     if failure is not None and name not in done:  # refused: what is in its folder is not of this call
         return Outcome(name, folder, "failed", failure=failure)
     record = RunRecord.read(folder)
-    status: Literal["complete", "failed", "interrupted", "waiting"] = "failed" if failure else "complete"
+    status: Ended = "failed" if failure else "complete"
     if name not in done:
         begun = record is not None and record.status in ("running", "interrupted")
         status = "interrupted" if begun else "waiting"
