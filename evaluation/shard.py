@@ -1,4 +1,4 @@
-"""Distribute videos over workers: in this process, in processes of this machine, or on a Ray cluster.
+"""Distribute videos over workers: in this process, in processes of this machine, or on a cluster (`cluster.py`).
 
 The results are the same. A worker creates one tracker and then runs it on video after video. A worker that dies is
 replaced, and its video is tried again. The number of threads of a worker is independent of the number of workers,
@@ -8,20 +8,14 @@ because results of some libraries depend on it.
 import logging
 import multiprocessing
 import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import cv2
 
@@ -32,10 +26,6 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
 """How often a video is tried if its workers die."""
-RAY_PATIENCE = 12.0
-"""Seconds until a Ray cluster must have accepted a connection, and answered it."""
-RAY_START = 120.0
-"""Seconds in which a cluster on this machine must have started; Ray's own 30 are too few on a busy one."""
 END_PATIENCE = 10.0
 """Seconds that workers have after SIGTERM to finish their frame and their files."""
 
@@ -243,103 +233,6 @@ def _receive(worker: _Process) -> "Failure | SamVideoError | Death | None":
     return outcome
 
 
-class RayPool:
-    """One actor per GPU or core of a Ray cluster; a `Pool`. All nodes need access to data and results.
-
-    Attributes:
-        address: of the cluster, "auto" for the one this machine belongs to, None to start one here.
-        workers: number of actors, None for the number of GPUs or else cores of the cluster.
-    """
-
-    def __init__(self, address: str | None = None, workers: int | None = None) -> None:
-        self.address, self.workers = address, workers
-
-    def __call__(self, task: Work, make: Maker, names: Sequence[str]) -> Iterator[Outcome]:
-        """Run the videos; outcomes are yielded as they finish.
-
-        Raises:
-            ConfigError: Ray is not installed, or the cluster does not exist.
-            SamVideoError: the tracker cannot be created.
-        """
-        with ray_cluster(self.address, self.workers) as ray:
-            yield from self._run(ray, task, make, names)
-
-    def _run(self, ray: Any, task: Work, make: Maker, names: Sequence[str]) -> Iterator[Outcome]:
-        resources = ray.cluster_resources()
-        cards = int(resources.get("GPU", 0))
-        count = min(self.workers or cards or int(resources.get("CPU", 1)), len(names))
-        # Ray limits the threads of an actor to its cores.
-        remote = ray.remote(num_cpus=task.threads or 1, num_gpus=min(1.0, cards / count) if cards and count else 0)(
-            Worker
-        )
-        waiting, attempts = deque(names), dict.fromkeys(names, 1)
-        running: dict[Any, tuple[Any, str]] = {}
-        for _ in range(count):
-            actor, name = remote.remote(task, make), waiting.popleft()
-            running[actor.run.remote(name)] = actor, name
-        while running:
-            (future,), _ = ray.wait(list(running), num_returns=1)
-            actor, name = running.pop(future)
-            try:
-                outcome = ray.get(future)
-            except ray.exceptions.RayTaskError as error:  # raised by the constructor
-                raise error.cause if isinstance(error.cause, SamVideoError) else error from None
-            except ray.exceptions.RayActorError as error:
-                if isinstance(cause := cause_of(error), SamVideoError):
-                    raise cause from None
-                actor = remote.remote(task, make)
-                if attempts[name] < ATTEMPTS:
-                    log.warning("%s: its worker died; trying again", name)
-                    attempts[name] += 1
-                    waiting.appendleft(name)
-                else:
-                    yield name, Failure(f"its worker died, {ATTEMPTS} times over")
-            else:
-                yield name, outcome
-            if waiting:
-                following = waiting.popleft()
-                running[actor.run.remote(following)] = actor, following
-
-
-@contextmanager
-def ray_cluster(address: str | None, cores: int | None = None) -> Iterator[Any]:
-    """Connect to a Ray cluster and yield the module `ray`; one that exists already in this process is used.
-
-    Args:
-        address: of the cluster, "auto" for the one this machine belongs to, None to start one here and stop it at
-            the end.
-        cores: of one that is started, None for those of the machine.
-
-    Raises:
-        ConfigError: Ray is not installed, or the cluster does not exist.
-    """
-    try:
-        import ray
-    except ImportError:
-        raise ConfigError(
-            "Ray is not installed: pip install 'samvideo[ray]', or leave --ray out to use this machine only"
-        ) from None
-    if ray.is_initialized():
-        yield ray
-        return
-    if address is not None:
-        _check_cluster(address)
-    else:
-        os.environ.setdefault("RAY_raylet_start_wait_time_s", f"{RAY_START:.0f}")
-    on_term = signal.getsignal(signal.SIGTERM)
-    try:
-        ray.init(address=address, num_cpus=None if address else cores, log_to_driver=False)
-    except Exception as error:  # Ray has no type for a cluster that does not start in time
-        where = "could be started on this machine" if address is None else f"at {address!r}"
-        raise ConfigError(f"no Ray cluster {where}: {error}") from error
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, on_term)  # which Ray has replaced
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
-
-
 def enter_folder(folder: Path) -> None:
     """Go to the folder where relative paths begin, as a worker of a cluster starts elsewhere.
 
@@ -353,34 +246,3 @@ def enter_folder(folder: Path) -> None:
             f"a worker has no folder {folder} ({error.strerror}): all nodes of a cluster need the same files at "
             "the same paths"
         ) from error
-
-
-def _check_cluster(address: str) -> None:
-    """Raise ConfigError unless a cluster answers within `RAY_PATIENCE`; Ray itself waits for minutes.
-
-    Another process tries it, since Ray cannot be interrupted, and does not run well in another thread.
-    """
-    try:
-        if address != "auto":
-            parts = urlsplit(f"//{address.removeprefix('ray://')}")
-            if not parts.hostname or parts.port is None:
-                raise ValueError("not auto or HOST:PORT")
-            socket.create_connection((parts.hostname, parts.port), RAY_PATIENCE).close()
-        command = [sys.executable, "-c", "import sys, ray; ray.init(sys.argv[1])", address]
-        subprocess.run(command, capture_output=True, check=True, timeout=RAY_PATIENCE)
-        return
-    except (OSError, ValueError) as error:
-        reason = str(error)
-    except subprocess.TimeoutExpired:
-        reason = f"no answer in {RAY_PATIENCE:.0f} s"
-    except subprocess.CalledProcessError as error:
-        reason = (error.stderr.decode(errors="replace").splitlines() or ["it refuses"])[-1]
-    raise ConfigError(
-        f"no Ray cluster at {address!r} ({reason}): give auto or the HOST:PORT of a running one, or leave --ray out"
-    )
-
-
-def cause_of(error: Any) -> BaseException:
-    """Return the exception behind one of Ray's, which the constructor of an actor has raised, or that one."""
-    cause: BaseException | None = getattr(error, "cause", None) or error.__cause__
-    return getattr(cause, "cause", cause) or error

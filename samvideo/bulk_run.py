@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from samvideo.errors import ConfigError, SamVideoError, VideoError
 from samvideo.evaluation.shard import Failure, Maker, Pool, enter_folder
-from samvideo.io.container import is_address
+from samvideo.io.container import MOVIES, is_address
 from samvideo.io.images import SUFFIXES, animation_of, find_images, natural_key
 from samvideo.io.mask_pictures import FROM_FILE, MaskRule
 from samvideo.io.schema import read_json
@@ -25,7 +25,7 @@ from samvideo.io.volumes import is_volume, volume_name
 from samvideo.outputs import default_kinds
 from samvideo.prompt_syntax import parse_prompts
 from samvideo.run import RunSettings
-from samvideo.run_folder import RECORD, check_folder
+from samvideo.run_folder import RECORD, Status, check_folder
 from samvideo.runner import check_options, run_tracking
 from samvideo.trackers.base import Tracker
 from samvideo.types import FrameResult
@@ -41,11 +41,12 @@ class BulkRun:
     Attributes:
         settings: of every run. Its source and folder are set for each run, and its prompts are read from the texts.
         sources: paths and patterns by name, as from `find_sources`.
-        out: the folder with the folders of all runs, each called NAME_tracked.
+        out: the folder with the folders of all runs, each called NAME_tracked; or that of the run, if `is_single`.
         save: the kinds of results, None for all that a source has.
         rule: for masks of prompts.
         threads: of each worker, None for as many as the libraries use on their own.
         folder: where relative paths begin.
+        is_single: whether `out` is the folder of the only run.
     """
 
     settings: RunSettings
@@ -55,6 +56,7 @@ class BulkRun:
     rule: MaskRule = FROM_FILE
     threads: int | None = None
     folder: Path = Path()
+    is_single: bool = False
 
     def open(self) -> None:
         """See `enter_folder`."""
@@ -76,7 +78,7 @@ class BulkRun:
 
     def folder_of(self, name: str) -> Path:
         """Return the folder of a run."""
-        return self.out / f"{name}_tracked"
+        return self.out if self.is_single else self.out / f"{name}_tracked"
 
     def settings_of(self, name: str) -> RunSettings:
         """Return the settings of a run, its prompts as texts only."""
@@ -116,7 +118,7 @@ class BulkRun:
 class RunRecord:
     """What a bulk run reads of a `run.json`."""
 
-    status: Literal["running", "complete", "interrupted", "failed"]
+    status: Status
     source: str
     model: str
     settings: dict[str, Any]
@@ -131,6 +133,7 @@ class RunRecord:
 
 
 _RECORD = TypeAdapter(RunRecord)
+Ended = Literal["complete", "failed", "interrupted", "waiting"]
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ class Outcome:
 
     source: str
     out: Path
-    status: Literal["complete", "failed", "interrupted", "waiting"]
+    status: Ended
     earlier: bool = False
     frames: int = 0
     fps: float = 0.0
@@ -177,7 +180,7 @@ def track_all(
         SamVideoError: the tracker cannot be created.
     """
     check_options(work.settings)
-    if work.settings.strip_source:
+    if work.settings.strip_source and not work.is_single:
         raise ConfigError(
             "the folders of several sources have their names, which --strip-source omits: track the sources one by "
             "one, each with -o"
@@ -209,7 +212,7 @@ def _outcome(work: BulkRun, name: str, failure: Failure | None, done: Collection
     if failure is not None and name not in done:  # refused: what is in its folder is not of this call
         return Outcome(name, folder, "failed", failure=failure)
     record = RunRecord.read(folder)
-    status: Literal["complete", "failed", "interrupted", "waiting"] = "failed" if failure else "complete"
+    status: Ended = "failed" if failure else "complete"
     if name not in done:
         begun = record is not None and record.status in ("running", "interrupted")
         status = "interrupted" if begun else "waiting"
@@ -228,13 +231,14 @@ def find_sources(texts: Sequence[str]) -> dict[str, str]:
     A pattern stands for the videos and folders that match; one that matches images is one source.
 
     Raises:
-        ConfigError: one is no file and no folder, one is a single image, or two have the same name.
+        ConfigError: one is no file and no folder, one is a single image, one is a pattern of images and videos, or
+            two have the same name.
         VideoError: nothing matches a pattern.
     """
     found: dict[str, str] = {}
     places: dict[str, str] = {}
     for source in (match for text in texts for match in _matches(text) or [text]):
-        _check_source(source)
+        _check_source(source, len(texts) > 1)
         name = _name_of(source)
         if (other := places.setdefault(name.casefold(), source)) != source or name in found:
             raise ConfigError(
@@ -250,15 +254,31 @@ def _matches(text: str) -> list[str]:
     if is_address(text) or not has_magic(text) or path.exists():
         return []
     found = [Path(match) for match in glob(str(path), recursive=True)]  # noqa: PTH207 (Path.glob takes no absolute pattern)
-    if find_images(found):
+    found.sort(key=lambda match: (str(match.parent), natural_key(match)))
+    if images := find_images(found):
+        _check_images_only(text, images[0], found)
         return []
-    return [str(match) for match in sorted(found, key=lambda match: (str(match.parent), natural_key(match)))]
+    return [str(match) for match in found]
 
 
-def _check_source(text: str) -> None:
+def _check_images_only(text: str, image: Path, found: Sequence[Path]) -> None:
+    """Raise ConfigError for a pattern of images, which are the frames of one source, that also matches others."""
+    for match in found:
+        if match.is_dir() or match.suffix.lower() in MOVIES or is_volume(match):
+            raise ConfigError(
+                f"{text} matches an image, {image}, and a {'folder' if match.is_dir() else 'video'}, {match}: give "
+                "a pattern of only one kind, such as '*.mp4', or the sources one by one"
+            )
+
+
+def _check_source(text: str, is_one_of_many: bool) -> None:
     path = Path(text).expanduser()
     if text == "-" or is_address(text) or (text.isdecimal() and not path.exists()):
-        raise ConfigError(f"several sources are files and folders: track {text} in a call of its own")
+        raise ConfigError(
+            f"several sources are files and folders: track {text} in a call of its own"
+            if is_one_of_many
+            else f"sources on a cluster are files and folders: track {text} without --ray"
+        )
     if path.suffix.lower() in SUFFIXES and path.is_file() and animation_of(path) is None:
         raise ConfigError(
             f"{text} is one image: if images are the frames of a video, give their folder, or quote the pattern so "

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from samvideo.errors import ConfigError, WeightsError, shown
-from samvideo.io.files import check_empty, check_new, check_writable, writing
+from samvideo.io.files import as_os_error, check_empty, check_new, check_writable, writing
 from samvideo.io.locks import folder_lock
 from samvideo.registry import ENCODERS
 from samvideo.specs import IMAGE_SPECS, SPECS
@@ -57,6 +58,7 @@ def convert(
     Raises:
         ConfigError: a model without a counterpart, a layout that the source has already, or a target that may not
             be written; also if transformers is needed and is not installed, or another process writes there.
+        OutputError: the target cannot be written.
         WeightsError: the source cannot be read, or its entries are not those of the model.
     """
     if model is not None:
@@ -77,9 +79,9 @@ def convert(
             check_empty(target, overwrite, KIND)  # another process may have written it since the first check
             _write_folder(name, published, target)
     else:
-        with writing(target), complete(target) as part:
+        with writing(target), complete(target) as part, part.open("wb") as file, as_os_error(RuntimeError):
             # facebookresearch/sam2 and EdgeTAM read their weights below "model", segment-anything at the top
-            torch.save({"model": dict(published)} if name in SPECS else dict(published), part)
+            torch.save({"model": dict(published)} if name in SPECS else dict(published), file)
     return Converted(name, layout)
 
 
@@ -227,6 +229,6 @@ def _write_folder(name: str, published: Mapping[str, Tensor], target: Path) -> N
         images, videos = transformers.Sam2ImageProcessor(), transformers.Sam2VideoVideoProcessor()
         processor = transformers.Sam2VideoProcessor(images, videos)
     transformers.utils.logging.disable_progress_bar()
-    with writing(target), complete(target, KIND) as part:
+    with writing(target), complete(target, KIND) as part, as_os_error(SafetensorError):
         model.save_pretrained(part)
         processor.save_pretrained(part)

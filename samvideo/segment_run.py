@@ -11,7 +11,7 @@ import numpy as np
 
 from samvideo.errors import PromptError, SamVideoError, VideoError
 from samvideo.interrupt import Interrupt
-from samvideo.io.container import is_address
+from samvideo.io.container import MOVIES, is_address
 from samvideo.io.images import read_still, size_stated, warn_of_depth
 from samvideo.io.locks import folder_lock
 from samvideo.io.prefetch import prefetch
@@ -39,7 +39,6 @@ from samvideo.types import Frame, FrameResult, Prompt, UInt8Array
 
 log = logging.getLogger(__name__)
 
-MOVIES = frozenset((".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".ts"))
 Answer: TypeAlias = Callable[[Path, UInt8Array], SegmentedImage]
 """Segments an image of a path."""
 AHEAD = 2  # images read in advance: each may have hundreds of megabytes

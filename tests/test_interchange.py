@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from seeded import seeded_frame
+from small_disk import small_disk
 from typer.testing import CliRunner
 
 from samvideo import interchange
@@ -190,6 +191,19 @@ def test_overwrite_replaces_an_earlier_conversion_only(converted: tuple[str, Pat
     for _ in range(2):
         code, said = command(published, tmp_path / "own", "--overwrite", "--quiet")
         assert (code, said) == (0, "")
+
+
+@pytest.mark.parametrize("converted", ["slimsam-77"], indirect=True)
+def test_a_full_disk_is_said_and_nothing_left(converted: tuple[str, Path, Path], tmp_path: Path) -> None:
+    _, published, hub = converted
+    for source, target in ((published, tmp_path / "hub"), (hub, tmp_path / "back.pt")):
+        with small_disk(100_000):
+            code, said = command(source, target)
+        assert code == 5
+        assert f"cannot write {target}: " in said
+        assert "File too large" in said
+        assert "free some space, or choose another folder" in said
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("converted", ["slimsam-77"], indirect=True)

@@ -118,7 +118,7 @@ HOMES = {
     "onnxscript": {"samvideo.deploy.onnx_export"},
     "openvino": {"samvideo.deploy.openvino_runtime"},
     "nibabel": {"samvideo.io.volumes"},
-    "ray": {"samvideo.evaluation.shard"},
+    "ray": {"samvideo.evaluation.cluster"},
     "anyio": {"samvideo.serving.service"},
     "cvat_sdk": {"samvideo.serving.cvat"},
     "fastapi": {"samvideo.serving.app"},

@@ -35,8 +35,18 @@ def ray_address(ray: str | None) -> str | None:
 
 def choose_pool(ray: str | None, workers: int | None) -> "Pool":
     """Where to run: in this process, in several, or on a Ray cluster."""
-    from samvideo.evaluation.shard import LocalPool, RayPool, run_here
+    from samvideo.evaluation.cluster import RayPool
+    from samvideo.evaluation.shard import LocalPool, run_here
 
     if ray is not None:
         return RayPool(ray_address(ray), workers)
     return LocalPool(workers) if workers is not None and workers > 1 else run_here
+
+
+def limit_threads(count: int | None) -> None:
+    """Limit the libraries of this process, loaded or not; None does not."""
+    from samvideo.evaluation.threads import limit_loaded, limit_unloaded
+
+    if count is not None:
+        limit_unloaded(count)
+        limit_loaded(count)

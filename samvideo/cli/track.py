@@ -8,7 +8,7 @@ import typer
 from samvideo.cli.common import THRESHOLD_HELP, VOID_HELP, comma_list, completing, end_run, parse_window, verb
 from samvideo.cli.models import COMPILE_HELP, MODEL_HELP, RUNTIME_HELP, WEIGHTS_HELP, choose_model, with_runtime
 from samvideo.cli.policies import POLICY_HELP, check_policy
-from samvideo.cli.pools import RAY_HELP, THREADS_HELP, WORKERS_HELP
+from samvideo.cli.pools import RAY_HELP, THREADS_HELP, WORKERS_HELP, limit_threads
 from samvideo.cli.searching import DETECTOR_HELP, PROMPTER_HELP, choose_search, searching_tracker, split_prompts
 from samvideo.cli.track_bulk import OUT_HELP, SOURCE_HELP, Bulk, choose_bulk
 from samvideo.cli.ui import BROWSER_HELP, HOST_HELP, PORT_HELP, run_page
@@ -81,7 +81,7 @@ def track(
     more |= {"search": search, "labelled": searches, "stride": stride, "runtime": runtime, "compiled": compiled}
     given = save, direction, (start, end), (threshold, void), window, sources[0]
     settings = _parse_settings(read, *given, chosen, options, **more)
-    _run(settings, bulk, tools, quiet, as_json, (browser, host, port))
+    _run(settings, bulk, tools, threads, quiet, as_json, (browser, host, port))
 
 
 def _parse_settings(
@@ -127,6 +127,7 @@ def _run(
     settings: "RunSettings",
     bulk: Bulk | None,
     tools: list[str],
+    threads: int | None,
     quiet: bool,
     as_json: bool,
     page: tuple[bool, str, int | None],
@@ -135,6 +136,7 @@ def _run(
     if bulk is not None:
         bulk.track(settings, quiet=quiet, as_json=as_json)
         return
+    limit_threads(threads)
     if tools:
         run_page(settings, tools[0], quiet, as_json, *page)
         return

@@ -35,6 +35,7 @@ class Bulk:
         save: kinds of results, None for all that a source has.
         masks: threshold and void of masks.
         workers, ray, threads: as given.
+        is_single: whether there is one source, and no pattern.
     """
 
     sources: Mapping[str, str]
@@ -44,6 +45,7 @@ class Bulk:
     workers: int | None
     ray: str | None
     threads: int | None
+    is_single: bool = False
 
     def common_prompts(self) -> list[str]:
         """The prompts that are the same for all sources, which can be checked before any is tracked."""
@@ -69,6 +71,7 @@ class Bulk:
             out=settings.out or Path(),
             save=None if self.save is None else tuple(self.save),
             rule=MaskRule(*self.masks),
+            is_single=self.is_single and settings.out is not None,
             threads=self.threads or (None if alone else 1),
             folder=Path.cwd(),
         )
@@ -86,7 +89,7 @@ def choose_bulk(
     masks: tuple[int | None, int | None],
     workers: tuple[int | None, str | None, int | None],
 ) -> Bulk | None:
-    """Many sources, None for a single one without options for workers, which are their number, Ray and threads.
+    """Many sources, or one on a cluster; None for a single one here. `workers` are their number, Ray and threads.
 
     Raises:
         ConfigError: they cannot be tracked in one call.
@@ -94,14 +97,16 @@ def choose_bulk(
     """
     from samvideo.bulk_run import find_sources, is_bulk
 
-    if workers == (None, None, None) and not is_bulk(sources):
+    is_single = not is_bulk(sources)
+    if is_single and workers[1] is None:
         return None
     if tools:
         raise ConfigError(
-            f"the page shows one source: give the coordinates of --prompt {tools[0]}, or track the sources one by "
-            "one"
+            f"the page shows one source, on this machine: give the coordinates of --prompt {tools[0]}, or track "
+            "the sources one by one, without --ray"
         )
-    return Bulk(find_sources(sources), prompts, None if save is None else comma_list(save), masks, *workers)
+    chosen = None if save is None else comma_list(save)
+    return Bulk(find_sources(sources), prompts, chosen, masks, *workers, is_single)
 
 
 def _report(outcomes: Sequence["Outcome"], interrupted: bool, *, quiet: bool, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from samvideo.deploy.graph_runtime import GraphRuntime, RunsGraph
 from samvideo.deploy.manifest import Precision, read_constants, read_manifest
 from samvideo.deploy.nano_runtime import runtime_of
 from samvideo.errors import ConfigError, WeightsError
+from samvideo.io.files import as_os_error
 
 KEPT = 8
 """Numbers of objects or points that a graph stays compiled for; those that came first are forgotten."""
@@ -91,9 +92,11 @@ def convert(path: Path) -> None:
 
     Raises:
         ConfigError: OpenVINO is missing.
+        OSError: the files cannot be written.
     """
     model = open_core().read_model(path)
-    import_openvino().save_model(model, path.with_suffix(".xml"), compress_to_fp16=False)
+    with as_os_error(RuntimeError):
+        import_openvino().save_model(model, path.with_suffix(".xml"), compress_to_fp16=False)
     del model  # Windows removes no file that is still mapped
     path.unlink()
 

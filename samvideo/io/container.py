@@ -17,6 +17,8 @@ from samvideo.errors import VideoError
 MAX_ERRORS = 64  # consecutive demuxing errors after which a source is given up
 # FFmpeg's names of formats that hold a video themselves; a playlist makes it open other files and addresses.
 WHOLE = "mov,matroska,avi,mpegts,mpeg,mpegvideo,ogg,flv,asf,mxf,ivf,h264,hevc,yuv4mpegpipe,gif"
+MOVIES = frozenset((".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".ts"))
+"""Suffixes by which files are taken for videos without opening them."""
 NETWORK_SECONDS = 15.0  # without data, after which an address is given up
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 

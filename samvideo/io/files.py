@@ -74,10 +74,23 @@ def writing(path: Path, complete: str = "") -> Iterator[None]:
         yield
     except OSError as error:
         whole = f"{complete} are complete: " if complete else ""
-        remedy = "free some space" if is_full(error) else "check the folder and its permissions"
+        full = is_full(error) or error.errno is None  # libraries that give no number seldom fail otherwise
+        remedy = "free some space" if full else "check the folder and its permissions"
         raise OutputError(
             f"cannot write {path}: {error.strerror or error}; {whole}{remedy}, or choose another folder"
         ) from error
+
+
+@contextmanager
+def as_os_error(*errors: type[Exception]) -> Iterator[None]:
+    """Turn what a library raises when it cannot write a file into an OSError, for `writing` around it."""
+    try:
+        yield
+    except errors as error:
+        cause = error.__context__
+        if isinstance(cause, OSError):
+            raise OSError(cause.errno, cause.strerror) from error
+        raise OSError(str(error).partition("\n")[0]) from error
 
 
 def stream_json(path: Path, head: Mapping[str, Any], lists: Mapping[str, Iterable[Any]]) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from samvideo.errors import ConfigError, SamVideoError
-from samvideo.evaluation.shard import cause_of, enter_folder, ray_cluster
+from samvideo.evaluation.cluster import LATE, START_PATIENCE, Share, cause_of, ray_cluster, share_of
+from samvideo.evaluation.shard import enter_folder
 from samvideo.interrupt import Interrupt
 from samvideo.serving.front import Front, guarded
 from samvideo.serving.server import GOODBYE, LOOK, ApiServer, Connection, ServerSettings, check_tokens
@@ -34,7 +35,8 @@ class ReplicaSettings:
 
     Attributes:
         address: of the Ray cluster, "auto" for a running one, None to start one here.
-        count: of the replicas, None for one on each GPU of the cluster, or else on each core.
+        count: of the replicas, None for one on each GPU of the cluster, or else on each core, as long as each has a
+            session of `Limits.sessions`.
     """
 
     address: str | None = None
@@ -98,14 +100,15 @@ class Replicas:
         ray: the module, connected to a cluster.
         front: is notified.
         make: starts the actor of a name.
-        count: of the replicas.
+        share: of the cluster, for each replica.
     """
 
-    def __init__(self, ray: Any, front: Front, make: Callable[[str], Any], count: int) -> None:
-        self._ray, self._front, self._make = ray, front, make
+    def __init__(self, ray: Any, front: Front, make: Callable[[str], Any], share: Share) -> None:
+        self._ray, self._front, self._make, self._share = ray, front, make, share
         self._started = 0
-        self._due: list[float] = [0.0] * count  # when replicas that are missing are to be started
+        self._due: list[float] = [0.0] * share.count  # when replicas that are missing are to be started
         self._starting: dict[Any, tuple[str, Any]] = {}
+        self._late: dict[Any, float] = {}  # when to say that one has not started
         self._running: dict[Any, tuple[str, Any]] = {}
 
     @property
@@ -125,16 +128,26 @@ class Replicas:
             name = str(self._started)  # never used again, so that no session of a lost replica is mistaken
             self._started += 1
             actor = self._make(name)
-            self._starting[actor.place.remote()] = name, actor
-        ended, _ = self._ray.wait([*self._starting, *self._running], timeout=LOOK)
+            future = actor.place.remote()
+            self._starting[future] = name, actor
+            self._late[future] = now + START_PATIENCE
+        expected = [*self._starting, *self._running]
+        if not expected:  # nothing to wait for, and Ray would return at once
+            time.sleep(LOOK)
+            return
+        ended, _ = self._ray.wait(expected, timeout=LOOK)
         for future in ended:
             if future in self._starting:
                 self._start(future, first)
             else:
                 self._replace(future)
+        for future in [future for future, late in self._late.items() if late <= now]:
+            log.warning(LATE, f"replica {self._starting[future][0]}", START_PATIENCE, self._share)
+            del self._late[future]
 
     def _start(self, future: Any, first: bool) -> None:
         name, actor = self._starting.pop(future)
+        self._late.pop(future, None)
         try:
             place = self._ray.get(future)
         except self._ray.exceptions.RayError as error:
@@ -197,19 +210,17 @@ def serve_replicas(
 def _replicas(
     ray: Any, front: Front, models: Mapping[str, MakeTracker], settings: ServerSettings, replicas: ReplicaSettings
 ) -> Replicas:
-    resources = ray.cluster_resources()
-    cards, cores = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
-    count = replicas.count or cards or cores
-    if count > min(cores, settings.limits.sessions):
+    most = settings.limits.sessions
+    if (replicas.count or 0) > most:
         raise ConfigError(
-            f"{count} replicas: at most one for each of the {cores} cores of the cluster, and for each of the "
-            f"{settings.limits.sessions} sessions of --max-sessions, expected"
+            f"{replicas.count} replicas: at most one for each of the {most} sessions of --max-sessions expected"
         )
-    actor = ray.remote(num_cpus=1, num_gpus=min(1.0, cards / count) if cards else 0, max_concurrency=4)(Replica)
-    own = replace(settings, limits=replace(settings.limits, sessions=settings.limits.sessions // count))
+    share = share_of(ray, replicas.count, most, what="replicas")
+    actor = share.actor(ray, Replica, max_concurrency=4)
+    own = replace(settings, limits=replace(settings.limits, sessions=most // share.count))
     local, folder = replicas.address is None, Path.cwd()
 
     def make(name: str) -> Any:
         return actor.remote(name, models, own, folder, local)
 
-    return Replicas(ray, front, make, count)
+    return Replicas(ray, front, make, share)

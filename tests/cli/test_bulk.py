@@ -14,6 +14,7 @@ from slow_command import slow_command
 from typer.testing import CliRunner
 
 from samvideo.cli.main import app
+from samvideo.evaluation.shard import run_here
 from samvideo.trackers.flow import FlowTracker
 from tests.clips import write_clip
 
@@ -136,6 +137,39 @@ def test_folders_of_images_are_tracked(clips: Path, tmp_path: Path) -> None:
     refused = call("a/00000.png", "a/00001.png", "-p", BOX)
     assert refused.exit_code == 2
     assert "quote the pattern" in refused.stderr
+
+
+@pytest.mark.parametrize("more", [("--threads", 1), ("--workers", 2), ("--workers", 2, "--threads", 1)])
+def test_one_video_is_written_where_it_is_without_workers(
+    clips: Path, alone: Path, more: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[int] = []
+    monkeypatch.setattr("samvideo.evaluation.threads.limit_unloaded", limits.append)
+    monkeypatch.setattr("samvideo.evaluation.threads.limit_loaded", limits.append)
+    done = call(clips / "a.mp4", "-p", clips / "a.json", "-o", "out", *more)
+    assert done.exit_code == 0, done.output
+    check_same_files(alone / "a_tracked", Path("out"))
+    assert limits == ([1, 1] if "--threads" in more else [])
+
+
+def test_one_video_on_a_cluster(clips: Path, alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("samvideo.evaluation.cluster.RayPool", lambda *given: run_here)
+    done = call(clips / "a.mp4", "-p", clips / "a.json", "-o", "out", "--ray")
+    assert done.exit_code == 0, done.output
+    check_same_files(alone / "a_tracked", Path("out"))
+    refused = call("0", "-p", BOX, "--ray")
+    assert refused.exit_code == 2
+    assert "track 0 without --ray" in refused.stderr
+
+
+def test_videos_are_not_dropped_for_an_image_among_them() -> None:
+    Path("videos").mkdir()
+    for name in ("a.mp4", "b.mp4", "thumb.jpg", "videos/1.png"):
+        Path(name).write_bytes(b"")
+    for pattern, other in (("*", "a video, a.mp4"), ("[tv]*", "a folder, videos")):
+        refused = call(pattern, "-p", BOX)
+        assert refused.exit_code == 2
+        assert f"{pattern} matches an image, thumb.jpg, and {other}" in " ".join(refused.stderr.split())
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import json
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 from runs_made import check_same_files
 from slow_command import slow_command
+from small_disk import small_disk
 from typer.testing import CliRunner
 
 from samvideo.cli.main import app
@@ -129,12 +129,8 @@ def test_a_second_run_into_the_folder_is_refused(clip: Path, tmp_path: Path) -> 
 def test_a_limit_of_file_sizes_leaves_whole_files(clip: Path, tmp_path: Path) -> None:
     """As a full disk does, which only root can make."""
     save = "--save", "masks,rle,csv"
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, before[1]))
-    try:
+    with small_disk(6000):
         said = call(clip, tmp_path, *save, code=5)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "File too large" in said
     assert "the frames before are complete: free some space" in said
     recorded = json.loads((tmp_path / "run.json").read_text())

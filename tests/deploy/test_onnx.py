@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_disk import small_disk
 from tiny_sam import EXPORTED as SPEC
 from tiny_sam import clip, tiny_model
 
-from samvideo.errors import ConfigError, SamVideoError, WeightsError
+from samvideo.errors import ConfigError, OutputError, SamVideoError, WeightsError
+from samvideo.io.files import writing
 from samvideo.torch_runtime import TorchRuntime
 from samvideo.trackers.calibration import track_middle
 from samvideo.trackers.factory import create_tracker
@@ -30,7 +32,7 @@ from samvideo.deploy.graph_runtime import GraphTokens
 from samvideo.deploy.graphs import graphs_of
 from samvideo.deploy.manifest import STAGES, file_of
 from samvideo.deploy.onnx_runtime import open_onnx
-from samvideo.deploy.openvino_runtime import import_openvino, open_core, open_openvino
+from samvideo.deploy.openvino_runtime import convert, import_openvino, open_core, open_openvino
 from samvideo.deploy.precision import to_float16, to_int8
 
 
@@ -83,6 +85,18 @@ def installed_openvino() -> Any:
 def check_close(ours: list[FrameResult], theirs: list[FrameResult]) -> None:
     """On average: on a frame or two, another of the mask candidates may be chosen."""
     assert np.mean([np.mean(a.masks != b.masks) for a, b in zip(ours, theirs, strict=True)]) <= 0.05
+
+
+def test_openvino_says_that_a_disk_is_full(exported: Path, tmp_path: Path) -> None:
+    installed_openvino()
+    graph = tmp_path / "encode.onnx"
+    graph.write_bytes((exported / graph.name).read_bytes())
+    with (
+        small_disk(graph.stat().st_size // 2),
+        pytest.raises(OutputError, match="free some space"),
+        writing(tmp_path),
+    ):
+        convert(graph)
 
 
 def test_int8_and_the_format_of_openvino(exported: Path, expected: list[FrameResult], tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_the_commands(davis: Path, tmp_path: Path) -> None:
 
 def test_ray_may_stand_without_an_address(davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr("samvideo.evaluation.shard.RayPool", lambda *args: seen.append(args))
+    monkeypatch.setattr("samvideo.evaluation.cluster.RayPool", lambda *args: seen.append(args))
     monkeypatch.setattr("samvideo.evaluation.evaluate.evaluate", lambda *args: read_results(tmp_path))
     command = ["evaluate", "davis2016", str(davis), "-o", str(tmp_path / "out")]
     for more in (["--ray"], ["--ray", "--workers", "2"], ["--ray", "auto"]):

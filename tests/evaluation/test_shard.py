@@ -12,8 +12,9 @@ import pytest
 from evaluation_helpers import RepeatTracker, files, make_run, numbers
 
 from samvideo.errors import ConfigError
+from samvideo.evaluation.cluster import RayPool
 from samvideo.evaluation.evaluate import evaluate
-from samvideo.evaluation.shard import LocalPool, RayPool, Worker, run_here
+from samvideo.evaluation.shard import LocalPool, Worker, run_here
 from samvideo.evaluation.video import Task
 from samvideo.trackers.factory import create_tracker
 
@@ -136,7 +137,7 @@ def test_ray_that_does_not_answer(davis: Path, tmp_path: Path, monkeypatch: pyte
     (tmp_path / "ray.py").write_text("import time\ndef init(address): time.sleep(60)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False))
-    monkeypatch.setattr("samvideo.evaluation.shard.RAY_PATIENCE", 0.5)
+    monkeypatch.setattr("samvideo.evaluation.cluster.RAY_PATIENCE", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(ConfigError, match="no answer in"):
         pool = RayPool(f"127.0.0.1:{server.getsockname()[1]}")
         evaluate(make_run("davis2016", davis, "val", tmp_path / "out"), pool)

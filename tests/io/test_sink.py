@@ -2,10 +2,7 @@
 
 import errno
 import logging
-import resource
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from small_disk import small_disk
 
 from samvideo.errors import ConfigError, OutputError
 from samvideo.io import sink
@@ -40,19 +38,6 @@ def sound(path: Path) -> tuple[str, np.ndarray, float, int]:
         start = float(frames[0].time)
     per = rate // 1000
     return codec, np.abs(wave[: len(wave) // per * per].reshape(-1, per)).max(1), start, rate
-
-
-@contextmanager
-def small_disk(size: int) -> Iterator[None]:
-    """No file may grow beyond `size` bytes: writing fails like on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 def left_over(folder: Path) -> list[str]:

@@ -247,12 +247,12 @@ def test_what_is_open_tells_of_all_replicas() -> None:
 
 
 @pytest.mark.parametrize(
-    ("replicas", "sessions", "message"), [(3, 64, "at most one for each of the 2 cores"), (2, 1, "the 1 sessions")]
+    ("replicas", "sessions", "message"), [(3, 64, "the cluster has places for 2"), (2, 1, "the 1 sessions")]
 )
 def test_more_replicas_than_there_is_room_for(
     replicas: int, sessions: int, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ray = SimpleNamespace(is_initialized=lambda: True, cluster_resources=lambda: {"CPU": 2.0})
+    ray = SimpleNamespace(is_initialized=lambda: True, nodes=lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
     monkeypatch.setitem(sys.modules, "ray", ray)
     settings = ServerSettings(port=0, limits=Limits(sessions=sessions))
     with pytest.raises(ConfigError, match=message):
