@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,25 +12,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from samvideo.checkpoints import load_any
-from samvideo.errors import ConfigError, SamVideoError, shown
-from samvideo.image_model import ImageModel
-from samvideo.specs import IMAGE_SPECS, SPECS
-from samvideo.state_dict import build_spec
+from samvideo.errors import ConfigError, SamVideoError
 from samvideo.tensors import Features
 from samvideo.training import splits
+from samvideo.training.distil_agreement import agreement
 from samvideo.training.distil_clips import Clip, Clips, find_clips
-from samvideo.training.distil_prompts import ask, chosen, find_objects, picked, repeated
-from samvideo.training.distil_recipe import Lesson, Recipe, encoded, parse_recipe, resized, shrunk
+from samvideo.training.distil_recipe import Lesson, Recipe, parse_recipe, shrunk
+from samvideo.training.distil_student import load_student, share_layers
 from samvideo.training.engine import Log, Validation, backward, fit
 from samvideo.training.files import check_output, claimed, write
 from samvideo.training.images import Example, Picture, Squares, Wear, find_pictures, order, start_worker, worn
-from samvideo.training.losses import soft_iou
 from samvideo.training.processes import average_gradients, check_shares, joined, share
-from samvideo.training.prompting import box_prompts
 from samvideo.training.teacher import load_teacher
 from samvideo.training.teacher_cache import TeacherCache, state_digest
-from samvideo.weights.naming import is_random, split_name
 from samvideo.windows import window_spec
 
 FORMAT = "samvideo-distil-2"
@@ -39,8 +32,6 @@ HEADS = ("prompts", "decoder", "memory", "pointers")
 """Parts of a model that learn at the rate of heads."""
 Found: TypeAlias = Sequence[Picture] | Sequence[Clip]
 """What is learned from, in order."""
-PLACES = 4
-"""Of a picture, at which the teacher is asked for objects to measure on."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +154,7 @@ class Pair:
         self.inputs, self.plan = inputs, plan
         self.teacher = load_teacher(inputs.teacher, inputs.device).eval().requires_grad_(False)
         torch.manual_seed(plan.seed)
-        self.student, untrained = _load_student(inputs.student)
+        self.student, untrained = load_student(inputs.student)
         self.shared = share_layers(self.student, self.teacher) if untrained else 0
         for model in (self.student, self.teacher):
             model.spec = window_spec(model.spec)
@@ -293,66 +284,3 @@ class Steps:
         seen = worn(seen.view(*clips.shape[:2], *seen.shape[1:]), self.plan.wear, seeds).flatten(0, 1)
         features = Features(coarse, tuple(others[:fine]))
         return Lesson(seen, features, tuple(others[fine:]), step / self.pair.stage.steps)
-
-
-def _load_student(text: str) -> tuple[ImageModel, bool]:
-    """The model of MODEL or MODEL=FILE, and whether it is untrained; ConfigError if it has no heads of SAM."""
-    name, file = split_name(text)
-    untrained = file is None or is_random(file)
-    if name not in IMAGE_SPECS and name not in SPECS:
-        raise ConfigError(
-            f"{shown(name)} is not a student known here: an image model, or a video model of the SAM 2 family"
-        )
-    if not untrained:
-        model = load_any(name, weights=file)
-    else:
-        model = build_spec(IMAGE_SPECS[name] if name in IMAGE_SPECS else SPECS[name])
-    if not isinstance(model, ImageModel):
-        raise ConfigError(
-            f"{name} cannot learn from another model: it is a network of its own, without an image embedding"
-        )
-    return model, untrained
-
-
-def share_layers(student: ImageModel, teacher: ImageModel) -> int:
-    """Copy layers from the teacher that both have under one name, in one shape; returns the number of entries.
-
-    Of an encoder of another depth, these are the first blocks of each stage, its stem and its last layers: a start
-    near the teacher, as DistilBERT has it (Sanh et al. 2019, section 3).
-    """
-    own, layers = student.state_dict(), defaultdict[str, dict[str, Tensor]](dict)
-    for name, value in teacher.state_dict().items():
-        layers[name.rpartition(".")[0]][name] = value
-    same: dict[str, Tensor] = {}
-    for layer in layers.values():
-        if all(name in own and own[name].shape == value.shape for name, value in layer.items()):
-            same |= layer
-    student.load_state_dict(same, strict=False)
-    return len(same)
-
-
-@torch.no_grad()
-def agreement(student: ImageModel, teacher: ImageModel, pictures: Tensor, batch: int = 8) -> dict[str, float]:
-    """How well a student agrees with its teacher on pictures, uint8 (N, 3, S, S).
-
-    Returns:
-        `mask IoU`, mean IoU of both models' masks on boxes around what the teacher finds at random places, and
-        `feature error`, mean squared error of the coarse map as a share of the variance of the teacher's.
-    """
-    side, ious, errors, variances = student.spec.input_wh[0], [], [], []
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        for some in torch.split(pictures, batch):
-            own, theirs = encoded(student, some), encoded(teacher, some)
-            target = resized(theirs.coarse, own.coarse)
-            errors.append((own.coarse - target).square().mean())
-            variances.append(target.var(dim=(0, 2, 3)).mean())
-            own, theirs = repeated(own, PLACES), repeated(theirs, PLACES)
-            objects = find_objects(teacher, theirs, side)
-            prompts = box_prompts(objects.masks)
-            answer = ask(teacher, theirs, prompts, side)
-            index = chosen(teacher, answer, False)
-            found = picked(ask(student, own, prompts, side), index)
-            ious.append(soft_iou(found, (picked(answer, index) > 0).float())[objects.good > 0])
-    error = (torch.stack(errors).mean() / torch.stack(variances).mean().clamp(min=1e-9)).item()
-    return {"mask IoU": torch.cat(ious).mean().item() if len(torch.cat(ious)) else 0.0, "feature error": error}

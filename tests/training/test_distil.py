@@ -24,10 +24,12 @@ from samvideo.image_model import ImageModel
 from samvideo.registry import ENCODERS
 from samvideo.specs import IMAGE_SPECS
 from samvideo.training import distil, splits
-from samvideo.training.distil import Inputs, Pair, Plan, agreement, share_layers
+from samvideo.training.distil import Inputs, Pair, Plan
+from samvideo.training.distil_agreement import agreement
 from samvideo.training.distil_clips import Clips, find_clips
 from samvideo.training.distil_prompts import Objects, mask_distance
 from samvideo.training.distil_recipe import Lesson, feature_loss, resized
+from samvideo.training.distil_student import share_layers
 from samvideo.training.images import Picture, Squares, Wear, find_pictures, order, square, worn
 from samvideo.training.processes import joined
 from samvideo.training.recipes.full import hard_weights, token_loss
@@ -124,7 +126,7 @@ def test_a_memory_is_distilled_along_clips(clips: Path, tmp_path: Path, monkeypa
     monkeypatch.setattr(distil, "load_teacher", lambda text, device: tiny_sam.tiny_model())
     other = tiny_sam.tiny_model()
     other.encoder.load_state_dict(tiny_sam.randomise(tiny_sam.tiny_model(), 1).encoder.state_dict())
-    monkeypatch.setattr(distil, "_load_student", lambda text: (other, False))
+    monkeypatch.setattr(distil, "load_student", lambda text: (other, False))
     given = replace(inputs(clips), images=None, videos=clips)
     pair = Pair(given, Plan("video:length=3,stride=1,objects=2", 20, batch=1))
     frames = torch.stack([torch.from_numpy(frame.rgb.transpose(2, 0, 1)) for frame in tiny_sam.clip(3)])
@@ -154,6 +156,14 @@ def test_an_untrained_student_begins_with_the_layers_that_it_has_in_common_with_
     assert share_layers(student, teacher) == len(mine) - 2
     assert torch.equal(attention.qkv.weight, kept)
     assert all(torch.equal(value, theirs[name]) for name, value in mine.items() if "blocks.0.attn.qkv" not in name)
+
+
+def test_a_student_without_an_embedding_of_absent_objects_has_the_rest_of_the_memory_of_its_teacher() -> None:
+    student = tiny_sam.tiny_model("perceiver")
+    teacher = tiny_sam.randomise(tiny_sam.tiny_model(occlusion_embedding=True), 1)
+    share_layers(student, teacher)
+    for name in ("no_memory", "frame_codes"):
+        assert torch.equal(getattr(student.memory, name), getattr(teacher.memory, name))
 
 
 def test_two_processes_equal_one(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,40 @@
+"""How well a student agrees with its teacher, on what validation keeps."""
+
+import torch
+from torch import Tensor
+
+from samvideo.image_model import ImageModel
+from samvideo.training.distil_prompts import ask, chosen, find_objects, picked, repeated
+from samvideo.training.distil_recipe import encoded, resized
+from samvideo.training.losses import soft_iou
+from samvideo.training.prompting import box_prompts
+
+PLACES = 4
+"""Of a picture, at which the teacher is asked for objects to measure on."""
+
+
+@torch.no_grad()
+def agreement(student: ImageModel, teacher: ImageModel, pictures: Tensor, batch: int = 8) -> dict[str, float]:
+    """How well a student agrees with its teacher on pictures, uint8 (N, 3, S, S).
+
+    Returns:
+        `mask IoU`, mean IoU of both models' masks on boxes around what the teacher finds at random places, and
+        `feature error`, mean squared error of the coarse map as a share of the variance of the teacher's.
+    """
+    side, ious, errors, variances = student.spec.input_wh[0], [], [], []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for some in torch.split(pictures, batch):
+            own, theirs = encoded(student, some), encoded(teacher, some)
+            target = resized(theirs.coarse, own.coarse)
+            errors.append((own.coarse - target).square().mean())
+            variances.append(target.var(dim=(0, 2, 3)).mean())
+            own, theirs = repeated(own, PLACES), repeated(theirs, PLACES)
+            objects = find_objects(teacher, theirs, side)
+            prompts = box_prompts(objects.masks)
+            answer = ask(teacher, theirs, prompts, side)
+            index = chosen(teacher, answer, False)
+            found = picked(ask(student, own, prompts, side), index)
+            ious.append(soft_iou(found, (picked(answer, index) > 0).float())[objects.good > 0])
+    error = (torch.stack(errors).mean() / torch.stack(variances).mean().clamp(min=1e-9)).item()
+    return {"mask IoU": torch.cat(ious).mean().item() if len(torch.cat(ious)) else 0.0, "feature error": error}
