@@ -27,7 +27,7 @@ from samvideo.training.teacher import load_teacher
 from samvideo.training.teacher_cache import TeacherCache, state_digest
 from samvideo.windows import window_spec
 
-FORMAT = "samvideo-distil-2"
+FORMAT = "samvideo-distil-3"
 HEADS = ("prompts", "decoder", "memory", "pointers")
 """Parts of a model that learn at the rate of heads."""
 Found: TypeAlias = Sequence[Picture] | Sequence[Clip]

@@ -11,7 +11,7 @@ from samvideo.heads.masks import best_alternative
 from samvideo.image_model import ImageModel
 from samvideo.picture_sizes import prompt_scale
 from samvideo.tensors import Features, MaskCandidates, PromptTensors
-from samvideo.training.losses import dice_loss
+from samvideo.training.losses import dice_loss, soft_iou
 from samvideo.training.prompting import STRIDE, box_prompts, click_prompts, corrected
 
 AREAS = (2e-3, 0.8)
@@ -131,3 +131,17 @@ def mask_distance(logits: Tensor, target: Tensor, entropy: float, dice: float) -
     """(B,) weighted sum of mean cross-entropy and Dice, of (B, h, w) logits and targets in 0..1."""
     pixels = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((1, 2))
     return entropy * pixels + dice * dice_loss(logits, target)
+
+
+def quality_error(candidates: MaskCandidates, target: Tensor) -> Tensor:
+    """(B,) mean absolute error of the IoU that a student predicts for its masks, against that with a teacher's.
+
+    As SAM 2 is trained (Ravi et al. 2024, appendix D). Masks get no gradient of it, only ratings.
+
+    Args:
+        candidates: N of the student for each object.
+        target: (B, h, w) the teacher's masks, of 0 and 1, at the size of the logits.
+    """
+    count = candidates.quality_bn.shape[1]
+    reached = soft_iou(candidates.logits_bnhw.detach().flatten(0, 1), target.repeat_interleave(count, 0))
+    return (candidates.quality_bn.float() - reached.view(-1, count)).abs().mean(1)

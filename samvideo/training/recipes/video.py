@@ -15,7 +15,7 @@ from samvideo.image_model import ImageModel
 from samvideo.models import VideoModel
 from samvideo.tensors import Features, MaskCandidates, MaskPrediction
 from samvideo.training.clip_propagation import ClipMemory
-from samvideo.training.distil_prompts import Objects, find_objects, mask_distance, picked, repeated
+from samvideo.training.distil_prompts import Objects, find_objects, mask_distance, picked, quality_error, repeated
 from samvideo.training.distil_recipe import (
     Lesson,
     Recipe,
@@ -37,7 +37,8 @@ class VideoConfig(RecipeConfig):
         pictures: share of the steps of stage 1, in which the encoder alone learns, from features.
         objects: of a clip.
         features, memory: weights of the losses of features, and of those that are conditioned on memory.
-        entropy, dice, presence: weights of the losses of masks, and of whether an object is there.
+        entropy, dice, quality, presence: weights of the losses of masks, of their predicted IoU, and of whether an
+            object is there.
     """
 
     length: int = 4
@@ -48,6 +49,7 @@ class VideoConfig(RecipeConfig):
     memory: float = 1.0
     entropy: float = 5.0
     dice: float = 1.0
+    quality: float = 1.0
     presence: float = 1.0
 
     def build(self, student: ImageModel, teacher: ImageModel) -> "VideoRecipe":
@@ -117,6 +119,7 @@ class VideoRecipe(Recipe):
                 {
                     "memory": config.memory * objects.mean(memory_loss(embedding, target)),
                     "masks": seen.mean(mask_distance(logits, mask, config.entropy, config.dice)),
+                    "quality": config.quality * seen.mean(quality_error(answer, mask)),
                     "presence": config.presence * objects.mean(presence),
                     "mask IoU": seen.mean(soft_iou(logits, mask)),
                 }

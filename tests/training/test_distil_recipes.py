@@ -1,0 +1,55 @@
+"""The recipes of `samvideo distill`: what their losses reach, and their options."""
+
+from collections.abc import Callable
+
+import pytest
+import tiny_sam
+import torch
+
+from samvideo.models import VideoModel
+from samvideo.tensors import MaskCandidates
+from samvideo.training.distil_prompts import quality_error
+from samvideo.training.distil_recipe import Lesson, Recipe, parse_recipe
+
+
+@pytest.fixture(scope="module")
+def teacher() -> VideoModel:
+    return tiny_sam.tiny_model().eval().requires_grad_(False)
+
+
+@pytest.fixture
+def lesson_of(teacher: VideoModel) -> Callable[[Recipe], Lesson]:
+    """The last step of a training on a clip of two frames."""
+    frames = torch.stack([torch.from_numpy(frame.rgb.transpose(2, 0, 1)) for frame in tiny_sam.clip(2)])
+
+    def lesson(recipe: Recipe) -> Lesson:
+        features, further = recipe.taught(frames)
+        return Lesson(frames / 255, features, tuple(further), 0.99)
+
+    return lesson
+
+
+def test_the_error_of_ratings_by_hand() -> None:
+    mask = torch.tensor([[[1.0, 1.0], [0.0, 0.0]]])
+    logits = torch.tensor([[[[1.0, 1.0], [-1.0, -1.0]], [[1.0, -1.0], [-1.0, -1.0]]]])  # IoU 1 and 0.5
+    quality = torch.tensor([[0.9, 0.8]], requires_grad=True)
+    candidates = MaskCandidates(logits, quality, torch.zeros(1, 2, 0), torch.zeros(1))
+    error = quality_error(candidates, mask)
+    assert error.tolist() == pytest.approx([(0.1 + 0.3) / 2])
+    error.sum().backward()
+    assert quality.grad is not None
+    assert quality.grad.tolist() == [[-0.5, 0.5]]
+
+
+@pytest.mark.parametrize("name", ["prompts", "full", "video:length=2,stride=1"])
+def test_recipes_that_change_the_decoder_teach_its_ratings(
+    teacher: VideoModel, lesson_of: Callable[[Recipe], Lesson], name: str
+) -> None:
+    student = tiny_sam.tiny_model()
+    recipe = parse_recipe(name)[1].build(student, teacher)
+    sum(recipe.losses(lesson_of(recipe)).values()).backward()
+    for parameter in student.decoder.iou_prediction_head.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.isfinite().all()
+    last = student.decoder.iou_prediction_head.layers[-1].bias.grad
+    assert last.abs().max() > 0
