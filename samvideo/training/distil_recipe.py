@@ -1,5 +1,6 @@
 """What a recipe of distillation is: the losses of a student beside its teacher. Recipes are in `recipes`."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from samvideo.errors import ConfigError
 from samvideo.image_model import ImageModel
 from samvideo.option_text import split_options, with_options
 from samvideo.pictures import normalised
@@ -17,6 +19,10 @@ from samvideo.training.engine import Stage
 
 EPSILON = 1e-6
 """Added to variances."""
+LEAST_RATE = 1e-9
+"""Learning rates and norms of gradients below it are taken for mistakes: nothing would be learned."""
+ELSEWHERE = ("steps", "seed")
+"""What a recipe has, but is given beside it."""
 
 
 class Lesson(NamedTuple):
@@ -37,13 +43,18 @@ class Lesson(NamedTuple):
 
 @dataclass(frozen=True)
 class RecipeConfig:
-    """What every recipe has.
+    """What every recipe has; ConfigError for values that no training can have.
 
     Attributes:
         fit: steps and rates; `trunk_rate` is the factor for heads.
     """
 
     fit: Stage = field(default_factory=lambda: Stage(2000, rate=1e-3, warmup=0.05, decay=0.05))
+
+    def __post_init__(self) -> None:
+        check_range(self.fit, ("rate", "clip"), LEAST_RATE)
+        check_range(self.fit, ("trunk_rate", "decay"), 0)
+        check_range(self.fit, ("warmup", "average"), 0, 1)
 
     def build(self, student: ImageModel, teacher: ImageModel) -> "Recipe":
         """The recipe for two models; ConfigError if it is not for them."""
@@ -83,11 +94,20 @@ class Recipe:
 RECIPES: Registry[RecipeConfig] = Registry("recipe", "samvideo.training.recipes", spec=RecipeConfig)
 
 
+def check_range(config: object, names: Sequence[str], least: float, most: float = math.inf) -> None:
+    """Raise ConfigError unless the fields of these names are numbers in a range, both ends of it included."""
+    for name in names:
+        value = getattr(config, name)
+        if not least <= value <= most:
+            wanted = f"at least {least}" if most == math.inf else f"a number from {least} to {most}"
+            raise ConfigError(f"option {name!r} of a recipe is {value}: {wanted} expected, or leave it out")
+
+
 def parse_recipe(text: str) -> tuple[str, RecipeConfig]:
     """Name and config of `NAME` or `NAME:OPTION=VALUE,...`; ConfigError if there is no such recipe or option."""
     name, options = split_options(text)
     config: Any = RECIPES.find(name)
-    return name, with_options(config, options, f"recipe {name!r}")
+    return name, with_options(config, options, f"recipe {name!r}", fixed=ELSEWHERE)
 
 
 def encoded(model: ImageModel, pictures: Tensor) -> Features:

@@ -6,6 +6,7 @@ import pytest
 import tiny_sam
 import torch
 
+from samvideo.errors import ConfigError
 from samvideo.models import VideoModel
 from samvideo.tensors import MaskCandidates
 from samvideo.training.distil_prompts import quality_error
@@ -53,3 +54,34 @@ def test_recipes_that_change_the_decoder_teach_its_ratings(
         assert parameter.grad.isfinite().all()
     last = student.decoder.iou_prediction_head.layers[-1].bias.grad
     assert last.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("layers:last=1", "'last' of a recipe is 1.0: a number from 0 to 0.99"),
+        ("prompts:rounds=0", "'rounds' of a recipe is 0: at least 1"),
+        ("prompts:encoder=2", "'encoder' of a recipe is 2.0"),
+        ("full:rounds=0", "'rounds'"),
+        ("full:objects=0", "'objects'"),
+        ("sami:heads=7", "'heads' of a recipe is 7: a divisor of 256"),
+        ("sami:heads=0", "'heads'"),
+        ("sami:hidden=1.5", "'hidden'"),
+        ("video:length=1", "'length' of a recipe is 1: at least 2"),
+        ("video:stride=0", "'stride'"),
+        ("features:rate=-1", "'rate'"),
+        ("features:seed=5", "has no option 'seed'"),
+        ("features:steps=5", "has no option 'steps'"),
+    ],
+)
+def test_options_that_no_training_can_have_are_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_recipe(text)
+
+
+@pytest.mark.parametrize("hidden", [0, 1])
+def test_some_cells_are_hidden_and_some_are_not(
+    teacher: VideoModel, lesson_of: Callable[[Recipe], Lesson], hidden: int
+) -> None:
+    recipe = parse_recipe(f"sami:hidden={hidden},whole=0")[1].build(tiny_sam.tiny_model(), teacher)
+    assert recipe.losses(lesson_of(recipe))["reconstruction"].isfinite()

@@ -11,7 +11,15 @@ from torch import Tensor
 
 from samvideo.image_model import ImageModel
 from samvideo.training.distil_prompts import answers, find_objects, quality_error, repeated
-from samvideo.training.distil_recipe import Lesson, Recipe, RecipeConfig, encoded, features_loss, train_only
+from samvideo.training.distil_recipe import (
+    Lesson,
+    Recipe,
+    RecipeConfig,
+    check_range,
+    encoded,
+    features_loss,
+    train_only,
+)
 from samvideo.training.losses import dice_loss, focal_loss, soft_iou
 
 
@@ -38,6 +46,12 @@ class FullConfig(RecipeConfig):
     focal: float = 20.0
     hard: float = 2.0
     limit: float = 0.75
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, ("objects", "rounds"), 1)
+        check_range(self, ("features", "tokens", "masks", "quality", "focal", "hard"), 0)
+        check_range(self, ("limit",), 0, 1)
 
     def build(self, student: ImageModel, teacher: ImageModel) -> "FullRecipe":
         """See `RecipeConfig.build`."""

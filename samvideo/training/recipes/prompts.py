@@ -11,7 +11,15 @@ from torch import Tensor
 
 from samvideo.image_model import ImageModel
 from samvideo.training.distil_prompts import answers, find_objects, mask_distance, quality_error, repeated
-from samvideo.training.distil_recipe import Lesson, Recipe, RecipeConfig, encoded, features_loss, train_only
+from samvideo.training.distil_recipe import (
+    Lesson,
+    Recipe,
+    RecipeConfig,
+    check_range,
+    encoded,
+    features_loss,
+    train_only,
+)
 from samvideo.training.losses import soft_iou
 
 
@@ -37,6 +45,12 @@ class PromptsConfig(RecipeConfig):
     dice: float = 5.0
     quality: float = 1.0
     heads: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, ("objects", "rounds"), 1)
+        check_range(self, ("features", "entropy", "dice", "quality"), 0)
+        check_range(self, ("encoder",), 0, 1)
 
     def build(self, student: ImageModel, teacher: ImageModel) -> "PromptsRecipe":
         """See `RecipeConfig.build`."""

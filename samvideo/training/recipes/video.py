@@ -20,6 +20,7 @@ from samvideo.training.distil_recipe import (
     Lesson,
     Recipe,
     RecipeConfig,
+    check_range,
     encoded,
     features_loss,
     resized,
@@ -51,6 +52,13 @@ class VideoConfig(RecipeConfig):
     dice: float = 1.0
     quality: float = 1.0
     presence: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, ("length",), 2)
+        check_range(self, ("stride", "objects"), 1)
+        check_range(self, ("features", "memory", "entropy", "dice", "quality", "presence"), 0)
+        check_range(self, ("pictures",), 0, 1)
 
     def build(self, student: ImageModel, teacher: ImageModel) -> "VideoRecipe":
         """See `RecipeConfig.build`."""
