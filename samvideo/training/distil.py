@@ -188,7 +188,9 @@ class Pair:
         squares = self.squares(found)
         if self.inputs.cache is None or isinstance(squares, Clips):
             return squares
-        return TeacherCache(self.inputs.cache, f"{self.taught} {self.recipe.taught_key}", squares)
+        spec = self.teacher.spec
+        seen = f"{spec.encoder} {spec.input_wh} {spec.mean} {spec.std}"  # one file may be loaded as several models
+        return TeacherCache(self.inputs.cache, f"{self.taught} {seen} {self.recipe.taught_key}", squares)
 
     @torch.no_grad()
     def teach(self, pictures: Tensor) -> list[Tensor]:

@@ -288,6 +288,17 @@ def test_features_are_computed_once(data: Path, tmp_path: Path) -> None:
         cache[0]
 
 
+def test_features_of_one_file_at_another_input_size_are_others(data: Path, tmp_path: Path) -> None:
+    pair, pictures = Pair(inputs(data, tmp_path), Plan()), find_pictures(data, "train")[:1]
+    files = []
+    for side in (SIDE, SIDE // 2):
+        pair.teacher.spec = replace(pair.teacher.spec, input_wh=(side, side))
+        cache = pair.examples(pictures)
+        assert isinstance(cache, TeacherCache)
+        files += cache.files
+    assert files[0] != files[1]
+
+
 def test_a_distillation_is_interrupted_resumed_and_used(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
