@@ -23,7 +23,7 @@ from samvideo.training.engine import Log, Validation, backward, fit
 from samvideo.training.files import check_output, claimed, write
 from samvideo.training.images import Example, Picture, Squares, Wear, find_pictures, order, start_worker, worn
 from samvideo.training.processes import average_gradients, check_shares, joined, share
-from samvideo.training.teacher import load_teacher
+from samvideo.training.teacher import BATCH, load_teacher
 from samvideo.training.teacher_cache import TeacherCache, state_digest
 from samvideo.windows import window_spec
 
@@ -41,16 +41,16 @@ class Plan:
     Attributes:
         recipe: NAME or NAME:OPTION=VALUE,..., see `samvideo.training.recipes`.
         steps: of the optimiser; None for the recipe's.
-        batch: pictures of a step, of all processes together.
+        batch: pictures, or clips, of a step, of all processes together; None for the recipe's.
         seed: of everything random.
         every: steps between two validations.
         wear: how pictures are changed before the student sees them; the teacher sees them as they are.
-        validated: pictures that are measured at most.
+        validated: pictures, or clips, that are measured at most.
     """
 
     recipe: str = "features"
     steps: int | None = None
-    batch: int = 8
+    batch: int | None = None
     seed: int = 1
     every: int = 250
     wear: Wear = field(default_factory=Wear)
@@ -103,7 +103,8 @@ def distil(inputs: Inputs, plan: Plan, output: Path, log: Log, processes: int = 
     pictures = pair.find("train")
     seen = hashlib.sha256("".join(picture.digest for picture in pictures).encode()).hexdigest()
     record = json.dumps(
-        {"format": FORMAT, **pair.origin, "pictures": [len(pictures), seen], **asdict(plan)}, indent=1
+        {"format": FORMAT, **pair.origin, "pictures": [len(pictures), seen], **asdict(plan), "batch": pair.batch},
+        indent=1,
     )
     check_output(output, record)
     with claimed(output, record):
@@ -126,8 +127,7 @@ def distil(inputs: Inputs, plan: Plan, output: Path, log: Log, processes: int = 
 
 def _check(inputs: Inputs, plan: Plan, processes: int) -> None:
     """Raise ConfigError for what can be known to be wrong before models are loaded."""
-    parse_recipe(plan.recipe)
-    check_shares(plan.batch, processes)
+    check_shares(plan.batch or parse_recipe(plan.recipe)[1].batch, processes)
     if (inputs.images is None) == (inputs.videos is None):
         raise ConfigError("pictures (--images) or videos (--videos) are needed to learn from: give one of them")
     if inputs.cache is not None and inputs.videos is not None:
@@ -148,6 +148,7 @@ class Pair:
         recipe: computes losses.
         origin: what tells both from all others, as values of JSON.
         shared: entries that the student has from the teacher.
+        batch: pictures, or clips, of a step.
     """
 
     def __init__(self, inputs: Inputs, plan: Plan) -> None:
@@ -166,6 +167,7 @@ class Pair:
         self.recipe.learner.to(inputs.device)
         if self.recipe.clip[0] > 1 and inputs.videos is None:
             raise ConfigError(f"recipe {plan.recipe!r} learns from clips: give --videos")
+        self.batch = plan.batch or config.batch
         self.stage = replace(config.fit, steps=plan.steps or config.fit.steps, seed=plan.seed)
         self.norms = [layer for layer in self.student.modules() if isinstance(layer, nn.BatchNorm2d) and untrained]
 
@@ -195,8 +197,11 @@ class Pair:
     @torch.no_grad()
     def teach(self, pictures: Tensor) -> list[Tensor]:
         """What the teacher makes of pictures, uint8 (B, 3, S, S): maps."""
-        features, further = self.recipe.taught(pictures)
-        return [features.coarse, *features.fine, *further]
+        parts = []
+        for some in torch.split(pictures, BATCH):
+            features, further = self.recipe.taught(some)
+            parts.append([features.coarse, *features.fine, *further])
+        return [torch.cat(maps) for maps in zip(*parts, strict=True)]
 
     def learn(self, examples: Dataset[Example], state: Path, log: Log, rank: int = 0, count: int = 1) -> None:
         """Train in place, as process `rank` of `count`."""
@@ -236,7 +241,7 @@ class Steps:
     def __init__(self, pair: Pair, examples: Dataset[Example], rank: int, count: int) -> None:
         self.pair, self.recipe, self.examples = pair, pair.recipe, examples
         self.plan, self.rank, self.count = pair.plan, rank, count
-        self.own = share(self.plan.batch, rank, count)
+        self.own = share(pair.batch, rank, count)
         self._batches: Iterator[Sequence[Tensor]] | None = None
 
     def gradients(self, step: int) -> Mapping[str, Tensor]:
@@ -252,7 +257,7 @@ class Steps:
 
     def _load(self, first: int) -> Iterator[Sequence[Tensor]]:
         size = len(self.examples)  # type: ignore[arg-type]
-        rows = order(size, self.plan.batch, self.plan.seed, first, self.pair.stage.steps)
+        rows = order(size, self.pair.batch, self.plan.seed, first, self.pair.stage.steps)
         loader = DataLoader(
             self.examples,
             batch_sampler=([some[place] for place in self.own] for some in rows),

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -47,8 +47,10 @@ class RecipeConfig:
 
     Attributes:
         fit: steps and rates; `trunk_rate` is the factor for heads.
+        batch: pictures, or clips, of a step, unless others are wanted; no option.
     """
 
+    batch: ClassVar[int] = 8
     fit: Stage = field(default_factory=lambda: Stage(2000, rate=1e-3, warmup=0.05, decay=0.05))
 
     def __post_init__(self) -> None:

@@ -28,7 +28,7 @@ from samvideo.training.distil import Inputs, Pair, Plan
 from samvideo.training.distil_agreement import agreement
 from samvideo.training.distil_clips import Clips, find_clips
 from samvideo.training.distil_prompts import Objects, mask_distance
-from samvideo.training.distil_recipe import Lesson, feature_loss, resized
+from samvideo.training.distil_recipe import Lesson, feature_loss, parse_recipe, resized
 from samvideo.training.distil_student import share_layers
 from samvideo.training.images import Picture, Squares, Wear, find_pictures, order, square, worn
 from samvideo.training.processes import joined
@@ -297,6 +297,21 @@ def test_features_of_one_file_at_another_input_size_are_others(data: Path, tmp_p
         assert isinstance(cache, TeacherCache)
         files += cache.files
     assert files[0] != files[1]
+
+
+def test_a_teacher_sees_a_few_pictures_at_a_time(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair, sizes = Pair(inputs(data), Plan()), []
+    taught, pictures = pair.recipe.taught, torch.randint(256, (20, 3, SIDE, SIDE)).byte()
+    monkeypatch.setattr(pair.recipe, "taught", lambda some: (sizes.append(len(some)), taught(some))[1])
+    maps = pair.teach(pictures)
+    assert sizes == [8, 8, 4]
+    assert torch.equal(maps[0][8:16], pair.teach(pictures[8:16])[0])
+
+
+def test_a_step_has_as_many_frames_of_clips_as_pictures(data: Path) -> None:
+    video = parse_recipe("video")[1]
+    assert video.batch * video.length == parse_recipe("features")[1].batch == Pair(inputs(data), Plan()).batch
+    assert Pair(inputs(data), Plan(batch=3)).batch == 3
 
 
 def test_a_distillation_is_interrupted_resumed_and_used(

@@ -5,6 +5,7 @@ what the teacher finds at random places of the first frame, and its masks are th
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +43,7 @@ class VideoConfig(RecipeConfig):
             object is there.
     """
 
+    batch: ClassVar[int] = 2  # of 4 frames: as many as the pictures of other recipes
     length: int = 4
     stride: int = 2
     pictures: float = 0.5
