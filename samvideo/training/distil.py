@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,10 +15,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from samvideo.errors import ConfigError, SamVideoError
 from samvideo.tensors import Features
-from samvideo.training import splits
 from samvideo.training.distil_agreement import agreement
 from samvideo.training.distil_clips import Clip, Clips, find_clips
 from samvideo.training.distil_recipe import Lesson, Recipe, parse_recipe, shrunk
+from samvideo.training.distil_split import Divided
 from samvideo.training.distil_student import load_student, share_layers
 from samvideo.training.engine import Log, Validation, backward, fit
 from samvideo.training.files import check_output, claimed, write
@@ -68,6 +69,7 @@ class Inputs:
         cache: folder of the teacher's features; None to compute them again for every step.
         device: cpu or cuda.
         workers: processes that decode pictures; 0: none beside the training.
+        named: whether validation has what `splits` names, instead of a tenth of the scenes.
     """
 
     student: str
@@ -77,6 +79,7 @@ class Inputs:
     cache: Path | None = None
     device: str = "cpu"
     workers: int = 2
+    named: bool = False
 
 
 def distil(inputs: Inputs, plan: Plan, output: Path, log: Log, processes: int = 1) -> None:
@@ -100,7 +103,7 @@ def distil(inputs: Inputs, plan: Plan, output: Path, log: Log, processes: int = 
     """
     _check(inputs, plan, processes)
     pair = Pair(inputs, plan)
-    pictures = pair.find("train")
+    pictures = pair.found.train
     seen = hashlib.sha256("".join(picture.digest for picture in pictures).encode()).hexdigest()
     record = json.dumps(
         {"format": FORMAT, **pair.origin, "pictures": [len(pictures), seen], **asdict(plan), "batch": pair.batch},
@@ -110,7 +113,7 @@ def distil(inputs: Inputs, plan: Plan, output: Path, log: Log, processes: int = 
     with claimed(output, record):
         log(
             f"{pair.student.name} from {pair.teacher.name} by {plan.recipe}, seed {plan.seed}, on {inputs.device}; "
-            f"{len(pictures)} pictures, {pair.shared} entries of the teacher's layers"
+            f"{len(pictures)} {pair.kind}, {pair.shared} entries of the teacher's layers"
         )
         if not output.exists():
             state = output.with_suffix(".state")
@@ -149,6 +152,7 @@ class Pair:
         origin: what tells both from all others, as values of JSON.
         shared: entries that the student has from the teacher.
         batch: pictures, or clips, of a step.
+        kind: what they are, for the log.
     """
 
     def __init__(self, inputs: Inputs, plan: Plan) -> None:
@@ -168,15 +172,17 @@ class Pair:
         if self.recipe.clip[0] > 1 and inputs.videos is None:
             raise ConfigError(f"recipe {plan.recipe!r} learns from clips: give --videos")
         self.batch = plan.batch or config.batch
+        self.kind = "clips" if inputs.videos is not None else "pictures"
         self.stage = replace(config.fit, steps=plan.steps or config.fit.steps, seed=plan.seed)
         self.norms = [layer for layer in self.student.modules() if isinstance(layer, nn.BatchNorm2d) and untrained]
 
-    def find(self, side: splits.Side) -> Found:
-        """Pictures, or clips of videos, of one side of the split."""
+    @cached_property
+    def found(self) -> Divided[Picture] | Divided[Clip]:
+        """Pictures, or clips of videos, to learn from and for validation."""
         if self.inputs.videos is not None:
-            return find_clips(self.inputs.videos, side, *self.recipe.clip)
+            return find_clips(self.inputs.videos, *self.recipe.clip, self.inputs.named)
         assert self.inputs.images is not None
-        return find_pictures(self.inputs.images, side)
+        return find_pictures(self.inputs.images, self.inputs.named)
 
     def squares(self, found: Found) -> Squares | Clips:
         """Pictures or clips at the larger input size of both models, in the frame of the student."""
@@ -219,10 +225,11 @@ class Pair:
 
     def _measure(self, log: Log) -> Callable[[], Mapping[str, float]]:
         """What validation measures, on the pictures kept for it; nothing where there are none."""
-        found = self.find("validation")
+        found = self.found.validation
         if not found:
-            log("no validation: the folder has nothing on that side of the split")
+            log("no validation: one picture or clip alone, or nothing of that side of the split")
             return dict
+        log(f"validation: {len(found)} {self.kind}, {self.found.why}")
         kept = self.squares(found[:: math.ceil(len(found) / self.plan.validated)])
         squares = torch.stack([kept[row][0] for row in range(len(kept))]).flatten(0, -4)
 

