@@ -15,14 +15,24 @@ from torch.utils.data import DataLoader, Dataset
 
 from samvideo.errors import ConfigError, SamVideoError
 from samvideo.tensors import Features
-from samvideo.training.distil_agreement import agreement
+from samvideo.training.distil_agreement import agreement, tracking
 from samvideo.training.distil_clips import Clip, Clips, find_clips
 from samvideo.training.distil_recipe import Lesson, Recipe, parse_recipe, shrunk
 from samvideo.training.distil_split import Divided
 from samvideo.training.distil_student import load_student, share_layers
 from samvideo.training.engine import Log, Validation, backward, fit
 from samvideo.training.files import check_output, claimed, write
-from samvideo.training.images import Example, Picture, Squares, Wear, find_pictures, order, start_worker, worn
+from samvideo.training.images import (
+    Example,
+    Picture,
+    Squares,
+    Wear,
+    find_pictures,
+    order,
+    padded,
+    start_worker,
+    worn,
+)
 from samvideo.training.processes import average_gradients, check_shares, joined, share
 from samvideo.training.teacher import BATCH, load_teacher
 from samvideo.training.teacher_cache import TeacherCache, state_digest
@@ -229,13 +239,17 @@ class Pair:
         if not found:
             log("no validation: one picture or clip alone, or nothing of that side of the split")
             return dict
-        log(f"validation: {len(found)} {self.kind}, {self.found.why}")
+        total = len(found) + len(self.found.train)
+        log(f"validation: {len(found)} of {total} {self.kind}, {self.found.why}")
         kept = self.squares(found[:: math.ceil(len(found) / self.plan.validated)])
-        squares = torch.stack([kept[row][0] for row in range(len(kept))]).flatten(0, -4)
+        squares, covered = (
+            torch.stack(part) for part in zip(*(kept[row] for row in range(len(kept))), strict=True)
+        )
 
         def measure() -> dict[str, float]:
             self.learn_norms(False)
-            found = agreement(self.student, self.teacher, squares)
+            found = tracking(self.recipe, squares, covered) if self.recipe.clip[0] > 1 else {}
+            found |= agreement(self.student, self.teacher, squares, covered)
             self.learn_norms(True)
             return found
 
@@ -286,7 +300,7 @@ class Steps:
 
     def _lesson(self, step: int, batch: Sequence[Tensor]) -> Lesson:
         device, teacher = self.pair.student.device, self.pair.teacher
-        clips, *maps = (value.to(device) for value in batch)
+        clips, covered, *maps = (value.to(device) for value in batch)
         clips = clips if clips.ndim == 5 else clips[:, None]
         pictures = clips.flatten(0, 1)
         if not maps:
@@ -296,5 +310,7 @@ class Steps:
         seeds = [(self.plan.seed, step, place) for place in self.own]
         seen = shrunk(pictures, self.pair.student)
         seen = worn(seen.view(*clips.shape[:2], *seen.shape[1:]), self.plan.wear, seeds).flatten(0, 1)
+        covered = covered.repeat_interleave(clips.shape[1], 0)
+        seen = padded(seen, covered, self.pair.student.spec.mean)
         features = Features(coarse, tuple(others[:fine]))
-        return Lesson(seen, features, tuple(others[fine:]), step / self.pair.stage.steps)
+        return Lesson(seen, features, tuple(others[fine:]), step / self.pair.stage.steps, covered)

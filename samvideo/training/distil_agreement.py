@@ -5,7 +5,7 @@ from torch import Tensor
 
 from samvideo.image_model import ImageModel
 from samvideo.training.distil_prompts import ask, chosen, find_objects, picked, repeated
-from samvideo.training.distil_recipe import encoded, resized
+from samvideo.training.distil_recipe import Recipe, encoded, resized
 from samvideo.training.losses import soft_iou
 from samvideo.training.prompting import box_prompts
 
@@ -14,23 +14,33 @@ PLACES = 4
 
 
 @torch.no_grad()
-def agreement(student: ImageModel, teacher: ImageModel, pictures: Tensor, batch: int = 8) -> dict[str, float]:
-    """How well a student agrees with its teacher on pictures, uint8 (N, 3, S, S).
+def agreement(
+    student: ImageModel, teacher: ImageModel, pictures: Tensor, covered: Tensor, batch: int = 8
+) -> dict[str, float]:
+    """How well a student agrees with its teacher on pictures.
+
+    Args:
+        student, teacher: in evaluation mode.
+        pictures: uint8 (N, 3, S, S), or clips (N, T, 3, S, S).
+        covered: (N, 2) see `Lesson`.
+        batch: pictures that are encoded at once.
 
     Returns:
         `mask IoU`, mean IoU of both models' masks on boxes around what the teacher finds at random places, and
         `feature error`, mean squared error of the coarse map as a share of the variance of the teacher's.
     """
+    if pictures.ndim == 5:
+        pictures, covered = pictures.flatten(0, 1), covered.repeat_interleave(pictures.shape[1], 0)
     side, ious, errors, variances = student.spec.input_wh[0], [], [], []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        for some in torch.split(pictures, batch):
+        for some, places in zip(torch.split(pictures, batch), torch.split(covered, batch), strict=True):
             own, theirs = encoded(student, some), encoded(teacher, some)
             target = resized(theirs.coarse, own.coarse)
             errors.append((own.coarse - target).square().mean())
             variances.append(target.var(dim=(0, 2, 3)).mean())
             own, theirs = repeated(own, PLACES), repeated(theirs, PLACES)
-            objects = find_objects(teacher, theirs, side)
+            objects = find_objects(teacher, theirs, side, places.to(teacher.device))
             prompts = box_prompts(objects.masks)
             answer = ask(teacher, theirs, prompts, side)
             index = chosen(teacher, answer, False)
@@ -38,3 +48,22 @@ def agreement(student: ImageModel, teacher: ImageModel, pictures: Tensor, batch:
             ious.append(soft_iou(found, (picked(answer, index) > 0).float())[objects.good > 0])
     error = (torch.stack(errors).mean() / torch.stack(variances).mean().clamp(min=1e-9)).item()
     return {"mask IoU": torch.cat(ious).mean().item() if len(torch.cat(ious)) else 0.0, "feature error": error}
+
+
+@torch.no_grad()
+def tracking(recipe: Recipe, clips: Tensor, covered: Tensor) -> dict[str, float]:
+    """How well a student follows objects as its teacher does.
+
+    Args:
+        recipe: of clips.
+        clips: uint8 (N, T, 3, S, S).
+        covered: (N, 2) see `Lesson`.
+
+    Returns:
+        `tracked IoU`, mean IoU of both models' masks on all frames but the first, whose masks are given.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        device = recipe.student.device
+        ious = torch.cat([recipe.tracked(clip, own.to(device)) for clip, own in zip(clips, covered, strict=True)])
+    return {"tracked IoU": ious.mean().item() if len(ious) else 0.0}

@@ -14,7 +14,7 @@ from samvideo.io.source import open_video
 from samvideo.specs import ModelSpec
 from samvideo.training.distil_split import Divided, by_name, by_scene
 from samvideo.training.files import sha256
-from samvideo.training.images import LABELS, Example, square
+from samvideo.training.images import LABELS, Example, covered, square
 
 SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm"})
 
@@ -96,7 +96,8 @@ class Clips(Dataset[Example]):
         with open_video(clip.source) as video:
             video.seek(clip.first)
             frames = islice(video, 0, 1 + (self.length - 1) * self.stride, self.stride)
-            found = [torch.from_numpy(square(frame.rgb, self.spec, self.side)) for frame in frames]
-        if len(found) < self.length:
-            raise DatasetError(f"{clip.source} ends {self.length - len(found)} frames before its stated length")
-        return (torch.stack(found),)
+            rgb = [frame.rgb for frame in frames]
+        if len(rgb) < self.length:
+            raise DatasetError(f"{clip.source} ends {self.length - len(rgb)} frames before its stated length")
+        found = [torch.from_numpy(square(frame, self.spec, self.side)) for frame in rgb]
+        return torch.stack(found), covered(rgb[0], self.spec, self.side)

@@ -65,13 +65,22 @@ def picked(candidates: MaskCandidates, index: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def find_objects(teacher: ImageModel, features: Features, side: int) -> Objects:
-    """What the teacher takes for the object at a random place of each picture; masks at a quarter of `side`."""
+def find_objects(teacher: ImageModel, features: Features, side: int, covered: Tensor | None = None) -> Objects:
+    """What the teacher takes for the object at a random place of each picture; masks at a quarter of `side`.
+
+    Args:
+        teacher: of the features.
+        features: of B pictures, or with as many rows in succession for each of them.
+        side: of the square.
+        covered: (B, 2) see `Lesson`; places are in the picture, not in its padding.
+    """
     count, device = len(features.coarse), features.coarse.device
-    xy = side * torch.rand(count, 1, 2, device=device)
+    covered = torch.ones(1, 2, device=device) if covered is None else covered
+    covered = covered.repeat_interleave(count // len(covered), 0)
+    xy = side * torch.rand(count, 1, 2, device=device) * covered[:, None]
     found = ask(teacher, features, PromptTensors(xy, torch.ones(count, 1, device=device).long()), side)
     masks = (picked(found, chosen(teacher, found, True)) > 0).float()
-    share = masks.mean((1, 2))
+    share = masks.mean((1, 2)) / covered.prod(1)
     return Objects(masks, ((share >= AREAS[0]) & (share <= AREAS[1])).float())
 
 

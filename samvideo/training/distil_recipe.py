@@ -33,12 +33,14 @@ class Lesson(NamedTuple):
         features: of the teacher, of the same pictures before they were changed; B rows.
         further: what else the teacher gave, see `Recipe.taught`.
         progress: share of the steps that are done, in [0, 1).
+        covered: (B, 2) share of the square's width and height that a picture takes; None for all of it.
     """
 
     pictures: Tensor
     features: Features
     further: tuple[Tensor, ...]
     progress: float
+    covered: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,15 @@ class Recipe:
 
     def losses(self, lesson: Lesson) -> dict[str, Tensor]:
         """Losses and, without gradients, measurements by name."""
+        raise NotImplementedError
+
+    def tracked(self, pictures: Tensor, covered: Tensor) -> Tensor:
+        """(N,) IoU of both models' masks of objects that they follow; only recipes of clips have it.
+
+        Args:
+            pictures: frames of a clip, uint8 (T, 3, S, S).
+            covered: (2,) see `Lesson`.
+        """
         raise NotImplementedError
 
 

@@ -25,7 +25,7 @@ from samvideo.training.files import sha256
 from samvideo.types import UInt8Array
 
 Example: TypeAlias = tuple[Tensor, ...]
-"""A picture, uint8 (3, S, S), or clip, and what a teacher makes of it, if that is cached."""
+"""A picture, uint8 (3, S, S), or clip; its `covered` share; what a teacher makes of it, if that is cached."""
 
 
 LABELS = frozenset({"masks", "Annotations"})
@@ -103,13 +103,31 @@ class Squares(Dataset[Example]):
 
     def __getitem__(self, row: int) -> Example:
         """Decode a picture; VideoError if it is damaged."""
-        return (torch.from_numpy(square(read_still(self.pictures[row].path), self.spec, self.side)),)
+        rgb = read_still(self.pictures[row].path)
+        return torch.from_numpy(square(rgb, self.spec, self.side)), covered(rgb, self.spec, self.side)
+
+
+def covered(rgb: UInt8Array, spec: ModelSpec, side: int) -> Tensor:
+    """(2,), the share of a `square`'s width and height that a picture (H, W, 3) takes; the rest is padding."""
+    return torch.tensor(_fitted_wh(rgb, spec, side)) / side
+
+
+def padded(pictures: Tensor, covered_b2: Tensor, mean: Sequence[float]) -> Tensor:
+    """Pictures (B, 3, S, S) with a colour in 0..1, the mean, in all that is padding; (B, 2) `covered` of each."""
+    places = torch.arange(pictures.shape[-1], device=pictures.device)
+    inside_x, inside_y = (places < (covered_b2 * len(places)).round()[..., None]).unbind(1)
+    inside = (inside_y[:, :, None] & inside_x[:, None])[:, None]
+    return torch.where(inside, pictures, torch.tensor(mean, device=pictures.device)[:, None, None])
+
+
+def _fitted_wh(rgb: UInt8Array, spec: ModelSpec, side: int) -> tuple[int, int]:
+    size_wh = (rgb.shape[1], rgb.shape[0])
+    return fitted_wh(size_wh, side, spec.picture) if spec.picture.fit == "pad" else (side, side)
 
 
 def square(rgb: UInt8Array, spec: ModelSpec, side: int) -> UInt8Array:
     """A picture (H, W, 3) as (3, S, S): stretched or, under "pad", with the mean colour right or below."""
-    size_wh = (rgb.shape[1], rgb.shape[0])
-    width, height = fitted_wh(size_wh, side, spec.picture) if spec.picture.fit == "pad" else (side, side)
+    width, height = _fitted_wh(rgb, spec, side)
     out = np.empty((side, side, 3), np.uint8)
     out[:] = np.round(255 * np.array(spec.mean))
     out[:height, :width] = resize_rgb(rgb, (width, height))

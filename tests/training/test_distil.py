@@ -75,7 +75,8 @@ def distill(data: Path, out: Path, *options: str | Path, code: int = 0) -> str:
 
 def measured(pair: Pair, data: Path) -> dict[str, float]:
     kept = pair.squares(find_pictures(data).validation)
-    return agreement(pair.student, pair.teacher, torch.stack([kept[row][0] for row in range(len(kept))]))
+    pictures, covered = (torch.stack(part) for part in zip(*(kept[row] for row in range(len(kept))), strict=True))
+    return agreement(pair.student, pair.teacher, pictures, covered)
 
 
 # Learned in 30 steps: feature error to a fifth of that before, mask error (1 - IoU) to 60 % of that.
@@ -116,7 +117,7 @@ def test_clips_of_videos(clips: Path) -> None:
     divided = find_clips(clips, 2, 2)
     found = divided.train + divided.validation
     assert [(clip.source.name, clip.first) for clip in found] == [("a", 0), ("b", 0), ("b", 4)]
-    (pixels,) = Clips(found, IMAGE_SPECS[TEACHER], 64, 2, 2)[2]
+    pixels, _ = Clips(found, IMAGE_SPECS[TEACHER], 64, 2, 2)[2]
     want = [frame.rgb for frame in tiny_sam.clip(7)]
     assert pixels.permute(0, 2, 3, 1).tolist() == np.stack([want[4], want[6]]).tolist()
     with pytest.raises(DatasetError, match="15 frames"):
@@ -124,6 +125,7 @@ def test_clips_of_videos(clips: Path) -> None:
 
 
 def test_a_memory_is_distilled_along_clips(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
     monkeypatch.setattr(distil, "load_teacher", lambda text, device: tiny_sam.tiny_model())
     other = tiny_sam.tiny_model()
     other.encoder.load_state_dict(tiny_sam.randomise(tiny_sam.tiny_model(), 1).encoder.state_dict())
@@ -141,7 +143,9 @@ def test_a_memory_is_distilled_along_clips(clips: Path, tmp_path: Path, monkeypa
 
     before = errors()
     found = [*pair.found.train, *pair.found.validation]
-    pair.learn(pair.examples(found), tmp_path / "state", print)
+    pair.learn(pair.examples(found), tmp_path / "state", said.append)
+    tracked = [float(line.partition("tracked IoU ")[2].partition(",")[0]) for line in said if "tracked" in line]
+    assert tracked[0] < tracked[1], "masks of frames after the first, before and after training"
     after = errors()
     assert after["features"] < 0.5 * before["features"]
     assert after["memory"] < 0.5 * before["memory"]
@@ -272,7 +276,7 @@ def test_features_are_computed_once(data: Path, tmp_path: Path) -> None:
     assert (
         len(cache.files) == len(set(cache.files)) == math.ceil(len(pictures) / 32) == len(list(tmp_path.iterdir()))
     )
-    picture, maps = cache[33]
+    picture, _, maps = cache[33]
     assert torch.equal(picture, Squares(pictures, pair.student.spec, SIDE)[33][0])
     assert (maps - pair.teach(picture[None])[0][0]).abs().max() < 0.01
 

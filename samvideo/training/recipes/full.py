@@ -82,7 +82,7 @@ class FullRecipe(Recipe):
         own = encoded(self.student, lesson.pictures)
         features = features_loss(own, lesson.features)
         own, theirs = repeated(own, times), repeated(lesson.features, times)
-        objects = find_objects(self.teacher, theirs, self.student.spec.input_wh[0])
+        objects = find_objects(self.teacher, theirs, self.student.spec.input_wh[0], lesson.covered)
         tokens, masks, errors, ious = [], [], [], []
         for answer in answers(self.student, own, self.teacher, theirs, objects, config.rounds):
             iou = soft_iou(answer.logits, answer.target)

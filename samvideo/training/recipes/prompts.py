@@ -74,7 +74,7 @@ class PromptsRecipe(Recipe):
             return {"features": features}
         times, side = self.config.objects, self.student.spec.input_wh[0]
         own, theirs = repeated(own, times), repeated(lesson.features, times)
-        objects = find_objects(self.teacher, theirs, side)
+        objects = find_objects(self.teacher, theirs, side, lesson.covered)
         losses, errors, ious = [], [], []
         for answer in answers(self.student, own, self.teacher, theirs, objects, self.config.rounds):
             distance = mask_distance(answer.logits, answer.target, self.config.entropy, self.config.dice)
