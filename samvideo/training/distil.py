@@ -140,7 +140,8 @@ def distil(inputs: Inputs, plan: Plan, output: Path, log: Log, processes: int = 
 
 def _check(inputs: Inputs, plan: Plan, processes: int) -> None:
     """Raise ConfigError for what can be known to be wrong before models are loaded."""
-    check_shares(plan.batch or parse_recipe(plan.recipe)[1].batch, processes)
+    _, config = parse_recipe(plan.recipe)
+    check_shares(plan.batch or config.batch, processes)
     if (inputs.images is None) == (inputs.videos is None):
         raise ConfigError("pictures (--images) or videos (--videos) are needed to learn from: give one of them")
     if inputs.cache is not None and inputs.videos is not None:

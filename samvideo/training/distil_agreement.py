@@ -5,7 +5,7 @@ from torch import Tensor
 
 from samvideo.image_model import ImageModel
 from samvideo.training.distil_prompts import ask, chosen, find_objects, picked, repeated
-from samvideo.training.distil_recipe import Recipe, encoded, resized
+from samvideo.training.distil_recipe import Recipe, encoded, feature_errors
 from samvideo.training.losses import soft_iou
 from samvideo.training.prompting import box_prompts
 
@@ -27,18 +27,16 @@ def agreement(
 
     Returns:
         `mask IoU`, mean IoU of both models' masks on boxes around what the teacher finds at random places, and
-        `feature error`, mean squared error of the coarse map as a share of the variance of the teacher's.
+        `feature error`, the mean of `feature_errors` of the coarse map, as the loss of it is.
     """
     if pictures.ndim == 5:
         pictures, covered = pictures.flatten(0, 1), covered.repeat_interleave(pictures.shape[1], 0)
-    side, ious, errors, variances = student.spec.input_wh[0], [], [], []
+    side, ious, errors = student.spec.input_wh[0], [], []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for some, places in zip(torch.split(pictures, batch), torch.split(covered, batch), strict=True):
             own, theirs = encoded(student, some), encoded(teacher, some)
-            target = resized(theirs.coarse, own.coarse)
-            errors.append((own.coarse - target).square().mean())
-            variances.append(target.var(dim=(0, 2, 3)).mean())
+            errors.append(feature_errors(own.coarse, theirs.coarse))
             own, theirs = repeated(own, PLACES), repeated(theirs, PLACES)
             objects = find_objects(teacher, theirs, side, places.to(teacher.device))
             prompts = box_prompts(objects.masks)
@@ -46,8 +44,8 @@ def agreement(
             index = chosen(teacher, answer, False)
             found = picked(ask(student, own, prompts, side), index)
             ious.append(soft_iou(found, (picked(answer, index) > 0).float())[objects.good > 0])
-    error = (torch.stack(errors).mean() / torch.stack(variances).mean().clamp(min=1e-9)).item()
-    return {"mask IoU": torch.cat(ious).mean().item() if len(torch.cat(ious)) else 0.0, "feature error": error}
+    iou = torch.cat(ious).mean().item() if len(torch.cat(ious)) else 0.0
+    return {"mask IoU": iou, "feature error": torch.cat(errors).mean().item()}
 
 
 @torch.no_grad()

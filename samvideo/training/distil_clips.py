@@ -1,5 +1,6 @@
 """Clips without labels: found in folders, decoded in workers, brought to the frame of a model."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -57,7 +58,7 @@ def find_clips(folder: Path, length: int, stride: int, named: bool = False) -> D
         images = find_images(place.iterdir()) if place.is_dir() else []
         if not images and place.suffix.lower() not in SUFFIXES:
             continue
-        digest = sha256(images[0] if images else place)
+        digest = _digest(images) if images else sha256(place)
         with open_video(place) as video:
             count = video.length() or 0
         clips += [Clip(place, k, digest) for k in range(0, count - (length - 1) * stride, length * stride)]
@@ -71,6 +72,12 @@ def find_clips(folder: Path, length: int, stride: int, named: bool = False) -> D
             "frames expected, in it or below it"
         )
     return found
+
+
+def _digest(images: Sequence[Path]) -> str:
+    """What tells a folder of frames from others: names and sizes of all, and the content of the first."""
+    names = "".join(f"{path.name} {path.stat().st_size}\n" for path in images)
+    return hashlib.sha256(f"{sha256(images[0])}\n{names}".encode()).hexdigest()
 
 
 class Clips(Dataset[Example]):

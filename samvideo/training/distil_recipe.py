@@ -155,13 +155,18 @@ def resized(target: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(target, size=like.shape[-2:], mode="bilinear", antialias=True)
 
 
-def feature_loss(own: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of a map (B, C, h, w) against a teacher's, which is resized to it, over its variance.
+def feature_errors(own: Tensor, target: Tensor) -> Tensor:
+    """(B,) mean squared errors of maps (B, C, h, w) against a teacher's, which are resized, over their variance.
 
-    Divided so, the loss has the same weight beside others for every teacher, and for its coarse and fine maps.
+    Divided so, they have the same weight beside other losses for every teacher and every map of it.
     """
     target = resized(target.float(), own)
-    return F.mse_loss(own.float(), target) / (target.var(correction=0) + EPSILON)
+    return (own.float() - target).square().mean((1, 2, 3)) / (target.var(correction=0) + EPSILON)
+
+
+def feature_loss(own: Tensor, target: Tensor) -> Tensor:
+    """The mean of `feature_errors`."""
+    return feature_errors(own, target).mean()
 
 
 def features_loss(own: Features, target: Features) -> Tensor:

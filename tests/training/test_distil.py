@@ -28,7 +28,7 @@ from samvideo.training.distil import Inputs, Pair, Plan
 from samvideo.training.distil_agreement import agreement
 from samvideo.training.distil_clips import Clips, find_clips
 from samvideo.training.distil_prompts import Objects, mask_distance
-from samvideo.training.distil_recipe import Lesson, feature_loss, parse_recipe, resized
+from samvideo.training.distil_recipe import Lesson, feature_errors, feature_loss, parse_recipe, resized
 from samvideo.training.distil_student import share_layers
 from samvideo.training.images import Picture, Squares, Wear, find_pictures, order, square, worn
 from samvideo.training.processes import joined
@@ -120,6 +120,10 @@ def test_clips_of_videos(clips: Path) -> None:
     pixels, _ = Clips(found, IMAGE_SPECS[TEACHER], 64, 2, 2)[2]
     want = [frame.rgb for frame in tiny_sam.clip(7)]
     assert pixels.permute(0, 2, 3, 1).tolist() == np.stack([want[4], want[6]]).tolist()
+    (clips / "JPEGImages" / "a" / "00003.png").write_bytes(b"another frame")
+    digests = [clip.digest for clip in find_clips(clips, 2, 2).train]
+    assert digests[0] != found[0].digest, "an exchange before a resumption is noticed"
+    assert digests[1] == found[1].digest
     with pytest.raises(DatasetError, match="15 frames"):
         find_clips(clips, 8, 2)
 
@@ -205,6 +209,8 @@ def test_losses_by_hand() -> None:
     own, target = torch.tensor([[[[1.0, 2.0]]]]), torch.tensor([[[[0.0, 4.0]]]])
     assert feature_loss(own, target).item() == pytest.approx((1 + 4) / 2 / 4), "0 and 4 have a variance of 4"
     assert feature_loss(10 * own, 10 * target).item() == pytest.approx((1 + 4) / 2 / 4)
+    both = torch.cat([own, target])
+    assert feature_errors(both, torch.cat([target, target])).tolist() == pytest.approx([(1 + 4) / 2 / 4, 0])
     larger = torch.tensor([[[[0.0, 0.0, 4.0, 4.0]] * 2]]).view(1, 1, 2, 4)
     assert feature_loss(own, larger).item() == pytest.approx(feature_loss(own, resized(larger, own)).item())
     logits, mask = torch.zeros(1, 1, 2), torch.tensor([[[1.0, 0.0]]])

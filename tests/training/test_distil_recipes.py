@@ -9,8 +9,9 @@ import torch
 from samvideo.errors import ConfigError
 from samvideo.models import VideoModel
 from samvideo.tensors import MaskCandidates
+from samvideo.training.distil_agreement import agreement
 from samvideo.training.distil_prompts import quality_error
-from samvideo.training.distil_recipe import Lesson, Recipe, parse_recipe
+from samvideo.training.distil_recipe import Lesson, Recipe, encoded, feature_loss, parse_recipe
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +29,18 @@ def lesson_of(teacher: VideoModel) -> Callable[[Recipe], Lesson]:
         return Lesson(frames / 255, features, tuple(further), 0.99)
 
     return lesson
+
+
+def test_validation_and_losses_have_one_error_of_features(
+    teacher: VideoModel, lesson_of: Callable[[Recipe], Lesson]
+) -> None:
+    student = tiny_sam.randomise(tiny_sam.tiny_model(), 1)
+    recipe = parse_recipe("features")[1].build(student, teacher)
+    pictures = torch.stack([torch.from_numpy(frame.rgb.transpose(2, 0, 1)) for frame in tiny_sam.clip(2)])
+    found = agreement(student, teacher, pictures, torch.ones(2, 2))
+    own, theirs = encoded(student, pictures), encoded(teacher, pictures)
+    assert found["feature error"] == pytest.approx(feature_loss(own.coarse, theirs.coarse).item())
+    assert recipe.losses(lesson_of(recipe))["features"].item() >= found["feature error"]
 
 
 def test_the_error_of_ratings_by_hand() -> None:

@@ -24,6 +24,7 @@ from samvideo.training.distil_recipe import (
     RecipeConfig,
     check_range,
     encoded,
+    feature_errors,
     features_loss,
     resized,
     train_only,
@@ -69,11 +70,6 @@ class VideoConfig(RecipeConfig):
             if not isinstance(model, VideoModel):
                 raise ConfigError(f"{model.name} has no memory, which recipe 'video' distils: take another")
         return VideoRecipe(student, teacher, self)
-
-
-def memory_loss(own: Tensor, target: Tensor) -> Tensor:
-    """(O,) mean squared error of conditioned maps (O, C, h, w), the target resized to the size of the other."""
-    return (own - resized(target, own)).square().mean((1, 2, 3))
 
 
 class _Followed(NamedTuple):
@@ -169,7 +165,7 @@ class VideoRecipe(Recipe):
             frame.answer.presence_b.clamp(-20, 20), frame.there, reduction="none"
         )
         return {
-            "memory": config.memory * frame.objects.mean(memory_loss(frame.embedding, frame.target)),
+            "memory": config.memory * frame.objects.mean(feature_errors(frame.embedding, frame.target)),
             "masks": frame.seen.mean(mask_distance(logits, mask, config.entropy, config.dice)),
             "quality": config.quality * frame.seen.mean(quality_error(frame.answer, mask)),
             "presence": config.presence * frame.objects.mean(presence),
