@@ -39,7 +39,7 @@ def register_student() -> None:
 def affordable(inputs: Inputs, plan: Plan, seconds: float) -> int:
     """How many steps fit into a time of the CPU."""
     pair = Pair(inputs, replace(plan, steps=TIMED + 1))
-    examples = pair.examples(pair.find("train"))
+    examples = pair.examples(pair.found.train)
     assert isinstance(examples, TeacherCache)
     examples.fill(pair.teach, partial(print, flush=True))
     pair.learn_norms(True)
@@ -82,7 +82,7 @@ def main() -> None:
     torch.set_num_threads(1)
     register_student()
     given.out.mkdir(parents=True, exist_ok=True)
-    inputs = Inputs(STUDENT, "nano", given.objects / "open", cache=given.out / "cache", workers=0)
+    inputs = Inputs(STUDENT, "nano", given.objects / "open", cache=given.out / "cache", workers=0, named=True)
     pair, library = Pair(inputs, Plan()), Library.read([given.objects], side="validation")
     best = box_iou(pair.teacher, library)
     rows = [("teacher", "", best), ("box, filled", "", filled_boxes(library, pair.teacher.spec.input_wh[0]))]

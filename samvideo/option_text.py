@@ -1,7 +1,7 @@
 """Options of frozen dataclasses as text: `NAME:drm=3,stride=5`; no torch."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass, replace
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -32,7 +32,7 @@ def split_options(text: str) -> tuple[str, str | None]:
     return (name.strip(), options) if colon and "=" not in name else (text.strip(), None)
 
 
-def with_options(config: Config, options: str | None, owner: str) -> Config:
+def with_options(config: Config, options: str | None, owner: str, fixed: Collection[str] = ()) -> Config:
     """A config with options that are given as text.
 
     Args:
@@ -40,11 +40,12 @@ def with_options(config: Config, options: str | None, owner: str) -> Config:
         options: `OPTION=VALUE,...`, or None for no options. Values are numbers, `true`, `false` and `none`, as the
             type of the field demands.
         owner: whose options they are, for errors, such as "memory policy 'fifo'".
+        fixed: fields that are no options here.
 
     Raises:
         ConfigError: no such option, or a value that it does not take.
     """
-    known = options_of(config)
+    known = {name: value for name, value in options_of(config).items() if name not in fixed}
     listed = f"its options and their defaults are: {options_text(known)}"
     given: dict[str, str] = {}
     for part in options.split(",") if options is not None else ():

@@ -12,6 +12,7 @@ TEACHER_HELP = "Model to learn from, NAME or NAME=FILE."
 IMAGES_HELP = "Folder of pictures, which need no labels; folders called masks or Annotations are not read."
 VIDEOS_HELP = "Folder of video files or of folders of frames, instead of pictures; recipe video needs it."
 RECIPE_HELP = "What is learned, NAME or NAME:OPTION=VALUE,...: features, prompts, full, sami, layers, video."
+BATCH_HELP = "Pictures, or clips, of a step, of all processes together [the recipe's: 8 pictures or 2 clips]."
 CACHE_HELP = "Folder that keeps the features of the teacher: computed once for any number of trainings."
 OUT_HELP = "Weights to write, .safetensors; beside it: .log, .recipe.json and, while unfinished, .state."
 
@@ -25,7 +26,7 @@ def distill(
     recipe: str = typer.Option("features", metavar="NAME", help=RECIPE_HELP),
     out: Path = typer.Option(..., "-o", "--out", metavar="FILE", help=OUT_HELP),
     steps: int | None = typer.Option(None, min=1, help="Steps [the recipe's]."),
-    batch: int = typer.Option(8, min=1, help="Pictures of a step, of all processes together."),
+    batch: int | None = typer.Option(None, min=1, help=BATCH_HELP),
     every: int = typer.Option(250, min=1, help="Steps between two validations."),
     seed: int = typer.Option(1, min=0, max=2**31 - 1, help="Of everything random."),
     cache: Path | None = typer.Option(None, metavar="DIR", help=CACHE_HELP),

@@ -3,9 +3,9 @@
 import hashlib
 import json
 import math
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,34 +13,36 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from samvideo.checkpoints import load_any
-from samvideo.errors import ConfigError, SamVideoError, shown
-from samvideo.image_model import ImageModel
-from samvideo.specs import IMAGE_SPECS, SPECS
-from samvideo.state_dict import build_spec
+from samvideo.errors import ConfigError, SamVideoError
 from samvideo.tensors import Features
-from samvideo.training import splits
+from samvideo.training.distil_agreement import agreement, tracking
 from samvideo.training.distil_clips import Clip, Clips, find_clips
-from samvideo.training.distil_prompts import ask, chosen, find_objects, picked, repeated
-from samvideo.training.distil_recipe import Lesson, Recipe, encoded, parse_recipe, resized, shrunk
+from samvideo.training.distil_recipe import Lesson, Recipe, parse_recipe, shrunk
+from samvideo.training.distil_split import Divided
+from samvideo.training.distil_student import load_student, share_layers
 from samvideo.training.engine import Log, Validation, backward, fit
 from samvideo.training.files import check_output, claimed, write
-from samvideo.training.images import Example, Picture, Squares, Wear, find_pictures, order, start_worker, worn
-from samvideo.training.losses import soft_iou
+from samvideo.training.images import (
+    Example,
+    Picture,
+    Squares,
+    Wear,
+    find_pictures,
+    order,
+    padded,
+    start_worker,
+    worn,
+)
 from samvideo.training.processes import average_gradients, check_shares, joined, share
-from samvideo.training.prompting import box_prompts
-from samvideo.training.teacher import load_teacher
+from samvideo.training.teacher import BATCH, load_teacher
 from samvideo.training.teacher_cache import TeacherCache, state_digest
-from samvideo.weights.naming import is_random, split_name
 from samvideo.windows import window_spec
 
-FORMAT = "samvideo-distil-2"
+FORMAT = "samvideo-distil-3"
 HEADS = ("prompts", "decoder", "memory", "pointers")
 """Parts of a model that learn at the rate of heads."""
 Found: TypeAlias = Sequence[Picture] | Sequence[Clip]
 """What is learned from, in order."""
-PLACES = 4
-"""Of a picture, at which the teacher is asked for objects to measure on."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +52,16 @@ class Plan:
     Attributes:
         recipe: NAME or NAME:OPTION=VALUE,..., see `samvideo.training.recipes`.
         steps: of the optimiser; None for the recipe's.
-        batch: pictures of a step, of all processes together.
+        batch: pictures, or clips, of a step, of all processes together; None for the recipe's.
         seed: of everything random.
         every: steps between two validations.
         wear: how pictures are changed before the student sees them; the teacher sees them as they are.
-        validated: pictures that are measured at most.
+        validated: pictures, or clips, that are measured at most.
     """
 
     recipe: str = "features"
     steps: int | None = None
-    batch: int = 8
+    batch: int | None = None
     seed: int = 1
     every: int = 250
     wear: Wear = field(default_factory=Wear)
@@ -77,6 +79,7 @@ class Inputs:
         cache: folder of the teacher's features; None to compute them again for every step.
         device: cpu or cuda.
         workers: processes that decode pictures; 0: none beside the training.
+        named: whether validation has what `splits` names, instead of a tenth of the scenes.
     """
 
     student: str
@@ -86,6 +89,7 @@ class Inputs:
     cache: Path | None = None
     device: str = "cpu"
     workers: int = 2
+    named: bool = False
 
 
 def distil(inputs: Inputs, plan: Plan, output: Path, log: Log, processes: int = 1) -> None:
@@ -109,16 +113,17 @@ def distil(inputs: Inputs, plan: Plan, output: Path, log: Log, processes: int = 
     """
     _check(inputs, plan, processes)
     pair = Pair(inputs, plan)
-    pictures = pair.find("train")
+    pictures = pair.found.train
     seen = hashlib.sha256("".join(picture.digest for picture in pictures).encode()).hexdigest()
     record = json.dumps(
-        {"format": FORMAT, **pair.origin, "pictures": [len(pictures), seen], **asdict(plan)}, indent=1
+        {"format": FORMAT, **pair.origin, "pictures": [len(pictures), seen], **asdict(plan), "batch": pair.batch},
+        indent=1,
     )
     check_output(output, record)
     with claimed(output, record):
         log(
             f"{pair.student.name} from {pair.teacher.name} by {plan.recipe}, seed {plan.seed}, on {inputs.device}; "
-            f"{len(pictures)} pictures, {pair.shared} entries of the teacher's layers"
+            f"{len(pictures)} {pair.kind}, {pair.shared} entries of the teacher's layers"
         )
         if not output.exists():
             state = output.with_suffix(".state")
@@ -135,8 +140,8 @@ def distil(inputs: Inputs, plan: Plan, output: Path, log: Log, processes: int = 
 
 def _check(inputs: Inputs, plan: Plan, processes: int) -> None:
     """Raise ConfigError for what can be known to be wrong before models are loaded."""
-    parse_recipe(plan.recipe)
-    check_shares(plan.batch, processes)
+    _, config = parse_recipe(plan.recipe)
+    check_shares(plan.batch or config.batch, processes)
     if (inputs.images is None) == (inputs.videos is None):
         raise ConfigError("pictures (--images) or videos (--videos) are needed to learn from: give one of them")
     if inputs.cache is not None and inputs.videos is not None:
@@ -157,13 +162,15 @@ class Pair:
         recipe: computes losses.
         origin: what tells both from all others, as values of JSON.
         shared: entries that the student has from the teacher.
+        batch: pictures, or clips, of a step.
+        kind: what they are, for the log.
     """
 
     def __init__(self, inputs: Inputs, plan: Plan) -> None:
         self.inputs, self.plan = inputs, plan
         self.teacher = load_teacher(inputs.teacher, inputs.device).eval().requires_grad_(False)
         torch.manual_seed(plan.seed)
-        self.student, untrained = _load_student(inputs.student)
+        self.student, untrained = load_student(inputs.student)
         self.shared = share_layers(self.student, self.teacher) if untrained else 0
         for model in (self.student, self.teacher):
             model.spec = window_spec(model.spec)
@@ -175,15 +182,18 @@ class Pair:
         self.recipe.learner.to(inputs.device)
         if self.recipe.clip[0] > 1 and inputs.videos is None:
             raise ConfigError(f"recipe {plan.recipe!r} learns from clips: give --videos")
+        self.batch = plan.batch or config.batch
+        self.kind = "clips" if inputs.videos is not None else "pictures"
         self.stage = replace(config.fit, steps=plan.steps or config.fit.steps, seed=plan.seed)
         self.norms = [layer for layer in self.student.modules() if isinstance(layer, nn.BatchNorm2d) and untrained]
 
-    def find(self, side: splits.Side) -> Found:
-        """Pictures, or clips of videos, of one side of the split."""
+    @cached_property
+    def found(self) -> Divided[Picture] | Divided[Clip]:
+        """Pictures, or clips of videos, to learn from and for validation."""
         if self.inputs.videos is not None:
-            return find_clips(self.inputs.videos, side, *self.recipe.clip)
+            return find_clips(self.inputs.videos, *self.recipe.clip, self.inputs.named)
         assert self.inputs.images is not None
-        return find_pictures(self.inputs.images, side)
+        return find_pictures(self.inputs.images, self.inputs.named)
 
     def squares(self, found: Found) -> Squares | Clips:
         """Pictures or clips at the larger input size of both models, in the frame of the student."""
@@ -197,13 +207,18 @@ class Pair:
         squares = self.squares(found)
         if self.inputs.cache is None or isinstance(squares, Clips):
             return squares
-        return TeacherCache(self.inputs.cache, f"{self.taught} {self.recipe.taught_key}", squares)
+        spec = self.teacher.spec
+        seen = f"{spec.encoder} {spec.input_wh} {spec.mean} {spec.std}"  # one file may be loaded as several models
+        return TeacherCache(self.inputs.cache, f"{self.taught} {seen} {self.recipe.taught_key}", squares)
 
     @torch.no_grad()
     def teach(self, pictures: Tensor) -> list[Tensor]:
         """What the teacher makes of pictures, uint8 (B, 3, S, S): maps."""
-        features, further = self.recipe.taught(pictures)
-        return [features.coarse, *features.fine, *further]
+        parts = []
+        for some in torch.split(pictures, BATCH):
+            features, further = self.recipe.taught(some)
+            parts.append([features.coarse, *features.fine, *further])
+        return [torch.cat(maps) for maps in zip(*parts, strict=True)]
 
     def learn(self, examples: Dataset[Example], state: Path, log: Log, rank: int = 0, count: int = 1) -> None:
         """Train in place, as process `rank` of `count`."""
@@ -221,16 +236,21 @@ class Pair:
 
     def _measure(self, log: Log) -> Callable[[], Mapping[str, float]]:
         """What validation measures, on the pictures kept for it; nothing where there are none."""
-        found = self.find("validation")
+        found = self.found.validation
         if not found:
-            log("no validation: the folder has nothing on that side of the split")
+            log("no validation: one picture or clip alone, or nothing of that side of the split")
             return dict
+        total = len(found) + len(self.found.train)
+        log(f"validation: {len(found)} of {total} {self.kind}, {self.found.why}")
         kept = self.squares(found[:: math.ceil(len(found) / self.plan.validated)])
-        squares = torch.stack([kept[row][0] for row in range(len(kept))]).flatten(0, -4)
+        squares, covered = (
+            torch.stack(part) for part in zip(*(kept[row] for row in range(len(kept))), strict=True)
+        )
 
         def measure() -> dict[str, float]:
             self.learn_norms(False)
-            found = agreement(self.student, self.teacher, squares)
+            found = tracking(self.recipe, squares, covered) if self.recipe.clip[0] > 1 else {}
+            found |= agreement(self.student, self.teacher, squares, covered)
             self.learn_norms(True)
             return found
 
@@ -243,7 +263,7 @@ class Steps:
     def __init__(self, pair: Pair, examples: Dataset[Example], rank: int, count: int) -> None:
         self.pair, self.recipe, self.examples = pair, pair.recipe, examples
         self.plan, self.rank, self.count = pair.plan, rank, count
-        self.own = share(self.plan.batch, rank, count)
+        self.own = share(pair.batch, rank, count)
         self._batches: Iterator[Sequence[Tensor]] | None = None
 
     def gradients(self, step: int) -> Mapping[str, Tensor]:
@@ -259,7 +279,7 @@ class Steps:
 
     def _load(self, first: int) -> Iterator[Sequence[Tensor]]:
         size = len(self.examples)  # type: ignore[arg-type]
-        rows = order(size, self.plan.batch, self.plan.seed, first, self.pair.stage.steps)
+        rows = order(size, self.pair.batch, self.plan.seed, first, self.pair.stage.steps)
         loader = DataLoader(
             self.examples,
             batch_sampler=([some[place] for place in self.own] for some in rows),
@@ -281,7 +301,7 @@ class Steps:
 
     def _lesson(self, step: int, batch: Sequence[Tensor]) -> Lesson:
         device, teacher = self.pair.student.device, self.pair.teacher
-        clips, *maps = (value.to(device) for value in batch)
+        clips, covered, *maps = (value.to(device) for value in batch)
         clips = clips if clips.ndim == 5 else clips[:, None]
         pictures = clips.flatten(0, 1)
         if not maps:
@@ -291,68 +311,7 @@ class Steps:
         seeds = [(self.plan.seed, step, place) for place in self.own]
         seen = shrunk(pictures, self.pair.student)
         seen = worn(seen.view(*clips.shape[:2], *seen.shape[1:]), self.plan.wear, seeds).flatten(0, 1)
+        covered = covered.repeat_interleave(clips.shape[1], 0)
+        seen = padded(seen, covered, self.pair.student.spec.mean)
         features = Features(coarse, tuple(others[:fine]))
-        return Lesson(seen, features, tuple(others[fine:]), step / self.pair.stage.steps)
-
-
-def _load_student(text: str) -> tuple[ImageModel, bool]:
-    """The model of MODEL or MODEL=FILE, and whether it is untrained; ConfigError if it has no heads of SAM."""
-    name, file = split_name(text)
-    untrained = file is None or is_random(file)
-    if name not in IMAGE_SPECS and name not in SPECS:
-        raise ConfigError(
-            f"{shown(name)} is not a student known here: an image model, or a video model of the SAM 2 family"
-        )
-    if not untrained:
-        model = load_any(name, weights=file)
-    else:
-        model = build_spec(IMAGE_SPECS[name] if name in IMAGE_SPECS else SPECS[name])
-    if not isinstance(model, ImageModel):
-        raise ConfigError(
-            f"{name} cannot learn from another model: it is a network of its own, without an image embedding"
-        )
-    return model, untrained
-
-
-def share_layers(student: ImageModel, teacher: ImageModel) -> int:
-    """Copy layers from the teacher that both have under one name, in one shape; returns the number of entries.
-
-    Of an encoder of another depth, these are the first blocks of each stage, its stem and its last layers: a start
-    near the teacher, as DistilBERT has it (Sanh et al. 2019, section 3).
-    """
-    own, layers = student.state_dict(), defaultdict[str, dict[str, Tensor]](dict)
-    for name, value in teacher.state_dict().items():
-        layers[name.rpartition(".")[0]][name] = value
-    same: dict[str, Tensor] = {}
-    for layer in layers.values():
-        if all(name in own and own[name].shape == value.shape for name, value in layer.items()):
-            same |= layer
-    student.load_state_dict(same, strict=False)
-    return len(same)
-
-
-@torch.no_grad()
-def agreement(student: ImageModel, teacher: ImageModel, pictures: Tensor, batch: int = 8) -> dict[str, float]:
-    """How well a student agrees with its teacher on pictures, uint8 (N, 3, S, S).
-
-    Returns:
-        `mask IoU`, mean IoU of both models' masks on boxes around what the teacher finds at random places, and
-        `feature error`, mean squared error of the coarse map as a share of the variance of the teacher's.
-    """
-    side, ious, errors, variances = student.spec.input_wh[0], [], [], []
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        for some in torch.split(pictures, batch):
-            own, theirs = encoded(student, some), encoded(teacher, some)
-            target = resized(theirs.coarse, own.coarse)
-            errors.append((own.coarse - target).square().mean())
-            variances.append(target.var(dim=(0, 2, 3)).mean())
-            own, theirs = repeated(own, PLACES), repeated(theirs, PLACES)
-            objects = find_objects(teacher, theirs, side)
-            prompts = box_prompts(objects.masks)
-            answer = ask(teacher, theirs, prompts, side)
-            index = chosen(teacher, answer, False)
-            found = picked(ask(student, own, prompts, side), index)
-            ious.append(soft_iou(found, (picked(answer, index) > 0).float())[objects.good > 0])
-    error = (torch.stack(errors).mean() / torch.stack(variances).mean().clamp(min=1e-9)).item()
-    return {"mask IoU": torch.cat(ious).mean().item() if len(torch.cat(ious)) else 0.0, "feature error": error}
+        return Lesson(seen, features, tuple(others[fine:]), step / self.pair.stage.steps, covered)

@@ -11,7 +11,7 @@ from samvideo.heads.masks import best_alternative
 from samvideo.image_model import ImageModel
 from samvideo.picture_sizes import prompt_scale
 from samvideo.tensors import Features, MaskCandidates, PromptTensors
-from samvideo.training.losses import dice_loss
+from samvideo.training.losses import dice_loss, soft_iou
 from samvideo.training.prompting import STRIDE, box_prompts, click_prompts, corrected
 
 AREAS = (2e-3, 0.8)
@@ -65,13 +65,22 @@ def picked(candidates: MaskCandidates, index: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def find_objects(teacher: ImageModel, features: Features, side: int) -> Objects:
-    """What the teacher takes for the object at a random place of each picture; masks at a quarter of `side`."""
+def find_objects(teacher: ImageModel, features: Features, side: int, covered: Tensor | None = None) -> Objects:
+    """What the teacher takes for the object at a random place of each picture; masks at a quarter of `side`.
+
+    Args:
+        teacher: of the features.
+        features: of B pictures, or with as many rows in succession for each of them.
+        side: of the square.
+        covered: (B, 2) see `Lesson`; places are in the picture, not in its padding.
+    """
     count, device = len(features.coarse), features.coarse.device
-    xy = side * torch.rand(count, 1, 2, device=device)
+    covered = torch.ones(1, 2, device=device) if covered is None else covered
+    covered = covered.repeat_interleave(count // len(covered), 0)
+    xy = side * torch.rand(count, 1, 2, device=device) * covered[:, None]
     found = ask(teacher, features, PromptTensors(xy, torch.ones(count, 1, device=device).long()), side)
     masks = (picked(found, chosen(teacher, found, True)) > 0).float()
-    share = masks.mean((1, 2))
+    share = masks.mean((1, 2)) / covered.prod(1)
     return Objects(masks, ((share >= AREAS[0]) & (share <= AREAS[1])).float())
 
 
@@ -131,3 +140,17 @@ def mask_distance(logits: Tensor, target: Tensor, entropy: float, dice: float) -
     """(B,) weighted sum of mean cross-entropy and Dice, of (B, h, w) logits and targets in 0..1."""
     pixels = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((1, 2))
     return entropy * pixels + dice * dice_loss(logits, target)
+
+
+def quality_error(candidates: MaskCandidates, target: Tensor) -> Tensor:
+    """(B,) mean absolute error of the IoU that a student predicts for its masks, against that with a teacher's.
+
+    As SAM 2 is trained (Ravi et al. 2024, appendix D). Masks get no gradient of it, only ratings.
+
+    Args:
+        candidates: N of the student for each object.
+        target: (B, h, w) the teacher's masks, of 0 and 1, at the size of the logits.
+    """
+    count = candidates.quality_bn.shape[1]
+    reached = soft_iou(candidates.logits_bnhw.detach().flatten(0, 1), target.repeat_interleave(count, 0))
+    return (candidates.quality_bn.float() - reached.view(-1, count)).abs().mean(1)

@@ -18,13 +18,14 @@ from samvideo.interrupt import SIGNALS
 from samvideo.io.images import find_images, read_still
 from samvideo.picture_sizes import fitted_wh
 from samvideo.specs import ModelSpec
-from samvideo.training import effects, splits
+from samvideo.training import effects
 from samvideo.training.clips import colours
+from samvideo.training.distil_split import Divided, by_name, by_scene, scene
 from samvideo.training.files import sha256
 from samvideo.types import UInt8Array
 
 Example: TypeAlias = tuple[Tensor, ...]
-"""A picture, uint8 (3, S, S), or clip, and what a teacher makes of it, if that is cached."""
+"""A picture, uint8 (3, S, S), or clip; its `covered` share; what a teacher makes of it, if that is cached."""
 
 
 LABELS = frozenset({"masks", "Annotations"})
@@ -61,8 +62,12 @@ class Wear:
     plain: float = 0.2
 
 
-def find_pictures(folder: Path, side: splits.Side) -> list[Picture]:
-    """The pictures of one side of the split in a folder and all below it, but folders of labels, in order.
+def find_pictures(folder: Path, named: bool = False) -> Divided[Picture]:
+    """The pictures in a folder and all below it, but folders of labels, in order.
+
+    Args:
+        folder: of pictures.
+        named: divide them by `by_name`, instead of `by_scene`.
 
     Raises:
         DatasetError: there is no such folder, or no picture to learn from.
@@ -71,10 +76,14 @@ def find_pictures(folder: Path, side: splits.Side) -> list[Picture]:
         raise DatasetError(f"there is no folder {folder}: check the spelling and the folder you are in")
     inner = [path for path in folder.rglob("*") if not LABELS & {*path.relative_to(folder).parts[:-1]}]
     paths = find_images(inner)
-    found = [Picture(path, sha256(path)) for path in paths if splits.side(path.stem) == side]
-    if not found and side == "train":
+    if named:
+        found = by_name(paths, [path.stem for path in paths])
+    else:
+        found = by_scene(paths, [scene(path, folder) for path in paths])
+    if not found.train:
         raise DatasetError(f"{folder} has no picture to learn from: JPEG or PNG files expected, in it or below it")
-    return found
+    train, validation = ([Picture(path, sha256(path)) for path in side] for side in (found.train, found.validation))
+    return Divided(train, validation, found.why)
 
 
 class Squares(Dataset[Example]):
@@ -94,13 +103,31 @@ class Squares(Dataset[Example]):
 
     def __getitem__(self, row: int) -> Example:
         """Decode a picture; VideoError if it is damaged."""
-        return (torch.from_numpy(square(read_still(self.pictures[row].path), self.spec, self.side)),)
+        rgb = read_still(self.pictures[row].path)
+        return torch.from_numpy(square(rgb, self.spec, self.side)), covered(rgb, self.spec, self.side)
+
+
+def covered(rgb: UInt8Array, spec: ModelSpec, side: int) -> Tensor:
+    """(2,), the share of a `square`'s width and height that a picture (H, W, 3) takes; the rest is padding."""
+    return torch.tensor(_fitted_wh(rgb, spec, side)) / side
+
+
+def padded(pictures: Tensor, covered_b2: Tensor, mean: Sequence[float]) -> Tensor:
+    """Pictures (B, 3, S, S) with a colour in 0..1, the mean, in all that is padding; (B, 2) `covered` of each."""
+    places = torch.arange(pictures.shape[-1], device=pictures.device)
+    inside_x, inside_y = (places < (covered_b2 * len(places)).round()[..., None]).unbind(1)
+    inside = (inside_y[:, :, None] & inside_x[:, None])[:, None]
+    return torch.where(inside, pictures, torch.tensor(mean, device=pictures.device)[:, None, None])
+
+
+def _fitted_wh(rgb: UInt8Array, spec: ModelSpec, side: int) -> tuple[int, int]:
+    size_wh = (rgb.shape[1], rgb.shape[0])
+    return fitted_wh(size_wh, side, spec.picture) if spec.picture.fit == "pad" else (side, side)
 
 
 def square(rgb: UInt8Array, spec: ModelSpec, side: int) -> UInt8Array:
     """A picture (H, W, 3) as (3, S, S): stretched or, under "pad", with the mean colour right or below."""
-    size_wh = (rgb.shape[1], rgb.shape[0])
-    width, height = fitted_wh(size_wh, side, spec.picture) if spec.picture.fit == "pad" else (side, side)
+    width, height = _fitted_wh(rgb, spec, side)
     out = np.empty((side, side, 3), np.uint8)
     out[:] = np.round(255 * np.array(spec.mean))
     out[:height, :width] = resize_rgb(rgb, (width, height))

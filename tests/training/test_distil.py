@@ -23,11 +23,13 @@ from samvideo.errors import ConfigError, DatasetError, SamVideoError, VideoError
 from samvideo.image_model import ImageModel
 from samvideo.registry import ENCODERS
 from samvideo.specs import IMAGE_SPECS
-from samvideo.training import distil, splits
-from samvideo.training.distil import Inputs, Pair, Plan, agreement, share_layers
+from samvideo.training import distil
+from samvideo.training.distil import Inputs, Pair, Plan
+from samvideo.training.distil_agreement import agreement
 from samvideo.training.distil_clips import Clips, find_clips
 from samvideo.training.distil_prompts import Objects, mask_distance
-from samvideo.training.distil_recipe import Lesson, feature_loss, resized
+from samvideo.training.distil_recipe import Lesson, feature_errors, feature_loss, parse_recipe, resized
+from samvideo.training.distil_student import share_layers
 from samvideo.training.images import Picture, Squares, Wear, find_pictures, order, square, worn
 from samvideo.training.processes import joined
 from samvideo.training.recipes.full import hard_weights, token_loss
@@ -49,8 +51,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         x, y, radius = (int(value) for value in rng.integers(16, 50, 3))
         cv2.circle(picture, (x, y), radius // 3, (40, 200, 40), -1)
         cv2.rectangle(picture, (y, x), (y + radius // 2, x + radius // 3), (220, 40, 40), -1)
-        cv2.imwrite(str(root / f"{number}.png"), picture)
-        cv2.imwrite(str(root / "masks" / f"{number}.png"), picture)
+        for folder in (root, root / "masks"):
+            cv2.imwrite(str(folder / f"{number}-of-60-pictures.png"), picture)
     return root
 
 
@@ -72,11 +74,12 @@ def distill(data: Path, out: Path, *options: str | Path, code: int = 0) -> str:
 
 
 def measured(pair: Pair, data: Path) -> dict[str, float]:
-    kept = pair.squares(find_pictures(data, "validation"))
-    return agreement(pair.student, pair.teacher, torch.stack([kept[row][0] for row in range(len(kept))]))
+    kept = pair.squares(find_pictures(data).validation)
+    pictures, covered = (torch.stack(part) for part in zip(*(kept[row] for row in range(len(kept))), strict=True))
+    return agreement(pair.student, pair.teacher, pictures, covered)
 
 
-# Learned in 30 steps: feature error to a fifth of that before, mask error (1 - IoU) to half of that.
+# Learned in 30 steps: feature error to a fifth of that before, mask error (1 - IoU) to 60 % of that.
 LEARNED = (
     "features",
     "prompts:objects=2",
@@ -90,13 +93,13 @@ LEARNED = (
 def test_a_student_comes_near_its_teacher_on_other_pictures(data: Path, tmp_path: Path, recipe: str) -> None:
     pair = Pair(inputs(data, tmp_path / "cache"), Plan(recipe, 30, batch=4))
     before = measured(pair, data)
-    examples = pair.examples(find_pictures(data, "train"))
+    examples = pair.examples(find_pictures(data).train)
     assert isinstance(examples, TeacherCache)
     examples.fill(pair.teach, print)
     pair.learn(examples, tmp_path / "state", print)
     after = measured(pair, data)
     assert after["feature error"] < 0.2 * before["feature error"]
-    assert 1 - after["mask IoU"] < 0.5 * (1 - before["mask IoU"])
+    assert 1 - after["mask IoU"] < 0.6 * (1 - before["mask IoU"])
 
 
 @pytest.fixture
@@ -111,20 +114,26 @@ def clips(tmp_path: Path) -> Path:
 
 
 def test_clips_of_videos(clips: Path) -> None:
-    found = find_clips(clips, "train", 2, 2) + find_clips(clips, "validation", 2, 2)
+    divided = find_clips(clips, 2, 2)
+    found = divided.train + divided.validation
     assert [(clip.source.name, clip.first) for clip in found] == [("a", 0), ("b", 0), ("b", 4)]
-    (pixels,) = Clips(found, IMAGE_SPECS[TEACHER], 64, 2, 2)[2]
+    pixels, _ = Clips(found, IMAGE_SPECS[TEACHER], 64, 2, 2)[2]
     want = [frame.rgb for frame in tiny_sam.clip(7)]
     assert pixels.permute(0, 2, 3, 1).tolist() == np.stack([want[4], want[6]]).tolist()
+    (clips / "JPEGImages" / "a" / "00003.png").write_bytes(b"another frame")
+    digests = [clip.digest for clip in find_clips(clips, 2, 2).train]
+    assert digests[0] != found[0].digest, "an exchange before a resumption is noticed"
+    assert digests[1] == found[1].digest
     with pytest.raises(DatasetError, match="15 frames"):
-        find_clips(clips, "train", 8, 2)
+        find_clips(clips, 8, 2)
 
 
 def test_a_memory_is_distilled_along_clips(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
     monkeypatch.setattr(distil, "load_teacher", lambda text, device: tiny_sam.tiny_model())
     other = tiny_sam.tiny_model()
     other.encoder.load_state_dict(tiny_sam.randomise(tiny_sam.tiny_model(), 1).encoder.state_dict())
-    monkeypatch.setattr(distil, "_load_student", lambda text: (other, False))
+    monkeypatch.setattr(distil, "load_student", lambda text: (other, False))
     given = replace(inputs(clips), images=None, videos=clips)
     pair = Pair(given, Plan("video:length=3,stride=1,objects=2", 20, batch=1))
     frames = torch.stack([torch.from_numpy(frame.rgb.transpose(2, 0, 1)) for frame in tiny_sam.clip(3)])
@@ -137,8 +146,10 @@ def test_a_memory_is_distilled_along_clips(clips: Path, tmp_path: Path, monkeypa
         return {name: value.item() for name, value in losses.items()}
 
     before = errors()
-    found = [*pair.find("train"), *pair.find("validation")]
-    pair.learn(pair.examples(found), tmp_path / "state", print)
+    found = [*pair.found.train, *pair.found.validation]
+    pair.learn(pair.examples(found), tmp_path / "state", said.append)
+    tracked = [float(line.partition("tracked IoU ")[2].partition(",")[0]) for line in said if "tracked" in line]
+    assert tracked[0] < tracked[1], "masks of frames after the first, before and after training"
     after = errors()
     assert after["features"] < 0.5 * before["features"]
     assert after["memory"] < 0.5 * before["memory"]
@@ -156,9 +167,17 @@ def test_an_untrained_student_begins_with_the_layers_that_it_has_in_common_with_
     assert all(torch.equal(value, theirs[name]) for name, value in mine.items() if "blocks.0.attn.qkv" not in name)
 
 
+def test_a_student_without_an_embedding_of_absent_objects_has_the_rest_of_the_memory_of_its_teacher() -> None:
+    student = tiny_sam.tiny_model("perceiver")
+    teacher = tiny_sam.randomise(tiny_sam.tiny_model(occlusion_embedding=True), 1)
+    share_layers(student, teacher)
+    for name in ("no_memory", "frame_codes"):
+        assert torch.equal(getattr(student.memory, name), getattr(teacher.memory, name))
+
+
 def test_two_processes_equal_one(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Losses within 1e-4, weights within 1e-3: sums are in another order, and Adam divides by small numbers."""
-    plan, pictures = Plan("features", 5, batch=4), find_pictures(data, "train")
+    plan, pictures = Plan("features", 5, batch=4), find_pictures(data).train
     monkeypatch.setattr(Pair, "_measure", lambda self, log: dict)
     curves, weights = [], []
     gradients = distil.Steps.gradients
@@ -190,6 +209,8 @@ def test_losses_by_hand() -> None:
     own, target = torch.tensor([[[[1.0, 2.0]]]]), torch.tensor([[[[0.0, 4.0]]]])
     assert feature_loss(own, target).item() == pytest.approx((1 + 4) / 2 / 4), "0 and 4 have a variance of 4"
     assert feature_loss(10 * own, 10 * target).item() == pytest.approx((1 + 4) / 2 / 4)
+    both = torch.cat([own, target])
+    assert feature_errors(both, torch.cat([target, target])).tolist() == pytest.approx([(1 + 4) / 2 / 4, 0])
     larger = torch.tensor([[[[0.0, 0.0, 4.0, 4.0]] * 2]]).view(1, 1, 2, 4)
     assert feature_loss(own, larger).item() == pytest.approx(feature_loss(own, resized(larger, own)).item())
     logits, mask = torch.zeros(1, 1, 2), torch.tensor([[[1.0, 0.0]]])
@@ -232,9 +253,10 @@ def test_all_pictures_come_before_any_comes_again_in_an_order_of_the_seed() -> N
 
 
 def test_pictures_of_both_sides_without_masks(data: Path) -> None:
-    both = find_pictures(data, "train"), find_pictures(data, "validation")
-    assert sorted(int(p.path.stem) for side in both for p in side) == [*range(60)]
-    assert all(splits.side(picture.path.stem) == "train" for picture in both[0])
+    found = find_pictures(data)
+    numbers = [int(p.path.stem.partition("-")[0]) for side in (found.train, found.validation) for p in side]
+    assert sorted(numbers) == [*range(60)]
+    assert len(found.validation) == 8, "about a tenth, chosen by a digest of names"
     wide = np.zeros((10, 20, 3), np.uint8)
     padded = square(wide, IMAGE_SPECS["mobilesam"], 8)
     assert padded[:, :4].max() == 0
@@ -253,14 +275,14 @@ def test_what_happens_to_a_picture_depends_on_its_seed_alone() -> None:
 
 def test_features_are_computed_once(data: Path, tmp_path: Path) -> None:
     pair = Pair(inputs(data, tmp_path), Plan())
-    pictures = find_pictures(data, "train")
+    pictures = find_pictures(data).train
     cache = pair.examples(pictures)
     assert isinstance(cache, TeacherCache)
     cache.fill(pair.teach, print)
     assert (
         len(cache.files) == len(set(cache.files)) == math.ceil(len(pictures) / 32) == len(list(tmp_path.iterdir()))
     )
-    picture, maps = cache[33]
+    picture, _, maps = cache[33]
     assert torch.equal(picture, Squares(pictures, pair.student.spec, SIDE)[33][0])
     assert (maps - pair.teach(picture[None])[0][0]).abs().max() < 0.01
 
@@ -276,6 +298,32 @@ def test_features_are_computed_once(data: Path, tmp_path: Path) -> None:
     cache.files[0].write_bytes(b"broken")
     with pytest.raises(DatasetError, match="remove it"):
         cache[0]
+
+
+def test_features_of_one_file_at_another_input_size_are_others(data: Path, tmp_path: Path) -> None:
+    pair, pictures = Pair(inputs(data, tmp_path), Plan()), find_pictures(data).train[:1]
+    files = []
+    for side in (SIDE, SIDE // 2):
+        pair.teacher.spec = replace(pair.teacher.spec, input_wh=(side, side))
+        cache = pair.examples(pictures)
+        assert isinstance(cache, TeacherCache)
+        files += cache.files
+    assert files[0] != files[1]
+
+
+def test_a_teacher_sees_a_few_pictures_at_a_time(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair, sizes = Pair(inputs(data), Plan()), []
+    taught, pictures = pair.recipe.taught, torch.randint(256, (20, 3, SIDE, SIDE)).byte()
+    monkeypatch.setattr(pair.recipe, "taught", lambda some: (sizes.append(len(some)), taught(some))[1])
+    maps = pair.teach(pictures)
+    assert sizes == [8, 8, 4]
+    assert torch.equal(maps[0][8:16], pair.teach(pictures[8:16])[0])
+
+
+def test_a_step_has_as_many_frames_of_clips_as_pictures(data: Path) -> None:
+    video = parse_recipe("video")[1]
+    assert video.batch * video.length == parse_recipe("features")[1].batch == Pair(inputs(data), Plan()).batch
+    assert Pair(inputs(data), Plan(batch=3)).batch == 3
 
 
 def test_a_distillation_is_interrupted_resumed_and_used(

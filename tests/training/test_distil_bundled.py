@@ -38,8 +38,9 @@ def inputs(tmp_path: Path) -> Inputs:
 def test_a_lighter_encoder_learns_from_it_by_every_recipe_of_pictures(inputs: Inputs, recipe: str) -> None:
     pair = Pair(inputs, Plan(recipe))
     assert pair.shared == len(pair.student.state_dict()), "all its layers are the teacher's, which has more"
-    (pixels,) = pair.squares(pair.find("train"))[0]
+    pixels, covered = pair.squares(pair.found.train)[0]
     assert pixels.shape == (3, 320, 320), "the size of a window"
+    assert covered.tolist() == [1, 1]
     features, further = pair.recipe.taught(pixels[None])
     for progress in (0.3, 0.9):
         lesson = Lesson(pixels[None] / 255, features, tuple(further), progress)

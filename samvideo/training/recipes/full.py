@@ -10,8 +10,16 @@ import torch
 from torch import Tensor
 
 from samvideo.image_model import ImageModel
-from samvideo.training.distil_prompts import answers, find_objects, repeated
-from samvideo.training.distil_recipe import Lesson, Recipe, RecipeConfig, encoded, features_loss, train_only
+from samvideo.training.distil_prompts import answers, find_objects, quality_error, repeated
+from samvideo.training.distil_recipe import (
+    Lesson,
+    Recipe,
+    RecipeConfig,
+    check_range,
+    encoded,
+    features_loss,
+    train_only,
+)
 from samvideo.training.losses import dice_loss, focal_loss, soft_iou
 
 
@@ -21,6 +29,7 @@ class FullConfig(RecipeConfig):
 
     Attributes:
         features, tokens, masks: weights of the losses.
+        quality: weight of the error of the predicted IoU.
         objects: of a picture.
         rounds: answers to each prompt; all but the first have one more click where the masks differ.
         focal: weight of the focal loss of masks beside Dice, which has 1.
@@ -31,11 +40,18 @@ class FullConfig(RecipeConfig):
     features: float = 1.0
     tokens: float = 1.0
     masks: float = 1.0
+    quality: float = 1.0
     objects: int = 4
     rounds: int = 2
     focal: float = 20.0
     hard: float = 2.0
     limit: float = 0.75
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, ("objects", "rounds"), 1)
+        check_range(self, ("features", "tokens", "masks", "quality", "focal", "hard"), 0)
+        check_range(self, ("limit",), 0, 1)
 
     def build(self, student: ImageModel, teacher: ImageModel) -> "FullRecipe":
         """See `RecipeConfig.build`."""
@@ -66,17 +82,22 @@ class FullRecipe(Recipe):
         own = encoded(self.student, lesson.pictures)
         features = features_loss(own, lesson.features)
         own, theirs = repeated(own, times), repeated(lesson.features, times)
-        objects = find_objects(self.teacher, theirs, self.student.spec.input_wh[0])
-        tokens, masks, ious = [], [], []
+        objects = find_objects(self.teacher, theirs, self.student.spec.input_wh[0], lesson.covered)
+        tokens, masks, errors, ious = [], [], [], []
         for answer in answers(self.student, own, self.teacher, theirs, objects, config.rounds):
             iou = soft_iou(answer.logits, answer.target)
             distance = config.focal * focal_loss(answer.logits, answer.target)
             distance = distance + dice_loss(answer.logits, answer.target)
             masks.append(objects.mean(hard_weights(iou, config.limit, config.hard) * distance))
+            errors.append(objects.mean(quality_error(answer.own, answer.target)))
             ious.append(objects.mean(iou))
             if answer.own.tokens_bnc.shape == answer.theirs.tokens_bnc.shape and answer.own.tokens_bnc.numel():
                 tokens.append(objects.mean(token_loss(answer.own.tokens_bnc, answer.theirs.tokens_bnc)))
-        losses = {"features": config.features * features, "masks": config.masks * torch.stack(masks).mean()}
+        losses = {
+            "features": config.features * features,
+            "masks": config.masks * torch.stack(masks).mean(),
+            "quality": config.quality * torch.stack(errors).mean(),
+        }
         if tokens:
             losses["tokens"] = config.tokens * torch.stack(tokens).mean()
         return losses | {"mask IoU": torch.stack(ious).mean()}

@@ -20,6 +20,7 @@ from samvideo.training.distil_recipe import (
     Lesson,
     Recipe,
     RecipeConfig,
+    check_range,
     encoded,
     feature_loss,
     features_loss,
@@ -28,6 +29,8 @@ from samvideo.training.distil_recipe import (
 
 NAMES = ("blocks", "layers", "stages")
 """Of the lists of blocks in encoders."""
+LAST = 0.99
+"""Largest share of the steps for the final features alone; recipe `features` has nothing else."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,10 @@ class LayersConfig(RecipeConfig):
     """
 
     last: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, ("last",), 0, LAST)
 
     def build(self, student: ImageModel, teacher: ImageModel) -> "LayersRecipe":
         """See `RecipeConfig.build`."""

@@ -10,8 +10,16 @@ import torch
 from torch import Tensor
 
 from samvideo.image_model import ImageModel
-from samvideo.training.distil_prompts import answers, find_objects, mask_distance, repeated
-from samvideo.training.distil_recipe import Lesson, Recipe, RecipeConfig, encoded, features_loss, train_only
+from samvideo.training.distil_prompts import answers, find_objects, mask_distance, quality_error, repeated
+from samvideo.training.distil_recipe import (
+    Lesson,
+    Recipe,
+    RecipeConfig,
+    check_range,
+    encoded,
+    features_loss,
+    train_only,
+)
 from samvideo.training.losses import soft_iou
 
 
@@ -25,6 +33,7 @@ class PromptsConfig(RecipeConfig):
         objects: of a picture.
         rounds: answers to each prompt; all but the first have one more click.
         entropy, dice: weights of the losses of masks.
+        quality: weight of the error of the predicted IoU.
         heads: whether mask decoder and prompt encoder learn in stage 2, too.
     """
 
@@ -34,7 +43,14 @@ class PromptsConfig(RecipeConfig):
     rounds: int = 2
     entropy: float = 5.0
     dice: float = 5.0
+    quality: float = 1.0
     heads: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, ("objects", "rounds"), 1)
+        check_range(self, ("features", "entropy", "dice", "quality"), 0)
+        check_range(self, ("encoder",), 0, 1)
 
     def build(self, student: ImageModel, teacher: ImageModel) -> "PromptsRecipe":
         """See `RecipeConfig.build`."""
@@ -58,14 +74,19 @@ class PromptsRecipe(Recipe):
             return {"features": features}
         times, side = self.config.objects, self.student.spec.input_wh[0]
         own, theirs = repeated(own, times), repeated(lesson.features, times)
-        objects = find_objects(self.teacher, theirs, side)
-        losses, ious = [], []
+        objects = find_objects(self.teacher, theirs, side, lesson.covered)
+        losses, errors, ious = [], [], []
         for answer in answers(self.student, own, self.teacher, theirs, objects, self.config.rounds):
             distance = mask_distance(answer.logits, answer.target, self.config.entropy, self.config.dice)
             losses.append(objects.mean(distance))
+            errors.append(objects.mean(quality_error(answer.own, answer.target)))
             ious.append(objects.mean(soft_iou(answer.logits, answer.target)))
-        masks = torch.stack(losses).mean()
-        return {"features": self.config.features * features, "masks": masks, "mask IoU": torch.stack(ious).mean()}
+        return {
+            "features": self.config.features * features,
+            "masks": torch.stack(losses).mean(),
+            "quality": self.config.quality * torch.stack(errors).mean(),
+            "mask IoU": torch.stack(ious).mean(),
+        }
 
 
 VARIANTS = {"prompts": PromptsConfig()}

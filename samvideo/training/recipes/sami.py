@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from samvideo.encoders.base import WIDTH
+from samvideo.errors import ConfigError
 from samvideo.image_model import ImageModel
 from samvideo.nn.attention import Attention
 from samvideo.nn.mlp import Mlp
@@ -20,6 +21,7 @@ from samvideo.training.distil_recipe import (
     Lesson,
     Recipe,
     RecipeConfig,
+    check_range,
     encoded,
     feature_loss,
     features_loss,
@@ -41,6 +43,15 @@ class SamiConfig(RecipeConfig):
     depth: int = 2
     heads: int = 8
     whole: float = 0.4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, ("hidden", "whole"), 0, 1)
+        check_range(self, ("depth", "heads"), 1)
+        if WIDTH % self.heads:
+            raise ConfigError(
+                f"option 'heads' of a recipe is {self.heads}: a divisor of {WIDTH} channels expected, such as 8"
+            )
 
     def build(self, student: ImageModel, teacher: ImageModel) -> "SamiRecipe":
         """See `RecipeConfig.build`."""
@@ -93,7 +104,7 @@ class SamiRecipe(Recipe):
         height, width = (size // stride for size in lesson.pictures.shape[-2:])
         count, batch = height * width, len(lesson.pictures)
         cells = torch.rand(batch, count, device=lesson.pictures.device).argsort(1)
-        number = round(self.config.hidden * count)
+        number = min(max(round(self.config.hidden * count), 1), count - 1)
         hidden, visible = cells[:, :number], cells[:, number:]
         covered = torch.zeros_like(cells, dtype=torch.float).scatter(1, hidden, 1.0).view(batch, 1, height, width)
         covered = covered.repeat_interleave(stride, 2).repeat_interleave(stride, 3)

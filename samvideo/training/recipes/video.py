@@ -4,7 +4,9 @@ Source: Zhou et al. 2025, EdgeTAM (distillation). Differences: there are no labe
 what the teacher finds at random places of the first frame, and its masks are the targets; weights are chosen here.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,12 +17,14 @@ from samvideo.image_model import ImageModel
 from samvideo.models import VideoModel
 from samvideo.tensors import Features, MaskCandidates, MaskPrediction
 from samvideo.training.clip_propagation import ClipMemory
-from samvideo.training.distil_prompts import Objects, find_objects, mask_distance, picked, repeated
+from samvideo.training.distil_prompts import Objects, find_objects, mask_distance, picked, quality_error, repeated
 from samvideo.training.distil_recipe import (
     Lesson,
     Recipe,
     RecipeConfig,
+    check_range,
     encoded,
+    feature_errors,
     features_loss,
     resized,
     train_only,
@@ -37,9 +41,11 @@ class VideoConfig(RecipeConfig):
         pictures: share of the steps of stage 1, in which the encoder alone learns, from features.
         objects: of a clip.
         features, memory: weights of the losses of features, and of those that are conditioned on memory.
-        entropy, dice, presence: weights of the losses of masks, and of whether an object is there.
+        entropy, dice, quality, presence: weights of the losses of masks, of their predicted IoU, and of whether an
+            object is there.
     """
 
+    batch: ClassVar[int] = 2  # of 4 frames: as many as the pictures of other recipes
     length: int = 4
     stride: int = 2
     pictures: float = 0.5
@@ -48,7 +54,15 @@ class VideoConfig(RecipeConfig):
     memory: float = 1.0
     entropy: float = 5.0
     dice: float = 1.0
+    quality: float = 1.0
     presence: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, ("length",), 2)
+        check_range(self, ("stride", "objects"), 1)
+        check_range(self, ("features", "memory", "entropy", "dice", "quality", "presence"), 0)
+        check_range(self, ("pictures",), 0, 1)
 
     def build(self, student: ImageModel, teacher: ImageModel) -> "VideoRecipe":
         """See `RecipeConfig.build`."""
@@ -58,9 +72,25 @@ class VideoConfig(RecipeConfig):
         return VideoRecipe(student, teacher, self)
 
 
-def memory_loss(own: Tensor, target: Tensor) -> Tensor:
-    """(O,) mean squared error of conditioned maps (O, C, h, w), the target resized to the size of the other."""
-    return (own - resized(target, own)).square().mean((1, 2, 3))
+class _Followed(NamedTuple):
+    """What both models make of the objects of a clip on one frame.
+
+    Attributes:
+        embedding, target: features of the student and of the teacher that are conditioned on memory.
+        answer: candidates of the student.
+        logits: of its mask in the teacher's place.
+        objects: as they were found on the first frame.
+        seen: their masks by the teacher; good where the object was, and is still there.
+        there: (O,) of 0 and 1, whether the teacher sees the object.
+    """
+
+    embedding: Tensor
+    target: Tensor
+    answer: MaskCandidates
+    logits: Tensor
+    objects: Objects
+    seen: Objects
+    there: Tensor
 
 
 class VideoRecipe(Recipe):
@@ -85,20 +115,34 @@ class VideoRecipe(Recipe):
         with torch.no_grad():
             attended = self.theirs.memory.self_attend(lesson.features)
         theirs, length = lesson.features._replace(self_attended=attended), self.config.length
-        clips = [range(first, first + length) for first in range(0, len(lesson.pictures), length)]
-        found = [self._propagated([_row(own, k) for k in clip], [_row(theirs, k) for k in clip]) for clip in clips]
+        found = []
+        for first in range(0, len(lesson.pictures), length):
+            clip = range(first, first + length)
+            covered = None if lesson.covered is None else lesson.covered[first : first + 1]
+            frames = self._propagated([_row(own, k) for k in clip], [_row(theirs, k) for k in clip], covered)
+            found += [self._losses(frame) for frame in frames]
         means = {name: torch.stack([losses[name] for losses in found]).mean() for name in found[0]}
         return {"features": self.config.features * features} | means
 
-    def _propagated(self, own: list[Features], theirs: list[Features]) -> dict[str, Tensor]:
-        """Losses of the objects of a clip, as means over its frames but the first, on which masks are given."""
-        config, side = self.config, self.own.spec.input_wh[0]
-        objects = find_objects(self.theirs, repeated(theirs[0], config.objects), side)
-        mine, other = ClipMemory(self.own, config.objects), ClipMemory(self.theirs, config.objects)
+    @torch.no_grad()
+    def tracked(self, pictures: Tensor, covered: Tensor) -> Tensor:
+        """See `Recipe.tracked`."""
+        theirs = encoded(self.theirs, pictures)
+        theirs = theirs._replace(self_attended=self.theirs.memory.self_attend(theirs))
+        own, clip = encoded(self.own, pictures), range(len(pictures))
+        frames = self._propagated([_row(own, k) for k in clip], [_row(theirs, k) for k in clip], covered[None])
+        return torch.cat([soft_iou(frame.logits, frame.seen.masks)[frame.seen.good > 0] for frame in frames])
+
+    def _propagated(
+        self, own: list[Features], theirs: list[Features], covered: Tensor | None
+    ) -> Iterator[_Followed]:
+        """What both models make of the objects of a clip, on its frames but the first, on which masks are given."""
+        count, side = self.config.objects, self.own.spec.input_wh[0]
+        objects = find_objects(self.theirs, repeated(theirs[0], count), side, covered)
+        mine, other = ClipMemory(self.own, count), ClipMemory(self.theirs, count)
         mine.remember(own[0], 0, _given(self.own, own[0], objects), prompted=True)
         with torch.no_grad():
             other.remember(theirs[0], 0, _given(self.theirs, theirs[0], objects), prompted=True)
-        found = []
         for index in range(1, len(own)):
             with torch.no_grad():
                 target = other.embedding(theirs[index], index)
@@ -112,16 +156,21 @@ class VideoRecipe(Recipe):
             mask = (resized(picked(candidates, choice)[:, None], logits)[:, 0] > 0).float()
             there = (prediction.presence > 0).float()
             seen = Objects(mask, objects.good * there)
-            presence = F.binary_cross_entropy_with_logits(answer.presence_b.clamp(-20, 20), there, reduction="none")
-            found.append(
-                {
-                    "memory": config.memory * objects.mean(memory_loss(embedding, target)),
-                    "masks": seen.mean(mask_distance(logits, mask, config.entropy, config.dice)),
-                    "presence": config.presence * objects.mean(presence),
-                    "mask IoU": seen.mean(soft_iou(logits, mask)),
-                }
-            )
-        return {name: torch.stack([losses[name] for losses in found]).mean() for name in found[0]}
+            yield _Followed(embedding, target, answer, logits, objects, seen, there)
+
+    def _losses(self, frame: _Followed) -> dict[str, Tensor]:
+        """Losses and measurements of a frame."""
+        config, logits, mask = self.config, frame.logits, frame.seen.masks
+        presence = F.binary_cross_entropy_with_logits(
+            frame.answer.presence_b.clamp(-20, 20), frame.there, reduction="none"
+        )
+        return {
+            "memory": config.memory * frame.objects.mean(feature_errors(frame.embedding, frame.target)),
+            "masks": frame.seen.mean(mask_distance(logits, mask, config.entropy, config.dice)),
+            "quality": config.quality * frame.seen.mean(quality_error(frame.answer, mask)),
+            "presence": config.presence * frame.objects.mean(presence),
+            "mask IoU": frame.seen.mean(soft_iou(logits, mask)),
+        }
 
 
 def _row(features: Features, k: int) -> Features:
