@@ -137,7 +137,7 @@ def test_propagation_is_what_a_tracker_does(data: Path) -> None:
 
 def test_the_bundled_model_learns_to_track(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finetune, "load", lambda name, weights: load(name, weights=weights, input_size=(96, 80)))
-    options = ("--frames", "0:4", "--measure", "3:6", "--sequences", "a", "--validate", "a")
+    options = ("--frames", "0:4", "--measure", "4:6", "--sequences", "a", "--validate", "a", "--length", "9")
     given = arguments(tmp_path / "run", data, *options)
     given[1] = "nano"
     del given[given.index("--weights") : given.index("--weights") + 2]
