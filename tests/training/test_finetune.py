@@ -310,6 +310,7 @@ def test_a_killed_run_is_resumed_with_equal_weights(data: Path, tmp_path: Path) 
     assert (out / "model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
 
 
+BOTH = ("--sequences", "b", "--validate", "b")
 REFUSED = [
     (("--data", "folder"), 2, "NAME=FOLDER"),
     (("--frames", "5:2"), 2, "FIRST:END"),
@@ -320,6 +321,9 @@ REFUSED = [
     (("--train", "all,nose"), 2, "--train takes"),
     (("--sequences", "a", "--patience", "4"), 2, "--patience needs sequences to measure"),
     (("--sequences", "a", "--measure", "0:3"), 2, "--measure needs sequences to measure"),
+    (("--sequences", "a,b", "--validate", "b"), 2, "'b' would be measured on frames that are learned from"),
+    ((*BOTH, "--frames", "0:4", "--measure", "3:6"), 2, "frames without overlap"),
+    ((*BOTH, "--frames", "0:3"), 2, "leave it out of --sequences"),
     (("--batch", "3", "--nproc", "2"), 2, "a batch of 3 is not shared evenly by 2 processes"),
     (("--train", "decoder,lora:2", "--cache", "features"), 2, "and --train decoder,lora:2 changes it"),
     (("--train", "memory", "--cache", os.devnull), 5, "is not a folder"),
