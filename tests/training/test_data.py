@@ -124,6 +124,9 @@ def test_broken_data_is_named(data: Path, tmp_path: Path) -> None:
     (tmp_path / "set/masks/a.png").unlink()
     with pytest.raises(DatasetError, match=r"a\.png is missing"):
         Library.read([tmp_path / "set"])
+    write_index_png(tmp_path / "set/masks/a.png", np.zeros(SIZE, np.uint8))
+    with pytest.raises(DatasetError, match=r"a\.png, has an object: masks with numbers from 1"):
+        Library.read([tmp_path / "set"])
 
 
 def test_masks_lie_on_their_objects(library: Library) -> None:
