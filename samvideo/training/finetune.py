@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from samvideo.checkpoints import load
-from samvideo.errors import ConfigError, shown
+from samvideo.errors import ConfigError, DatasetError, shown
 from samvideo.evaluation.datasets.base import Dataset
 from samvideo.evaluation.metrics import score_masks
 from samvideo.io.files import check_writable
@@ -330,10 +330,20 @@ def _losses(model: VideoModel, recipe: FinetuneRecipe) -> Callable[[Tensor, Tens
 def _measure(
     model: VideoModel, dataset: Dataset, data: Sequences, recipe: FinetuneRecipe
 ) -> Callable[[], Mapping[str, float]]:
-    """What validation measures: J&F of objects from their masks on the first annotated frame."""
+    """What validation measures: J&F of objects from their masks on the first annotated frame.
+
+    Raises:
+        DatasetError: none of the sequences shows an object there.
+    """
     if not data.validation:
         return dict
     sampler = ClipSampler(dataset, data.validation, model, data.measured)
+    if not any(bool(sampler.masks(sequence, known[:1]).any()) for sequence, known in sampler.sequences):
+        sequence, known = sampler.sequences[0]
+        raise DatasetError(
+            f"nothing can be measured: the first annotated frame shows no object, such as frame {known[0]} of "
+            f"{sequence.name}: name other sequences with --validate, or other frames with --measure"
+        )
     return lambda: validate(sampler, recipe.validated)
 
 
