@@ -59,7 +59,7 @@ def finetune(
     steps: int | None = typer.Option(None, min=1, help="Steps [400]."),
     batch: int = typer.Option(1, min=1, help="Clips of a step."),
     length: int = typer.Option(8, min=2, help="Frames of a clip."),
-    rate: float | None = typer.Option(None, min=1e-9, help=RATE_HELP),
+    rate: float | None = typer.Option(None, min=1e-9, max=1.0, help=RATE_HELP),
     every: int = typer.Option(100, min=1, help="Steps between two validations."),
     patience: int | None = typer.Option(None, min=1, help="End after so many validations without a better one."),
     seed: int = typer.Option(1, min=0, max=2**31 - 1, help="Of everything random."),
@@ -123,6 +123,7 @@ def _split(known: list[str], wanted: list[str], kept: list[str]) -> tuple[tuple[
     """Names of the sequences to learn from and to measure on; ConfigError if one does not exist or none is left."""
     if missing := [name for name in [*wanted, *kept] if name not in known]:
         raise ConfigError(f"there is no sequence {shown(missing[0])}; there are: {', '.join(known[:20])}")
+    wanted, kept = [*dict.fromkeys(wanted)], [*dict.fromkeys(kept)]
     names = [name for name in wanted or known if wanted or name not in kept]
     if not kept and len(names) > 1:
         kept = names[-max(1, round(KEPT * len(names))) :]

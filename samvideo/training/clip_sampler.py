@@ -142,7 +142,11 @@ def _annotated(sequence: VideoSequence, frames: tuple[int, int] | None) -> list[
     if not (sequence.images or sequence.video):
         raise DatasetError(f"sequence {sequence.name} has masks only: add its pictures, or its video")
     if len(known) < 2:
-        raise DatasetError(f"sequence {sequence.name} has {len(known)} annotated frames to train on: two expected")
+        among = f" from {first} to {end - 1}" if frames else ""
+        raise DatasetError(
+            f"sequence {sequence.name} has {len(known)} annotated frames{among}: two expected, leave it out or "
+            "choose other frames"
+        )
     return known
 
 

@@ -16,7 +16,8 @@ BLOCK = 8  # pixels of a block of JPEG
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
 YCC = np.array([LUMA, (-0.1687, -0.3313, 0.5), (0.5, -0.4187, -0.0813)])  # from RGB, as in JFIF
 TAPS = 5  # samples along a motion blur
-RADIUS = 4  # pixels of a Gaussian's kernel
+RADIUS = 4  # pixels of a Gaussian's kernel, at least
+REACH = 2.5  # of its standard deviations that the kernel covers, at least
 
 
 def colour(frames: Tensor, matrix: Floats, offset: Floats) -> Tensor:
@@ -42,11 +43,12 @@ def gamma(frames: Tensor, exponent: Floats) -> Tensor:
 
 def blur(frames: Tensor, sigma: Floats) -> Tensor:
     """Blur by Gaussians of `sigma` (n,) pixels."""
-    x = torch.arange(-RADIUS, RADIUS + 1, device=frames.device)
+    radius = max(RADIUS, math.ceil(REACH * float(sigma.max())))
+    x = torch.arange(-radius, radius + 1, device=frames.device)
     kernel = torch.exp(-0.5 * (x / _to(sigma, frames)[:, None]) ** 2)
     weights = (kernel / kernel.sum(1, keepdim=True)).T[..., None, None, None, None].unbind()
     for axis in (3, 4):
-        padding = [RADIUS if axis == k // 2 + 3 else 0 for k in (2, 3, 0, 1)]
+        padding = [radius if axis == k // 2 + 3 else 0 for k in (2, 3, 0, 1)]
         around = F.pad(frames.flatten(0, 1), padding, "replicate")
         around = around.view(*frames.shape[:2], *around.shape[1:])
         frames = torch.zeros_like(frames)

@@ -63,8 +63,8 @@ class Validation:
     Attributes:
         measure: returns what goes into the log by name, or nothing; it changes nothing, random numbers apart.
         every: steps between two measurements; there is one before the first step and one after the last, too.
-        patience: end after so many measurements without a higher first value; the result is then the best average
-            instead of the last. None: train to the end.
+        patience: end after so many measurements without a higher first value; the result is then the best average,
+            which may be that before the first step, instead of the last. None: train to the end.
     """
 
     measure: Callable[[], Mapping[str, float]]
@@ -132,7 +132,7 @@ def backward(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: part.detach() for name, part in parts.items()}
 
 
-_OWN = ("step", "best", "highest", "stale", "ended")
+_OWN = ("step", "best", "best_step", "highest", "stale", "ended")
 """What is saved of a training as it is."""
 
 
@@ -146,6 +146,7 @@ class _Training:
         self.average = {name: value.detach().clone() for name, value in model.named_parameters()}
         self.norm = torch.zeros(())
         self.best: dict[str, Tensor] = {}
+        self.best_step = 0
         self.highest, self.stale, self.ended = -math.inf, 0, False
 
     def update(self) -> None:
@@ -161,7 +162,7 @@ class _Training:
             torch._foreach_lerp_(list(self.average.values()), values, 1 - decay)
 
     def validate(self, validation: Validation, meters: "_Meters", board: Events, log: Log) -> None:
-        """Measure the averaged weights; after a step, keep the best ones, and end the training if it is time."""
+        """Measure the averaged weights; with a patience, keep the best, and end the training if it is time."""
         self.check()
         with meters.paused(), self.averaged():
             found = dict(validation.measure())
@@ -170,10 +171,10 @@ class _Training:
         board.add("validation", found, self.step)
         when = f"after step {self.step}" if self.step else "before training"
         log(f"validation {when}: {_written(found)}")
-        if validation.patience is None or self.step == 0:
+        if validation.patience is None:
             return
         if (first := next(iter(found.values()))) > self.highest:
-            self.highest, self.stale = first, 0
+            self.highest, self.stale, self.best_step = first, 0, self.step
             self.best = {name: value.clone() for name, value in self.average.items()}
         else:
             self.stale += 1
@@ -196,6 +197,8 @@ class _Training:
         """Give the model the weights that are the result."""
         if self.ended:
             log(f"ended after step {self.step}: the validations before the last ones were better")
+        if self.best and self.best_step == 0:
+            log("no validation was better than that before training: the result is the weights that it began with")
         self.model.load_state_dict(self.best or self.average, strict=False)
 
     def check(self) -> None:

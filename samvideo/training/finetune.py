@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from samvideo.checkpoints import load
-from samvideo.errors import ConfigError
+from samvideo.errors import ConfigError, DatasetError, shown
 from samvideo.evaluation.datasets.base import Dataset
 from samvideo.evaluation.metrics import score_masks
 from samvideo.io.files import check_writable
@@ -246,10 +246,21 @@ def _origin(weights: Path | None) -> str | list[str]:
 
 
 def _check_measured(data: Sequences, recipe: FinetuneRecipe) -> None:
-    """Raise ConfigError if nothing is measured, and an option says how."""
+    """Raise ConfigError if nothing is measured, and an option says how; or if what is measured is learned from."""
     given = {"--patience": recipe.patience, "--measure": data.measured}
     if unused := [name for name, value in given.items() if value is not None and not data.validation]:
         raise ConfigError(f"{unused[0]} needs sequences to measure: name them with --validate, or leave it out")
+    both = [name for name in data.validation if name in data.train]
+    if both and not _are_disjoint(data.frames, data.measured):
+        raise ConfigError(
+            f"sequence {shown(both[0])} would be measured on frames that are learned from: leave it out of "
+            "--sequences or of --validate, or choose frames without overlap, such as --frames 0:48 --measure 56:80"
+        )
+
+
+def _are_disjoint(one: tuple[int, int] | None, other: tuple[int, int] | None) -> bool:
+    """Whether two ranges of frames have none in common; None is all frames."""
+    return one is not None and other is not None and (one[1] <= other[0] or other[1] <= one[0])
 
 
 def _check_cache(folder: Path, model: VideoModel, recipe: FinetuneRecipe) -> None:
@@ -319,10 +330,20 @@ def _losses(model: VideoModel, recipe: FinetuneRecipe) -> Callable[[Tensor, Tens
 def _measure(
     model: VideoModel, dataset: Dataset, data: Sequences, recipe: FinetuneRecipe
 ) -> Callable[[], Mapping[str, float]]:
-    """What validation measures: J&F of objects from their masks on the first annotated frame."""
+    """What validation measures: J&F of objects from their masks on the first annotated frame.
+
+    Raises:
+        DatasetError: none of the sequences shows an object there.
+    """
     if not data.validation:
         return dict
     sampler = ClipSampler(dataset, data.validation, model, data.measured)
+    if not any(bool(sampler.masks(sequence, known[:1]).any()) for sequence, known in sampler.sequences):
+        sequence, known = sampler.sequences[0]
+        raise DatasetError(
+            f"nothing can be measured: the first annotated frame shows no object, such as frame {known[0]} of "
+            f"{sequence.name}: name other sequences with --validate, or other frames with --measure"
+        )
     return lambda: validate(sampler, recipe.validated)
 
 

@@ -170,6 +170,7 @@ def _measure(
     """What validation measures, on the pictures kept for it; nothing where there are none."""
     try:
         library = Library.read(objects, terms=recipe.terms, side="validation", device=model.device)
+        measurable(library)
     except DatasetError as error:
         log(f"no validation: {error}")
         return dict
@@ -182,10 +183,12 @@ OBJECTS, BATCH = 4, 32
 
 @torch.no_grad()
 def box_iou(model: ImageModel, library: Library) -> float:
-    """Mean IoU, over objects, of the masks that answer their exact boxes, at the size of the model's input."""
-    examples = [
-        largest_objects(shot, model.spec.input_wh[0]) for shots in library.stills.values() for shot in shots
-    ]
+    """Mean IoU, over objects, of the masks that answer their exact boxes, at the size of the model's input.
+
+    Raises:
+        DatasetError: see `measurable`.
+    """
+    examples = [largest_objects(shot, model.spec.input_wh[0]) for shot in measurable(library)]
     ious = []
     for begin in range(0, len(examples), BATCH):
         pictures, masks, boxes = zip(*examples[begin : begin + BATCH], strict=True)
@@ -200,8 +203,23 @@ def box_iou(model: ImageModel, library: Library) -> float:
     return torch.cat(ious).mean().item()
 
 
+def measurable(library: Library) -> list[Shot]:
+    """Stills that show an object of at least `MIN_SHARE` of the picture; DatasetError if there is none."""
+    stills = [shot for shots in library.stills.values() for shot in shots]
+    found = [shot for shot in stills if shot.areas.max() >= MIN_SHARE * math.prod(shot.size_wh)]
+    if not found:
+        raise DatasetError(
+            f"none of the {len(stills)} pictures to measure on shows an object of {MIN_SHARE:.2%} of its area: "
+            "larger objects, or other pictures, are needed"
+        )
+    return found
+
+
 def largest_objects(shot: Shot, side: int) -> tuple[Tensor, Tensor, Tensor]:
-    """A picture (1, 3, S, S) in 0..1, masks (K, S, S) of its largest objects, and their boxes (K, 2, 2)."""
+    """A picture (1, 3, S, S) in 0..1, masks (K, S, S) of its largest objects, and their boxes (K, 2, 2).
+
+    Smaller objects than `measurable` wants are left out.
+    """
     size = (side, side)
     picture = F.interpolate(shot.pixels[:, :3].float() / 255, size=size, mode="bilinear", antialias=True)
     largest = (-shot.areas[0]).argsort(kind="stable")[:OBJECTS]

@@ -104,7 +104,7 @@ class Library:
 
         Raises:
             ConfigError: there is no such fold.
-            DatasetError: a folder has another layout, files are missing, or nothing is on that side.
+            DatasetError: a folder has another layout, files are missing, or nothing on that side shows an object.
             VideoError: a picture or a mask is damaged.
         """
 
@@ -115,6 +115,11 @@ class Library:
             for shot in pool.map(lambda place: _read(place, torch.device(device), longest), places):
                 if shot is not None:
                     (stills if len(shot) == 1 else clips)[shot.group].append(shot)
+        if not stills and not clips:
+            raise DatasetError(
+                f"no mask on the side {side!r} of the split, such as {places[0].masks[0]}, has an object: masks "
+                "with numbers from 1 are needed"
+            )
         return cls(dict(stills), dict(clips), torch.device(device))
 
 

@@ -18,6 +18,8 @@ from samvideo.training.teacher import Teacher
 
 PROMPTED, LAST = CODE_ROWS - 1, 0
 """Rows of the temporal code."""
+BETWEEN = CODE_ROWS - 2
+"""Frames that are recalled between the prompted one and the newest, at most."""
 OBJECTS = 0.75
 """Objects that are tracked of a batch, as a share of its slots, some of which are empty."""
 WORN = 0.12
@@ -95,8 +97,9 @@ class Objective:
         remembered = [self.memory.write(at[0], _worn(truth[:, :1]), torch.ones_like(rows[:, 0]) > 0)]
         parts: list[dict[str, Tensor]] = []
         for t in range(1, length):
-            tokens = torch.stack(remembered, 1)
-            position = self.memory.frame_codes[codes[t - 1], 0, 0][None, :, None].expand(len(rows), -1, -1, -1)
+            places, code_rows = codes[t - 1]
+            tokens = torch.stack(remembered, 1).index_select(1, places)
+            position = self.memory.frame_codes[code_rows, 0, 0][None, :, None].expand(len(rows), -1, -1, -1)
             none = tokens.new_zeros(len(rows), 0, 1)
             reads = self.memory.read(at[t], MemoryContext(tokens, position, 0, at[t].grid, none, none))
             candidates = self.model.decode(at[t], self.memory.condition(at[t], reads))
@@ -231,15 +234,20 @@ def some_objects(known: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def recall_codes(length: int, device: torch.device, generator: torch.Generator) -> list[Tensor]:
-    """Rows of the temporal code of the frames recalled on each frame but the first: prompted, between, newest.
+    """What is recalled on each frame but the first: (2, N) places of frames, and their rows of the temporal code.
 
-    In use, the frames between are several steps apart: each gets a row at random, in their order.
+    These are the prompted frame, those between and the newest, `CODE_ROWS` at most: of more, some are chosen at
+    random. In use, the frames between are several steps apart: each gets a row at random, in their order.
     """
-    codes = [torch.tensor([PROMPTED])]
-    for between in range(length - 2):
-        rows = 1 + torch.randperm(CODE_ROWS - 2, generator=generator)[:between].sort(descending=True).values
-        codes.append(torch.cat([torch.tensor([PROMPTED]), rows, torch.tensor([LAST])]))
-    return [rows.to(device) for rows in codes]
+    codes = [torch.tensor([[0], [PROMPTED]])]
+    for newest in range(1, length - 1):
+        rows = 1 + torch.randperm(BETWEEN, generator=generator)[: newest - 1].sort(descending=True).values
+        places = torch.arange(1, newest)
+        if len(places) > BETWEEN:
+            places = places[torch.randperm(len(places), generator=generator)[:BETWEEN].sort().values]
+        first, last = torch.tensor([[0], [PROMPTED]]), torch.tensor([[newest], [LAST]])
+        codes.append(torch.cat([first, torch.stack([places, rows]), last], 1))
+    return [recalled.to(device) for recalled in codes]
 
 
 def _worn(mask: Tensor) -> Tensor:

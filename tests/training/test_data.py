@@ -13,7 +13,7 @@ from training_data import GREEN, RED, SIZE, save, save_all
 
 from samvideo.errors import ConfigError, DatasetError
 from samvideo.io.masks import write_index_png
-from samvideo.training import splits
+from samvideo.training import effects, splits
 from samvideo.training.clips import ClipSampler
 from samvideo.training.compose import ClipConfig
 from samvideo.training.library import Library, library_digest
@@ -124,6 +124,9 @@ def test_broken_data_is_named(data: Path, tmp_path: Path) -> None:
     (tmp_path / "set/masks/a.png").unlink()
     with pytest.raises(DatasetError, match=r"a\.png is missing"):
         Library.read([tmp_path / "set"])
+    write_index_png(tmp_path / "set/masks/a.png", np.zeros(SIZE, np.uint8))
+    with pytest.raises(DatasetError, match=r"a\.png, has an object: masks with numbers from 1"):
+        Library.read([tmp_path / "set"])
 
 
 def test_masks_lie_on_their_objects(library: Library) -> None:
@@ -184,6 +187,16 @@ def test_objects_leave_and_scenes_change(library: Library) -> None:
     covered = sampler(library, replace(PLAIN, occluder=1, still=1)).next(batch=8)
     shown = covered.masks[:, 0].sum((2, 3))
     assert (shown.amin(1) < 0.9 * shown[:, 0]).any()
+
+
+@pytest.mark.parametrize("sigma", [1.0, 1.6, 5.12])
+def test_a_blur_is_as_wide_as_asked_for_at_any_size_of_input(sigma: float) -> None:
+    point, at = torch.zeros(1, 1, 3, 65, 65), torch.arange(65) - 32.0
+    point[..., 32, 32] = 1
+    blurred = effects.blur(point, np.array([sigma]))[0, 0, 0]
+    assert blurred.sum().item() == pytest.approx(1)
+    for axis in (0, 1):
+        assert (blurred.sum(axis) * at**2).sum().item() ** 0.5 == pytest.approx(sigma, rel=0.05)
 
 
 def test_a_side_that_blocks_do_not_fill_is_refused(library: Library) -> None:

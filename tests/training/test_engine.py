@@ -154,6 +154,27 @@ def test_a_training_that_no_longer_improves_ends_with_its_best_weights(tmp_path:
     assert torch.equal(rest.model[0].weight, whole.model[0].weight)
 
 
+def test_a_training_that_only_harms_returns_the_weights_that_it_began_with(tmp_path: Path) -> None:
+    begin = Regression().model[0].weight.detach().clone()
+
+    def run(state: Path, interrupted: int = -1) -> Regression:
+        training = Regression(interrupted)
+        validation = Validation(lambda: {"score": -(training.model[0].weight - begin).abs().sum().item()}, 2, 3)
+        fit(training.model, training.gradients, Stage(90, rate=0.1), state, training.log.append, (), validation)
+        return training
+
+    whole = run(tmp_path / "whole")
+    assert torch.equal(whole.model[0].weight, begin)
+    assert whole.log[0] == "validation before training: score -0.000"
+    assert "ended after step 6" in whole.log[-2]
+    assert "no validation was better than that before training" in whole.log[-1]
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", interrupted=3)
+    parts = run(tmp_path / "parts")
+    assert parts.log[-2:] == whole.log[-2:]
+    assert all(map(torch.equal, parts.model.state_dict().values(), whole.model.state_dict().values()))
+
+
 def test_seconds_of_a_step_are_without_those_of_validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now, training = [0.0], Regression()
     monkeypatch.setattr("samvideo.training.engine.time", SimpleNamespace(monotonic=lambda: now[0]))

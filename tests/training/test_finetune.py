@@ -73,7 +73,7 @@ def test_clips_show_their_objects_on_the_first_frame(data: Path) -> None:
 
 
 def test_clips_that_cannot_be_drawn(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DatasetError, match="1 annotated frames to train on"):
+    with pytest.raises(DatasetError, match="1 annotated frames from 2 to 2: two expected"):
         sampler(data, tiny_model(), (2, 3))
     monkeypatch.setattr("samvideo.training.clip_sampler.LEAST", 10_000)
     with pytest.raises(DatasetError, match="show no object"):
@@ -137,7 +137,7 @@ def test_propagation_is_what_a_tracker_does(data: Path) -> None:
 
 def test_the_bundled_model_learns_to_track(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finetune, "load", lambda name, weights: load(name, weights=weights, input_size=(96, 80)))
-    options = ("--frames", "0:4", "--measure", "3:6", "--sequences", "a", "--validate", "a")
+    options = ("--frames", "0:4", "--measure", "4:6", "--sequences", "a", "--validate", "a", "--length", "9")
     given = arguments(tmp_path / "run", data, *options)
     given[1] = "nano"
     del given[given.index("--weights") : given.index("--weights") + 2]
@@ -310,16 +310,30 @@ def test_a_killed_run_is_resumed_with_equal_weights(data: Path, tmp_path: Path) 
     assert (out / "model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
 
 
+def test_sequences_without_an_object_to_measure_are_refused(data: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(data, tmp_path / "copy")
+    write_index_png(copy / "Annotations/c/00000.png", np.zeros((80, 96), np.uint8))
+    assert "shows no object, such as frame 0 of c: name other" in run(tmp_path / "run", copy, code=3)
+    assert not (tmp_path / "run").exists()
+    said = run(tmp_path / "run", copy, "--measure", "1:6", "--steps", "1", "--validate", "c,c")
+    assert "validated: c\n" in said
+
+
+BOTH = ("--sequences", "b", "--validate", "b")
 REFUSED = [
     (("--data", "folder"), 2, "NAME=FOLDER"),
     (("--frames", "5:2"), 2, "FIRST:END"),
     (("--video", "op.mp4"), 2, "--video is for --data run=FOLDER"),
     (("--data", "run=runs", "--void", "3"), 2, "are for data sets, not for runs"),
+    (("--rate", "inf"), 2, "--rate"),
     (("--sequences", "d"), 2, "no sequence 'd'"),
     (("--validate", "a,b,c"), 2, "leave one to learn from"),
     (("--train", "all,nose"), 2, "--train takes"),
     (("--sequences", "a", "--patience", "4"), 2, "--patience needs sequences to measure"),
     (("--sequences", "a", "--measure", "0:3"), 2, "--measure needs sequences to measure"),
+    (("--sequences", "a,b", "--validate", "b"), 2, "'b' would be measured on frames that are learned from"),
+    ((*BOTH, "--frames", "0:4", "--measure", "3:6"), 2, "frames without overlap"),
+    ((*BOTH, "--frames", "0:3"), 2, "leave it out of --sequences"),
     (("--batch", "3", "--nproc", "2"), 2, "a batch of 3 is not shared evenly by 2 processes"),
     (("--train", "decoder,lora:2", "--cache", "features"), 2, "and --train decoder,lora:2 changes it"),
     (("--train", "memory", "--cache", os.devnull), 5, "is not a folder"),

@@ -151,4 +151,4 @@ def test_the_others_end_with_a_training_that_is_stopped_early(
 
     monkeypatch.setattr(BaseProcess, "terminate", terminate)
     monkeypatch.setattr(finetune, "validate", lambda *_: {"J&F": 0.5})
-    assert "ended after step 2" in tune(tmp_path, data, "--nproc", "2", "--every", "1", "--patience", "1")
+    assert "ended after step 1" in tune(tmp_path, data, "--nproc", "2", "--every", "1", "--patience", "1")

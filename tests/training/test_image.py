@@ -1,9 +1,11 @@
 """`samvideo train image`: what is learned from which candidate, resuming, and loading the result."""
 
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,6 +16,7 @@ from samvideo.checkpoints import load_any
 from samvideo.cli.main import app
 from samvideo.encoders import sam_vit
 from samvideo.encoders.sam_vit import SamVitConfig
+from samvideo.io.masks import write_index_png
 from samvideo.specs import IMAGE_SPECS
 from samvideo.state_dict import build_spec
 from samvideo.training import image, splits
@@ -114,6 +117,19 @@ def test_validation_asks_exact_boxes_at_the_size_of_the_input(data: Path) -> Non
         assert (extent - box).abs().max() < 1.5
     assert masks.flatten(1).sum(1).diff() < 0, "the largest first"
     assert 0 <= box_iou(model, library) <= 1
+
+
+def test_objects_that_are_too_small_are_not_measured(data: Path, tmp_path: Path) -> None:
+    root, speck = shutil.copytree(data, tmp_path / "objects"), np.zeros((96, 128), np.uint8)
+    speck[4, 4] = 1
+    model = build_spec(IMAGE_SPECS[NAME])
+    one, two = Library.read([root], side="validation").stills["open/shapes"]
+    write_index_png(root / "open/shapes/masks" / f"{one.name}.png", speck)
+    library = Library.read([root], side="validation")
+    assert box_iou(model, library) == pytest.approx(box_iou(model, replace(library, stills={"shapes": [two]})))
+    write_index_png(root / "open/shapes/masks" / f"{two.name}.png", speck)
+    said = train(tmp_path / "m.safetensors", "--objects", root, "--steps", "1")
+    assert "no validation: none of the 2 pictures to measure on shows an object of 0.03% of its area" in said
 
 
 def test_what_is_refused(data: Path, tmp_path: Path) -> None:

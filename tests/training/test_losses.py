@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from samvideo.memory.base import CODE_ROWS
 from samvideo.training.losses import dice_loss, focal_loss, mask_loss, quality_loss, soft_iou
 from samvideo.training.objective import recall_codes, some_objects
 from samvideo.training.prompting import (
@@ -111,14 +112,21 @@ def test_rough_logits_resemble_the_mask(masks: torch.Tensor) -> None:
     assert iou.std() > 0.02
 
 
-def test_the_same_generator_chooses_the_same_objects_and_codes() -> None:
+def test_the_same_generator_chooses_the_same_objects() -> None:
     known = torch.tensor([[True, False], [True, True], [True, False]])
     first, second, other = (some_objects(known, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, second)
     assert len(first) == len(other) == 4  # three quarters of six slots
     assert known[first[:, 0], first[:, 1]].all()
-    codes = recall_codes(5, torch.device("cpu"), torch.Generator().manual_seed(0))
-    assert [len(rows) for rows in codes] == [1, 2, 3, 4]
-    for rows in codes[1:]:
-        assert rows[-1] == 0
-        assert rows.sort(descending=True).values.equal(rows)
+
+
+def test_at_most_as_many_frames_are_recalled_as_the_temporal_code_has_rows() -> None:
+    recalled = recall_codes(12, torch.device("cpu"), torch.Generator().manual_seed(0))
+    assert [places.tolist() for places, _ in recalled[:3]] == [[0], [0, 1], [0, 1, 2]]
+    assert [len(rows) for _, rows in recalled] == [1, 2, 3, 4, 5, 6, 7, 7, 7, 7, 7]
+    for newest, (places, rows) in enumerate(recalled[1:], 1):
+        assert places.unique().equal(places), "in their order"
+        assert (places[0], places[-1]) == (0, newest)
+        assert (rows[0], rows[-1]) == (CODE_ROWS - 1, 0)
+        assert rows.unique().flip(0).equal(rows)
+    assert recalled[-1][0].diff().max() > 1
