@@ -77,10 +77,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
-    with FileLock(folder / "exported.lock"):
-        if not (folder / "exported").exists():
-            export_model(tiny_model(**EXPORTED), folder / "exported")
-    return folder / "exported"
+    with FileLock(folder / "tiny.lock"):
+        if not (folder / "tiny").exists():
+            export_model(tiny_model(**EXPORTED), folder / "tiny")
+    return folder / "tiny"
 
 
 def _remaining(current: Callable[[], dict[T, str]], before: dict[T, str]) -> list[str]:
