@@ -24,6 +24,8 @@ POLL_SECONDS = 0.2
 """Between two looks at processes that start."""
 PATIENCE = timedelta(days=1)
 """For a process that lives: the first one may validate for long. One that has ended is noticed at once."""
+END_SECONDS = 5.0
+"""For the other processes to end by themselves. After an early stop they may wait for ever in a collective call."""
 Work = Callable[..., None]
 """Called with the arguments given, then `rank` and `count` by name; at the top of a module."""
 
@@ -99,7 +101,7 @@ def joined(count: int, work: Work, *arguments: Any) -> Iterator[None]:
             with group.member(0):
                 yield
             for other in others:
-                other.join(60)
+                other.join(END_SECONDS)
         except ProcessEnded as ended:
             raise (ended if errors.empty() else errors.get()) from None
         finally:
