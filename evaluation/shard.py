@@ -17,8 +17,6 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
-
 from samvideo.errors import ConfigError, SamVideoError
 from samvideo.evaluation.threads import limit_children, limit_loaded
 
@@ -70,11 +68,15 @@ Pool = Callable[[Work, Maker, Sequence[str]], Iterator[Outcome]]
 
 
 class Worker:
-    """Runs any number of videos with one tracker."""
+    """Runs any number of videos with one tracker.
+
+    Attributes:
+        restore: gives libraries the numbers of threads that they had before.
+    """
 
     def __init__(self, task: Work, make: Maker) -> None:
         self._task, self._dataset, self._made = task, task.open(), make()
-        limit_loaded(task.threads)
+        self.restore = limit_loaded(task.threads)
 
     def run(self, name: str) -> Failure | None:
         """Run one video; errors are returned, not raised."""
@@ -92,14 +94,12 @@ def run_here(task: Work, make: Maker, names: Sequence[str]) -> Iterator[Outcome]
     """Run the videos one after the other in this process; a `Pool`."""
     if not names:
         return
-    before = cv2.getNumThreads()
+    worker = Worker(task, make)
     try:
-        worker = Worker(task, make)
         for name in names:
             yield name, worker.run(name)
     finally:
-        if task.threads is not None:
-            limit_loaded(before)
+        worker.restore()
 
 
 def visible_gpus() -> list[str]:

@@ -6,7 +6,7 @@ all cores even for small matrices, which on a busy machine costs ten times the t
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -35,11 +35,21 @@ def limit_children(count: int | None) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def limit_loaded(count: int | None) -> None:
-    """Limit OpenCV and PyTorch if they are loaded; None does not."""
-    if count is None:
-        return
-    if "cv2" in sys.modules:
-        sys.modules["cv2"].setNumThreads(count)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(count)
+def limit_loaded(count: int | None) -> Callable[[], None]:
+    """Limit OpenCV and PyTorch if they are loaded, None does not; returns what restores the limits of before."""
+    before: list[tuple[Callable[[int], None], int]] = []
+    if count is not None:
+        if "cv2" in sys.modules:
+            cv2 = sys.modules["cv2"]
+            before.append((cv2.setNumThreads, cv2.getNumThreads()))
+        if "torch" in sys.modules:
+            torch = sys.modules["torch"]
+            before.append((torch.set_num_threads, torch.get_num_threads()))
+        for limit, _ in before:
+            limit(count)
+
+    def restore() -> None:
+        for limit, earlier in before:
+            limit(earlier)
+
+    return restore

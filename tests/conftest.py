@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,8 +14,10 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # There is a worker for each core: several threads in each, and in the commands it starts, wait for one another.
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+if IS_WORKER:
+    # There is a worker for each core: several threads in each, and in the commands it starts, wait for one another,
+    # and tests take up to twenty times as long.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 T = TypeVar("T")
@@ -65,6 +68,14 @@ def nothing_left_running() -> Iterator[None]:
     assert not _remaining(_processes, processes), "child processes outlive the test"
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Commands limit the threads of their process, which in a test is this one."""
+    yield
+    if IS_WORKER and "torch" in sys.modules and sys.modules["torch"].get_num_threads() != 1:
+        sys.modules["torch"].set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The exported `tiny_model(**EXPORTED)`, made once for all workers; not to be changed."""
@@ -75,7 +86,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from samvideo.deploy.bundle import export_model
 
     folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
+    if IS_WORKER:
         folder = folder.parent
     with FileLock(folder / "tiny.lock"):
         if not (folder / "tiny").exists():

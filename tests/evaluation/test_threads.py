@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+import torch
 from evaluation_helpers import RepeatTracker, make_run
 
 from samvideo.evaluation.evaluate import evaluate
@@ -49,10 +50,14 @@ def test_the_command_limits_threads_before_numpy_is_loaded(davis: Path, tmp_path
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "[(False, 1)]\n"
 
 
-def test_threads_are_given_back(davis: Path, tmp_path: Path) -> None:
+def test_threads_are_given_back(davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
     before, seen = cv2.getNumThreads(), []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
     make = partial(RepeatTracker, lambda frame: seen.append(cv2.getNumThreads()))
     run = make_run("davis2016", davis, "val", tmp_path / "out", make, limit=1)
     evaluate(replace(run, task=replace(run.task, threads=2)))
     assert set(seen) == {2}
     assert cv2.getNumThreads() == before
+    assert threads == [2, 5]
