@@ -23,15 +23,15 @@ from samvideo.training.distil_student import load_student, share_layers
 from samvideo.training.engine import Log, Validation, backward, fit
 from samvideo.training.files import check_output, claimed, write
 from samvideo.training.images import (
+    Augmentation,
     Example,
     Picture,
     Squares,
-    Wear,
+    augmented,
     find_pictures,
     order,
     padded,
     start_worker,
-    worn,
 )
 from samvideo.training.processes import average_gradients, check_shares, joined, share
 from samvideo.training.teacher import BATCH, load_teacher
@@ -55,7 +55,7 @@ class Plan:
         batch: pictures, or clips, of a step, of all processes together; None for the recipe's.
         seed: of everything random.
         every: steps between two validations.
-        wear: how pictures are changed before the student sees them; the teacher sees them as they are.
+        augmentation: how pictures are changed before the student sees them; the teacher sees them as they are.
         validated: pictures, or clips, that are measured at most.
     """
 
@@ -64,7 +64,7 @@ class Plan:
     batch: int | None = None
     seed: int = 1
     every: int = 250
-    wear: Wear = field(default_factory=Wear)
+    augmentation: Augmentation = field(default_factory=Augmentation)
     validated: int = 48
 
 
@@ -310,7 +310,7 @@ class Steps:
         fine = 2 if teacher.encoder.fine else 0
         seeds = [(self.plan.seed, step, place) for place in self.own]
         seen = shrunk(pictures, self.pair.student)
-        seen = worn(seen.view(*clips.shape[:2], *seen.shape[1:]), self.plan.wear, seeds).flatten(0, 1)
+        seen = augmented(seen.view(*clips.shape[:2], *seen.shape[1:]), self.plan.augmentation, seeds).flatten(0, 1)
         covered = covered.repeat_interleave(clips.shape[1], 0)
         seen = padded(seen, covered, self.pair.student.spec.mean)
         features = Features(coarse, tuple(others[:fine]))

@@ -46,7 +46,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Wear:
+class Augmentation:
     """How often pictures are changed as cameras and files change them, as probabilities; colours always are.
 
     Attributes:
@@ -147,31 +147,31 @@ def order(count: int, batch: int, seed: int, first: int, steps: int) -> Iterator
         yield chosen
 
 
-def worn(clips: Tensor, wear: Wear, seeds: Sequence[tuple[int, ...]]) -> Tensor:
+def augmented(clips: Tensor, augmentation: Augmentation, seeds: Sequence[tuple[int, ...]]) -> Tensor:
     """Clips (B, T, 3, S, S) in 0..1, changed as cameras and files do; where things are stays the same.
 
     Args:
         clips: to be changed; T is 1 for pictures.
-        wear: how often.
+        augmentation: how often.
         seeds: of each clip, so that what happens to it does not depend on the others.
     """
-    return torch.cat([_worn(clip[None], wear, seed) for clip, seed in zip(clips, seeds, strict=True)])
+    return torch.cat([_augmented(clip[None], augmentation, seed) for clip, seed in zip(clips, seeds, strict=True)])
 
 
-def _worn(frames: Tensor, wear: Wear, seed: tuple[int, ...]) -> Tensor:
+def _augmented(frames: Tensor, augmentation: Augmentation, seed: tuple[int, ...]) -> Tensor:
     """One clip, (1, T, 3, S, S)."""
     rng, finer = np.random.default_rng(seed), frames.shape[-1] / 320
     draw = rng.random(5)
-    if draw[0] < wear.plain:
+    if draw[0] < augmentation.plain:
         return frames
-    frames = effects.colour(frames, *colours(rng, 1, frames.shape[1], wear.grey))
-    if draw[1] < wear.gamma:
+    frames = effects.colour(frames, *colours(rng, 1, frames.shape[1], augmentation.grey))
+    if draw[1] < augmentation.gamma:
         frames = effects.gamma(frames, np.exp(rng.normal(0, 0.25, 1)))
-    if draw[2] < wear.blur:
+    if draw[2] < augmentation.blur:
         frames = effects.blur(frames, rng.uniform(0.4, 1.6, 1) * finer)
-    if draw[3] < wear.noise:
+    if draw[3] < augmentation.noise:
         frames = effects.noise(frames, rng.uniform(0.005, 0.04, 1), int(rng.integers(2**31)))
-    if draw[4] < wear.compression and frames.shape[-1] % effects.BLOCK == 0:
+    if draw[4] < augmentation.compression and frames.shape[-1] % effects.BLOCK == 0:
         frames = effects.compress(frames, np.exp(rng.uniform(-2, 1, 1)))
     return frames
 

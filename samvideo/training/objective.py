@@ -94,7 +94,7 @@ class Objective:
         all_features = self.encode(frames.flatten(0, 1))
         truth = F.avg_pool2d(masks[rows[:, 0], rows[:, 1]], STRIDE)
         at = [_select(all_features, rows[:, 0] * length + t) for t in range(length)]
-        remembered = [self.memory.write(at[0], _worn(truth[:, :1]), torch.ones_like(rows[:, 0]) > 0)]
+        remembered = [self.memory.write(at[0], _augmented(truth[:, :1]), torch.ones_like(rows[:, 0]) > 0)]
         parts: list[dict[str, Tensor]] = []
         for t in range(1, length):
             places, code_rows = codes[t - 1]
@@ -250,7 +250,7 @@ def recall_codes(length: int, device: torch.device, generator: torch.Generator) 
     return [recalled.to(device) for recalled in codes]
 
 
-def _worn(mask: Tensor) -> Tensor:
+def _augmented(mask: Tensor) -> Tensor:
     """First masks as users and segmenters give them: some are a little wider or narrower."""
     grown, shrunk = F.max_pool2d(mask, 3, 1, 1), 1 - F.max_pool2d(1 - mask, 3, 1, 1)
     draw = torch.rand(len(mask), 1, 1, 1, device=mask.device)

@@ -30,14 +30,14 @@ from samvideo.training.distil_clips import Clips, find_clips
 from samvideo.training.distil_prompts import Objects, mask_distance
 from samvideo.training.distil_recipe import Lesson, feature_errors, feature_loss, parse_recipe, resized
 from samvideo.training.distil_student import share_layers
-from samvideo.training.images import Picture, Squares, Wear, find_pictures, order, square, worn
+from samvideo.training.images import Augmentation, Picture, Squares, augmented, find_pictures, order, square
 from samvideo.training.processes import joined
 from samvideo.training.recipes.full import hard_weights, token_loss
 from samvideo.training.recipes.layers import _as_map, blocks_of, layer_weights, pairs
 from samvideo.training.recipes.sami import filled
 from samvideo.training.teacher_cache import TeacherCache
 
-PLAIN = Wear(plain=1.0)
+PLAIN = Augmentation(plain=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -266,11 +266,11 @@ def test_pictures_of_both_sides_without_masks(data: Path) -> None:
 
 def test_what_happens_to_a_picture_depends_on_its_seed_alone() -> None:
     clips = torch.rand(2, 1, 3, 16, 16)
-    wear = Wear(plain=0)
-    both = worn(clips, wear, [(1, 0), (1, 1)])
-    assert torch.equal(both[1:], worn(clips[1:], wear, [(1, 1)]))
+    augmentation = Augmentation(plain=0)
+    both = augmented(clips, augmentation, [(1, 0), (1, 1)])
+    assert torch.equal(both[1:], augmented(clips[1:], augmentation, [(1, 1)]))
     assert not torch.equal(both, clips)
-    assert torch.equal(worn(clips, PLAIN, [(1, 0), (1, 1)]), clips)
+    assert torch.equal(augmented(clips, PLAIN, [(1, 0), (1, 1)]), clips)
 
 
 def test_features_are_computed_once(data: Path, tmp_path: Path) -> None:

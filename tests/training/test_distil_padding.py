@@ -16,7 +16,7 @@ from samvideo.specs import NANO, PictureRule
 from samvideo.tensors import Features, MaskCandidates, PromptTensors
 from samvideo.training import distil_prompts
 from samvideo.training.distil import Inputs, Pair, Plan, Steps
-from samvideo.training.images import Wear, covered, padded
+from samvideo.training.images import Augmentation, covered, padded
 from samvideo.windows import window_spec
 
 
@@ -46,7 +46,7 @@ def test_padding_is_the_mean_however_pictures_are_changed(tmp_path: Path, monkey
     tiny_distil.shrink(monkeypatch)
     for number in range(3):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((36, 80, 3), 200, np.uint8))
-    plan = Plan(batch=2, wear=Wear(noise=1, plain=0))
+    plan = Plan(batch=2, augmentation=Augmentation(noise=1, plain=0))
     pair = Pair(Inputs(STUDENT, f"{TEACHER}=random", tmp_path, workers=0), plan)
     spec = pair.student.spec = replace(pair.student.spec, picture=PictureRule("pad"))
     shares = covered(np.zeros((36, 80, 3), np.uint8), spec, SIDE)
