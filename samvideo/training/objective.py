@@ -22,7 +22,7 @@ BETWEEN = CODE_ROWS - 2
 """Frames that are recalled between the prompted one and the newest, at most."""
 OBJECTS = 0.75
 """Objects that are tracked of a batch, as a share of its slots, some of which are empty."""
-WORN = 0.12
+IMPRECISE = 0.12
 """Share of first masks that are wider, and of those that are narrower, than the object."""
 SCORE_SCALE = 4.0
 """The target model is fitted to -1 and 1: times this, a perfect score is a logit of probability 0.98."""
@@ -94,7 +94,7 @@ class Objective:
         all_features = self.encode(frames.flatten(0, 1))
         truth = F.avg_pool2d(masks[rows[:, 0], rows[:, 1]], STRIDE)
         at = [_select(all_features, rows[:, 0] * length + t) for t in range(length)]
-        remembered = [self.memory.write(at[0], _augmented(truth[:, :1]), torch.ones_like(rows[:, 0]) > 0)]
+        remembered = [self.memory.write(at[0], _imprecise(truth[:, :1]), torch.ones_like(rows[:, 0]) > 0)]
         parts: list[dict[str, Tensor]] = []
         for t in range(1, length):
             places, code_rows = codes[t - 1]
@@ -250,9 +250,9 @@ def recall_codes(length: int, device: torch.device, generator: torch.Generator) 
     return [recalled.to(device) for recalled in codes]
 
 
-def _augmented(mask: Tensor) -> Tensor:
+def _imprecise(mask: Tensor) -> Tensor:
     """First masks as users and segmenters give them: some are a little wider or narrower."""
     grown, shrunk = F.max_pool2d(mask, 3, 1, 1), 1 - F.max_pool2d(1 - mask, 3, 1, 1)
     draw = torch.rand(len(mask), 1, 1, 1, device=mask.device)
-    out = torch.where(draw < WORN, grown, torch.where(draw < 2 * WORN, shrunk, mask))
+    out = torch.where(draw < IMPRECISE, grown, torch.where(draw < 2 * IMPRECISE, shrunk, mask))
     return torch.where(shrunk.amax((2, 3), keepdim=True) > 0, out, mask)
